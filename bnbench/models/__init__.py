@@ -1,0 +1,12 @@
+"""The models. To add one: one file here, with one factory registered by name.
+
+A factory is `factory(input_shape, num_classes, norm, **options) -> torch.nn.Module`:
+    input_shape: (channels, height, width). num_classes: logits per sample.
+    norm: a `bnbench.models.layers.NormLayer`, to be passed on to the blocks of `layers.py`.
+    keyword-only parameters: the options that a study may set (`model: {name: mlp, hidden: [64]}`).
+The module takes (N, channels, height, width) and returns logits (N, num_classes).
+"""
+
+from bnbench.registry import Registry
+
+models = Registry("model", __name__)

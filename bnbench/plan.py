@@ -1,0 +1,166 @@
+"""A study becomes runs: what is planned, what happened, and the events in between.
+
+Plain frozen dataclasses, free of torch: they travel from the engine to the results folder, the
+analysis and the reports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bnbench.config import Settings, Study
+
+#: Raised by one whenever the same settings give other numbers than before: old runs are then
+#: other runs, and are left alone.
+NUMERICS_VERSION = 1
+
+Outcome = Literal["finished", "diverged", "crashed"]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One variant (at one setting of the sweep) with one seed.
+
+    setting: the swept keys and values, empty where nothing is swept.
+    cell: identity of everything but the seed, 12 hex digits; the runs of a cell are replicates.
+    """
+
+    variant: str
+    setting: Mapping[str, Any]
+    seed: int
+    cell: str
+    settings: Settings = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
+        return cell_label(self.variant, self.setting)
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One evaluation. train_seconds: training time so far, without evaluation.
+
+    batch_loss: mean of the objective over the batches since the last evaluation, as the
+    optimizer saw it (None at step 0). metrics: "train_loss", ..., "val_accuracy", in eval mode;
+    the test set is not among them.
+    """
+
+    step: int
+    epoch: float
+    train_seconds: float
+    batch_loss: float | None
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What happened in one run.
+
+    final, best: every metric of train, val and test, after the last step and at the evaluation
+    with the lowest validation loss. Empty where the run crashed. A number that is not finite is NaN.
+    steps: optimizer steps done; planned_steps: the budget. train_seconds: without evaluation.
+    step_losses: the objective of every step's batch. notes: what the user should know of the run.
+    layers: the built model, a line each. environment: what can change the last bits.
+    """
+
+    variant: str
+    setting: Mapping[str, Any]
+    seed: int
+    cell: str
+    norm: str
+    outcome: Outcome
+    error: str | None = None
+    steps: int = 0
+    planned_steps: int = 0
+    steps_per_epoch: int = 0
+    train_seconds: float = 0.0
+    num_parameters: int = 0
+    final: Mapping[str, float] = field(default_factory=dict)
+    best: Mapping[str, float] = field(default_factory=dict)
+    best_step: int | None = None
+    history: tuple[HistoryRow, ...] = ()
+    step_losses: tuple[float, ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
+        return cell_label(self.variant, self.setting)
+
+
+# Events: what the engine says while it works.
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run is about to take its first step."""
+
+    run: RunSpec
+    planned_steps: int
+    epochs: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A few steps later (said a few times a second, and at the end of an epoch)."""
+
+    run: RunSpec
+    step: int
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The model was evaluated."""
+
+    run: RunSpec
+    row: HistoryRow
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """A run is over, one way or another. weights: its last state_dict (None where it crashed)."""
+
+    run: RunSpec
+    record: RunRecord
+    weights: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+Event = RunStarted | Stepped | Evaluated | RunEnded
+
+
+def cell_label(variant: str, setting: Mapping[str, Any]) -> str:
+    """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
+    swept = ", ".join(f"{key}={value}" for key, value in setting.items())
+    return f"{variant} @ {swept}" if swept else variant
+
+
+def make_plan(study: Study, provenance: Callable[[Settings], Any]) -> list[RunSpec]:
+    """Every run of the study, seed by seed so that variants are interleaved in time.
+
+    provenance: what else can change the numbers of these settings (the data's content, a
+    plugin's source), as plain values.
+    """
+    cells = [
+        (variant, setting, settings, cell_identity(settings, provenance(settings)))
+        for variant, setting, settings in study.cells()
+    ]
+    return [
+        RunSpec(variant, setting, seed, cell, settings)
+        for seed, (variant, setting, settings, cell) in itertools.product(study.seeds, cells)
+    ]
+
+
+def cell_identity(settings: Settings, provenance: Any) -> str:
+    """Hash of everything but the seed that can change a run's numbers; 12 hex digits."""
+    facts = {"numerics": NUMERICS_VERSION, "settings": settings.identity(), "provenance": provenance}
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

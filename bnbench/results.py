@@ -1,0 +1,51 @@
+"""The results folder: every file name, whole-or-nothing writes, and a tolerant reader.
+
+(The lines below are the reader's result; the folder itself follows.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bnbench.config import Target
+from bnbench.plan import RunRecord, cell_label
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One variant at one setting of the sweep: its planned seeds, and the runs that are there.
+
+    records: in the order of `seeds`; a planned run that is not there yet is simply missing.
+    """
+
+    variant: str
+    setting: Mapping[str, Any]
+    cell: str
+    seeds: tuple[int, ...]
+    records: tuple[RunRecord, ...]
+
+    @property
+    def label(self) -> str:
+        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
+        return cell_label(self.variant, self.setting)
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """What a results folder holds of one study.
+
+    cells: variants in the study's order (the sweep's settings within each). study: the resolved
+    study as plain values. warnings: what could not be read, and why.
+    """
+
+    name: str
+    baseline: str
+    targets: tuple[Target, ...]
+    cells: tuple[Cell, ...]
+    study: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
