@@ -96,6 +96,17 @@ class RunRecord:
         return cell_label(self.variant, self.setting)
 
 
+@dataclass(frozen=True)
+class CellEstimate:
+    """The cost of one variant: of one of its runs. memory_bytes: data, weights, optimizer, activations."""
+
+    label: str
+    num_parameters: int
+    steps: int
+    seconds: float
+    memory_bytes: int
+
+
 # Events: what the engine says while it works.
 
 
@@ -149,13 +160,10 @@ def make_plan(study: Study, provenance: Callable[[Settings], Any]) -> list[RunSp
     provenance: what else can change the numbers of these settings (the data's content, a
     plugin's source), as plain values.
     """
-    cells = [
-        (variant, setting, settings, cell_identity(settings, provenance(settings)))
-        for variant, setting, settings in study.cells()
-    ]
+    cells = [(cell, cell_identity(cell.settings, provenance(cell.settings))) for cell in study.cells]
     return [
-        RunSpec(variant, setting, seed, cell, settings)
-        for seed, (variant, setting, settings, cell) in itertools.product(study.seeds, cells)
+        RunSpec(cell.variant, cell.setting, seed, identity, cell.settings)
+        for seed, (cell, identity) in itertools.product(study.seeds, cells)
     ]
 
 

@@ -39,7 +39,7 @@ class Entry:
         """A typed model of the factory's keyword-only parameters; refuses unknown keys."""
         from pydantic import ConfigDict, create_model
 
-        hints = typing.get_type_hints(self.factory)
+        hints = typing.get_type_hints(self.factory, include_extras=True)
         fields: dict[str, Any] = {
             name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
             for name, parameter in inspect.signature(self.factory).parameters.items()

@@ -1,5 +1,21 @@
 """A study: YAML and key=value overrides in, one typed, frozen `Study` out, or all its mistakes at once."""
 
-from bnbench.config.schema import Settings, Study, Target
+from bnbench.config.check import Vocabulary
+from bnbench.config.json_schema import json_schema
+from bnbench.config.resolved import resolved
+from bnbench.config.schema import CHOICES, Choice, Settings, Study, StudyCell, Target
+from bnbench.config.study import load_study, load_variant
 
-__all__ = ["Settings", "Study", "Target"]
+__all__ = [
+    "CHOICES",
+    "Choice",
+    "Settings",
+    "Study",
+    "StudyCell",
+    "Target",
+    "Vocabulary",
+    "json_schema",
+    "load_study",
+    "load_variant",
+    "resolved",
+]

@@ -1,9 +1,113 @@
-"""Stub, being written."""
+"""The typed, frozen form of a study. Plain values only; free of torch.
+
+A `Choice` names one entry of a registry (`model: mlp`) with its options (`model: {name: mlp,
+hidden: [64]}`); the options are checked against the entry's own signature (see `study.py`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted, not true or false")
+    return value
+
+
+def _epoch_or_steps(value: Any) -> Any:
+    if value != "epoch" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ValueError("it should be epoch, or a number of steps from 1")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_no_bool)]
+Float = Annotated[float, BeforeValidator(_no_bool)]
+
+
+class Section(BaseModel):
+    """A mapping of a study: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Choice(Section):
+    """A registered name and its options, every default written out."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Init(Section):
+    """How linear and convolution weights start."""
+
+    name: Literal["auto", "torch", "he"] = Field(
+        "auto", description="auto: what the model's paper uses; torch: U(±1/√fan_in); he: N(0, 2/fan_in)"
+    )
+    scale: Float = Field(1.0, gt=0, description="multiplies the initial weights, not the biases")
+
+
+class Validation(Section):
+    """The part of the training set on which every decision is made."""
+
+    fraction: Float = Field(0.1, gt=0, lt=1, description="share of the training set that is held out")
+    split_seed: Int = Field(0, ge=0, description="which samples are held out; the same for every run")
+
+
+class Settings(Section):
+    """Everything of one variant that can change its numbers, but the seed."""
+
+    dataset: Choice
+    model: Choice
+    norm: Choice
+    optimizer: Choice
+    schedule: Choice
+    loss: Choice
+    batch_size: Int = Field(32, ge=1, description="samples a step")
+    last_batch: Literal["merge", "keep", "drop"] = Field(
+        "merge",
+        description="merge: a last batch of one joins the batch before it; keep; drop: only full batches",
+    )
+    epochs: Int = Field(5, ge=1, description="passes over the training part")
+    clip_norm: Float | None = Field(
+        None, gt=0, description="largest L2 norm of the gradient of all parameters"
+    )
+    augment: Literal["auto", "none", "crop_flip"] = Field(
+        "auto", description="auto: what is usual for the data set; crop_flip: pad 4, random crop and flip"
+    )
+    evaluate_every: Annotated[Literal["epoch"] | int, BeforeValidator(_epoch_or_steps)] = Field(
+        "epoch", description="a number of steps, or 'epoch'"
+    )
+    init: Init = Init()
+    validation: Validation = Validation()
+    max_train_samples: Annotated[Int, Field(ge=1)] | None = Field(
+        None, description="train on this many samples only, after the validation part is taken"
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Plain values that stand for these settings. Data is known by content, so not by its path."""
+        values = self.model_dump(mode="json")
+        values["dataset"]["options"].pop("path", None)
+        return values
+
+
+#: The settings that choose from a registry.
+CHOICES = ("dataset", "model", "norm", "optimizer", "schedule", "loss")
+#: What those that may be left out are then.
+DEFAULT_CHOICES = {"norm": "none", "schedule": "constant", "loss": "cross_entropy"}
+#: The settings that are sections with fixed keys.
+SECTIONS: dict[str, type[Section]] = {"init": Init, "validation": Validation}
+#: Keys of a study that are not settings: no variant may change them.
+STUDY_KEYS = ("name", "description", "seeds", "variants", "baseline", "target", "sweep")
+
+
+def means_none(norm: object) -> bool:
+    """Whether a study's word for its normalizer says that there is none: none, no, off, null or false."""
+    return norm is None or norm is False or str(norm).lower() in ("none", "no", "off", "null")
 
 
 @dataclass(frozen=True)
@@ -14,17 +118,29 @@ class Target:
     value: float
 
 
-class Settings:
-    """Stub."""
+@dataclass(frozen=True)
+class StudyCell:
+    """One variant at one setting of the sweep."""
 
-    def identity(self) -> Any:
-        """Stub."""
+    variant: str
+    setting: Mapping[str, Any]
+    settings: Settings
 
 
+@dataclass(frozen=True)
 class Study:
-    """Stub."""
+    """What is held fixed, which variants are compared, on which seeds.
 
+    cells: variants (the study's order) at each setting of the sweep. warnings: what the user
+    should know although it is no mistake.
+    """
+
+    name: str
+    description: str
     seeds: tuple[int, ...]
-
-    def cells(self) -> Any:
-        """Stub."""
+    variants: Mapping[str, Settings]
+    baseline: str
+    targets: tuple[Target, ...]
+    sweep: Mapping[str, tuple[Any, ...]]
+    cells: tuple[StudyCell, ...]
+    warnings: tuple[str, ...] = ()

@@ -5,6 +5,8 @@ A factory is `factory(data_dir, **options) -> Dataset`:
     keyword-only parameters: the options that a study may set (`dataset: {name: npz, path: x.npz}`).
 Facts given to `register`:
     augment: the augmentation of the training batches that is usual for it, "none" or "crop_flip".
+    num_train, num_test, input_shape (channels, height, width), num_classes: what is known before the
+        data is there (optional; the plan's estimate uses it).
 """
 
 from __future__ import annotations

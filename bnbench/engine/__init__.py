@@ -1,0 +1,1 @@
+"""The engine: runs in, events out. The only stage that trains."""

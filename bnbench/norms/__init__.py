@@ -4,11 +4,30 @@ A factory is `factory(num_features, dim, **options) -> torch.nn.Module`:
     num_features: channels C of the input. dim: 1 for inputs (N, C), 2 for (N, C, H, W).
     keyword-only parameters: the options that a study may set (`norm: {name: batch, eps: 1e-3}`).
 Facts given to `register`:
-    absorbs_bias: True where the layer subtracts a mean per channel over a batch, so that a bias
-        right before it can't have any effect; models then leave that bias out.
+    absorbs_bias: True where the layer subtracts a mean per channel, over a batch or over the
+        positions, so that a bias right before it can't have any effect; models leave that bias out.
     needs_batch: True where one value per channel has no statistics (a batch of one is refused).
+
+`BatchNorm1d` and `BatchNorm2d`, our own layer, are importable from here; they load torch on first use.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from bnbench.registry import Registry
 
+if TYPE_CHECKING:
+    from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d
+
+__all__ = ["BatchNorm1d", "BatchNorm2d", "norms"]
+
 norms = Registry("normalizer", __name__)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("BatchNorm1d", "BatchNorm2d"):
+        from bnbench.norms import batch_norm
+
+        return getattr(batch_norm, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

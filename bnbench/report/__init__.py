@@ -1,0 +1,1 @@
+"""What people and machines read: tables, sentences, the live progress, and the export formats."""

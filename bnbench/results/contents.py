@@ -1,7 +1,4 @@
-"""The results folder: every file name, whole-or-nothing writes, and a tolerant reader.
-
-(The lines below are the reader's result; the folder itself follows.)
-"""
+"""What a results folder holds, read back."""
 
 from __future__ import annotations
 
@@ -11,8 +8,6 @@ from typing import Any
 
 from bnbench.config import Target
 from bnbench.plan import RunRecord, cell_label
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -26,7 +21,7 @@ class Cell:
     setting: Mapping[str, Any]
     cell: str
     seeds: tuple[int, ...]
-    records: tuple[RunRecord, ...]
+    records: tuple[RunRecord, ...] = ()
 
     @property
     def label(self) -> str:

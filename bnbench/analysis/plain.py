@@ -1,0 +1,175 @@
+"""A summary as plain values: for summary.json, and one flat row a run for summary.csv."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from bnbench.analysis.comparison import PHASES, Comparison, Spread
+from bnbench.analysis.convergence import Reached, TargetSummary
+from bnbench.metrics import SPLIT_METRICS
+from bnbench.plan import RunRecord
+from bnbench.results import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from bnbench.analysis.summary import Summary, VariantSummary
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """What summary.json holds. Every number that is not finite is None."""
+    targets = [asdict(target) for target in summary.targets]
+    values = {
+        "schema_version": SCHEMA_VERSION,
+        "name": summary.name,
+        "baseline": summary.baseline,
+        "target": targets[0] if targets else None,
+        "targets": targets,
+        "variants": [_variant(variant) for variant in summary.variants],
+        "comparisons": [_comparison(comparison) for comparison in summary.comparisons],
+        "best_settings": [
+            {
+                "variant": best.variant,
+                "setting": best.setting,
+                "val_loss": _spread(best.val_loss),
+                "comparisons": [_comparison(comparison) for comparison in best.comparisons],
+            }
+            for best in summary.best_settings
+        ],
+        "warnings": summary.warnings,
+    }
+    plain: dict[str, Any] = _strict(values)
+    return plain
+
+
+def rows(summary: Summary) -> list[dict[str, Any]]:
+    """One flat row a run; planned runs that are not there have the outcome "missing"."""
+    found = []
+    for variant in summary.variants:
+        runs = {run.seed: (run, index) for index, run in enumerate(variant.runs)}
+        for seed in variant.seeds:
+            run, index = runs.get(seed, (None, None))
+            row = {"variant": variant.variant, **_setting(variant), "norm": variant.norm, "seed": seed}
+            found.append({**row, **_run_columns(run), **_target_columns(variant, index)})
+    return [_strict(row) for row in found]
+
+
+def _variant(variant: VariantSummary) -> dict[str, Any]:
+    return {
+        "name": variant.variant,
+        "setting": variant.setting,
+        "label": variant.label,
+        "norm": variant.norm,
+        "parameters": variant.num_parameters,
+        "steps_per_epoch": variant.steps_per_epoch,
+        "layers": variant.layers,
+        "seeds": variant.seeds,
+        **{name: getattr(variant, name) for name in ("finished", "diverged", "crashed", "missing")},
+        "runs": [_run(run, variant.targets, index) for index, run in enumerate(variant.runs)],
+        **{at: {metric: _spread(variant.spreads[at, metric]) for metric in SPLIT_METRICS} for at in PHASES},
+        "seconds_per_step": _spread(variant.seconds_per_step),
+        "targets": [_target(target) for target in variant.targets],
+    }
+
+
+def _run(run: RunRecord, targets: tuple[TargetSummary, ...], index: int) -> dict[str, Any]:
+    times = [target.reached[index] for target in targets]
+    return {
+        "seed": run.seed,
+        "outcome": run.outcome,
+        "error": run.error,
+        "steps": run.steps,
+        "planned_steps": run.planned_steps,
+        "epochs": _epochs(run),
+        "seconds": run.train_seconds,
+        "final": {metric: run.final.get(metric) for metric in SPLIT_METRICS},
+        "best": {metric: run.best.get(metric) for metric in SPLIT_METRICS},
+        "best_step": run.best_step,
+        "steps_to_target": times[0].step if times and times[0] else None,
+        "targets": [
+            {**asdict(target.target), **_time(time)} for target, time in zip(targets, times, strict=True)
+        ],
+        "notes": run.notes,
+        "environment": run.environment,
+    }
+
+
+def _target(target: TargetSummary) -> dict[str, Any]:
+    return {
+        **asdict(target.target),
+        "reached": target.k,
+        "runs": target.n,
+        "median_steps": target.median_steps,
+        "median_epochs": target.median_epochs,
+        "median_seconds": target.median_seconds,
+        "budget_steps": target.budget,
+        "evaluated_every_steps": target.evaluated_every,
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    seeds = [{"seed": seed, "difference": value} for seed, value in comparison.values]
+    return {**vars(comparison), "values": seeds}
+
+
+def _spread(spread: Spread) -> dict[str, Any]:
+    return {"mean": spread.mean, "std": spread.std, "n": spread.n, "nonfinite": spread.num_nonfinite}
+
+
+def _time(time: Reached | None) -> dict[str, float | None]:
+    return {
+        "steps_to_target": time.step if time else None,
+        "epochs_to_target": time.epoch if time else None,
+        "seconds_to_target": time.seconds if time else None,
+    }
+
+
+def _setting(variant: VariantSummary) -> dict[str, Any]:
+    return {f"setting.{key}": value for key, value in variant.setting.items()}
+
+
+def _run_columns(run: RunRecord | None) -> dict[str, Any]:
+    return {
+        "outcome": run.outcome if run else "missing",
+        "error": first_line(run.error) if run else "",
+        "steps": run.steps if run else None,
+        "planned_steps": run.planned_steps if run else None,
+        "epochs": _epochs(run) if run else None,
+        "seconds": run.train_seconds if run else None,
+        "parameters": run.num_parameters or None if run else None,
+        "best_step": run.best_step if run else None,
+        **{f"final_{metric}": run.final.get(metric) if run else None for metric in SPLIT_METRICS},
+        **{f"best_{metric}": run.best.get(metric) if run else None for metric in SPLIT_METRICS},
+    }
+
+
+def _target_columns(variant: VariantSummary, index: int | None) -> dict[str, Any]:
+    return dict(_each_target(variant, index))
+
+
+def _each_target(variant: VariantSummary, index: int | None) -> Iterator[tuple[str, Any]]:
+    """target, steps_to_target, ... of the first target; the second's end in _2, and so on."""
+    for place, target in enumerate(variant.targets, start=1):
+        suffix = "" if place == 1 else f"_{place}"
+        yield f"target{suffix}", f"{target.target.metric}={target.target.value:g}"
+        time = None if index is None else target.reached[index]
+        yield from ((f"{name}{suffix}", value) for name, value in _time(time).items())
+
+
+def _epochs(run: RunRecord) -> float | None:
+    return run.steps / run.steps_per_epoch if run.steps_per_epoch else None
+
+
+def first_line(text: str | None) -> str:
+    """The first line of a message; "" where there is none."""
+    return (text or "").strip().partition("\n")[0]
+
+
+def _strict(value: Any) -> Any:
+    """The same value in dicts, lists and scalars that strict JSON knows; NaN and infinity become None."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

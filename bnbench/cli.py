@@ -1,0 +1,343 @@
+"""The command line: parse, call, print, choose the exit code. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from bnbench.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_USABLE,
+    EXIT_SOME_RUNS_CRASHED,
+    BnbenchError,
+    ConfigError,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bnbench.analysis.summary import Summary
+    from bnbench.workflow import Work
+
+app = typer.Typer(
+    name="bnbench",
+    help="Does this normalization layer help this network, by how much, and can the answer be trusted?",
+    epilog="Exit codes: 0 done; 1 nothing usable came out; 2 usage; 3 some runs crashed; 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Device(StrEnum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Format(StrEnum):
+    """What is printed on stdout at the end."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    markdown = "markdown"
+    latex = "latex"
+
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[STUDY] [KEY=VALUE]...", help="A YAML file or a shipped study; then overrides."),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Results folder. [default: results/<study>]")
+]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where to train.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="BNBENCH_DATA_DIR",
+        help="Where data sets are kept. [default: the platform's cache folder]",
+    ),
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin", exists=True, dir_okay=False, help="A Python file that registers your own names."
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Run again what is finished already.")]
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="What to print on stdout; the rest goes to stderr.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables; only failures.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks; stop at the first run that crashes.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from bnbench import __version__
+
+        typer.echo(f"bnbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    words: Words = None,
+    variant: Annotated[
+        str | None, typer.Option("--variant", help="Which variant of the study. [default: its first]")
+    ] = None,
+    output: Output = None,
+    device: DeviceOption = Device.auto,
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+    force: Force = False,
+    format: FormatOption = Format.table,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train one variant of a study, on one or more seeds, epoch by epoch."""
+    with _Errors(debug):
+        from bnbench.config import load_variant
+        from bnbench.workflow import find_study, known_names, prepare_work
+
+        name, overrides = _study_and_overrides(words)
+        names = known_names(plugin or ())
+        study = load_variant(find_study(name), variant, overrides, names.vocabulary)
+        folder = output or Path("results") / f"{study.name}-{study.baseline}"
+        work = prepare_work(
+            study, names, folder, device=device, data_dir=_data_dir(data_dir), force=force, debug=debug
+        )
+        raise typer.Exit(_run(work, format, quiet=quiet, epoch_lines=True))
+
+
+@app.command()
+def compare(
+    words: Words = None,
+    output: Output = None,
+    device: DeviceOption = Device.auto,
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+    force: Force = False,
+    format: FormatOption = Format.table,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train every variant of a study on every seed, and compare them. Without a study: the quickstart."""
+    with _Errors(debug):
+        from bnbench.config import load_study
+        from bnbench.workflow import find_study, known_names, prepare_work
+
+        name, overrides = _study_and_overrides(words)
+        names = known_names(plugin or ())
+        study = load_study(find_study(name), overrides, names.vocabulary)
+        work = prepare_work(
+            study,
+            names,
+            output or Path("results") / study.name,
+            device=device,
+            data_dir=_data_dir(data_dir),
+            force=force,
+            debug=debug,
+        )
+        raise typer.Exit(_run(work, format, quiet=quiet))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder that compare or train wrote.")],
+    format: FormatOption = Format.table,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also show the layers of every variant, as built.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Show the tables of a results folder again, and write its summaries anew. Trains nothing, needs no torch."""
+    with _Errors(debug):
+        from bnbench.results import ResultsFolder
+        from bnbench.workflow import summarize_folder
+
+        results = ResultsFolder(folder)
+        summary = summarize_folder(results)
+        _print_summary(summary, format, layers=layers)
+        raise typer.Exit(_exit_code(summary))
+
+
+@app.command()
+def check(
+    words: Words = None,
+    device: DeviceOption = Device.auto,
+    data_dir: DataDir = None,
+    plugin: Plugins = None,
+    json_schema: Annotated[
+        bool, typer.Option("--json-schema", help="Print the JSON Schema of studies, for your editor.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """All mistakes of a study at once; its runs, steps, and an estimate of time and memory. Trains nothing."""
+    with _Errors(debug):
+        from bnbench.config import load_study
+        from bnbench.workflow import find_study, known_names
+
+        names = known_names(plugin or ())
+        if json_schema:
+            import json
+
+            from bnbench.config import json_schema as schema_of
+
+            typer.echo(json.dumps(schema_of(names.vocabulary), indent=1))
+            return
+        from bnbench.report.lists import print_plan
+        from bnbench.workflow import estimate
+
+        name, overrides = _study_and_overrides(words)
+        study = load_study(find_study(name), overrides, names.vocabulary)
+        print_plan(_console(stderr=False), study, estimate(study, device, _data_dir(data_dir)))
+
+
+@app.command(name="list")
+def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
+    """Models, data sets, normalizers, optimizers, schedules, losses and shipped studies."""
+    with _Errors(debug):
+        from bnbench.report.lists import print_names
+        from bnbench.workflow import known_names, shipped_studies
+
+        print_names(_console(stderr=False), known_names(plugin or ()).vocabulary, shipped_studies())
+
+
+def _run(work: Work, format: Format, *, quiet: bool, epoch_lines: bool = False) -> int:
+    """Train, tell, summarise; the exit code."""
+    from bnbench.report.console import LiveProgress
+    from bnbench.workflow import carry_out, summarize_folder
+
+    console = _console(stderr=True)
+    _tell_plan(console, work, quiet)
+    interrupted = False
+    try:
+        with LiveProgress(console, work.runs, work.todo, quiet=quiet, epoch_lines=epoch_lines) as live:
+            carry_out(work, live.on)
+    except KeyboardInterrupt:
+        interrupted = True
+        if not work.has_records():
+            console.print("Interrupted before the first run was finished. Nothing is lost, nothing is there.")
+            return EXIT_INTERRUPTED
+    summary = summarize_folder(work.folder)
+    if not quiet or format is not Format.table:
+        _print_summary(summary, format)
+    if interrupted:
+        console.print("Interrupted. Finished runs are kept; the same command goes on from here.")
+    if not quiet:
+        console.print(f"Results: {work.folder.path}", soft_wrap=True, highlight=False)
+    return EXIT_INTERRUPTED if interrupted else _exit_code(summary)
+
+
+def _tell_plan(console: Console, work: Work, quiet: bool) -> None:
+    if quiet:
+        return
+    done = len(work.runs) - len(work.todo)
+    if done:
+        console.print(f"{done} of {len(work.runs)} runs are finished already; --force runs them again.")
+    others = work.folder.other_runs()
+    if others:
+        what = "1 run of other settings is" if others == 1 else f"{others} runs of other settings are"
+        console.print(f"{what} in {work.folder.path}, and left alone.")
+    for warning in work.study.warnings:
+        console.print(f"Warning: {warning}", soft_wrap=True, markup=False)
+
+
+def _print_summary(summary: Summary, format: Format, layers: bool = False) -> None:
+    if format is Format.table:
+        from bnbench.report.console import print_summary
+
+        print_summary(_console(stderr=False), summary, layers=layers)
+    else:
+        from bnbench.report.export import FORMATS
+
+        typer.echo(FORMATS[format.value](summary), nl=False)
+
+
+def _exit_code(summary: Summary) -> int:
+    crashed = sum(variant.crashed for variant in summary.variants)
+    usable = sum(variant.finished + variant.diverged for variant in summary.variants)
+    if not usable:
+        return EXIT_NOTHING_USABLE
+    return EXIT_SOME_RUNS_CRASHED if crashed else EXIT_DONE
+
+
+def _study_and_overrides(words: Sequence[str] | None) -> tuple[str, list[str]]:
+    """Split the words: those with "=" (and no such file) are overrides; without a study, the quickstart."""
+    words = words or []
+    overrides = [word for word in words if "=" in word and not Path(word).is_file()]
+    studies = [word for word in words if word not in overrides]
+    if len(studies) > 1:
+        raise typer.BadParameter(f"one study at a time, but there are {len(studies)}: {', '.join(studies)}.")
+    return studies[0] if studies else "quickstart", overrides
+
+
+def _data_dir(given: Path | None) -> Path:
+    from platformdirs import user_cache_path
+
+    return given or user_cache_path("bnbench")
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+class _Errors:
+    """Turns our own errors into one message and an exit code, without a traceback (unless --debug)."""
+
+    def __init__(self, debug: bool) -> None:
+        self.debug = debug
+
+    def __enter__(self) -> None:
+        signal.signal(signal.SIGTERM, _interrupt)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self.debug or error is None:
+            return
+        if isinstance(error, BnbenchError):
+            many = isinstance(error, ConfigError) and len(error.mistakes) > 1
+            head = f"{len(error.mistakes)} mistakes:\n" if many else "Error: "  # type: ignore[attr-defined]
+            typer.echo(f"{head}{error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        if isinstance(error, KeyboardInterrupt):
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _interrupt(signum: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """The console script. A reader that goes away (`bnbench list | head`) is no error."""
+    try:
+        app()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_DONE)

@@ -1,0 +1,76 @@
+"""The JSON Schema of a study, so that editors complete and check it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bnbench.config.check import Vocabulary
+from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, Settings
+from bnbench.metrics import SPLIT_METRICS
+from bnbench.registry import Entry
+
+
+def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
+    """The schema (draft 2020-12) of studies over everything that is registered."""
+    settings = Settings.model_json_schema()
+    definitions = settings["$defs"]
+    properties = dict(settings["properties"])
+    for key in CHOICES:
+        properties[key] = _choice(vocabulary[key], definitions, key)
+    target = {
+        "type": "object",
+        "required": ["metric", "value"],
+        "additionalProperties": False,
+        "properties": {
+            "metric": {"enum": [name for name in SPLIT_METRICS if not name.startswith("test_")]},
+            "value": {"type": "number"},
+        },
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "bnbench study",
+        "type": "object",
+        "required": [key for key in CHOICES if key not in DEFAULT_CHOICES],
+        "additionalProperties": False,
+        "properties": {
+            "name": {"type": "string"},
+            "description": {"type": "string"},
+            "seeds": {
+                "anyOf": [
+                    {"type": "integer", "minimum": 1},
+                    {"type": "array", "items": {"type": "integer", "minimum": 0}, "uniqueItems": True},
+                ]
+            },
+            # a variant may change any setting, by dotted key too
+            "variants": {
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": {"type": ["object", "null"], "properties": properties},
+            },
+            "baseline": {"type": "string"},
+            "target": {"anyOf": [target, {"type": "array", "items": target}]},
+            "sweep": {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}},
+            **properties,
+        },
+        "$defs": definitions,
+    }
+
+
+def _choice(entries: Mapping[str, Entry], definitions: dict[str, Any], key: str) -> dict[str, Any]:
+    """A name alone, or a mapping with that name and its options."""
+    names = sorted(entries)
+    forms: list[dict[str, Any]] = [{"enum": [*names, None, False] if key == "norm" else names}]
+    for name in names:
+        options = entries[name].options().model_json_schema()
+        definitions.update(options.pop("$defs", {}))
+        forms.append(
+            {
+                "type": "object",
+                "description": entries[name].summary,
+                "required": ["name", *options.get("required", [])],
+                "additionalProperties": False,
+                "properties": {"name": {"const": name}, **options["properties"]},
+            }
+        )
+    return {"anyOf": forms}

@@ -1,0 +1,41 @@
+"""A study with every default written out, as plain values that are a study themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bnbench.config.schema import Choice, Settings, Study
+
+
+def resolved(study: Study) -> dict[str, Any]:
+    """What all variants share at the top, what differs under `variants`; runs the same runs again."""
+    variants = {name: _plain(settings) for name, settings in study.variants.items()}
+    first, *rest = variants.values()
+    shared = {key: value for key, value in first.items() if all(other[key] == value for other in rest)}
+    values: dict[str, Any] = {"name": study.name}
+    if study.description:
+        values["description"] = study.description
+    values |= shared
+    values["seeds"] = list(study.seeds)
+    values["variants"] = {
+        name: {key: value for key, value in settings.items() if key not in shared}
+        for name, settings in variants.items()
+    }
+    values["baseline"] = study.baseline
+    if study.targets:
+        values["target"] = [{"metric": target.metric, "value": target.value} for target in study.targets]
+    if study.sweep:
+        values["sweep"] = {key: list(choices) for key, choices in study.sweep.items()}
+    return values
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """Settings as a study writes them: a choice's name and options in one mapping."""
+    values: dict[str, Any] = {}
+    for key in type(settings).model_fields:
+        value = getattr(settings, key)
+        if isinstance(value, Choice):
+            values[key] = {"name": value.name, **value.options}
+        else:
+            values[key] = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+    return values

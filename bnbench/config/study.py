@@ -1,0 +1,277 @@
+"""From a source (YAML and overrides) to a `Study`: variants merged, every value checked, all mistakes at once."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bnbench.config.check import Vocabulary, check_settings
+from bnbench.config.merge import Layer, apply_change, layer_of, override
+from bnbench.config.schema import STUDY_KEYS, Settings, Study, StudyCell, Target, means_none
+from bnbench.config.yaml_source import Source, read_file
+from bnbench.errors import ConfigError, Mistake, UnknownNameError, unknown_name
+from bnbench.metrics import SPLIT_METRICS, metric_of
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+MAX_SEEDS = 10_000
+
+
+def load_study(path: Path, overrides: Sequence[str], vocabulary: Vocabulary) -> Study:
+    """Read and check a study.
+
+    overrides: "key=value", the key dotted, the value read as YAML; they change what all variants
+    share. Raises ConfigError with every mistake.
+    """
+    return _Resolver(read_file(path), path, vocabulary, overrides).study()
+
+
+def load_variant(path: Path, variant: str | None, overrides: Sequence[str], vocabulary: Vocabulary) -> Study:
+    """Read and check one variant of a study (default: its first), as a study of its own without a sweep.
+
+    overrides: as in `load_study`, but they have the last word, over the variant's own settings.
+    """
+    source = read_file(path)
+    variants = source.data.pop("variants", None)
+    source.data.pop("sweep", None)
+    source.data.pop("baseline", None)
+    if isinstance(variants, dict) and variants:
+        name = variant or next(iter(variants))
+        if name not in variants:
+            raise ConfigError([Mistake(source.place(("variants",)), unknown_name("variant", name, variants))])
+        layer = apply_change(layer_of(source), variants[name] or {}, ("variants", name), source)
+        source = Source({**layer.data, "variants": {name: {}}}, layer.places)
+    elif variant:
+        raise ConfigError(
+            [Mistake(str(path), f'no variants are defined, so there is no "{variant}" to train.')]
+        )
+    return _Resolver(source, path, vocabulary, overrides).study()
+
+
+class _Resolver:
+    """Checks one source; gathers mistakes and warnings on the way."""
+
+    def __init__(self, source: Source, path: Path, vocabulary: Vocabulary, overrides: Sequence[str]) -> None:
+        self.source, self.path, self.vocabulary, self.overrides = source, path, vocabulary, overrides
+        self.mistakes: list[Mistake] = override(source, overrides)
+        self.warnings: list[str] = []
+
+    def study(self) -> Study:
+        data = self.source.data
+        base = layer_of(self.source, without=STUDY_KEYS)
+        changes = self._variants()
+        self._shadowed_overrides(changes)
+        sweep = self._sweep()
+        variants, cells = self._cells(base, changes, sweep)
+        study = Study(
+            name=self._text("name", self.path.stem),
+            description=self._text("description", ""),
+            seeds=self._seeds(data.get("seeds", 5)),
+            variants=variants,
+            baseline=self._baseline(list(changes)),
+            targets=self._targets(data.get("target")),
+            sweep=sweep,
+            cells=tuple(cells),
+            warnings=tuple(dict.fromkeys(self.warnings)),
+        )
+        if self.mistakes:
+            raise ConfigError(sorted(set(self.mistakes), key=_by_line))
+        return study
+
+    def _wrong(self, path: tuple[str, ...], message: str) -> None:
+        self.mistakes.append(Mistake(self.source.place(path), message))
+
+    def _text(self, key: str, default: str) -> str:
+        value = self.source.data.get(key, default)
+        if key == "name" and not (isinstance(value, str) and _NAME.fullmatch(value)):
+            if key in self.source.data:
+                self._wrong(
+                    (key,), f"name: {value!r} can't be a folder's name: use letters, digits, '.', '_', '-'."
+                )
+            return "study"
+        return str(value)
+
+    def _variants(self) -> dict[str, Mapping[str, Any]]:
+        """Each variant's changes, by name."""
+        if "variants" not in self.source.data:
+            return {_norm_name(self.source.data.get("norm", "none")): {}}
+        given = self.source.data["variants"]
+        if not isinstance(given, dict) or not given:
+            what = "is empty" if not given else "is not a mapping of names to settings"
+            self._wrong(
+                ("variants",),
+                f"variants {what}: there is nothing to compare. "
+                "Fix: variants: {none: {norm: none}, batch: {norm: batch}}, or leave the key out.",
+            )
+            return {}
+        variants: dict[str, Mapping[str, Any]] = {}
+        for name, change in given.items():
+            if not _NAME.fullmatch(name):
+                self._wrong(
+                    ("variants", name), f"variant name {name!r}: use letters, digits, '.', '_', '+', '-'."
+                )
+            elif change is not None and not isinstance(change, dict):
+                self._wrong(
+                    ("variants", name),
+                    f"variants.{name}: {change!r} is no mapping. Fix: {name}: {{norm: {change}}}.",
+                )
+            else:
+                variants[name] = change or {}
+        return variants
+
+    def _shadowed_overrides(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        """An override that every variant overrules would do nothing: say so."""
+        for text in self.overrides:
+            key = text.partition("=")[0].strip()
+            if changes and all(_sets(change, key) for change in changes.values()):
+                example = next(iter(changes))
+                self.mistakes.append(
+                    Mistake(
+                        "command line",
+                        f"{text} would change nothing: every variant sets {key} itself. "
+                        f"Fix: variants.{example}.{text}.",
+                    )
+                )
+
+    def _sweep(self) -> dict[str, tuple[Any, ...]]:
+        given = self.source.data.get("sweep") or {}
+        if not isinstance(given, dict):
+            self._wrong(
+                ("sweep",),
+                "sweep is not a mapping of keys to lists. Fix: sweep: {optimizer.lr: [0.01, 0.1]}.",
+            )
+            return {}
+        sweep: dict[str, tuple[Any, ...]] = {}
+        for key, values in given.items():
+            if not isinstance(values, list) or not values:
+                self._wrong(("sweep", key), f"sweep.{key}: {values!r} is not a list with values in it.")
+            elif len({repr(value) for value in values}) < len(values):
+                self._wrong(("sweep", key), f"sweep.{key}: {values} repeats a value.")
+            else:
+                sweep[key] = tuple(values)
+        return sweep
+
+    def _cells(
+        self, base: Layer, changes: Mapping[str, Mapping[str, Any]], sweep: Mapping[str, tuple[Any, ...]]
+    ) -> tuple[dict[str, Settings], list[StudyCell]]:
+        """The settings of every variant, and of every variant at every setting of the sweep."""
+        variants: dict[str, Settings] = {}
+        cells: list[StudyCell] = []
+        for name, change in (changes or {"": {}}).items():
+            layer = apply_change(base, change, ("variants", name), self.source)
+            settings = self._check(layer)
+            if settings:
+                variants[name] = settings
+            for setting in _settings_of(sweep):
+                swept = (
+                    self._check(apply_change(layer, setting, ("sweep",), self.source))
+                    if setting
+                    else settings
+                )
+                if swept:
+                    cells.append(StudyCell(name, setting, swept))
+        return variants, cells
+
+    def _check(self, layer: Layer) -> Settings | None:
+        return check_settings(layer, self.vocabulary, self.mistakes, folder=self.path.parent)
+
+    def _seeds(self, given: Any) -> tuple[int, ...]:
+        seeds = list(range(given)) if _is_int(given) and 0 <= given <= MAX_SEEDS else given
+        if not isinstance(seeds, list) or not seeds or not all(_is_int(seed) and seed >= 0 for seed in seeds):
+            self._wrong(
+                ("seeds",),
+                f"seeds: {given!r} is neither a number of seeds (1 or more) nor a list such as [0, 1, 2].",
+            )
+            return (0,)
+        repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        if repeated:
+            self._wrong(
+                ("seeds",),
+                f"seeds: {', '.join(map(str, repeated))} repeated. The same seed twice is one run, not two replicates.",
+            )
+        return tuple(seeds)
+
+    def _baseline(self, names: list[str]) -> str:
+        baseline = self.source.data.get("baseline")
+        first = names[0] if names else ""
+        if baseline is None:
+            return "none" if "baseline" in self.source.data and "none" in names else first
+        if str(baseline) not in names and names:
+            self._wrong(("baseline",), unknown_name("variant", str(baseline), names))
+        return str(baseline)
+
+    def _targets(self, given: Any) -> tuple[Target, ...]:
+        """One target or several; each on a metric of the training or the validation part."""
+        if given is None:
+            return ()
+        targets: list[Target] = []
+        for index, item in enumerate(given if isinstance(given, list) else [given]):
+            path = ("target", str(index)) if isinstance(given, list) else ("target",)
+            targets += self._target(item, path)
+        return tuple(targets)
+
+    def _target(self, item: Any, path: tuple[str, ...]) -> Iterator[Target]:
+        if not isinstance(item, dict) or set(item) != {"metric", "value"}:
+            self._wrong(path, f"target: {item!r} is not of the form {{metric: val_accuracy, value: 0.97}}.")
+            return
+        name, value = str(item["metric"]), item["value"]
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            self._wrong((*path, "value"), f"target.value: {value!r} is not a number.")
+            return
+        try:
+            metric = metric_of(name)
+        except UnknownNameError as error:
+            self._wrong((*path, "metric"), str(error))
+            return
+        if name.startswith("test_"):
+            known = ", ".join(column for column in SPLIT_METRICS if not column.startswith("test_"))
+            self._wrong(
+                (*path, "metric"),
+                f"target: {name} can't be a target: the test set is looked at once, at the end. Use one of {known}.",
+            )
+        if (metric.percent and value > 1) or (metric.name == "loss" and value < 0):
+            limit = (
+                f"a fraction, at most 1; {value / 100:g} is {value:g} %"
+                if metric.percent
+                else "never below 0"
+            )
+            self.warnings.append(
+                f"{self.source.place((*path, 'value'))}: no run can reach {name} {value:g} ({limit}): "
+                "every run will be censored."
+            )
+        yield Target(name, float(value))
+
+
+def _by_line(mistake: Mistake) -> tuple[str, int, str]:
+    file, _, line = mistake.place.rpartition(":")
+    return (file, int(line), mistake.message) if line.isdigit() else (mistake.place, 0, mistake.message)
+
+
+def _settings_of(sweep: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    """Every combination of the swept values; one empty setting where nothing is swept."""
+    for values in itertools.product(*sweep.values()):
+        yield dict(zip(sweep, values, strict=True))
+
+
+def _norm_name(norm: Any) -> str:
+    """The name of the only variant of a study without variants."""
+    name = norm.get("name") if isinstance(norm, dict) else norm
+    return "none" if means_none(name) or not _NAME.fullmatch(str(name)) else str(name)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _sets(change: Mapping[str, Any], key: str) -> bool:
+    """Whether a variant's changes overrule that dotted key."""
+    head, _, rest = key.partition(".")
+    for name, value in change.items():
+        if name == key or key.startswith(f"{name}."):
+            if not isinstance(value, dict) or name == key:
+                return True
+        if name == head and isinstance(value, dict) and (not rest or _sets(value, rest)):
+            return True
+    return False

@@ -1,0 +1,206 @@
+"""From a data set to batches: the split, normalisation, order and augmentation.
+
+All of it is drawn from private CPU streams, so it is the same for every variant, on every device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from bnbench.data import Dataset
+from bnbench.errors import DataError
+from bnbench.seeding import generator
+
+LastBatch = Literal["merge", "keep", "drop"]
+Augmentation = Literal["none", "crop_flip"]
+
+#: At most so many training samples stand for the training part when train_loss is measured.
+PROBE_SIZE = 5000
+#: Pixels of padding on each side before a random crop (He et al. 2015, section 4.2).
+PADDING = 4
+#: Samples that are widened to float64 at once.
+CHUNK = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A data set split, normalised and on the device.
+
+    *_images: (N, C, H, W) float32, with the training part's own mean and std per channel taken out.
+    *_labels: (N,) int64. probe_*: the fixed samples of the training part, as they are, on which
+    train_loss is measured. mean, std: (C,) float32 on the CPU. notes: what the user should know.
+    """
+
+    train_images: Tensor
+    train_labels: Tensor
+    val_images: Tensor
+    val_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    probe_images: Tensor
+    probe_labels: Tensor
+    num_classes: int
+    input_shape: tuple[int, int, int]
+    fingerprint: str
+    mean: Tensor
+    std: Tensor
+    notes: tuple[str, ...]
+
+
+def prepare(
+    dataset: Dataset,
+    *,
+    val_fraction: float,
+    split_seed: int,
+    max_train_samples: int | None,
+    device: torch.device,
+) -> Prepared:
+    """Hold out the validation part, cut the rest to `max_train_samples`, normalise, move to the device.
+
+    Both are the first samples of one seeded permutation and of its rest, so they do not depend on each
+    other, and a smaller training part is a part of a larger one. Raises DataError where nothing is
+    left to train on.
+    """
+    val, train, available = _split(len(dataset.train_labels), val_fraction, split_seed, max_train_samples)
+    train_images, train_labels = dataset.train_images[train], dataset.train_labels[train]
+    mean, std = channel_statistics(train_images)
+
+    def ready(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return _normalised(images, mean, std).to(device), labels.to(device)
+
+    training = ready(train_images, train_labels)
+    channels, height, width = dataset.train_images.shape[1:]
+    return Prepared(
+        *training,
+        *ready(dataset.train_images[val], dataset.train_labels[val]),
+        *ready(dataset.test_images, dataset.test_labels),
+        *_probe(*training, split_seed),
+        num_classes=len(dataset.class_names),
+        input_shape=(channels, height, width),
+        fingerprint=dataset.fingerprint,
+        mean=mean.float(),
+        std=std.float(),
+        notes=_notes(train_labels, dataset.class_names, std, available),
+    )
+
+
+def _split(total: int, fraction: float, seed: int, limit: int | None) -> tuple[Tensor, Tensor, int]:
+    """Indices of the validation and the training part, and how many could be trained on without the limit."""
+    num_val = max(1, round(total * fraction))
+    available = total - num_val
+    if available < 1:
+        raise DataError(
+            f"validation.fraction: {fraction:g} of {total} training samples are {num_val}: none is left to train on.",
+            "The validation part is taken out of the training set.",
+            "a smaller validation.fraction, or more data.",
+        )
+    order = torch.randperm(total, generator=generator(seed, "split"))
+    val, train = order[:num_val], order[num_val:][:limit]
+    return val.sort().values, train.sort().values, available
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and std (divisor N) over samples and pixels, each (C,) float64. In two passes: no digits are lost."""
+    count = images.numel() / images.shape[1]
+    chunks = torch.split(images, CHUNK)
+    mean = sum((chunk.double().sum((0, 2, 3)) for chunk in chunks), torch.zeros(())) / count
+    centre = mean[:, None, None]
+    squares = sum(((chunk.double() - centre).square_().sum((0, 2, 3)) for chunk in chunks), torch.zeros(()))
+    return mean, (squares / count).sqrt()
+
+
+def _normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(images - mean) / std in float32; a channel that never varies is centred and not scaled."""
+    scale = torch.where(std > 0, std, 1.0).float()
+    result = images.to(torch.float32, copy=True)
+    return result.sub_(mean.float()[:, None, None]).div_(scale[:, None, None])
+
+
+def _probe(images: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """The training part itself where it is small, else a fixed draw from it."""
+    if len(labels) <= PROBE_SIZE:
+        return images, labels
+    order = torch.randperm(len(labels), generator=generator(seed, "probe"))
+    index = order[:PROBE_SIZE].sort().values.to(images.device)
+    return images.index_select(0, index), labels.index_select(0, index)
+
+
+def _notes(labels: Tensor, class_names: tuple[str, ...], std: Tensor, available: int) -> tuple[str, ...]:
+    notes = []
+    if len(labels) < available:
+        notes.append(f"{len(labels)} of {available} training samples are used (max_train_samples)")
+    absent = int((labels.bincount(minlength=len(class_names)) == 0).sum())
+    if absent:
+        notes.append(f"{absent} of {len(class_names)} classes have no sample in the training part")
+    flat = int((std == 0).sum())
+    if flat:
+        notes.append(
+            f"{flat} of {len(std)} input channels never vary in the training part: centred, not scaled"
+        )
+    return tuple(notes)
+
+
+def _cut(num_samples: int, batch_size: int, last_batch: LastBatch) -> tuple[int, int]:
+    """How many batches, and how many samples they use together. Only the last may differ in size."""
+    full, rest = divmod(num_samples, batch_size)
+    if rest == 0 or (last_batch == "merge" and rest == 1 and full):
+        return full, num_samples
+    if last_batch == "drop" and full:
+        return full, num_samples - rest
+    return full + 1, num_samples
+
+
+def steps_per_epoch(num_samples: int, batch_size: int, last_batch: LastBatch = "merge") -> int:
+    """The number of batches that `epoch_order` gives."""
+    return _cut(num_samples, batch_size, last_batch)[0]
+
+
+def epoch_order(
+    num_samples: int, batch_size: int, seed: int, epoch: int, last_batch: LastBatch = "merge"
+) -> tuple[Tensor, ...]:
+    """The samples of each batch of an epoch: int64 indices on the CPU, a permutation cut into batches.
+
+    last_batch: what happens to an incomplete one. merge: one of a single sample, which has no variance,
+    joins the batch before it, and others stay. keep: it stays. drop: it goes, unless it is the only one.
+    """
+    steps, used = _cut(num_samples, batch_size, last_batch)
+    order = torch.randperm(num_samples, generator=generator(seed, "order", epoch))
+    return order[:used].tensor_split([batch_size * step for step in range(1, steps)])
+
+
+def last_batch_note(num_samples: int, batch_size: int, last_batch: LastBatch = "merge") -> str | None:
+    """What happens to an incomplete last batch, where the user should know it; else None."""
+    full, rest = divmod(num_samples, batch_size)
+    start = f"{num_samples} training samples in batches of {batch_size} leave a last batch of {rest}"
+    if rest and full and last_batch == "drop":
+        return f"{start}: dropped"
+    if rest == 1 and full and last_batch == "merge":
+        return f"{start}: merged into the one before it"
+    if rest == 1:
+        return f"{start}: kept, and a batch of one has no variance"
+    return None
+
+
+def augment(images: Tensor, kind: Augmentation, draw: torch.Generator) -> Tensor:
+    """A batch of normalised images, augmented; the same shape.
+
+    crop_flip: pad 4 pixels on each side, crop back to the size at a random place, mirror left and right with
+    probability 1/2, each sample by itself. The padding is 0 in normalised images, which is the mean
+    colour (He et al. 2015 pad after taking the mean out, too). draw: a CPU generator; one call
+    takes the same numbers from it whatever the device.
+    """
+    if kind == "none":
+        return images
+    count, _, height, width = images.shape
+    offsets = torch.randint(0, 2 * PADDING + 1, (2, count), generator=draw)
+    mirror = torch.randint(0, 2, (1, count), generator=draw)
+    top, left, mirrored = torch.cat((offsets, mirror)).to(images.device)
+    # every window of the padded images, as a view: (N, C, 2*PADDING+1, 2*PADDING+1, H, W)
+    windows = pad(images, (PADDING,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+    crops = windows[torch.arange(count, device=images.device), :, top, left]
+    return torch.where(mirrored.bool()[:, None, None, None], crops.flip(3), crops)

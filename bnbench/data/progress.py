@@ -1,0 +1,40 @@
+"""How far a long read is: a bar on stderr where that is a terminal, one line where it is not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(title: str, total: int | None, *, in_bytes: bool = False) -> Iterator[Callable[[int], None]]:
+    """Yields a function that takes how much was done since its last call. total: None where unknown."""
+    if not sys.stderr.isatty():
+        say(title)
+        yield lambda amount: None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn() if in_bytes else MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda amount: bar.advance(task, amount)

@@ -1,0 +1,114 @@
+"""The data sets that torchvision knows: found in place, or fetched, and read into tensors.
+
+Addresses, file names and checksums are torchvision's own; the download is ours (see `download`),
+because torchvision's has no timeout, can't go on where it was cut off, and fills a log with its bar.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnbench.data import Dataset
+from bnbench.data.download import RemoteFile, fetch
+from bnbench.data.tensors import make_dataset
+from bnbench.errors import DataError
+
+
+def load(class_name: str, data_dir: Path) -> Dataset:
+    """The data set of that torchvision class, from `data_dir` in torchvision's own layout.
+
+    Where its files are there already nothing is fetched and nothing printed. Raises DataError where
+    torchvision does not import, a download fails, or a file is corrupt.
+    """
+    source = _torchvision_class(class_name)
+    files = _files(source, data_dir)
+    missing = not all(path.is_file() for path in files)
+    if missing:
+        fetch(class_name, _remote_files(source, data_dir))
+    try:
+        # stdout is for results alone, whatever a version of torchvision has to say
+        with contextlib.redirect_stdout(sys.stderr):
+            train, test = (_open(source, data_dir, part, unpack=missing) for part in ("train", "test"))
+            class_names, tensors = _class_names(train), (_tensors(train), _tensors(test))
+    except Exception as error:  # a corrupt file can raise anything
+        raise DataError(
+            f"{class_name}: its files in {files[0].parent.absolute()} can't be read: {error or type(error).__name__}",
+            "At least one of them is truncated or corrupt.",
+            f"delete {', '.join(path.name for path in files)} there and run again.",
+        ) from error
+    return make_dataset(class_name, *tensors, class_names)
+
+
+def _torchvision_class(class_name: str) -> Any:
+    """The class. Raises DataError where torch and torchvision do not fit each other."""
+    try:
+        return getattr(importlib.import_module("torchvision.datasets"), class_name)
+    except Exception as error:  # a torch that does not fit raises RuntimeError, ImportError, OSError, ...
+        raise DataError(
+            f"torchvision {_version('torchvision')} does not work with torch {_version('torch')}: {error}",
+            "Each torchvision is built for one torch.",
+            "pip install --upgrade torch torchvision; or use a data set that needs no torchvision: "
+            "digits, npz, imagefolder.",
+        ) from error
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _files(source: Any, data_dir: Path) -> list[Path]:
+    """The files that reading needs."""
+    if hasattr(source, "resources"):
+        return [file.path.with_suffix("") for file in _remote_files(source, data_dir)]
+    if hasattr(source, "base_folder"):
+        names = [name for name, _ in source.train_list + source.test_list] + [source.meta["filename"]]
+        return [data_dir / source.base_folder / name for name in names]
+    return [file.path for file in _remote_files(source, data_dir)]
+
+
+def _remote_files(source: Any, data_dir: Path) -> list[RemoteFile]:
+    """What to fetch, by torchvision's class attributes: the MNIST family, the CIFAR family, SVHN."""
+    if hasattr(source, "resources"):
+        folder = data_dir / source.__name__ / "raw"
+        return [
+            RemoteFile(tuple(mirror + name for mirror in source.mirrors), folder, name, md5)
+            for name, md5 in source.resources
+        ]
+    if hasattr(source, "base_folder"):
+        return [RemoteFile((source.url,), data_dir, source.filename, source.tgz_md5)]
+    return [
+        RemoteFile((url,), data_dir, name, md5)
+        for url, name, md5 in map(source.split_list.get, ("train", "test"))
+    ]
+
+
+def _open(source: Any, data_dir: Path, part: str, *, unpack: bool) -> Any:
+    """torchvision's object for that part. unpack: let it open its archives first."""
+    choice = {"split": part} if hasattr(source, "split_list") else {"train": part == "train"}
+    return source(data_dir, download=unpack, **choice)
+
+
+def _tensors(data: Any) -> tuple[Tensor, Tensor]:
+    """Images (N, C, H, W) uint8 and labels (N,)."""
+    images = torch.as_tensor(data.data)
+    if hasattr(data, "split_list"):  # SVHN: (N, C, H, W)
+        return images, torch.as_tensor(data.labels)
+    images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    return images, torch.as_tensor(data.targets)
+
+
+def _class_names(data: Any) -> list[str]:
+    """Names, without the "0 - " that MNIST's have; the digits where torchvision has none (SVHN)."""
+    names = getattr(data, "classes", [str(digit) for digit in range(10)])
+    return [name.partition(" - ")[2] or name for name in names]

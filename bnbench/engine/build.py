@@ -1,0 +1,66 @@
+"""Settings become a model with its initial weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from bnbench.config import Settings
+from bnbench.models import models
+from bnbench.models.layers import NormLayer
+from bnbench.norms import norms
+from bnbench.seeding import derive, generator
+
+
+def build_model(
+    settings: Settings, input_shape: tuple[int, int, int], num_classes: int, seed: int
+) -> nn.Module:
+    """The model on the CPU, in training mode, with weights that depend on the seed and the layers' names alone.
+
+    So a layer that two variants share starts equal in both. The global random state is left as it was.
+    """
+    entry = models.get(settings.model.name)
+    norm = NormLayer(norms.get(settings.norm.name), settings.norm.options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "build"))  # for what a user's own layer draws when it is made
+        model = entry.factory(input_shape, num_classes, norm, **settings.model.options)
+    how = settings.init.name if settings.init.name != "auto" else entry.facts.get("init", "torch")
+    initialise(model, seed, he=how == "he", scale=settings.init.scale)
+    if any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.train()
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, seed: int, *, he: bool, scale: float = 1.0) -> None:
+    """Draw the weights of all linear and convolution layers from private streams, one a parameter.
+
+    he: N(0, 2/fan_in), biases 0 (He et al. 2015). Otherwise torch's default: weights and biases
+    U(-1/√fan_in, 1/√fan_in). scale multiplies the weights, not the biases.
+    """
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear | nn.Conv2d):
+            continue
+        fan_in = module.weight[0].numel()
+        bound = 1 / math.sqrt(fan_in)
+        draw = generator(seed, "init", name, "weight")
+        if he:
+            module.weight.normal_(0.0, math.sqrt(2 / fan_in), generator=draw)
+        else:
+            module.weight.uniform_(-bound, bound, generator=draw)
+        module.weight.mul_(scale)
+        if module.bias is not None:
+            module.bias.zero_()
+            if not he:
+                module.bias.uniform_(-bound, bound, generator=generator(seed, "init", name, "bias"))
+
+
+def layer_list(model: nn.Module) -> tuple[str, ...]:
+    """One line a layer, as built: "blocks.0.linear: Linear(in_features=784, ...)"."""
+    return tuple(
+        f"{name}: {module}"
+        for name, module in model.named_modules()
+        if not list(module.children()) and not isinstance(module, nn.Identity)
+    )

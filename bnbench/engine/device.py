@@ -1,0 +1,64 @@
+"""The device that a study runs on, and what of the environment can change the last bits of a number."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any, Literal
+
+import torch
+
+from bnbench.errors import DeviceError
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def pick_device(name: DeviceName) -> torch.device:
+    """The device of that name; auto: CUDA, else MPS, else the CPU. Raises DeviceError where it isn't there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(candidate for candidate in ("cuda", "mps", "cpu") if available[candidate])  # type: ignore[assignment]
+    if not available[name]:
+        reason = (
+            f"this torch ({torch.__version__}) is built without CUDA"
+            if name == "cuda" and not torch.backends.cuda.is_built()
+            else "torch finds no such device on this machine"
+        )
+        raise DeviceError(
+            f"--device {name}: {reason}.", fix="--device auto (would run on the CPU here), or --device cpu."
+        )
+    if name == "cuda":
+        _deterministic_cuda()
+    return torch.device(name)
+
+
+def _deterministic_cuda() -> None:
+    """The same command gives the same bits on a GPU too: deterministic kernels, no TF32."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Plain values: what can change a run's last bits or its speed."""
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
+    return {
+        "device": device.type,
+        "device_name": name,
+        "num_threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+    }
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device, so that a clock that is read next tells the truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

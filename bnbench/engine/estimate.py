@@ -1,0 +1,134 @@
+"""What a study will cost: a few steps of every variant on made-up data of the right shape. Downloads nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from bnbench.config import Settings, Study
+from bnbench.data import datasets
+from bnbench.data.batches import Prepared, steps_per_epoch
+from bnbench.engine.evaluate import EVAL_BATCH, evaluate
+from bnbench.engine.execute import Library, augmentation_of
+from bnbench.engine.train import Training
+from bnbench.plan import CellEstimate, RunSpec, cell_label
+from bnbench.seeding import generator
+
+#: How long the steps of one variant are timed, after a warm-up.
+TIMED_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of a data set, known before it is there."""
+
+    num_train: int
+    num_val: int
+    num_test: int
+    input_shape: tuple[int, int, int]
+    num_classes: int
+
+
+def estimate_study(study: Study, device: torch.device, library: Library) -> list[CellEstimate]:
+    """One estimate a cell, in the study's order. Own data is read; a data set to be downloaded is not fetched."""
+    return [
+        _estimate(cell_label(cell.variant, cell.setting), cell.settings, device, library)
+        for cell in study.cells
+    ]
+
+
+def shape_of(settings: Settings, library: Library) -> Shape:
+    """Sizes of the three parts: from what is registered of the data set, or else from the data itself."""
+    facts = datasets.get(settings.dataset.name).facts
+    if "num_train" in facts:
+        total, num_test = facts["num_train"], facts["num_test"]
+        input_shape, num_classes = facts["input_shape"], facts["num_classes"]
+        num_val = max(1, round(total * settings.validation.fraction))
+        num_train = min(total - num_val, settings.max_train_samples or total)
+        return Shape(num_train, num_val, num_test, input_shape, num_classes)
+    data = library.prepared(settings)
+    return Shape(
+        len(data.train_labels),
+        len(data.val_labels),
+        len(data.test_labels),
+        data.input_shape,
+        data.num_classes,
+    )
+
+
+def _estimate(label: str, settings: Settings, device: torch.device, library: Library) -> CellEstimate:
+    shape = shape_of(settings, library)
+    data = _made_up(shape, settings.batch_size, device)
+    run = RunSpec(label, {}, 0, "", settings)
+    training = Training(run, data, augmentation_of(settings), device)
+    seconds_a_step, activations = _timed_steps(training)
+    evaluated = min(5000, shape.num_train) + shape.num_val
+    seconds_a_sample = _timed(lambda: evaluate(training.model, data, ("val",))) / len(data.val_labels)
+    steps = steps_per_epoch(shape.num_train, settings.batch_size, settings.last_batch) * settings.epochs
+    every = settings.evaluate_every
+    evaluations = settings.epochs if every == "epoch" else steps // every
+    seconds = steps * seconds_a_step + seconds_a_sample * ((evaluations + 2) * evaluated + 2 * shape.num_test)
+    num_parameters = sum(parameter.numel() for parameter in training.model.parameters())
+    values = shape.num_train + shape.num_val + shape.num_test
+    for size in shape.input_shape:
+        values *= size
+    # data as it came and normalised; weights, gradients, two moments, the best weights
+    memory = 5 * values + 4 * 5 * num_parameters + activations
+    return CellEstimate(label, num_parameters, steps, seconds, memory)
+
+
+def _made_up(shape: Shape, batch_size: int, device: torch.device) -> Prepared:
+    """Noise of the right shape: a few batches to train on, one to evaluate."""
+    draw = generator(0, "estimate")
+
+    def samples(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        images = torch.randn((count, *shape.input_shape), generator=draw)
+        labels = torch.randint(shape.num_classes, (count,), generator=draw)
+        return images.to(device), labels.to(device)
+
+    train = samples(4 * batch_size)
+    other = samples(min(EVAL_BATCH, max(shape.num_val, 2)))
+    return Prepared(
+        *train,
+        *other,
+        *other,
+        *other,
+        num_classes=shape.num_classes,
+        input_shape=shape.input_shape,
+        fingerprint="",
+        mean=torch.zeros(shape.input_shape[0]),
+        std=torch.ones(shape.input_shape[0]),
+        notes=(),
+    )
+
+
+def _timed_steps(training: Training) -> tuple[float, int]:
+    """Seconds a step, and the bytes that one step keeps for its backward pass."""
+    saved: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        images, labels = next(training.batches())
+        training.train_step(0, images, labels)
+
+    def step() -> None:
+        for index, (images, labels) in zip(range(4), training.batches(), strict=False):
+            training.train_step(index % training.planned_steps, images, labels)
+
+    return _timed(step) / min(4, training.planned_steps), sum(saved.values())
+
+
+def _timed(call: Callable[[], object]) -> float:
+    """Seconds a call, after one call as warm-up."""
+    call()
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < TIMED_SECONDS:
+        call()
+        count += 1
+    return (time.perf_counter() - start) / count

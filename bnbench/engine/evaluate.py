@@ -1,0 +1,59 @@
+"""Evaluation. It changes nothing: not the weights, not the running statistics, not the random streams."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.data.batches import Prepared
+from bnbench.metrics import METRICS, Split
+
+#: Samples in one evaluation batch at most.
+EVAL_BATCH = 1000
+
+
+def evaluate(model: nn.Module, data: Prepared, splits: Sequence[Split]) -> dict[str, float]:
+    """Every metric on each of the splits ("train": the fixed probe), e.g. {"val_loss": 0.31, ...}.
+
+    In eval mode, without augmentation, averaged over samples in float64.
+    """
+    samples = {
+        "train": (data.probe_images, data.probe_labels),
+        "val": (data.val_images, data.val_labels),
+        "test": (data.test_images, data.test_labels),
+    }
+    training = model.training
+    model.eval()
+    try:
+        with torch.random.fork_rng(), torch.inference_mode():
+            return {
+                f"{split}_{name}": value
+                for split in splits
+                for name, value in _split_metrics(model, *samples[split]).items()
+            }
+    finally:
+        model.train(training)
+
+
+def _split_metrics(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
+    # near-equal parts, so that no part is a single sample beside a full one
+    parts = math.ceil(len(labels) / EVAL_BATCH)
+    logits = torch.cat([model(part).double() for part in images.tensor_split(parts)])
+    return {name: float(metric.compute(logits, labels).mean()) for name, metric in METRICS.items()}
+
+
+def no_better_than_chance(metrics: Mapping[str, float], val_labels: Tensor) -> bool:
+    """Whether a network has learnt nothing: neither its loss nor its accuracy beats a constant guess.
+
+    The constant guess knows the classes' shares: its loss is their entropy, its accuracy the largest
+    share. Accuracy must beat that by two binomial standard errors, loss by 1 %.
+    """
+    shares = val_labels.bincount().double() / len(val_labels)
+    seen = shares[shares > 0]
+    entropy = -float((seen * seen.log()).sum())
+    largest = float(shares.max())
+    noise = 2 * math.sqrt(largest * (1 - largest) / len(val_labels))
+    return metrics["val_accuracy"] <= largest + noise and not metrics["val_loss"] < 0.99 * entropy

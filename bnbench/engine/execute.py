@@ -1,0 +1,85 @@
+"""All the runs of a plan, one after the other; a run that crashes is recorded, and the rest go on."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from bnbench.config import Settings
+from bnbench.data import Dataset, datasets
+from bnbench.data.batches import Prepared, prepare
+from bnbench.engine.device import environment
+from bnbench.engine.train import train
+from bnbench.errors import BnbenchError
+from bnbench.plan import Event, RunEnded, RunRecord, RunSpec
+
+
+class Library:
+    """The data sets of a study, each loaded once and prepared once for each way of splitting it."""
+
+    def __init__(self, data_dir: Path, device: torch.device) -> None:
+        self._data_dir, self._device = data_dir, device
+        self._datasets: dict[str, Dataset] = {}
+        self._prepared: dict[str, Prepared] = {}
+
+    def dataset(self, settings: Settings) -> Dataset:
+        """The data set of these settings. Raises DataError."""
+        key = settings.dataset.model_dump_json()
+        if key not in self._datasets:
+            entry = datasets.get(settings.dataset.name)
+            options = entry.options().model_validate(settings.dataset.options)
+            values = {name: getattr(options, name) for name in type(options).model_fields}
+            self._datasets[key] = entry.factory(self._data_dir, **values)
+        return self._datasets[key]
+
+    def prepared(self, settings: Settings) -> Prepared:
+        """The data set, split and normalised, on the device. Raises DataError."""
+        key = f"{settings.dataset.model_dump_json()}{settings.validation}{settings.max_train_samples}"
+        if key not in self._prepared:
+            self._prepared[key] = prepare(
+                self.dataset(settings),
+                val_fraction=settings.validation.fraction,
+                split_seed=settings.validation.split_seed,
+                max_train_samples=settings.max_train_samples,
+                device=self._device,
+            )
+        return self._prepared[key]
+
+
+def execute(
+    runs: Iterable[RunSpec], library: Library, device: torch.device, debug: bool = False
+) -> Iterator[Event]:
+    """Train the runs in order. debug: let an exception of a run through instead of recording it."""
+    for run in runs:
+        try:
+            yield from train(run, library.prepared(run.settings), augmentation_of(run.settings), device)
+        except Exception as error:
+            if debug:
+                raise
+            yield RunEnded(run, _crashed(run, error, device))
+
+
+def augmentation_of(settings: Settings) -> str:
+    """The augmentation of these settings: "none" or "crop_flip"."""
+    if settings.augment != "auto":
+        return settings.augment
+    return str(datasets.get(settings.dataset.name).facts.get("augment", "none"))
+
+
+def _crashed(run: RunSpec, error: Exception, device: torch.device) -> RunRecord:
+    """The record of a run that raised: its error's first line says what, the rest where."""
+    what = str(error) if isinstance(error, BnbenchError) else f"{type(error).__name__}: {error}"
+    where = "" if isinstance(error, BnbenchError) else "".join(traceback.format_exception(error))
+    return RunRecord(
+        variant=run.variant,
+        setting=run.setting,
+        seed=run.seed,
+        cell=run.cell,
+        norm=run.settings.norm.name,
+        outcome="crashed",
+        error=f"{what}\n{where}".strip(),
+        environment=environment(device),
+    )

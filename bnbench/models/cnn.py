@@ -1,0 +1,35 @@
+"""A small plain convolutional network."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from bnbench.models import models
+from bnbench.models.layers import Activation, GlobalAveragePool, NormLayer, NormPosition, conv_block
+
+
+@models.register("cnn", init="torch")
+def cnn(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    norm: NormLayer,
+    *,
+    channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [32, 64, 128],  # noqa: B006
+    activation: Activation = "relu",
+    norm_position: NormPosition = "before",
+) -> nn.Module:
+    """Plain 3x3 convolutions, each after the first with stride 2, then global average pooling and Linear."""
+    sizes = [input_shape[0], *channels]
+    blocks = [
+        conv_block(n_in, n_out, norm, activation, norm_position, stride=1 if index == 0 else 2)
+        for index, (n_in, n_out) in enumerate(pairwise(sizes))
+    ]
+    model = nn.Sequential()
+    model.add_module("blocks", nn.Sequential(*blocks))
+    model.add_module("pool", GlobalAveragePool())
+    model.add_module("head", nn.Linear(sizes[-1], num_classes))
+    return model

@@ -1,0 +1,33 @@
+"""Multilayer perceptron."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from bnbench.models import models
+from bnbench.models.layers import Activation, NormLayer, NormPosition, linear_block
+
+
+@models.register("mlp", init="torch")
+def mlp(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    norm: NormLayer,
+    *,
+    hidden: list[Annotated[int, Field(ge=1)]] = [64],  # noqa: B006 (read only)
+    activation: Activation = "relu",
+    norm_position: NormPosition = "before",
+) -> nn.Module:
+    """Fully connected: Linear, norm, activation for each hidden size, then Linear."""
+    sizes = [prod(input_shape), *hidden]
+    blocks = [linear_block(n_in, n_out, norm, activation, norm_position) for n_in, n_out in pairwise(sizes)]
+    model = nn.Sequential()
+    model.add_module("flatten", nn.Flatten())
+    model.add_module("blocks", nn.Sequential(*blocks))
+    model.add_module("head", nn.Linear(sizes[-1], num_classes))
+    return model

@@ -1,0 +1,72 @@
+"""Residual networks for CIFAR (He et al. 2015, arXiv 1512.03385, section 4.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.models import models
+from bnbench.models.layers import GlobalAveragePool, NormLayer, conv_block
+
+
+class Shortcut(nn.Module):
+    """Option A of the paper: every second pixel, and zeros for the new channels; no parameters."""
+
+    def __init__(self, new_channels: int, stride: int) -> None:
+        super().__init__()
+        self.new_channels, self.stride = new_channels, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C + new_channels, H / stride, W / stride)."""
+        x = x[:, :, :: self.stride, :: self.stride]
+        return torch.nn.functional.pad(x, (0, 0, 0, 0, 0, self.new_channels)) if self.new_channels else x
+
+    def extra_repr(self) -> str:
+        """What the layer list shows."""
+        return f"new_channels={self.new_channels}, stride={self.stride}"
+
+
+class ResidualBlock(nn.Module):
+    """relu(x + conv-norm-relu-conv-norm(x))."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: NormLayer, stride: int) -> None:
+        super().__init__()
+        self.first = conv_block(in_channels, out_channels, norm, stride=stride)
+        self.second = conv_block(out_channels, out_channels, norm, activation=None)
+        changes = stride > 1 or out_channels > in_channels
+        self.shortcut = Shortcut(out_channels - in_channels, stride) if changes else nn.Identity()
+        self.activation = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride)."""
+        out: Tensor = self.activation(self.second(self.first(x)) + self.shortcut(x))
+        return out
+
+
+def _resnet(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer, depth: int) -> nn.Module:
+    """depth = 6n + 2: three stages of n blocks with 16, 32 and 64 channels."""
+    blocks = nn.Sequential()
+    channels = 16
+    for stage, width in enumerate((16, 32, 64), start=1):
+        for index in range((depth - 2) // 6):
+            stride = 2 if stage > 1 and index == 0 else 1
+            blocks.add_module(f"stage{stage}_{index}", ResidualBlock(channels, width, norm, stride))
+            channels = width
+    model = nn.Sequential()
+    model.add_module("stem", conv_block(input_shape[0], 16, norm))
+    model.add_module("blocks", blocks)
+    model.add_module("pool", GlobalAveragePool())
+    model.add_module("head", nn.Linear(channels, num_classes))
+    return model
+
+
+@models.register("resnet20", init="he")
+def resnet20(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer) -> nn.Module:
+    """ResNet-20 for CIFAR (He et al. 2015): 0.27 million parameters."""
+    return _resnet(input_shape, num_classes, norm, 20)
+
+
+@models.register("resnet56", init="he")
+def resnet56(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer) -> nn.Module:
+    """ResNet-56 for CIFAR (He et al. 2015): 0.85 million parameters."""
+    return _resnet(input_shape, num_classes, norm, 56)

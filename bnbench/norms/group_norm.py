@@ -1,0 +1,62 @@
+"""Group normalization: every sample over groups of channels (Wu & He 2018, arXiv 1803.08494)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import nn
+
+from bnbench.errors import BnbenchError
+from bnbench.norms import norms
+from bnbench.norms.options import Eps
+
+MOST_GROUPS = 32
+LEAST_CHANNELS = {1: 16, 2: 2}  # in a group; 32 groups and 16 channels are the paper's two settings
+
+
+@norms.register("group", absorbs_bias=False, needs_batch=False)
+def group(
+    num_features: int,
+    dim: int,
+    *,
+    groups: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto",
+    eps: Eps = 1e-5,
+    affine: bool = True,
+) -> nn.Module:
+    """Group normalization: every sample over groups of channels (groups: a number, or auto).
+
+    auto: the largest divisor of C up to 32 that leaves at least 2 channels in a group for (N, C, H, W)
+    (with 1 it would be instance normalization), 16 for (N, C), where a group has no positions to
+    average over; where there is none, 1.
+    Raises BnbenchError for a number that does not divide C, and for (N, C) one that leaves groups of
+    a single value: the output would be beta, whatever comes in.
+    """
+    if groups == "auto":
+        groups = _auto(num_features, dim)
+    allowed = _divisors(num_features)
+    if num_features % groups:
+        raise BnbenchError(
+            f"norm.groups={groups} does not divide the {num_features} channels. {_fix(allowed)}"
+        )
+    if dim == 1 and groups == num_features:
+        raise BnbenchError(
+            f"norm.groups={groups} leaves 1 of the {num_features} channels in a group: normalized with "
+            f"itself, one value is always beta. {_fix(allowed[:-1])}"
+        )
+    return nn.GroupNorm(groups, num_features, eps, affine)
+
+
+def _auto(num_features: int, dim: int) -> int:
+    most = max(1, min(MOST_GROUPS, num_features // LEAST_CHANNELS[dim]))
+    return max(divisor for divisor in _divisors(num_features) if divisor <= most)
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+
+
+def _fix(allowed: list[int]) -> str:
+    if not allowed:
+        return "Use another norm."
+    return f"Allowed: {', '.join(map(str, allowed))}. Or groups: auto."

@@ -1,0 +1,80 @@
+"""SGD, Adam and AdamW: torch's own, with weight decay that can spare norm parameters and biases."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from bnbench.optim import optimizers
+
+Rate = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+@optimizers.register("sgd")
+def sgd(
+    model: nn.Module,
+    *,
+    lr: Rate,
+    momentum: Beta = 0.0,
+    nesterov: bool = False,
+    weight_decay: Decay = 0.0,
+    decay_norm_and_bias: bool = True,
+) -> torch.optim.Optimizer:
+    """Stochastic gradient descent, with momentum and Nesterov's variant of it."""
+    groups = _groups(model, weight_decay, decay_norm_and_bias)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=_fused(model))
+
+
+@optimizers.register("adam")
+def adam(
+    model: nn.Module,
+    *,
+    lr: Rate,
+    betas: tuple[Beta, Beta] = (0.9, 0.999),
+    eps: Rate = 1e-8,
+    weight_decay: Decay = 0.0,
+    decay_norm_and_bias: bool = True,
+) -> torch.optim.Optimizer:
+    """Adam (Kingma & Ba 2015); weight decay is added to the gradient."""
+    groups = _groups(model, weight_decay, decay_norm_and_bias)
+    return torch.optim.Adam(groups, lr=lr, betas=betas, eps=eps, fused=_fused(model))
+
+
+@optimizers.register("adamw")
+def adamw(
+    model: nn.Module,
+    *,
+    lr: Rate,
+    betas: tuple[Beta, Beta] = (0.9, 0.999),
+    eps: Rate = 1e-8,
+    weight_decay: Decay = 0.01,
+    decay_norm_and_bias: bool = True,
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019); weight decay is decoupled from the gradient."""
+    groups = _groups(model, weight_decay, decay_norm_and_bias)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=_fused(model))
+
+
+def _groups(model: nn.Module, weight_decay: float, decay_norm_and_bias: bool) -> list[dict[str, Any]]:
+    """Parameters with decay and, where the switch spares them, norm parameters and biases without."""
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        # weights of linear and convolution layers are matrices or more; norm parameters and biases are vectors
+        (decayed if decay_norm_and_bias or parameter.ndim > 1 else spared).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _fused(model: nn.Module) -> bool | None:
+    """One kernel for all parameters where the device has it."""
+    types = {parameter.device.type for parameter in model.parameters()}
+    return True if types <= {"cpu", "cuda"} else None

@@ -1,0 +1,117 @@
+"""A summary in a format that others read. A new format is one function with @_format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+
+from bnbench.analysis.summary import Summary, rows
+from bnbench.report.sentences import verdict_sentences
+from bnbench.report.tables import Table, layer_lists, tables
+
+#: Name -> function that writes a summary in that format; every text ends with a newline.
+FORMATS: dict[str, Callable[[Summary], str]] = {}
+
+
+def _format(name: str) -> Callable[[Callable[[Summary], str]], Callable[[Summary], str]]:
+    def add(function: Callable[[Summary], str]) -> Callable[[Summary], str]:
+        FORMATS[name] = function
+        return function
+
+    return add
+
+
+@_format("json")
+def to_json(summary: Summary) -> str:
+    """Everything: what the tables show and every run. Strict JSON, null for what is not finite."""
+    return json.dumps(summary.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+@_format("csv")
+def to_csv(summary: Summary) -> str:
+    """One row a run, full precision, empty where there is no number."""
+    found = rows(summary)
+    columns = list(dict.fromkeys(column for row in found for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return text.getvalue()
+
+
+@_format("markdown")
+def to_markdown(summary: Summary) -> str:
+    """The verdicts, the tables and the layers, for a README or an issue."""
+    parts = [f"# {_markdown_text(summary.name)}"]
+    for title, lines in (("Verdict", verdict_sentences(summary)), ("Warnings", summary.warnings)):
+        if lines:
+            parts += [f"## {title}", "\n".join(f"- {_markdown_text(line)}" for line in lines)]
+    parts += [_markdown_table(table) for table in (*tables(summary), layer_lists(summary))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(table: Table) -> str:
+    marks = ["---" if side == "l" else "---:" for side in table.align]
+    lines = [table.columns, marks, *table.rows]
+    body = "\n".join(f"| {' | '.join(map(_markdown_text, line))} |" for line in lines)
+    return f"## {_markdown_text(table.title)}\n\n{body}\n\n{_markdown_text(table.caption)}"
+
+
+def _markdown_text(text: str) -> str:
+    """Escaped: a name with a "|", "*" or "_" stays that name, and breaks no table."""
+    for character in "\\|*_`<[":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("\n", " ")
+
+
+@_format("latex")
+def to_latex(summary: Summary) -> str:
+    r"""The tables for a paper: \usepackage{booktabs} is all they need."""
+    return "\n\n".join(_latex_table(table) for table in tables(summary)) + "\n"
+
+
+def _latex_table(table: Table) -> str:
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{_latex_text(table.title)}. {_latex_text(table.caption)}}}",
+        rf"  \begin{{tabular}}{{{table.align}}}",
+        r"    \toprule",
+        f"    {_latex_row(table.columns)}",
+        r"    \midrule",
+        *(f"    {_latex_row(row)}" for row in table.rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines)
+
+
+def _latex_row(cells: tuple[str, ...]) -> str:
+    # {} before a "[": at the start of a row, after \\, it would be read as an option
+    return (
+        " & ".join(f"{{}}{_latex_text(c)}" if c.startswith("[") else _latex_text(c) for c in cells) + r" \\"
+    )
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "±": r"$\pm$",
+    "–": "--",
+    "\n": " ",
+}
+
+
+def _latex_text(text: str) -> str:
+    """Escaped, with real signs: ± as $\\pm$, <= as $\\leq$, and a minus before a digit as a minus."""
+    escaped = "".join(_LATEX.get(character, character) for character in text)
+    escaped = escaped.replace("$<$=", r"$\leq$").replace("$>$=", r"$\geq$")
+    return re.sub(r"(?<![\w.)])-(?=\d)", "$-$", escaped)

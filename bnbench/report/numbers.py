@@ -1,0 +1,90 @@
+"""Numbers as text, with as many digits as their scatter allows. Every output takes them from here."""
+
+from __future__ import annotations
+
+from bnbench.analysis.comparison import Comparison, Spread
+from bnbench.config import Target
+from bnbench.metrics import metric_of
+
+#: Decimals where no scatter says how many there should be.
+LOSS_DECIMALS, PERCENT_DECIMALS = 4, 2
+MAX_DECIMALS = 6
+NOTHING = "–"
+
+
+def spread_text(spread: Spread, planned: int, *, percent: bool = False) -> str:
+    """ "0.412 ± 0.010", with " (4 of 5)" where runs are missing from it; std to two digits."""
+    scale = 100 if percent else 1
+    lost = f" ({spread.n} of {planned})" if spread.n != planned else ""
+    if spread.mean is None:
+        return f"{NOTHING}{lost}"
+    mean, std = scale * spread.mean, None if spread.std is None else scale * spread.std
+    if _is_extreme(mean):
+        return f"{mean:.2e}{'' if std is None else f' ± {std:.1e}'}{lost}"
+    decimals = decimals_for(std, percent)
+    number = f"{mean:.{decimals}f}"
+    if std is None:
+        return f"{number}{lost}"
+    too_small = std > 0 and float(f"{std:.{decimals}f}") == 0
+    return f"{number} ± {f'{std:.0e}' if too_small else f'{std:.{decimals}f}'}{lost}"
+
+
+def metric_text(column: str, value: float) -> str:
+    """ "0.2345" for a loss, "97.12%" for an accuracy: one evaluation of one run."""
+    if metric_of(column).percent:
+        return f"{100 * value:.{PERCENT_DECIMALS}f}%"
+    return f"{value:.2e}" if _is_extreme(value) else f"{value:.{LOSS_DECIMALS}f}"
+
+
+def difference_text(comparison: Comparison) -> str:
+    """ "+1.83 pp [+1.10, +2.56]"; without the interval where one seed can't give any."""
+    if comparison.difference is None:
+        return NOTHING
+    text = amount_text(comparison, comparison.difference)
+    low, high = comparison.ci_low, comparison.ci_high
+    if low is None or high is None:
+        return text
+    return f"{text} [{_amount(comparison, low)}, {_amount(comparison, high)}]"
+
+
+def amount_text(comparison: Comparison, value: float, sign: str = "+") -> str:
+    """A value in the unit of the comparison's metric: "+1.83 pp" for an accuracy, "-0.0123" for a loss."""
+    unit = " pp" if metric_of(comparison.metric).percent else ""
+    return f"{_amount(comparison, value, sign)}{unit}"
+
+
+def _amount(comparison: Comparison, value: float, sign: str = "+") -> str:
+    percent = metric_of(comparison.metric).percent
+    scale = 100 if percent else 1
+    value *= scale
+    if _is_extreme(value):
+        return f"{value:{sign}.1e}"
+    low, high = comparison.ci_low, comparison.ci_high
+    half = None if low is None or high is None else scale * (high - low) / 2
+    text = f"{value:{sign}.{decimals_for(half, percent)}f}"
+    return text if text.strip("+-0.") else text.replace("-", "+" if sign == "+" else "")
+
+
+def decimals_for(scatter: float | None, percent: bool) -> int:
+    """Decimals that show two significant digits of the scatter."""
+    if not scatter:
+        return PERCENT_DECIMALS if percent else LOSS_DECIMALS
+    exponent = int(f"{scatter:.1e}".partition("e")[2])  # of the rounded number: 0.0996 is 1.0e-01
+    return min(max(1 - exponent, 0), MAX_DECIMALS)
+
+
+def target_text(target: Target) -> str:
+    """ "val_accuracy >= 97%" or "val_loss <= 0.1"."""
+    metric = metric_of(target.metric)
+    sign = "<=" if metric.better == "lower" else ">="
+    value = f"{100 * target.value:.6g}%" if metric.percent else f"{target.value:g}"
+    return f"{target.metric} {sign} {value}"
+
+
+def words(column: str) -> str:
+    """ "test accuracy" for "test_accuracy"."""
+    return column.replace("_", " ")
+
+
+def _is_extreme(value: float) -> bool:
+    return value != 0 and not 1e-4 <= abs(value) < 1e5

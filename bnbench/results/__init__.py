@@ -1,0 +1,22 @@
+"""The results folder: every file name, the schema, whole-or-nothing writes, and a tolerant reader.
+
+    study.yaml         the resolved study: every default written out; it can be run again
+    plan.json          which runs belong to it: cells (variant x setting of the sweep) and seeds
+    environment.json   versions, machine, git revision, command
+    summary.json       what the tables show, and every run with its outcome
+    summary.csv        one row a run
+    runs/<variant>-<cell>/seed-<n>/
+        run.json       identity, outcome, final and best metrics, timings
+        history.csv    one row an evaluation
+        steps.csv      the objective of every step's batch
+        checkpoint.safetensors   the last weights
+
+A run's folder is named after the hash of its settings, so that runs of other settings never mix.
+Plain text and tensors only: nothing here can run code when it is read.
+"""
+
+from bnbench.results.contents import Cell, StudyResults
+from bnbench.results.files import SCHEMA_VERSION, SUMMARY_CSV, SUMMARY_JSON
+from bnbench.results.folder import ResultsFolder
+
+__all__ = ["SCHEMA_VERSION", "SUMMARY_CSV", "SUMMARY_JSON", "Cell", "ResultsFolder", "StudyResults"]

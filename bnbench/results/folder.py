@@ -1,0 +1,135 @@
+"""Writing a results folder: what is planned first, then every run as it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bnbench.config import Study, resolved
+from bnbench.errors import ResultsError
+from bnbench.plan import RunRecord, RunSpec
+from bnbench.results.contents import StudyResults
+from bnbench.results.files import (
+    CHECKPOINT,
+    ENVIRONMENT,
+    HISTORY,
+    PLAN,
+    RUN,
+    SCHEMA_VERSION,
+    STEPS,
+    STUDY,
+    disk_errors,
+    to_csv,
+    to_json,
+    write_whole,
+)
+from bnbench.results.reader import load_folder, read_plan
+
+
+class ResultsFolder:
+    """One study's folder on disk. Every method raises ResultsError where the disk or its content won't do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open_for(self, study: Study, runs: Sequence[RunSpec], environment: Mapping[str, Any]) -> None:
+        """Make the folder, and write down what is planned, before any training."""
+        if (self.path / PLAN).exists():
+            read_plan(self.path)  # refuses a newer schema rather than overwrite it
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise ResultsError(
+                f"{self.path}: the folder is not empty and holds no results of bnbench.",
+                "Nothing in it was touched.",
+                "--output with another folder, or empty this one.",
+            )
+        self.write(STUDY, yaml.safe_dump(resolved(study), sort_keys=False, allow_unicode=True))
+        self.write(PLAN, to_json({"schema_version": SCHEMA_VERSION, **_plan(study, runs)}))
+        self.write(ENVIRONMENT, to_json(environment))
+
+    def has(self, run: RunSpec) -> bool:
+        """Whether this very run is there with a result (a crashed run is none: it is tried again)."""
+        try:
+            record = json.loads((self._run_folder(run) / RUN).read_text(encoding="utf-8"))
+            return bool(record["cell"] == run.cell and record["outcome"] in ("finished", "diverged"))
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def save(self, run: RunSpec, record: RunRecord, weights: Mapping[str, Any] | None) -> None:
+        """Write a run's folder, whole or not at all; a folder of the same run is replaced."""
+        target = self._run_folder(run)
+        with disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+            try:
+                (aside / RUN).write_text(to_json(_run_json(record)), encoding="utf-8")
+                (aside / HISTORY).write_text(to_csv(_history_rows(record)), encoding="utf-8")
+                (aside / STEPS).write_text(to_csv(_step_rows(record)), encoding="utf-8")
+                if weights is not None:
+                    from safetensors.numpy import save
+
+                    (aside / CHECKPOINT).write_bytes(save(dict(weights)))
+                if target.exists():
+                    shutil.rmtree(target)
+                aside.chmod(0o755)
+                aside.rename(target)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+
+    def write(self, name: str, text: str) -> None:
+        """Write one file of the folder, whole or not at all."""
+        write_whole(self.path / name, text)
+
+    def load(self) -> StudyResults:
+        """Read everything back (see `reader.py`)."""
+        return load_folder(self.path)
+
+    def other_runs(self) -> int:
+        """How many runs of other settings are in the folder: left alone, not shown."""
+        cells = {f"{cell['variant']}-{cell['cell']}" for cell in read_plan(self.path)["cells"]}
+        return sum(run.parent.parent.name not in cells for run in self.path.glob(f"runs/*/seed-*/{RUN}"))
+
+    def _run_folder(self, run: RunSpec) -> Path:
+        return self.path / "runs" / f"{run.variant}-{run.cell}" / f"seed-{run.seed}"
+
+
+def _plan(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:
+    cells: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        key = f"{run.variant}-{run.cell}"
+        cell = {"variant": run.variant, "setting": dict(run.setting), "cell": run.cell, "seeds": []}
+        cells.setdefault(key, cell)["seeds"].append(run.seed)
+    return {
+        "name": study.name,
+        "baseline": study.baseline,
+        "targets": [asdict(target) for target in study.targets],
+        "cells": list(cells.values()),
+    }
+
+
+def _run_json(record: RunRecord) -> dict[str, Any]:
+    values = asdict(record)
+    del values["history"], values["step_losses"]
+    return {"schema_version": SCHEMA_VERSION, **values}
+
+
+def _history_rows(record: RunRecord) -> Iterator[dict[str, Any]]:
+    for row in record.history:
+        yield {
+            "step": row.step,
+            "epoch": row.epoch,
+            "train_seconds": row.train_seconds,
+            "batch_loss": row.batch_loss,
+            **row.metrics,
+        }
+
+
+def _step_rows(record: RunRecord) -> Iterator[dict[str, Any]]:
+    for step, loss in enumerate(record.step_losses, start=1):
+        yield {"step": step, "batch_loss": f"{loss:.9g}"}  # nine digits are all that a float32 has

@@ -1,0 +1,207 @@
+"""What the commands do, room by room: study, plan, engine, results, analysis. The one place that sees them all."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bnbench.analysis.summary import Summary, summarize
+from bnbench.config import CHOICES, Settings, Study, Vocabulary
+from bnbench.errors import ConfigError, Mistake, PluginError, ResultsError, nearest
+from bnbench.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
+from bnbench.report.export import to_csv, to_json
+from bnbench.results import SUMMARY_CSV, SUMMARY_JSON, ResultsFolder
+
+_HERE = Path(__file__).parent
+#: Shipped studies: inside an installed package, beside it in a checkout.
+STUDIES = next((folder for folder in (_HERE / "configs", _HERE.parent / "configs") if folder.is_dir()), _HERE)
+QUICKSTART = "quickstart"
+_PACKAGES = ("bnbench", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pydantic")
+
+
+def find_study(name: str) -> Path:
+    """A file, or the name of a shipped study. Raises ConfigError with the nearest name."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = {file.stem: file for file in shipped_studies()}
+    stem = path.stem if path.suffix in (".yaml", ".yml") else path.name
+    if stem in shipped and path.parent in (Path(), Path("configs")):
+        return shipped[stem]
+    guess = nearest(stem, shipped)
+    hint = f' Did you mean "{guess}"?' if guess else ""
+    raise ConfigError(
+        [Mistake(name, f"no such study.{hint} Shipped: {', '.join(shipped)}; or name a YAML file.")]
+    )
+
+
+def shipped_studies() -> list[Path]:
+    """The studies that come with bnbench, by name."""
+    return sorted(STUDIES.glob("*.yaml"))
+
+
+@dataclass(frozen=True)
+class Names:
+    """What is registered, and which of it came from plugins (module name -> hash of its source)."""
+
+    vocabulary: Vocabulary
+    plugins: Mapping[str, str] = field(default_factory=dict)
+
+    def source(self, settings: Settings) -> list[str]:
+        """Hashes of the plugins that these settings use."""
+        modules = (self.vocabulary[key][getattr(settings, key).name].factory.__module__ for key in CHOICES)
+        return sorted({self.plugins[module] for module in modules if module in self.plugins})
+
+
+def known_names(plugins: Sequence[Path] = ()) -> Names:
+    """Load everything that is registered, then the user's plugins. Raises PluginError."""
+    from bnbench.data import datasets
+    from bnbench.models import models
+    from bnbench.norms import norms
+    from bnbench.optim import losses, optimizers, schedules
+
+    registries = dict(zip(CHOICES, (datasets, models, norms, optimizers, schedules, losses), strict=True))
+    for registry in registries.values():
+        registry.names()  # so that a plugin that takes a name is the one to be blamed
+    hashes = {_import_plugin(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in plugins}
+    vocabulary = {
+        key: {entry.name: entry for entry in registry.entries()} for key, registry in registries.items()
+    }
+    return Names(vocabulary, hashes)
+
+
+def _import_plugin(path: Path) -> str:
+    """Import one Python file of the user's; its module name."""
+    name = f"bnbench_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise PluginError(f"--plugin {path}: it is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except PluginError as error:
+        raise PluginError(f"--plugin {path}: {error.what}", error.why, error.fix) from None
+    except Exception as error:
+        line = getattr(error, "lineno", None) or _line_of(error, path)
+        raise PluginError(f"--plugin {path}:{line}: {type(error).__name__}: {error}") from error
+    return name
+
+
+def _line_of(error: Exception, path: Path) -> int | str:
+    """The last line of that file in the error's traceback."""
+    lines = []
+    trace = error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename == str(path.resolve()):
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return lines[-1] if lines else "?"
+
+
+@dataclass(frozen=True)
+class Work:
+    """A study that is ready to run: its runs, those still to do, and the folder they go to."""
+
+    study: Study
+    runs: tuple[RunSpec, ...]
+    todo: tuple[RunSpec, ...]
+    folder: ResultsFolder
+    events: Callable[[], Iterator[Event]]
+
+    def has_records(self) -> bool:
+        """Whether any run is there to be shown."""
+        return any(self.folder.has(run) for run in self.runs)
+
+
+def prepare_work(
+    study: Study, names: Names, output: Path, *, device: str, data_dir: Path, force: bool, debug: bool
+) -> Work:
+    """Load the data, plan the runs and open the results folder. Trains nothing yet."""
+    from bnbench.engine.device import pick_device
+    from bnbench.engine.execute import Library, execute
+
+    torch_device = pick_device(device)  # type: ignore[arg-type]
+    library = Library(data_dir, torch_device)
+    folder = ResultsFolder(output)
+
+    def provenance(settings: Settings) -> dict[str, Any]:
+        library.prepared(settings)
+        return {"data": library.dataset(settings).fingerprint, "plugins": names.source(settings)}
+
+    runs = make_plan(study, provenance)
+    folder.open_for(study, runs, environment())
+    todo = [run for run in runs if force or not folder.has(run)]
+    return Work(study, tuple(runs), tuple(todo), folder, lambda: execute(todo, library, torch_device, debug))
+
+
+def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
+    """What every cell of the study will cost."""
+    from bnbench.engine.device import pick_device
+    from bnbench.engine.estimate import estimate_study
+    from bnbench.engine.execute import Library
+
+    torch_device = pick_device(device)  # type: ignore[arg-type]
+    return estimate_study(study, torch_device, Library(data_dir, torch_device))
+
+
+def carry_out(work: Work, listener: Callable[[Event], None]) -> None:
+    """Train what is left to do; every run is on disk before the next one starts."""
+    for event in work.events():
+        if isinstance(event, RunEnded):
+            work.folder.save(event.run, event.record, event.weights)
+        listener(event)
+
+
+def summarize_folder(folder: ResultsFolder) -> Summary:
+    """Read a results folder and write its summaries. Needs no torch. Raises ResultsError where no run is there."""
+    results = folder.load()
+    if not any(cell.records for cell in results.cells):
+        raise ResultsError(
+            f"{folder.path}: none of its runs is here yet, so there is nothing to show.",
+            fix="`bnbench compare` with the same study trains them.",
+        )
+    summary = summarize(results)
+    folder.write(SUMMARY_JSON, to_json(summary))
+    folder.write(SUMMARY_CSV, to_csv(summary))
+    return summary
+
+
+def environment() -> dict[str, Any]:
+    """What a reader of the results may want to know of the machine and the versions."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "git_revision": _git_revision(),
+        "command": ["bnbench", *sys.argv[1:]],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """Revision of the checkout that bnbench runs from, None where it is installed as a package."""
+    if not (_HERE.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(_HERE.parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

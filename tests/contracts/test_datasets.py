@@ -1,0 +1,91 @@
+"""What every registered data set keeps. A new one is found here without a change."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import BaseModel
+
+from bnbench.data import Dataset, datasets, vision
+from bnbench.data.batches import prepare
+
+NAMES = datasets.names()
+FILES = Path(os.environ.get("BNBENCH_DATA_DIR", "/nowhere"))
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def dataset(request: pytest.FixtureRequest) -> Dataset:
+    """The data set; skipped where it needs files that are not in BNBENCH_DATA_DIR."""
+    entry = datasets.get(request.param)
+    if any(field.is_required() for field in entry.options().model_fields.values()):
+        pytest.skip("it reads the user's own files")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vision, "fetch", lambda *_: pytest.skip("its files are not in BNBENCH_DATA_DIR"))
+        loaded: Dataset = entry.factory(FILES)
+    for fact, value in facts_of(loaded).items():
+        assert entry.facts.get(fact, value) == value, fact
+    return loaded
+
+
+def facts_of(data: Dataset) -> dict[str, Any]:
+    return {
+        "num_train": len(data.train_labels),
+        "num_test": len(data.test_labels),
+        "input_shape": tuple(data.train_images.shape[1:]),
+        "num_classes": len(data.class_names),
+    }
+
+
+def test_the_names_that_the_documentation_lists() -> None:
+    expected = "cifar10 cifar100 digits fashion_mnist imagefolder kmnist mnist npz svhn".split()
+    assert set(expected) <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_entry_has_a_summary_an_augmentation_and_typed_options(name: str) -> None:
+    entry = datasets.get(name)
+    assert entry.summary.endswith(".")
+    assert entry.facts["augment"] in ("none", "crop_flip")
+    options = entry.options()
+    assert issubclass(options, BaseModel)
+    assert all(field.annotation is not Any for field in options.model_fields.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sizes_that_are_known_before_the_data_come_together(name: str) -> None:
+    facts = datasets.get(name).facts
+    known = [fact in facts for fact in ("num_train", "num_test", "input_shape", "num_classes")]
+    assert all(known) or not any(known)
+
+
+def test_shapes_types_and_ranges(dataset: Dataset) -> None:
+    assert dataset.train_images.shape[1:] == dataset.test_images.shape[1:]
+    for images, labels in (
+        (dataset.train_images, dataset.train_labels),
+        (dataset.test_images, dataset.test_labels),
+    ):
+        assert images.ndim == 4
+        assert images.dtype in (torch.uint8, torch.float32)
+        assert images.is_contiguous()
+        assert labels.dtype == torch.int64
+        assert images.shape[:1] == labels.shape
+        assert images.float().isfinite().all()
+        assert images.float().std() > 0
+        # every class is there
+        assert labels.unique().tolist() == list(range(len(dataset.class_names)))
+    assert len(set(dataset.class_names)) == len(dataset.class_names)
+    int(dataset.fingerprint, 16)
+
+
+def test_it_can_be_prepared(dataset: Dataset) -> None:
+    data = prepare(
+        dataset, val_fraction=0.1, split_seed=0, max_train_samples=1000, device=torch.device("cpu")
+    )
+    assert len(data.train_labels) == 1000
+    assert data.notes == (
+        f"1000 of {len(dataset.train_labels) - len(data.val_labels)} training samples are used (max_train_samples)",
+    )
+    assert data.train_images.mean().abs() < 1e-5
+    assert data.test_images.mean().abs() < 0.2

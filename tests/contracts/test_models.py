@@ -1,0 +1,91 @@
+"""Every registered model, with every registered normalizer: a new one is tested by existing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from bnbench.errors import BnbenchError
+from bnbench.models import models
+from bnbench.models.layers import NormLayer
+from bnbench.norms import norms
+
+SHAPES = {"mlp": [(1, 8, 8), (3, 32, 32)]}
+SHAPES_OF_IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
+
+
+def build(model: str, shape: tuple[int, int, int], norm: str) -> nn.Module:
+    factory = models.get(model).factory
+    try:
+        built = factory(shape, 10, NormLayer(norms.get(norm)))
+    except BnbenchError as error:
+        pytest.skip(f"{norm} refuses {model}: {error.what}")
+    assert isinstance(built, nn.Module)
+    return built
+
+
+@pytest.mark.parametrize("norm", norms.names())
+@pytest.mark.parametrize("name", models.names())
+def test_a_step_changes_every_parameter_and_the_logits_have_their_shape(name: str, norm: str) -> None:
+    torch.manual_seed(0)
+    shape = (1, 32, 32) if name == "vgg11" else (1, 8, 8)  # instance norm refuses maps of one pixel
+    model = build(name, shape, norm)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    logits = model(torch.randn(6, *shape))
+    assert logits.shape == (6, 10)
+    # four classes several times, so that the softmax gradient is nowhere zero by symmetry
+    nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 3, 3, 0])).backward()
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+    torch.optim.Adam(model.parameters(), lr=1e-2).step()
+    changed = [not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)]
+    assert all(changed), [
+        name for (name, _), moved in zip(model.named_parameters(), changed, strict=True) if not moved
+    ]
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_it_takes_the_image_sizes_that_it_promises(name: str) -> None:
+    for shape in SHAPES.get(name, SHAPES_OF_IMAGES):
+        model = build(name, shape, "batch")
+        assert model(torch.zeros(2, *shape)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_fairness_no_bias_where_the_norm_absorbs_it_and_a_bias_where_there_is_none(name: str) -> None:
+    """Batch norm trades every bias before it for its beta, and adds a gamma: one vector more a layer, no less."""
+    none, batch = build(name, (1, 8, 8), "none"), build(name, (1, 8, 8), "batch")
+    weights = [module for module in none.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    assert all(module.bias is not None for module in weights)
+    normalised = [module for module in batch.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    biased = [
+        module
+        for module in batch.modules()
+        if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None
+    ]
+    assert [type(module) for module in biased] == [nn.Linear]  # the head alone
+    assert len(normalised) == len(weights) - 1
+    gammas = sum(module.num_features for module in normalised)
+    assert count(batch) == count(none) + gammas
+
+
+def count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters"),
+    [
+        # 784*64 weights, 2*64 of batch norm, 64*10+10
+        ("mlp", (1, 28, 28), 784 * 64 + 2 * 64 + 64 * 10 + 10),
+        # He et al. 2015, table 6: 0.27 and 0.85 million
+        ("resnet20", (3, 32, 32), 269_722),
+        ("resnet56", (3, 32, 32), 853_018),
+        # the sum over Simonyan & Zisserman's configuration A, with batch norm and one Linear(512, 10)
+        ("vgg11", (3, 32, 32), 9_225_610 + 5_504 - 2_752),
+    ],
+)
+def test_parameter_counts_of_the_papers(name: str, shape: tuple[int, int, int], parameters: int) -> None:
+    assert count(build(name, shape, "batch")) == parameters

@@ -1,0 +1,174 @@
+"""What every registered normalizer must do: a new one is tested by being registered."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bnbench.errors import BnbenchError
+from bnbench.norms import norms
+from bnbench.registry import Entry
+
+CHANNELS = 6
+CRASHES_ON_EMPTY = {"instance"}  # torch.nn.InstanceNorm2d: IndexError
+SHAPES = {1: (8, CHANNELS), 2: (8, CHANNELS, 4, 3)}
+
+
+def refuses(entry: Entry, dim: int) -> bool:
+    """Whether the normalizer says, in our own error, that it has no meaning for this dim."""
+    try:
+        entry.factory(CHANNELS, dim)
+    except BnbenchError:
+        return True
+    return False
+
+
+CASES = [
+    pytest.param(entry, dim, id=f"{entry.name}-{dim}d")
+    for entry in norms.entries()
+    for dim in SHAPES
+    if not refuses(entry, dim)
+]
+every_norm = pytest.mark.parametrize(("entry", "dim"), CASES)
+both_modes = pytest.mark.parametrize("training", [True, False])
+
+
+def build(entry: Entry, dim: int, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The default layer, after two batches and with gamma and beta that are not 1 and 0."""
+    torch.manual_seed(0)
+    layer = entry.factory(CHANNELS, dim)
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, 0.5, 2)
+    layer(data(dim)), layer(data(dim))
+    return layer.to(dtype)
+
+
+def data(dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return (torch.randn(SHAPES[dim], dtype=torch.float64) * 2 + 1).to(dtype)
+
+
+@pytest.mark.parametrize("entry", norms.entries(), ids=lambda entry: entry.name)
+def test_says_what_it_is_in_a_line_and_has_typed_options(entry: Entry) -> None:
+    assert 10 < len(entry.summary) <= 100
+    assert entry.summary.endswith((".", ")"))
+    assert set(entry.facts) == {"absorbs_bias", "needs_batch"}
+    assert all(isinstance(fact, bool) for fact in entry.facts.values())
+    options = entry.options()()  # the defaults are valid
+    for dim in SHAPES:
+        if not refuses(entry, dim):
+            entry.factory(CHANNELS, dim, **options.model_dump())
+    assert any(not refuses(entry, dim) for dim in SHAPES)
+
+
+@every_norm
+@both_modes
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_shape_dtype_and_values_kept_in_every_precision_against_float64(
+    entry: Entry, dim: int, training: bool, dtype: torch.dtype
+) -> None:
+    """The whole layer in this precision, against the same layer and the same numbers in float64."""
+    layer = build(entry, dim, dtype).train(training)
+    exact = copy.deepcopy(layer).double()
+    x = data(dim, dtype)
+    y = layer(x)
+    assert (y.shape, y.dtype) == (x.shape, dtype)
+    tolerance = 16 * torch.finfo(dtype).eps
+    torch.testing.assert_close(y.double(), exact(x.double()), rtol=tolerance, atol=tolerance)
+
+
+@every_norm
+@both_modes
+def test_gradcheck_and_gradgradcheck_float64(entry: Entry, dim: int, training: bool) -> None:
+    layer = build(entry, dim, torch.float64).train(training)
+    x = data(dim, torch.float64)[:3, :, :2, :2] if dim == 2 else data(dim, torch.float64)[:3]
+    assert torch.autograd.gradcheck(layer, x.requires_grad_())
+    assert torch.autograd.gradgradcheck(layer, x)
+
+
+@every_norm
+def test_state_dict_round_trip_gives_the_same_outputs(entry: Entry, dim: int) -> None:
+    layer, fresh, x = build(entry, dim), entry.factory(CHANNELS, dim), data(dim)
+    fresh.load_state_dict(layer.state_dict())
+    for training in (True, False):
+        assert torch.equal(layer.train(training)(x), fresh.train(training)(x))
+
+
+@every_norm
+@both_modes
+def test_channels_last_input_gives_the_same_values(entry: Entry, dim: int, training: bool) -> None:
+    if dim == 1:
+        pytest.skip("channels_last is a layout of four axes")
+    layer = build(entry, dim, torch.float64).train(training)
+    x = data(dim, torch.float64)
+    y = layer(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(y, layer(x), rtol=1e-12, atol=1e-12)
+
+
+@every_norm
+@both_modes
+def test_nan_stays_in_its_own_sample_or_its_own_channel(entry: Entry, dim: int, training: bool) -> None:
+    layer = build(entry, dim).train(training)
+    x = data(dim)
+    x.select(1, 4)[2] = float("nan")  # sample 2, channel 4
+    bad = layer(x).isnan()
+    other_samples, other_channels = bad[torch.arange(8) != 2], bad[:, torch.arange(CHANNELS) != 4]
+    assert bad[2].select(0, 4).all()
+    assert not (other_samples.any() and other_channels.any())
+
+
+@every_norm
+def test_evaluation_leaves_the_state_alone_and_samples_apart(entry: Entry, dim: int) -> None:
+    layer = build(entry, dim).eval()
+    before, x = copy.deepcopy(layer.state_dict()), data(dim)
+    y = layer(x)
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name])
+    alone = torch.cat([layer(sample) for sample in x.split(1)])
+    torch.testing.assert_close(y, alone, rtol=1e-6, atol=1e-6)
+
+
+@every_norm
+def test_a_batch_of_one_is_refused_exactly_where_the_facts_say(entry: Entry, dim: int) -> None:
+    layer = build(entry, dim).train()
+    x = data(dim)[:1, :, :1, :1] if dim == 2 else data(dim)[:1]
+    if entry.facts["needs_batch"]:
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            layer(x)
+    else:
+        assert layer(data(dim)[:1]).isfinite().all()
+
+
+@every_norm
+def test_a_bias_before_it_has_an_effect_exactly_where_the_facts_say(entry: Entry, dim: int) -> None:
+    layer = build(entry, dim, torch.float64).train()
+    bias = torch.randn(CHANNELS, dtype=torch.float64).reshape(-1, *[1] * (2 * dim - 2))
+    x = data(dim, torch.float64)
+    without_effect = torch.allclose(layer(x + bias), layer(x), rtol=1e-9, atol=1e-9)
+    assert without_effect == entry.facts["absorbs_bias"]
+
+
+@every_norm
+@both_modes
+def test_an_empty_batch_comes_out_empty(entry: Entry, dim: int, training: bool) -> None:
+    if entry.name in CRASHES_ON_EMPTY:
+        pytest.skip("torch's layer does not take an empty batch")
+    layer = build(entry, dim).train(training)
+    before = copy.deepcopy(layer.state_dict())
+    x = data(dim)[:0].requires_grad_()
+    y = layer(x)
+    y.sum().backward()
+    assert y.shape == x.grad.shape == (0, *SHAPES[dim][1:])
+    for name, value in layer.state_dict().items():
+        assert name == "num_batches_tracked" or torch.equal(value, before[name])
+
+
+@every_norm
+def test_a_copy_is_independent(entry: Entry, dim: int) -> None:
+    layer = build(entry, dim)
+    twin, before = copy.deepcopy(layer), copy.deepcopy(layer.state_dict())
+    twin.train()(data(dim) + 9)
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name])
