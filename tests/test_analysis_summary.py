@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -158,6 +159,17 @@ def test_a_sweep_compares_each_variant_at_its_best_setting() -> None:
 
 def test_a_setting_where_a_run_diverged_is_not_the_best() -> None:
     assert sweep(diverged=True).best_settings[1].setting == {"optimizer.lr": 0.1}
+
+
+def test_the_best_setting_is_chosen_without_a_look_at_the_test_set() -> None:
+    def opposite(lr: float, val_loss: float) -> Cell:
+        setting = {"optimizer.lr": lr}
+        first = run("none", 0, val_loss, setting=setting)
+        return cell(
+            "none", replace(first, final={**first.final, "test_loss": 1 - val_loss}), setting=setting, seeds=1
+        )
+
+    assert study(opposite(0.1, 0.4), opposite(1.0, 0.2)).best_settings[0].setting == {"optimizer.lr": 1.0}
 
 
 def test_one_setting_is_no_sweep() -> None:

@@ -282,11 +282,17 @@ def test_mistakes_get_one_message_and_their_exit_code(
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("import nothing_of_that_name", "mine.py:1: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        (
+            "import nothing_of_that_name",
+            "mine.py:1: ModuleNotFoundError: No module named 'nothing_of_that_name'",
+        ),
         ("x = 1\ndef f(:\n", "mine.py:2: SyntaxError"),
-        ("from bnbench.norms import norms\n@norms.register('batch')\ndef f(n, d): pass\n", 'the normalizer "batch" is registered already'),
+        (
+            "from bnbench.norms import norms\n@norms.register('batch')\ndef f(n, d): pass\n",
+            'the normalizer "batch" is registered already',
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_plugin_that_does_not_load(source: str, said: str, run: Run) -> None:
     Path("mine.py").write_text(source)
     result = run("compare", "small.yaml", "--plugin", "mine.py")

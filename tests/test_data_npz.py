@@ -155,7 +155,7 @@ def test_lengths_that_do_not_match(tmp_path: Path) -> None:
 def test_values_that_are_not_finite_are_counted_and_the_first_is_named(
     value: float, dtype: type, tmp_path: Path
 ) -> None:
-    x = X.astype(dtype)
+    x: Any = X.astype(dtype)
     x[2, 1, 3] = x[4, 0, 0] = value
     assert error(tmp_path, x_train=x) == (
         "x_train has 2 values that are NaN or infinite (as float32); the first is x_train[2, 1, 3].\n"

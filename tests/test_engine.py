@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from bnbench.data.batches import Prepared, epoch_order, prepare
 from torch import nn
 
 from bnbench.config import Settings, Vocabulary, load_study
 from bnbench.data import Dataset
+from bnbench.data.batches import Prepared, epoch_order, prepare
 from bnbench.engine.build import build_model
 from bnbench.engine.evaluate import evaluate, no_better_than_chance
 from bnbench.engine.execute import Library, execute

@@ -81,13 +81,12 @@ def paper(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, dy: np.ndarray) ->
 
 
 @pytest.mark.parametrize("reading", READINGS)
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "channels_last"), [*((shape, False) for shape in SHAPES), (SHAPES[2], True)]
+)
 def test_training_against_the_papers_equations(
     shape: tuple[int, ...], reading: str, channels_last: bool
 ) -> None:
-    if channels_last and len(shape) != 4:
-        pytest.skip("channels_last is a layout of four axes")
     torch.manual_seed(0)
     layer, _ = layers(shape, reading, torch.float64)
     x, dy = data(shape, torch.float64, channels_last), data(shape, torch.float64, channels_last)

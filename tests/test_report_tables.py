@@ -117,6 +117,13 @@ def test_difference_in_percentage_points() -> None:
     assert row[2] == "-0.02000 [-0.02088, -0.01912]"
 
 
+def test_a_wide_interval_hides_no_effect() -> None:
+    # differences +40 +0.6 -30 pp: mean 3.53, std 35.09, half width 4.30265 * 35.09 / √3 = 87.17
+    summary = study({"none": (0.5, 0.6, 0.9), "batch": (0.9, 0.606, 0.6)}, seeds=3)
+    row = next(row for row in table(summary, "Difference").rows if row[1] == "test accuracy")
+    assert row[2] == "+3.5 pp [-83.6, +90.7]"
+
+
 def test_baseline_stands_first_wherever_the_study_has_it() -> None:
     found = table(study({"batch": FIVE["batch"], "none": FIVE["none"]}), "Loss")
     assert [row[0] for row in found.rows] == ["none", "none", "batch", "batch"]

@@ -25,11 +25,11 @@ def build_model(
     norm = NormLayer(norms.get(settings.norm.name), settings.norm.options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "build"))  # for what a user's own layer draws when it is made
-        model = entry.factory(input_shape, num_classes, norm, **settings.model.options)
+        model: nn.Module = entry.factory(input_shape, num_classes, norm, **settings.model.options)
     how = settings.init.name if settings.init.name != "auto" else entry.facts.get("init", "torch")
     initialise(model, seed, he=how == "he", scale=settings.init.scale)
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     return model.train()
 
 

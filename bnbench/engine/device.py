@@ -7,6 +7,7 @@ import platform
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from bnbench.errors import DeviceError
 
@@ -17,11 +18,11 @@ def pick_device(name: DeviceName) -> torch.device:
     """The device of that name; auto: CUDA, else MPS, else the CPU. Raises DeviceError where it isn't there."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(candidate for candidate in ("cuda", "mps", "cpu") if available[candidate])  # type: ignore[assignment]
+        name = next(candidate for candidate in ("cuda", "mps", "cpu") if available[candidate])
     if not available[name]:
         reason = (
             f"this torch ({torch.__version__}) is built without CUDA"
-            if name == "cuda" and not torch.backends.cuda.is_built()
+            if name == "cuda" and torch.version.cuda is None
             else "torch finds no such device on this machine"
         )
         raise DeviceError(
@@ -39,6 +40,23 @@ def _deterministic_cuda() -> None:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+#: Parameters times samples of one step, from which a network without convolutions repays a second thread.
+_WORTH_THREADS = 20_000_000
+#: What torch would use: every core, or what OMP_NUM_THREADS says.
+_ALL_THREADS = torch.get_num_threads()
+
+
+def use_threads(model: nn.Module, batch_size: int) -> None:
+    """One thread for small fully connected networks, all for the rest.
+
+    On small operations threads cost more than they bring, and many times more on a busy machine.
+    The rule looks at the run alone, because the number of threads changes a run's last bits.
+    """
+    convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
+    work = batch_size * sum(parameter.numel() for parameter in model.parameters())
+    torch.set_num_threads(_ALL_THREADS if convolves or work >= _WORTH_THREADS else 1)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

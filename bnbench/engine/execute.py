@@ -10,7 +10,7 @@ import torch
 
 from bnbench.config import Settings
 from bnbench.data import Dataset, datasets
-from bnbench.data.batches import Prepared, prepare
+from bnbench.data.batches import Augmentation, Prepared, prepare
 from bnbench.engine.device import environment
 from bnbench.engine.train import train
 from bnbench.errors import BnbenchError
@@ -62,11 +62,12 @@ def execute(
             yield RunEnded(run, _crashed(run, error, device))
 
 
-def augmentation_of(settings: Settings) -> str:
+def augmentation_of(settings: Settings) -> Augmentation:
     """The augmentation of these settings: "none" or "crop_flip"."""
     if settings.augment != "auto":
         return settings.augment
-    return str(datasets.get(settings.dataset.name).facts.get("augment", "none"))
+    usual: Augmentation = datasets.get(settings.dataset.name).facts.get("augment", "none")
+    return usual
 
 
 def _crashed(run: RunSpec, error: Exception, device: torch.device) -> RunRecord:

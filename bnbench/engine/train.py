@@ -9,9 +9,16 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from bnbench.data.batches import Prepared, augment, epoch_order, last_batch_note, steps_per_epoch
+from bnbench.data.batches import (
+    Augmentation,
+    Prepared,
+    augment,
+    epoch_order,
+    last_batch_note,
+    steps_per_epoch,
+)
 from bnbench.engine.build import build_model, layer_list
-from bnbench.engine.device import environment, synchronize
+from bnbench.engine.device import environment, synchronize, use_threads
 from bnbench.engine.evaluate import evaluate, no_better_than_chance
 from bnbench.optim import losses, optimizers, schedules
 from bnbench.plan import (
@@ -33,7 +40,7 @@ CHECK_EVERY = 50
 TICK_SECONDS = 0.2
 
 
-def train(run: RunSpec, data: Prepared, augmentation: str, device: torch.device) -> Iterator[Event]:
+def train(run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device) -> Iterator[Event]:
     """Train one run from its seed to its record.
 
     augmentation: "none" or "crop_flip". The same run on the same machine with the same versions
@@ -47,11 +54,14 @@ def train(run: RunSpec, data: Prepared, augmentation: str, device: torch.device)
 class Training:
     """The state of one run."""
 
-    def __init__(self, run: RunSpec, data: Prepared, augmentation: str, device: torch.device) -> None:
+    def __init__(
+        self, run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device
+    ) -> None:
         settings = run.settings
         self.run, self.data, self.settings, self.device = run, data, settings, device
         self.augmentation = augmentation
         self.model = build_model(settings, data.input_shape, data.num_classes, run.seed).to(device)
+        use_threads(self.model, settings.batch_size)
         self.steps_per_epoch = steps_per_epoch(
             len(data.train_labels), settings.batch_size, settings.last_batch
         )
@@ -110,7 +120,7 @@ class Training:
             group["lr"] = lr * factor
         self.optimizer.zero_grad(set_to_none=True)
         loss: Tensor = self.objective(self.model(images), labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()

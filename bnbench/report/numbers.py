@@ -56,12 +56,15 @@ def amount_text(comparison: Comparison, value: float, sign: str = "+") -> str:
 def _amount(comparison: Comparison, value: float, sign: str = "+") -> str:
     percent = metric_of(comparison.metric).percent
     scale = 100 if percent else 1
-    value *= scale
-    if _is_extreme(value):
-        return f"{value:{sign}.1e}"
     low, high = comparison.ci_low, comparison.ci_high
     half = None if low is None or high is None else scale * (high - low) / 2
-    text = f"{value:{sign}.{decimals_for(half, percent)}f}"
+    value *= scale
+    if half and abs(value) < 1e-6 * half:
+        value = 0.0  # what rounding leaves of seeds that cancel
+    if _is_extreme(value):
+        return f"{value:{sign}.1e}"
+    decimals = max(decimals_for(half, percent), 1 if percent else 2)  # a wide interval hides no effect
+    text = f"{value:{sign}.{decimals}f}"
     return text if text.strip("+-0.") else text.replace("-", "+" if sign == "+" else "")
 
 
