@@ -101,6 +101,25 @@ def test_dtypes_against_torch(input: torch.dtype, layer: torch.dtype, training: 
 
 
 @both_readings
+@both_modes
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_layers_compute_in_float32_and_round_once_against_float64(
+    half: torch.dtype, training: bool, reading: str
+) -> None:
+    torch.manual_seed(3)
+    layer = BatchNorm1d(64, reading=reading)
+    nn.init.uniform_(layer.weight, 0.5, 2)
+    nn.init.uniform_(layer.running_mean, -1, 1)
+    nn.init.uniform_(layer.running_var, 0.5, 2)
+    layer = layer.to(half).train(training)
+    exact = copy.deepcopy(layer).double()
+    x = torch.randn(64, 64).to(half)
+    expected = exact(x.double())
+    error = (layer(x).double() - expected).abs() / (expected.abs() + 1e-3)
+    assert error.max() <= 0.505 * torch.finfo(half).eps  # half a unit in the last place
+
+
+@both_readings
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_half_gradients_against_torch(half: torch.dtype, reading: str) -> None:
     torch.manual_seed(1)
@@ -130,6 +149,24 @@ def test_empty_batch_is_counted_and_moves_nothing(shape: tuple[int, ...], readin
         assert layer.num_batches_tracked.item() == 1
         assert layer.eval()(x).shape == shape
     assert_same_state(ours, theirs)
+
+
+@both_readings
+def test_one_sample_with_positions_is_accepted_as_in_torch(reading: str) -> None:
+    ours, theirs = pair(reading)
+    x = torch.randn(1, 3, 5)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+    assert_same_state(ours, theirs)
+
+
+@both_readings
+def test_variance_of_constant_features_is_never_negative(reading: str) -> None:
+    """mean(d²) - residue² of equal numbers can round to less than zero; a tiny eps would show it."""
+    torch.manual_seed(4)
+    layer = BatchNorm1d(500, eps=1e-30, reading=reading)
+    y = layer((torch.randn(500) * 1000).expand(33, 500))
+    assert torch.isfinite(y).all()
+    assert layer.running_var.min() >= 0.9
 
 
 @both_readings

@@ -97,6 +97,20 @@ def test_vmap_of_evaluation_against_a_loop(reading: str) -> None:
     torch.testing.assert_close(y, torch.stack([m(own) for m, own in zip(models, x, strict=True)]))
 
 
+@both_readings
+def test_vmap_over_a_later_axis_against_a_loop(reading: str) -> None:
+    torch.manual_seed(5)
+    layer = BatchNorm1d(3, track_running_stats=False, reading=reading)
+    x, weight = torch.randn(8, 3, 4), torch.rand(3, 4)
+
+    def call(x: Tensor, weight: Tensor) -> Any:
+        return functional_call(layer, {"weight": weight}, x)
+
+    y = vmap(call, (2, 1), 1)(x, weight)
+    expected = torch.stack([call(x[..., i], weight[:, i]) for i in range(4)], 1)
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_replica_with_nan_leaves_its_neighbours_alone() -> None:
     models = replicas("fast", 0.1, image=False)
     params, buffers = stack_module_state(models)

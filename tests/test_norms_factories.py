@@ -134,3 +134,10 @@ def test_per_sample_normalizers_against_their_formulas_float64(name: str, dim: i
 def test_affine_false_leaves_no_parameter(name: str) -> None:
     for dim in (1, 2) if name != "instance" else (2,):
         assert list(make(name, 32, dim, affine=False).parameters()) == []
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_rms_of_large_half_numbers_does_not_overflow(dim: int) -> None:
+    """300² is more than float16 can hold."""
+    x = torch.full((2, 4) if dim == 1 else (2, 4, 3, 3), 300.0, dtype=torch.float16)
+    assert torch.equal(make("rms", 4, dim).half()(x), torch.ones_like(x))

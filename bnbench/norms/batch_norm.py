@@ -140,10 +140,7 @@ class _BatchNorm(nn.Module):
         an eps that can't work; RuntimeError for a wrong number of channels and for mixed dtypes;
         NotImplementedError for numbers that are not real. A refused input changes nothing.
         """
-        uses_running = not self.training or self.track_running_stats
-        mean = self.running_mean if uses_running else None
-        var = self.running_var if uses_running else None
-        weight, bias = self.weight, self.bias
+        weight, bias, mean, var = self.weight, self.bias, self.running_mean, self.running_var
         self._check(input, running_mean=mean, running_var=var, weight=weight, bias=bias)
         if not self.training and mean is not None and var is not None:
             return inference(input, mean, var, weight, bias, self.eps)
