@@ -48,6 +48,15 @@ def samples(data: Prepared, images: Tensor) -> list[int]:
     return (images * data.std + data.mean).round().flatten().int().tolist()
 
 
+def test_unit_divides_by_the_largest_value_of_the_training_part_and_zeros_stay_zero() -> None:
+    data = prepared(numbered(100, test_count=200), normalize="unit")
+    largest = max(samples(data, data.train_images))
+    assert data.mean.tolist() == [0.0]
+    assert data.std.tolist() == [largest]
+    assert data.train_images.max() == 1.0
+    assert data.test_images[[0, 50, 199]].flatten().tolist() == pytest.approx([0, 50 / largest, 199 / largest])
+
+
 # the split
 
 

@@ -159,14 +159,13 @@ def test_one_sample_with_positions_is_accepted_as_in_torch(reading: str) -> None
     assert_same_state(ours, theirs)
 
 
-@both_readings
-def test_variance_of_constant_features_is_never_negative(reading: str) -> None:
-    """mean(d²) - residue² of equal numbers can round to less than zero; a tiny eps would show it."""
+def test_variance_of_ten_million_equal_numbers_is_not_negative() -> None:
+    """mean(d²) - residue² rounds to -1e-19 * x² for some of them; under a tiny eps that would be NaN."""
     torch.manual_seed(4)
-    layer = BatchNorm1d(500, eps=1e-30, reading=reading)
-    y = layer((torch.randn(500) * 1000).expand(33, 500))
-    assert torch.isfinite(y).all()
-    assert layer.running_var.min() >= 0.9
+    layer = BatchNorm1d(1, eps=1e-30)
+    for value in torch.randn(8):
+        y = layer(value.expand(9_999_991, 1))
+        assert torch.isfinite(y).all()
 
 
 @both_readings

@@ -67,6 +67,11 @@ class Settings(Section):
     optimizer: Choice
     schedule: Choice
     loss: Choice
+    normalize: Literal["standard", "unit"] = Field(
+        "standard",
+        description="standard: the training part's mean and std per channel are taken out; "
+        "unit: divided by its largest absolute value, zeros stay zero",
+    )
     batch_size: Int = Field(32, ge=1, description="samples a step")
     last_batch: Literal["merge", "keep", "drop"] = Field(
         "merge",

@@ -18,6 +18,7 @@ from bnbench.seeding import generator
 
 LastBatch = Literal["merge", "keep", "drop"]
 Augmentation = Literal["none", "crop_flip"]
+Normalize = Literal["standard", "unit"]
 
 #: At most so many training samples stand for the training part when train_loss is measured.
 PROBE_SIZE = 5000
@@ -31,7 +32,7 @@ CHUNK = 1024
 class Prepared:
     """A data set split, normalised and on the device.
 
-    *_images: (N, C, H, W) float32, with the training part's own mean and std per channel taken out.
+    *_images: (N, C, H, W) float32, (images as they came - mean) / std.
     *_labels: (N,) int64. probe_*: the fixed samples of the training part, as they are, on which
     train_loss is measured. mean, std: (C,) float32 on the CPU. notes: what the user should know.
     """
@@ -59,16 +60,21 @@ def prepare(
     split_seed: int,
     max_train_samples: int | None,
     device: torch.device,
+    normalize: Normalize = "standard",
 ) -> Prepared:
     """Hold out the validation part, cut the rest to `max_train_samples`, normalise, move to the device.
 
     Both are the first samples of one seeded permutation and of its rest, so they do not depend on each
-    other, and a smaller training part is a part of a larger one. Raises DataError where nothing is
-    left to train on.
+    other, and a smaller training part is a part of a larger one. normalize: "standard" takes out the
+    training part's mean and std per channel; "unit" divides by its largest absolute value, so that
+    what is zero stays zero. Raises DataError where nothing is left to train on.
     """
     val, train, available = _split(len(dataset.train_labels), val_fraction, split_seed, max_train_samples)
     train_images, train_labels = dataset.train_images[train], dataset.train_labels[train]
     mean, std = channel_statistics(train_images)
+    if normalize == "unit":
+        largest = max(abs(float(train_images.min())), abs(float(train_images.max())))
+        mean, std = torch.zeros_like(mean), torch.full_like(std, largest)
 
     def ready(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return _normalised(images, mean, std).to(device), labels.to(device)

@@ -37,7 +37,8 @@ class Library:
 
     def prepared(self, settings: Settings) -> Prepared:
         """The data set, split and normalised, on the device. Raises DataError."""
-        key = f"{settings.dataset.model_dump_json()}{settings.validation}{settings.max_train_samples}"
+        what = ("dataset", "validation", "max_train_samples", "normalize")
+        key = settings.model_dump_json(include=set(what))
         if key not in self._prepared:
             self._prepared[key] = prepare(
                 self.dataset(settings),
@@ -45,6 +46,7 @@ class Library:
                 split_seed=settings.validation.split_seed,
                 max_train_samples=settings.max_train_samples,
                 device=self._device,
+                normalize=settings.normalize,
             )
         return self._prepared[key]
 

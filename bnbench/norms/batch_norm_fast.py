@@ -53,7 +53,8 @@ class FastBatchNorm(Function):
         mean = x.mean(dims, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
         d = x - mean
         residue = d.mean(dims, keepdim=True)
-        var = torch.addcmul((d * d).mean(dims, keepdim=True), residue, residue, value=-1).clamp_min_(0)
+        var = torch.addcmul((d * d).mean(dims, keepdim=True), residue, residue, value=-1)
+        var = var.clamp_min_(0)  # ten million equal numbers can round to less
         invstd = (var + eps).rsqrt_()
         scale = invstd if weight is None else invstd * _spread(weight, dims)
         shift = residue * scale if bias is None else residue * scale - _spread(bias, dims)
@@ -104,8 +105,9 @@ class FastBatchNorm(Function):
 
 
 class _Eager(Function):
-    """`FastBatchNorm` where no torch.func transform is active: a forward that takes ctx is called
-    40 us sooner than one with setup_context, whose arguments torch binds by `inspect.signature`."""
+    """`FastBatchNorm` where no torch.func transform is active: a forward that takes ctx costs
+    40 us less (torch 2.15, 2-core CPU) than one with setup_context, whose arguments torch binds by
+    `inspect.signature`."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
