@@ -47,7 +47,7 @@ def plain(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> 
 
 
 def fast(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """What `plain` does, keeping only x and three numbers per channel for the backward."""
+    """What `plain` does, keeping only x and two numbers per channel for the backward."""
     return fast_batch_norm(x, weight, bias, _reduced(x), x.numel() // x.shape[1], eps)
 
 

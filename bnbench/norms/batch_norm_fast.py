@@ -20,8 +20,8 @@ class FastBatchNorm(Function):
     r"""y = gamma * x̂ + beta with x̂ = (x - mean) * invstd, over `count` values per channel.
 
     Shapes: x (N, C, ...); weight (gamma), bias (beta) (C,) or None; `dims` are the axes summed over,
-    all but the channels'; the other four outputs have one value per channel and 1 in each of `dims`.
-    Returns y (dtype of x), mean, residue, invstd, var (float32 for half inputs).
+    all but the channels'; the other three outputs have one value per channel and 1 in each of `dims`.
+    Returns y (dtype of x), mean, invstd, var (float32 for half inputs).
 
     **Forward.** float32 can't hold the mean of data around 1e6 to better than 0.03, so it is kept as
     a sum, x̄ = mean + residue: d = x - mean is exact for data far from zero, residue = mean(d), and
@@ -37,8 +37,9 @@ class FastBatchNorm(Function):
         dL/dx     = a * g  +  b * (x - x̄)  +  (dm - a * g1) / n
                     a = gamma * invstd        b = -invstd³ * (gamma * g2 + ds) / n
 
-    With dm = ds = 0 these are the paper's. **Kept:** x, gamma, and mean, residue, invstd (three
-    numbers per channel); not x̂ nor d, each as large as x, which one subtraction brings back.
+    With dm = ds = 0 these are the paper's. **Kept:** x, gamma, and two vectors, mean and
+    invstd: every other quantity above is sums over x and g of these. Not x̂ nor d, each as large as x,
+    which one subtraction brings back, bit for bit; nor the residue, which one more mean of d does.
 
     **Twice differentiable** because mean and invstd are *outputs*: what the backward does with them
     is recorded as a use of these outputs, whose gradients come back here as dm and ds. (The residue
@@ -48,7 +49,7 @@ class FastBatchNorm(Function):
     @staticmethod
     def forward(
         x: Tensor, weight: Tensor | None, bias: Tensor | None, dims: Dims, count: int, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Normalize; plain tensors come in, whatever transforms are active outside."""
         mean = x.mean(dims, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
         d = x - mean
@@ -59,26 +60,27 @@ class FastBatchNorm(Function):
         scale = invstd if weight is None else invstd * _spread(weight, dims)
         shift = residue * scale if bias is None else residue * scale - _spread(bias, dims)
         y = d.mul_(scale).sub_(shift)  # in the memory of d
-        return y.to(x.dtype), mean, residue, invstd, var
+        return y.to(x.dtype), mean, invstd, var
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keep x, gamma and three numbers per channel."""
+        """Keep x, gamma and two numbers per channel."""
         x, weight, _, dims, count, _ = inputs
-        _, mean, residue, invstd, var = output
-        ctx.mark_non_differentiable(residue, var)
+        _, mean, invstd, var = output
+        ctx.mark_non_differentiable(var)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, weight, mean, residue, invstd)
+        ctx.save_for_backward(x, weight, mean, invstd)
         ctx.dims, ctx.count = dims, count  # type: ignore[attr-defined]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         """The gradients of x, weight, bias, in ops that can be differentiated again."""
-        x, weight, mean, residue, invstd = ctx.saved_tensors
+        x, weight, mean, invstd = ctx.saved_tensors
         dims: Dims = ctx.dims
-        dy, d_mean, _, d_invstd, _ = grads
+        dy, d_mean, d_invstd, _ = grads
         dy = torch.zeros_like(x) if dy is None else dy
         d = x - mean
+        residue = d.detach().mean(dims, keepdim=True)
         g1 = dy.sum(dims, keepdim=True, dtype=mean.dtype)
         g2 = (d * dy).sum(dims, keepdim=True) - residue * g1
         d_weight = (invstd * g2).squeeze(dims) if ctx.needs_input_grad[1] else None
@@ -101,7 +103,7 @@ class FastBatchNorm(Function):
         )
         dims, count, eps = args[3:]
         shifted = tuple(dim + 1 for dim in dims)
-        return FastBatchNorm.apply(x, weight, bias, shifted, count, eps), (0, 0, 0, 0, 0)
+        return FastBatchNorm.apply(x, weight, bias, shifted, count, eps), (0, 0, 0, 0)
 
 
 class _Eager(Function):
@@ -123,7 +125,7 @@ def fast_batch_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalize x (N, C, ...): see `FastBatchNorm`. Returns y and, shaped (1, C, 1...), mean and biased var."""
     function = FastBatchNorm if _transformed() else _Eager
-    y, mean, _, _, var = function.apply(x, weight, bias, dims, count, eps)
+    y, mean, _, var = function.apply(x, weight, bias, dims, count, eps)
     return y, mean, var
 
 
