@@ -177,11 +177,12 @@ def report(
     """Show the tables of a results folder again, and write its summaries anew. Trains nothing, needs no torch."""
     with _Errors(debug):
         from bnbench.results import ResultsFolder
-        from bnbench.workflow import summarize_folder
+        from bnbench.workflow import summarize_folder, write_summaries
 
         results = ResultsFolder(folder)
         summary = summarize_folder(results)
         _print_summary(summary, format, layers=layers)
+        write_summaries(results, summary)
         raise typer.Exit(_exit_code(summary))
 
 
@@ -230,7 +231,7 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
 def _run(work: Work, format: Format, *, quiet: bool, epoch_lines: bool = False) -> int:
     """Train, tell, summarise; the exit code."""
     from bnbench.report.console import LiveProgress
-    from bnbench.workflow import carry_out, summarize_folder
+    from bnbench.workflow import carry_out, summarize_folder, write_summaries
 
     console = _console(stderr=True)
     _tell_plan(console, work, quiet)
@@ -246,6 +247,7 @@ def _run(work: Work, format: Format, *, quiet: bool, epoch_lines: bool = False) 
     summary = summarize_folder(work.folder)
     if not quiet or format is not Format.table:
         _print_summary(summary, format)
+    write_summaries(work.folder, summary)
     if interrupted:
         console.print("Interrupted. Finished runs are kept; the same command goes on from here.")
     if not quiet:

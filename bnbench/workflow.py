@@ -163,17 +163,20 @@ def carry_out(work: Work, listener: Callable[[Event], None]) -> None:
 
 
 def summarize_folder(folder: ResultsFolder) -> Summary:
-    """Read a results folder and write its summaries. Needs no torch. Raises ResultsError where no run is there."""
+    """What a results folder says. Needs no torch. Raises ResultsError where no run is there."""
     results = folder.load()
     if not any(cell.records for cell in results.cells):
         raise ResultsError(
             f"{folder.path}: none of its runs is here yet, so there is nothing to show.",
             fix="`bnbench compare` with the same study trains them.",
         )
-    summary = summarize(results)
+    return summarize(results)
+
+
+def write_summaries(folder: ResultsFolder, summary: Summary) -> None:
+    """Write the summary files into the results folder. Raises ResultsError where the disk won't do."""
     folder.write(SUMMARY_JSON, to_json(summary))
     folder.write(SUMMARY_CSV, to_csv(summary))
-    return summary
 
 
 def environment() -> dict[str, Any]:

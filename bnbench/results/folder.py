@@ -67,6 +67,7 @@ class ResultsFolder:
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+            replaced = aside.with_suffix(".replaced")
             try:
                 (aside / RUN).write_text(to_json(_run_json(record)), encoding="utf-8")
                 (aside / HISTORY).write_text(to_csv(_history_rows(record)), encoding="utf-8")
@@ -75,12 +76,13 @@ class ResultsFolder:
                     from safetensors.numpy import save
 
                     (aside / CHECKPOINT).write_bytes(save(dict(weights)))
-                if target.exists():
-                    shutil.rmtree(target)
                 aside.chmod(0o755)
+                if target.exists():
+                    target.rename(replaced)
                 aside.rename(target)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
+                shutil.rmtree(replaced, ignore_errors=True)
 
     def write(self, name: str, text: str) -> None:
         """Write one file of the folder, whole or not at all."""
