@@ -128,7 +128,7 @@ def prepare_work(
 ) -> Work:
     """Load the data, plan the runs and open the results folder. Trains nothing yet."""
     from bnbench.engine.device import pick_device
-    from bnbench.engine.execute import Library, execute
+    from bnbench.engine.execute import Library, execute, rehearse
 
     torch_device = pick_device(device)  # type: ignore[arg-type]
     library = Library(data_dir, torch_device)
@@ -139,6 +139,8 @@ def prepare_work(
         return {"data": library.dataset(settings).fingerprint, "plugins": names.source(settings)}
 
     runs = make_plan(study, provenance)
+    if mistakes := rehearse(runs, library, torch_device):
+        raise ConfigError(mistakes)
     folder.open_for(study, runs, environment())
     todo = [run for run in runs if force or not folder.has(run)]
     return Work(study, tuple(runs), tuple(todo), folder, lambda: execute(todo, library, torch_device, debug))

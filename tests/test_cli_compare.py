@@ -257,6 +257,16 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, run: Run) -> None:
         (["compare", "small.yaml", "--plugin", "none.py"], 2, "none.py"),
         (["compare", "small.yaml", "other.yaml"], 2, "one study at a time"),
         (["compare", "small.yaml", "--output", "small.yaml"], 1, "can't be written"),
+        (
+            ["compare", "small.yaml", "variants.none.norm={name: group, groups: 5}"],
+            1,
+            "does not divide the 16 channels",
+        ),
+        (
+            ["compare", "small.yaml", "optimizer={name: sgd, lr: 1, nesterov: true}"],
+            1,
+            "nesterov: true without a",
+        ),
         (["report", "nowhere"], 1, "no results of bnbench here"),
         (
             ["train", "small.yaml", "--variant", "costum"],

@@ -14,6 +14,7 @@ from bnbench.data.batches import Prepared, steps_per_epoch
 from bnbench.engine.evaluate import EVAL_BATCH, evaluate
 from bnbench.engine.execute import Library, augmentation_of
 from bnbench.engine.train import Training
+from bnbench.errors import BnbenchError, ConfigError, DataError, Mistake
 from bnbench.plan import CellEstimate, RunSpec, cell_label
 from bnbench.seeding import generator
 
@@ -33,11 +34,23 @@ class Shape:
 
 
 def estimate_study(study: Study, device: torch.device, library: Library) -> list[CellEstimate]:
-    """One estimate a cell, in the study's order. Own data is read; a data set to be downloaded is not fetched."""
-    return [
-        _estimate(cell_label(cell.variant, cell.setting), cell.settings, device, library)
-        for cell in study.cells
-    ]
+    """One estimate a cell, in the study's order. Own data is read; a data set to be downloaded is not fetched.
+
+    Raises ConfigError with every variant whose settings do not fit together.
+    """
+    estimates: list[CellEstimate] = []
+    mistakes: dict[str, Mistake] = {}
+    for cell in study.cells:
+        label = cell_label(cell.variant, cell.setting)
+        try:
+            estimates.append(_estimate(label, cell.settings, device, library))
+        except DataError:
+            raise
+        except BnbenchError as error:
+            mistakes.setdefault(str(error), Mistake(f"variant {label}", str(error)))
+    if mistakes:
+        raise ConfigError(list(mistakes.values()))
+    return estimates
 
 
 def shape_of(settings: Settings, library: Library) -> Shape:

@@ -12,8 +12,8 @@ from bnbench.config import Settings
 from bnbench.data import Dataset, datasets
 from bnbench.data.batches import Augmentation, Prepared, prepare
 from bnbench.engine.device import environment
-from bnbench.engine.train import train
-from bnbench.errors import BnbenchError
+from bnbench.engine.train import Training, train
+from bnbench.errors import BnbenchError, Mistake
 from bnbench.plan import Event, RunEnded, RunRecord, RunSpec
 
 
@@ -62,6 +62,22 @@ def execute(
             if debug:
                 raise
             yield RunEnded(run, _crashed(run, error, device))
+
+
+def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) -> list[Mistake]:
+    """Build the model and the optimizer of every cell once: what does not fit together is told before training.
+
+    Only our own errors count; what else goes wrong is a crash of that run, and is recorded as such.
+    """
+    mistakes: dict[str, Mistake] = {}
+    for run in {run.cell: run for run in runs}.values():
+        try:
+            Training(run, library.prepared(run.settings), augmentation_of(run.settings), device)
+        except BnbenchError as error:
+            mistakes.setdefault(str(error), Mistake(f"variant {run.label}", str(error)))
+        except Exception:
+            continue
+    return list(mistakes.values())
 
 
 def augmentation_of(settings: Settings) -> Augmentation:

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from bnbench.errors import BnbenchError
 from bnbench.optim import optimizers
 
 Rate = Annotated[float, Field(gt=0)]
@@ -26,6 +27,12 @@ def sgd(
     decay_norm_and_bias: bool = True,
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent, with momentum and Nesterov's variant of it."""
+    if nesterov and not momentum:
+        raise BnbenchError(
+            "optimizer.nesterov: true without a momentum.",
+            "Nesterov's step looks ahead along the momentum.",
+            "momentum: 0.9, or nesterov: false.",
+        )
     groups = _groups(model, weight_decay, decay_norm_and_bias)
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=_fused(model))
 
