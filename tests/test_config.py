@@ -175,7 +175,7 @@ def test_the_resolved_study_is_the_same_study(vocabulary: Vocabulary, tmp_path: 
     for path in shipped_studies():
         study = load_study(path, [], vocabulary)
         copy = tmp_path / path.name
-        copy.write_text(yaml.safe_dump(resolved(study), sort_keys=False))
+        copy.write_text(yaml.safe_dump(resolved(study, tmp_path), sort_keys=False))
         again = load_study(copy, [], vocabulary)
         assert (again.variants, again.seeds, again.targets) == (study.variants, study.seeds, study.targets)
 
@@ -186,6 +186,21 @@ def test_a_relative_path_is_relative_to_its_file(write_study: Write, vocabulary:
     assert options["path"] == str(path.parent / "mine" / "x.npz")
     options = load_study(path, ["dataset.path=x.npz"], vocabulary).variants["none"].dataset.options
     assert options["path"] == str(Path.cwd() / "x.npz")
+
+
+def test_a_path_inside_the_project_is_written_relative_to_the_results(
+    write_study: Write, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_study("dataset: {name: npz, path: mine/x.npz}\nmodel: mlp\noptimizer: {name: sgd, lr: 1}\n")
+    study = load_study(path, [], vocabulary)
+    inside, results = path.parent, path.parent / "results" / "study"
+    monkeypatch.chdir(inside)
+    assert resolved(study, results)["dataset"]["path"] == str(Path("../../mine/x.npz"))
+    results.mkdir(parents=True)
+    (results / "study.yaml").write_text(yaml.safe_dump(resolved(study, results)))
+    assert load_study(results / "study.yaml", [], vocabulary).variants == study.variants
+    monkeypatch.chdir(results)
+    assert resolved(study, results)["dataset"]["path"] == str(inside / "mine" / "x.npz")
 
 
 def test_identity_forgets_the_path_and_nothing_else(write_study: Write, vocabulary: Vocabulary) -> None:

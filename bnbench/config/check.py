@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def _plain(options: BaseModel, key: str, layer: Layer, folder: Path) -> dict[str
         if isinstance(value, Path):
             value = value.expanduser()
             from_file = layer.place((key, name)) != "command line"
-            plain[name] = str((folder / value if from_file else value).resolve())
+            plain[name] = os.path.abspath(folder / value if from_file else value)
     return plain
 
 

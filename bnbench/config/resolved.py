@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from bnbench.config.schema import Choice, Settings, Study
 
 
-def resolved(study: Study) -> dict[str, Any]:
-    """What all variants share at the top, what differs under `variants`; runs the same runs again."""
-    variants = {name: _plain(settings) for name, settings in study.variants.items()}
+def resolved(study: Study, folder: Path) -> dict[str, Any]:
+    """What all variants share at the top, what differs under `variants`; runs the same runs again.
+
+    folder: where it will be written. A data path under the present folder is written relative to
+    it, so that a project can be moved as a whole.
+    """
+    variants = {name: _plain(settings, folder) for name, settings in study.variants.items()}
     first, *rest = variants.values()
     shared = {key: value for key, value in first.items() if all(other[key] == value for other in rest)}
     values: dict[str, Any] = {"name": study.name}
@@ -29,7 +35,7 @@ def resolved(study: Study) -> dict[str, Any]:
     return values
 
 
-def _plain(settings: Settings) -> dict[str, Any]:
+def _plain(settings: Settings, folder: Path) -> dict[str, Any]:
     """Settings as a study writes them: a choice's name and options in one mapping."""
     values: dict[str, Any] = {}
     for key in type(settings).model_fields:
@@ -38,4 +44,6 @@ def _plain(settings: Settings) -> dict[str, Any]:
             values[key] = {"name": value.name, **value.options}
         else:
             values[key] = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+    if "path" in values["dataset"] and Path(values["dataset"]["path"]).is_relative_to(Path.cwd()):
+        values["dataset"]["path"] = os.path.relpath(values["dataset"]["path"], folder)
     return values

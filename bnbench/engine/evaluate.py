@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.data.batches import Prepared
+from bnbench.engine.device import forked_random_state
 from bnbench.metrics import METRICS, Split
 
 #: Samples in one evaluation batch at most.
@@ -28,7 +29,7 @@ def evaluate(model: nn.Module, data: Prepared, splits: Sequence[Split]) -> dict[
     training = model.training
     model.eval()
     try:
-        with torch.random.fork_rng(), torch.inference_mode():
+        with forked_random_state(data.val_labels.device), torch.inference_mode():
             return {
                 f"{split}_{name}": value
                 for split in splits
@@ -41,7 +42,9 @@ def evaluate(model: nn.Module, data: Prepared, splits: Sequence[Split]) -> dict[
 def _split_metrics(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
     # near-equal parts, so that no part is a single sample beside a full one
     parts = math.ceil(len(labels) / EVAL_BATCH)
-    logits = torch.cat([model(part).double() for part in images.tensor_split(parts)])
+    # on the CPU, as not every device has float64
+    logits = torch.cat([model(part).cpu().double() for part in images.tensor_split(parts)])
+    labels = labels.cpu()
     return {name: float(metric.compute(logits, labels).mean()) for name, metric in METRICS.items()}
 
 
@@ -51,7 +54,7 @@ def no_better_than_chance(metrics: Mapping[str, float], val_labels: Tensor) -> b
     The constant guess knows the classes' shares: its loss is their entropy, its accuracy the largest
     share. Accuracy must beat that by two binomial standard errors, loss by 1 %.
     """
-    shares = val_labels.bincount().double() / len(val_labels)
+    shares = val_labels.cpu().bincount().double() / len(val_labels)
     seen = shares[shares > 0]
     entropy = -float((seen * seen.log()).sum())
     largest = float(shares.max())

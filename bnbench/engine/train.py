@@ -18,7 +18,7 @@ from bnbench.data.batches import (
     steps_per_epoch,
 )
 from bnbench.engine.build import build_model, layer_list
-from bnbench.engine.device import environment, synchronize, use_threads
+from bnbench.engine.device import environment, forked_random_state, synchronize, use_threads
 from bnbench.engine.evaluate import evaluate, no_better_than_chance
 from bnbench.optim import losses, optimizers, schedules
 from bnbench.plan import (
@@ -46,7 +46,7 @@ def train(run: RunSpec, data: Prepared, augmentation: Augmentation, device: torc
     augmentation: "none" or "crop_flip". The same run on the same machine with the same versions
     gives the same bits.
     """
-    with torch.random.fork_rng():
+    with forked_random_state(device):
         torch.manual_seed(derive(run.seed, "layers"))  # for what a user's own layer draws in training
         yield from Training(run, data, augmentation, device).events()
 

@@ -49,7 +49,7 @@ class ResultsFolder:
                 "Nothing in it was touched.",
                 "--output with another folder, or empty this one.",
             )
-        self.write(STUDY, yaml.safe_dump(resolved(study), sort_keys=False, allow_unicode=True))
+        self.write(STUDY, yaml.safe_dump(resolved(study, self.path), sort_keys=False, allow_unicode=True))
         self.write(PLAN, to_json({"schema_version": SCHEMA_VERSION, **_plan(study, runs)}))
         self.write(ENVIRONMENT, to_json(environment))
 
