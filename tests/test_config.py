@@ -171,6 +171,19 @@ def test_one_variant_alone_and_the_command_line_has_the_last_word(
     assert load_variant(path, None, [], vocabulary).baseline == "none"
 
 
+def test_one_variant_that_is_no_mapping_or_whose_study_sweeps(
+    write_study: Write, vocabulary: Vocabulary
+) -> None:
+    path = write_study(MINIMAL + "variants: {a: batch, b: }\nsweep: {batch_size: [8, 16]}\n")
+    with pytest.raises(
+        ConfigError, match=r"study.yaml:5: variants.a: 'batch' is no mapping. Fix: a: {norm: batch}."
+    ):
+        load_variant(path, "a", [], vocabulary)
+    study = load_variant(path, "b", [], vocabulary)
+    assert len(study.cells) == 1
+    assert study.warnings == ("one variant is trained as it is: the study's sweep is left out.",)
+
+
 def test_the_resolved_study_is_the_same_study(vocabulary: Vocabulary, tmp_path: Path) -> None:
     for path in shipped_studies():
         study = load_study(path, [], vocabulary)

@@ -34,20 +34,25 @@ def load_variant(path: Path, variant: str | None, overrides: Sequence[str], voca
     overrides: as in `load_study`, but they have the last word, over the variant's own settings.
     """
     source = read_file(path)
-    variants = source.data.pop("variants", None)
-    source.data.pop("sweep", None)
+    variants, sweep = source.data.pop("variants", None), source.data.pop("sweep", None)
     source.data.pop("baseline", None)
     if isinstance(variants, dict) and variants:
         name = variant or next(iter(variants))
         if name not in variants:
             raise ConfigError([Mistake(source.place(("variants",)), unknown_name("variant", name, variants))])
-        layer = apply_change(layer_of(source), variants[name] or {}, ("variants", name), source)
+        change = {} if variants[name] is None else variants[name]
+        if not isinstance(change, dict):
+            raise ConfigError([Mistake(source.place(("variants", name)), _no_mapping(name, change))])
+        layer = apply_change(layer_of(source), change, ("variants", name), source)
         source = Source({**layer.data, "variants": {name: {}}}, layer.places)
     elif variant:
         raise ConfigError(
             [Mistake(str(path), f'no variants are defined, so there is no "{variant}" to train.')]
         )
-    return _Resolver(source, path, vocabulary, overrides).study()
+    resolver = _Resolver(source, path, vocabulary, overrides)
+    if sweep:
+        resolver.warnings.append("one variant is trained as it is: the study's sweep is left out.")
+    return resolver.study()
 
 
 class _Resolver:
@@ -113,10 +118,7 @@ class _Resolver:
                     ("variants", name), f"variant name {name!r}: use letters, digits, '.', '_', '+', '-'."
                 )
             elif change is not None and not isinstance(change, dict):
-                self._wrong(
-                    ("variants", name),
-                    f"variants.{name}: {change!r} is no mapping. Fix: {name}: {{norm: {change}}}.",
-                )
+                self._wrong(("variants", name), _no_mapping(name, change))
             else:
                 variants[name] = change or {}
         return variants
@@ -242,6 +244,10 @@ class _Resolver:
                 "every run will be censored."
             )
         yield Target(name, float(value))
+
+
+def _no_mapping(name: str, change: Any) -> str:
+    return f"variants.{name}: {change!r} is no mapping. Fix: {name}: {{norm: {change}}}."
 
 
 def _by_line(mistake: Mistake) -> tuple[str, int, str]:
