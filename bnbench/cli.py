@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -172,16 +172,22 @@ def report(
     layers: Annotated[
         bool, typer.Option("--layers", help="Also show the layers of every variant, as built.")
     ] = False,
+    figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the figures there.")] = None,
+    figure_format: Annotated[Literal["svg", "png", "pdf"], typer.Option(help="What files.")] = "svg",
     debug: Debug = False,
 ) -> None:
-    """Show the tables of a results folder again, and write its summaries anew. Trains nothing, needs no torch."""
+    """Show the tables of a results folder again; write its summaries and report.html anew. Needs no torch."""
     with _Errors(debug):
         from bnbench.results import ResultsFolder
         from bnbench.workflow import summarize_folder
 
-        results = ResultsFolder(folder)
-        summary = summarize_folder(results)
+        summary = summarize_folder(ResultsFolder(folder))
         _print_summary(summary, format, layers=layers)
+        if figures:
+            from bnbench.report.figures import write_figures
+
+            paths = write_figures(summary, figures, figure_format)
+            typer.echo(f"Figures: {len(paths)} in {figures}", err=True)
         raise typer.Exit(_exit_code(summary))
 
 

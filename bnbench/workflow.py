@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from bnbench.config import CHOICES, Settings, Study, Vocabulary
 from bnbench.errors import ConfigError, Mistake, PluginError, ResultsError, nearest
 from bnbench.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
 from bnbench.report.export import to_csv, to_json
-from bnbench.results import SUMMARY_CSV, SUMMARY_JSON, ResultsFolder
+from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
 
 _HERE = Path(__file__).parent
 #: Shipped studies: inside an installed package, beside it in a checkout.
@@ -173,6 +173,19 @@ def summarize_folder(folder: ResultsFolder) -> Summary:
     summary = summarize(results)
     folder.write(SUMMARY_JSON, to_json(summary))
     folder.write(SUMMARY_CSV, to_csv(summary))
+    return _with_page(folder, summary, results)
+
+
+def _with_page(folder: ResultsFolder, summary: Summary, results: StudyResults) -> Summary:
+    """Write report.html. What goes wrong with it is a warning: the numbers are on disk, and are shown."""
+    try:
+        from bnbench.report.html import to_html
+
+        folder.write(REPORT, to_html(summary, results))
+    except Exception as error:  # whatever a drawing library raises: no result is lost for a picture
+        (folder.path / REPORT).unlink(missing_ok=True)  # one of earlier numbers would mislead
+        warning = f"{REPORT} can't be written: {type(error).__name__}: {str(error).splitlines()[0]}"
+        return replace(summary, warnings=(*summary.warnings, warning))
     return summary
 
 
