@@ -52,7 +52,7 @@ def curve_chart(
         seeds.mark_line(opacity=0.3, strokeWidth=0.8).encode(
             x, y, _colour(variants), detail=["setting:N", "seed:N"]
         ),
-        means.mark_line(strokeWidth=2).encode(x, y, _colour(variants, legend=True), _dash(variants)),
+        means.mark_line(strokeWidth=2).encode(x, y, _colour(variants), _dash(variants)),
         means.mark_point(opacity=0, size=150).encode(x, y, tooltip=tooltip),
     )
 
@@ -74,7 +74,7 @@ def survival_chart(variants: Sequence[str], data: str, axis: str = "step") -> La
     base = alt.Chart(alt.NamedData(data))
     return alt.layer(
         base.mark_line(interpolate="step-after", strokeWidth=2).encode(
-            x, y, _colour(variants, legend=True), _dash(variants)
+            x, y, _colour(variants), _dash(variants)
         ),
         base.mark_point(opacity=0, size=150).encode(x, y, tooltip=tooltip),
     )
@@ -84,6 +84,7 @@ def difference_chart(variants: Sequence[str], data: str, title: str, splits: Seq
     """A forest plot: every variant's name, and under it its differences with their intervals."""
     import altair as alt
 
+    colour = _colour(variants, legend=False)  # every row has its name
     base = alt.Chart(alt.NamedData(data))
     names_only = alt.Axis(labels=False, ticks=False, domain=False, grid=False)
     y = alt.Y("label:N", sort=None, title=None, scale=alt.Scale(paddingInner=0.15), axis=names_only)
@@ -91,15 +92,15 @@ def difference_chart(variants: Sequence[str], data: str, title: str, splits: Seq
     lane = alt.YOffset("split:N", scale=lanes, sort=None)
     name = alt.YOffset("lane:N", scale=lanes, sort=None)
     ticks = alt.Axis(tickCount=6, labelOverlap="greedy", labelSeparation=4)
-    x = alt.X("difference:Q", title=title, scale=alt.Scale(padding=30), axis=ticks)
-    filled = alt.condition("datum.split === 'test'", _colour(variants), alt.value("transparent"))
+    x = alt.X("difference:Q", title=title, scale=alt.Scale(padding=30, nice=False), axis=ticks)
+    filled = alt.condition("datum.split === 'test'", colour, alt.value("transparent"))
     tooltip = ["label:N", "split:N", alt.Tooltip("text:N", title="difference"), "n:Q", "verdict:N"]
     zero = alt.Chart(alt.NamedData(data)).mark_rule(strokeDash=[3, 3], color="#999").encode(x=alt.datum(0))
     intervals = base.mark_rule(strokeWidth=2).encode(
-        alt.X("low:Q", title=title), alt.X2("high:Q"), y, lane, _colour(variants)
+        alt.X("low:Q", title=title), alt.X2("high:Q"), y, lane, colour
     )
     dots = base.mark_point(size=60, strokeWidth=2, opacity=1).encode(
-        x, y, lane, _colour(variants), fill=filled, tooltip=[_typed(item) for item in tooltip]
+        x, y, lane, colour, fill=filled, tooltip=[_typed(item) for item in tooltip]
     )
     letters = base.mark_text(align="left", dx=4, baseline="middle").encode(
         y, lane, x=alt.value(0), text="split:N"
@@ -137,7 +138,7 @@ def sweep_chart(variants: Sequence[str], key: str, scale: str, title: str, value
         runs.mark_point(opacity=0.5, size=25).encode(
             x, alt.Y("value:Q", title=title), _colour(variants), shape
         ),
-        means.mark_line(strokeWidth=2).encode(x, y, _colour(variants, legend=True), _dash(variants)),
+        means.mark_line(strokeWidth=2).encode(x, y, _colour(variants), _dash(variants)),
         means.mark_point(opacity=0, size=200).encode(x, y, tooltip=tooltip),
     )
 
@@ -184,7 +185,7 @@ def zoomable(chart: Layers) -> Layers:
     return chart.add_params(zoom)
 
 
-def _colour(variants: Sequence[str], *, legend: bool = False) -> alt.Color:
+def _colour(variants: Sequence[str], *, legend: bool = True) -> alt.Color:
     import altair as alt
 
     scale = alt.Scale(domain=list(variants), range=colours(variants))

@@ -112,6 +112,7 @@
     const result = await vegaEmbed(box, specification(figure, choices()), options);
     if (old) old.finalize();
     views.set(box, result);
+    box.querySelector("svg.marks").setAttribute("aria-hidden", "true"); // the box says it, and has the menu
     box.setAttribute("aria-label", words(figure, choices()));
     box.dataset.drawn = String(Number(box.dataset.drawn || 0) + 1);
   }
