@@ -72,7 +72,12 @@ def study(*cells: Cell, targets: tuple[Target, ...] = (Target("val_loss", 1.0),)
 
 
 NONE = cell("none", *(run("none", s, [3.0, 2.0 + s, 1.5]) for s in range(3)))
-BATCH = cell("batch", run("batch", 0, [3.0, 1.0, 0.5]), run("batch", 1, [3.0, 2.0, 0.7]), run("batch", 2, [3.0, NAN], "diverged"))  # fmt: skip
+BATCH = cell(
+    "batch",
+    run("batch", 0, [3.0, 1.0, 0.5]),
+    run("batch", 1, [3.0, 2.0, 0.7]),
+    run("batch", 2, [3.0, NAN], "diverged"),
+)
 
 
 def sweep(*keys: str) -> Summary:

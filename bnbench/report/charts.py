@@ -36,7 +36,12 @@ def curve_chart(
     import altair as alt
 
     x = alt.X(axis, type="quantitative", title=axis, scale=alt.Scale(nice=False, zero=False))
-    y = alt.Y(column, type="quantitative", title=title, scale=alt.Scale(zero=False, type=_scale(log)))
+    y = alt.Y(
+        column,
+        type="quantitative",
+        title=title,
+        scale=alt.Scale(type="log") if log else alt.Scale(zero=False),
+    )
     low = alt.Y(f"{column}_low", type="quantitative", title=title)
     seeds, means = alt.Chart(alt.NamedData("seeds")), alt.Chart(alt.NamedData("means"))
     tooltip = [
@@ -106,7 +111,8 @@ def difference_chart(variants: Sequence[str], data: str, title: str, splits: Seq
         y, lane, x=alt.value(0), text="split:N"
     )
     names = (
-        base.transform_calculate(lane="'name'")
+        base.transform_filter(f"datum.split === '{splits[0]}'")
+        .transform_calculate(lane="'name'")
         .mark_text(align="left", fontWeight="bold", baseline="middle")
         .encode(y, name, x=alt.value(0), text="label:N")
     )

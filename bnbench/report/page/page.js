@@ -40,7 +40,7 @@
     } else if (figure.controls.includes("split") && typeof copy.field === "string" && copy.field.startsWith("val_")) {
       copy.field = choice.split + copy.field.slice(3);
       if (copy.title) copy.title = copy.title.replace(/^val /, choice.split + " ");
-      if (copy.scale && figure.controls.includes("log")) copy.scale.type = choice.scale;
+      if (copy.scale && figure.controls.includes("log")) copy.scale = choice.scale === "log" ? { type: "log" } : { type: "linear", zero: false };
     }
     if ("legend" in copy) copy.legend = null; // the page has one for all figures, with a button a variant
     return copy;
