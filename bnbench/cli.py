@@ -176,12 +176,12 @@ def report(
     figure_format: Annotated[Literal["svg", "png", "pdf"], typer.Option(help="What files.")] = "svg",
     debug: Debug = False,
 ) -> None:
-    """Show the tables of a results folder again; write its summaries and report.html anew. Needs no torch."""
+    """Show the tables of a results folder again; write its summaries (and report.html, with tables) anew."""
     with _Errors(debug):
         from bnbench.results import ResultsFolder
         from bnbench.workflow import summarize_folder
 
-        summary = summarize_folder(ResultsFolder(folder))
+        summary = summarize_folder(ResultsFolder(folder), page=format is Format.table)
         _print_summary(summary, format, layers=layers)
         if figures:
             from bnbench.report.figures import write_figures

@@ -162,8 +162,11 @@ def carry_out(work: Work, listener: Callable[[Event], None]) -> None:
         listener(event)
 
 
-def summarize_folder(folder: ResultsFolder) -> Summary:
-    """Read a results folder and write its summaries. Needs no torch. Raises ResultsError where no run is there."""
+def summarize_folder(folder: ResultsFolder, *, page: bool = True) -> Summary:
+    """Read a results folder and write its summaries. Needs no torch. Raises ResultsError where no run is there.
+
+    page: also draw report.html, which takes two seconds; without, it is left as it is.
+    """
     results = folder.load()
     if not any(cell.records for cell in results.cells):
         raise ResultsError(
@@ -173,7 +176,7 @@ def summarize_folder(folder: ResultsFolder) -> Summary:
     summary = summarize(results)
     folder.write(SUMMARY_JSON, to_json(summary))
     folder.write(SUMMARY_CSV, to_csv(summary))
-    return _with_page(folder, summary, results)
+    return _with_page(folder, summary, results) if page else summary
 
 
 def _with_page(folder: ResultsFolder, summary: Summary, results: StudyResults) -> Summary:

@@ -149,6 +149,11 @@ def test_report_writes_its_page_and_the_figures(run: Run, tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["name"] == "s"
     assert result.stderr == "Figures: 6 in paper\n"
+    Path("results/s/report.html").unlink()
+    run("report", "results/s", "--format", "csv")  # data for machines don't wait for a drawing
+    assert not Path("results/s/report.html").exists()
+    run("report", "results/s")
+    assert Path("results/s/report.html").exists()
     assert len(list(Path("paper").glob("*.png"))) == 6
 
 

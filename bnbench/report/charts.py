@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 BASELINE_COLOUR = "#7a7a7a"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [10, 4], [4, 1, 1, 1, 1, 1])
+_CROSS = "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8"
+DASHES = ([1, 0], [14, 2], [5, 5], [2, 4], [9, 3, 2, 3], [3, 2], [1, 3])  # gaps grow: what lies under shows
 
 
 def colours(variants: Sequence[str]) -> list[str]:
@@ -127,7 +128,7 @@ def sweep_chart(variants: Sequence[str], key: str, scale: str, title: str, value
         x = alt.X("key_0", type="ordinal", title=key, sort=list(values), axis=alt.Axis(labelAngle=0))
     else:
         ticks = alt.Axis(values=list(values), format="~g")
-        scaled = alt.Scale(type=_scale(scale == "log"), padding=12)
+        scaled = alt.Scale(type=_scale(scale == "log"), padding=14, nice=False)
         x = alt.X("key_0", type="quantitative", title=key, scale=scaled, axis=ticks)
     means, runs = alt.Chart(alt.NamedData("sweep_means")), alt.Chart(alt.NamedData("sweep_runs"))
     y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False))
@@ -135,13 +136,13 @@ def sweep_chart(variants: Sequence[str], key: str, scale: str, title: str, value
         alt.Tooltip("variant:N"), alt.Tooltip("setting:N"), _number("mean", title),
         alt.Tooltip("mean_n:Q", title="runs with a number"), alt.Tooltip("failed:Q", title="diverged or crashed"),
     ]  # fmt: skip
-    shapes = alt.Scale(domain=["finished", "diverged"], range=["circle", "cross"])
+    shapes = alt.Scale(domain=["finished", "diverged"], range=["circle", _CROSS])
     shape = alt.Shape("outcome:N", scale=shapes, sort=None, legend=None)
     return alt.layer(
         means.mark_rule(opacity=0.6).encode(
             x, alt.Y("mean_low:Q", title=title), alt.Y2("mean_high:Q"), _colour(variants)
         ),
-        runs.mark_point(opacity=0.5, size=25).encode(
+        runs.mark_point(opacity=0.7, size=40, strokeWidth=1.5).encode(
             x, alt.Y("value:Q", title=title), _colour(variants), shape
         ),
         means.mark_line(strokeWidth=2).encode(x, y, _colour(variants), _dash(variants)),
