@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -172,17 +172,24 @@ def report(
     layers: Annotated[
         bool, typer.Option("--layers", help="Also show the layers of every variant, as built.")
     ] = False,
+    figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the figures there.")] = None,
+    figure_format: Annotated[Literal["svg", "png", "pdf"], typer.Option(help="What files.")] = "svg",
     debug: Debug = False,
 ) -> None:
-    """Show the tables of a results folder again, and write its summaries anew. Trains nothing, needs no torch."""
+    """Show the tables of a results folder again; write its summaries (and report.html, with tables) anew."""
     with _Errors(debug):
         from bnbench.results import ResultsFolder
         from bnbench.workflow import summarize_folder, write_summaries
 
-        results = ResultsFolder(folder)
-        summary = summarize_folder(results)
+        folder_of = ResultsFolder(folder)
+        results, summary = summarize_folder(folder_of)
         _print_summary(summary, format, layers=layers)
-        write_summaries(results, summary)
+        _warn(write_summaries(folder_of, results, summary, page=format is Format.table))
+        if figures:
+            from bnbench.report.figures import write_figures
+
+            paths = write_figures(summary, figures, figure_format)
+            typer.echo(f"Figures: {len(paths)} in {figures}", err=True)
         raise typer.Exit(_exit_code(summary))
 
 
@@ -244,10 +251,10 @@ def _run(work: Work, format: Format, *, quiet: bool, epoch_lines: bool = False) 
         if not work.has_records():
             console.print("Interrupted before the first run was finished. Nothing is lost, nothing is there.")
             return EXIT_INTERRUPTED
-    summary = summarize_folder(work.folder)
+    results, summary = summarize_folder(work.folder)
     if not quiet or format is not Format.table:
         _print_summary(summary, format)
-    write_summaries(work.folder, summary)
+    _warn(write_summaries(work.folder, results, summary))
     if interrupted:
         console.print("Interrupted. Finished runs are kept; the same command goes on from here.")
     if not quiet:
@@ -278,6 +285,11 @@ def _print_summary(summary: Summary, format: Format, layers: bool = False) -> No
         from bnbench.report.export import FORMATS
 
         typer.echo(FORMATS[format.value](summary), nl=False)
+
+
+def _warn(message: str) -> None:
+    if message:
+        typer.echo(f"Warning: {message}", err=True)
 
 
 def _exit_code(summary: Summary) -> int:

@@ -19,7 +19,7 @@ from bnbench.config import CHOICES, Settings, Study, Vocabulary
 from bnbench.errors import ConfigError, Mistake, PluginError, ResultsError, nearest
 from bnbench.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
 from bnbench.report.export import to_csv, to_json
-from bnbench.results import SUMMARY_CSV, SUMMARY_JSON, ResultsFolder
+from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
 
 _HERE = Path(__file__).parent
 #: Shipped studies: inside an installed package, beside it in a checkout.
@@ -164,21 +164,38 @@ def carry_out(work: Work, listener: Callable[[Event], None]) -> None:
         listener(event)
 
 
-def summarize_folder(folder: ResultsFolder) -> Summary:
-    """What a results folder says. Needs no torch. Raises ResultsError where no run is there."""
+def summarize_folder(folder: ResultsFolder) -> tuple[StudyResults, Summary]:
+    """What a results folder holds and says. Needs no torch. Raises ResultsError where no run is there."""
     results = folder.load()
     if not any(cell.records for cell in results.cells):
         raise ResultsError(
             f"{folder.path}: none of its runs is here yet, so there is nothing to show.",
             fix="`bnbench compare` with the same study trains them.",
         )
-    return summarize(results)
+    return results, summarize(results)
 
 
-def write_summaries(folder: ResultsFolder, summary: Summary) -> None:
-    """Write the summary files into the results folder. Raises ResultsError where the disk won't do."""
+def write_summaries(
+    folder: ResultsFolder, results: StudyResults, summary: Summary, *, page: bool = True
+) -> str:
+    """Write the summary files into the results folder; a warning where report.html can't be drawn, else "".
+
+    page: also draw report.html, which takes two seconds; without, it is left as it is. Raises
+    ResultsError where the disk won't do.
+    """
     folder.write(SUMMARY_JSON, to_json(summary))
     folder.write(SUMMARY_CSV, to_csv(summary))
+    if not page:
+        return ""
+    try:
+        from bnbench.report.html import to_html
+
+        text = to_html(summary, results)
+    except Exception as error:  # whatever a drawing library raises: no result is lost for a picture
+        (folder.path / REPORT).unlink(missing_ok=True)  # one of earlier numbers would mislead
+        return f"{REPORT} can't be drawn: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    folder.write(REPORT, text)
+    return ""
 
 
 def environment() -> dict[str, Any]:

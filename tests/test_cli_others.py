@@ -140,3 +140,26 @@ def test_version(run: Run) -> None:
     from bnbench import __version__
 
     assert run("--version").output.strip() == f"bnbench {__version__}"
+
+
+def test_report_writes_its_page_and_the_figures(run: Run, tmp_path: Path) -> None:
+    run("compare", "s.yaml")
+    assert "<h1>s</h1>" in Path("results/s/report.html").read_text()
+    result = run("report", "results/s", "--format", "json", "--figures", "paper", "--figure-format", "png")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["name"] == "s"
+    assert result.stderr == "Figures: 6 in paper\n"
+    Path("results/s/report.html").unlink()
+    run("report", "results/s", "--format", "csv")  # data for machines don't wait for a drawing
+    assert not Path("results/s/report.html").exists()
+    run("report", "results/s")
+    assert Path("results/s/report.html").exists()
+    assert len(list(Path("paper").glob("*.png"))) == 6
+
+
+def test_figures_where_nothing_can_be_written(run: Run, tmp_path: Path) -> None:
+    run("compare", "s.yaml", "seeds=1")
+    result = run("report", "results/s", "--figures", "s.yaml")
+    assert result.exit_code == 1
+    assert "s.yaml/val_loss.svg: can't be written: File exists." in result.stderr
+    assert run("report", "results/s", "--figures", "paper", "--figure-format", "bmp").exit_code == 2

@@ -5,6 +5,7 @@
     environment.json   versions, machine, git revision, command
     summary.json       what the tables show, and every run with its outcome
     summary.csv        one row a run
+    report.html        the figures and tables, one file that needs nothing else
     runs/<variant>-<cell>/seed-<n>/
         run.json       identity, outcome, final and best metrics, timings
         history.csv    one row an evaluation
@@ -16,7 +17,7 @@ Plain text and tensors only: nothing here can run code when it is read.
 """
 
 from bnbench.results.contents import Cell, StudyResults
-from bnbench.results.files import SCHEMA_VERSION, SUMMARY_CSV, SUMMARY_JSON
+from bnbench.results.files import REPORT, SCHEMA_VERSION, SUMMARY_CSV, SUMMARY_JSON
 from bnbench.results.folder import ResultsFolder
 
-__all__ = ["SCHEMA_VERSION", "SUMMARY_CSV", "SUMMARY_JSON", "Cell", "ResultsFolder", "StudyResults"]
+__all__ = ["REPORT", "SCHEMA_VERSION", "SUMMARY_CSV", "SUMMARY_JSON", "Cell", "ResultsFolder", "StudyResults"]

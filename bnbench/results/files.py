@@ -18,7 +18,7 @@ from bnbench.errors import ResultsError
 SCHEMA_VERSION = 1
 
 STUDY, PLAN, ENVIRONMENT = "study.yaml", "plan.json", "environment.json"
-SUMMARY_JSON, SUMMARY_CSV = "summary.json", "summary.csv"
+SUMMARY_JSON, SUMMARY_CSV, REPORT = "summary.json", "summary.csv", "report.html"
 RUN, HISTORY, STEPS, CHECKPOINT = "run.json", "history.csv", "steps.csv", "checkpoint.safetensors"
 
 

@@ -1,0 +1,236 @@
+"""The numbers behind every figure, as rows of plain values. Nothing here draws.
+
+An accuracy is in percent, a difference of accuracies in percentage points. A number that is not
+finite is None, and a line breaks there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bnbench.analysis.comparison import Comparison, Phase, Spread
+from bnbench.analysis.convergence import TargetSummary
+from bnbench.analysis.summary import Summary, VariantSummary
+from bnbench.metrics import SPLIT_METRICS, metric_of
+from bnbench.plan import HistoryRow
+from bnbench.report.numbers import difference_text
+from bnbench.report.tables import baseline_first
+
+Row = dict[str, Any]
+
+#: What a curve can be drawn over: columns of the curves' rows.
+AXES = ("step", "epoch", "second")
+#: Columns that a history can have: the test set is measured once, at the end.
+CURVES = tuple(column for column in SPLIT_METRICS if not column.startswith("test_"))
+#: Evaluations of one run that are drawn; a longer history keeps every second, third, ... and its last.
+MAX_POINTS = 150
+
+
+def setting_text(setting: Mapping[str, Any]) -> str:
+    """ "optimizer.lr=0.1", and "" where nothing is swept."""
+    return ", ".join(f"{key}={value}" for key, value in setting.items())
+
+
+def variant_names(summary: Summary) -> list[str]:
+    """Every variant once, the baseline first: the order of colours and legends."""
+    return list(dict.fromkeys(variant.variant for variant in baseline_first(summary)))
+
+
+def best_settings(summary: Summary) -> dict[str, str]:
+    """Variant -> the text of its best setting; empty where nothing is swept."""
+    return {best.variant: setting_text(best.setting) for best in summary.best_settings}
+
+
+def at_best_setting(rows: Iterable[Row], summary: Summary) -> list[Row]:
+    """The rows of every variant at its best setting; all of them where nothing is swept."""
+    best = best_settings(summary)
+    return [row for row in rows if not best or row["setting"] == best.get(row["variant"])]
+
+
+def in_unit(column: str, value: float | None) -> float | None:
+    """To six digits, in the unit that is shown: percent for an accuracy. None where it is not finite."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value * (100 if metric_of(column).percent else 1):.6g}")
+
+
+def seed_rows(summary: Summary) -> list[Row]:
+    """Every run's curves: one row an evaluation, one column a metric."""
+    return [
+        {
+            **_cell(variant),
+            "seed": run.seed,
+            "outcome": run.outcome,
+            **_axes([row]),
+            **{column: in_unit(column, row.metrics.get(column)) for column in CURVES},
+        }
+        for variant in baseline_first(summary)
+        for steps in [_drawn_steps(variant)]
+        for run in variant.runs
+        for row in run.history
+        if row.step in steps
+    ]
+
+
+def mean_rows(summary: Summary) -> list[Row]:
+    """The mean curve of every variant: at each step, over the seeds with a finite number there.
+
+    "val_loss", "val_loss_low", "val_loss_high": mean, and mean -/+ one standard deviation (n-1; None for
+    one seed); "val_loss_n": over how many seeds. Seconds are the mean over the seeds.
+    """
+    return [
+        {**_cell(variant), **_axes(found), **_means(found)}
+        for variant in baseline_first(summary)
+        for step in sorted(_drawn_steps(variant))
+        for found in [[row for run in variant.runs for row in run.history if row.step == step]]
+    ]
+
+
+def _cell(variant: VariantSummary) -> Row:
+    return {"variant": variant.variant, "setting": setting_text(variant.setting)}
+
+
+def _drawn_steps(variant: VariantSummary) -> set[int]:
+    steps = sorted({row.step for run in variant.runs for row in run.history})
+    every = max(1, math.ceil(len(steps) / MAX_POINTS))
+    return {*steps[::every], *steps[-1:]}
+
+
+def _axes(found: Sequence[HistoryRow]) -> Row:
+    seconds = sum(row.train_seconds for row in found) / len(found)
+    return {
+        "step": found[0].step,
+        "epoch": float(f"{found[0].epoch:.6g}"),
+        "second": float(f"{seconds:.6g}"),
+    }
+
+
+def _means(found: Sequence[HistoryRow]) -> Row:
+    columns: Row = {}
+    for column in CURVES:
+        spread = Spread.of(row.metrics.get(column, math.nan) for row in found)
+        columns |= {column: in_unit(column, spread.mean), **_band(column, column, spread)}
+    return columns
+
+
+def _band(name: str, column: str, spread: Spread) -> Row:
+    known = spread.mean is not None and spread.std is not None
+    low, high = (spread.mean - spread.std, spread.mean + spread.std) if known else (None, None)  # type: ignore[operator]
+    return {
+        f"{name}_low": in_unit(column, low),
+        f"{name}_high": in_unit(column, high),
+        f"{name}_n": spread.n,
+    }
+
+
+def survival_rows(summary: Summary, index: int) -> list[Row]:
+    """How many runs have reached a target by then: a staircase a variant, by step, by epoch and by second.
+
+    share: percent of all runs that ended, also of those that diverged or crashed: they never reach it.
+    """
+    return [
+        {
+            **_cell(variant),
+            "by": axis,
+            "x": x,
+            "k": k,
+            "n": target.n,
+            "share": 100 * k / target.n if target.n else None,
+        }
+        for variant in baseline_first(summary)
+        for target in [variant.targets[index]]
+        for axis in AXES
+        for x, k in _stairs(variant, target, axis)
+    ]
+
+
+def _stairs(variant: VariantSummary, target: TargetSummary, axis: str) -> Iterator[tuple[float, int]]:
+    field = {"step": "step", "epoch": "epoch", "second": "seconds"}[axis]
+    times = sorted(getattr(time, field) for time in target.reached if time)
+    ends = {
+        "step": target.budget,
+        "epoch": target.budget / variant.steps_per_epoch if variant.steps_per_epoch else 0,
+        "second": max((run.train_seconds for run in variant.runs), default=0),
+    }
+    yield 0, 0
+    for k, time in enumerate(times, start=1):
+        yield float(f"{time:.6g}"), k
+    yield float(f"{max([ends[axis], *times]):.6g}"), len(times)
+
+
+def difference_rows(
+    comparisons: Iterable[Comparison], metric: str, splits: Sequence[str] = ("test", "val")
+) -> list[Row]:
+    """Final differences from the baseline with their 95 % interval, one row a variant and split."""
+    return [
+        {
+            "label": found.label,
+            "variant": found.variant,
+            "setting": setting_text(found.setting),
+            "split": split,
+            "difference": in_unit(found.metric, found.difference),
+            "low": in_unit(found.metric, found.ci_low),
+            "high": in_unit(found.metric, found.ci_high),
+            "n": found.n,
+            "verdict": found.verdict,
+            "text": difference_text(found),
+        }
+        for found in comparisons
+        for split in splits
+        if found.at == "final" and found.metric == f"{split}_{metric}"
+    ]
+
+
+def swept_keys(summary: Summary) -> list[str]:
+    """The keys that take more than one value over the study's settings."""
+    keys = dict.fromkeys(key for variant in summary.variants for key in variant.setting)
+    return [key for key in keys if len({str(v.setting.get(key)) for v in summary.variants}) > 1]
+
+
+def swept_values(summary: Summary, key: str) -> list[Any]:
+    """The values of a swept key: numbers in order, anything else as text in the study's order."""
+    values = list(dict.fromkeys(_plain(variant.setting.get(key)) for variant in summary.variants))
+    return sorted(values) if all(isinstance(value, float) for value in values) else [str(v) for v in values]
+
+
+def _plain(value: Any) -> float | str:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _swept(variant: VariantSummary, summary: Summary) -> Row:
+    """key_0, key_1, ...: the values of the swept keys, in their order."""
+    return {f"key_{i}": _plain(variant.setting.get(key)) for i, key in enumerate(swept_keys(summary))}
+
+
+def sweep_mean_rows(summary: Summary, column: str, at: Phase = "final") -> list[Row]:
+    """One row a cell: the swept values by their key, the mean over seeds and its standard deviation."""
+    return [
+        {
+            **_cell(variant),
+            **_swept(variant, summary),
+            "mean": in_unit(column, spread.mean),
+            **_band("mean", column, spread),
+            "failed": variant.diverged + variant.crashed,
+        }
+        for variant in baseline_first(summary)
+        for spread in [variant.spreads[at, column]]
+    ]
+
+
+def sweep_seed_rows(summary: Summary, column: str) -> list[Row]:
+    """One row a run that has a number at all: the swept values, the final number and the outcome."""
+    return [
+        {
+            **_cell(variant),
+            **_swept(variant, summary),
+            "seed": run.seed,
+            "outcome": run.outcome,
+            "value": value,
+        }
+        for variant in baseline_first(summary)
+        for run in variant.runs
+        for value in [in_unit(column, run.final.get(column))]
+        if value is not None
+    ]

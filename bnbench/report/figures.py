@@ -1,0 +1,277 @@
+"""Every figure of a study: its data, its words and its chart; and the same figures as files for a paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.summary import Summary
+from bnbench.errors import ResultsError
+from bnbench.metrics import METRICS, metric_of
+from bnbench.report import charts, figure_data
+from bnbench.report.figure_data import Row
+from bnbench.report.figure_tables import (
+    curve_table,
+    curve_words,
+    difference_table,
+    difference_words,
+    survival_table,
+    survival_words,
+    sweep_table,
+    sweep_words,
+)
+from bnbench.report.numbers import target_text, words
+from bnbench.report.sentences import PRIMARY_METRIC
+from bnbench.report.tables import Table
+
+if TYPE_CHECKING:
+    from bnbench.report.charts import Layers
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: rows of data by name, words for those who don't see it, and how it is drawn.
+
+    name: of its file. alternative: what it shows, in a sentence or two. controls: what a reader can change
+    in the page: "split", "axis", "setting", "log"; log: whether a loss is on a log scale at first. draw: the
+    Altair chart, without its data. row_height: of a chart that has a row for each value of a column: (column, pixels).
+    """
+
+    name: str
+    title: str
+    caption: str
+    alternative: str
+    table: Table
+    data: Mapping[str, Sequence[Row]]
+    draw: Callable[[], Layers]
+    controls: tuple[str, ...] = ()
+    log: bool = False
+    row_height: tuple[str, int] | None = None
+
+
+def figures(summary: Summary) -> list[Figure]:
+    """Every figure that has something to show, in reading order."""
+    found = [*_sweeps(summary), *_curves(summary), *_survival(summary), *_differences(summary)]
+    return [figure for figure in found if figure.table.rows]
+
+
+def _curves(summary: Summary) -> Iterator[Figure]:
+    seeds, means = figure_data.seed_rows(summary), figure_data.mean_rows(summary)
+    shown = figure_data.at_best_setting(means, summary)
+    names = figure_data.variant_names(summary)
+    for column in sorted(figure_data.CURVES, key=lambda column: not column.startswith("val_")):
+        title = _with_unit(column)
+        log = not metric_of(column).percent and _spans_decades([row[column] for row in shown], 3)
+        yield Figure(
+            name=column,
+            title=f"{metric_of(column).name.capitalize()} over training",
+            caption=_CURVE_CAPTION,
+            alternative=curve_words(shown, column),
+            table=curve_table(means, metric_of(column).name),
+            data={"seeds": seeds, "means": means},
+            draw=partial(charts.curve_chart, names, column, title, log=log),
+            controls=("split", "axis", "setting", *(() if metric_of(column).percent else ("log",))),
+            log=log,
+        )
+
+
+_CURVE_CAPTION = (
+    "Bold: mean over the seeds with a finite number at that step. Band: ± one standard deviation (n-1). "
+    "Faint: every seed; a line ends where its run stopped being finite. Seconds: training alone."
+)
+
+
+def _survival(summary: Summary) -> Iterator[Figure]:
+    for index, target in enumerate(summary.targets):
+        rows = figure_data.survival_rows(summary, index)
+        name = f"target_{index + 1}"
+        yield Figure(
+            name=name,
+            title=f"Runs that have reached {target_text(target)}",
+            caption="Share of all runs that ended, also of those that diverged or crashed: they never reach it.",
+            alternative=survival_words(figure_data.at_best_setting(rows, summary)),
+            table=survival_table(rows),
+            data={name: rows},
+            draw=partial(charts.survival_chart, figure_data.variant_names(summary), name),
+            controls=("axis", "setting"),
+        )
+
+
+def _differences(summary: Summary) -> Iterator[Figure]:
+    best = [comparison for found in summary.best_settings for comparison in found.comparisons]
+    same = " at the same setting" if best else ""
+    for metric in reversed(METRICS) if best else ():
+        yield _difference_figure(summary, f"best_{metric}", best, ", each at its best setting", ("test",))
+    for metric in reversed(METRICS):
+        yield _difference_figure(summary, metric, summary.comparisons, same, ("test", "val"))
+
+
+def _difference_figure(
+    summary: Summary, name: str, comparisons: Sequence[Comparison], where: str, splits: Sequence[str]
+) -> Figure:
+    metric = name.removeprefix("best_")
+    rows = figure_data.difference_rows(comparisons, metric, splits)
+    better = "right" if METRICS[metric].better == "higher" else "left"
+    unit = " (pp)" if METRICS[metric].percent else ""
+    title = f"Difference in {metric} from {summary.baseline}{where}"
+    data = f"differences_{name}"
+    return Figure(
+        name=data,
+        title=title,
+        caption=f"Mean paired difference after the last step and its 95% interval; {better} of 0 is better."
+        + (" Filled: test set. Hollow: validation set." if len(splits) > 1 else ""),
+        alternative=difference_words(rows),
+        table=difference_table(rows),
+        data={data: rows},
+        draw=partial(
+            charts.difference_chart,
+            figure_data.variant_names(summary),
+            data,
+            f"difference in {metric}{unit}",
+            splits,
+        ),
+        row_height=("label", 58 if len(splits) > 1 else 48),
+    )
+
+
+def _sweeps(summary: Summary) -> Iterator[Figure]:
+    keys = figure_data.swept_keys(summary)
+    column = PRIMARY_METRIC
+    rows = figure_data.sweep_mean_rows(summary, column)
+    values = [figure_data.swept_values(summary, key) for key in keys]
+    if len(keys) == 1:
+        yield Figure(
+            name="sweep",
+            title=f"Final {words(column)} over {keys[0]}",
+            caption="Line: mean over the runs with a finite number; bar: ± one standard deviation (n-1). "
+            "Circles: runs; crosses: runs that diverged.",
+            alternative=sweep_words(rows, keys[0]),
+            table=sweep_table(rows),
+            data={"sweep_means": rows, "sweep_runs": figure_data.sweep_seed_rows(summary, column)},
+            draw=partial(
+                charts.sweep_chart,
+                figure_data.variant_names(summary),
+                keys[0],
+                _swept_scale(values[0]),
+                _with_unit(column),
+                values[0],
+            ),
+        )
+    if len(keys) == 2:
+        yield from _heat_maps(summary, (keys[0], keys[1]), rows, values)
+
+
+def _heat_maps(
+    summary: Summary, keys: tuple[str, str], rows: list[Row], values: list[list[Any]]
+) -> Iterator[Figure]:
+    known = [row["mean"] for row in rows if row["mean"] is not None] or [0.0]
+    title = _with_unit(PRIMARY_METRIC)
+    for index, variant in enumerate(figure_data.variant_names(summary), start=1):
+        cells = [row for row in rows if row["variant"] == variant]
+        data = f"heat_{index}"
+        yield Figure(
+            name=data,
+            title=f"Final {words(PRIMARY_METRIC)} of {variant} over {keys[0]} and {keys[1]}",
+            caption="Mean over the runs with a finite number, in percent; brighter is higher, the same for every "
+            "variant. Empty: no run has a number.",
+            alternative=sweep_words(cells, f"{keys[0]} and {keys[1]}"),
+            table=sweep_table(cells),
+            data={data: cells},
+            draw=partial(charts.heat_chart, data, keys, title, values, (min(known), max(known))),
+            row_height=("key_1", 34),
+        )
+
+
+def _swept_scale(values: Sequence[Any]) -> str:
+    if not all(isinstance(value, float) for value in values):
+        return "ordinal"
+    return "log" if min(values) > 0 and _spans_decades(values, 1) else "linear"
+
+
+def _spans_decades(values: Sequence[Any], decades: int) -> bool:
+    positive = [value for value in values if value is not None and value > 0]
+    return bool(positive) and math.log10(max(positive) / min(positive)) >= decades
+
+
+def _with_unit(column: str) -> str:
+    return f"{words(column)}{' (%)' if metric_of(column).percent else ''}"
+
+
+def specification(figure: Figure, *, zoom: bool = False) -> dict[str, Any]:
+    """The chart as Vega-Lite, without its data. zoom: where the figure has an axis that can be moved along."""
+    chart = figure.draw()
+    plain: dict[str, Any] = (
+        charts.zoomable(chart) if zoom and "axis" in figure.controls else chart
+    ).to_dict()
+    return plain
+
+
+#: A column of a paper, 3.3 inches: Vega's pixel is a point, 1/72 inch.
+COLUMN_WIDTH = 238
+_PAPER = {
+    "font": "Helvetica, Arial, sans-serif",
+    "axis": {"labelFontSize": 8, "titleFontSize": 8, "titleFontWeight": "normal", "gridColor": "#e4e4e4"},
+    "legend": {"orient": "bottom", "columns": 3, "labelFontSize": 8, "symbolSize": 120, "labelLimit": 90},
+    "text": {"fontSize": 8},
+    "view": {"stroke": None},
+    "background": "white",
+}
+_PNG_DOTS_PER_INCH = 300
+
+
+def write_figures(summary: Summary, folder: Path, format: str) -> list[Path]:
+    """Every figure as a file of one paper column's width. Raises ResultsError where the folder can't be written."""
+    paths = []
+    for figure in figures(summary):
+        path = folder / f"{figure.name}.{format}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_render(_for_paper(figure, summary), format))
+        except OSError as error:
+            raise ResultsError(
+                f"{path}: can't be written: {error.strerror or error}.",
+                fix="--figures with a folder that you may write to.",
+            ) from None
+        paths.append(path)
+    return paths
+
+
+def _for_paper(figure: Figure, summary: Summary) -> dict[str, Any]:
+    at_one_setting = "setting" in figure.controls
+    data = {
+        name: [
+            row
+            for row in (figure_data.at_best_setting(rows, summary) if at_one_setting else rows)
+            if row.get("by", "step") == "step"
+        ]
+        for name, rows in figure.data.items()
+    }
+    layout = {
+        "width": COLUMN_WIDTH,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "padding": 2,
+        "config": _PAPER,
+    }
+    return {**specification(figure), "height": _height(figure, data), **layout, "datasets": data}
+
+
+def _height(figure: Figure, data: Mapping[str, Sequence[Row]]) -> int:
+    if not figure.row_height:
+        return 150
+    column, pixels = figure.row_height
+    return max(pixels, pixels * len({row[column] for rows in data.values() for row in rows}))
+
+
+def _render(spec: dict[str, Any], format: str) -> bytes:
+    import vl_convert
+
+    if format == "png":
+        return bytes(vl_convert.vegalite_to_png(spec, ppi=_PNG_DOTS_PER_INCH))
+    if format == "pdf":
+        return bytes(vl_convert.vegalite_to_pdf(spec))
+    return vl_convert.vegalite_to_svg(spec).encode()
