@@ -73,7 +73,9 @@ def _override(source: Source, path: Path_, value: Any) -> None:
             inner = {"name": inner} if isinstance(inner, str) and path[depth] in CHOICES else {}
             here[key] = inner
         here = inner
-    study_key = len(path) == 1 and path[0] in STUDY_KEYS  # variants={...} are other variants, not more of them
+    study_key = (
+        len(path) == 1 and path[0] in STUDY_KEYS
+    )  # variants={...} are other variants, not more of them
     here[path[-1]] = value if study_key else _merged(here.get(path[-1]), value)
     for depth in range(1, len(path) + 1):
         source.places.setdefault(path[:depth], "command line")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bnbench.config.schema import Choice, Settings, Study
+from bnbench.config.schema import MATCH_BASELINE, Choice, Settings, Study
 
 
 def resolved(study: Study) -> dict[str, Any]:
@@ -23,7 +23,13 @@ def resolved(study: Study) -> dict[str, Any]:
     }
     values["baseline"] = study.baseline
     if study.targets:
-        values["target"] = [{"metric": target.metric, "value": target.value} for target in study.targets]
+        values["target"] = [
+            {"metric": target.metric, "value": MATCH_BASELINE if target.match_baseline else target.value}
+            for target in study.targets
+        ]
+    values["primary"] = study.primary
+    if study.margin:
+        values["margin"] = {"metric": study.margin.metric, "value": study.margin.value}
     if study.sweep:
         values["sweep"] = {key: list(choices) for key, choices in study.sweep.items()}
     return values
