@@ -50,6 +50,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "interactions": [
             {**vars(found), "comparison": _comparison(found.comparison)} for found in summary.interactions
         ],
+        "gates": [vars(gate) for gate in summary.gates],
         "warnings": summary.warnings,
     }
     plain: dict[str, Any] = _strict(values)

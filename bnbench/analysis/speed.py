@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bnbench.analysis.convergence import CLOCKS, Clock, Reached, area, budget_of, reached
@@ -132,38 +132,31 @@ def _on_clock(
     pairs: Sequence[Pair],
     times: Sequence[tuple[Reached | None, Reached | None]],
 ) -> SpeedComparison:
-    planned = _planned(variant, baseline)
     refused = why_not_comparable(variant.records, baseline.records) if clock == "seconds" else ""
     known = [budget_of(run, clock) for pair in pairs for run in pair]
     budget = min((length for length in known if length), default=None)
-    nothing = SpeedComparison(
-        variant.variant,
-        variant.setting,
-        baseline.variant,
-        target,
-        clock,
-        len(pairs),
-        planned,
-        refused=refused,
-    )
-    if refused or budget is None or not any(time for pair in times for time in pair):
-        return nothing
-    ours = [_time(first, clock) for first, _ in times]
-    theirs = [_time(second, clock) for _, second in times]
-    differences = restricted_difference(ours, theirs, budget)
-    low, high = paired_interval(differences)
-    both = [(a, b) for a, b in zip(ours, theirs, strict=True) if 0 < a < math.inf and 0 < b < math.inf]
-    ratio, ratio_low, ratio_high = speed_up([a for a, _ in both], [b for _, b in both])
-    return SpeedComparison(
+    found = SpeedComparison(
         variant=variant.variant,
         setting=variant.setting,
         baseline=baseline.variant,
         target=target,
         clock=clock,
         n=len(pairs),
-        n_planned=planned,
-        n_both=len(both),
+        n_planned=_planned(variant, baseline),
         budget=budget,
+        refused=refused,
+    )
+    if refused or budget is None or not any(time for pair in times for time in pair):
+        return found
+    ours = [_time(first, clock) for first, _ in times]
+    theirs = [_time(second, clock) for _, second in times]
+    differences = restricted_difference(ours, theirs, budget)
+    low, high = paired_interval(differences)
+    both = [(a, b) for a, b in zip(ours, theirs, strict=True) if 0 < a < math.inf and 0 < b < math.inf]
+    ratio, ratio_low, ratio_high = speed_up([a for a, _ in both], [b for _, b in both])
+    return replace(
+        found,
+        n_both=len(both),
         difference=statistics.fmean(differences),
         ci_low=low,
         ci_high=high,

@@ -10,6 +10,7 @@ from typing import Any
 
 from bnbench.analysis.comparison import PHASES, Comparison, Phase, Spread, compare, corrected, number
 from bnbench.analysis.convergence import TargetSummary, summarize_target
+from bnbench.analysis.gates import GateOutcome
 from bnbench.analysis.noise import NoiseFloor, noise_floors
 from bnbench.analysis.plain import as_json, rows
 from bnbench.analysis.rates import TrainedRate, trained_rates
@@ -75,7 +76,7 @@ class Summary:
     comparisons: every variant with the baseline at the same setting, in every metric; so are speeds
     (in every target, on every clock), areas (once a metric of a target) and rates. best_settings,
     usable_ranges, interactions: empty where nothing is swept. primary: the metric that the verdict
-    is about; margin: a smaller difference counts as none.
+    is about; margin: a smaller difference counts as none. gates: what became of each --fail-if.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Summary:
     noise: tuple[NoiseFloor, ...] = ()
     usable_ranges: tuple[UsableRange, ...] = ()
     interactions: tuple[Interaction, ...] = ()
+    gates: tuple[GateOutcome, ...] = ()
 
     @property
     def runs(self) -> Iterator[RunRecord]:
