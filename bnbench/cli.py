@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bnbench.cli_errors import Errors
+from bnbench.cli_options import (
+    DataDir,
+    Debug,
+    Device,
+    DeviceOption,
+    FailIf,
+    Force,
+    Format,
+    FormatOption,
+    Output,
+    Plugins,
+    Quiet,
+    Words,
+)
 from bnbench.errors import (
     EXIT_DONE,
+    EXIT_GATE,
     EXIT_INTERRUPTED,
     EXIT_NOTHING_USABLE,
     EXIT_SOME_RUNS_CRASHED,
-    BnbenchError,
-    ConfigError,
 )
 
 if TYPE_CHECKING:
@@ -30,60 +42,12 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="bnbench",
     help="Does this normalization layer help this network, by how much, and can the answer be trusted?",
-    epilog="Exit codes: 0 done; 1 nothing usable came out; 2 usage; 3 some runs crashed; 130 interrupted.",
+    epilog="Exit codes: 0 done; 1 nothing usable came out; 2 usage; 3 some runs crashed; 4 a --fail-if holds; "
+    "130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Device(StrEnum):
-    """Where to train."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
-class Format(StrEnum):
-    """What is printed on stdout at the end."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    markdown = "markdown"
-    latex = "latex"
-
-
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[STUDY] [KEY=VALUE]...", help="A YAML file or a shipped study; then overrides."),
-]
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Results folder. [default: results/<study>]")
-]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where to train.")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir",
-        envvar="BNBENCH_DATA_DIR",
-        help="Where data sets are kept. [default: the platform's cache folder]",
-    ),
-]
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin", exists=True, dir_okay=False, help="A Python file that registers your own names."
-    ),
-]
-Force = Annotated[bool, typer.Option("--force", help="Run again what is finished already.")]
-FormatOption = Annotated[
-    Format, typer.Option("--format", help="What to print on stdout; the rest goes to stderr.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables; only failures.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks; stop at the first run that crashes.")]
 
 
 def _version(wanted: bool) -> None:
@@ -119,7 +83,7 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train one variant of a study, on one or more seeds, epoch by epoch."""
-    with _Errors(debug):
+    with Errors(debug):
         from bnbench.config import load_variant
         from bnbench.workflow import find_study, known_names, prepare_work
 
@@ -143,16 +107,18 @@ def compare(
     force: Force = False,
     format: FormatOption = Format.table,
     quiet: Quiet = False,
+    fail_if: FailIf = None,
     debug: Debug = False,
 ) -> None:
     """Train every variant of a study on every seed, and compare them. Without a study: the quickstart."""
-    with _Errors(debug):
+    with Errors(debug):
         from bnbench.config import load_study
-        from bnbench.workflow import find_study, known_names, prepare_work
+        from bnbench.workflow import check_gates, find_study, known_names, prepare_work
 
         name, overrides = _study_and_overrides(words)
         names = known_names(plugin or ())
         study = load_study(find_study(name), overrides, names.vocabulary)
+        check_gates(fail_if or (), study)
         work = prepare_work(
             study,
             names,
@@ -162,7 +128,7 @@ def compare(
             force=force,
             debug=debug,
         )
-        raise typer.Exit(_run(work, format, quiet=quiet))
+        raise typer.Exit(_run(work, format, quiet=quiet, fail_if=fail_if or ()))
 
 
 @app.command()
@@ -174,16 +140,18 @@ def report(
     ] = False,
     figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the figures there.")] = None,
     figure_format: Annotated[Literal["svg", "png", "pdf"], typer.Option(help="What files.")] = "svg",
+    fail_if: FailIf = None,
     debug: Debug = False,
 ) -> None:
     """Show the tables of a results folder again; write its summaries (and report.html, with tables) anew."""
-    with _Errors(debug):
+    with Errors(debug):
         from bnbench.results import ResultsFolder
         from bnbench.workflow import summarize_folder, write_summaries
 
         folder_of = ResultsFolder(folder)
-        results, summary = summarize_folder(folder_of)
+        results, summary = summarize_folder(folder_of, fail_if or ())
         _print_summary(summary, format, layers=layers)
+        _tell_gates(summary)
         _warn(write_summaries(folder_of, results, summary, page=format is Format.table))
         if figures:
             from bnbench.report.figures import write_figures
@@ -205,7 +173,7 @@ def check(
     debug: Debug = False,
 ) -> None:
     """All mistakes of a study at once; its runs, steps, and an estimate of time and memory. Trains nothing."""
-    with _Errors(debug):
+    with Errors(debug):
         from bnbench.config import load_study
         from bnbench.workflow import find_study, known_names
 
@@ -228,14 +196,16 @@ def check(
 @app.command(name="list")
 def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
     """Models, data sets, normalizers, optimizers, schedules, losses and shipped studies."""
-    with _Errors(debug):
+    with Errors(debug):
         from bnbench.report.lists import print_names
         from bnbench.workflow import known_names, shipped_studies
 
         print_names(_console(stderr=False), known_names(plugin or ()).vocabulary, shipped_studies())
 
 
-def _run(work: Work, format: Format, *, quiet: bool, epoch_lines: bool = False) -> int:
+def _run(
+    work: Work, format: Format, *, quiet: bool, epoch_lines: bool = False, fail_if: Sequence[str] = ()
+) -> int:
     """Train, tell, summarise; the exit code."""
     from bnbench.report.console import LiveProgress
     from bnbench.workflow import carry_out, summarize_folder, write_summaries
@@ -251,9 +221,10 @@ def _run(work: Work, format: Format, *, quiet: bool, epoch_lines: bool = False) 
         if not work.has_records():
             console.print("Interrupted before the first run was finished. Nothing is lost, nothing is there.")
             return EXIT_INTERRUPTED
-    results, summary = summarize_folder(work.folder)
+    results, summary = summarize_folder(work.folder, fail_if)
     if not quiet or format is not Format.table:
         _print_summary(summary, format)
+    _tell_gates(summary)
     _warn(write_summaries(work.folder, results, summary))
     if interrupted:
         console.print("Interrupted. Finished runs are kept; the same command goes on from here.")
@@ -292,11 +263,20 @@ def _warn(message: str) -> None:
         typer.echo(f"Warning: {message}", err=True)
 
 
+def _tell_gates(summary: Summary) -> None:
+    for gate in summary.gates:
+        typer.echo(
+            f"--fail-if '{gate.gate}': {'FAILED' if gate.failed else 'passed'}: {gate.reason}.", err=True
+        )
+
+
 def _exit_code(summary: Summary) -> int:
     crashed = sum(variant.crashed for variant in summary.variants)
     usable = sum(variant.finished + variant.diverged for variant in summary.variants)
     if not usable:
         return EXIT_NOTHING_USABLE
+    if any(gate.failed for gate in summary.gates):
+        return EXIT_GATE
     return EXIT_SOME_RUNS_CRASHED if crashed else EXIT_DONE
 
 
@@ -320,32 +300,6 @@ def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr)
-
-
-class _Errors:
-    """Turns our own errors into one message and an exit code, without a traceback (unless --debug)."""
-
-    def __init__(self, debug: bool) -> None:
-        self.debug = debug
-
-    def __enter__(self) -> None:
-        signal.signal(signal.SIGTERM, _interrupt)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if self.debug or error is None:
-            return
-        if isinstance(error, BnbenchError):
-            many = isinstance(error, ConfigError) and len(error.mistakes) > 1
-            head = f"{len(error.mistakes)} mistakes:\n" if many else "Error: "  # type: ignore[attr-defined]
-            typer.echo(f"{head}{error}", err=True)
-            raise typer.Exit(error.exit_code) from None
-        if isinstance(error, KeyboardInterrupt):
-            typer.echo("Interrupted.", err=True)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-
-
-def _interrupt(signum: int, frame: Any) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def main() -> None:

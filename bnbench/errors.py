@@ -6,7 +6,8 @@ BnbenchError            1   base: what is wrong, why, and the fix to paste
 ├── DataError           1   a data set is missing, unreadable or unusable
 ├── DeviceError         1   the device that was asked for is not there
 ├── PluginError         1   a plugin does not import, or takes a name that is taken
-└── ResultsError        1   a results folder can't be read or written
+├── ResultsError        1   a results folder can't be read or written
+└── GateError           2   a --fail-if that can't be read, or names what the study does not have
 
 Exit codes of the command line: 0 done, 1 nothing usable came out, 2 usage (Typer's own),
 3 some runs crashed, 4 a gate says so, 130 interrupted.
@@ -20,7 +21,9 @@ from dataclasses import dataclass
 
 EXIT_DONE = 0
 EXIT_NOTHING_USABLE = 1
+EXIT_USAGE = 2
 EXIT_SOME_RUNS_CRASHED = 3
+EXIT_GATE = 4
 EXIT_INTERRUPTED = 130
 
 
@@ -52,6 +55,12 @@ class PluginError(BnbenchError):
 
 class ResultsError(BnbenchError):
     """A results folder can't be read or written."""
+
+
+class GateError(BnbenchError):
+    """A --fail-if that can't be read, or names what the study does not have."""
+
+    exit_code = EXIT_USAGE
 
 
 class UnknownNameError(BnbenchError):

@@ -67,6 +67,7 @@ class RunRecord:
     steps: optimizer steps done; planned_steps: the budget. train_seconds: without evaluation.
     step_losses: the objective of every step's batch. notes: what the user should know of the run.
     layers: the built model, a line each. environment: what can change the last bits.
+    num_samples: "train" (seen in an epoch), "val" and "test"; empty in folders of before.
     """
 
     variant: str
@@ -89,6 +90,7 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    num_samples: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

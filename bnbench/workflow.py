@@ -9,11 +9,12 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bnbench.analysis.gates import judge_gates, read_gates
 from bnbench.analysis.summary import Summary, summarize
 from bnbench.config import CHOICES, Settings, Study, Vocabulary
 from bnbench.errors import ConfigError, Mistake, PluginError, ResultsError, nearest
@@ -164,15 +165,26 @@ def carry_out(work: Work, listener: Callable[[Event], None]) -> None:
         listener(event)
 
 
-def summarize_folder(folder: ResultsFolder) -> tuple[StudyResults, Summary]:
-    """What a results folder holds and says. Needs no torch. Raises ResultsError where no run is there."""
+def check_gates(texts: Sequence[str], study: Study) -> None:
+    """Raises GateError where a --fail-if does not fit the study."""
+    read_gates(texts, study.variants, len(study.seeds))
+
+
+def summarize_folder(folder: ResultsFolder, fail_if: Sequence[str] = ()) -> tuple[StudyResults, Summary]:
+    """What a results folder holds and says, and what the gates say of it. Needs no torch.
+
+    Raises ResultsError where no run is there, GateError where a gate does not fit.
+    """
     results = folder.load()
     if not any(cell.records for cell in results.cells):
         raise ResultsError(
             f"{folder.path}: none of its runs is here yet, so there is nothing to show.",
             fix="`bnbench compare` with the same study trains them.",
         )
-    return results, summarize(results)
+    seeds = min(len(cell.seeds) for cell in results.cells)
+    gates = read_gates(fail_if, dict.fromkeys(cell.variant for cell in results.cells), seeds)
+    summary = summarize(results)
+    return results, replace(summary, gates=tuple(judge_gates(gates, summary)))
 
 
 def write_summaries(

@@ -15,9 +15,11 @@ from bnbench.analysis.comparison import (
     Comparison,
     Spread,
     compare,
+    judge,
+)
+from bnbench.analysis.intervals import (
     correlation,
     detectable_difference,
-    judge,
     paired_interval,
     welch_interval,
 )

@@ -112,7 +112,11 @@ def test_difference_in_percentage_points() -> None:
     # differences 2.0 1.9 2.0 2.1 2.0: mean 2.0, std 0.0707, half width 2.776 * 0.0707 / √5 = 0.0878
     found = table(study(FIVE), "Difference from none")
     row = next(row for row in found.rows if row[1] == "test accuracy")
-    assert row == ("batch", "test accuracy", "+2.000 pp [+1.912, +2.088]", "5", "better", "0.119 pp")
+    assert row == ("batch", "test accuracy", "+2.000 pp [+1.912, +2.088]", "5", "<0.0001", "better")
+    checks = table(study(FIVE), "Checks: difference from none")
+    row = next(row for row in checks.rows if row[1] == "test accuracy")
+    # Welch: standard errors 0.0510 and 0.0510, 8 degrees of freedom: 2.0 ± 2.306 * 0.0721
+    assert row == ("batch", "test accuracy", "[+1.83, +2.17]", "+0.81", "–", "0.119 pp", "3")
     row = next(row for row in found.rows if row[1] == "test loss")
     assert row[2] == "-0.02000 [-0.02088, -0.01912]"
 
@@ -143,7 +147,7 @@ def test_one_seed_has_no_sign() -> None:
     assert found.rows[0][2:] == ("95.00",) * 3
     assert "One seed" in found.caption
     row = next(row for row in table(summary, "Difference").rows if row[1] == "test accuracy")
-    assert row == ("batch", "test accuracy", "+2.00 pp", "1", "not enough seeds", "–")
+    assert row == ("batch", "test accuracy", "+2.00 pp", "1", "–", "not enough seeds")
 
 
 def test_convergence_says_how_many_reached_and_when() -> None:

@@ -1,31 +1,47 @@
 """How far two variants differ, seed by seed, with the uncertainty and the verdict.
 
-The replicate is the seed: never an epoch, a batch or a sample. Intervals are those of Student's
-t, which keep their 95 % at any number of seeds from 3 on where the differences are roughly
-normal; a percentile bootstrap of 3 seeds would keep 75 %.
+The replicate is the seed: never an epoch, a batch or a sample. From 3 pairs on Student's t gives
+the interval, which keeps its 95 % where the differences are roughly normal; a percentile bootstrap
+of 3 seeds would keep 75 %. From 6 on the sign-flip test stands beside it as a check. From 20 on a
+studentised bootstrap takes the place of t.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from bnbench.analysis.intervals import (
+    ALPHA,
+    MIN_SEEDS,
+    Interval,
+    correlation,
+    detectable_difference,
+    equivalence_p,
+    holm,
+    paired_interval,
+    paired_p,
+    seeds_needed,
+    std,
+    welch_interval,
+)
+from bnbench.analysis.resampling import MIN_BOOTSTRAP, bootstrap_t, sign_flip_p
+from bnbench.config import Margin
 from bnbench.metrics import metric_of
 from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell
 
 Phase = Literal["final", "best"]
 PHASES: tuple[Phase, ...] = ("final", "best")
-Verdict = Literal["better", "worse", "no detectable difference", "not enough seeds"]
-Interval = tuple[float | None, float | None]
+Verdict = Literal[
+    "better", "worse", "the same within the margin", "no detectable difference", "not enough seeds"
+]
+Method = Literal["t", "bootstrap"]
 
-#: Fewer paired seeds than this give numbers, but no verdict.
-MIN_SEEDS = 3
-CONFIDENCE = 0.95
-POWER = 0.80
 #: A difference smaller than this share of the numbers is rounding (they are float32), not an effect.
 ROUNDING = 1e-6
 
@@ -51,7 +67,7 @@ class Spread:
         finite = tuple(value for value in values if math.isfinite(value))
         return cls(
             mean=statistics.fmean(finite) if finite else None,
-            std=_std(finite) if len(finite) > 1 else None,
+            std=std(finite) if len(finite) > 1 else None,
             n=len(finite),
             values=finite,
             num_nonfinite=len(values) - len(finite),
@@ -63,11 +79,17 @@ class Comparison:
     """A variant minus its baseline, in one metric, paired by seed.
 
     at: "final" (after the last step) or "best" (at the lowest validation loss). difference: mean
-    over the n of n_planned seeds where both have a finite number. ci_low, ci_high: 95 % paired t
-    interval, None where n < 2. welch_low, welch_high: the same for unpaired runs. rho: correlation
-    over the seeds, None where undefined; pairing pays where it is well above 0. detectable: the
-    smallest true difference that n seeds with this scatter detect with 80 % power at 5 %,
-    two-sided; None where n < 3. values: the difference of each seed.
+    over the n of n_planned seeds where both have a finite number. values: that of each seed.
+    ci_low, ci_high: its 95 % interval by `method` ("t"; "bootstrap" from 20 pairs on), not corrected
+    for the number of comparisons; None where n < 2. p: two-sided, of the same method. p_holm: p
+    after Holm's correction over the `family` comparisons that were made in this metric.
+    sign_flip_p: from 6 pairs on. welch_low, welch_high: 95 % interval as if the runs were not
+    paired. rho: correlation over the seeds, None where undefined; pairing pays where it is well
+    above 0. detectable: the smallest true difference that n seeds with this scatter detect with
+    80 % power; needed: how many seeds would detect the difference that was seen; both two-sided at
+    5 % / family, None where n < 3. margin: what the study declares as no difference in this metric;
+    inner_low, inner_high: the 90 % t interval that is held against it; margin_p: p of the two
+    one-sided tests, after Holm. uncorrected: the verdict before Holm's correction and the margin.
     """
 
     variant: str
@@ -87,6 +109,17 @@ class Comparison:
     rho: float | None
     detectable: float | None
     verdict: Verdict
+    uncorrected: Verdict
+    method: Method = "t"
+    p: float | None = None
+    p_holm: float | None = None
+    family: int = 1
+    sign_flip_p: float | None = None
+    needed: int | None = None
+    margin: float | None = None
+    inner_low: float | None = None
+    inner_high: float | None = None
+    margin_p: float | None = None
 
     @property
     def label(self) -> str:
@@ -98,22 +131,34 @@ class Comparison:
         """ "none", or "none @ optimizer.lr=0.1" in a sweep."""
         return cell_label(self.baseline, self.baseline_setting)
 
+    @property
+    def checks_disagree(self) -> bool:
+        """Whether t (or the bootstrap) and the sign-flip test differ at 5 %, before any correction."""
+        if self.p is None or self.sign_flip_p is None:
+            return False
+        return (self.p <= ALPHA) != (self.sign_flip_p <= ALPHA)
+
 
 def number(record: RunRecord, metric: str, at: Phase) -> float:
     """One metric of one run, NaN where there is none (a crashed run has no numbers)."""
     return (record.final if at == "final" else record.best).get(metric, math.nan)
 
 
-def compare(variant: Cell, baseline: Cell, metric: str, at: Phase) -> Comparison:
-    """The paired difference of two variants, by the rules that `Comparison` states."""
+def compare(
+    variant: Cell, baseline: Cell, metric: str, at: Phase, margin: Margin | None = None
+) -> Comparison:
+    """The paired difference of two variants, by the rules that `Comparison` states; a family of one."""
     ours, theirs = _finite(variant, metric, at), _finite(baseline, metric, at)
     planned = [seed for seed in variant.seeds if seed in baseline.seeds]
     paired = [seed for seed in planned if seed in ours and seed in theirs]
     first, second = [ours[seed] for seed in paired], [theirs[seed] for seed in paired]
     differences = [a - b for a, b in zip(first, second, strict=True)]
-    low, high = paired_interval(differences)
+    method, (low, high), p = primary_interval(differences)
     welch_low, welch_high = welch_interval(first, second)
-    return Comparison(
+    inner_low, inner_high = paired_interval(differences, 1 - 2 * ALPHA)
+    width = margin.value if margin and margin.metric == metric else None
+    verdict = judge(metric, (low, high), len(paired), scale=max(map(abs, [*first, *second]), default=0.0))
+    found = Comparison(
         variant=variant.variant,
         setting=variant.setting,
         baseline=baseline.variant,
@@ -129,9 +174,67 @@ def compare(variant: Cell, baseline: Cell, metric: str, at: Phase) -> Comparison
         welch_low=welch_low,
         welch_high=welch_high,
         rho=correlation(first, second),
-        detectable=detectable_difference(differences),
-        verdict=judge(metric, (low, high), len(paired), scale=max(map(abs, [*first, *second]), default=0.0)),
+        detectable=None,
+        verdict=verdict,
+        uncorrected=verdict,
+        method=method,
+        p=p,
+        sign_flip_p=sign_flip_p(differences),
+        margin=width,
+        inner_low=inner_low,
+        inner_high=inner_high,
     )
+    return corrected([found])[0]
+
+
+def primary_interval(differences: Sequence[float]) -> tuple[Method, Interval, float | None]:
+    """The 95 % interval that the verdict rests on, its method and its p value."""
+    bootstrap = bootstrap_t(differences) if len(differences) >= MIN_BOOTSTRAP else None
+    if bootstrap:
+        return "bootstrap", bootstrap[:2], bootstrap[2]
+    return "t", paired_interval(differences), paired_p(differences)
+
+
+def corrected(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
+    """The same comparisons with Holm's correction: those of one metric (and phase) are a family."""
+    comparisons = list(comparisons)
+    families: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, found in enumerate(comparisons):
+        if found.uncorrected != "not enough seeds":  # without a verdict there is nothing to correct
+            families[found.metric, found.at].append(index)
+    for indices in families.values():
+        members = [comparisons[index] for index in indices]
+        for index, found in zip(indices, _corrected_family(members), strict=True):
+            comparisons[index] = found
+    return tuple(comparisons)
+
+
+def _corrected_family(family: Sequence[Comparison]) -> Iterable[Comparison]:
+    differences = [[value for _, value in found.values] for found in family]
+    p_values = holm([1.0 if found.p is None else found.p for found in family])
+    margins = [
+        None if found.margin is None else equivalence_p(values, found.margin)
+        for found, values in zip(family, differences, strict=True)
+    ]
+    margin_p_values = holm([1.0 if p is None else p for p in margins])
+    alpha = ALPHA / len(family)
+    for found, values, p, margin_p in zip(family, differences, p_values, margin_p_values, strict=True):
+        yield replace(
+            found,
+            family=len(family),
+            p_holm=p,
+            margin_p=None if found.margin is None else margin_p,
+            detectable=detectable_difference(values, alpha),
+            needed=seeds_needed(values, alpha),
+            verdict=_corrected_verdict(found, p, margin_p),
+        )
+
+
+def _corrected_verdict(found: Comparison, p: float, margin_p: float) -> Verdict:
+    """Inside the margin counts first: a difference that is sure but too small to matter is none."""
+    if found.margin is not None and margin_p <= ALPHA:
+        return "the same within the margin"
+    return found.uncorrected if p <= ALPHA else "no detectable difference"
 
 
 def _finite(cell: Cell, metric: str, at: Phase) -> dict[int, float]:
@@ -153,60 +256,3 @@ def judge(metric: str, interval: Interval, n: int, scale: float = 0.0) -> Verdic
         return "no detectable difference"
     rises = low > nothing
     return "better" if rises == (metric_of(metric).better == "higher") else "worse"
-
-
-def paired_interval(differences: Sequence[float]) -> Interval:
-    """95 % interval of the mean of paired differences: mean ± t(n-1) · std / √n. Equal differences: a point."""
-    n = len(differences)
-    if n < 2:
-        return None, None
-    mean = statistics.fmean(differences)
-    half = _t_quantile(n - 1) * _std(differences) / math.sqrt(n)
-    return mean - half, mean + half
-
-
-def welch_interval(first: Sequence[float], second: Sequence[float]) -> Interval:
-    """95 % interval of the difference of two means, unpaired, variances unequal (Welch 1947)."""
-    if min(len(first), len(second)) < 2:
-        return None, None
-    mean = statistics.fmean(first) - statistics.fmean(second)
-    parts = [(_std(values) ** 2 / len(values), len(values) - 1) for values in (first, second)]
-    variance = sum(part for part, _ in parts)
-    if variance == 0:
-        return mean, mean
-    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
-    half = _t_quantile(freedom) * math.sqrt(variance)
-    return mean - half, mean + half
-
-
-def correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Pearson's correlation, None for fewer than 3 pairs or where a side does not vary."""
-    if len(first) < MIN_SEEDS or not _std(first) or not _std(second):
-        return None
-    return statistics.correlation(first, second)
-
-
-def detectable_difference(differences: Sequence[float]) -> float | None:
-    """The smallest true mean that a paired t test of so many such differences finds with 80 % power.
-
-    From the noncentral t distribution, 5 % two-sided; the chance to reject on the wrong side
-    (below 1e-4 at that power) is left out. In the unit of the differences; None for n < 3.
-    """
-    n = len(differences)
-    if n < MIN_SEEDS:
-        return None
-    from scipy import special
-
-    noncentrality = float(special.nctdtrinc(n - 1, 1 - POWER, _t_quantile(n - 1)))
-    return noncentrality * _std(differences) / math.sqrt(n)
-
-
-def _std(values: Sequence[float]) -> float:
-    """With n-1, and exactly 0 where all values are equal."""
-    return statistics.stdev(values)
-
-
-def _t_quantile(freedom: float) -> float:
-    from scipy import special
-
-    return float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bnbench.analysis.comparison import PHASES, Comparison, Spread
 from bnbench.analysis.convergence import Reached, TargetSummary
+from bnbench.config import Target
 from bnbench.metrics import SPLIT_METRICS
 from bnbench.plan import RunRecord
 from bnbench.results import SCHEMA_VERSION
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def as_json(summary: Summary) -> dict[str, Any]:
     """What summary.json holds. Every number that is not finite is None."""
-    targets = [asdict(target) for target in summary.targets]
+    targets = [_plain_target(target) for target in summary.targets]
     values = {
         "schema_version": SCHEMA_VERSION,
         "name": summary.name,
@@ -37,6 +38,19 @@ def as_json(summary: Summary) -> dict[str, Any]:
             }
             for best in summary.best_settings
         ],
+        "primary": summary.primary,
+        "margin": asdict(summary.margin) if summary.margin else None,
+        "speeds": [_flat_target(vars(speed)) for speed in summary.speeds],
+        "areas": [vars(area) for area in summary.areas],
+        "rates": [vars(rate) for rate in summary.rates],
+        "noise": [vars(floor) for floor in summary.noise],
+        "usable_ranges": [
+            {**vars(found), "decades": _by_seed(found.decades, "decades")} for found in summary.usable_ranges
+        ],
+        "interactions": [
+            {**vars(found), "comparison": _comparison(found.comparison)} for found in summary.interactions
+        ],
+        "gates": [vars(gate) for gate in summary.gates],
         "warnings": summary.warnings,
     }
     plain: dict[str, Any] = _strict(values)
@@ -69,12 +83,14 @@ def _variant(variant: VariantSummary) -> dict[str, Any]:
         "runs": [_run(run, variant.targets, index) for index, run in enumerate(variant.runs)],
         **{at: {metric: _spread(variant.spreads[at, metric]) for metric in SPLIT_METRICS} for at in PHASES},
         "seconds_per_step": _spread(variant.seconds_per_step),
+        "seconds_refused": variant.seconds_refused or None,
         "targets": [_target(target) for target in variant.targets],
     }
 
 
 def _run(run: RunRecord, targets: tuple[TargetSummary, ...], index: int) -> dict[str, Any]:
     times = [target.reached[index] for target in targets]
+    areas = [target.areas[index] for target in targets]
     return {
         "seed": run.seed,
         "outcome": run.outcome,
@@ -88,29 +104,46 @@ def _run(run: RunRecord, targets: tuple[TargetSummary, ...], index: int) -> dict
         "best_step": run.best_step,
         "steps_to_target": times[0].step if times and times[0] else None,
         "targets": [
-            {**asdict(target.target), **_time(time)} for target, time in zip(targets, times, strict=True)
+            {**_plain_target(target.target), "area": area, **_time(time)}
+            for target, time, area in zip(targets, times, areas, strict=True)
         ],
         "notes": run.notes,
         "environment": run.environment,
+        "num_samples": run.num_samples,
     }
 
 
 def _target(target: TargetSummary) -> dict[str, Any]:
     return {
-        **asdict(target.target),
+        **_plain_target(target.target),
         "reached": target.k,
         "runs": target.n,
         "median_steps": target.median_steps,
         "median_epochs": target.median_epochs,
+        "median_samples": target.median_samples,
         "median_seconds": target.median_seconds,
         "budget_steps": target.budget,
         "evaluated_every_steps": target.evaluated_every,
+        "area": _spread(Spread.of(target.areas)),
     }
 
 
+def _plain_target(target: Target) -> dict[str, Any]:
+    """A metric and a value; "match_baseline" beside them where the value is the baseline's."""
+    values = asdict(target)
+    return values if target.match_baseline else {"metric": target.metric, "value": target.value}
+
+
+def _flat_target(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**values, "target": _plain_target(values["target"])}
+
+
+def _by_seed(values: Iterable[tuple[int, float]], name: str) -> list[dict[str, Any]]:
+    return [{"seed": seed, name: value} for seed, value in values]
+
+
 def _comparison(comparison: Comparison) -> dict[str, Any]:
-    seeds = [{"seed": seed, "difference": value} for seed, value in comparison.values]
-    return {**vars(comparison), "values": seeds}
+    return {**vars(comparison), "values": _by_seed(comparison.values, "difference")}
 
 
 def _spread(spread: Spread) -> dict[str, Any]:
@@ -121,6 +154,7 @@ def _time(time: Reached | None) -> dict[str, float | None]:
     return {
         "steps_to_target": time.step if time else None,
         "epochs_to_target": time.epoch if time else None,
+        "samples_to_target": time.samples if time else None,
         "seconds_to_target": time.seconds if time else None,
     }
 

@@ -5,18 +5,35 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from bnbench.analysis.comparison import PHASES, Comparison, Phase, Spread, compare, number
+from bnbench.analysis.comparison import PHASES, Comparison, Phase, Spread, compare, corrected, number
 from bnbench.analysis.convergence import TargetSummary, summarize_target
+from bnbench.analysis.gates import GateOutcome
+from bnbench.analysis.noise import NoiseFloor, noise_floors
 from bnbench.analysis.plain import as_json, rows
-from bnbench.config import Target
+from bnbench.analysis.rates import TrainedRate, trained_rates
+from bnbench.analysis.speed import AreaComparison, SpeedComparison, compare_areas, compare_speed
+from bnbench.analysis.sweeps import (
+    BestSetting,
+    Interaction,
+    UsableRange,
+    best_cell,
+    best_settings,
+    interactions,
+    usable_ranges,
+)
+from bnbench.analysis.times import why_not_comparable
+from bnbench.config import DEFAULT_PRIMARY, Margin, Target
 from bnbench.metrics import SPLIT_METRICS
 from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell, StudyResults
 
 __all__ = ["BestSetting", "Summary", "VariantSummary", "rows", "summarize"]
+
+
+METHOD_WORDS = {"t": "the paired t test", "bootstrap": "the bootstrap"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +42,8 @@ class VariantSummary:
 
     runs: those that are there; missing: planned runs that are not. num_parameters, steps_per_epoch,
     layers: of the built model, None or empty where no run got as far as building it. spreads: every
-    metric, by (at, metric). seconds_per_step: training time alone.
+    metric, by (at, metric). seconds_per_step: training time alone. seconds_refused: why the seconds
+    can't be compared with the baseline's; "" where they can.
     """
 
     variant: str
@@ -43,6 +61,7 @@ class VariantSummary:
     spreads: Mapping[tuple[Phase, str], Spread]
     targets: tuple[TargetSummary, ...]
     seconds_per_step: Spread
+    seconds_refused: str = ""
 
     @property
     def label(self) -> str:
@@ -51,29 +70,13 @@ class VariantSummary:
 
 
 @dataclass(frozen=True)
-class BestSetting:
-    """A variant at the setting of the sweep with the lowest mean final val_loss.
-
-    comparisons: with the baseline at its own best setting. The choice is made on validation
-    data, so only the test metrics are free of it.
-    """
-
-    variant: str
-    setting: Mapping[str, Any]
-    val_loss: Spread
-    comparisons: tuple[Comparison, ...]
-
-    @property
-    def label(self) -> str:
-        """ "batch @ optimizer.lr=0.1"."""
-        return cell_label(self.variant, self.setting)
-
-
-@dataclass(frozen=True)
 class Summary:
-    """A study's result. variants: the study's order. best_settings: empty where nothing is swept.
+    """A study's result. variants: the study's order. targets: their values known (`match_baseline`).
 
-    comparisons: every variant with the baseline at the same setting, in every metric.
+    comparisons: every variant with the baseline at the same setting, in every metric; so are speeds
+    (in every target, on every clock), areas (once a metric of a target) and rates. best_settings,
+    usable_ranges, interactions: empty where nothing is swept. primary: the metric that the verdict
+    is about; margin: a smaller difference counts as none. gates: what became of each --fail-if.
     """
 
     name: str
@@ -83,6 +86,15 @@ class Summary:
     comparisons: tuple[Comparison, ...]
     best_settings: tuple[BestSetting, ...] = ()
     warnings: tuple[str, ...] = ()
+    primary: str = DEFAULT_PRIMARY
+    margin: Margin | None = None
+    speeds: tuple[SpeedComparison, ...] = ()
+    areas: tuple[AreaComparison, ...] = ()
+    rates: tuple[TrainedRate, ...] = ()
+    noise: tuple[NoiseFloor, ...] = ()
+    usable_ranges: tuple[UsableRange, ...] = ()
+    interactions: tuple[Interaction, ...] = ()
+    gates: tuple[GateOutcome, ...] = ()
 
     @property
     def runs(self) -> Iterator[RunRecord]:
@@ -101,20 +113,52 @@ class Summary:
 
 def summarize(results: StudyResults) -> Summary:
     """Spreads, differences, convergence and outcomes of a study; nothing that was planned is left out."""
-    variants = tuple(_summarize_cell(cell, results.targets) for cell in results.cells)
+    results = replace(results, targets=tuple(_known_target(target, results) for target in results.targets))
+    reference = next((c.records for c in results.cells if c.variant == results.baseline and c.records), ())
+    variants = tuple(_summarize_cell(cell, results.targets, reference) for cell in results.cells)
     swept = len({str(dict(cell.setting)) for cell in results.cells}) > 1
+    pairs = [(cell, _baseline_of(cell, results)) for cell in results.cells]
+    compared = [(cell, base) for cell, base in pairs if base and cell.variant != results.baseline]
+    comparisons = corrected(
+        compare(cell, baseline, metric, at, results.margin)
+        for cell, baseline in compared
+        for at in PHASES
+        for metric in SPLIT_METRICS
+    )
     return Summary(
         name=results.name,
         baseline=results.baseline,
         targets=results.targets,
         variants=variants,
-        comparisons=tuple(_same_setting(results)),
-        best_settings=_best_settings(results) if swept else (),
-        warnings=(*results.warnings, *_warnings(results, variants)),
+        comparisons=comparisons,
+        best_settings=best_settings(results) if swept else (),
+        warnings=(*results.warnings, *_warnings(results, variants, comparisons)),
+        primary=results.primary,
+        margin=results.margin,
+        speeds=tuple(s for t in results.targets for pair in compared for s in compare_speed(*pair, t)),
+        areas=tuple(
+            compare_areas(*pair, metric)
+            for metric in dict.fromkeys(target.metric for target in results.targets)
+            for pair in compared
+        ),
+        rates=trained_rates(pairs),
+        noise=tuple(noise_floors(results.cells)),
+        usable_ranges=usable_ranges(results) if swept else (),
+        interactions=tuple(interactions(results, comparisons)) if swept else (),
     )
 
 
-def _summarize_cell(cell: Cell, targets: Sequence[Target]) -> VariantSummary:
+def _known_target(target: Target, results: StudyResults) -> Target:
+    """What the baseline reaches at the end (at its best setting), where the study asks to match it."""
+    names = {cell.variant for cell in results.cells}
+    if not target.match_baseline or results.baseline not in names:
+        return target
+    cell = best_cell(results.cells, results.baseline)
+    mean = _spread(cell, target.metric, "final").mean
+    return replace(target, value=math.nan if mean is None else mean)
+
+
+def _summarize_cell(cell: Cell, targets: Sequence[Target], reference: Sequence[RunRecord]) -> VariantSummary:
     records = cell.records
     built = next((record for record in records if record.num_parameters), None)
     outcomes = Counter(record.outcome for record in records)
@@ -134,6 +178,7 @@ def _summarize_cell(cell: Cell, targets: Sequence[Target]) -> VariantSummary:
         spreads={(at, metric): _spread(cell, metric, at) for at in PHASES for metric in SPLIT_METRICS},
         targets=tuple(summarize_target(records, target) for target in targets),
         seconds_per_step=Spread.of(r.train_seconds / r.steps for r in records if r.steps),
+        seconds_refused=why_not_comparable(records, reference),
     )
 
 
@@ -142,50 +187,27 @@ def _spread(cell: Cell, metric: str, at: Phase) -> Spread:
     return Spread.of(number(record, metric, at) for record in cell.records if record.outcome != "crashed")
 
 
-def _compare_all(cell: Cell, baseline: Cell) -> tuple[Comparison, ...]:
-    return tuple(compare(cell, baseline, metric, at) for at in PHASES for metric in SPLIT_METRICS)
-
-
-def _same_setting(results: StudyResults) -> Iterator[Comparison]:
-    for cell in results.cells:
-        baseline = _baseline_of(cell, results)
-        if cell.variant != results.baseline and baseline:
-            yield from _compare_all(cell, baseline)
-
-
 def _baseline_of(cell: Cell, results: StudyResults) -> Cell | None:
     """The baseline's cell at the same setting."""
     candidates = (other for other in results.cells if other.variant == results.baseline)
     return next((other for other in candidates if dict(other.setting) == dict(cell.setting)), None)
 
 
-def _best_settings(results: StudyResults) -> tuple[BestSetting, ...]:
-    names = dict.fromkeys(cell.variant for cell in results.cells)
-    best = {name: min((c for c in results.cells if c.variant == name), key=_rank) for name in names}
-    baseline = best.get(results.baseline)
-    return tuple(
-        BestSetting(
-            name,
-            cell.setting,
-            _spread(cell, "val_loss", "final"),
-            _compare_all(cell, baseline) if baseline and name != results.baseline else (),
-        )
-        for name, cell in best.items()
-    )
-
-
-def _rank(cell: Cell) -> tuple[bool, float]:
-    """Settings where every planned run finished with a finite loss come first; then the lower mean val_loss."""
-    losses = _spread(cell, "val_loss", "final")
-    finished = sum(record.outcome == "finished" for record in cell.records)
-    whole = min(finished, losses.n) == len(cell.seeds)
-    return not whole, math.inf if losses.mean is None else losses.mean
-
-
-def _warnings(results: StudyResults, variants: Sequence[VariantSummary]) -> Iterator[str]:
+def _warnings(
+    results: StudyResults, variants: Sequence[VariantSummary], comparisons: Sequence[Comparison]
+) -> Iterator[str]:
+    for found in comparisons:
+        if found.checks_disagree and found.at == "final" and found.metric == results.primary:
+            yield (
+                f"{found.label}, {found.metric}: {METHOD_WORDS[found.method]} (p {found.p:.2g}) and the sign-flip "
+                f"test (p {found.sign_flip_p:.2g}) disagree: don't rest on this verdict; look at every seed, or "
+                "add seeds."
+            )
     for index, target in enumerate(results.targets):
         runs = [time for variant in variants for time in variant.targets[index].reached]
-        if runs and not any(runs):
+        if runs and target.match_baseline and math.isnan(target.value):
+            yield f"the baseline {results.baseline} ended without a {target.metric} to match."
+        elif runs and not any(runs):
             yield (
                 f"no run reached the target {target.metric} {target.value:g}: it says nothing about speed here. "
                 "Choose one that some runs reach, or more epochs."

@@ -3,12 +3,25 @@
 from bnbench.config.check import Vocabulary
 from bnbench.config.json_schema import json_schema
 from bnbench.config.resolved import resolved
-from bnbench.config.schema import CHOICES, Choice, Settings, Study, StudyCell, Target
+from bnbench.config.schema import (
+    CHOICES,
+    DEFAULT_PRIMARY,
+    MATCH_BASELINE,
+    Choice,
+    Margin,
+    Settings,
+    Study,
+    StudyCell,
+    Target,
+)
 from bnbench.config.study import load_study, load_variant
 
 __all__ = [
     "CHOICES",
+    "DEFAULT_PRIMARY",
+    "MATCH_BASELINE",
     "Choice",
+    "Margin",
     "Settings",
     "Study",
     "StudyCell",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnbench.config.check import Vocabulary
-from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, Settings
+from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, DEFAULT_PRIMARY, MATCH_BASELINE, Settings
 from bnbench.metrics import SPLIT_METRICS
 from bnbench.registry import Entry
 
@@ -24,7 +24,16 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "metric": {"enum": [name for name in SPLIT_METRICS if not name.startswith("test_")]},
-            "value": {"type": "number"},
+            "value": {"anyOf": [{"type": "number"}, {"const": MATCH_BASELINE}]},
+        },
+    }
+    margin = {
+        "type": "object",
+        "required": ["metric", "value"],
+        "additionalProperties": False,
+        "properties": {
+            "metric": {"enum": list(SPLIT_METRICS)},
+            "value": {"type": "number", "exclusiveMinimum": 0},
         },
     }
     return {
@@ -50,6 +59,8 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
             },
             "baseline": {"type": "string"},
             "target": {"anyOf": [target, {"type": "array", "items": target}]},
+            "primary": {"enum": list(SPLIT_METRICS), "default": DEFAULT_PRIMARY},
+            "margin": margin,
             "sweep": {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}},
             **properties,
         },

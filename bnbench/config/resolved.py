@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bnbench.config.schema import Choice, Settings, Study
+from bnbench.config.schema import MATCH_BASELINE, Choice, Settings, Study
 
 
 def resolved(study: Study, folder: Path) -> dict[str, Any]:
@@ -29,7 +29,13 @@ def resolved(study: Study, folder: Path) -> dict[str, Any]:
     }
     values["baseline"] = study.baseline
     if study.targets:
-        values["target"] = [{"metric": target.metric, "value": target.value} for target in study.targets]
+        values["target"] = [
+            {"metric": target.metric, "value": MATCH_BASELINE if target.match_baseline else target.value}
+            for target in study.targets
+        ]
+    values["primary"] = study.primary
+    if study.margin:
+        values["margin"] = {"metric": study.margin.metric, "value": study.margin.value}
     if study.sweep:
         values["sweep"] = {key: list(choices) for key, choices in study.sweep.items()}
     return values

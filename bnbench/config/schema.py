@@ -107,7 +107,11 @@ DEFAULT_CHOICES = {"norm": "none", "schedule": "constant", "loss": "cross_entrop
 #: The settings that are sections with fixed keys.
 SECTIONS: dict[str, type[Section]] = {"init": Init, "validation": Validation}
 #: Keys of a study that are not settings: no variant may change them.
-STUDY_KEYS = ("name", "description", "seeds", "variants", "baseline", "target", "sweep")
+STUDY_KEYS = ("name", "description", "seeds", "variants", "baseline", "target", "primary", "margin", "sweep")
+#: The word in place of a target's value that means: what the baseline reaches.
+MATCH_BASELINE = "match_baseline"
+#: The metric that the sentences speak of, where a study declares none.
+DEFAULT_PRIMARY = "test_accuracy"
 
 
 def means_none(norm: object) -> bool:
@@ -117,7 +121,20 @@ def means_none(norm: object) -> bool:
 
 @dataclass(frozen=True)
 class Target:
-    """A metric and the value that counts as reached."""
+    """A metric and the value that counts as reached.
+
+    match_baseline: the value is what the baseline reaches at the end, mean over its seeds; it is
+    NaN until the runs are there.
+    """
+
+    metric: str
+    value: float
+    match_baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The largest difference in that metric that makes no difference to the user, in the metric's unit."""
 
     metric: str
     value: float
@@ -137,7 +154,8 @@ class Study:
     """What is held fixed, which variants are compared, on which seeds.
 
     cells: variants (the study's order) at each setting of the sweep. warnings: what the user
-    should know although it is no mistake.
+    should know although it is no mistake. primary: the metric that the verdict is about. margin:
+    how much of a difference counts as none; neither can change a run.
     """
 
     name: str
@@ -149,3 +167,5 @@ class Study:
     sweep: Mapping[str, tuple[Any, ...]]
     cells: tuple[StudyCell, ...]
     warnings: tuple[str, ...] = ()
+    primary: str = DEFAULT_PRIMARY
+    margin: Margin | None = None

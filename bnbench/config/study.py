@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from bnbench.config.check import Vocabulary, check_settings
+from bnbench.config.goals import Goals
 from bnbench.config.merge import Layer, apply_change, layer_of, override
-from bnbench.config.schema import STUDY_KEYS, Settings, Study, StudyCell, Target, means_none
+from bnbench.config.schema import DEFAULT_PRIMARY, STUDY_KEYS, Settings, Study, StudyCell, means_none
 from bnbench.config.yaml_source import Source, read_file
-from bnbench.errors import ConfigError, Mistake, UnknownNameError, unknown_name
-from bnbench.metrics import SPLIT_METRICS, metric_of
+from bnbench.errors import ConfigError, Mistake, unknown_name
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 MAX_SEEDS = 10_000
@@ -70,15 +70,18 @@ class _Resolver:
         self._shadowed_overrides(changes)
         sweep = self._sweep()
         variants, cells = self._cells(base, changes, sweep)
+        goals = Goals(self.source, self.mistakes, self.warnings)
         study = Study(
             name=self._text("name", self.path.stem),
             description=self._text("description", ""),
             seeds=self._seeds(data.get("seeds", 5)),
             variants=variants,
             baseline=self._baseline(list(changes)),
-            targets=self._targets(data.get("target")),
+            targets=goals.targets(data.get("target")),
             sweep=sweep,
             cells=tuple(cells),
+            primary=goals.primary(data.get("primary", DEFAULT_PRIMARY)),
+            margin=goals.margin(data.get("margin")),
             warnings=tuple(dict.fromkeys(self.warnings)),
         )
         if self.mistakes:
@@ -203,47 +206,6 @@ class _Resolver:
         if str(baseline) not in names and names:
             self._wrong(("baseline",), unknown_name("variant", str(baseline), names))
         return str(baseline)
-
-    def _targets(self, given: Any) -> tuple[Target, ...]:
-        """One target or several; each on a metric of the training or the validation part."""
-        if given is None:
-            return ()
-        targets: list[Target] = []
-        for index, item in enumerate(given if isinstance(given, list) else [given]):
-            path = ("target", str(index)) if isinstance(given, list) else ("target",)
-            targets += self._target(item, path)
-        return tuple(targets)
-
-    def _target(self, item: Any, path: tuple[str, ...]) -> Iterator[Target]:
-        if not isinstance(item, dict) or set(item) != {"metric", "value"}:
-            self._wrong(path, f"target: {item!r} is not of the form {{metric: val_accuracy, value: 0.97}}.")
-            return
-        name, value = str(item["metric"]), item["value"]
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            self._wrong((*path, "value"), f"target.value: {value!r} is not a number.")
-            return
-        try:
-            metric = metric_of(name)
-        except UnknownNameError as error:
-            self._wrong((*path, "metric"), str(error))
-            return
-        if name.startswith("test_"):
-            known = ", ".join(column for column in SPLIT_METRICS if not column.startswith("test_"))
-            self._wrong(
-                (*path, "metric"),
-                f"target: {name} can't be a target: the test set is looked at once, at the end. Use one of {known}.",
-            )
-        if (metric.percent and value > 1) or (metric.name == "loss" and value < 0):
-            limit = (
-                f"a fraction, at most 1; {value / 100:g} is {value:g} %"
-                if metric.percent
-                else "never below 0"
-            )
-            self.warnings.append(
-                f"{self.source.place((*path, 'value'))}: no run can reach {name} {value:g} ({limit}): "
-                "every run will be censored."
-            )
-        yield Target(name, float(value))
 
 
 def _no_mapping(name: str, change: Any) -> str:

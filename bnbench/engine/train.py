@@ -180,6 +180,7 @@ class Training:
             notes=self._notes(),
             layers=layer_list(self.model),
             environment=environment(self.device),
+            num_samples=self._num_samples(),
         )
 
     def _outcome(self, step: int, final: Mapping[str, float]) -> Outcome:
@@ -187,6 +188,15 @@ class Training:
         if not finite or no_better_than_chance(final, self.data.val_labels):
             return "diverged"
         return "finished"
+
+    def _num_samples(self) -> dict[str, int]:
+        full_batches = self.steps_per_epoch * self.settings.batch_size
+        train = len(self.data.train_labels)
+        return {
+            "train": min(train, full_batches),  # an epoch leaves out what `last_batch: drop` drops
+            "val": len(self.data.val_labels),
+            "test": len(self.data.test_labels),
+        }
 
     def _notes(self) -> tuple[str, ...]:
         note = last_batch_note(

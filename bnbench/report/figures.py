@@ -26,7 +26,6 @@ from bnbench.report.figure_tables import (
     sweep_words,
 )
 from bnbench.report.numbers import target_text, words
-from bnbench.report.sentences import PRIMARY_METRIC
 from bnbench.report.tables import Table
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ def _difference_figure(
 
 def _sweeps(summary: Summary) -> Iterator[Figure]:
     keys = figure_data.swept_keys(summary)
-    column = PRIMARY_METRIC
+    column = summary.primary
     rows = figure_data.sweep_mean_rows(summary, column)
     values = [figure_data.swept_values(summary, key) for key in keys]
     if len(keys) == 1:
@@ -170,14 +169,14 @@ def _heat_maps(
     summary: Summary, keys: tuple[str, str], rows: list[Row], values: list[list[Any]]
 ) -> Iterator[Figure]:
     known = [row["mean"] for row in rows if row["mean"] is not None] or [0.0]
-    title = _with_unit(PRIMARY_METRIC)
+    title = _with_unit(summary.primary)
     for index, variant in enumerate(figure_data.variant_names(summary), start=1):
         cells = [row for row in rows if row["variant"] == variant]
         data = f"heat_{index}"
         yield Figure(
             name=data,
-            title=f"Final {words(PRIMARY_METRIC)} of {variant} over {keys[0]} and {keys[1]}",
-            caption="Mean over the runs with a finite number, in percent; brighter is higher, the same for every "
+            title=f"Final {words(summary.primary)} of {variant} over {keys[0]} and {keys[1]}",
+            caption="Mean over the runs with a finite number, brighter is higher, the same for every "
             "variant. Empty: no run has a number.",
             alternative=sweep_words(cells, f"{keys[0]} and {keys[1]}"),
             table=sweep_table(cells),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from bnbench.analysis.comparison import Comparison, Spread
 from bnbench.config import Target
 from bnbench.metrics import metric_of
@@ -54,9 +56,56 @@ def amount_text(comparison: Comparison, value: float, sign: str = "+") -> str:
 
 
 def _amount(comparison: Comparison, value: float, sign: str = "+") -> str:
-    percent = metric_of(comparison.metric).percent
+    return _number(value, comparison.ci_low, comparison.ci_high, metric_of(comparison.metric).percent, sign)
+
+
+def interval_text(value: float | None, low: float | None, high: float | None, *, percent: bool) -> str:
+    """ "+1.83 pp [+1.10, +2.56]" of anything in a metric's unit; without a value, the interval alone."""
+    unit = " pp" if percent else ""
+    shown = "" if value is None else f"{_number(value, low, high, percent)}{unit}"
+    if low is None or high is None:
+        return shown or NOTHING
+    interval = f"[{_number(low, low, high, percent)}, {_number(high, low, high, percent)}]"
+    return f"{shown} {interval}" if shown else f"{interval}{unit}"
+
+
+def plain_interval(value: float | None, low: float | None, high: float | None, sign: str = "+") -> str:
+    """ "-120 [-180, -60]" of a count, a time or a ratio."""
+    if value is None:
+        return NOTHING
+    if low is None or high is None:
+        return _plain(value, abs(value) / 10, sign)
+    half = (high - low) / 2
+    return f"{_plain(value, half, sign)} [{_plain(low, half, sign)}, {_plain(high, half, sign)}]"
+
+
+def _plain(value: float, scatter: float, sign: str) -> str:
+    if abs(value) >= 1e7 or 0 < abs(value) < 1e-4:
+        return f"{value:{sign}.1e}"
+    text = f"{value:{sign},.{decimals_for(scatter, True)}f}"
+    return text if text.strip("+-0.,") else text.replace("-", sign)
+
+
+def p_text(p: float | None) -> str:
+    """ "0.031", "<0.0001"."""
+    if p is None:
+        return NOTHING
+    return "<0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def margin_text(comparison: Comparison) -> str:
+    """ "0.2 pp" for an accuracy, "0.01" for a loss."""
+    margin = comparison.margin or 0.0
+    return f"{100 * margin:g} pp" if metric_of(comparison.metric).percent else f"{margin:g}"
+
+
+def value_text(column: str, value: float) -> str:
+    """ "97.12" (its unit stands in the title) for an accuracy, "0.2345" for a loss."""
+    return metric_text(column, value).removesuffix("%")
+
+
+def _number(value: float, low: float | None, high: float | None, percent: bool, sign: str = "+") -> str:
     scale = 100 if percent else 1
-    low, high = comparison.ci_low, comparison.ci_high
     half = None if low is None or high is None else scale * (high - low) / 2
     value *= scale
     if half and abs(value) < 1e-6 * half:
@@ -80,8 +129,10 @@ def target_text(target: Target) -> str:
     """ "val_accuracy >= 97%" or "val_loss <= 0.1"."""
     metric = metric_of(target.metric)
     sign = "<=" if metric.better == "lower" else ">="
-    value = f"{100 * target.value:.6g}%" if metric.percent else f"{target.value:g}"
-    return f"{target.metric} {sign} {value}"
+    value = f"{100 * target.value:.6g}%" if metric.percent else f"{target.value:.6g}"
+    if math.isnan(target.value):
+        value = "unknown"
+    return f"{target.metric} {sign} {value}{' (match_baseline)' if target.match_baseline else ''}"
 
 
 def words(column: str) -> str:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnbench.analysis.comparison import MIN_SEEDS, Comparison
+from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.intervals import ALPHA, MIN_SEEDS
 from bnbench.analysis.summary import Summary
-from bnbench.report.numbers import amount_text, difference_text, words
-
-#: What the verdict is about.
-PRIMARY_METRIC = "test_accuracy"
+from bnbench.metrics import metric_of
+from bnbench.report.numbers import amount_text, difference_text, interval_text, margin_text, p_text, words
 
 
 def verdict_sentences(summary: Summary) -> list[str]:
-    """One a variant; in a sweep, with every variant at its best setting."""
+    """One a variant, on the study's primary metric; in a sweep, with every variant at its best setting."""
     comparisons = [c for best in summary.best_settings for c in best.comparisons] or summary.comparisons
     where = ", each at its best setting" if summary.best_settings else ""
     return [
         _sentence(comparison, where) + "".join(_failures(summary, comparison))
         for comparison in comparisons
-        if comparison.metric == PRIMARY_METRIC and comparison.at == "final"
+        if comparison.metric == summary.primary and comparison.at == "final"
     ]
 
 
@@ -28,12 +27,23 @@ def _sentence(comparison: Comparison, where: str) -> str:
     if not comparison.n:
         return f"{ours}: no verdict against {theirs} in {metric}: no seed has a number for both."
     numbers = _numbers(comparison)
-    if comparison.verdict == "not enough seeds":
-        needed = f"not enough seeds for a verdict ({MIN_SEEDS} or more)"
-        return f"{ours} against {theirs} in {metric}: {numbers}: {needed}."
-    if comparison.verdict in ("better", "worse"):
-        return f"{ours} is {comparison.verdict} than {theirs} in {metric}: {numbers}."
-    return f"{ours}: no detectable difference from {theirs} in {metric}: {numbers}{_power(comparison)}."
+    match comparison.verdict:
+        case "not enough seeds":
+            needed = f"not enough seeds for a verdict ({MIN_SEEDS} or more)"
+            return f"{ours} against {theirs} in {metric}: {numbers}: {needed}."
+        case "better" | "worse":
+            return (
+                f"{ours} is {comparison.verdict} than {theirs} in {metric}: {numbers}{_disagree(comparison)}."
+            )
+        case "the same within the margin":
+            margin = margin_text(comparison)
+            return (
+                f"{ours} is the same as {theirs} within {margin} in {metric}: {numbers}{_inner(comparison)}."
+            )
+    return (
+        f"{ours}: no detectable difference from {theirs} in {metric}: {numbers}{_holm(comparison)}"
+        f"{_power(comparison)}{_not_the_same(comparison)}{_disagree(comparison)}."
+    )
 
 
 def _numbers(comparison: Comparison) -> str:
@@ -44,12 +54,44 @@ def _numbers(comparison: Comparison) -> str:
     return f"{text}, {seeds}{f' of {comparison.n_planned} planned' if lost else ''}"
 
 
+def _inner(comparison: Comparison) -> str:
+    """The interval that lies inside the margin, and what is to be said of a difference that is sure but small."""
+    percent = metric_of(comparison.metric).percent
+    inner = interval_text(None, comparison.inner_low, comparison.inner_high, percent=percent)
+    sure = comparison.uncorrected in ("better", "worse") and (comparison.p_holm or 0) <= ALPHA
+    small = f"; {comparison.uncorrected}, but by less than the study's margin" if sure else ""
+    return f"; 90% interval {inner}{small}"
+
+
+def _holm(comparison: Comparison) -> str:
+    """Said where one comparison alone would have had a verdict."""
+    if comparison.uncorrected == "no detectable difference":
+        return ""
+    p = p_text(comparison.p_holm)
+    return (
+        f"; {comparison.uncorrected} on its own, but not among {comparison.family} comparisons (Holm p {p})"
+    )
+
+
 def _power(comparison: Comparison) -> str:
     """How large a difference would have had to be; nothing can be said where the seeds don't scatter."""
     if not comparison.detectable:
         return "; equal on every seed" if not any(value for _, value in comparison.values) else ""
     seen = amount_text(comparison, comparison.detectable, sign="")
-    return f"; {comparison.n} seeds would have seen {seen} (80% power)"
+    needed = f"; the one that was seen needs {comparison.needed:,} seeds" if comparison.needed else ""
+    return f"; {comparison.n} seeds would have seen {seen} (80% power){needed}"
+
+
+def _not_the_same(comparison: Comparison) -> str:
+    if comparison.margin is None:
+        return ""
+    return f"; nor shown to be the same within {margin_text(comparison)}"
+
+
+def _disagree(comparison: Comparison) -> str:
+    if not comparison.checks_disagree:
+        return ""
+    return f"; but the sign-flip test says otherwise (p {p_text(comparison.sign_flip_p)})"
 
 
 def _failures(summary: Summary, comparison: Comparison) -> Iterator[str]:

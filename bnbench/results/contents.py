@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnbench.config import Target
+from bnbench.config import DEFAULT_PRIMARY, Margin, Target
 from bnbench.plan import RunRecord, cell_label
 
 
@@ -34,7 +34,8 @@ class StudyResults:
     """What a results folder holds of one study.
 
     cells: variants in the study's order (the sweep's settings within each). study: the resolved
-    study as plain values. warnings: what could not be read, and why.
+    study as plain values. primary: the metric that the verdict is about. margin: a smaller difference
+    counts as none. warnings: what could not be read, and why.
     """
 
     name: str
@@ -44,3 +45,5 @@ class StudyResults:
     study: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    primary: str = DEFAULT_PRIMARY
+    margin: Margin | None = None

@@ -111,6 +111,8 @@ def _plan(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:
         "name": study.name,
         "baseline": study.baseline,
         "targets": [asdict(target) for target in study.targets],
+        "primary": study.primary,
+        "margin": asdict(study.margin) if study.margin else None,
         "cells": list(cells.values()),
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from bnbench.config import Target
+from bnbench.config import DEFAULT_PRIMARY, Margin, Target
 from bnbench.errors import ResultsError
 from bnbench.plan import HistoryRow, RunRecord
 from bnbench.results.contents import Cell, StudyResults
@@ -36,13 +36,17 @@ def load_folder(folder: Path) -> StudyResults:
     warnings: list[str] = []
     try:
         cells = tuple(_load_cell(folder, cell, warnings) for cell in plan["cells"])
-        targets = tuple(Target(**target) for target in plan["targets"])
+        targets = tuple(_target(target) for target in plan["targets"])
+        primary = str(plan.get("primary", DEFAULT_PRIMARY))
+        margin = Margin(**plan["margin"]) if plan.get("margin") else None
         name, baseline = str(plan["name"]), str(plan["baseline"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"{folder / PLAN}: damaged: {error!r}.", fix=_RERUN) from None
     study = _optional(folder / STUDY, yaml.safe_load, warnings)
     environment = _optional(folder / ENVIRONMENT, json.loads, warnings)
-    return StudyResults(name, baseline, targets, cells, study, environment, tuple(warnings))
+    return StudyResults(
+        name, baseline, targets, cells, study, environment, tuple(warnings), primary=primary, margin=margin
+    )
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
@@ -67,6 +71,11 @@ def read_plan(folder: Path) -> dict[str, Any]:
             "upgrade bnbench, or name another folder with --output.",
         )
     return dict(values)
+
+
+def _target(values: Mapping[str, Any]) -> Target:
+    """The value of one that matches the baseline is null: it is not known before the runs are."""
+    return Target(values["metric"], to_number(values["value"]), bool(values.get("match_baseline", False)))
 
 
 def _load_cell(folder: Path, cell: Mapping[str, Any], warnings: list[str]) -> Cell:

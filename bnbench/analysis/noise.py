@@ -1,0 +1,76 @@
+"""Two floors under every accuracy: the scatter over seeds, and the finite number of samples it is measured on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bnbench.analysis.comparison import Spread, number
+from bnbench.metrics import METRICS
+from bnbench.plan import RunRecord, cell_label
+from bnbench.results import Cell
+
+#: The splits whose floors are told.
+SPLITS = ("test", "val")
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """The noise of one share of right answers (an accuracy) at the end of a variant's runs.
+
+    seed_std: standard deviation (n-1) over seeds; more seeds make the mean better known.
+    sampling_error: binomial standard error √(p(1-p)/num_samples) of a share measured on so many
+    samples; all seeds share them, so more seeds do not make it smaller. None where the folder does
+    not say how many there were.
+    """
+
+    variant: str
+    setting: Mapping[str, Any]
+    metric: str
+    mean: float | None
+    seed_std: float | None
+    n: int
+    num_samples: int | None
+    sampling_error: float | None
+
+    @property
+    def label(self) -> str:
+        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
+        return cell_label(self.variant, self.setting)
+
+
+def noise_floors(cells: Iterable[Cell]) -> Iterator[NoiseFloor]:
+    """The floors of every cell, on the test and the validation samples."""
+    shares = [name for name, metric in METRICS.items() if metric.percent]
+    for cell in cells:
+        runs = [run for run in cell.records if run.outcome != "crashed"]
+        for split in SPLITS:
+            for name in shares:
+                yield _floor(cell, f"{split}_{name}", runs, _num_samples(runs, split))
+
+
+def _floor(cell: Cell, metric: str, runs: list[RunRecord], num_samples: int | None) -> NoiseFloor:
+    spread = Spread.of(number(run, metric, "final") for run in runs)
+    return NoiseFloor(
+        variant=cell.variant,
+        setting=cell.setting,
+        metric=metric,
+        mean=spread.mean,
+        seed_std=spread.std,
+        n=spread.n,
+        num_samples=num_samples,
+        sampling_error=binomial_error(spread.mean, num_samples),
+    )
+
+
+def binomial_error(share: float | None, n: int | None) -> float | None:
+    """√(p(1-p)/n); None where the share or n is not known."""
+    return None if share is None or not n else math.sqrt(share * (1 - share) / n)
+
+
+def _num_samples(runs: Iterable[RunRecord], split: str) -> int | None:
+    """None where the runs do not say, or do not agree."""
+    known = {run.num_samples[split] for run in runs if split in run.num_samples}
+    return known.pop() if len(known) == 1 else None

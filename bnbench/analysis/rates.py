@@ -1,0 +1,105 @@
+"""How often a variant trains at all: shares of seeds, for outcomes that are all or nothing."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from bnbench.analysis.intervals import CONFIDENCE, holm
+from bnbench.plan import cell_label
+from bnbench.results import Cell
+
+
+@dataclass(frozen=True)
+class TrainedRate:
+    """The share of seeds with which a variant trained at all: finished, and did not diverge.
+
+    trained of n: runs that ended on their own account; one that crashed or is missing says nothing
+    here. low, high: 95 % Wilson interval. Against the baseline: test "McNemar" where there are
+    seeds with both, else "Fisher"; p: exact, two-sided; p_holm: after Holm's correction over the
+    variants. only_variant, only_baseline: seeds with which only that one trained.
+    """
+
+    variant: str
+    setting: Mapping[str, Any]
+    trained: int
+    n: int
+    low: float | None
+    high: float | None
+    test: Literal["McNemar", "Fisher"] | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    only_variant: int | None = None
+    only_baseline: int | None = None
+
+    @property
+    def label(self) -> str:
+        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
+        return cell_label(self.variant, self.setting)
+
+
+def trained_rates(pairs: Sequence[tuple[Cell, Cell | None]]) -> tuple[TrainedRate, ...]:
+    """The rate of every cell, beside its baseline's where it has one that is not itself."""
+    rates = list(_rates(pairs))
+    tested = [index for index, rate in enumerate(rates) if rate.p is not None]
+    adjusted = holm([rates[index].p or 0.0 for index in tested])
+    for index, p in zip(tested, adjusted, strict=True):
+        rates[index] = replace(rates[index], p_holm=p)
+    return tuple(rates)
+
+
+def _rates(pairs: Sequence[tuple[Cell, Cell | None]]) -> Iterator[TrainedRate]:
+    for cell, baseline in pairs:
+        ours = _trained(cell)
+        low, high = wilson(sum(ours.values()), len(ours))
+        rate = TrainedRate(cell.variant, cell.setting, sum(ours.values()), len(ours), low, high)
+        theirs = _trained(baseline) if baseline and baseline is not cell else {}
+        yield _tested(rate, ours, theirs) if ours and theirs else rate
+
+
+def _trained(cell: Cell) -> dict[int, bool]:
+    return {run.seed: run.outcome == "finished" for run in cell.records if run.outcome != "crashed"}
+
+
+def _tested(rate: TrainedRate, ours: Mapping[int, bool], theirs: Mapping[int, bool]) -> TrainedRate:
+    both = [seed for seed in ours if seed in theirs]
+    if not both:
+        p = fisher_p(sum(ours.values()), len(ours), sum(theirs.values()), len(theirs))
+        return replace(rate, test="Fisher", p=p)
+    only_ours = sum(ours[seed] and not theirs[seed] for seed in both)
+    only_theirs = sum(theirs[seed] and not ours[seed] for seed in both)
+    p = mcnemar_p(only_ours, only_theirs)
+    return replace(rate, test="McNemar", p=p, only_variant=only_ours, only_baseline=only_theirs)
+
+
+def wilson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float | None, float | None]:
+    """Interval of a share, k of n (Wilson 1927): it stays in [0, 1], and has a width at 0 and n too."""
+    if not n:
+        return None, None
+    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
+    share, widened = k / n, 1 + z * z / n
+    middle = (share + z * z / (2 * n)) / widened
+    half = z / widened * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return (0.0 if k == 0 else middle - half), (1.0 if k == n else middle + half)
+
+
+def mcnemar_p(only_first: int, only_second: int) -> float:
+    """Exact McNemar test of paired outcomes: two-sided binomial p of the seeds where the two differ."""
+    n = only_first + only_second
+    tail = sum(math.comb(n, i) for i in range(min(only_first, only_second) + 1))
+    return min(1.0, float(2 * tail / 2**n))
+
+
+def fisher_p(k_first: int, n_first: int, k_second: int, n_second: int) -> float:
+    """Fisher's exact test of two unpaired shares, two-sided: all tables no more likely than this one."""
+    successes = k_first + k_second
+    total = math.comb(n_first + n_second, successes)
+    weights = [
+        math.comb(n_first, k) * math.comb(n_second, successes - k)
+        for k in range(max(0, successes - n_second), min(n_first, successes) + 1)
+    ]
+    seen = math.comb(n_first, k_first) * math.comb(n_second, k_second)
+    return sum(weight for weight in weights if weight <= seen) / total

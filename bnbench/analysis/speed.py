@@ -1,0 +1,181 @@
+"""How much faster a variant reaches a target than its baseline, with the runs that never did."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bnbench.analysis.convergence import CLOCKS, Clock, Reached, area, budget_of, reached
+from bnbench.analysis.intervals import paired_interval
+from bnbench.analysis.times import why_not_comparable
+from bnbench.config import Target
+from bnbench.plan import RunRecord, cell_label
+from bnbench.results import Cell
+
+
+@dataclass(frozen=True)
+class SpeedComparison:
+    """A variant against its baseline in the time to one target, on one clock, paired by seed.
+
+    difference: restricted mean difference, variant minus baseline: the time within the common
+    `budget`, a run that did not reach the target counting with all of it. ci_low, ci_high: its 95 %
+    paired t interval over n of n_planned seeds. ratio: speed-up, the baseline's time over the
+    variant's, geometric mean over the n_both seeds where both reached it, with the paired t
+    interval of its logarithm. None where there is nothing to say: no run of the two reached it.
+    refused: why this clock can't be compared; then there are no numbers.
+    """
+
+    variant: str
+    setting: Mapping[str, Any]
+    baseline: str
+    target: Target
+    clock: Clock
+    n: int
+    n_planned: int
+    n_both: int = 0
+    budget: float | None = None
+    difference: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    refused: str = ""
+
+    @property
+    def label(self) -> str:
+        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
+        return cell_label(self.variant, self.setting)
+
+
+@dataclass(frozen=True)
+class AreaComparison:
+    """Variant minus baseline in the area under the target's metric over the common steps (see `area`)."""
+
+    variant: str
+    setting: Mapping[str, Any]
+    baseline: str
+    metric: str
+    budget: float
+    difference: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    n_planned: int
+
+    @property
+    def label(self) -> str:
+        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
+        return cell_label(self.variant, self.setting)
+
+
+Pair = tuple[RunRecord, RunRecord]
+
+
+def compare_speed(variant: Cell, baseline: Cell, target: Target) -> Iterator[SpeedComparison]:
+    """One comparison for each clock."""
+    pairs = list(_pairs(variant, baseline))
+    times = [(reached(ours, target), reached(theirs, target)) for ours, theirs in pairs]
+    for clock in CLOCKS:
+        yield _on_clock(clock, variant, baseline, target, pairs, times)
+
+
+def compare_areas(variant: Cell, baseline: Cell, metric: str) -> AreaComparison:
+    """The areas up to the common budget, over the seeds where both have one."""
+    pairs = list(_pairs(variant, baseline))
+    budget = min((run.planned_steps for pair in pairs for run in pair if run.planned_steps), default=0)
+    both = [area(ours, metric, budget) - area(theirs, metric, budget) for ours, theirs in pairs]
+    differences = [value for value in both if math.isfinite(value)]
+    low, high = paired_interval(differences)
+    return AreaComparison(
+        variant=variant.variant,
+        setting=variant.setting,
+        baseline=baseline.variant,
+        metric=metric,
+        budget=budget,
+        difference=statistics.fmean(differences) if differences else None,
+        ci_low=low,
+        ci_high=high,
+        n=len(differences),
+        n_planned=_planned(variant, baseline),
+    )
+
+
+def restricted_difference(ours: Sequence[float], theirs: Sequence[float], budget: float) -> list[float]:
+    """Seed by seed, min(time, budget) of the one minus that of the other; infinite: never reached."""
+    return [min(a, budget) - min(b, budget) for a, b in zip(ours, theirs, strict=True)]
+
+
+def speed_up(
+    ours: Sequence[float], theirs: Sequence[float]
+) -> tuple[float | None, float | None, float | None]:
+    """Geometric mean of theirs / ours, with the 95 % paired t interval of its logarithm. Times above 0."""
+    logs = [math.log(b / a) for a, b in zip(ours, theirs, strict=True)]
+    if not logs:
+        return None, None, None
+    low, high = paired_interval(logs)
+    return (
+        math.exp(statistics.fmean(logs)),
+        None if low is None else math.exp(min(low, 700.0)),
+        None if high is None else math.exp(min(high, 700.0)),
+    )
+
+
+def _on_clock(
+    clock: Clock,
+    variant: Cell,
+    baseline: Cell,
+    target: Target,
+    pairs: Sequence[Pair],
+    times: Sequence[tuple[Reached | None, Reached | None]],
+) -> SpeedComparison:
+    refused = why_not_comparable(variant.records, baseline.records) if clock == "seconds" else ""
+    known = [budget_of(run, clock) for pair in pairs for run in pair]
+    budget = min((length for length in known if length), default=None)
+    found = SpeedComparison(
+        variant=variant.variant,
+        setting=variant.setting,
+        baseline=baseline.variant,
+        target=target,
+        clock=clock,
+        n=len(pairs),
+        n_planned=_planned(variant, baseline),
+        budget=budget,
+        refused=refused,
+    )
+    if refused or budget is None or not any(time for pair in times for time in pair):
+        return found
+    ours = [_time(first, clock) for first, _ in times]
+    theirs = [_time(second, clock) for _, second in times]
+    differences = restricted_difference(ours, theirs, budget)
+    low, high = paired_interval(differences)
+    both = [(a, b) for a, b in zip(ours, theirs, strict=True) if 0 < a < math.inf and 0 < b < math.inf]
+    ratio, ratio_low, ratio_high = speed_up([a for a, _ in both], [b for _, b in both])
+    return replace(
+        found,
+        n_both=len(both),
+        difference=statistics.fmean(differences),
+        ci_low=low,
+        ci_high=high,
+        ratio=ratio,
+        ratio_low=ratio_low,
+        ratio_high=ratio_high,
+    )
+
+
+def _time(time: Reached | None, clock: Clock) -> float:
+    moment = time.at(clock) if time else None
+    return math.inf if moment is None else moment
+
+
+def _pairs(variant: Cell, baseline: Cell) -> Iterator[Pair]:
+    """The runs of the seeds that both have; a missing run has no pair."""
+    theirs = {run.seed: run for run in baseline.records}
+    return ((run, theirs[run.seed]) for run in variant.records if run.seed in theirs)
+
+
+def _planned(variant: Cell, baseline: Cell) -> int:
+    return len(set(variant.seeds) & set(baseline.seeds))

@@ -1,0 +1,38 @@
+"""Whether the seconds of some runs can be compared at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bnbench.plan import RunRecord
+
+
+def why_not_comparable(runs: Iterable[RunRecord], others: Iterable[RunRecord]) -> str:
+    """Why the seconds of the runs say nothing beside those of the others; "" where they can be compared.
+
+    Seconds depend on the device, its model and the number of threads. Runs that crashed have no
+    seconds; of runs that do not say where they ran, nothing is held against them.
+    """
+    ours, theirs = _places(runs), _places(others)
+    for what in ("device", "device_name", "num_threads"):
+        mine, other = _values(ours, what), _values(theirs, what)
+        if len(mine | other) > 1:
+            return _reason(what, sorted(mine), sorted(other))
+    return ""
+
+
+def _places(runs: Iterable[RunRecord]) -> list[dict[str, object]]:
+    return [dict(run.environment) for run in runs if run.outcome != "crashed"]
+
+
+def _values(places: Iterable[dict[str, object]], what: str) -> set[str]:
+    return {str(place[what]) for place in places if what in place}
+
+
+def _reason(what: str, ours: list[str], theirs: list[str]) -> str:
+    """ "on cuda, not cpu", "2 threads, not 1", "on another cpu model"."""
+    if what == "device_name":
+        return "on another model" if len(ours) == 1 else "on several models"
+    mine, others = " and ".join(ours), " or ".join(theirs)
+    text = f"{mine} threads" if what == "num_threads" else f"on {mine}"
+    return text if ours == theirs or len(ours) > 1 else f"{text}, not {others}"

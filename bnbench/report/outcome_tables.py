@@ -1,0 +1,125 @@
+"""Tables of what became of the runs: costs, outcomes, rates, failures, and the noise under every number."""
+
+from __future__ import annotations
+
+import math
+
+from bnbench.analysis.comparison import Spread
+from bnbench.analysis.plain import first_line
+from bnbench.analysis.rates import TrainedRate
+from bnbench.analysis.summary import Summary, VariantSummary
+from bnbench.plan import RunRecord
+from bnbench.report.numbers import NOTHING, metric_text, p_text, spread_text, words
+from bnbench.report.table import Table, baseline_first
+
+
+def noise_table(summary: Summary) -> Table:
+    """Empty where no folder says how many samples there were."""
+    rows = [
+        (
+            floor.label,
+            words(floor.metric),
+            _points(floor.seed_std),
+            _points(floor.sampling_error),
+            NOTHING if floor.num_samples is None else f"{floor.num_samples:,}",
+        )
+        for floor in summary.noise
+        if floor.n
+    ]
+    known = any(floor.num_samples for floor in summary.noise)
+    caption = (
+        "over seeds: standard deviation (n-1) of a run; the mean of n seeds is √n times better known. of the samples: "
+        "binomial standard error of a share measured on so many samples; seeds share them, so more seeds do not make "
+        "it smaller (differences between variants on the same samples suffer less)."
+    )
+    columns = ("variant", "metric", "over seeds", "of the samples", "samples")
+    return Table("Two kinds of noise", caption, columns, tuple(rows) if known else (), "llrrr")
+
+
+def _points(share: float | None) -> str:
+    return NOTHING if share is None else f"{100 * share:.2f} pp"
+
+
+def cost_table(summary: Summary) -> Table:
+    """Parameters, time and outcomes."""
+    variants = baseline_first(summary)
+    rows = [
+        (
+            variant.label,
+            NOTHING if variant.num_parameters is None else f"{variant.num_parameters:,}",
+            variant.seconds_refused or _milliseconds(variant),
+            *(str(count) for count in (variant.finished, variant.diverged, variant.crashed, variant.missing)),
+        )
+        for variant in variants
+    ]
+    refused = (
+        f" Where a device or a number of threads stands instead, the runs are not those of {summary.baseline}'s "
+        "device or threads, and no seconds are compared."
+        if any(variant.seconds_refused for variant in variants)
+        else ""
+    )
+    caption = (
+        "ms a step: mean ± standard deviation (n-1) over seeds, training time alone. diverged: loss not finite, "
+        f"or no better than chance at the end. missing: planned, not run yet.{refused}"
+    )
+    columns = ("variant", "parameters", "ms a step", "finished", "diverged", "crashed", "missing")
+    return Table("Cost and outcomes", caption, columns, tuple(rows), "lrrrrrr")
+
+
+def _milliseconds(variant: VariantSummary) -> str:
+    spread = Spread.of(1000 * seconds for seconds in variant.seconds_per_step.values)
+    return spread_text(spread, len(variant.seeds))
+
+
+def rates_table(summary: Summary) -> Table:
+    """Empty where every run trained: then there is nothing to compare."""
+    rates = sorted(summary.rates, key=lambda rate: rate.variant != summary.baseline)
+    failed = any(rate.trained < rate.n for rate in rates)
+    tests = " and ".join(dict.fromkeys(f"{rate.test}'s" for rate in rates if rate.test)) or "McNemar's"
+    caption = (
+        "trained: runs that finished and did not diverge, of those that did not crash; Wilson's 95% interval. p: "
+        f"{tests} exact test against {summary.baseline}, after Holm's correction. only: seeds with which only the "
+        f"variant, and only {summary.baseline}, trained."
+    )
+    columns = ("variant", "trained", "share [95% CI]", "only variant", "only baseline", "p (Holm)")
+    rows = tuple(_rate_row(rate) for rate in rates) if failed else ()
+    return Table("Trained at all", caption, columns, rows, "lrrrrr")
+
+
+def _rate_row(rate: TrainedRate) -> tuple[str, ...]:
+    low, high = rate.low, rate.high
+    share = NOTHING
+    if low is not None and high is not None:
+        share = f"{100 * rate.trained / rate.n:.0f}% [{100 * low:.0f}%, {100 * high:.0f}%]"
+    only = (rate.only_variant, rate.only_baseline)
+    counts = (NOTHING if count is None else str(count) for count in only)
+    return rate.label, f"{rate.trained} of {rate.n}", share, *counts, p_text(rate.p_holm)
+
+
+def failure_table(summary: Summary) -> Table:
+    """Every run that did not finish, with its reason."""
+    seeds: dict[tuple[str, str, str], list[str]] = {}
+    for variant in baseline_first(summary):
+        for run in variant.runs:
+            if run.outcome != "finished":
+                seeds.setdefault((run.label, run.outcome, why_it_failed(run)), []).append(str(run.seed))
+    rows = [(label, ", ".join(found), outcome, why) for (label, outcome, why), found in seeds.items()]
+    caption = "A run that diverged keeps its finite numbers in the tables; one that crashed has none."
+    return Table("Runs that failed", caption, ("variant", "seeds", "outcome", "why"), tuple(rows), "llll")
+
+
+def why_it_failed(record: RunRecord) -> str:
+    """One line on a run that did not finish: its error, or what made it count as diverged."""
+    if record.outcome == "finished":
+        return ""
+    if record.error:
+        return first_line(record.error)
+    val_loss = record.final.get("val_loss", math.nan)
+    if not math.isfinite(val_loss) or record.steps < record.planned_steps:
+        return f"loss not finite, seen at step {record.steps} of {record.planned_steps}"
+    shown = ", ".join(
+        f"{name} {metric_text(name, value)}"
+        for name, value in record.final.items()
+        if name.startswith("val_")
+    )
+    return f"ended no better than chance ({shown})"

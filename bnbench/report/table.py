@@ -1,0 +1,37 @@
+"""What a table is, before anything draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bnbench.analysis.summary import Summary, VariantSummary
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, a caption that says what the numbers are, and rows of finished text.
+
+    align: "l" for a column of words, "r" for one of numbers.
+    """
+
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    align: str
+
+
+def baseline_first(summary: Summary) -> list[VariantSummary]:
+    """The baseline's rows, then the others, each in the study's order."""
+    return sorted(summary.variants, key=lambda variant: variant.variant != summary.baseline)
+
+
+def labels_of(found: Sequence[object]) -> list[str]:
+    """The labels of comparisons or the like, each once, in their order."""
+    return list(dict.fromkeys(item.label for item in found))  # type: ignore[attr-defined]
+
+
+def count_text(n: int, planned: int) -> str:
+    """ "5", or "4 of 5" where some are not there."""
+    return str(n) if n == planned else f"{n} of {planned}"
