@@ -1,0 +1,150 @@
+"""The rules between the numbers and the word: Holm, the margin, the check, the bootstrap from 20 seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from bnbench.analysis.comparison import Comparison, compare, corrected
+from bnbench.analysis.intervals import detectable_difference
+from bnbench.analysis.summary import Summary, summarize
+from bnbench.config import Margin
+from bnbench.plan import RunRecord
+from bnbench.report.sentences import verdict_sentences
+from bnbench.report.tables import tables
+from bnbench.results import Cell, StudyResults
+
+METRIC = "test_accuracy"
+
+
+def cell(name: str, values: Sequence[float]) -> Cell:
+    runs = tuple(
+        RunRecord(name, {}, seed, name, name, "finished", final={METRIC: value})
+        for seed, value in enumerate(values)
+    )
+    return Cell(name, {}, name, tuple(range(len(values))), runs)
+
+
+def against(deltas: Sequence[float], name: str = "a", margin: float | None = None) -> Comparison:
+    """A variant that differs from its baseline by these numbers."""
+    base = cell("base", [0.5] * len(deltas))
+    ours = cell(name, [0.5 + delta for delta in deltas])
+    return compare(ours, base, METRIC, "final", None if margin is None else Margin(METRIC, margin))
+
+
+def study(variants: dict[str, Sequence[float]], **more: object) -> Summary:
+    cells = (cell("base", [0.5] * len(next(iter(variants.values())))), *(
+        cell(name, [0.5 + delta for delta in deltas]) for name, deltas in variants.items()
+    ))  # fmt: skip
+    return summarize(StudyResults("demo", "base", (), cells, **more))  # type: ignore[arg-type]
+
+
+# mean 0.02, std 0.01: t = 4.472 with 4 degrees of freedom, p = 0.0111 (tables: 4.604 is 0.01)
+CLEAR = [0.01, 0.02, 0.03, 0.03, 0.01]
+
+
+def test_holm_takes_a_verdict_that_one_comparison_would_have() -> None:
+    alone = against(CLEAR)
+    assert alone.p == pytest.approx(0.0111, abs=5e-5)
+    assert (alone.verdict, alone.p_holm, alone.family) == ("better", alone.p, 1)
+    five = corrected([alone, *(against([0.01, -0.01, 0.02, -0.02, 0.001], f"b{i}") for i in range(4))])
+    assert five[0].p_holm == pytest.approx(5 * alone.p)
+    assert (five[0].verdict, five[0].uncorrected, five[0].family) == ("no detectable difference", "better", 5)
+    deltas = [value for _, value in five[0].values]
+    assert five[0].detectable == pytest.approx(detectable_difference(deltas, 0.05 / 5))
+    assert five[0].needed > alone.needed
+
+
+def test_holm_counts_each_metric_and_only_what_could_have_a_verdict() -> None:
+    found = corrected([against(CLEAR), against([0.1, 0.2], "two seeds")])
+    assert [c.family for c in found] == [1, 1]
+    assert found[1].p_holm is None
+
+
+def test_the_sentence_says_what_holm_took() -> None:
+    summary = study({"a": CLEAR, **{f"b{i}": [0.01, -0.01, 0.02, -0.02, 0.001] for i in range(4)}})
+    sentence = verdict_sentences(summary)[0]
+    assert "a: no detectable difference from base" in sentence
+    assert "; better on its own, but not among 5 comparisons (Holm p 0.055)" in sentence
+    difference = next(table for table in tables(summary) if table.title == "Difference from base")
+    assert "comparisons of a metric (up to 5)" in difference.caption
+    assert difference.rows[1][4:] == ("0.055", "no detectable difference")
+
+
+def test_the_same_within_the_margin() -> None:
+    small = [0.001, -0.001, 0.0005, -0.0005, 0.0002]
+    assert against(small).verdict == "no detectable difference"
+    assert against(small, margin=0.002).verdict == "the same within the margin"
+    assert against(small, margin=0.0005).verdict == "no detectable difference"
+    assert against([0.1, -0.1, 0.0], margin=0.01).verdict == "no detectable difference"
+    assert against(small[:2], margin=0.5).verdict == "not enough seeds"
+
+
+def test_a_sure_but_small_difference_is_the_same_and_the_sentence_says_both() -> None:
+    summary = study({"a": [0.0010, 0.0011, 0.0009, 0.0010, 0.0010]}, margin=Margin(METRIC, 0.002))
+    assert verdict_sentences(summary) == [
+        "a is the same as base within 0.2 pp in test accuracy: +0.1000 pp, 95% interval [+0.0912, +0.1088], "
+        "5 paired seeds; 90% interval [+0.0933, +0.1067] pp; better, but by less than the study's margin."
+    ]
+    table = next(table for table in tables(summary) if table.title.startswith("Equivalence"))
+    assert table.rows == (("a", "test accuracy", "0.2 pp", "[+0.0933, +0.1067] pp", "<0.0001", "yes"),)
+
+
+def test_a_margin_belongs_to_one_metric() -> None:
+    summary = study({"a": CLEAR}, margin=Margin("val_loss", 0.5))
+    assert all(c.margin is None for c in summary.comparisons if c.metric != "val_loss")
+    assert not any(
+        table.title.startswith("Equivalence") and table.rows[0][1] != "val loss" for table in tables(summary)
+    )
+
+
+def test_t_and_sign_flips_that_disagree_are_said() -> None:
+    # one large value: the sign-flip p is 2 / 2^6, t is far from it
+    deltas = [0.001, 0.001, 0.002, 0.001, 0.002, 0.08]
+    found = against(deltas)
+    assert found.sign_flip_p == 0.03125
+    assert found.p == pytest.approx(0.3, abs=0.1)
+    assert found.checks_disagree
+    summary = study({"a": deltas})
+    assert "disagree" in summary.warnings[0]
+    assert "but the sign-flip test says otherwise (p 0.031)" in verdict_sentences(summary)[0]
+    assert not against(CLEAR).checks_disagree  # five pairs: there is no such test
+
+
+def test_from_twenty_pairs_on_the_bootstrap_is_the_interval() -> None:
+    deltas = np.random.default_rng(2).normal(0.01, 0.02, 20).tolist()
+    few, many = against(deltas[:19]), against(deltas)
+    assert (few.method, many.method) == ("t", "bootstrap")
+    assert against(deltas) == many  # its draws are its own
+    assert (many.p <= 0.05) == (many.ci_low > 0 or many.ci_high < 0)
+    assert any("studentised bootstrap" in table.caption for table in tables(study({"a": deltas})))
+
+
+def test_the_primary_metric_is_what_the_sentences_speak_of() -> None:
+    assert verdict_sentences(study({"a": CLEAR}, primary="val_loss"))[0].startswith(
+        "a: no verdict against base in val loss"
+    )
+
+
+def test_everything_shown_is_in_the_json() -> None:
+    values = study({"a": [*CLEAR, 0.02]}, margin=Margin(METRIC, 0.002)).to_json()
+    comparison = next(c for c in values["comparisons"] if c["metric"] == METRIC and c["at"] == "final")
+    shown = {
+        "p",
+        "p_holm",
+        "family",
+        "sign_flip_p",
+        "rho",
+        "welch_low",
+        "needed",
+        "margin_p",
+        "method",
+        "inner_low",
+    }
+    assert shown <= set(comparison)
+    assert comparison["sign_flip_p"] == 0.03125
+    assert (values["primary"], values["margin"]) == (METRIC, {"metric": METRIC, "value": 0.002})
+    assert [row["variant"] for row in values["noise"]] == ["base"] * 2 + ["a"] * 2
+    assert {"speeds", "areas", "rates", "usable_ranges", "interactions", "gates"} <= set(values)
