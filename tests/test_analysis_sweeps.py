@@ -1,0 +1,137 @@
+"""Rates, noise floors, usable settings and interactions: small studies with answers by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from bnbench.analysis.noise import binomial_error
+from bnbench.analysis.summary import Summary, summarize
+from bnbench.analysis.sweeps import longest_block
+from bnbench.plan import Outcome, RunRecord
+from bnbench.report.tables import Table, tables
+from bnbench.results import Cell, StudyResults
+
+LRS = (0.01, 0.1, 1.0, 10.0)
+
+
+def run(variant: str, lr: float, seed: int, outcome: Outcome, accuracy: float) -> RunRecord:
+    if outcome == "crashed":
+        return RunRecord(variant, {"optimizer.lr": lr}, seed, "c", variant, outcome, error="boom")
+    final = {"test_accuracy": accuracy, "val_accuracy": accuracy, "val_loss": 1 - accuracy}
+    return RunRecord(
+        variant, {"optimizer.lr": lr}, seed, "c", variant, outcome, steps=9, planned_steps=9, final=final,
+        num_samples={"train": 900, "val": 100, "test": 400},
+    )  # fmt: skip
+
+
+def sweep(
+    trains: Mapping[str, Sequence[str]], accuracy: Mapping[str, Sequence[float]] | None = None
+) -> Summary:
+    """trains: a variant's seeds at each learning rate: "+" finished, "-" diverged, "x" crashed."""
+    outcomes: dict[str, Outcome] = {"+": "finished", "-": "diverged", "x": "crashed"}
+    cells = []
+    for variant, patterns in trains.items():
+        for place, (lr, pattern) in enumerate(zip(LRS, patterns, strict=False)):
+            height = accuracy[variant][place] if accuracy else 0.9
+            runs = [run(variant, lr, s, outcomes[sign], height + s / 1000) for s, sign in enumerate(pattern)]
+            cells.append(Cell(variant, {"optimizer.lr": lr}, "c", tuple(range(len(pattern))), tuple(runs)))
+    return summarize(StudyResults("demo", "none", (), tuple(cells)))
+
+
+def table(summary: Summary, title: str) -> Table:
+    return next(found for found in tables(summary) if found.title.startswith(title))
+
+
+def test_the_longest_unbroken_block() -> None:
+    assert longest_block([True, False, True, True, False]) == (2, 3)
+    assert longest_block([True, False, True]) == (0, 0)
+    assert longest_block([False]) is None
+    assert longest_block([]) is None
+
+
+def test_usable_learning_rates_in_decades() -> None:
+    # none: 1, 1 and 0 decades; batch: 3, 2 and 3, its crash at seed 3 says nothing
+    summary = sweep({"none": ["++-+", "++++", "---+", "----"], "batch": ["++++", "++++", "++++", "+-+x"]})
+    none, batch = summary.usable_ranges
+    assert none.decades == ((0, 1.0), (1, 1.0), (2, 0.0), (3, 2.0))
+    assert (none.lowest, none.highest) == (0.1, 0.1)
+    assert none.mean == pytest.approx(1.0)
+    # std of 1 1 0 2 is 0.8165, t(3) 3.18245, √4
+    assert (none.ci_low, none.ci_high) == pytest.approx((1 - 1.29923, 1 + 1.29923), abs=1e-4)
+    assert batch.decades == ((0, 3.0), (1, 2.0), (2, 3.0))
+    assert (batch.n, batch.n_planned, batch.lowest, batch.highest) == (3, 4, 0.01, 1.0)
+    assert batch.difference == pytest.approx((2 + 1 + 3) / 3)
+    assert batch.open_ended
+    row = table(summary, "Usable optimizer.lr").rows[1]
+    assert row[:3] == ("batch", "0.01", "1")
+    assert row[3].startswith(">= 2.7 [")
+    assert row[4] == "3 of 4"
+
+
+def test_a_range_inside_the_sweep_is_no_lower_bound() -> None:
+    none, _ = sweep({"none": ["---", "+++", "+++", "---"], "batch": ["+++"] * 4}).usable_ranges
+    assert not none.open_ended
+    assert (none.mean, none.ci_low) == (1.0, 1.0)
+
+
+def test_the_interaction_is_a_difference_of_differences() -> None:
+    heights = {"none": [0.90, 0.80, 0.70, 0.60], "batch": [0.91, 0.85, 0.90, 0.60]}
+    summary = sweep({"none": ["+++"] * 4, "batch": ["+++"] * 4}, heights)
+    assert [row.value for row in summary.interactions] == list(LRS)
+    assert [row.change for row in summary.interactions] == [
+        None, *(pytest.approx(change) for change in (0.04, 0.19, -0.01)),
+    ]  # fmt: skip
+    rows = table(summary, "How the difference moves with optimizer.lr").rows
+    assert rows[0][3] == "–"
+    assert rows[2][:2] == ("batch", "1.0")
+    assert rows[2][3].startswith("+19.00 pp [+19.00")
+    assert len(summary.to_json()["interactions"]) == 4
+
+
+def test_words_can_be_swept_without_decades() -> None:
+    cells = [
+        Cell(v, {"init.name": i}, "c", (0, 1, 2), tuple(run(v, 0.1, s, "finished", 0.9) for s in range(3)))
+        for v in ("none", "batch")
+        for i in ("he", "torch")
+    ]
+    summary = summarize(StudyResults("demo", "none", (), tuple(cells)))
+    assert not summary.usable_ranges
+    assert [row.value for row in summary.interactions] == ["he", "torch"]
+
+
+def test_rates_of_runs_that_trained_at_all() -> None:
+    summary = sweep({"none": ["--------"], "batch": ["+++++++x"]})
+    none, batch = summary.rates
+    assert (none.trained, none.n, none.low, none.high) == (0, 8, 0.0, pytest.approx(0.3244, abs=1e-4))
+    assert (batch.trained, batch.n, batch.test) == (7, 7, "McNemar")
+    assert (batch.only_variant, batch.only_baseline, batch.p, batch.p_holm) == (7, 0, 2 / 128, 2 / 128)
+    assert none.test is None
+    rows = table(summary, "Trained at all").rows
+    assert rows[1] == ("batch @ optimizer.lr=0.01", "7 of 7", "100% [65%, 100%]", "7", "0", "0.016")
+    assert not any(
+        found.title == "Trained at all" for found in tables(sweep({"none": ["++"], "batch": ["++"]}))
+    )
+
+
+def test_unpaired_rates_are_fishers() -> None:
+    _, batch = sweep({"none": ["xx--"], "batch": ["++xx"]}).rates
+    assert (batch.test, batch.p) == ("Fisher", pytest.approx(1 / 3))  # of 6 tables, 2 are as unlikely
+
+
+def test_both_floors_of_noise() -> None:
+    assert binomial_error(0.9, 400) == pytest.approx(0.015)
+    assert binomial_error(0.9, None) is None
+    summary = sweep({"none": ["+++"], "batch": ["+++"]})
+    floor = summary.noise[0]
+    assert (floor.metric, floor.num_samples, floor.seed_std) == ("test_accuracy", 400, pytest.approx(0.001))
+    assert floor.sampling_error == pytest.approx(math.sqrt(0.901 * 0.099 / 400))
+    assert table(summary, "Two kinds of noise").rows[0] == (
+        "none @ optimizer.lr=0.01",
+        "test accuracy",
+        "0.10 pp",
+        "1.49 pp",
+        "400",
+    )
