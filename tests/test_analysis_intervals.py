@@ -98,12 +98,14 @@ def test_bootstrap_against_a_plain_loop() -> None:
     low, high, p = bootstrap_t((values - 1.0).tolist())
     random, ratios = np.random.default_rng(7), []
     centred = values - values.mean()
-    for _ in range(5000):
+    for _ in range(20_000):
         draw = random.choice(centred, 20)
         ratios.append(abs(draw.mean()) / (draw.std(ddof=1) / math.sqrt(20)))
     error = values.std(ddof=1) / math.sqrt(20)
     half = np.quantile(ratios, 0.95) * error
-    assert (low, high) == pytest.approx((values.mean() - 1 - half, values.mean() - 1 + half), abs=0.05 * half)
+    assert (low, high) == pytest.approx(
+        (values.mean() - 1 - half, values.mean() - 1 + half), abs=0.015 * half
+    )
     assert p == pytest.approx(np.mean(np.array(ratios) >= (values.mean() - 1) / error), abs=0.01)
 
 
@@ -114,6 +116,10 @@ def test_the_p_of_the_bootstrap_belongs_to_its_interval(shift: float) -> None:
     assert (p <= 0.05) == (low > 0 or high < 0)
     mirrored = bootstrap_t([-value for value in values])
     assert mirrored == pytest.approx((-high, -low, p))
+
+
+def test_no_p_of_the_bootstrap_is_smaller_than_its_draws_can_tell() -> None:
+    assert bootstrap_t(np.random.default_rng(5).normal(50, 1, 20).tolist())[2] == 1 / 10_000
 
 
 def test_bootstrap_without_scatter_gives_way() -> None:

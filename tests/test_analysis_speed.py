@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -98,6 +99,12 @@ def test_restricted_mean_and_speed_up_by_hand() -> None:
     assert found["epochs"].difference == pytest.approx(-10 / 25)
     assert found["samples"].difference == pytest.approx(-1000)
     assert found["seconds"].difference == pytest.approx(-1)
+
+
+def test_the_budget_is_the_one_that_both_had() -> None:
+    longer = tuple(replace(run("b", seed, None), planned_steps=100) for seed in range(2))
+    steps = next(compare_speed(cell("a", [10, 20]), Cell("b", {}, "b", (0, 1), longer), TARGET))
+    assert (steps.budget, steps.difference) == (50, 15 - 50)
 
 
 def test_a_diverged_run_counts_with_the_whole_budget() -> None:

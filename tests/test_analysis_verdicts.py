@@ -21,7 +21,7 @@ METRIC = "test_accuracy"
 
 def cell(name: str, values: Sequence[float]) -> Cell:
     runs = tuple(
-        RunRecord(name, {}, seed, name, name, "finished", final={METRIC: value})
+        RunRecord(name, {}, seed, name, name, "finished", final={METRIC: value}, best={METRIC: value})
         for seed, value in enumerate(values)
     )
     return Cell(name, {}, name, tuple(range(len(values))), runs)
@@ -61,6 +61,8 @@ def test_holm_counts_each_metric_and_only_what_could_have_a_verdict() -> None:
     found = corrected([against(CLEAR), against([0.1, 0.2], "two seeds")])
     assert [c.family for c in found] == [1, 1]
     assert found[1].p_holm is None
+    summary = study({"a": CLEAR, "b": CLEAR})  # two variants, and final and best of each
+    assert {c.family for c in summary.comparisons if c.metric == METRIC} == {2}
 
 
 def test_the_sentence_says_what_holm_took() -> None:

@@ -48,6 +48,7 @@ def failed(text: str, summary: Summary | None = None) -> bool:
         ("none.test_accuracy < 0.95", False),
         ("none.test_accuracy<0.96", True),
         ("none.test_accuracy < 96%", True),
+        ("none.test_accuracy < 90%", False),
         ("none.val_loss >= 0.048", True),
         ("none.val_loss > 5e-2", False),
         ("batch_2.x.test_accuracy <= 0.94", True),
