@@ -39,4 +39,4 @@ def test_holm_holds_for_three_variants_and_without_it_they_would_not(simulation:
 
 def test_the_whole_table_can_be_made(simulation: ModuleType) -> None:
     lines = list(simulation.simulated(studies=2))
-    assert sum(line.startswith("| ") for line in lines) == 2 * 3 + 3 * 12
+    assert sum(line.startswith("| ") for line in lines) == 2 * 3 + 2 * 16 + 12
