@@ -229,7 +229,7 @@ def _run(
     if interrupted:
         console.print("Interrupted. Finished runs are kept; the same command goes on from here.")
     if not quiet:
-        console.print(f"Results: {work.folder.path}", soft_wrap=True, highlight=False)
+        console.print(f"Results: {work.folder.path}", soft_wrap=True, highlight=False, markup=False)
     return EXIT_INTERRUPTED if interrupted else _exit_code(summary)
 
 
@@ -241,8 +241,12 @@ def _tell_plan(console: Console, work: Work, quiet: bool) -> None:
         console.print(f"{done} of {len(work.runs)} runs are finished already; --force runs them again.")
     others = work.folder.other_runs()
     if others:
-        what = "1 run of other settings is" if others == 1 else f"{others} runs of other settings are"
-        console.print(f"{what} in {work.folder.path}, and left alone.")
+        what = (
+            "1 run of other settings or seeds is"
+            if others == 1
+            else f"{others} runs of other settings or seeds are"
+        )
+        console.print(f"{what} in {work.folder.path}, and left alone.", markup=False)
     for warning in work.study.warnings:
         console.print(f"Warning: {warning}", soft_wrap=True, markup=False)
 
@@ -283,7 +287,7 @@ def _exit_code(summary: Summary) -> int:
 def _study_and_overrides(words: Sequence[str] | None) -> tuple[str, list[str]]:
     """Split the words: those with "=" (and no such file) are overrides; without a study, the quickstart."""
     words = words or []
-    overrides = [word for word in words if "=" in word and not Path(word).is_file()]
+    overrides = [word for word in words if "=" in word and not os.path.isfile(word)]
     studies = [word for word in words if word not in overrides]
     if len(studies) > 1:
         raise typer.BadParameter(f"one study at a time, but there are {len(studies)}: {', '.join(studies)}.")

@@ -41,12 +41,29 @@ class Entry:
 
         hints = typing.get_type_hints(self.factory, include_extras=True)
         fields: dict[str, Any] = {
-            name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
+            name: (
+                _strict_numbers(hints.get(name, Any)),
+                ... if parameter.default is parameter.empty else parameter.default,
+            )
             for name, parameter in inspect.signature(self.factory).parameters.items()
             if parameter.kind is parameter.KEYWORD_ONLY
         }
         config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
         return create_model(self.name, __config__=config, **fields)
+
+
+def _strict_numbers(hint: Any) -> Any:
+    """The same type, but where a number is wanted and no truth value, true is not 1."""
+    from pydantic import BeforeValidator
+
+    def refuse(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("a number is wanted, not true or false")
+        return value
+
+    kinds = [hint, *typing.get_args(hint)]
+    numeric = (int in kinds or float in kinds) and bool not in kinds
+    return typing.Annotated[hint, BeforeValidator(refuse)] if numeric else hint
 
 
 class Registry:

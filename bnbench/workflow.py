@@ -32,7 +32,7 @@ _PACKAGES = ("bnbench", "torch", "torchvision", "numpy", "scipy", "scikit-learn"
 def find_study(name: str) -> Path:
     """A file, or the name of a shipped study. Raises ConfigError with the nearest name."""
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(name):
         return path
     shipped = {file.stem: file for file in shipped_studies()}
     stem = path.stem if path.suffix in (".yaml", ".yml") else path.name
@@ -82,7 +82,8 @@ def known_names(plugins: Sequence[Path] = ()) -> Names:
 
 def _import_plugin(path: Path) -> str:
     """Import one Python file of the user's; its module name."""
-    name = f"bnbench_plugin_{path.stem}"
+    where = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    name = f"bnbench_plugin_{path.stem}_{where}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise PluginError(f"--plugin {path}: it is not a Python file.")

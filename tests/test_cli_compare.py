@@ -41,6 +41,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command line in a temporary folder that holds small.yaml."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "vgg.yaml").write_text("dataset: digits\nmodel: vgg11\noptimizer: {name: sgd, lr: 0.1}\n")
     # as wide as a terminal has to be, whatever the machine
     monkeypatch.setenv("COLUMNS", "100")
 
@@ -103,7 +104,7 @@ def test_rerun_skips_adds_and_never_touches(run: Run) -> None:
     assert {path: second[path] for path in first} == first
     result = run("compare", "small.yaml", "seeds=2", "epochs=1")
     assert result.exit_code == 0
-    assert "6 runs of other settings" in result.output
+    assert "6 runs of other settings or seeds" in result.output
     assert {item["steps"] for variant in summary()["variants"] for item in variant["runs"]} == {21}
     result = run("compare", "small.yaml", "seeds=1", "--force")
     assert result.exit_code == 0
@@ -207,7 +208,7 @@ def test_a_changed_plugin_makes_other_runs(run: Run) -> None:
     plugin.write_text(CRASHING.replace("return x", "return 2 * x"))
     result = process(*words)
     assert "2 of 3 runs are finished already" in result.stdout
-    assert "1 run of other settings" in result.stdout
+    assert "1 run of other settings or seeds" in result.stdout
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, run: Run) -> None:
@@ -266,6 +267,21 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, run: Run) -> None:
             ["compare", "small.yaml", "optimizer={name: sgd, lr: 1, nesterov: true}"],
             1,
             "nesterov: true without a",
+        ),
+        (
+            ["compare", "small.yaml", "last_batch=keep", "max_train_samples=65"],
+            1,
+            "leave a batch of 1, and norm: batch",
+        ),
+        (
+            ["check", "small.yaml", "last_batch=keep", "max_train_samples=65"],
+            1,
+            "leave a batch of 1, and norm: batch",
+        ),
+        (
+            ["check", "vgg.yaml", "norm=instance"],
+            1,
+            "variant instance: ValueError: Expected more than 1 spatial",
         ),
         (["report", "nowhere"], 1, "no results of bnbench here"),
         (

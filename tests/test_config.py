@@ -339,8 +339,30 @@ def test_an_override_that_every_variant_overrules_is_a_mistake(
 ) -> None:
     path = write_study(MINIMAL + "variants: {none: {norm: none}, b: {norm: batch}}\n")
     assert mistakes_of(path, vocabulary, "norm=layer") == [
-        "command line: norm=layer would change nothing: every variant sets norm itself. Fix: variants.none.norm=layer."
+        "command line: norm=layer would change nothing: every variant sets norm itself. "
+        "Fix: variants.NAME.norm=layer, with the variant that is meant."
     ]
+    path = write_study(MINIMAL + "sweep: {optimizer.lr: [0.1, 1]}\n")
+    assert mistakes_of(path, vocabulary, "optimizer.lr=5") == [
+        "command line: optimizer.lr=5 would change nothing: the sweep sets optimizer.lr. "
+        "Fix: sweep=null optimizer.lr=5."
+    ]
+
+
+def test_the_same_name_again_keeps_its_options(write_study: Write, vocabulary: Vocabulary) -> None:
+    study = load_study(
+        write_study(MINIMAL + "norm: {name: batch, momentum: 0.3}\n"), ["norm=batch"], vocabulary
+    )
+    assert study.variants["batch"].norm.options["momentum"] == 0.3
+
+
+def test_odd_keys_and_odd_names_are_told_not_raised(write_study: Write, vocabulary: Vocabulary) -> None:
+    path = write_study(MINIMAL, "study two.yaml")
+    assert load_study(path, [], vocabulary).name == "study-two"
+    assert 'unknown key "int"' in mistakes_of(path, vocabulary, "int=3")[0]
+    assert "a number is wanted, not true or false" in mistakes_of(path, vocabulary, "optimizer.lr=true")[0]
+    with pytest.raises(ConfigError, match="train has one variant; name the key alone"):
+        load_variant(path, None, ["variants.none.norm=batch"], vocabulary)
 
 
 def test_a_target_that_no_run_can_reach_is_said_and_kept(write_study: Write, vocabulary: Vocabulary) -> None:

@@ -54,7 +54,9 @@ def test_unit_divides_by_the_largest_value_of_the_training_part_and_zeros_stay_z
     assert data.mean.tolist() == [0.0]
     assert data.std.tolist() == [largest]
     assert data.train_images.max() == 1.0
-    assert data.test_images[[0, 50, 199]].flatten().tolist() == pytest.approx([0, 50 / largest, 199 / largest])
+    assert data.test_images[[0, 50, 199]].flatten().tolist() == pytest.approx(
+        [0, 50 / largest, 199 / largest]
+    )
 
 
 # the split

@@ -183,6 +183,15 @@ def test_chance_level(accuracy: float, loss: float, chance: bool) -> None:
     assert no_better_than_chance({"val_accuracy": accuracy, "val_loss": loss}, labels) is chance
 
 
+def test_a_validation_part_of_one_class_can_not_tell_chance() -> None:
+    assert not no_better_than_chance(
+        {"val_accuracy": 1.0, "val_loss": 0.001}, torch.zeros(1, dtype=torch.long)
+    )
+    assert no_better_than_chance(
+        {"val_accuracy": 0.0, "val_loss": math.nan}, torch.zeros(1, dtype=torch.long)
+    )
+
+
 def test_metrics_against_a_loop_over_samples(settings: Any, data: Prepared) -> None:
     model = build_model(settings(norm="batch"), data.input_shape, 5, 0)
     got = evaluate(model, data, ("train", "val", "test"))

@@ -150,6 +150,23 @@ def test_a_full_disk_leaves_what_was_finished_and_no_half_run(
     assert not list(folder.path.glob("runs/b-*/seed-0"))
 
 
+def test_an_interrupted_replacement_keeps_the_old_run(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _, runs = make()
+    folder.save(runs[0], record(runs[0], num_parameters=1), None)
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name.startswith(".writing-") and not self.name.endswith(".replaced"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        folder.save(runs[0], record(runs[0], num_parameters=2), None)
+    assert folder.load().cells[0].records[0].num_parameters == 1
+    assert not list(folder.path.rglob(".writing-*"))
+
+
 def test_a_folder_that_may_not_be_written(
     make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -234,6 +251,7 @@ def test_a_damaged_run_is_named_and_counts_as_missing(name: str, text: str, said
     assert len(results.warnings) == 1
     assert str(path.parent) in results.warnings[0]
     assert said in results.warnings[0]
+    assert [folder.has(run) for run in runs] == [True, True, True, False]  # so a rerun mends it
 
 
 def test_a_hand_edited_run_is_named(make: Make) -> None:

@@ -51,15 +51,9 @@ def bootstrap_t(differences: Sequence[float]) -> tuple[float, float, float] | No
 
     The symmetric bootstrap-t (Hall 1988; Efron and Tibshirani 1993, chapter 12): mean ± q · se, where
     q is the 95 % quantile of |mean* - mean| / se* over resamples, in the place of Student's t. The
-<<<<<<< HEAD
-    equal-tailed one and BCa keep less than 95 % where differences have heavy tails, which is what
-    runs without any difference often have (docs/statistics.md has the numbers). p is at most 5 %
-    where the interval excludes 0. None where resamples without scatter leave the quantile undefined.
-=======
     equal-tailed one keeps less than 95 % where differences have heavy tails, as those of two equal
     variants may (docs/statistics.md has the numbers). p is at most 5 % where the interval excludes 0.
     None where resamples without scatter leave the quantile undefined.
->>>>>>> stats
     """
     import numpy as np
 

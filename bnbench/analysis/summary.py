@@ -216,7 +216,8 @@ def _warnings(
         if not _baseline_of(cell, results):
             yield f"{cell.label}: the baseline {results.baseline} has no runs at this setting; not compared."
     machines = {
-        str(sorted(run.environment.items()))
+        # the number of threads follows from the model, and is judged where seconds are compared
+        str(sorted(item for item in run.environment.items() if item[0] != "num_threads"))
         for variant in variants
         for run in variant.runs
         if run.environment

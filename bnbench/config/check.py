@@ -100,7 +100,8 @@ def _validated(
         for detail in error.errors(include_url=False):
             if given_choices and detail["type"] == "missing" and detail["loc"][0] in CHOICES:
                 continue  # said already, by _check_choice
-            path = (*prefix, *(str(part) for part in detail["loc"] if not _is_tag(part)))
+            unknown = detail["type"] == "extra_forbidden"
+            path = (*prefix, *(str(part) for part in detail["loc"] if unknown or not _is_tag(part)))
             mistakes.append(Mistake(layer.place(path), _message(detail, path, model, section)))
         return None
 

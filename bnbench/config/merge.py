@@ -102,6 +102,8 @@ def _set(layer: Layer, dotted: str, value: Any, source: Source, origin: Path_) -
 def _merged(old: Any, new: Any) -> Any:
     if isinstance(old, str) and isinstance(new, dict) and "name" not in new:
         old = {"name": old}
+    if isinstance(old, dict) and isinstance(new, str) and new == old.get("name"):
+        return old  # the same name again: its options stay
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
     if "name" in new and new["name"] != old.get("name"):

@@ -34,6 +34,14 @@ def load_variant(path: Path, variant: str | None, overrides: Sequence[str], voca
     overrides: as in `load_study`, but they have the last word, over the variant's own settings.
     """
     source = read_file(path)
+    foreign = [text for text in overrides if text.startswith(("variants.", "variants="))]
+    if foreign:
+        raise ConfigError(
+            [
+                Mistake("command line", f"{text}: train has one variant; name the key alone.")
+                for text in foreign
+            ]
+        )
     variants, sweep = source.data.pop("variants", None), source.data.pop("sweep", None)
     source.data.pop("baseline", None)
     if isinstance(variants, dict) and variants:
@@ -67,12 +75,12 @@ class _Resolver:
         data = self.source.data
         base = layer_of(self.source, without=STUDY_KEYS)
         changes = self._variants()
-        self._shadowed_overrides(changes)
         sweep = self._sweep()
+        self._shadowed_overrides(changes, sweep)
         variants, cells = self._cells(base, changes, sweep)
         goals = Goals(self.source, self.mistakes, self.warnings)
         study = Study(
-            name=self._text("name", self.path.stem),
+            name=self._text("name", _folder_name(self.path.stem)),
             description=self._text("description", ""),
             seeds=self._seeds(data.get("seeds", 5)),
             variants=variants,
@@ -126,19 +134,18 @@ class _Resolver:
                 variants[name] = change or {}
         return variants
 
-    def _shadowed_overrides(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
-        """An override that every variant overrules would do nothing: say so."""
+    def _shadowed_overrides(self, changes: Mapping[str, Mapping[str, Any]], sweep: Mapping[str, Any]) -> None:
+        """An override that every variant or the sweep overrules would do nothing: say so."""
         for text in self.overrides:
             key = text.partition("=")[0].strip()
             if changes and all(_sets(change, key) for change in changes.values()):
-                example = next(iter(changes))
-                self.mistakes.append(
-                    Mistake(
-                        "command line",
-                        f"{text} would change nothing: every variant sets {key} itself. "
-                        f"Fix: variants.{example}.{text}.",
-                    )
-                )
+                whole = key.partition(".")[0]
+                why = f"every variant sets {whole} itself. Fix: variants.NAME.{text}, with the variant that is meant."
+            elif key in sweep:
+                why = f"the sweep sets {key}. Fix: sweep=null {text}."
+            else:
+                continue
+            self.mistakes.append(Mistake("command line", f"{text} would change nothing: {why}"))
 
     def _sweep(self) -> dict[str, tuple[Any, ...]]:
         given = self.source.data.get("sweep") or {}
@@ -210,6 +217,12 @@ class _Resolver:
 
 def _no_mapping(name: str, change: Any) -> str:
     return f"variants.{name}: {change!r} is no mapping. Fix: {name}: {{norm: {change}}}."
+
+
+def _folder_name(stem: str) -> str:
+    """A file's stem as a folder's name: "study two" becomes "study-two"."""
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", stem).strip("-._+")
+    return name or "study"
 
 
 def _by_line(mistake: Mistake) -> tuple[str, int, str]:

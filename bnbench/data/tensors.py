@@ -49,8 +49,11 @@ def fingerprint(*tensors: Tensor) -> str:
 
 
 def _check_part(name: str, part: str, images: Tensor, labels: Tensor, num_classes: int) -> None:
-    assert images.ndim == 4, images.shape
-    assert images.dtype in (torch.uint8, torch.float32), images.dtype
+    if images.ndim != 4 or images.dtype not in (torch.uint8, torch.float32):
+        raise DataError(
+            f"{name}: {part} images are {images.dtype} of shape {tuple(images.shape)}.",
+            "They have to be uint8 or float32 of shape (samples, channels, height, width).",
+        )
     if len(images) != len(labels):
         raise DataError(f"{name}: {part} has {len(images)} images and {len(labels)} labels.")
     if not len(images):

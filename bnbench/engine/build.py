@@ -27,7 +27,8 @@ def build_model(
         torch.manual_seed(derive(seed, "build"))  # for what a user's own layer draws when it is made
         model: nn.Module = entry.factory(input_shape, num_classes, norm, **settings.model.options)
     how = settings.init.name if settings.init.name != "auto" else entry.facts.get("init", "torch")
-    initialise(model, seed, he=how == "he", scale=settings.init.scale)
+    if how != "own":
+        initialise(model, seed, he=how == "he", scale=settings.init.scale)
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
         model = model.to(memory_format=torch.channels_last)
     return model.train()
@@ -38,10 +39,12 @@ def initialise(model: nn.Module, seed: int, *, he: bool, scale: float = 1.0) -> 
     """Draw the weights of all linear and convolution layers from private streams, one a parameter.
 
     he: N(0, 2/fan_in), biases 0 (He et al. 2015). Otherwise torch's default: weights and biases
-    U(-1/√fan_in, 1/√fan_in). scale multiplies the weights, not the biases.
+    U(-1/√fan_in, 1/√fan_in). scale multiplies the weights, not the biases. Every other layer that has a
+    reset_parameters is reset by it, from a stream of its own name.
     """
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear | nn.Conv2d):
+            _reset(module, derive(seed, "init", name))
             continue
         fan_in = module.weight[0].numel()
         bound = 1 / math.sqrt(fan_in)
@@ -55,6 +58,14 @@ def initialise(model: nn.Module, seed: int, *, he: bool, scale: float = 1.0) -> 
             module.bias.zero_()
             if not he:
                 module.bias.uniform_(-bound, bound, generator=generator(seed, "init", name, "bias"))
+
+
+def _reset(module: nn.Module, seed: int) -> None:
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            reset()
 
 
 def layer_list(model: nn.Module) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from bnbench.config import Settings, Study
 from bnbench.data import datasets
 from bnbench.data.batches import Prepared, steps_per_epoch
 from bnbench.engine.evaluate import EVAL_BATCH, evaluate
-from bnbench.engine.execute import Library, augmentation_of
+from bnbench.engine.execute import Library, augmentation_of, check_batches
 from bnbench.engine.train import Training
 from bnbench.errors import BnbenchError, ConfigError, DataError, Mistake
 from bnbench.plan import CellEstimate, RunSpec, cell_label
@@ -48,6 +48,9 @@ def estimate_study(study: Study, device: torch.device, library: Library) -> list
             raise
         except BnbenchError as error:
             mistakes.setdefault(str(error), Mistake(f"variant {label}", str(error)))
+        except Exception as error:  # from inside a layer: what every run of this variant would crash with
+            what = f"{type(error).__name__}: {error}"
+            mistakes.setdefault(what, Mistake(f"variant {label}", what))
     if mistakes:
         raise ConfigError(list(mistakes.values()))
     return estimates
@@ -74,6 +77,7 @@ def shape_of(settings: Settings, library: Library) -> Shape:
 
 def _estimate(label: str, settings: Settings, device: torch.device, library: Library) -> CellEstimate:
     shape = shape_of(settings, library)
+    check_batches(settings, shape.num_train)
     data = _made_up(shape, settings.batch_size, device)
     run = RunSpec(label, {}, 0, "", settings)
     training = Training(run, data, augmentation_of(settings), device)
@@ -102,7 +106,7 @@ def _made_up(shape: Shape, batch_size: int, device: torch.device) -> Prepared:
         labels = torch.randint(shape.num_classes, (count,), generator=draw)
         return images.to(device), labels.to(device)
 
-    train = samples(4 * batch_size)
+    train = samples(min(4 * batch_size, shape.num_train))
     other = samples(min(EVAL_BATCH, max(shape.num_val, 2)))
     return Prepared(
         *train,

@@ -58,5 +58,7 @@ def no_better_than_chance(metrics: Mapping[str, float], val_labels: Tensor) -> b
     seen = shares[shares > 0]
     entropy = -float((seen * seen.log()).sum())
     largest = float(shares.max())
+    if largest == 1:  # of one class: a constant guess is always right, so nothing can be told
+        return math.isnan(metrics["val_loss"])
     noise = 2 * math.sqrt(largest * (1 - largest) / len(val_labels))
     return metrics["val_accuracy"] <= largest + noise and not metrics["val_loss"] < 0.99 * entropy

@@ -10,10 +10,11 @@ import torch
 
 from bnbench.config import Settings
 from bnbench.data import Dataset, datasets
-from bnbench.data.batches import Augmentation, Prepared, prepare
+from bnbench.data.batches import Augmentation, Prepared, epoch_order, prepare
 from bnbench.engine.device import environment
 from bnbench.engine.train import Training, train
-from bnbench.errors import BnbenchError, Mistake
+from bnbench.errors import BnbenchError, DataError, Mistake
+from bnbench.norms import norms
 from bnbench.plan import Event, RunEnded, RunRecord, RunSpec
 
 
@@ -32,7 +33,16 @@ class Library:
             entry = datasets.get(settings.dataset.name)
             options = entry.options().model_validate(settings.dataset.options)
             values = {name: getattr(options, name) for name in type(options).model_fields}
-            self._datasets[key] = entry.factory(self._data_dir, **values)
+            try:
+                self._datasets[key] = entry.factory(self._data_dir, **values)
+            except (BnbenchError, KeyboardInterrupt):
+                raise
+            except Exception as error:
+                raise DataError(
+                    f"data set {entry.name}: {type(error).__name__}: {error}",
+                    f"Its function in {entry.factory.__module__} raised this.",
+                    "--debug shows where.",
+                ) from error
         return self._datasets[key]
 
     def prepared(self, settings: Settings) -> Prepared:
@@ -72,12 +82,27 @@ def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) ->
     mistakes: dict[str, Mistake] = {}
     for run in {run.cell: run for run in runs}.values():
         try:
-            Training(run, library.prepared(run.settings), augmentation_of(run.settings), device)
+            data = library.prepared(run.settings)
+            Training(run, data, augmentation_of(run.settings), device)
+            check_batches(run.settings, len(data.train_labels))
         except BnbenchError as error:
             mistakes.setdefault(str(error), Mistake(f"variant {run.label}", str(error)))
         except Exception:
             continue
     return list(mistakes.values())
+
+
+def check_batches(settings: Settings, num_train: int) -> None:
+    """Raises BnbenchError where a batch of one sample would reach a normalizer that can't take one."""
+    if not norms.get(settings.norm.name).facts.get("needs_batch"):
+        return
+    sizes = {len(index) for index in epoch_order(num_train, settings.batch_size, 0, 0, settings.last_batch)}
+    if 1 in sizes:
+        raise BnbenchError(
+            f"batch_size: {num_train} training samples in batches of {settings.batch_size} leave a batch of 1, "
+            f"and norm: {settings.norm.name} has no variance for 1 value.",
+            fix="last_batch: merge (the default), last_batch: drop, another batch_size, more data, or norm: layer.",
+        )
 
 
 def augmentation_of(settings: Settings) -> Augmentation:

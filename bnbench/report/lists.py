@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bnbench.config import Study, Vocabulary
@@ -55,7 +56,8 @@ def print_names(console: Console, vocabulary: Vocabulary, studies: Sequence[Path
         table.add_column()
         for name, entry in vocabulary[key].items():
             options = ", ".join(entry.options().model_fields)
-            table.add_row(name, f"{entry.summary}\n[dim]{options}[/dim]" if options else entry.summary)
+            summary = escape(entry.summary)
+            table.add_row(name, f"{summary}\n[dim]{options}[/dim]" if options else summary)
         console.print(table, "")
     table = Table(title="Studies", title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True, style="bold")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from bnbench.results.files import (
     to_json,
     write_whole,
 )
-from bnbench.results.reader import load_folder, read_plan
+from bnbench.results.reader import load_folder, load_run, read_plan
 
 
 class ResultsFolder:
@@ -55,11 +54,8 @@ class ResultsFolder:
 
     def has(self, run: RunSpec) -> bool:
         """Whether this very run is there with a result (a crashed run is none: it is tried again)."""
-        try:
-            record = json.loads((self._run_folder(run) / RUN).read_text(encoding="utf-8"))
-            return bool(record["cell"] == run.cell and record["outcome"] in ("finished", "diverged"))
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+        record = load_run(self._run_folder(run), run.cell, [])
+        return record is not None and record.outcome != "crashed"
 
     def save(self, run: RunSpec, record: RunRecord, weights: Mapping[str, Any] | None) -> None:
         """Write a run's folder, whole or not at all; a folder of the same run is replaced."""
@@ -81,6 +77,8 @@ class ResultsFolder:
                     target.rename(replaced)
                 aside.rename(target)
             finally:
+                if replaced.exists() and not target.exists():
+                    replaced.rename(target)  # interrupted in between: the old run is better than none
                 shutil.rmtree(aside, ignore_errors=True)
                 shutil.rmtree(replaced, ignore_errors=True)
 
@@ -93,9 +91,14 @@ class ResultsFolder:
         return load_folder(self.path)
 
     def other_runs(self) -> int:
-        """How many runs of other settings are in the folder: left alone, not shown."""
-        cells = {f"{cell['variant']}-{cell['cell']}" for cell in read_plan(self.path)["cells"]}
-        return sum(run.parent.parent.name not in cells for run in self.path.glob(f"runs/*/seed-*/{RUN}"))
+        """How many runs of other settings or seeds are in the folder: left alone, not shown."""
+        shown = {
+            (f"{cell['variant']}-{cell['cell']}", f"seed-{seed}")
+            for cell in read_plan(self.path)["cells"]
+            for seed in cell["seeds"]
+        }
+        runs = self.path.glob(f"runs/*/seed-*/{RUN}")
+        return sum((run.parent.parent.name, run.parent.name) not in shown for run in runs)
 
     def _run_folder(self, run: RunSpec) -> Path:
         return self.path / "runs" / f"{run.variant}-{run.cell}" / f"seed-{run.seed}"

@@ -80,7 +80,7 @@ def _target(values: Mapping[str, Any]) -> Target:
 
 def _load_cell(folder: Path, cell: Mapping[str, Any], warnings: list[str]) -> Cell:
     runs = folder / "runs" / f"{cell['variant']}-{cell['cell']}"
-    records = [_load_run(runs / f"seed-{seed}", cell["cell"], warnings) for seed in cell["seeds"]]
+    records = [load_run(runs / f"seed-{seed}", cell["cell"], warnings) for seed in cell["seeds"]]
     return Cell(
         cell["variant"],
         cell["setting"],
@@ -90,7 +90,8 @@ def _load_cell(folder: Path, cell: Mapping[str, Any], warnings: list[str]) -> Ce
     )
 
 
-def _load_run(folder: Path, cell: str, warnings: list[str]) -> RunRecord | None:
+def load_run(folder: Path, cell: str, warnings: list[str]) -> RunRecord | None:
+    """The record in a run's folder; None where it is missing or, with a warning, where it can't be read."""
     if not folder.exists():
         return None
     try:

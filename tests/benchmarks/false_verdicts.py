@@ -58,9 +58,6 @@ def bimodal(random: np.random.Generator, n: int) -> np.ndarray:
     return np.where(works, 0.95, 0.10) + 0.01 * random.normal(size=(2, n))
 
 
-<<<<<<< HEAD
-DRAWS: dict[str, Draw] = {"normal": normal, "lognormal": lognormal, "bimodal": bimodal}
-=======
 def one_sided(random: np.random.Generator, n: int) -> np.ndarray:
     """Skewed differences of mean 0: a lognormal less its mean against a constant. Never A against A."""
     return np.stack([random.lognormal(0, 1, n) - math.exp(0.5), np.zeros(n)])
@@ -72,7 +69,6 @@ DRAWS: dict[str, Draw] = {
     "bimodal": bimodal,
     "one-sided": one_sided,
 }
->>>>>>> stats
 
 
 class Tally:
@@ -165,16 +161,10 @@ def speeds(n: int, studies: int, random: np.random.Generator, reach: float, budg
     return tally
 
 
-<<<<<<< HEAD
-def simulated(studies: int, seed: int = 0) -> Iterator[str]:
-    """Three tables, in Markdown."""
-    random = np.random.default_rng(seed)
-=======
 def simulated(studies: int, only: str | None = None, seed: int = 0) -> Iterator[str]:
     """Three tables, in Markdown."""
     random = np.random.default_rng(seed)
     draws = {name: draw for name, draw in DRAWS.items() if only in (None, name)}
->>>>>>> stats
     columns = ["false verdicts", "shown", "t", "Welch", "bootstrap", "sign flip"]
     yield from _header(
         [
@@ -188,29 +178,18 @@ def simulated(studies: int, only: str | None = None, seed: int = 0) -> Iterator[
             "flip p ≤ 5%",
         ]
     )
-<<<<<<< HEAD
-    for name, draw in DRAWS.items():
-=======
     for name, draw in draws.items():
->>>>>>> stats
         for n in SEEDS:
             tally = differences(draw, n, studies, random)
             yield _row([name, n, *map(tally.text, columns)])
     yield ""
     yield from _header(["outcomes", "seeds", "any of 3 false, with Holm", "without Holm"])
-<<<<<<< HEAD
-    for name, draw in DRAWS.items():
-        for n in SEEDS:
-            tally = families(draw, n, studies, random)
-            yield _row([name, n, tally.text("with Holm"), tally.text("without")])
-=======
     for name, draw in draws.items():
         for n in SEEDS:
             tally = families(draw, n, studies, random)
             yield _row([name, n, tally.text("with Holm"), tally.text("without")])
     if only:
         return
->>>>>>> stats
     yield ""
     yield from _header(
         ["reach the target", "seeds", "restricted mean difference", "speed-up", "Wilson", "McNemar p ≤ 5%"]
@@ -281,19 +260,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="50 studies a row")
     parser.add_argument("--studies", type=int, default=2000, help="studies a row (default: %(default)s)")
-<<<<<<< HEAD
-=======
     parser.add_argument("--only", choices=DRAWS, help="these outcomes alone")
->>>>>>> stats
     parser.add_argument("--real", type=int, metavar="N", help="N real studies instead")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of a real study (default: %(default)s)")
     options = parser.parse_args()
     studies = 50 if options.quick else options.studies
-<<<<<<< HEAD
-    lines = real(options.real, options.seeds) if options.real else simulated(studies)
-=======
     lines = real(options.real, options.seeds) if options.real else simulated(studies, options.only)
->>>>>>> stats
     for line in lines:
         print(line, flush=True)
     print(f"\nStudies a row: {options.real or studies}; numbers in %. {' '.join(sys.argv)}")
