@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from bnbench.config import Study, Vocabulary, json_schema, load_study, load_variant, resolved
 from bnbench.config.yaml_source import read_value, read_yaml
@@ -392,6 +393,33 @@ def test_json_schema_knows_every_name(vocabulary: Vocabulary) -> None:
         for name in entries:
             assert f'"{name}"' in text
     assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("", True),
+        ("norm: off\ntarget: null\noptimizer.lr: 0.3", True),
+        ("variants: {b: {optimizer: {lr: 1.0}, model.hidden: [8]}, c: }", True),
+        ("norm: {name: batch, eps: 1e-3}\nsweep: {optimizer.lr: [0.1]}", True),
+        ("norm: bathc", False),
+        ("norm: {name: batch, epsilon: 1e-3}", False),
+        ("batchsize: 3", False),
+        ("epochs: 0", False),
+        ("variants: {b: {nrm: batch}}", False),
+        ("variants: {b: {optimizr.lr: 1}}", False),
+    ],
+)
+def test_json_schema_and_the_loader_agree(
+    text: str, right: bool, write_study: Write, vocabulary: Vocabulary
+) -> None:
+    path = write_study(MINIMAL + text)
+    schema = Draft202012Validator(json_schema(vocabulary))
+    assert schema.is_valid(read_yaml(path.read_text(), "s.yaml").data) is right
+    if right:
+        load_study(path, [], vocabulary)
+    else:
+        assert mistakes_of(path, vocabulary)
 
 
 def test_studies_are_frozen(write_study: Write, vocabulary: Vocabulary) -> None:

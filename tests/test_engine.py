@@ -18,8 +18,11 @@ from bnbench.data.batches import Prepared, epoch_order, prepare
 from bnbench.engine.build import build_model
 from bnbench.engine.evaluate import evaluate, no_better_than_chance
 from bnbench.engine.execute import Library, execute
-from bnbench.engine.train import train
+from bnbench.engine.train import Training, train
+from bnbench.models import models
+from bnbench.models.layers import NormLayer, linear_block
 from bnbench.plan import Evaluated, RunEnded, RunRecord, RunSpec, RunStarted, make_plan
+from bnbench.registry import Entry
 
 CPU = torch.device("cpu")
 
@@ -277,3 +280,87 @@ def test_a_plan_interleaves_variants_and_knows_runs_by_what_changes_their_number
     assert plan("1e-1")[0].cell == runs[0].cell
     assert plan("0.2")[0].cell != runs[0].cell
     assert plan("0.1", "other data")[0].cell != runs[0].cell
+
+
+def test_pairing_every_variant_sees_the_same_augmented_batches(settings: Any, data: Prepared) -> None:
+    def batches(norm: str, seed: int) -> list[torch.Tensor]:
+        run = run_of(settings(norm=norm), seed)
+        return [images for images, _ in Training(run, data, "crop_flip", CPU).batches()]
+
+    for ours, theirs in zip(batches("batch", 3), batches("none", 3), strict=True):
+        assert torch.equal(ours, theirs)
+    assert not torch.equal(batches("none", 3)[0], batches("none", 4)[0])
+
+
+def test_the_weights_that_are_kept_are_the_last_and_not_the_best(settings: Any, data: Prepared) -> None:
+    chosen = settings(epochs=8, optimizer__lr=0.5, norm="batch")
+    record, weights = record_of(chosen, data)
+    assert record.best_step != record.steps  # otherwise this can't tell
+    model = build_model(chosen, data.input_shape, 5, 0)
+    model.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
+    assert evaluate(model, data, ("val", "test")) == {
+        name: record.final[name] for name in ("val_loss", "val_accuracy", "test_loss", "test_accuracy")
+    }
+
+
+class _Draws(nn.Module):
+    """A user's layer that draws from the global stream, in training and in evaluation."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 0.01 * torch.randn_like(x)
+
+
+def _drawing(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer) -> nn.Module:
+    """A user's model: a Conv1d after a block whose bias depends on the norm, dropout, and draws."""
+    size = input_shape[0] * input_shape[1] * input_shape[2]
+    model = nn.Sequential(nn.Flatten(), linear_block(size, 12, norm), nn.Unflatten(1, (1, 12)))
+    return model.extend(
+        [nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Dropout(0.2), _Draws(), nn.Linear(20, num_classes)]
+    )
+
+
+@pytest.fixture
+def drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    models.names()
+    monkeypatch.setitem(models._entries, "mlp", Entry("mlp", _drawing, {}))
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_users_layer_that_draws_is_reproducible_and_evaluation_does_not_disturb_it(
+    settings: Any, data: Prepared
+) -> None:
+    def losses(**changes: Any) -> tuple[float, ...]:
+        torch.manual_seed(len(changes) + 7)
+        chosen = settings(**changes)
+        chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"options": {}})})
+        return record_of(chosen, data)[0].step_losses
+
+    assert losses() == losses(evaluate_every=3)
+
+
+@pytest.mark.usefixtures("drawing")
+def test_pairing_holds_for_every_layer_that_can_reset_itself(settings: Any) -> None:
+    def weights(norm: str, seed: int) -> torch.Tensor:
+        chosen = settings(norm=norm)
+        chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"options": {}})})
+        return build_model(chosen, (1, 8, 8), 5, seed).state_dict()["3.weight"]
+
+    assert torch.equal(weights("none", 0), weights("batch", 0))
+    assert not torch.equal(weights("none", 0), weights("none", 1))
+
+
+def test_evaluation_is_not_training_time(
+    settings: Any, data: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that only evaluation moves, training takes no time at all."""
+    now = [0.0]
+
+    def slow(*args: Any) -> dict[str, float]:
+        now[0] += 1000.0
+        return evaluate(*args)
+
+    monkeypatch.setattr("bnbench.engine.train.evaluate", slow)
+    monkeypatch.setattr("bnbench.engine.train.time.perf_counter", lambda: now[0])
+    record, _ = record_of(settings(), data)
+    assert now[0] >= 3000
+    assert record.train_seconds == 0.0

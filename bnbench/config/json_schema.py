@@ -16,8 +16,11 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     settings = Settings.model_json_schema()
     definitions = settings["$defs"]
     properties = dict(settings["properties"])
+    changes = dict(properties)  # in a variant, options alone are enough: the name is the study's
     for key in CHOICES:
         properties[key] = _choice(vocabulary[key], definitions, key)
+        changes[key] = _choice(vocabulary[key], definitions, key, partial=True)
+    dotted: dict[str, Any] = {rf"^({'|'.join(properties)})\.": {}}
     target = {
         "type": "object",
         "required": ["metric", "value"],
@@ -42,6 +45,7 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
         "type": "object",
         "required": [key for key in CHOICES if key not in DEFAULT_CHOICES],
         "additionalProperties": False,
+        "patternProperties": dotted,
         "properties": {
             "name": {"type": "string"},
             "description": {"type": "string"},
@@ -55,10 +59,15 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
             "variants": {
                 "type": "object",
                 "minProperties": 1,
-                "additionalProperties": {"type": ["object", "null"], "properties": properties},
+                "additionalProperties": {
+                    "type": ["object", "null"],
+                    "properties": changes,
+                    "patternProperties": dotted,
+                    "additionalProperties": False,
+                },
             },
             "baseline": {"type": "string"},
-            "target": {"anyOf": [target, {"type": "array", "items": target}]},
+            "target": {"anyOf": [target, {"type": "array", "items": target}, {"type": "null"}]},
             "primary": {"enum": list(SPLIT_METRICS), "default": DEFAULT_PRIMARY},
             "margin": margin,
             "sweep": {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}},
@@ -68,10 +77,13 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
-def _choice(entries: Mapping[str, Entry], definitions: dict[str, Any], key: str) -> dict[str, Any]:
-    """A name alone, or a mapping with that name and its options."""
+def _choice(
+    entries: Mapping[str, Entry], definitions: dict[str, Any], key: str, partial: bool = False
+) -> dict[str, Any]:
+    """A name alone, or a mapping with that name and its options; partial: nothing is required."""
     names = sorted(entries)
-    forms: list[dict[str, Any]] = [{"enum": [*names, None, False] if key == "norm" else names}]
+    nothing = [None, False, "no", "off", "null"] if key == "norm" else []
+    forms: list[dict[str, Any]] = [{"enum": [*names, *nothing]}]
     for name in names:
         options = entries[name].options().model_json_schema()
         definitions.update(options.pop("$defs", {}))
@@ -79,7 +91,7 @@ def _choice(entries: Mapping[str, Entry], definitions: dict[str, Any], key: str)
             {
                 "type": "object",
                 "description": entries[name].summary,
-                "required": ["name", *options.get("required", [])],
+                "required": [] if partial else ["name", *options.get("required", [])],
                 "additionalProperties": False,
                 "properties": {"name": {"const": name}, **options["properties"]},
             }
