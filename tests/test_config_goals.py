@@ -32,11 +32,11 @@ def test_margin_primary_and_match_baseline_are_read_and_resolved(
     assert study.targets[0].match_baseline
     assert math.isnan(study.targets[0].value)
     assert study.targets[1] == Target("val_loss", 0.5)
-    plain = resolved(study)
+    plain = resolved(study, tmp_path)
     assert plain["target"][0] == {"metric": "val_accuracy", "value": "match_baseline"}
     assert (plain["margin"], plain["primary"]) == ({"metric": "test_accuracy", "value": 0.002}, "val_loss")
     again = load_study(write_study(json.dumps(plain), "again.yaml"), [], vocabulary)
-    assert resolved(again) == plain
+    assert resolved(again, tmp_path) == plain
 
 
 def test_defaults(write_study: Write, vocabulary: Vocabulary) -> None:
