@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -308,6 +309,9 @@ def _console(*, stderr: bool) -> Console:
 
 def main() -> None:
     """The console script. A reader that goes away (`bnbench list | head`) is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± is no reason to stop
     try:
         app()
     except BrokenPipeError:
