@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="bnbench",
     help="Does this normalization layer help this network, by how much, and can the answer be trusted?",
-    epilog="Exit codes: 0 done; 1 nothing usable came out; 2 usage; 3 some runs crashed; 4 a --fail-if holds; "
-    "130 interrupted.",
+    epilog="Exit codes: 0 done; 1 nothing usable came out; 2 usage; 3 some runs crashed; 4 a --fail-if holds, "
+    "or a layer fails a check of verify; 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -201,6 +201,53 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
         from bnbench.workflow import known_names, shipped_studies
 
         print_names(_console(stderr=False), known_names(plugin or ()).vocabulary, shipped_studies())
+
+
+@app.command()
+def verify(
+    layer: Annotated[
+        str,
+        typer.Argument(
+            help="FILE.py:Name (a class, or a function of num_features and dim), a module's "
+            "(torch.nn:BatchNorm1d), or a registered normalizer."
+        ),
+    ],
+    dim: Annotated[
+        Literal["1", "2", "both"],
+        typer.Option(help="1: (N, C) must work; 2: (N, C, H, W) must; both: whatever it takes."),
+    ] = "both",
+    eps: Annotated[
+        float | None, typer.Option(min=0, help="Passed to a layer that takes it; what it uses, where it doesn't.")
+    ] = None,
+    momentum: Annotated[float | None, typer.Option(min=0, max=1, help="As --eps.")] = None,
+    momentum_convention: Annotated[
+        Literal["new", "old"],
+        typer.Option(help="momentum is the weight of the new value (torch) or of the old one (Keras, Flax)."),
+    ] = "new",
+    running_var: Annotated[
+        Literal["unbiased", "biased"],
+        typer.Option(help="What is stored: the unbiased variance (torch) or the biased one (Keras, Flax)."),
+    ] = "unbiased",
+    format: Annotated[
+        Literal["table", "json", "markdown"],
+        typer.Option(help="What to print on stdout; the rest goes to stderr."),
+    ] = "table",
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Is this a batch norm? Checks any torch layer, and names what is wrong. Exits with 4 where a check fails."""
+    with Errors(debug):
+        from bnbench.report.verification import FORMATS, print_verification
+        from bnbench.verify.judge import Wishes, verify
+        from bnbench.workflow import known_names
+
+        known_names(plugin or ())
+        found = verify(layer, Wishes(dim, eps, momentum, momentum_convention, running_var), debug=debug)
+        if format == "table":
+            print_verification(_console(stderr=False), found)
+        else:
+            typer.echo(FORMATS[format](found), nl=False)
+        raise typer.Exit(EXIT_DONE if found.passed else EXIT_GATE)
 
 
 def _run(

@@ -1,0 +1,112 @@
+"""Training mode: the output, and the gradients of x, gamma and beta."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnbench.verify import reference
+from bnbench.verify.causes import deviation
+from bnbench.verify.formulas import Formula
+from bnbench.verify.outcome import Wrong, check
+from bnbench.verify.subject import GRADIENT_TOLERANCE, TOLERANCE, Subject, hold
+
+_CUT = "the output is cut from the graph (detach, .data, no_grad, .item() or NumPy in forward)"
+_UNUSED = "it takes no part in the output, or is cut from the graph"
+
+
+@check("forward")
+def forward(subject: Subject) -> None:
+    """The output in training, float32."""
+    x = subject.data("forward")
+    y = subject.output(subject.layer(), x).detach()
+    hold("output", deviation(y, subject.forward_expected(x), 1), TOLERANCE, lambda: subject.forward_causes)
+
+
+@check("dx")
+def dx(subject: Subject) -> None:
+    """The gradient of the input."""
+    _gradient(subject, "dx")
+
+
+@check("dgamma", needs=["gamma"])
+def dgamma(subject: Subject) -> None:
+    """The gradient of gamma."""
+    _gradient(subject, "dgamma")
+
+
+@check("dbeta", needs=["beta"])
+def dbeta(subject: Subject) -> None:
+    """The gradient of beta."""
+    _gradient(subject, "dbeta")
+
+
+@check("gradcheck (float64)")
+def gradcheck(subject: Subject) -> None:
+    """The backward pass is the derivative of the forward pass, by finite differences."""
+    layer = subject.layer(torch.float64)
+    x = subject.data("gradcheck", eps=False)[:3].double().requires_grad_()
+    try:
+        torch.autograd.gradcheck(lambda leaf: subject.output(layer, leaf * 1), x, eps=1e-6, atol=1e-5)
+    except torch.autograd.gradcheck.GradcheckError as error:
+        raise Wrong(
+            "the backward pass is not the derivative of the forward pass", causes=_causes_of_dx(subject)
+        ) from error
+
+
+def _causes_of_dx(subject: Subject) -> tuple[str, ...]:
+    try:
+        dx(subject)
+    except Wrong as wrong:
+        return wrong.causes
+    return ()
+
+
+def _gradient(subject: Subject, name: str) -> None:
+    x = subject.data("forward")
+    seen = _gradients(subject, x)[name]
+    expected = dict(zip(("dx", "dgamma", "dbeta"), _expected(subject, x), strict=True))[name]
+    axis = 1 if name == "dx" else 0
+
+    def fits(formula: Formula) -> bool:
+        return deviation(seen, subject.training_under(formula, x)[name], axis) <= GRADIENT_TOLERANCE
+
+    hold(
+        name,
+        deviation(seen, expected, axis),
+        GRADIENT_TOLERANCE,
+        lambda: subject.explain(name, fits, subject.forward_causes),
+    )
+
+
+def _gradients(subject: Subject, x: Tensor) -> dict[str, Tensor]:
+    """What the layer's backward pass gives. Raises Wrong where no gradient comes."""
+    layer, leaf = subject.layer(), x.clone().requires_grad_()
+    y = subject.output(layer, leaf * 1)  # * 1: inside a network the input is no leaf
+    leaves = {"dx": leaf}
+    for name, role in (("dgamma", "gamma"), ("dbeta", "beta")):
+        if role in subject.parts:
+            leaves[name] = subject.parts[role].read(layer)
+    wanted = {name: tensor for name, tensor in leaves.items() if tensor.requires_grad}
+    if not y.requires_grad:
+        raise Wrong("no gradient comes out of the layer", causes=[_CUT])
+    found = torch.autograd.grad(y, list(wanted.values()), subject.upstream.to(y.dtype), allow_unused=True)
+    gradients = dict(zip(wanted, found, strict=True))
+    return _Gradients({name: gradients.get(name) for name in leaves})
+
+
+class _Gradients(dict[str, "Tensor"]):
+    """Gradients by name; one that did not come raises Wrong when it is asked for."""
+
+    def __getitem__(self, name: str) -> Tensor:
+        gradient: Tensor | None = super().__getitem__(name)
+        if gradient is None:
+            raise Wrong(f"no gradient reaches {name.removeprefix('d')}", causes=[_UNUSED])
+        return gradient
+
+
+def _expected(subject: Subject, x: Tensor) -> tuple[Tensor, ...]:
+    arrays = (np.asarray(part.double()) for part in (x, subject.gamma))
+    gradients = reference.backward(*arrays, subject.rules.eps, np.asarray(subject.upstream.double()))
+    return tuple(torch.from_numpy(array) for array in gradients)
