@@ -217,7 +217,8 @@ def verify(
         typer.Option(help="1: (N, C) must work; 2: (N, C, H, W) must; both: whatever it takes."),
     ] = "both",
     eps: Annotated[
-        float | None, typer.Option(min=0, help="Passed to a layer that takes it; what it uses, where it doesn't.")
+        float | None,
+        typer.Option(min=0, help="Passed to a layer that takes it; what it uses, where it doesn't."),
     ] = None,
     momentum: Annotated[float | None, typer.Option(min=0, max=1, help="As --eps.")] = None,
     momentum_convention: Annotated[

@@ -87,7 +87,9 @@ def _import_plugin(path: Path) -> str:
     except PluginError as error:
         raise PluginError(f"--plugin {path}: {error.what}", error.why, error.fix) from None
     except Exception as error:
-        raise PluginError(f"--plugin {path}:{line_of(error, path)}: {type(error).__name__}: {error}") from error
+        raise PluginError(
+            f"--plugin {path}:{line_of(error, path)}: {type(error).__name__}: {error}"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,9 @@ class ByHand(Right):
             return super().forward(x)
         with torch.no_grad():
             super().forward(x)  # moves the statistics
-        y = _ByHand.apply(x.float() if x.dtype.itemsize == 2 else x, self.gamma, self.beta, self.eps, self.mistake)
+        y = _ByHand.apply(
+            x.float() if x.dtype.itemsize == 2 else x, self.gamma, self.beta, self.eps, self.mistake
+        )
         return y.to(x.dtype)
 
 
@@ -318,7 +320,8 @@ class MomentumWritten(Right):
 class LastBatch(Right):
     @torch.no_grad()
     def update(self, mean, var, x, axes):
-        self.running_mean, self.running_var = mean.flatten(), self.kept(var, x, axes).flatten()
+        self.running_mean = mean.detach().flatten()
+        self.running_var = self.kept(var.detach(), x, axes).flatten()
 
 
 class NeverMoves(Right):
@@ -498,7 +501,7 @@ class Plain(nn.Module):
         super().__init__()
 
     def forward(self, x):
-        n, c = x.shape
+        assert x.dim() == 2
         z = x.to(torch.promote_types(x.dtype, torch.float32))
         return ((z - z.mean(0)) / torch.sqrt(z.var(0, unbiased=False) + 1e-5)).to(x.dtype)
 

@@ -83,7 +83,11 @@ def answer(found: Verification) -> str:
     if not failed:
         return f"All {passed} checks passed{besides}."
     causes = [cause for cause in found.by_cause() if cause]
-    why = f"{len(causes)} {'cause' if len(causes) == 1 else 'causes'} found" if causes else "no usual cause fits"
+    why = (
+        f"{len(causes)} {'cause' if len(causes) == 1 else 'causes'} found"
+        if causes
+        else "no usual cause fits"
+    )
     return f"{failed} of {failed + passed} checks FAILED{besides}: {why}."
 
 
@@ -96,11 +100,13 @@ def to_markdown(found: Verification) -> str:
     """The answer, the causes and the table, for an issue or a course's feedback."""
     parts = [f"# {markdown_text(found.layer)}", markdown_text(answer(found))]
     for cause, lines in failed_lines(found):
-        parts.append("\n".join([f"**{markdown_text(cause)}**", "", *(f"- {markdown_text(line)}" for line in lines)]))
+        parts.append(
+            "\n".join([f"**{markdown_text(cause)}**", "", *(f"- {markdown_text(line)}" for line in lines)])
+        )
     parts.append(markdown_table(check_table(found)))
-    for title, lines in (("Skipped", skipped_lines(found)), ("Notes", found.notes)):
-        if lines:
-            parts.append(f"## {title}\n\n" + "\n".join(f"- {markdown_text(line)}" for line in lines))
+    for title, said in (("Skipped", skipped_lines(found)), ("Notes", found.notes)):
+        if said:
+            parts.append(f"## {title}\n\n" + "\n".join(f"- {markdown_text(line)}" for line in said))
     return "\n\n".join(parts) + "\n"
 
 
@@ -109,14 +115,19 @@ FORMATS: dict[str, Callable[[Verification], str]] = {"json": to_json, "markdown"
 
 
 def _places(items: Sequence[Finding]) -> list[str]:
-    """One line a check: its inputs, the largest error and what was allowed."""
+    """One line a check or a message: where, the largest error and what was allowed."""
     lines = []
-    for check in dict.fromkeys(item.check for item in items):
-        same = [item for item in items if item.check == check]
+    for key in dict.fromkeys(map(_line_key, items)):
+        same = [item for item in items if _line_key(item) == key]
         worst = max(same, key=lambda item: (item.size is None, item.size or 0.0))
         allowed = f" ({worst.tolerance:.1g} is allowed)" if worst.tolerance else ""
-        lines.append(f"{check} on {', '.join(item.input for item in same)}: {worst.message}{allowed}")
+        lines.append(f"{_where(same)}: {worst.message}{allowed}")
     return lines
+
+
+def _line_key(item: Finding) -> tuple[str, str]:
+    """A line a check; checks that failed with the same words, and no number, share theirs."""
+    return (item.check, "") if item.size is not None else ("", item.message)
 
 
 def _where(items: Sequence[Finding]) -> str:

@@ -17,8 +17,11 @@ from torch import Tensor
 from bnbench.verify.formulas import Formula
 
 _FORWARD = ("forward", "dx", "dgamma", "dbeta", "eval output")
-_BACKWARD = ("dx", "dgamma", "dbeta")
+BACKWARD = ("dx", "dgamma", "dbeta")
 _RUNNING = ("running_mean", "running_var")
+
+
+_AVERAGED = "the gradients of gamma and beta are averaged over the batch: they are sums"
 
 
 @dataclass(frozen=True)
@@ -105,12 +108,12 @@ _FIXED = (
     _cause(("dx",), "dx is not multiplied by gamma", gradient="no gamma in dx"),
     _cause(
         ("dgamma", "dbeta"),
-        "the gradients of gamma and beta are means over the n values: they are sums",
+        _AVERAGED,
         gradient="mean over n",
     ),
     _cause(
         ("dgamma", "dbeta"),
-        "the gradients of gamma and beta are divided by the batch size: they are sums",
+        _AVERAGED,
         (3, 4),
         gradient="mean over N",
     ),
@@ -126,12 +129,14 @@ _FIXED = (
         (3, 4),
         kept="by samples",
     ),
-    _cause(
-        ("running_var",), "running_var is multiplied by n/(n-1) twice", kept="unbiased twice"
-    ),
+    _cause(("running_var",), "running_var is multiplied by n/(n-1) twice", kept="unbiased twice"),
     _cause(("running_var",), "running_var holds the standard deviation, not the variance", kept="deviation"),
-    _cause(("running_var",), "running_var holds var + eps (and biased): eps belongs to its use", kept="with eps"),
-    _cause(("eval output",), "batch statistics are used in eval, where the running ones belong", in_eval="batch"),
+    _cause(
+        ("running_var",), "running_var holds var + eps (and biased): eps belongs to its use", kept="with eps"
+    ),
+    _cause(
+        ("eval output",), "batch statistics are used in eval, where the running ones belong", in_eval="batch"
+    ),
     _cause(
         ("eval output",),
         "running_var is multiplied by n/(n-1) once more in eval",
@@ -162,7 +167,9 @@ def _eps_causes(right: Formula) -> list[Cause]:
     found = [_cause(_FORWARD, "eps is missing under the root", eps=0.0)] if right.eps else []
     for eps in (1e-8, 1e-6, 1e-5, 1e-3, 1e-2):
         if eps != right.eps:
-            words = f"eps is {eps:g}, not {right.eps:g}: written into the layer (--eps {eps:g}, if it is meant)"
+            words = (
+                f"eps is {eps:g}, not {right.eps:g}: written into the layer (--eps {eps:g}, if it is meant)"
+            )
             found.append(_cause(_FORWARD, words, eps=eps))
     return found
 
@@ -170,7 +177,8 @@ def _eps_causes(right: Formula) -> list[Cause]:
 def _momentum_causes(right: Formula, weight_of: str) -> list[Cause]:
     is_now, agreed = ("old", "new, as in torch") if weight_of == "new" else ("new", "old, as was asked for")
     found = {
-        1 - right.momentum: f"momentum is the weight of the {is_now} value; it should be that of the {agreed} "
+        1
+        - right.momentum: f"momentum is the weight of the {is_now} value; it should be that of the {agreed} "
         f"(--momentum-convention {is_now}, if it is meant)"
     }
     for value in (0.1, 0.9, 0.01, 0.99):
@@ -183,7 +191,9 @@ def _momentum_causes(right: Formula, weight_of: str) -> list[Cause]:
         1.0: "the running statistics are the last batch's: the old value is dropped",
         0.0: "the running statistics never move",
     }
-    return [_cause(_RUNNING, words, momentum=value) for value, words in found.items() if value != right.momentum]
+    return [
+        _cause(_RUNNING, words, momentum=value) for value, words in found.items() if value != right.momentum
+    ]
 
 
 def deviation(seen: Tensor, expected: Tensor, axis: int) -> float:

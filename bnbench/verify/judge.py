@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,10 +15,10 @@ from torch import nn
 import bnbench.verify.checks  # noqa: F401  # fills CHECKS
 from bnbench.errors import BnbenchError
 from bnbench.verify.findings import INPUTS, Finding, Verification
-from bnbench.verify.outcome import CHECKS, Check, Skip, Wrong
+from bnbench.verify.outcome import CHECKS, Check, Skip, Wrong, first_line
 from bnbench.verify.parts import Parts, find_parts
 from bnbench.verify.subject import CHANNELS, SHAPES, Rules, Subject
-from bnbench.verify.target import Target, find_target, first_line
+from bnbench.verify.target import Target, find_target
 
 #: What --dim insists on, and what it also looks at.
 _INSISTED = {"1": ("(N, C)",), "2": ("(N, C, H, W)",), "both": ()}
@@ -140,7 +140,11 @@ def _refused(makers: dict[str, Callable[[], nn.Module]], wishes: Wishes) -> dict
             what = str(error).partition("\n")[0] if isinstance(error, BnbenchError) else first_line(error)
             reasons[name] = f"the layer does not take it: {what}"
     insisted = _INSISTED[wishes.dim]
-    return {} if len(reasons) == len(makers) else {name: why for name, why in reasons.items() if name not in insisted}
+    return (
+        {}
+        if len(reasons) == len(makers)
+        else {name: why for name, why in reasons.items() if name not in insisted}
+    )
 
 
 def _parts_of(maker: Callable[[], nn.Module], name: str) -> Parts:
@@ -167,11 +171,13 @@ def _judge(check: Check, subject: Subject, debug: bool) -> Finding:
     except Exception as error:
         if debug:
             raise
-        return Finding(check.name, subject.input, "failed", f"raised {first_line(error)}", causes=_raised(error))
+        return Finding(
+            check.name, subject.input, "failed", f"raised {first_line(error)}", causes=_raised(error)
+        )
     return Finding(check.name, subject.input, "passed")
 
 
-def _raised(error: Exception) -> Sequence[str]:
+def _raised(error: Exception) -> tuple[str, ...]:
     text = str(error)
     if "view size is not compatible" in text:
         return (".view() needs contiguous inputs: .reshape() takes any",)

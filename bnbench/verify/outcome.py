@@ -31,6 +31,23 @@ class Wrong(Exception):
         self.message, self.size, self.tolerance, self.causes = message, size, tolerance, tuple(causes)
 
 
+def causes_of(function: Callable[[Subject], None], subject: Subject) -> tuple[str, ...]:
+    """What that check finds to be wrong, where it fails: the same mistake shows in several places."""
+    try:
+        function(subject)
+    except Wrong as wrong:
+        return wrong.causes
+    except Skip:
+        pass
+    return ()
+
+
+def first_line(error: BaseException) -> str:
+    """ "ValueError: what it says", on one line."""
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 @dataclass(frozen=True)
 class Check:
     """One question to a layer. needs: the parts it must have. ranks: numbers of axes that it makes sense for."""

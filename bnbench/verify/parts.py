@@ -61,7 +61,9 @@ def find_parts(layer: nn.Module, num_features: int) -> Parts:
     wide = {part: tensor for part, tensor in tensors if tensor.numel() == num_features}
     found: Parts = {}
     for role, names in _NAMES.items():
-        pool = wide if role != "counter" else {part: tensor for part, tensor in tensors if tensor.numel() == 1}
+        pool = (
+            wide if role != "counter" else {part: tensor for part, tensor in tensors if tensor.numel() == 1}
+        )
         named = {_last(part): part for part in reversed(pool) if _suits(part, role)}
         name = next((name for name in names if name in named), None)
         if name is not None:

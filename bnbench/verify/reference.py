@@ -51,11 +51,7 @@ def backward(x: Array, gamma: Array, eps: float, dy: Array) -> Gradients:
     d_normalized = dy * _column(gamma, x)
     d_var = (d_normalized * centred * -0.5 * spread**-1.5).sum(axes)
     d_mean = (-d_normalized / np.sqrt(spread)).sum(axes) + d_var * (-2 * centred).mean(axes)
-    dx = (
-        d_normalized / np.sqrt(spread)
-        + _column(d_var, x) * 2 * centred / count
-        + _column(d_mean, x) / count
-    )
+    dx = d_normalized / np.sqrt(spread) + _column(d_var, x) * 2 * centred / count + _column(d_mean, x) / count
     return Gradients(dx, (dy * centred / np.sqrt(spread)).sum(axes), dy.sum(axes))
 
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from bnbench.seeding import generator
 from bnbench.verify import formulas, reference
-from bnbench.verify.causes import Cause, deviation, explain, usual_causes
+from bnbench.verify.causes import BACKWARD, Cause, deviation, explain, usual_causes
 from bnbench.verify.findings import INPUTS
 from bnbench.verify.formulas import Formula
-from bnbench.verify.outcome import Wrong
+from bnbench.verify.outcome import Skip, Wrong
 from bnbench.verify.parts import Parts
 
 CHANNELS = 5
@@ -102,9 +102,12 @@ class Subject:
         """(C,) -> (C, 1, ...), along the channels of an input."""
         return vector.reshape(-1, *[1] * (self.rank - 2))
 
-    def output(self, layer: nn.Module, x: Tensor) -> Tensor:
-        """What the layer makes of x. Raises Wrong where that is no tensor of x's shape."""
-        y: Any = layer(x)
+    def output(self, layer: nn.Module, x: Tensor, *, as_is: bool = False) -> Tensor:
+        """What the layer makes of x. Raises Wrong where that is no tensor of x's shape.
+
+        as_is: x itself goes in, not a copy (which a layer that writes into its input would spoil).
+        """
+        y: Any = layer(x if as_is else x.clone())
         if not isinstance(y, Tensor):
             raise Wrong(f"forward returned {type(y).__name__}, not a tensor")
         if y.shape != x.shape:
@@ -119,8 +122,10 @@ class Subject:
 
     def inference_expected(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         """The right output in eval with these running statistics, float64."""
-        vectors = (_numpy(vector) for vector in (mean, var, self.gamma, self.beta))
-        return torch.from_numpy(reference.inference(_numpy(x), *vectors, self.rules.eps))
+        gamma, beta = _numpy(self.gamma), _numpy(self.beta)
+        return torch.from_numpy(
+            reference.inference(_numpy(x), _numpy(mean), _numpy(var), gamma, beta, self.rules.eps)
+        )
 
     def statistics(self, layer: nn.Module) -> tuple[Tensor, Tensor]:
         """The layer's running mean and variance now, flat, float64."""
@@ -132,6 +137,9 @@ class Subject:
         mean = torch.tensor([0.5, -1.0, 0.25, 2.0, -0.5], dtype=torch.float64)
         var = torch.tensor([eps, 2.0, 0.7, 3.0, 20 * eps], dtype=torch.float64).float().double()
         self.output(layer, self.data("before the statistics"))  # some layers make them in their first step
+        wide = self.parts["running_mean"].vector(layer).numel()
+        if wide != CHANNELS:
+            raise Skip(f"its running statistics hold {wide} numbers, not one per channel")
         self.parts["running_mean"].write(layer, mean)
         self.parts["running_var"].write(layer, var)
         return mean, var
@@ -161,7 +169,10 @@ class Subject:
         if not {"running_mean", "running_var"} <= set(self.parts):
             return False
         layer = self.layer()
-        mean, var = self.set_statistics(layer)
+        try:
+            mean, var = self.set_statistics(layer)
+        except Skip:
+            return True
         x = self.data("eval")
         y = self.output(layer.eval(), x).detach()
         return deviation(y, self.inference_expected(x, mean, var), 1) > TOLERANCE
@@ -191,8 +202,10 @@ class Subject:
     def explain(
         self, check: str, fits: Callable[[Formula], bool], known: tuple[Cause, ...] = ()
     ) -> tuple[Cause, ...]:
-        """The mistakes of the table that fit."""
+        """The mistakes of the table that fit. known: those of the forward pass, which this check may share."""
         table = usual_causes(self.rules.right, self.rules.weight_of)
+        if check in BACKWARD and (known or not self.forward_is_wrong):
+            table = [cause for cause in table if "forward" not in cause.shows_in]  # those are settled
         return explain(fits, table, check, self.rank, self.rules.right, known)
 
 
@@ -200,13 +213,11 @@ def _numpy(x: Tensor) -> reference.Array:
     return np.asarray(x.detach().double().numpy())
 
 
-def hold(
-    what: str, size: float, tolerance: float, causes: Callable[[], tuple[object, ...]] = tuple
-) -> None:
+def hold(what: str, size: float, tolerance: float, causes: Callable[[], tuple[object, ...]] = tuple) -> None:
     """Raise Wrong where the error is larger than allowed; only then are causes looked for."""
     if size <= tolerance:
         return
     words = [str(cause) for cause in causes()]
     if size == float("inf"):
-        raise Wrong(f"{what} is NaN, infinite or of another size", None, tolerance, words)
+        raise Wrong(f"{what} is NaN or infinite" if "," not in what else f"{what} is wrong", causes=words)
     raise Wrong(f"{what} is off by {size:.2g}", size, tolerance, words)

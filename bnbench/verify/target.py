@@ -16,10 +16,10 @@ from torch import nn
 from bnbench.errors import BnbenchError, LayerError, nearest
 from bnbench.norms import norms
 from bnbench.python_file import import_file, line_of
+from bnbench.verify.outcome import first_line
 
 #: What a second positional parameter may be called, and what goes in for 1-D (N, C) and 2-D (N, C, H, W).
 _DIMS = {"dim": (1, 2), "dims": (1, 2), "ndim": (1, 2), "num_dims": (2, 4)}
-_EPS = ("eps", "epsilon")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Target:
     def options(self) -> dict[str, str]:
         """ "eps", "momentum" -> the name of the parameter that takes it."""
         names = _parameters(self.factory)
-        found = {"eps": next((name for name in _EPS if name in names), None), "momentum": "momentum"}
-        return {key: name for key, name in found.items() if name in names}
+        spelled = (("eps", "eps"), ("eps", "epsilon"), ("momentum", "momentum"))
+        return {key: name for key, name in spelled if name in names}
 
     def default(self, option: str) -> Any:
         """The default of eps or momentum in the signature; None where there is none."""
@@ -69,12 +69,15 @@ class Target:
         return ()
 
     def _place(self, error: Exception) -> str:
-        return f"{self.file}:{line_of(error, self.file)}" if self.file else "verify"
+        if self.file is None:
+            return "verify"
+        line = line_of(error, self.file)
+        return f"{self.file}:{line}" if line != "?" else str(self.file)
 
 
 def find_target(word: str) -> Target:
     """The layer that `path.py:Name`, `package.module:Name` or a registered name stands for. Raises LayerError."""
-    place, colon, name = word.rpartition(":")
+    place, _, name = word.rpartition(":")
     if word.endswith(".py"):
         place, name = word, ""
     if not place:
@@ -89,12 +92,6 @@ def find_target(word: str) -> Target:
         target = Target(name, thing)
     _check_signature(target)
     return target
-
-
-def first_line(error: BaseException) -> str:
-    """ "ValueError: what it says", on one line."""
-    text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _registered(word: str) -> Target:
@@ -151,12 +148,16 @@ def _pick(module: ModuleType, name: str, place: str, *, own: bool) -> tuple[Call
     if not name and len(layers) == 1:
         name = layers[0]
     if not name or not hasattr(module, name):
-        callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        callables = [
+            key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
+        ]
         guess = nearest(name, layers) or nearest(name, callables) if name else None
         what = f'{place}: there is no "{name}" in it.' if name else f"{place}: which of its layers?"
         known = ", ".join(layers) if own else ""
         raise LayerError(
-            what + (f' Did you mean "{guess}"?' if guess else "") + (f" Its layers: {known}." if known else ""),
+            what
+            + (f' Did you mean "{guess}"?' if guess else "")
+            + (f" Its layers: {known}." if known else ""),
             fix=f"{place}:{guess or (layers[0] if own and layers else 'Name')}",
         )
     thing = getattr(module, name)

@@ -9,7 +9,7 @@ from bnbench.verify import formulas
 from bnbench.verify.causes import deviation
 from bnbench.verify.checks.statistics import GRAD_MODE, STATISTICS
 from bnbench.verify.formulas import Formula
-from bnbench.verify.outcome import Skip, Wrong, check
+from bnbench.verify.outcome import Skip, Wrong, causes_of, check, first_line
 from bnbench.verify.subject import GRADIENT_TOLERANCE, TOLERANCE, Subject, hold
 
 _UPDATED = "running statistics updated in eval: update only if self.training"
@@ -47,7 +47,9 @@ def gradient(subject: Subject) -> None:
     leaf = x.clone().requires_grad_()
     y = subject.output(layer.eval(), leaf * 1)
     if not y.requires_grad:
-        raise Wrong("no gradient comes out of the layer in eval", causes=["the output in eval is cut from the graph"])
+        raise Wrong(
+            "no gradient comes out of the layer in eval", causes=["the output in eval is cut from the graph"]
+        )
     (dx,) = torch.autograd.grad(y, leaf, subject.upstream.to(y.dtype))
     scale = subject.gamma / torch.sqrt(var + subject.rules.eps)
     expected = subject.column(scale) * subject.upstream.double()
@@ -72,20 +74,16 @@ def changes_nothing(subject: Subject) -> None:
 @check("one sample in eval", needs=STATISTICS)
 def batch_of_one(subject: Subject) -> None:
     """A single sample in eval comes out as it does among others."""
-    layer, _ = subject.trained()
-    layer.eval()
     x = subject.data("eval")
-    alone, among = subject.output(layer, x[:1]).detach(), subject.output(layer, x).detach()[:1]
-    if not torch.allclose(alone, among, rtol=1e-5, atol=1e-6):
-        raise Wrong("a sample alone comes out otherwise than among others", causes=_causes_of_output(subject))
-
-
-def _causes_of_output(subject: Subject) -> tuple[str, ...]:
+    among = subject.output(subject.trained()[0].eval(), x).detach()[:1]
+    if not among.isfinite().all():
+        raise Skip("the output is wrong already")
     try:
-        output(subject)
-    except Wrong as wrong:
-        return wrong.causes
-    return ()
+        alone = subject.output(subject.trained()[0].eval(), x[:1]).detach()
+    except Exception as error:
+        raise Wrong(f"raised {first_line(error)}", causes=causes_of(output, subject)) from error
+    if not torch.allclose(alone, among, rtol=1e-5, atol=1e-6):
+        raise Wrong("a sample alone comes out otherwise than among others", causes=causes_of(output, subject))
 
 
 def _right_without_grad(subject: Subject, x: Tensor) -> bool:

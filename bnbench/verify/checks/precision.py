@@ -61,7 +61,9 @@ def _hold_statistics(subject: Subject, layer: torch.nn.Module, x: torch.Tensor, 
         return
     statistic = subject.parts["running_mean"].read(layer)
     if statistic.dtype is not torch.float32:
-        raise Wrong(f"running_mean is {_name(statistic.dtype)} after a {name} input", causes=_in_half(0.0, name))
+        raise Wrong(
+            f"running_mean is {_name(statistic.dtype)} after a {name} input", causes=_in_half(0.0, name)
+        )
     exact = subject.layer()
     subject.output(exact, x.float())
     part = subject.parts["running_mean"]
@@ -73,7 +75,7 @@ def _in_half(size: float, name: str) -> tuple[str, ...]:
     """Rounding of half numbers, or their overflow: what statistics in half precision give, and no other mistake."""
     overflow = size == float("inf") and name == "float16"
     if overflow or size < 16 * torch.finfo(getattr(torch, name)).eps:
-        return (f"statistics are computed in half precision: x.float() before mean and variance",)
+        return ("statistics are computed in half precision: x.float() before mean and variance",)
     return ()
 
 

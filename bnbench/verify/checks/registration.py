@@ -15,6 +15,7 @@ _NO_BUFFERS = (
     "running statistics not registered as buffers: register_buffer(...), or checkpoints lose them and "
     ".to(device) leaves them behind"
 )
+_RESHAPED = "the running statistics change their shape in forward: keep the shape that they start with"
 _NO_PARAMETERS = "gamma or beta not registered as parameters: nn.Parameter(...), or no optimizer trains them"
 
 
@@ -32,7 +33,9 @@ def parameters(subject: Subject) -> None:
         )
     frozen = [role for role in present if not subject.parts[role].read(subject.layer()).requires_grad]
     if frozen:
-        raise Wrong(f"requires_grad is False: {', '.join(frozen)}", causes=["gamma or beta is frozen from the start"])
+        raise Wrong(
+            f"requires_grad is False: {', '.join(frozen)}", causes=["gamma or beta is frozen from the start"]
+        )
 
 
 @check("statistics are buffers", needs=STATISTICS)
@@ -67,11 +70,19 @@ def round_trip(subject: Subject) -> None:
     """A fresh layer with a trained one's state_dict gives the same output in eval."""
     layer, _ = subject.trained()
     fresh = subject.maker()
-    fresh.load_state_dict(layer.state_dict())
+    try:
+        fresh.load_state_dict(layer.state_dict())
+    except RuntimeError as error:
+        wide = [str(cause) for cause in subject.forward_causes if "axes" in dict(cause.change)] or [_RESHAPED]
+        raise Wrong("a fresh layer can't load its state_dict: other shapes", causes=wide) from error
     x = subject.data("eval")
     seen, expected = subject.output(fresh.eval(), x), subject.output(layer.eval(), x)
-    if not torch.equal(seen, expected):
-        lost = [role for role in _STARTS if role in subject.parts and subject.parts[role].path not in layer.state_dict()]
+    if not torch.allclose(seen, expected, rtol=0, atol=0, equal_nan=True):
+        lost = [
+            role
+            for role in _STARTS
+            if role in subject.parts and subject.parts[role].path not in layer.state_dict()
+        ]
         raise Wrong(
             f"a reloaded layer's output differs; its state_dict lacks {', '.join(lost) or 'nothing that is known'}",
             causes=[_NO_BUFFERS] if set(lost) & set(STATISTICS) else [_NO_PARAMETERS] if lost else [],

@@ -45,7 +45,7 @@ def detached(subject: Subject) -> None:
                     ],
                 )
         if y.requires_grad:
-            y.sum().backward()
+            torch.autograd.backward(y.sum())
 
 
 @check("statistics under no_grad", needs=STATISTICS)
@@ -56,10 +56,12 @@ def under_no_grad(subject: Subject) -> None:
     subject.output(with_grad, x)
     with torch.no_grad():
         subject.output(without, x)
-    for role in STATISTICS:
-        part = subject.parts[role]
-        if deviation(part.vector(without), part.vector(with_grad), 0) > TOLERANCE:
-            raise Wrong(f"{role} moves otherwise under torch.no_grad()", causes=[GRAD_MODE])
+    start = subject.statistics(subject.layer())
+    for role, old in zip(STATISTICS, start, strict=True):
+        new = subject.parts[role].vector(without)
+        if deviation(new, subject.parts[role].vector(with_grad), 0) > TOLERANCE:
+            causes = [GRAD_MODE] if torch.equal(new, old) else []
+            raise Wrong(f"{role} moves otherwise under torch.no_grad()", causes=causes)
 
 
 GRAD_MODE = (
@@ -86,7 +88,9 @@ def _running(subject: Subject, role: str) -> None:
     layer = subject.layer()
     batches = [subject.data("step", step) for step in range(3)]
     start = {name: subject.parts[name].vector(layer) for name in STATISTICS if name in subject.parts}
-    start = {name: vector.expand(CHANNELS) if vector.numel() == 1 else vector for name, vector in start.items()}
+    start = {
+        name: vector.expand(CHANNELS) if vector.numel() == 1 else vector for name, vector in start.items()
+    }
     mean, var = (start.get(name, torch.zeros(CHANNELS, dtype=torch.float64)) for name in STATISTICS)
     steps = []
     for x in batches:
@@ -96,6 +100,7 @@ def _running(subject: Subject, role: str) -> None:
         raise Wrong(f"{role} changes its size between steps: {[step.numel() for step in steps]}")
     seen = torch.stack(steps)
     expected = _expected(subject, batches, mean, var)[STATISTICS.index(role)]
+    wide = "" if seen.numel() == expected.numel() else f", of {seen.shape[1]} numbers instead of {CHANNELS},"
 
     def fits(formula: Formula) -> bool:
         predicted = formulas.running([x.double() for x in batches], mean, var, formula)[role]
@@ -104,16 +109,14 @@ def _running(subject: Subject, role: str) -> None:
         return deviation(seen, predicted, 1) <= TOLERANCE
 
     hold(
-        role,
+        role + wide,
         deviation(seen, expected, 1),
         TOLERANCE,
         lambda: subject.explain(role, fits, subject.forward_causes),
     )
 
 
-def _expected(
-    subject: Subject, batches: list[Tensor], mean: Tensor, var: Tensor
-) -> tuple[Tensor, Tensor]:
+def _expected(subject: Subject, batches: list[Tensor], mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     """(steps, C) each, from the reference."""
     rules, now = subject.rules, (np.asarray(mean), np.asarray(var))
     steps = []

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from bnbench.verify import reference
 from bnbench.verify.causes import deviation
+from bnbench.verify.checks.precision import double
 from bnbench.verify.formulas import Formula
-from bnbench.verify.outcome import Wrong, check
+from bnbench.verify.outcome import Wrong, causes_of, check
 from bnbench.verify.subject import GRADIENT_TOLERANCE, TOLERANCE, Subject, hold
 
-_CUT = "the output is cut from the graph (detach, .data, no_grad, .item() or NumPy in forward)"
-_UNUSED = "it takes no part in the output, or is cut from the graph"
+CUT = "the output is cut from the graph (detach, .data, no_grad, .item() or NumPy in forward)"
 
 
 @check("forward")
@@ -47,25 +47,21 @@ def gradcheck(subject: Subject) -> None:
     """The backward pass is the derivative of the forward pass, by finite differences."""
     layer = subject.layer(torch.float64)
     x = subject.data("gradcheck", eps=False)[:3].double().requires_grad_()
-    try:
-        torch.autograd.gradcheck(lambda leaf: subject.output(layer, leaf * 1), x, eps=1e-6, atol=1e-5)
-    except torch.autograd.gradcheck.GradcheckError as error:
-        raise Wrong(
-            "the backward pass is not the derivative of the forward pass", causes=_causes_of_dx(subject)
-        ) from error
-
-
-def _causes_of_dx(subject: Subject) -> tuple[str, ...]:
-    try:
-        dx(subject)
-    except Wrong as wrong:
-        return wrong.causes
-    return ()
+    passed = torch.autograd.gradcheck(
+        lambda leaf: subject.output(layer, leaf * 1), x, eps=1e-6, atol=1e-5, raise_exception=False
+    )
+    if not passed:
+        causes = causes_of(dx, subject) or causes_of(double, subject)
+        raise Wrong("the backward pass is not the derivative of the forward pass", causes=causes)
 
 
 def _gradient(subject: Subject, name: str) -> None:
     x = subject.data("forward")
-    seen = _gradients(subject, x)[name]
+    seen = _gradients(subject, x).get(name)
+    if seen is None:
+        part = name.removeprefix("d")
+        unused = (f"{part} takes no part in the output, or is cut from the graph",)
+        raise Wrong(f"no gradient reaches {part}", causes=[str(c) for c in subject.forward_causes or unused])
     expected = dict(zip(("dx", "dgamma", "dbeta"), _expected(subject, x), strict=True))[name]
     axis = 1 if name == "dx" else 0
 
@@ -90,23 +86,14 @@ def _gradients(subject: Subject, x: Tensor) -> dict[str, Tensor]:
             leaves[name] = subject.parts[role].read(layer)
     wanted = {name: tensor for name, tensor in leaves.items() if tensor.requires_grad}
     if not y.requires_grad:
-        raise Wrong("no gradient comes out of the layer", causes=[_CUT])
+        raise Wrong("no gradient comes out of the layer", causes=[CUT])
     found = torch.autograd.grad(y, list(wanted.values()), subject.upstream.to(y.dtype), allow_unused=True)
-    gradients = dict(zip(wanted, found, strict=True))
-    return _Gradients({name: gradients.get(name) for name in leaves})
-
-
-class _Gradients(dict[str, "Tensor"]):
-    """Gradients by name; one that did not come raises Wrong when it is asked for."""
-
-    def __getitem__(self, name: str) -> Tensor:
-        gradient: Tensor | None = super().__getitem__(name)
-        if gradient is None:
-            raise Wrong(f"no gradient reaches {name.removeprefix('d')}", causes=[_UNUSED])
-        return gradient
+    return {name: gradient for name, gradient in zip(wanted, found, strict=True) if gradient is not None}
 
 
 def _expected(subject: Subject, x: Tensor) -> tuple[Tensor, ...]:
-    arrays = (np.asarray(part.double()) for part in (x, subject.gamma))
-    gradients = reference.backward(*arrays, subject.rules.eps, np.asarray(subject.upstream.double()))
+    upstream = np.asarray(subject.upstream.double())
+    gradients = reference.backward(
+        np.asarray(x.double()), np.asarray(subject.gamma), subject.rules.eps, upstream
+    )
     return tuple(torch.from_numpy(array) for array in gradients)
