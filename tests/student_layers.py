@@ -336,6 +336,19 @@ class Summed(Right):
         self.running_var = self.running_var + self.momentum * self.kept(var, x, axes).flatten()
 
 
+class Averaged(Right):
+    def make(self, num_features):
+        super().make(num_features)
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, mean, var, x, axes):
+        self.steps += 1
+        new = 1 / self.steps
+        self.running_mean = (1 - new) * self.running_mean + new * mean.flatten()
+        self.running_var = (1 - new) * self.running_var + new * self.kept(var, x, axes).flatten()
+
+
 class Twice(Right):
     def update(self, mean, var, x, axes):
         super().update(mean, var, x, axes)

@@ -64,13 +64,13 @@ def skipped_lines(found: Verification) -> list[str]:
     reasons: dict[str, list[Finding]] = {}
     for item in found.having("skipped"):
         reasons.setdefault(item.message, []).append(item)
-    return [f"{_where(items)}: {reason}." for reason, items in reasons.items()]
+    return [f"{_where(items, found)}: {reason}." for reason, items in reasons.items()]
 
 
 def failed_lines(found: Verification) -> list[tuple[str, list[str]]]:
     """Cause -> where it shows and how much; the unexplained last, each with what was seen."""
     return [
-        (f"{_sentence(cause)}" if cause else _NO_CAUSE, _places(items))
+        (_sentence(cause) if cause else _NO_CAUSE, _places(items, found))
         for cause, items in found.by_cause().items()
     ]
 
@@ -114,14 +114,14 @@ def to_markdown(found: Verification) -> str:
 FORMATS: dict[str, Callable[[Verification], str]] = {"json": to_json, "markdown": to_markdown}
 
 
-def _places(items: Sequence[Finding]) -> list[str]:
+def _places(items: Sequence[Finding], found: Verification) -> list[str]:
     """One line a check or a message: where, the largest error and what was allowed."""
     lines = []
     for key in dict.fromkeys(map(_line_key, items)):
         same = [item for item in items if _line_key(item) == key]
         worst = max(same, key=lambda item: (item.size is None, item.size or 0.0))
         allowed = f" ({worst.tolerance:.1g} is allowed)" if worst.tolerance else ""
-        lines.append(f"{_where(same)}: {worst.message}{allowed}")
+        lines.append(f"{_where(same, found)}: {worst.message}{allowed}")
     return lines
 
 
@@ -130,11 +130,14 @@ def _line_key(item: Finding) -> tuple[str, str]:
     return (item.check, "") if item.size is not None else ("", item.message)
 
 
-def _where(items: Sequence[Finding]) -> str:
-    """ "running_mean, running_var", with the inputs where it is not all of them."""
+def _where(items: Sequence[Finding], found: Verification) -> str:
+    """ "forward, dx", with the inputs where it is not every one that these checks ran on."""
     checks = list(dict.fromkeys(item.check for item in items))
     inputs = list(dict.fromkeys(item.input for item in items))
-    return ", ".join(inputs) if checks == [WHOLE] else f"{', '.join(checks)} on {', '.join(inputs)}"
+    if checks == [WHOLE]:
+        return ", ".join(inputs)
+    ran = {item.input for item in found.findings if item.check in checks}
+    return ", ".join(checks) + ("" if set(inputs) == ran else f" on {', '.join(inputs)}")
 
 
 def _conventions(found: Verification) -> str:

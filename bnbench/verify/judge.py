@@ -205,7 +205,7 @@ def _conventions(rules: Rules) -> dict[str, float | str]:
 def _notes(printed: str, parts: dict[str, str]) -> tuple[str, ...]:
     notes = []
     if parts:
-        notes.append(f"Taken as {', '.join(f'{role}: {path}' for role, path in parts.items())}.")
+        notes.append(f"Taken: {', '.join(f'{role} = {path}' for role, path in parts.items())}.")
     lines = len(printed.splitlines())
     if lines:
         notes.append(f"The layer printed {lines} {'line' if lines == 1 else 'lines'}; --debug shows them.")

@@ -213,11 +213,13 @@ def _numpy(x: Tensor) -> reference.Array:
     return np.asarray(x.detach().double().numpy())
 
 
-def hold(what: str, size: float, tolerance: float, causes: Callable[[], tuple[object, ...]] = tuple) -> None:
+def hold(
+    size: float, tolerance: float, causes: Callable[[], tuple[object, ...]] = tuple, what: str = ""
+) -> None:
     """Raise Wrong where the error is larger than allowed; only then are causes looked for."""
     if size <= tolerance:
         return
-    words = [str(cause) for cause in causes()]
+    words, head = [str(cause) for cause in causes()], f"{what} is " if what else ""
     if size == float("inf"):
-        raise Wrong(f"{what} is NaN or infinite" if "," not in what else f"{what} is wrong", causes=words)
-    raise Wrong(f"{what} is off by {size:.2g}", size, tolerance, words)
+        raise Wrong(f"{head}NaN or infinite", causes=words)
+    raise Wrong(f"{head}off by {size:.2g}", size, tolerance, words)

@@ -33,7 +33,7 @@ def output(subject: Subject) -> None:
         predicted = formulas.evaluation(x.double(), mean, var, subject.gamma, subject.beta, formula)
         return deviation(y, predicted, 1) <= TOLERANCE
 
-    hold("output in eval", deviation(y, expected, 1), TOLERANCE, causes)
+    hold(deviation(y, expected, 1), TOLERANCE, causes)
 
 
 @check("eval dx", needs=STATISTICS)
@@ -53,7 +53,7 @@ def gradient(subject: Subject) -> None:
     (dx,) = torch.autograd.grad(y, leaf, subject.upstream.to(y.dtype))
     scale = subject.gamma / torch.sqrt(var + subject.rules.eps)
     expected = subject.column(scale) * subject.upstream.double()
-    hold("dx in eval", deviation(dx, expected, 1), GRADIENT_TOLERANCE)
+    hold(deviation(dx, expected, 1), GRADIENT_TOLERANCE)
 
 
 @check("eval changes nothing", needs=STATISTICS)

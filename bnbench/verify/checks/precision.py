@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from bnbench.verify.causes import deviation
-from bnbench.verify.outcome import Wrong, check
+from bnbench.verify.checks.training import dx
+from bnbench.verify.outcome import Skip, Wrong, causes_of, check
 from bnbench.verify.subject import TOLERANCE, Subject, hold
 
 #: float64 against the float64 reference, relative.
@@ -33,10 +34,27 @@ def double(subject: Subject) -> None:
     if y.dtype is not torch.float64:
         raise Wrong(f"float64 in, {_name(y.dtype)} out", causes=[f"the output is cast to {_name(y.dtype)}"])
     if subject.forward_is_wrong:
-        return
+        raise Skip("the output is wrong already")
     size = deviation(y, subject.forward_expected(x), 1)
     single = ("computed in float32: a layer in float64 loses half of its digits",) if size < TOLERANCE else ()
-    hold("output in float64", size, _DOUBLE_TOLERANCE, lambda: single)
+    hold(size, _DOUBLE_TOLERANCE, lambda: single)
+
+
+@check("gradcheck (float64)")
+def gradcheck(subject: Subject) -> None:
+    """The backward pass is the derivative of the forward pass, whatever that is, by finite differences."""
+    layer = subject.layer(torch.float64)
+    x = subject.data("gradcheck", eps=False)[:3].double().requires_grad_()
+    passed = torch.autograd.gradcheck(
+        lambda leaf: subject.output(layer, leaf * 1), x, eps=1e-6, atol=1e-5, raise_exception=False
+    )
+    if not passed:
+        forward = [str(cause) for cause in subject.forward_causes]  # no fault of the backward pass
+        causes = [cause for cause in causes_of(dx, subject) if cause not in forward]
+        raise Wrong(
+            "the backward pass is not the derivative of the forward pass",
+            causes=causes or causes_of(double, subject),
+        )
 
 
 def _half(subject: Subject, dtype: torch.dtype) -> None:
@@ -50,9 +68,10 @@ def _half(subject: Subject, dtype: torch.dtype) -> None:
             causes=["half inputs are not given back in their dtype: end forward with y.to(x.dtype)"],
         )
     _hold_statistics(subject, layer, x, name)
-    if not subject.forward_is_wrong:
-        size = deviation(y, subject.forward_expected(x.double()), 1)
-        hold(f"output in {name}", size, 8 * torch.finfo(dtype).eps, lambda: _in_half(size, name))
+    if subject.forward_is_wrong:
+        raise Skip("the output is wrong already")
+    size = deviation(y, subject.forward_expected(x.double()), 1)
+    hold(size, 8 * torch.finfo(dtype).eps, lambda: _in_half(size, name))
 
 
 def _hold_statistics(subject: Subject, layer: torch.nn.Module, x: torch.Tensor, name: str) -> None:
@@ -68,7 +87,7 @@ def _hold_statistics(subject: Subject, layer: torch.nn.Module, x: torch.Tensor, 
     subject.output(exact, x.float())
     part = subject.parts["running_mean"]
     size = deviation(part.vector(layer), part.vector(exact), 0)
-    hold(f"running_mean after a {name} input", size, 1e-5, lambda: _in_half(size, name))
+    hold(size, 1e-5, lambda: _in_half(size, name), f"running_mean after a {name} input")
 
 
 def _in_half(size: float, name: str) -> tuple[str, ...]:

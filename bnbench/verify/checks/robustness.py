@@ -38,14 +38,14 @@ def one_value(subject: Subject) -> None:
         )
 
 
-@check("one sample, many positions", ranks=(3, 4))
+@check("one sample of many positions", ranks=(3, 4))
 def one_sample(subject: Subject) -> None:
     """A single sample with several positions has statistics, and is normalized as any batch."""
     if subject.forward_is_wrong:
         raise Skip("the output is wrong already")
     x = subject.data("forward")[:1]
     y = subject.output(subject.layer(), x).detach()
-    hold("output for one sample", deviation(y, subject.forward_expected(x), 1), TOLERANCE)
+    hold(deviation(y, subject.forward_expected(x), 1), TOLERANCE)
 
 
 @check("constant channel")
@@ -118,7 +118,7 @@ def _offset(subject: Subject, offset: float) -> None:
     one_pass = deviation(_one_pass(subject, x), expected, 1)
     lost = ("E[x^2]-E[x]^2 loses its digits where the mean is large: subtract the mean first, then square",)
     alike = size == one_pass or one_pass / 30 <= size <= one_pass * 30 or not one_pass < float("inf")
-    hold(f"output at offset {offset:g}", size, tolerance, lambda: lost if alike else ())
+    hold(size, tolerance, lambda: lost if alike else ())
 
 
 def _one_pass(subject: Subject, x: Tensor) -> Tensor:
@@ -189,4 +189,4 @@ def _same(subject: Subject, x: Tensor, *others: Tensor) -> None:
         raise Skip("the output is NaN or infinite already")
     for other in others:
         seen = subject.output(subject.layer(), other, as_is=True).detach()
-        hold("output for the other layout", deviation(seen, expected, 1), 2e-5)
+        hold(deviation(seen, expected, 1), 2e-5)

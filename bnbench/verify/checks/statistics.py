@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bnbench.verify import formulas, reference
-from bnbench.verify.causes import deviation
+from bnbench.verify.causes import Cause, deviation
 from bnbench.verify.formulas import Formula
 from bnbench.verify.outcome import Wrong, check
 from bnbench.verify.subject import CHANNELS, TOLERANCE, Subject, hold
@@ -100,7 +100,6 @@ def _running(subject: Subject, role: str) -> None:
         raise Wrong(f"{role} changes its size between steps: {[step.numel() for step in steps]}")
     seen = torch.stack(steps)
     expected = _expected(subject, batches, mean, var)[STATISTICS.index(role)]
-    wide = "" if seen.numel() == expected.numel() else f", of {seen.shape[1]} numbers instead of {CHANNELS},"
 
     def fits(formula: Formula) -> bool:
         predicted = formulas.running([x.double() for x in batches], mean, var, formula)[role]
@@ -108,12 +107,15 @@ def _running(subject: Subject, role: str) -> None:
             predicted = predicted.expand_as(seen)
         return deviation(seen, predicted, 1) <= TOLERANCE
 
-    hold(
-        role + wide,
-        deviation(seen, expected, 1),
-        TOLERANCE,
-        lambda: subject.explain(role, fits, subject.forward_causes),
-    )
+    def causes() -> tuple[Cause, ...]:
+        return subject.explain(role, fits, subject.forward_causes)
+
+    if seen.shape != expected.shape:
+        raise Wrong(
+            f"it holds {seen.shape[1]} numbers, not one per channel",
+            causes=[str(cause) for cause in causes()],
+        )
+    hold(deviation(seen, expected, 1), TOLERANCE, causes)
 
 
 def _expected(subject: Subject, batches: list[Tensor], mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
