@@ -16,13 +16,20 @@ from bnbench.cli_options import (
     Debug,
     Device,
     DeviceOption,
+    Dim,
+    Eps,
     FailIf,
     Force,
     Format,
     FormatOption,
+    Layer,
+    Momentum,
+    MomentumConvention,
     Output,
     Plugins,
     Quiet,
+    RunningVar,
+    VerifyFormat,
     Words,
 )
 from bnbench.errors import (
@@ -205,34 +212,13 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
 
 @app.command()
 def verify(
-    layer: Annotated[
-        str,
-        typer.Argument(
-            help="FILE.py:Name (a class, or a function of num_features and dim), a module's "
-            "(torch.nn:BatchNorm1d), or a registered normalizer."
-        ),
-    ],
-    dim: Annotated[
-        Literal["1", "2", "both"],
-        typer.Option(help="1: (N, C) must work; 2: (N, C, H, W) must; both: whatever it takes."),
-    ] = "both",
-    eps: Annotated[
-        float | None,
-        typer.Option(min=0, help="Passed to a layer that takes it; what it uses, where it doesn't."),
-    ] = None,
-    momentum: Annotated[float | None, typer.Option(min=0, max=1, help="As --eps.")] = None,
-    momentum_convention: Annotated[
-        Literal["new", "old"],
-        typer.Option(help="momentum is the weight of the new value (torch) or of the old one (Keras, Flax)."),
-    ] = "new",
-    running_var: Annotated[
-        Literal["unbiased", "biased"],
-        typer.Option(help="What is stored: the unbiased variance (torch) or the biased one (Keras, Flax)."),
-    ] = "unbiased",
-    format: Annotated[
-        Literal["table", "json", "markdown"],
-        typer.Option(help="What to print on stdout; the rest goes to stderr."),
-    ] = "table",
+    layer: Layer,
+    dim: Dim = "both",
+    eps: Eps = None,
+    momentum: Momentum = None,
+    momentum_convention: MomentumConvention = "new",
+    running_var: RunningVar = "unbiased",
+    format: VerifyFormat = "table",
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:

@@ -49,6 +49,7 @@ PLANTED = [
     ("Averaged", "plain average over all batches", _RUNNING),
     ("Twice", "updated twice a step", _RUNNING),
     ("NotDetached", "statistics not detached", {"statistics detached"}),
+    ("RunningInTraining", "the running statistics are used in training", {"forward", "dx", "dgamma"}),
     ("BatchInEval", "batch statistics are used in eval", {"eval output", "one sample in eval"}),
     ("UpdatesInEval", "running statistics updated in eval", {"eval changes nothing"}),
     ("CorrectedInEval", "multiplied by n/(n-1) once more in eval", {"eval output", "one sample in eval"}),

@@ -14,7 +14,9 @@ from bnbench.report.export import markdown_table, markdown_text
 from bnbench.report.table import Table
 from bnbench.verify.findings import INPUTS, Finding, Verification
 
-_NO_CAUSE = "No usual cause gives these numbers."
+_NO_CAUSE = "No usual cause fits."
+#: So many checks are named where the same is said of all.
+_MANY = 8
 _WORDS = {"passed": "passed", "failed": "FAILED", "skipped": "skipped"}
 
 
@@ -137,6 +139,8 @@ def _where(items: Sequence[Finding], found: Verification) -> str:
     if checks == [WHOLE]:
         return ", ".join(inputs)
     ran = {item.input for item in found.findings if item.check in checks}
+    if len(checks) > _MANY:
+        checks = [*checks[: _MANY - 1], f"and {len(checks) - _MANY + 1} more"]
     return ", ".join(checks) + ("" if set(inputs) == ran else f" on {', '.join(inputs)}")
 
 

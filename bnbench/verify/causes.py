@@ -83,6 +83,11 @@ _FIXED = (
     _cause((*_FORWARD, *_RUNNING), "one mean and variance for all channels together", axes="all"),
     _cause((*_FORWARD, *_RUNNING), "statistics leave out the last axis (width)", (4,), axes="no width"),
     _cause((*_FORWARD, *_RUNNING), "statistics leave out axis 2 (height)", (4,), axes="no height"),
+    _cause(
+        ("forward", *BACKWARD),
+        "the running statistics are used in training, where the batch's belong",
+        in_training="running",
+    ),
     _cause(_FORWARD, "gamma and beta are swapped", affine="swapped"),
     _cause(_FORWARD, "gamma is not applied", affine="no gamma"),
     _cause(_FORWARD, "beta is not applied", affine="no beta"),

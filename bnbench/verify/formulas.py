@@ -43,6 +43,7 @@ class Formula:
     gradient: Literal[
         "right", "no gamma in dx", "mean over n", "mean over N", "centred", "raw", "swapped"
     ] = "right"
+    in_training: Literal["batch", "running"] = "batch"
     update: Literal["average", "sum", "cumulative", "twice"] = "average"
     in_eval: Literal["running", "batch", "corrected"] = "running"
 
@@ -51,6 +52,8 @@ def training(x: Tensor, gamma: Tensor, beta: Tensor, dy: Tensor, f: Formula) -> 
     """What the formula makes of one batch: forward, dx, dgamma, dbeta."""
     leaves = [part.detach().clone().requires_grad_() for part in (x, gamma, beta)]
     mean, var = _statistics(leaves[0], f)
+    if f.in_training == "running":  # as they are at the start
+        mean, var = torch.zeros_like(mean), torch.ones_like(var)
     used_mean = mean.detach() if f.constants in ("mean", "both") else mean
     used_var = var.detach() if f.constants in ("var", "both") else var
     y = _scaled(leaves[0], used_mean, used_var, leaves[1], leaves[2], f)

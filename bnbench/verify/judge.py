@@ -136,7 +136,7 @@ def _refused(makers: dict[str, Callable[[], nn.Module]], wishes: Wishes) -> dict
     for name, maker in makers.items():
         try:
             maker()(torch.randn(SHAPES[name], generator=torch.Generator().manual_seed(0)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = str(error).partition("\n")[0] if isinstance(error, BnbenchError) else first_line(error)
             reasons[name] = f"the layer does not take it: {what}"
     insisted = _INSISTED[wishes.dim]
@@ -151,7 +151,7 @@ def _parts_of(maker: Callable[[], nn.Module], name: str) -> Parts:
     """Of a fresh layer, and what it makes in its first step."""
     layer = maker().train()
     parts = find_parts(layer, CHANNELS)
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception, SystemExit):
         layer(torch.randn(SHAPES[name], generator=torch.Generator().manual_seed(0)))
     return {**find_parts(layer, CHANNELS), **parts}
 
@@ -168,7 +168,7 @@ def _judge(check: Check, subject: Subject, debug: bool) -> Finding:
         return Finding(
             check.name, subject.input, "failed", wrong.message, wrong.size, wrong.tolerance, wrong.causes
         )
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if debug:
             raise
         return Finding(
@@ -177,7 +177,7 @@ def _judge(check: Check, subject: Subject, debug: bool) -> Finding:
     return Finding(check.name, subject.input, "passed")
 
 
-def _raised(error: Exception) -> tuple[str, ...]:
+def _raised(error: BaseException) -> tuple[str, ...]:
     text = str(error)
     if "view size is not compatible" in text:
         return (".view() needs contiguous inputs: .reshape() takes any",)

@@ -36,11 +36,6 @@ class Target:
         spelled = (("eps", "eps"), ("eps", "epsilon"), ("momentum", "momentum"))
         return {key: name for key, name in spelled if name in names}
 
-    def default(self, option: str) -> Any:
-        """The default of eps or momentum in the signature; None where there is none."""
-        parameter = _parameters(self.factory).get(self.options().get(option, ""))
-        return None if parameter is None or parameter.default is parameter.empty else parameter.default
-
     def make(self, num_features: int, dim: int, values: Mapping[str, float]) -> nn.Module:
         """A fresh layer. Raises LayerError; a factory's own BnbenchError passes."""
         taken = {name: values[key] for key, name in self.options().items() if key in values}
@@ -48,7 +43,7 @@ class Target:
             layer = self.factory(num_features, *self._dim(dim), **taken)
         except BnbenchError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise LayerError(
                 f"{self._place(error)}: {self.name} can't be made: {first_line(error)}",
                 f"It was called as {_call(self.name, num_features, self._dim(dim), taken)}.",
@@ -68,7 +63,7 @@ class Target:
                 return (_DIMS[name][dim - 1],)
         return ()
 
-    def _place(self, error: Exception) -> str:
+    def _place(self, error: BaseException) -> str:
         if self.file is None:
             return "verify"
         line = line_of(error, self.file)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from bnbench.verify.checks.statistics import STATISTICS
+from bnbench.verify.checks.training import NO_PARAMETERS
 from bnbench.verify.outcome import Skip, Wrong, check
 from bnbench.verify.subject import CHANNELS, Subject
 
@@ -16,7 +17,6 @@ _NO_BUFFERS = (
     ".to(device) leaves them behind"
 )
 _RESHAPED = "the running statistics change their shape in forward: keep the shape that they start with"
-_NO_PARAMETERS = "gamma or beta not registered as parameters: nn.Parameter(...), or no optimizer trains them"
 
 
 @check("gamma, beta are parameters")
@@ -29,7 +29,7 @@ def parameters(subject: Subject) -> None:
     if plain:
         raise Wrong(
             f"not among its parameters: {', '.join(plain)}",
-            causes=[_NO_PARAMETERS],
+            causes=[NO_PARAMETERS],
         )
     frozen = [role for role in present if not subject.parts[role].read(subject.layer()).requires_grad]
     if frozen:
@@ -85,7 +85,7 @@ def round_trip(subject: Subject) -> None:
         ]
         raise Wrong(
             f"a reloaded layer's output differs; its state_dict lacks {', '.join(lost) or 'nothing that is known'}",
-            causes=[_NO_BUFFERS] if set(lost) & set(STATISTICS) else [_NO_PARAMETERS] if lost else [],
+            causes=[_NO_BUFFERS] if set(lost) & set(STATISTICS) else [NO_PARAMETERS] if lost else [],
         )
 
 

@@ -12,7 +12,9 @@ from bnbench.verify.formulas import Formula
 from bnbench.verify.outcome import Wrong, check
 from bnbench.verify.subject import GRADIENT_TOLERANCE, TOLERANCE, Subject, hold
 
-CUT = "the output is cut from the graph (detach, .data, no_grad, .item() or NumPy in forward)"
+NO_PARAMETERS = "gamma or beta not registered as parameters: nn.Parameter(...), or no optimizer trains them"
+_ROLES = {"dx": "x", "dgamma": "gamma", "dbeta": "beta"}
+_CUT = "the output is cut from the graph (detach, .data, no_grad, .item() or NumPy in forward)"
 
 
 @check("forward")
@@ -43,11 +45,7 @@ def dbeta(subject: Subject) -> None:
 
 def _gradient(subject: Subject, name: str) -> None:
     x = subject.data("forward")
-    seen = _gradients(subject, x).get(name)
-    if seen is None:
-        part = name.removeprefix("d")
-        unused = (f"{part} takes no part in the output, or is cut from the graph",)
-        raise Wrong(f"no gradient reaches {part}", causes=[str(c) for c in subject.forward_causes or unused])
+    seen = _seen(subject, x, name)
     expected = dict(zip(("dx", "dgamma", "dbeta"), _expected(subject, x), strict=True))[name]
     axis = 1 if name == "dx" else 0
 
@@ -61,19 +59,22 @@ def _gradient(subject: Subject, name: str) -> None:
     )
 
 
-def _gradients(subject: Subject, x: Tensor) -> dict[str, Tensor]:
-    """What the layer's backward pass gives. Raises Wrong where no gradient comes."""
+def _seen(subject: Subject, x: Tensor, name: str) -> Tensor:
+    """The gradient that the layer's backward pass gives. Raises Wrong where no gradient comes."""
     layer, leaf = subject.layer(), x.clone().requires_grad_()
     y = subject.output(layer, leaf * 1)  # * 1: inside a network the input is no leaf
-    leaves = {"dx": leaf}
-    for name, role in (("dgamma", "gamma"), ("dbeta", "beta")):
-        if role in subject.parts:
-            leaves[name] = subject.parts[role].read(layer)
-    wanted = {name: tensor for name, tensor in leaves.items() if tensor.requires_grad}
     if not y.requires_grad:
-        raise Wrong("no gradient comes out of the layer", causes=[CUT])
-    found = torch.autograd.grad(y, list(wanted.values()), subject.upstream.to(y.dtype), allow_unused=True)
-    return {name: gradient for name, gradient in zip(wanted, found, strict=True) if gradient is not None}
+        raise Wrong("no gradient comes out of the layer", causes=[_CUT])
+    asked = leaf if name == "dx" else subject.parts[_ROLES[name]].read(layer)
+    if not asked.requires_grad:
+        raise Wrong(f"{_ROLES[name]} asks for no gradient", causes=[NO_PARAMETERS])
+    (gradient,) = torch.autograd.grad(y, asked, subject.upstream.to(y.dtype), allow_unused=True)
+    if gradient is None:
+        unused = (f"{_ROLES[name]} takes no part in the output, or is cut from the graph",)
+        raise Wrong(
+            f"no gradient reaches {_ROLES[name]}", causes=[str(c) for c in subject.forward_causes or unused]
+        )
+    return gradient
 
 
 def _expected(subject: Subject, x: Tensor) -> tuple[Tensor, ...]:
