@@ -21,7 +21,14 @@ from bnbench.report.tables import Table, layer_lists, tables
 __all__ = ["LiveProgress", "print_summary", "print_table"]
 
 #: Colours that differ for every kind of colour vision; the word says the same without them.
-_STYLES = {"better": "bold blue", "worse": "bold yellow", "diverged": "yellow", "crashed": "yellow"}
+_STYLES = {
+    "better": "bold blue",
+    "worse": "bold yellow",
+    "diverged": "yellow",
+    "crashed": "yellow",
+    "FAILED": "bold yellow",
+    "skipped": "dim",
+}
 #: Between columns; one space of it is the box's.
 _GAP = "  "
 
