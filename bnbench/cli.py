@@ -20,6 +20,7 @@ from bnbench.cli_options import (
     Force,
     Format,
     FormatOption,
+    Jobs,
     Output,
     Plugins,
     Quiet,
@@ -75,6 +76,7 @@ def train(
     ] = None,
     output: Output = None,
     device: DeviceOption = Device.auto,
+    jobs: Jobs = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
     force: Force = False,
@@ -92,7 +94,15 @@ def train(
         study = load_variant(find_study(name), variant, overrides, names.vocabulary)
         folder = output or Path("results") / f"{study.name}-{study.baseline}"
         work = prepare_work(
-            study, names, folder, device=device, data_dir=_data_dir(data_dir), force=force, debug=debug
+            study,
+            names,
+            folder,
+            device=device,
+            data_dir=_data_dir(data_dir),
+            force=force,
+            debug=debug,
+            jobs=jobs,
+            plugins=plugin or (),
         )
         raise typer.Exit(_run(work, format, quiet=quiet, epoch_lines=True))
 
@@ -102,6 +112,7 @@ def compare(
     words: Words = None,
     output: Output = None,
     device: DeviceOption = Device.auto,
+    jobs: Jobs = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
     force: Force = False,
@@ -127,6 +138,8 @@ def compare(
             data_dir=_data_dir(data_dir),
             force=force,
             debug=debug,
+            jobs=jobs,
+            plugins=plugin or (),
         )
         raise typer.Exit(_run(work, format, quiet=quiet, fail_if=fail_if or ()))
 

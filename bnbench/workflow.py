@@ -8,8 +8,10 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -118,7 +120,7 @@ class Work:
     runs: tuple[RunSpec, ...]
     todo: tuple[RunSpec, ...]
     folder: ResultsFolder
-    events: Callable[[], Iterator[Event]]
+    events: Callable[[], Generator[Event]]
 
     def has_records(self) -> bool:
         """Whether any run is there to be shown."""
@@ -126,11 +128,24 @@ class Work:
 
 
 def prepare_work(
-    study: Study, names: Names, output: Path, *, device: str, data_dir: Path, force: bool, debug: bool
+    study: Study,
+    names: Names,
+    output: Path,
+    *,
+    device: str,
+    data_dir: Path,
+    force: bool,
+    debug: bool,
+    jobs: int | None = None,
+    plugins: Sequence[Path] = (),
 ) -> Work:
-    """Load the data, plan the runs and open the results folder. Trains nothing yet."""
+    """Load the data, plan the runs and open the results folder. Trains nothing yet.
+
+    jobs: worker processes; None for what suits the device. plugins: loaded again in each of them.
+    """
     from bnbench.engine.device import pick_device
-    from bnbench.engine.execute import Library, execute, rehearse
+    from bnbench.engine.execute import Library, rehearse
+    from bnbench.engine.jobs import run_all
 
     torch_device = pick_device(device)  # type: ignore[arg-type]
     library = Library(data_dir, torch_device)
@@ -145,7 +160,12 @@ def prepare_work(
         raise ConfigError(mistakes)
     folder.open_for(study, runs, environment())
     todo = [run for run in runs if force or not folder.has(run)]
-    return Work(study, tuple(runs), tuple(todo), folder, lambda: execute(todo, library, torch_device, debug))
+    load = partial(known_names, plugins) if plugins else None
+
+    def events() -> Generator[Event]:
+        return run_all(todo, library, torch_device, workers=jobs, debug=debug, prepare=load)
+
+    return Work(study, tuple(runs), tuple(todo), folder, events)
 
 
 def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
@@ -159,11 +179,12 @@ def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
 
 
 def carry_out(work: Work, listener: Callable[[Event], None]) -> None:
-    """Train what is left to do; every run is on disk before the next one starts."""
-    for event in work.events():
-        if isinstance(event, RunEnded):
-            work.folder.save(event.run, event.record, event.weights)
-        listener(event)
+    """Train what is left to do; every run is on disk as soon as it ends."""
+    with closing(work.events()) as events:  # whatever comes in between, no worker is left behind
+        for event in events:
+            if isinstance(event, RunEnded):
+                work.folder.save(event.run, event.record, event.weights)
+            listener(event)
 
 
 def check_gates(texts: Sequence[str], study: Study) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -30,6 +30,7 @@ class Choice:
     engine: Engine
     threads: int
     reason: str = ""
+    num_parameters: int = field(default=0, compare=False)
 
 
 def choose(
@@ -37,6 +38,17 @@ def choose(
 ) -> Choice:
     """The engine for these settings on that device."""
     model = build_model(settings, input_shape, num_classes, 0)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return replace(_choose(model, settings, input_shape, num_classes, device), num_parameters=parameters)
+
+
+def _choose(
+    model: nn.Module,
+    settings: Settings,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    device: torch.device,
+) -> Choice:
     small = device.type == "cpu" and _is_small(model, settings.batch_size)
     threads = 1 if small else all_threads()
     wanted = settings.engine

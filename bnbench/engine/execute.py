@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from bnbench.config import Settings
 from bnbench.data import Dataset, datasets
 from bnbench.data.batches import Augmentation, Prepared, epoch_order, prepare
 from bnbench.engine.choose import choose
-from bnbench.engine.device import environment
+from bnbench.engine.device import environment, forked_random_state
 from bnbench.engine.train import Training, train_replicas
 from bnbench.errors import BnbenchError, DataError, Mistake
 from bnbench.norms import norms
@@ -26,6 +28,11 @@ class Prepares(Protocol):
     def prepared(self, settings: Settings) -> Prepared:
         """The data set, split and normalised, on the device."""
         ...
+
+
+def data_key(settings: Settings) -> str:
+    """Settings of the same key have the same data, split and normalised alike."""
+    return settings.model_dump_json(include={"dataset", "validation", "max_train_samples", "normalize"})
 
 
 class Library:
@@ -57,8 +64,7 @@ class Library:
 
     def prepared(self, settings: Settings) -> Prepared:
         """The data set, split and normalised, on the device. Raises DataError."""
-        what = ("dataset", "validation", "max_train_samples", "normalize")
-        key = settings.model_dump_json(include=set(what))
+        key = data_key(settings)
         if key not in self._prepared:
             self._prepared[key] = prepare(
                 self.dataset(settings),
@@ -91,10 +97,11 @@ def execute_group(
     runs: Sequence[RunSpec], library: Prepares, device: torch.device, debug: bool = False
 ) -> Iterator[Event]:
     """Train replicas. Where several raise together, each is tried again alone: only the guilty one crashes."""
-    left = list(runs)
+    left, settings = list(runs), runs[0].settings
     try:
-        settings = runs[0].settings
-        for event in train_replicas(runs, library.prepared(settings), augmentation_of(settings), device):
+        data, augmentation = library.prepared(settings), augmentation_of(settings)
+        _warm_up(runs[0], data, augmentation, device)
+        for event in train_replicas(runs, data, augmentation, device):
             if isinstance(event, RunEnded):
                 left.remove(event.run)
             yield event
@@ -106,6 +113,24 @@ def execute_group(
             return
         for run in left:
             yield from execute_group([run], library, device)
+
+
+#: Steps that a process makes before the first one that is timed.
+WARM_UP_STEPS = 3
+#: The device that this process is warm on, if it is.
+_WARM: list[str] = []
+
+
+def _warm_up(run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device) -> None:
+    """The first steps of a process load libraries and find their kernels: they are made untimed, and thrown away."""
+    if _WARM:
+        return
+    _WARM.append(device.type)
+    choice = choose(run.settings, data.input_shape, data.num_classes, device)
+    with contextlib.suppress(Exception), forked_random_state(device):  # the run itself will say what is wrong
+        training = Training([run], data, augmentation, device, choice)
+        for images, labels in itertools.islice(training.batches(), WARM_UP_STEPS):
+            training.train_step(0, images, labels)
 
 
 def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) -> list[Mistake]:
