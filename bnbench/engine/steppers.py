@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.config import Settings
+from bnbench.engine.choose import Engine
+from bnbench.engine.device import forked_random_state
 from bnbench.engine.stack import Stack
 from bnbench.optim import losses, optimizers
 
@@ -23,13 +25,17 @@ def autocast(settings: Settings, device: torch.device) -> AbstractContextManager
 class Stepper:
     """Steps S models, given alike in all but their weights.
 
-    optimizer: its groups' learning rates may be set between the steps. notes: what the user should know.
+    engine: its name. optimizer: its learning rates may be set between the steps. notes: what the user should know.
     """
 
+    engine: Engine
     optimizer: torch.optim.Optimizer
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+
+    def prepare(self, images: Tensor, labels: Tensor) -> None:
+        """Before the clock starts: whatever has to be done once. Leaves the models as they are."""
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images (S, N, C, H, W), labels (S, N): one update; the objectives before it, (S,)."""
@@ -38,6 +44,8 @@ class Stepper:
 
 class Sequential(Stepper):
     """One model, stepped as PyTorch's users do."""
+
+    engine: Engine = "sequential"
 
     def __init__(self, model: nn.Module, settings: Settings, device: torch.device) -> None:
         super().__init__()
@@ -65,9 +73,19 @@ class Sequential(Stepper):
 class Compiled(Sequential):
     """The same with torch.compile around the model; without it where the compiler fails, and that is said."""
 
+    engine: Engine = "compiled"
+
     def __init__(self, model: nn.Module, settings: Settings, device: torch.device) -> None:
         super().__init__(model, settings, device)
+        torch.compiler.reset()  # else the graphs of earlier runs count against this one's
         self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(model, dynamic=False)
+
+    def prepare(self, images: Tensor, labels: Tensor) -> None:
+        """Compile: a forward and a backward whose traces are wiped out."""
+        before = {name: value.clone() for name, value in self.model.state_dict().items()}
+        with forked_random_state(self.device), autocast(self.settings, self.device):
+            self.objective(self.forward(images[0]), labels[0]).backward()  # type: ignore[no-untyped-call]
+        self.model.load_state_dict(before)
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits; a batch of another size than usual is not worth a graph of its own."""
@@ -79,6 +97,7 @@ class Compiled(Sequential):
             Exception
         ) as error:  # whatever a compiler raises; what the model itself raises comes again below
             self._compiled = None
+            self.engine = "sequential"
             self.notes.append(
                 f"not compiled: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             )
@@ -87,6 +106,8 @@ class Compiled(Sequential):
 
 class Stacked(Stepper):
     """Replicas as one stack."""
+
+    engine: Engine = "stacked"
 
     def __init__(self, models: Sequence[nn.Module], settings: Settings) -> None:
         super().__init__()

@@ -108,6 +108,8 @@ class Training:
         for replica in active:
             yield RunStarted(replica.run, self.planned_steps, self.settings.epochs, replica.notes())
         yield from self._evaluated(active, 0)
+        if self.planned_steps:
+            self.stepper.prepare(*next(self.batches()))
         step, looked, shown = 0, 0, time.monotonic()
         self.clock.start()
         for images, labels in self.batches():
@@ -187,7 +189,7 @@ class Training:
         return [replica for replica in replicas if not fine[self.replicas.index(replica)]]
 
     def _ended(self, replica: Replica, step: int) -> Event:
-        where = environment(self.device) | {"engine": self.choice.engine, "replicas": len(self.runs)}
+        where = environment(self.device) | {"engine": self.stepper.engine, "replicas": len(self.runs)}
         if self.choice.reason:
             where["engine_reason"] = self.choice.reason
         return replica.ended(step, self.seconds(), where, tuple(self.stepper.notes))
