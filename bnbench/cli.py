@@ -23,6 +23,7 @@ from bnbench.cli_options import (
     Jobs,
     Output,
     Plugins,
+    Profile,
     Quiet,
     Words,
 )
@@ -119,6 +120,7 @@ def compare(
     format: FormatOption = Format.table,
     quiet: Quiet = False,
     fail_if: FailIf = None,
+    profile: Profile = False,
     debug: Debug = False,
 ) -> None:
     """Train every variant of a study on every seed, and compare them. Without a study: the quickstart."""
@@ -141,7 +143,7 @@ def compare(
             jobs=jobs,
             plugins=plugin or (),
         )
-        raise typer.Exit(_run(work, format, quiet=quiet, fail_if=fail_if or ()))
+        raise typer.Exit(_run(work, format, quiet=quiet, fail_if=fail_if or (), profile=profile))
 
 
 @app.command()
@@ -217,7 +219,13 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
 
 
 def _run(
-    work: Work, format: Format, *, quiet: bool, epoch_lines: bool = False, fail_if: Sequence[str] = ()
+    work: Work,
+    format: Format,
+    *,
+    quiet: bool,
+    epoch_lines: bool = False,
+    fail_if: Sequence[str] = (),
+    profile: bool = False,
 ) -> int:
     """Train, tell, summarise; the exit code."""
     from bnbench.report.console import LiveProgress
@@ -234,11 +242,17 @@ def _run(
         if not work.has_records():
             console.print("Interrupted before the first run was finished. Nothing is lost, nothing is there.")
             return EXIT_INTERRUPTED
+    work.phases.enter("statistics")
     results, summary = summarize_folder(work.folder, fail_if)
+    work.phases.enter("tables and report.html")
     if not quiet or format is not Format.table:
         _print_summary(summary, format)
     _tell_gates(summary)
     _warn(write_summaries(work.folder, results, summary))
+    if profile:
+        from bnbench.report.profile import print_profile
+
+        print_profile(console, work.phases.seconds(), work.todo, results)
     if interrupted:
         console.print("Interrupted. Finished runs are kept; the same command goes on from here.")
     if not quiet:

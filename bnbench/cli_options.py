@@ -72,3 +72,4 @@ FailIf = Annotated[
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks; stop at the first run that crashes.")]
+Profile = Annotated[bool, typer.Option("--profile", help="Show at the end where the time went.")]

@@ -20,6 +20,7 @@ from bnbench.analysis.gates import judge_gates, read_gates
 from bnbench.analysis.summary import Summary, summarize
 from bnbench.config import CHOICES, Settings, Study, Vocabulary
 from bnbench.errors import ConfigError, Mistake, PluginError, ResultsError, nearest
+from bnbench.phases import Phases
 from bnbench.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
 from bnbench.report.export import to_csv, to_json
 from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
@@ -121,6 +122,7 @@ class Work:
     todo: tuple[RunSpec, ...]
     folder: ResultsFolder
     events: Callable[[], Generator[Event]]
+    phases: Phases
 
     def has_records(self) -> bool:
         """Whether any run is there to be shown."""
@@ -138,6 +140,7 @@ def prepare_work(
     debug: bool,
     jobs: int | None = None,
     plugins: Sequence[Path] = (),
+    phases: Phases | None = None,
 ) -> Work:
     """Load the data, plan the runs and open the results folder. Trains nothing yet.
 
@@ -145,9 +148,13 @@ def prepare_work(
     """
     from bnbench.engine.device import pick_device
     from bnbench.engine.execute import Library, rehearse
-    from bnbench.engine.jobs import run_all
+    from bnbench.engine.jobs import run_all, start_early
 
+    phases = phases or Phases()
+    phases.enter("data")
     torch_device = pick_device(device)  # type: ignore[arg-type]
+    if not debug:
+        start_early(study, torch_device, jobs)
     library = Library(data_dir, torch_device)
     folder = ResultsFolder(output)
 
@@ -156,16 +163,18 @@ def prepare_work(
         return {"data": library.dataset(settings).fingerprint, "plugins": names.source(settings)}
 
     runs = make_plan(study, provenance)
+    phases.enter("rehearsal")
     if mistakes := rehearse(runs, library, torch_device):
         raise ConfigError(mistakes)
     folder.open_for(study, runs, environment())
     todo = [run for run in runs if force or not folder.has(run)]
+    phases.enter("runs")
     load = partial(known_names, plugins) if plugins else None
 
     def events() -> Generator[Event]:
         return run_all(todo, library, torch_device, workers=jobs, debug=debug, prepare=load)
 
-    return Work(study, tuple(runs), tuple(todo), folder, events)
+    return Work(study, tuple(runs), tuple(todo), folder, events, phases)
 
 
 def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
@@ -183,7 +192,8 @@ def carry_out(work: Work, listener: Callable[[Event], None]) -> None:
     with closing(work.events()) as events:  # whatever comes in between, no worker is left behind
         for event in events:
             if isinstance(event, RunEnded):
-                work.folder.save(event.run, event.record, event.weights)
+                with work.phases.during("files"):
+                    work.folder.save(event.run, event.record, event.weights)
             listener(event)
 
 
