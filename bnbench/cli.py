@@ -23,11 +23,13 @@ from bnbench.cli_options import (
     Force,
     Format,
     FormatOption,
+    Jobs,
     Layer,
     Momentum,
     MomentumConvention,
     Output,
     Plugins,
+    Profile,
     Quiet,
     RunningVar,
     VerifyFormat,
@@ -83,6 +85,7 @@ def train(
     ] = None,
     output: Output = None,
     device: DeviceOption = Device.auto,
+    jobs: Jobs = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
     force: Force = False,
@@ -100,7 +103,15 @@ def train(
         study = load_variant(find_study(name), variant, overrides, names.vocabulary)
         folder = output or Path("results") / f"{study.name}-{study.baseline}"
         work = prepare_work(
-            study, names, folder, device=device, data_dir=_data_dir(data_dir), force=force, debug=debug
+            study,
+            names,
+            folder,
+            device=device,
+            data_dir=_data_dir(data_dir),
+            force=force,
+            debug=debug,
+            jobs=jobs,
+            plugins=plugin or (),
         )
         raise typer.Exit(_run(work, format, quiet=quiet, epoch_lines=True))
 
@@ -110,12 +121,14 @@ def compare(
     words: Words = None,
     output: Output = None,
     device: DeviceOption = Device.auto,
+    jobs: Jobs = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
     force: Force = False,
     format: FormatOption = Format.table,
     quiet: Quiet = False,
     fail_if: FailIf = None,
+    profile: Profile = False,
     debug: Debug = False,
 ) -> None:
     """Train every variant of a study on every seed, and compare them. Without a study: the quickstart."""
@@ -135,8 +148,10 @@ def compare(
             data_dir=_data_dir(data_dir),
             force=force,
             debug=debug,
+            jobs=jobs,
+            plugins=plugin or (),
         )
-        raise typer.Exit(_run(work, format, quiet=quiet, fail_if=fail_if or ()))
+        raise typer.Exit(_run(work, format, quiet=quiet, fail_if=fail_if or (), profile=profile))
 
 
 @app.command()
@@ -239,7 +254,13 @@ def verify(
 
 
 def _run(
-    work: Work, format: Format, *, quiet: bool, epoch_lines: bool = False, fail_if: Sequence[str] = ()
+    work: Work,
+    format: Format,
+    *,
+    quiet: bool,
+    epoch_lines: bool = False,
+    fail_if: Sequence[str] = (),
+    profile: bool = False,
 ) -> int:
     """Train, tell, summarise; the exit code."""
     from bnbench.report.console import LiveProgress
@@ -256,11 +277,17 @@ def _run(
         if not work.has_records():
             console.print("Interrupted before the first run was finished. Nothing is lost, nothing is there.")
             return EXIT_INTERRUPTED
+    work.phases.enter("statistics")
     results, summary = summarize_folder(work.folder, fail_if)
+    work.phases.enter("tables and report.html")
     if not quiet or format is not Format.table:
         _print_summary(summary, format)
     _tell_gates(summary)
     _warn(write_summaries(work.folder, results, summary))
+    if profile:
+        from bnbench.report.profile import print_profile
+
+        print_profile(console, work.phases.seconds(), work.todo, results)
     if interrupted:
         console.print("Interrupted. Finished runs are kept; the same command goes on from here.")
     if not quiet:

@@ -24,11 +24,14 @@ from bnbench.analysis.sweeps import (
     interactions,
     usable_ranges,
 )
-from bnbench.analysis.times import why_not_comparable
+from bnbench.analysis.times import engine_of, why_not_comparable
 from bnbench.config import DEFAULT_PRIMARY, Margin, Target
 from bnbench.metrics import SPLIT_METRICS
 from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell, StudyResults
+
+#: What of a run's environment follows from its settings, and is judged where seconds are compared.
+_OF_THE_MODEL = ("num_threads", "engine", "engine_reason", "replicas")
 
 __all__ = ["BestSetting", "Summary", "VariantSummary", "rows", "summarize"]
 
@@ -216,11 +219,21 @@ def _warnings(
         if not _baseline_of(cell, results):
             yield f"{cell.label}: the baseline {results.baseline} has no runs at this setting; not compared."
     machines = {
-        # the number of threads follows from the model, and is judged where seconds are compared
-        str(sorted(item for item in run.environment.items() if item[0] != "num_threads"))
+        str(sorted(item for item in run.environment.items() if item[0] not in _OF_THE_MODEL))
         for variant in variants
         for run in variant.runs
         if run.environment
     }
     if len(machines) > 1:
         yield "the runs come from different machines, devices or versions: their times don't compare."
+    engines = {
+        engine_of(run)
+        for variant in variants
+        for run in variant.runs
+        if run.environment and run.outcome != "crashed"
+    }
+    if len(engines) > 1:
+        yield (
+            f"the runs were trained by different engines ({', '.join(sorted(engines))}): the same mathematics, "
+            "but other last bits, and their times don't compare."
+        )

@@ -58,6 +58,10 @@ class Validation(Section):
     split_seed: Int = Field(0, ge=0, description="which samples are held out; the same for every run")
 
 
+#: Keys of `Settings` that older results do not have.
+ADDED_LATER = ("precision",)
+
+
 class Settings(Section):
     """Everything of one variant that can change its numbers, but the seed."""
 
@@ -92,10 +96,23 @@ class Settings(Section):
     max_train_samples: Annotated[Int, Field(ge=1)] | None = Field(
         None, description="train on this many samples only, after the validation part is taken"
     )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: torch.autocast around the network; weights stay float32"
+    )
+    engine: Literal["auto", "stacked", "sequential", "compiled"] = Field(
+        "auto",
+        description="how runs are trained; it changes last bits and speed, so it is no part of a run's identity",
+    )
 
     def identity(self) -> dict[str, Any]:
-        """Plain values that stand for these settings. Data is known by content, so not by its path."""
-        values = self.model_dump(mode="json")
+        """Plain values that stand for these settings. Data is known by content, so not by its path.
+
+        Keys that came later are left out while they have their default: old runs stay known.
+        """
+        values = self.model_dump(mode="json", exclude={"engine"})
+        for key in ADDED_LATER:
+            if values[key] == type(self).model_fields[key].default:
+                del values[key]
         values["dataset"]["options"].pop("path", None)
         return values
 

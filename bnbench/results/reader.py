@@ -90,8 +90,11 @@ def _load_cell(folder: Path, cell: Mapping[str, Any], warnings: list[str]) -> Ce
     )
 
 
-def load_run(folder: Path, cell: str, warnings: list[str]) -> RunRecord | None:
-    """The record in a run's folder; None where it is missing or, with a warning, where it can't be read."""
+def load_run(folder: Path, cell: str, warnings: list[str], *, steps: bool = True) -> RunRecord | None:
+    """The record in a run's folder; None where it is missing or, with a warning, where it can't be read.
+
+    steps: also read the objective of every step, which is most of what is to be read.
+    """
     if not folder.exists():
         return None
     try:
@@ -104,7 +107,7 @@ def load_run(folder: Path, cell: str, warnings: list[str]) -> RunRecord | None:
         for part in ("final", "best"):
             values[part] = {name: to_number(value) for name, value in values[part].items()}
         values["history"] = list(_read_history(folder / HISTORY))
-        values["step_losses"] = _read_steps(folder / STEPS)
+        values["step_losses"] = _read_steps(folder / STEPS) if steps else ()
         return _RECORD.validate_python(values)
     except ValidationError as error:
         detail = error.errors()[0]
@@ -133,7 +136,9 @@ def _read_steps(path: Path) -> tuple[float, ...]:
     """The objective of every step; empty where the file was left behind (it is large, and no table needs it)."""
     if not path.exists():
         return ()
-    return tuple(to_number(row["batch_loss"]) for row in read_csv(path))
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    column = header.split(",").index("batch_loss")
+    return tuple(to_number(line.split(",")[column]) for line in lines)
 
 
 def _optional(path: Path, parse: Callable[[str], Any], warnings: list[str]) -> Mapping[str, Any]:
