@@ -55,7 +55,7 @@ class NoisyBatchNorm(_BatchNorm):
         if not self.training or y.numel() == 0:
             return y
         scale, shift = self._noise(y)
-        return (scale * at_least_float32(y) + shift).to(y.dtype)
+        return (at_least_float32(y) * scale + shift).to(y.dtype)
 
     def _noise(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """This step's s and m, of the shape of y."""

@@ -22,6 +22,7 @@ BOOLEAN_FACTS = {
     "stacks",
 }
 CRASHES_ON_EMPTY = {"instance"}  # torch.nn.InstanceNorm2d: IndexError
+LEAVES_CHANNELS_LAST = {"instance"}  # torch's own
 BATCH_AT_INFERENCE = {"batch_stats_at_inference"}  # what it is for: samples are not apart
 SHAPES = {1: (8, CHANNELS), 2: (8, CHANNELS, 4, 3)}
 
@@ -120,7 +121,8 @@ def test_channels_last_input_gives_the_same_values(entry: Entry, dim: int, train
     layer = build(entry, dim, torch.float64).train(training)
     x = data(dim, torch.float64)
     y = call(layer, x.contiguous(memory_format=torch.channels_last))
-    assert y.is_contiguous(memory_format=torch.channels_last)
+    if entry.name not in LEAVES_CHANNELS_LAST:
+        assert y.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(y, call(layer, x), rtol=1e-12, atol=1e-12)
 
 
