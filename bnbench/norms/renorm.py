@@ -53,8 +53,9 @@ class BatchRenorm(BatchNormVariant):
         d = torch.maximum(torch.minimum((mean.flatten() - self.running_mean) / running, d_max), -d_max)
         y = scale_and_shift(scale_and_shift(at_least_float32(normalized), r, d), self.weight, self.bias)
         self._count()
-        self.running_mean.lerp_(mean.flatten().to(self.running_mean.dtype), self.momentum)
-        self.running_var.copy_(torch.lerp(running, sigma.to(running.dtype), self.momentum) ** 2)
+        old, new = 1 - self.momentum, self.momentum
+        self.running_mean.mul_(old).add_(mean.flatten(), alpha=new)
+        self.running_var.copy_((old * running + new * sigma) ** 2)
         return y.to(x.dtype)
 
     def clips(self) -> tuple[Tensor, Tensor]:
