@@ -39,8 +39,8 @@ def initialise(model: nn.Module, seed: int, *, he: bool, scale: float = 1.0) -> 
     """Draw the weights of all linear and convolution layers from private streams, one a parameter.
 
     he: N(0, 2/fan_in), biases 0 (He et al. 2015). Otherwise torch's default: weights and biases
-    U(-1/√fan_in, 1/√fan_in). scale multiplies the weights, not the biases. Every other layer that has a
-    reset_parameters is reset by it, from a stream of its own name.
+    U(-1/√fan_in, 1/√fan_in). scale multiplies the weights, not the biases; so does a layer's own
+    init_factor. Every other layer that has a reset_parameters is reset by it, from a stream of its own name.
     """
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear | nn.Conv2d):
@@ -53,7 +53,7 @@ def initialise(model: nn.Module, seed: int, *, he: bool, scale: float = 1.0) -> 
             module.weight.normal_(0.0, math.sqrt(2 / fan_in), generator=draw)
         else:
             module.weight.uniform_(-bound, bound, generator=draw)
-        module.weight.mul_(scale)
+        module.weight.mul_(scale * getattr(module, "init_factor", 1.0))
         if module.bias is not None:
             module.bias.zero_()
             if not he:

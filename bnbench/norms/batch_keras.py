@@ -1,0 +1,45 @@
+"""Batch normalization as Keras has it, for comparisons between the frameworks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from bnbench.norms import norms
+from bnbench.norms.batch_norm import _BatchNorm
+from bnbench.norms.options import Eps
+
+Keep = Annotated[float, Field(ge=0, le=1)]
+"""Weight of the *old* value in the running statistics, as in Keras."""
+
+
+class KerasBatchNorm(_BatchNorm):
+    """Our batch norm with Keras's rule for the running statistics; (N, C, ...) of 2 to 5 axes."""
+
+    _ranks = (2, 3, 4, 5)
+    momentum: float
+
+    def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """moving = momentum * moving + (1 - momentum) * batch, with the biased variance."""
+        self._count()
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        self.running_mean.mul_(self.momentum).add_(mean.detach().flatten(), alpha=1 - self.momentum)
+        self.running_var.mul_(self.momentum).add_(var.detach().flatten(), alpha=1 - self.momentum)
+
+
+@norms.register("batch_keras", absorbs_bias=True, needs_batch=True)
+def batch_keras(
+    num_features: int, dim: int, *, eps: Eps = 1e-3, momentum: Keep = 0.99, affine: bool = True
+) -> nn.Module:
+    """Batch normalization with Keras's defaults and Keras's running statistics.
+
+    keras.layers.BatchNormalization (Keras 3): moving = momentum * moving + (1 - momentum) * batch, so
+    `momentum` is the weight of the *old* value (torch's 0.01 is Keras's 0.99), and the variance that is
+    stored is the biased one. (tf.keras 2 stored the unbiased one for images, through its fused kernel.)
+    In one thing this layer is not Keras's: one value per channel in training raises ValueError, as
+    torch does, where Keras returns beta whatever comes in.
+    """
+    return KerasBatchNorm(num_features, eps, momentum, affine)
