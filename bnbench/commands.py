@@ -132,6 +132,7 @@ def show_folders(
         summary = summarize_results(results, gate)
         shown[name] = summary
         _print_study(name, summary, format, several=several, layers=layers)
+        _tell_others(console_on(stderr=True), folder)
         _tell_gates(name, summary, several)
         _write(folder, results, summary, page=format is Format.table)
         if figures:
@@ -202,16 +203,16 @@ def _tell_plan(console: Console, work: Work, quiet: bool) -> None:
     done = len(work.runs) - len(work.todo)
     if done:
         console.print(f"{done} of {len(work.runs)} runs are finished already; --force runs them again.")
-    others = work.folder.other_runs()
-    if others:
-        what = (
-            "1 run of other settings or seeds is"
-            if others == 1
-            else f"{others} runs of other settings or seeds are"
-        )
-        console.print(f"{what} in {work.folder.path}, and left alone.", markup=False)
+    _tell_others(console, work.folder)
     for warning in work.study.warnings:
         console.print(f"Warning: {warning}", soft_wrap=True, markup=False)
+
+
+def _tell_others(console: Console, folder: ResultsFolder) -> None:
+    """Runs that are in the folder, and in none of the tables."""
+    if others := folder.other_runs():
+        verb = "run of other settings or seeds is" if others == 1 else "runs of other settings or seeds are"
+        console.print(f"{others} {verb} in {folder.path}, and left alone.", markup=False)
 
 
 def _print_study(name: str, summary: Summary, format: Format, *, several: bool, layers: bool = False) -> None:
@@ -223,7 +224,10 @@ def _print_study(name: str, summary: Summary, format: Format, *, several: bool, 
         if several:
             console.rule(f"Study {name}".replace("[", r"\["), align="left", style="dim")
         print_summary(console, summary, layers=layers)
-    elif not several:
+        return
+    for warning in summary.warnings:  # some formats have no place for them
+        typer.echo(f"Warning: {warning}", err=True)
+    if not several:
         from bnbench.report.export import FORMATS
 
         typer.echo(FORMATS[format.value](summary), nl=False)
