@@ -23,6 +23,7 @@ from bnbench.config import Target
 from bnbench.errors import GateError
 from bnbench.plan import HistoryRow, RunRecord
 from bnbench.report.console import print_workloads
+from bnbench.report.sentences import speed_sentences
 from bnbench.report.workload_export import FORMATS, workloads_to_json
 from bnbench.report.workload_tables import workload_sentences, workload_tables
 from bnbench.results import Cell, StudyResults
@@ -315,6 +316,25 @@ def test_the_console_cuts_no_number(width: int) -> None:
     }
     assert cells <= set(text.split())
     assert text.rstrip().splitlines()[-1].startswith("  ")  # the sentences stand last
+
+
+def test_the_speed_of_one_study_in_words() -> None:
+    summary = study({"none": [40, 40, None], "batch": [20, 10, 20], "layer": [None, None, None]})
+    # 40/20 and 40/10: geometric mean √8 = 2.83; t(1) = 12.7 makes the interval of two seeds useless
+    batch, layer = speed_sentences(summary)
+    assert batch.startswith(
+        "batch reached val_accuracy >= 90% with 3 of 3 runs (none: 2 of 3 runs): speed-up in steps 3, 95% interval ["
+    )
+    assert batch.endswith(", over 2 of 3 seeds where both did.")
+    assert layer.endswith("with 0 of 3 runs (none: 2 of 3 runs): no speed-up can be given.")
+    single = {"optimizer.lr": 0.1}  # a sweep of one value is none
+    cells = tuple(
+        Cell(v, single, "c", (0,), (run(v, 0, at, setting=single),))
+        for v, at in (("none", 40), ("batch", 20))
+    )
+    (sentence,) = speed_sentences(summarize(StudyResults("one", "none", (TARGET,), cells)))
+    assert sentence.startswith("batch @ optimizer.lr=0.1 reached")
+    assert sentence.endswith("speed-up in steps 2.00, over 1 seed where both did.")
 
 
 def test_which_gates_are_about_which_study() -> None:

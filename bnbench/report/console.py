@@ -15,7 +15,7 @@ from rich.text import Text
 from bnbench.analysis.summary import Summary
 from bnbench.analysis.workloads import Workloads
 from bnbench.report.progress import LiveProgress
-from bnbench.report.sentences import verdict_sentences
+from bnbench.report.sentences import speed_sentences, verdict_sentences
 from bnbench.report.tables import Table, layer_lists, tables
 from bnbench.report.workload_tables import workload_sentences, workload_tables
 
@@ -33,6 +33,7 @@ def print_summary(console: Console, summary: Summary, *, layers: bool = False) -
         print_table(console, table)
     _print_lines(console, "Notes", summary.notes)
     _print_lines(console, "Warnings", summary.warnings)
+    _print_lines(console, "Speed", speed_sentences(summary))
     _print_lines(console, "Verdict", verdict_sentences(summary))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bnbench.analysis.summary import Summary, rows
-from bnbench.report.sentences import verdict_sentences
+from bnbench.report.sentences import speed_sentences, verdict_sentences
 from bnbench.report.tables import Table, layer_lists, tables
 
 #: Name -> function that writes a summary in that format; every text ends with a newline.
@@ -50,7 +50,11 @@ def csv_text(found: Sequence[Mapping[str, Any]]) -> str:
 @_format("markdown")
 def to_markdown(summary: Summary) -> str:
     """The verdicts, the tables and the layers, for a README or an issue."""
-    lists = {"Verdict": verdict_sentences(summary), "Warnings": summary.warnings}
+    lists = {
+        "Verdict": verdict_sentences(summary),
+        "Speed": speed_sentences(summary),
+        "Warnings": summary.warnings,
+    }
     return markdown(summary.name, lists, (*tables(summary), layer_lists(summary)))
 
 
