@@ -93,7 +93,7 @@ def run_works(
             head = f"Study {work.study.name} ({index + 1} of {len(works)})"
             console.print(head, style="bold", markup=False, highlight=False)
         interrupted = _train(console, work, quiet, epoch_lines)
-        if work.has_records():
+        if not interrupted or work.has_records():
             fail_if = gates[index] if gates else ()
             visible = not quiet or format is not Format.table
             shown[work.study.name] = _show_run(work, format, fail_if, several=several, visible=visible)
@@ -261,8 +261,8 @@ def _show_together(
 def _load_folders(paths: Sequence[Path]) -> tuple[dict[str, tuple[ResultsFolder, StudyResults]], bool]:
     """The folders by the names that their studies are shown under, and whether one of them can't be read.
 
-    The name is the study's own, or the folder's path where two studies have the same. Raises the
-    error itself where nothing else is left to show.
+    The name is the study's own, or the folder's path where two studies have the same. Raises
+    ResultsError where nothing is left to show.
     """
     from bnbench.results import WORKLOADS_JSON, ResultsFolder
     from bnbench.workflow import load_results
@@ -282,10 +282,9 @@ def _load_folders(paths: Sequence[Path]) -> tuple[dict[str, tuple[ResultsFolder,
     for left_out in errors:
         typer.echo(f"Error: {left_out}\nLeft out; the others follow.", err=True)
     names = [results.name for _, results in loaded]
-    labels = [
-        str(folder.path) if names.count(results.name) > 1 else results.name for folder, results in loaded
-    ]
-    return dict(zip(labels, loaded, strict=True)), bool(errors)
+    if len(set(names)) < len(names):
+        names = [str(folder.path) for folder, _ in loaded]
+    return dict(zip(names, loaded, strict=True)), bool(errors)
 
 
 def _write(folder: ResultsFolder, results: StudyResults, summary: Summary, *, page: bool = True) -> None:

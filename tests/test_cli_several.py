@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,8 +134,17 @@ def test_crashes_of_one_study_are_the_exit_code_of_all(run: Run) -> None:
         "@norms.register('boom', absorbs_bias=False)\ndef boom(num_features, dim):\n    '''Fails.'''\n"
         "    return Boom()\n"
     )
-    words = ["compare", "a.yaml", "b.yaml", "seeds=1", "epochs=1", "-q", "--plugin", "mine.py"]
-    result = run(*words, "variants.batch.norm=boom")
-    assert result.exit_code == 3, result.output
+    boom = ["seeds=1", "epochs=1", "-q", "--plugin", "mine.py", "variants.batch.norm=boom"]
+    result = process("a.yaml", "b.yaml", *boom)
+    assert result.returncode == 3, result.stderr
     assert result.stdout == ""
     assert Path("results/workloads.json").exists()
+    result = process("a.yaml", *boom, "variants.none.norm=boom", "--format", "csv")
+    assert result.returncode == 1
+    assert result.stdout.count("crashed") == 2
+
+
+def process(*words: str) -> subprocess.CompletedProcess[str]:
+    """`compare` in a process of its own: a plugin is registered once a process."""
+    command = [sys.executable, "-m", "bnbench", "compare", *words]
+    return subprocess.run(command, capture_output=True, text=True)
