@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,23 +17,30 @@ from bnbench.cli_options import (
     Debug,
     Device,
     DeviceOption,
+    Dim,
+    Eps,
     FailIf,
     Force,
     Format,
     FormatOption,
+    Layer,
     ManyWords,
+    Momentum,
+    MomentumConvention,
     Output,
     Plugins,
     Quiet,
+    RunningVar,
+    VerifyFormat,
     Words,
 )
-from bnbench.errors import EXIT_DONE
+from bnbench.errors import EXIT_DONE, EXIT_GATE
 
 app = typer.Typer(
     name="bnbench",
     help="Does this normalization layer help this network, by how much, and can the answer be trusted?",
-    epilog="Exit codes: 0 done; 1 nothing usable came out; 2 usage; 3 some runs crashed; 4 a --fail-if holds; "
-    "130 interrupted.",
+    epilog="Exit codes: 0 done; 1 nothing usable came out; 2 usage; 3 some runs crashed; 4 a --fail-if holds, "
+    "or a layer fails a check of verify; 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -189,6 +197,34 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
         print_names(console_on(stderr=False), known_names(plugin or ()).vocabulary, shipped_studies())
 
 
+@app.command()
+def verify(
+    layer: Layer,
+    dim: Dim = "both",
+    eps: Eps = None,
+    momentum: Momentum = None,
+    momentum_convention: MomentumConvention = "new",
+    running_var: RunningVar = "unbiased",
+    format: VerifyFormat = "table",
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Is this a batch norm? Checks any torch layer, and names what is wrong. Exits with 4 where a check fails."""
+    with Errors(debug):
+        from bnbench.commands import console_on
+        from bnbench.report.verification import FORMATS, print_verification
+        from bnbench.verify.judge import Wishes, verify
+        from bnbench.workflow import known_names
+
+        known_names(plugin or ())
+        found = verify(layer, Wishes(dim, eps, momentum, momentum_convention, running_var), debug=debug)
+        if format == "table":
+            print_verification(console_on(stderr=False), found)
+        else:
+            typer.echo(FORMATS[format](found), nl=False)
+        raise typer.Exit(EXIT_DONE if found.passed else EXIT_GATE)
+
+
 def _study_and_overrides(words: Sequence[str] | None) -> tuple[str, list[str]]:
     """The one study of a command that takes no more, and the overrides."""
     studies, overrides = _studies_and_overrides(words)
@@ -213,6 +249,9 @@ def _data_dir(given: Path | None) -> Path:
 
 def main() -> None:
     """The console script. A reader that goes away (`bnbench list | head`) is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± is no reason to stop
     try:
         app()
     except BrokenPipeError:

@@ -60,22 +60,23 @@ def to_markdown(summary: Summary) -> str:
 
 def markdown(title: str, lists: Mapping[str, Sequence[str]], shown: Iterable[Table]) -> str:
     """A document: its title, lists of sentences under their own titles, and tables."""
-    parts = [f"# {_markdown_text(title)}"]
+    parts = [f"# {markdown_text(title)}"]
     for heading, lines in lists.items():
         if lines:
-            parts += [f"## {heading}", "\n".join(f"- {_markdown_text(line)}" for line in lines)]
-    parts += map(_markdown_table, shown)
+            parts += [f"## {heading}", "\n".join(f"- {markdown_text(line)}" for line in lines)]
+    parts += map(markdown_table, shown)
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """A table under its title, its caption below."""
     marks = ["---" if side == "l" else "---:" for side in table.align]
     lines = [table.columns, marks, *table.rows]
-    body = "\n".join(f"| {' | '.join(map(_markdown_text, line))} |" for line in lines)
-    return f"## {_markdown_text(table.title)}\n\n{body}\n\n{_markdown_text(table.caption)}"
+    body = "\n".join(f"| {' | '.join(map(markdown_text, line))} |" for line in lines)
+    return f"## {markdown_text(table.title)}\n\n{body}\n\n{markdown_text(table.caption)}"
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Escaped: a name with a "|", "*" or "_" stays that name, and breaks no table."""
     for character in "\\|*_`<[":
         text = text.replace(character, f"\\{character}")
