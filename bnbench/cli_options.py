@@ -32,8 +32,20 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(metavar="[STUDY] [KEY=VALUE]...", help="A YAML file or a shipped study; then overrides."),
 ]
+ManyWords = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[STUDY]... [KEY=VALUE]...",
+        help="YAML files or shipped studies; then overrides, for all of them.",
+    ),
+]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Results folder. [default: results/<study>]")
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Results folder; of several studies, the folder that theirs are in. [default: results/<study>]",
+    ),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to train.")]
 Jobs = Annotated[

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bnbench.analysis.gates import judge_gates, read_gates
+from bnbench.analysis.gates import judge_gates, read_gates, share_gates
 from bnbench.analysis.summary import Summary, summarize
 from bnbench.config import CHOICES, Settings, Study, Vocabulary
 from bnbench.errors import ConfigError, Mistake, PluginError, ResultsError, nearest
@@ -106,6 +106,10 @@ class Work:
     events: Callable[[], Generator[Event]]
     phases: Phases
 
+    def open(self) -> None:
+        """Make the results folder and write down what is planned. Raises ResultsError."""
+        self.folder.open_for(self.study, self.runs, environment())
+
     def has_records(self) -> bool:
         """Whether any run is there to be shown."""
         return any(self.folder.has(run) for run in self.runs)
@@ -122,9 +126,9 @@ def prepare_work(
     debug: bool,
     jobs: int | None = None,
     plugins: Sequence[Path] = (),
-    phases: Phases | None = None,
+    phases: Phases,
 ) -> Work:
-    """Load the data, plan the runs and open the results folder. Trains nothing yet.
+    """Load the data and plan the runs. Writes and trains nothing yet.
 
     jobs: worker processes; None for what suits the device. plugins: loaded again in each of them.
     """
@@ -132,7 +136,6 @@ def prepare_work(
     from bnbench.engine.execute import Library, rehearse
     from bnbench.engine.jobs import run_all, start_early
 
-    phases = phases or Phases()
     phases.enter("data")
     torch_device = pick_device(device)  # type: ignore[arg-type]
     if not debug:
@@ -148,9 +151,7 @@ def prepare_work(
     phases.enter("rehearsal")
     if mistakes := rehearse(runs, library, torch_device):
         raise ConfigError(mistakes)
-    folder.open_for(study, runs, environment())
     todo = [run for run in runs if force or not folder.has(run)]
-    phases.enter("runs")
     load = partial(known_names, plugins) if plugins else None
 
     def events() -> Generator[Event]:
@@ -179,26 +180,37 @@ def carry_out(work: Work, listener: Callable[[Event], None]) -> None:
             listener(event)
 
 
-def check_gates(texts: Sequence[str], study: Study) -> None:
-    """Raises GateError where a --fail-if does not fit the study."""
-    read_gates(texts, study.variants, len(study.seeds))
+def gates_of(texts: Sequence[str], studies: Sequence[Study]) -> list[tuple[str, ...]]:
+    """The --fail-if of each study. Raises GateError where one fits no study."""
+    shared = share_gates(texts, [study.variants for study in studies])
+    for gates, study in zip(shared, studies, strict=True):
+        read_gates(gates, study.variants, len(study.seeds))
+    return shared
 
 
-def summarize_folder(folder: ResultsFolder, fail_if: Sequence[str] = ()) -> tuple[StudyResults, Summary]:
-    """What a results folder holds and says, and what the gates say of it. Needs no torch.
-
-    Raises ResultsError where no run is there, GateError where a gate does not fit.
-    """
+def load_results(folder: ResultsFolder) -> StudyResults:
+    """What a results folder holds. Raises ResultsError where no run is there."""
     results = folder.load()
     if not any(cell.records for cell in results.cells):
         raise ResultsError(
             f"{folder.path}: none of its runs is here yet, so there is nothing to show.",
             fix="`bnbench compare` with the same study trains them.",
         )
+    return results
+
+
+def summarize_results(results: StudyResults, fail_if: Sequence[str] = ()) -> Summary:
+    """What they say, and what the gates say of it. Raises GateError where a gate does not fit."""
     seeds = min(len(cell.seeds) for cell in results.cells)
     gates = read_gates(fail_if, dict.fromkeys(cell.variant for cell in results.cells), seeds)
     summary = summarize(results)
-    return results, replace(summary, gates=tuple(judge_gates(gates, summary)))
+    return replace(summary, gates=tuple(judge_gates(gates, summary)))
+
+
+def summarize_folder(folder: ResultsFolder, fail_if: Sequence[str] = ()) -> tuple[StudyResults, Summary]:
+    """What a results folder holds and says. Needs no torch. Raises ResultsError and GateError."""
+    results = load_results(folder)
+    return results, summarize_results(results, fail_if)
 
 
 def write_summaries(

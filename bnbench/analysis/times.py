@@ -1,10 +1,18 @@
-"""Whether the seconds of some runs can be compared at all."""
+"""Which seconds can be compared, and whether those of some runs can be compared at all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from bnbench.plan import RunRecord
+
+
+def is_timed(run: RunRecord) -> bool:
+    """Whether a run's seconds are its own; those of a process's first run may hold the warm-up of the process.
+
+    The engine says so by `warm_up` in the run's environment. Nothing but its seconds is left out.
+    """
+    return not run.environment.get("warm_up")
 
 
 def why_not_comparable(runs: Iterable[RunRecord], others: Iterable[RunRecord]) -> str:

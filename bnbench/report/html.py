@@ -16,7 +16,7 @@ from bnbench.errors import ResultsError
 from bnbench.report import charts, figure_data
 from bnbench.report.figure_data import Row
 from bnbench.report.figures import Figure, figures, specification
-from bnbench.report.sentences import verdict_sentences
+from bnbench.report.sentences import speed_sentences, verdict_sentences
 from bnbench.report.tables import layer_lists, tables
 from bnbench.results import StudyResults
 from bnbench.results.files import write_whole
@@ -33,7 +33,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
     return page.render(
         summary=summary,
         description=results.study.get("description", ""),
-        verdicts=verdict_sentences(summary),
+        verdicts=[*verdict_sentences(summary), *speed_sentences(summary)],
         figures=[figure for figure in found if not figure.name.startswith("train_")],
         legend=_legend(summary),
         settings=_settings(summary),

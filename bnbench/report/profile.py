@@ -8,12 +8,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bnbench.analysis.summary import Summary
 from bnbench.plan import RunSpec
-from bnbench.results import StudyResults
 
 
 def print_profile(
-    console: Console, phases: Mapping[str, float], trained: Sequence[RunSpec], results: StudyResults
+    console: Console, phases: Mapping[str, float], trained: Sequence[RunSpec], shown: Sequence[Summary]
 ) -> None:
     """Seconds of every phase of this process; and what the runs just trained report of their training.
 
@@ -31,8 +31,8 @@ def print_profile(
     keys = {(run.variant, run.cell, run.seed) for run in trained}
     seconds = [
         record.train_seconds
-        for cell in results.cells
-        for record in cell.records
+        for summary in shown
+        for record in summary.runs
         if (record.variant, record.cell, record.seed) in keys
     ]
     if seconds:
