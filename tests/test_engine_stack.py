@@ -17,6 +17,7 @@ from bnbench.engine.build import build_model
 from bnbench.engine.choose import Choice, choose
 from bnbench.engine.execute import execute
 from bnbench.engine.stack import Stack
+from bnbench.engine.stacked_layers import chain, is_known
 from bnbench.engine.steppers import make_objective, make_optimizer
 from bnbench.models import models
 from bnbench.models.layers import NormLayer
@@ -291,3 +292,11 @@ def test_what_can_not_stack_trains_one_by_one_and_says_why(
     assert [record.outcome for record in records] == ["finished", "finished"]
     assert {record.environment["engine"] for record in records} == {"sequential"}
     assert why in records[0].environment["engine_reason"]
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "batch_custom"])
+def test_every_layer_of_the_usual_network_has_a_stacked_form(norm: str) -> None:
+    """Nothing of it is called replica by replica: that is right too, but slow."""
+    model = models.get("mlp").factory((1, 8, 8), 10, NormLayer(norms.get(norm)), hidden=[16, 16])
+    assert all(is_known(layer) for layer in chain(model))
+    assert sum(isinstance(layer, nn.Linear) for layer in chain(model)) == 3
