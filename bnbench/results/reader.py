@@ -175,6 +175,8 @@ def _read_steps(path: Path) -> tuple[float, ...]:
     if not path.exists():
         return ()
     header, *lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines:
+        return ()
     column = header.split(",").index("batch_loss")
     return tuple(to_number(line.split(",")[column]) for line in lines)
 
