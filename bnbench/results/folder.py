@@ -54,7 +54,7 @@ class ResultsFolder:
 
     def has(self, run: RunSpec) -> bool:
         """Whether this very run is there with a result (a crashed run is none: it is tried again)."""
-        record = load_run(self._run_folder(run), run.cell, [], steps=False)
+        record = load_run(self._run_folder(run), run.cell, [])
         return record is not None and record.outcome != "crashed"
 
     def save(self, run: RunSpec, record: RunRecord, weights: Mapping[str, Any] | None) -> None:

@@ -90,11 +90,8 @@ def _load_cell(folder: Path, cell: Mapping[str, Any], warnings: list[str]) -> Ce
     )
 
 
-def load_run(folder: Path, cell: str, warnings: list[str], *, steps: bool = True) -> RunRecord | None:
-    """The record in a run's folder; None where it is missing or, with a warning, where it can't be read.
-
-    steps: also read the objective of every step, which is most of what is to be read.
-    """
+def load_run(folder: Path, cell: str, warnings: list[str]) -> RunRecord | None:
+    """The record in a run's folder; None where it is missing or, with a warning, where it can't be read."""
     if not folder.exists():
         return None
     try:
@@ -107,13 +104,13 @@ def load_run(folder: Path, cell: str, warnings: list[str], *, steps: bool = True
         for part in ("final", "best"):
             values[part] = {name: to_number(value) for name, value in values[part].items()}
         values["history"] = list(_read_history(folder / HISTORY))
-        values["step_losses"] = _read_steps(folder / STEPS) if steps else ()
+        values["step_losses"] = _read_steps(folder / STEPS)
         return _RECORD.validate_python(values)
     except ValidationError as error:
         detail = error.errors()[0]
         where = ".".join(map(str, detail["loc"]))
         warnings.append(f"{folder}: left out, as {where} can't be read: {detail['msg']}.")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         warnings.append(f"{folder}: left out, as it can't be read: {type(error).__name__}: {error}.")
     return None
 
