@@ -134,6 +134,8 @@ def _read_steps(path: Path) -> tuple[float, ...]:
     if not path.exists():
         return ()
     header, *lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines:  # a run that crashed before its first step
+        return ()
     column = header.split(",").index("batch_loss")
     return tuple(to_number(line.split(",")[column]) for line in lines)
 
