@@ -20,7 +20,7 @@ import shared
 from keras import layers, ops
 
 #: Batches in one call of the compiled step, by backend.
-STEPS = {"jax": 1, "tensorflow": 1}
+STEPS = {"jax": 8, "tensorflow": 1}
 
 
 class NaiveBatchNorm(layers.Layer):
@@ -102,6 +102,8 @@ def main() -> None:
     backend = keras.backend.backend()
     steps_per_execution = int(os.environ.get("STEPS_PER_EXECUTION", STEPS[backend]))
 
+    jit_compile = {"0": False, "1": True}.get(os.environ.get("JIT_COMPILE", ""), "auto")
+
     def train(variant: str, seed: int) -> shared.Run:
         keras.utils.clear_session()
         keras.utils.set_random_seed(seed)
@@ -111,6 +113,7 @@ def main() -> None:
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
             steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
         )
         probe = Probe(*data["probe"])
         history = model.fit(
