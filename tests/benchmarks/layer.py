@@ -16,11 +16,11 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from measuring import Spread, machine, ratios, table, use_cores
+from processes import json_file
 from torch import Tensor, nn
 
 from bnbench.norms import batch_norm as ours
@@ -226,8 +226,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--threads", type=int, help="[default: as many as cores]")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=json_file, metavar="FILE")
     args = parser.parse_args()
+    if min(args.repeats, args.cores) < 1:
+        parser.error("repeats and cores are numbers from 1")
     if unknown := set(args.shapes or ()) - set(known):
         parser.error(f"--shapes: there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     return args

@@ -30,11 +30,10 @@ from measuring import (
     machine,
     mean_accuracies,
     ratios,
-    rotated,
     table,
     use_cores,
 )
-from processes import RIVALS, Failed, run
+from processes import RIVALS, Failed, json_file, play, run
 
 FULL_SEEDS, FULL_EPOCHS, STEPS_PER_EPOCH = 5, 5, 1688
 VARIANTS = ("none", "custom", "builtin")
@@ -169,27 +168,18 @@ def main() -> int:
     names = args.only or [name for name, contender in CONTENDERS.items() if not contender.asked]
     cores = use_cores(args.cores)
     facts = machine(cores, PACKAGES)
-    rounds: list[dict[str, Any]] = []
-    failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch:
         split = Path(scratch) / "split.npz"
         write_split(split)
-        for number in range(args.rounds):
-            for name in rotated(names, number):
-                if name in failures:
-                    continue
-                seeds = min(args.seeds, args.slow_seeds) if CONTENDERS[name].slow else args.seeds
-                task = Task(args.data_dir, split, Path(scratch) / f"{name}-{number}", seeds, args.epochs)
-                try:
-                    measured = measure(name, task)
-                except Failed as failure:
-                    failures[name] = str(failure)
-                    _say(f"round {number + 1}: {name} FAILED: {failure}")
-                    continue
-                whole = extrapolated(measured["seconds"], measured["runs"], args.seeds)
-                measured["extrapolated_seconds"] = whole if seeds < args.seeds else None
-                rounds.append({"round": number, "contender": name, "seeds": seeds, **measured})
-                _say(f"round {number + 1} of {args.rounds}: {name} {measured['seconds']:.1f} s")
+
+        def one(name: str, number: int) -> dict[str, Any]:
+            seeds = min(args.seeds, args.slow_seeds) if CONTENDERS[name].slow else args.seeds
+            folder = Path(scratch) / f"{name}-{number}"
+            measured = measure(name, Task(args.data_dir, split, folder, seeds, args.epochs))
+            whole = extrapolated(measured["seconds"], measured["runs"], args.seeds)
+            return {"seeds": seeds, "extrapolated_seconds": whole if seeds < args.seeds else None, **measured}
+
+        rounds, failures = play(names, args.rounds, one)
     apart = disagreements(_accuracies(rounds), args.tolerance)
     result = {
         "workload": "A",
@@ -274,10 +264,6 @@ def _accuracies(rounds: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return {name: mean_accuracies(each) for name, each in runs.items()}
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -293,7 +279,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--slow-seeds", type=int, default=FULL_SEEDS, help="seeds of the slow contenders")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--tolerance", type=float, help="of mean test accuracies, 0..1")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=json_file, metavar="FILE")
     args = parser.parse_args()
     unknown = sorted(set(args.only or ()) - set(CONTENDERS))
     if unknown:

@@ -29,11 +29,12 @@ from measuring import (
     disagreements,
     machine,
     ratios,
-    rotated,
     table,
     use_cores,
 )
-from processes import RIVALS, Failed, run
+from processes import RIVALS, Failed, json_file, play, run
+
+from bnbench.errors import BnbenchError
 
 #: Between test accuracies after so short a training (3 epochs of 10,000 images: about 0.5, and noisy).
 TOLERANCE = 0.06
@@ -158,28 +159,20 @@ def main() -> int:
     args = _arguments()
     cores = use_cores(args.cores)
     facts = machine(cores, ("torch", "torchvision", "numpy"))
-    rounds: list[dict[str, Any]] = []
-    failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         task = Task(_dataset(args), args.data_dir, folder / "images.npz", args.samples, args.epochs)
-        write_images(task)
+        try:
+            write_images(task)
+        except BnbenchError as error:
+            sys.exit(str(error))
         missing = {name: why for name in args.only if (why := unavailable(CONTENDERS[name], task))}
-        names = [name for name in args.only if name not in missing]
-        for number in range(args.rounds):
-            for name in rotated(names, number):
-                if name in failures:
-                    continue
-                try:
-                    measured = measure(CONTENDERS[name], task, folder / f"{name}-{number}")
-                except Failed as failure:
-                    failures[name] = str(failure)
-                    continue
-                rounds.append({"round": number, "contender": name, **measured, "rate": rate(measured)})
-                print(
-                    f"round {number + 1} of {args.rounds}: {name} {rate(measured):.0f} images/s",
-                    file=sys.stderr,
-                )
+
+        def one(name: str, number: int) -> dict[str, Any]:
+            measured = measure(CONTENDERS[name], task, folder / f"{name}-{number}")
+            return measured | {"rate": rate(measured)}
+
+        rounds, failures = play([name for name in args.only if name not in missing], args.rounds, one)
     result = {
         "workload": "B",
         "machine": facts,
@@ -268,12 +261,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(CONTENDERS))
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="of test accuracies, 0..1")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=json_file, metavar="FILE")
     args = parser.parse_args()
     if unknown := set(args.only) - set(CONTENDERS):
         parser.error(f"--only: there is no {', '.join(sorted(unknown))}; there are {', '.join(CONTENDERS)}")
     if args.samples < 1 or args.samples % BATCH_SIZE:
         parser.error(f"--samples: a multiple of {BATCH_SIZE}, so that every batch is full")
+    if min(args.rounds, args.cores) < 1:
+        parser.error("rounds and cores are numbers from 1")
     if args.epochs < 2:
         parser.error("--epochs: from 2, as the first warms up")
     return args

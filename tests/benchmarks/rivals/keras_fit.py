@@ -4,10 +4,11 @@ Form: keras.io, "Introduction to Keras for engineers" (Sequential, compile, fit,
 and models via subclassing" (the hand-written layer: build, add_weight, call(training), keras.ops).
 The same model: Keras' defaults are set to PyTorch's (kernel and bias U(±1/√fan_in), batch norm with momentum
 0.9 and epsilon 1e-5, Adam's epsilon 1e-8), as bnbench has them.
-Tuned: verbose=0 (a progress bar costs), arrays flattened and converted once, steps_per_execution ("can
-greatly improve performance on ... small models with a large Python overhead"; the value is the best of
-those tried, see STEPS), evaluation in batches of 1000, jit_compile left at "auto" (which compiles
-where XLA does not lose), and on JAX the compilation cache, so that later seeds do not compile again.
+Tuned: verbose=0 (a progress bar costs); arrays flattened and converted once; evaluation in batches of
+1000; steps_per_execution ("can greatly improve performance on TPUs or small models with a large Python
+overhead") and jit_compile, see TUNED; on JAX its persistent compilation cache in a fresh folder, so that a
+variant is compiled for its first seed only. STEPS_PER_EXECUTION=n, JIT_COMPILE=0|1 and COMPILATION_CACHE=0 in the
+environment try something else.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import keras
 import shared
 from keras import layers, ops
 
-#: Batches in one call of the compiled step, by backend.
-STEPS = {"jax": 8, "tensorflow": 1}
+#: steps_per_execution and jit_compile: the fastest of 1, 8 and 32 and, on TensorFlow, of "auto" and False.
+TUNED = {"jax": (8, "auto"), "tensorflow": (32, False)}
 
 
 class NaiveBatchNorm(layers.Layer):
@@ -100,9 +101,10 @@ def main() -> None:
     args = shared.arguments()
     data = shared.floats(args)
     backend = keras.backend.backend()
-    steps_per_execution = int(os.environ.get("STEPS_PER_EXECUTION", STEPS[backend]))
+    steps_per_execution, jit_compile = TUNED[backend]
+    steps_per_execution = int(os.environ.get("STEPS_PER_EXECUTION", steps_per_execution))
 
-    jit_compile = {"0": False, "1": True}.get(os.environ.get("JIT_COMPILE", ""), "auto")
+    jit_compile = {"0": False, "1": True}.get(os.environ.get("JIT_COMPILE", ""), jit_compile)
 
     def train(variant: str, seed: int) -> shared.Run:
         keras.utils.clear_session()
