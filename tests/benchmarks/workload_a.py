@@ -176,8 +176,10 @@ def main() -> int:
             seeds = min(args.seeds, args.slow_seeds) if CONTENDERS[name].slow else args.seeds
             folder = Path(scratch) / f"{name}-{number}"
             measured = measure(name, Task(args.data_dir, split, folder, seeds, args.epochs))
-            whole = extrapolated(measured["seconds"], measured["runs"], args.seeds)
-            return {"seeds": seeds, "extrapolated_seconds": whole if seeds < args.seeds else None, **measured}
+            whole = None
+            if seeds < args.seeds:
+                whole = extrapolated(measured["seconds"], measured["runs"], args.seeds)
+            return {"seeds": seeds, "extrapolated_seconds": whole, **measured}
 
         rounds, failures = play(names, args.rounds, one)
     apart = disagreements(_accuracies(rounds), args.tolerance)
