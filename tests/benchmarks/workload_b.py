@@ -32,9 +32,10 @@ from measuring import (
     table,
     use_cores,
 )
-from processes import RIVALS, Failed, json_file, play, run
+from processes import RIVALS, json_file, play, run
 
-from bnbench.errors import BnbenchError
+from bnbench.config import Study
+from bnbench.errors import BnbenchError, ConfigError
 
 #: Between test accuracies after so short a training (3 epochs of 10,000 images: about 0.5, and noisy).
 TOLERANCE = 0.06
@@ -86,23 +87,23 @@ def study_words(task: Task, options: tuple[str, ...]) -> list[str]:
     return ["cifar10_cnn", task.dataset, "augment=none", *sizes, *variants, *options]
 
 
+def load(task: Task, options: tuple[str, ...]) -> Study:
+    """The study. Raises ConfigError, also where this bnbench does not know a key."""
+    from bnbench.config import load_study
+    from bnbench.workflow import find_study, known_names
+
+    name, *overrides = study_words(task, options)
+    return load_study(find_study(name), overrides, known_names(()).vocabulary)
+
+
 def unavailable(contender: Contender, task: Task) -> str | None:
-    """Why this checkout can't run it: it refuses the study; else None."""
+    """Why this bnbench can't run it: it refuses the study; else None."""
     if contender.script or not contender.options:
         return None
     try:
-        run(
-            [
-                "-m",
-                "bnbench",
-                "check",
-                *study_words(task, contender.options),
-                "--data-dir",
-                str(task.data_dir),
-            ]
-        )
-    except Failed as failure:
-        return str(failure).partition(" Known:")[0]
+        load(task, contender.options)
+    except ConfigError as error:
+        return str(error).partition(" Known:")[0]
     return None
 
 
@@ -134,14 +135,12 @@ def write_images(task: Task) -> None:
     """The samples that bnbench will train and test on, for the rivals."""
     import torch
 
-    from bnbench.config import load_study
     from bnbench.data.batches import steps_per_epoch
     from bnbench.engine.execute import Library
     from bnbench.seeding import generator
-    from bnbench.workflow import find_study, known_names
 
-    study = load_study(find_study("cifar10_cnn"), study_words(task, ())[1:], known_names(()).vocabulary)
-    dataset = Library(task.data_dir, torch.device("cpu")).dataset(study.cells[0].settings)
+    settings = load(task, ()).cells[0].settings
+    dataset = Library(task.data_dir, torch.device("cpu")).dataset(settings)
     total = len(dataset.train_labels)
     order = torch.randperm(total, generator=generator(0, "split"))
     train = order[round(total * 0.1) :][: task.samples].sort().values
