@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -168,8 +169,9 @@ def main() -> int:
         missing = {name: why for name in args.only if (why := unavailable(CONTENDERS[name], task))}
 
         def one(name: str, number: int) -> dict[str, Any]:
+            start = time.perf_counter()
             measured = measure(CONTENDERS[name], task, folder / f"{name}-{number}")
-            return measured | {"rate": rate(measured)}
+            return measured | {"rate": rate(measured), "process_seconds": time.perf_counter() - start}
 
         rounds, failures = play([name for name in args.only if name not in missing], args.rounds, one)
     result = {
@@ -195,6 +197,7 @@ def describe(result: dict[str, Any]) -> str:
     rounds, facts = result["rounds"], result["machine"]
     rates = by_round(rounds, lambda one: one["rate"])
     first = by_round(rounds, lambda one: one["epoch_seconds"][0])
+    whole = by_round(rounds, lambda one: one["process_seconds"])
     accuracies = _accuracies(rounds)
     rows = []
     for name in (name for name in CONTENDERS if name in rates):
@@ -208,7 +211,7 @@ def describe(result: dict[str, Any]) -> str:
                 *(f"{value:.0f}" for value in (spread.middle, spread.least, spread.most)),
                 to_tutorial.text(2) if to_tutorial else "",
                 to_floor.text(2) if to_floor else "",
-                f"{Spread.of(first[name].values()).middle:.1f}",
+                *(f"{Spread.of(each[name].values()).middle:.1f}" for each in (first, whole)),
                 f"{100 * accuracy['builtin']:.1f}" if accuracy else "",
             ]
         )
@@ -217,7 +220,7 @@ def describe(result: dict[str, Any]) -> str:
     lines = [
         f"Workload B: {result['samples']} images an epoch, {result['epochs']} epochs, {done} interleaved rounds, "
         f"{facts['cores']} cores, {facts['processor']}",
-        table([*header, "first epoch, s", "test %"], rows),
+        table([*header, "first epoch, s", "process, s", "test %"], rows),
         *(f"not available: {name}: {why}" for name, why in result["not_available"].items()),
         *(f"FAILED: {name}: {why}" for name, why in result["failures"].items()),
         *(f"NOT THE SAME ACCURACY: {sentence}" for sentence in result["disagreements"]),
