@@ -82,12 +82,19 @@ def largest_gap(settings: Settings, other: Settings, data: Prepared, steps: int 
     )
 
 
-STACKS = sorted(set(norms.names()) - {"instance"})
+STACKS = [e.name for e in norms.entries() if e.name != "instance" and not e.facts.get("residual_only")]
+#: With its learnt eps, which passes through 0 as |e|, any two trainings that differ by 1e-7 part at about 40 steps.
+SMOOTH = {"filter_response": "{name: filter_response, learn_eps: false, eps: 0.1}"}
 
 
 @pytest.mark.parametrize("norm", STACKS)
 def test_every_normalizer_stacks_as_it_trains_alone(norm: str, settings: Make, data: Prepared) -> None:
-    how = {"norm": norm, "epochs": 10, "clip_norm": 0.8, "schedule": "{name: cosine, warmup_epochs: 0.5}"}
+    how = {
+        "norm": SMOOTH.get(norm, norm),
+        "epochs": 10,
+        "clip_norm": 0.8,
+        "schedule": "{name: cosine, warmup_epochs: 0.5}",
+    }
     chosen = choose(settings(**how), (1, 8, 8), 10, CPU)
     if chosen.engine == "sequential":
         pytest.skip(f"{norm} falls back: {chosen.reason}")
