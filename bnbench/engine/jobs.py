@@ -21,9 +21,10 @@ from bnbench.plan import Event, RunSpec
 #: Seconds of predicted work below which everything is trained in this process: workers take one to start.
 WORTH_WORKERS = 4.0
 #: The cost of a step on one thread: seconds of a step by itself, and for each parameter and sample, and each
-#: parameter of each replica (measured on a 2.6 GHz core: see docs/engine.md). Only their ratios matter for packing.
-STEP_SECONDS = {"stacked": 120e-6, "sequential": 350e-6, "compiled": 350e-6}
-SECONDS_A_PRODUCT, SECONDS_A_PARAMETER = 6e-11, 4e-10
+#: parameter of each replica, fitted to stacks of 2 and 5 networks of 784-64-10 on a 2.6 GHz core. Only their
+#: ratios matter, and only for packing.
+STEP_SECONDS = {"stacked": 350e-6, "sequential": 350e-6, "compiled": 350e-6}
+SECONDS_A_PRODUCT, SECONDS_A_PARAMETER = 6e-11, 1.1e-9
 #: A finer cut must bring at least this much, as every cut repeats what a step costs by itself.
 WORTH_A_CUT = 0.95
 
@@ -41,8 +42,9 @@ class Cell:
         settings, parameters = self.runs[0].settings, self.choice.num_parameters
         each = parameters * (settings.batch_size * SECONDS_A_PRODUCT + SECONDS_A_PARAMETER)
         step = STEP_SECONDS[self.choice.engine]
-        alone = count if self.choice.engine != "stacked" else 1
-        return self.steps * (alone * step + count * each)
+        if self.choice.engine != "stacked":
+            return self.steps * count * (step + each)
+        return self.steps * (step + max(count, 2) * each)  # a stack of one has a double
 
 
 def default_workers(device: torch.device) -> int:
