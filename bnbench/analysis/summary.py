@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -215,12 +215,17 @@ def _warnings(
     for cell in results.cells:
         if not _baseline_of(cell, results):
             yield f"{cell.label}: the baseline {results.baseline} has no runs at this setting; not compared."
-    machines = {
-        # the number of threads follows from the model, and is judged where seconds are compared
-        str(sorted(item for item in run.environment.items() if item[0] != "num_threads"))
-        for variant in variants
-        for run in variant.runs
-        if run.environment
-    }
-    if len(machines) > 1:
+    if _environments_differ(run for variant in variants for run in variant.runs):
         yield "the runs come from different machines, devices or versions: their times don't compare."
+
+
+def _environments_differ(runs: Iterable[RunRecord]) -> bool:
+    """Whether two runs name the same thing (a device, a version) and differ in it.
+
+    The number of threads follows from the model, and is judged where seconds are compared; only runs in
+    Keras name its version.
+    """
+    told = {
+        (key, str(value)) for run in runs for key, value in run.environment.items() if key != "num_threads"
+    }
+    return len(told) > len({key for key, _ in told})

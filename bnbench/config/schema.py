@@ -45,8 +45,10 @@ class Choice(Section):
 class Init(Section):
     """How linear and convolution weights start."""
 
-    name: Literal["auto", "torch", "he"] = Field(
-        "auto", description="auto: what the model's paper uses; torch: U(±1/√fan_in); he: N(0, 2/fan_in)"
+    name: Literal["auto", "torch", "he", "glorot"] = Field(
+        "auto",
+        description="auto: what the model's paper uses; torch: U(±1/√fan_in); he: N(0, 2/fan_in); "
+        "glorot, as Keras: U(±√(6/(fan_in + fan_out))), biases 0",
     )
     scale: Float = Field(1.0, gt=0, description="multiplies the initial weights, not the biases")
 
@@ -58,6 +60,11 @@ class Validation(Section):
     split_seed: Int = Field(0, ge=0, description="which samples are held out; the same for every run")
 
 
+#: Keys and options that came after the first runs, with what those runs had. At that value they are left
+#: out of a run's identity, so that it stays the run that it was.
+_LATER: dict[tuple[str, ...], Any] = {("framework",): "torch", ("model", "options", "bias"): "auto"}
+
+
 class Settings(Section):
     """Everything of one variant that can change its numbers, but the seed."""
 
@@ -67,6 +74,9 @@ class Settings(Section):
     optimizer: Choice
     schedule: Choice
     loss: Choice
+    framework: Literal["torch", "keras"] = Field(
+        "torch", description="keras: the same run in TensorFlow/Keras, from the same weights and batches"
+    )
     normalize: Literal["standard", "unit"] = Field(
         "standard",
         description="standard: the training part's mean and std per channel are taken out; "
@@ -97,6 +107,12 @@ class Settings(Section):
         """Plain values that stand for these settings. Data is known by content, so not by its path."""
         values = self.model_dump(mode="json")
         values["dataset"]["options"].pop("path", None)
+        for (*sections, key), before in _LATER.items():
+            section = values
+            for name in sections:
+                section = section[name]
+            if section.get(key) == before:
+                del section[key]
         return values
 
 

@@ -12,7 +12,7 @@ from bnbench.config import Settings
 from bnbench.data import Dataset, datasets
 from bnbench.data.batches import Augmentation, Prepared, epoch_order, prepare
 from bnbench.engine.device import environment
-from bnbench.engine.train import Training, train
+from bnbench.engine.frameworks import trainer_of, training_of
 from bnbench.errors import BnbenchError, DataError, Mistake
 from bnbench.norms import norms
 from bnbench.plan import Event, RunEnded, RunRecord, RunSpec
@@ -67,6 +67,7 @@ def execute(
     """Train the runs in order. debug: let an exception of a run through instead of recording it."""
     for run in runs:
         try:
+            train = trainer_of(run.settings)
             yield from train(run, library.prepared(run.settings), augmentation_of(run.settings), device)
         except Exception as error:
             if debug:
@@ -83,7 +84,7 @@ def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) ->
     for run in {run.cell: run for run in runs}.values():
         try:
             data = library.prepared(run.settings)
-            Training(run, data, augmentation_of(run.settings), device)
+            training_of(run.settings)(run, data, augmentation_of(run.settings), device)
             check_batches(run.settings, len(data.train_labels))
         except BnbenchError as error:
             mistakes.setdefault(str(error), Mistake(f"variant {run.label}", str(error)))
