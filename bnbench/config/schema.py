@@ -60,9 +60,10 @@ class Validation(Section):
     split_seed: Int = Field(0, ge=0, description="which samples are held out; the same for every run")
 
 
-#: Keys and options that came after the first runs, with what those runs had. At that value they are left
-#: out of a run's identity, so that it stays the run that it was.
-_LATER: dict[tuple[str, ...], Any] = {("framework",): "torch", ("model", "options", "bias"): "auto"}
+#: Keys of `Settings` that older results do not have.
+ADDED_LATER = ("framework",)
+#: Options of models that older results do not have, with what those had.
+OPTIONS_ADDED_LATER = {"bias": "auto"}
 
 
 class Settings(Section):
@@ -104,15 +105,18 @@ class Settings(Section):
     )
 
     def identity(self) -> dict[str, Any]:
-        """Plain values that stand for these settings. Data is known by content, so not by its path."""
+        """Plain values that stand for these settings. Data is known by content, so not by its path.
+
+        Keys that came later are left out while they have their default: old runs stay known.
+        """
         values = self.model_dump(mode="json")
+        for key in ADDED_LATER:
+            if values[key] == type(self).model_fields[key].default:
+                del values[key]
+        for key, before in OPTIONS_ADDED_LATER.items():
+            if values["model"]["options"].get(key) == before:
+                del values["model"]["options"][key]
         values["dataset"]["options"].pop("path", None)
-        for (*sections, key), before in _LATER.items():
-            section = values
-            for name in sections:
-                section = section[name]
-            if section.get(key) == before:
-                del section[key]
         return values
 
 

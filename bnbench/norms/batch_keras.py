@@ -50,7 +50,7 @@ class KerasBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize; in training with the batch's statistics, towards which the running ones move."""
         mean, var, weight, bias = self.running_mean, self.running_var, self.weight, self.bias
-        if not self.training:
+        if not self.training or x.numel() == 0:  # an empty batch has no statistics, and moves nothing
             return functional.batch_norm(x, mean, var, weight, bias, eps=self.eps)
         with torch.no_grad():
             axes = [axis for axis in range(x.ndim) if axis != 1]
@@ -64,5 +64,5 @@ class KerasBatchNorm(nn.Module):
 def batch_keras(
     num_features: int, dim: int, *, momentum: KeptShare = 0.99, eps: Eps = 1e-3, affine: bool = True
 ) -> nn.Module:
-    """Batch normalization with Keras's meaning and defaults: momentum of the old value, biased variance stored."""
+    """Batch normalization with Keras's defaults and Keras's rule for the running statistics (Keras 3)."""
     return KerasBatchNorm(num_features, momentum, eps, affine)

@@ -10,21 +10,21 @@ import torch
 from torch import nn
 
 from bnbench.optim import optimizers
-from bnbench.optim.algorithms import Beta, Rate
+from bnbench.optim.algorithms import Beta, Decay, Rate, _fused, _groups
 
 
-class KerasAdam(torch.optim.Adam):
+class KerasAdam(torch.optim.AdamW):
     """Adam whose eps is added to √v before the bias correction: the "epsilon hat" of Kingma & Ba, section 2.
 
     step = lr * √(1 - β₂ᵗ) / (1 - β₁ᵗ) * m / (√v + eps), which is torch's rule with eps / √(1 - β₂ᵗ) for eps:
-    at the first step 32 times as much.
+    at the first step 32 times as much. Weight decay is decoupled from the gradient, as AdamW's.
     """
 
     def __init__(self, params: Any, *, lr: float, betas: tuple[float, float], eps: float, **how: Any) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, **how)
         self.eps_hat, self.steps = eps, 0
 
-    def step(self, closure: Callable[[], float] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
         """One update."""
         self.steps += 1
         for group in self.param_groups:
@@ -34,8 +34,14 @@ class KerasAdam(torch.optim.Adam):
 
 @optimizers.register("adam_keras")
 def adam_keras(
-    model: nn.Module, *, lr: Rate = 1e-3, betas: tuple[Beta, Beta] = (0.9, 0.999), eps: Rate = 1e-7
+    model: nn.Module,
+    *,
+    lr: Rate = 1e-3,
+    betas: tuple[Beta, Beta] = (0.9, 0.999),
+    eps: Rate = 1e-7,
+    weight_decay: Decay = 0.0,
+    decay_norm_and_bias: bool = True,
 ) -> torch.optim.Optimizer:
-    """Adam with Keras's defaults and its meaning of eps: added before the bias correction."""
-    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in model.parameters())
-    return KerasAdam(model.parameters(), lr=lr, betas=betas, eps=eps, fused=fused or None)
+    """Adam with Keras's defaults and meaning: eps before the bias correction, weight decay decoupled."""
+    groups = _groups(model, weight_decay, decay_norm_and_bias)
+    return KerasAdam(groups, lr=lr, betas=betas, eps=eps, fused=_fused(model))

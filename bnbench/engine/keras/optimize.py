@@ -63,8 +63,8 @@ def make_optimizer(settings: Settings, weights: Sequence[Weight]) -> Any:
     else:
         kind = tf.keras.optimizers.Adam if name == "adam_keras" else _torch_adam(tf)
         beta_1, beta_2 = options["betas"]
-        decay = options["weight_decay"] if name == "adamw" else None
-        optimizer = kind(options["lr"], beta_1, beta_2, epsilon=options["eps"], weight_decay=decay)
+        decay = options["weight_decay"] if name in ("adamw", "adam_keras") else 0.0
+        optimizer = kind(options["lr"], beta_1, beta_2, epsilon=options["eps"], weight_decay=decay or None)
         if decay:
             spared = [weight.variable for weight in weights if not _is_decayed(settings, weight)]
             optimizer.exclude_from_weight_decay(var_list=spared)
@@ -78,7 +78,7 @@ def make_gradient_rule(settings: Settings, weights: Sequence[Weight]) -> Callabl
     clip = settings.clip_norm
     name, options = settings.optimizer.name, settings.optimizer.options
     decay = options["weight_decay"] if name in ("sgd", "adam") else 0.0
-    decayed = [decay if _is_decayed(settings, weight) else 0.0 for weight in weights]
+    decayed = [decay if decay and _is_decayed(settings, weight) else 0.0 for weight in weights]
 
     def rule(gradients: list[Any]) -> list[Any]:
         if clip is not None:
