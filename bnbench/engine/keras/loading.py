@@ -6,7 +6,7 @@ import functools
 import importlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from bnbench.errors import BnbenchError
@@ -21,6 +21,8 @@ def tensorflow() -> Any:
     One thread, because TensorFlow's number of threads holds for the whole process and changes last bits.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with suppress(ImportError):
+        importlib.import_module("triton")  # torch loads it late, and after TensorFlow it crashes the process
     try:
         with _silent():
             tf = importlib.import_module("tensorflow")

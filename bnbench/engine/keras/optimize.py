@@ -98,16 +98,21 @@ def _is_decayed(settings: Settings, weight: Weight) -> bool:
 
 
 def _torch_adam(tf: Any) -> Any:
-    """Keras's Adam with eps after the bias correction."""
+    """Keras's Adam with eps after the bias correction, which is worked out in float64, as torch does."""
 
     class TorchAdam(tf.keras.optimizers.Adam):  # type: ignore[misc]
-        epsilon: Any
-
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            told, steps = self.epsilon, tf.cast(self.iterations + 1, tf.float32)
-            self.epsilon = told * tf.sqrt(1 - tf.pow(self.beta_2, steps))
-            super().update_step(gradient, variable, learning_rate)
-            self.epsilon = told
+            index = self._get_variable_index(variable)
+            mean, square = self._momentums[index], self._velocities[index]
+            mean.assign_add((gradient - mean) * (1 - self.beta_1))
+            square.assign_add((gradient * gradient - square) * (1 - self.beta_2))
+            steps = tf.cast(self.iterations + 1, tf.float64)
+            first, second = (
+                tf.cast(1 - tf.pow(tf.constant(beta, tf.float64), steps), tf.float32)
+                for beta in (self.beta_1, self.beta_2)
+            )
+            root = tf.sqrt(square) / tf.sqrt(second)
+            variable.assign_sub(learning_rate / first * mean / (root + self.epsilon))
 
     return TorchAdam
 
