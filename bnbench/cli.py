@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,13 +17,20 @@ from bnbench.cli_options import (
     Debug,
     Device,
     DeviceOption,
+    Dim,
+    Eps,
     FailIf,
     Force,
     Format,
     FormatOption,
+    Layer,
+    Momentum,
+    MomentumConvention,
     Output,
     Plugins,
     Quiet,
+    RunningVar,
+    VerifyFormat,
     Words,
 )
 from bnbench.errors import (
@@ -42,8 +50,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="bnbench",
     help="Does this normalization layer help this network, by how much, and can the answer be trusted?",
-    epilog="Exit codes: 0 done; 1 nothing usable came out; 2 usage; 3 some runs crashed; 4 a --fail-if holds; "
-    "130 interrupted.",
+    epilog="Exit codes: 0 done; 1 nothing usable came out; 2 usage; 3 some runs crashed; 4 a --fail-if holds, "
+    "or a layer fails a check of verify; 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -203,6 +211,33 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
         print_names(_console(stderr=False), known_names(plugin or ()).vocabulary, shipped_studies())
 
 
+@app.command()
+def verify(
+    layer: Layer,
+    dim: Dim = "both",
+    eps: Eps = None,
+    momentum: Momentum = None,
+    momentum_convention: MomentumConvention = "new",
+    running_var: RunningVar = "unbiased",
+    format: VerifyFormat = "table",
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Is this a batch norm? Checks any torch layer, and names what is wrong. Exits with 4 where a check fails."""
+    with Errors(debug):
+        from bnbench.report.verification import FORMATS, print_verification
+        from bnbench.verify.judge import Wishes, verify
+        from bnbench.workflow import known_names
+
+        known_names(plugin or ())
+        found = verify(layer, Wishes(dim, eps, momentum, momentum_convention, running_var), debug=debug)
+        if format == "table":
+            print_verification(_console(stderr=False), found)
+        else:
+            typer.echo(FORMATS[format](found), nl=False)
+        raise typer.Exit(EXIT_DONE if found.passed else EXIT_GATE)
+
+
 def _run(
     work: Work, format: Format, *, quiet: bool, epoch_lines: bool = False, fail_if: Sequence[str] = ()
 ) -> int:
@@ -308,6 +343,9 @@ def _console(*, stderr: bool) -> Console:
 
 def main() -> None:
     """The console script. A reader that goes away (`bnbench list | head`) is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± is no reason to stop
     try:
         app()
     except BrokenPipeError:

@@ -1,10 +1,10 @@
-"""The options that several commands share, each declared once."""
+"""The options that several commands share, each declared once; then those of `verify`."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -63,3 +63,37 @@ FailIf = Annotated[
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks; stop at the first run that crashes.")]
+
+Layer = Annotated[
+    str,
+    typer.Argument(
+        help="FILE.py:Name (a class, or a function of num_features and dim), a module's "
+        "(torch.nn:BatchNorm1d), or a registered normalizer."
+    ),
+]
+Dim = Annotated[
+    Literal["1", "2", "both"],
+    typer.Option("--dim", help="1: (N, C) must work; 2: (N, C, H, W) must; both: whatever it takes."),
+]
+Eps = Annotated[
+    float | None,
+    typer.Option("--eps", min=0, help="Passed to a layer that takes it; of another, what it uses."),
+]
+Momentum = Annotated[float | None, typer.Option("--momentum", min=0, max=1, help="As --eps.")]
+MomentumConvention = Annotated[
+    Literal["new", "old"],
+    typer.Option(
+        "--momentum-convention",
+        help="momentum is the weight of the new value (torch) or of the old one (Keras, Flax).",
+    ),
+]
+RunningVar = Annotated[
+    Literal["unbiased", "biased"],
+    typer.Option(
+        "--running-var", help="What is stored: the unbiased variance (torch) or the biased one (Keras, Flax)."
+    ),
+]
+VerifyFormat = Annotated[
+    Literal["table", "json", "markdown"],
+    typer.Option("--format", help="What to print on stdout; the rest goes to stderr."),
+]

@@ -7,10 +7,12 @@ BnbenchError            1   base: what is wrong, why, and the fix to paste
 ├── DeviceError         1   the device that was asked for is not there
 ├── PluginError         1   a plugin does not import, or takes a name that is taken
 ├── ResultsError        1   a results folder can't be read or written
+├── LayerError          1   a layer to verify can't be found, imported or made
 └── GateError           2   a --fail-if that can't be read, or names what the study does not have
 
 Exit codes of the command line: 0 done, 1 nothing usable came out, 2 usage (Typer's own),
-3 some runs crashed, 4 a gate says so, 130 interrupted.
+3 some runs crashed, 4 a gate says so (a --fail-if, or a check of `verify` that failed: the answer is
+there, and it is no), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -55,6 +57,10 @@ class PluginError(BnbenchError):
 
 class ResultsError(BnbenchError):
     """A results folder can't be read or written."""
+
+
+class LayerError(BnbenchError):
+    """A layer to verify can't be found, imported or made."""
 
 
 class GateError(BnbenchError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import platform
 import subprocess
@@ -19,6 +18,7 @@ from bnbench.analysis.summary import Summary, summarize
 from bnbench.config import CHOICES, Settings, Study, Vocabulary
 from bnbench.errors import ConfigError, Mistake, PluginError, ResultsError, nearest
 from bnbench.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
+from bnbench.python_file import import_file, line_of
 from bnbench.report.export import to_csv, to_json
 from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
 
@@ -82,32 +82,14 @@ def known_names(plugins: Sequence[Path] = ()) -> Names:
 
 def _import_plugin(path: Path) -> str:
     """Import one Python file of the user's; its module name."""
-    where = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-    name = f"bnbench_plugin_{path.stem}_{where}"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    if spec is None or spec.loader is None:
-        raise PluginError(f"--plugin {path}: it is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        return import_file(path, "bnbench_plugin").__name__
     except PluginError as error:
         raise PluginError(f"--plugin {path}: {error.what}", error.why, error.fix) from None
     except Exception as error:
-        line = getattr(error, "lineno", None) or _line_of(error, path)
-        raise PluginError(f"--plugin {path}:{line}: {type(error).__name__}: {error}") from error
-    return name
-
-
-def _line_of(error: Exception, path: Path) -> int | str:
-    """The last line of that file in the error's traceback."""
-    lines = []
-    trace = error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename == str(path.resolve()):
-            lines.append(trace.tb_lineno)
-        trace = trace.tb_next
-    return lines[-1] if lines else "?"
+        raise PluginError(
+            f"--plugin {path}:{line_of(error, path)}: {type(error).__name__}: {error}"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -163,3 +164,16 @@ def test_figures_where_nothing_can_be_written(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "s.yaml/val_loss.svg: can't be written: File exists." in result.stderr
     assert run("report", "results/s", "--figures", "paper", "--figure-format", "bmp").exit_code == 2
+
+
+def test_a_terminal_that_knows_ascii_alone_still_gets_its_tables(run: Run, tmp_path: Path) -> None:
+    run("compare", "s.yaml")
+    told = subprocess.run(
+        [sys.executable, "-m", "bnbench", "report", "results/s"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "Difference from none" in told.stdout

@@ -81,7 +81,6 @@ def test_anchors_and_merge_keys_work() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3", 's.yaml:3: duplicate key "a": it stands at s.yaml:1 already.'),
         ("- 1", "s.yaml:1: a study is a mapping of keys to values, such as dataset: mnist."),
         ("a: [1", "s.yaml:1: not valid YAML: expected ',' or ']', but got '<stream end>'."),
         ("a:\n\tb: 1", "s.yaml:2: not valid YAML: found character '\\t' that cannot start any token"
@@ -92,6 +91,20 @@ def test_anchors_and_merge_keys_work() -> None:
 def test_faults_of_form(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         read_yaml(text, "s.yaml")
+
+
+def test_duplicate_keys_are_told_with_everything_else(write_study: Write, vocabulary: Vocabulary) -> None:
+    text = "dataset: digits\nmodel: mlp\noptimizer: {name: sgd, lr: 1,\n  lr: 2}\nepochs: 0\nmodel: cnn\n"
+    path = write_study(text)
+    with pytest.raises(ConfigError) as caught:
+        load_study(path, ["norm={name: batch, name: layer}", "seeds=2"], vocabulary)
+    assert [str(mistake).replace(str(path), "s.yaml") for mistake in caught.value.mistakes] == [
+        's.yaml:4: duplicate key "lr": it stands at s.yaml:3 already.',
+        "s.yaml:5: epochs: 0 is wrong: it should be greater than or equal to 1.",
+        's.yaml:6: duplicate key "model": it stands at s.yaml:2 already.',
+        'command line: norm: "{name: batch, name: layer}": duplicate key "name": '
+        "it stands at command line:1 already.",
+    ]
 
 
 # What a study means

@@ -59,8 +59,9 @@ def override(source: Source, overrides: Sequence[str]) -> list[Mistake]:
             continue
         try:
             _override(source, tuple(key.strip().split(".")), read_value(value))
-        except ConfigError:
-            mistakes.append(Mistake("command line", f'{key}: "{value}" is not valid YAML.'))
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                mistakes.append(Mistake("command line", f'{key}: "{value}": {mistake.message}'))
     return mistakes
 
 

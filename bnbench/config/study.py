@@ -52,7 +52,7 @@ def load_variant(path: Path, variant: str | None, overrides: Sequence[str], voca
         if not isinstance(change, dict):
             raise ConfigError([Mistake(source.place(("variants", name)), _no_mapping(name, change))])
         layer = apply_change(layer_of(source), change, ("variants", name), source)
-        source = Source({**layer.data, "variants": {name: {}}}, layer.places)
+        source = Source({**layer.data, "variants": {name: {}}}, layer.places, source.mistakes)
     elif variant:
         raise ConfigError(
             [Mistake(str(path), f'no variants are defined, so there is no "{variant}" to train.')]
@@ -68,7 +68,7 @@ class _Resolver:
 
     def __init__(self, source: Source, path: Path, vocabulary: Vocabulary, overrides: Sequence[str]) -> None:
         self.source, self.path, self.vocabulary, self.overrides = source, path, vocabulary, overrides
-        self.mistakes: list[Mistake] = override(source, overrides)
+        self.mistakes: list[Mistake] = [*source.mistakes, *override(source, overrides)]
         self.warnings: list[str] = []
 
     def study(self) -> Study:

@@ -50,10 +50,14 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _decimal)  # 010 is ten
 
 @dataclass
 class Source:
-    """Plain values, and where each key was written: places[("optimizer", "lr")] = "study.yaml:4"."""
+    """Plain values, and where each key was written: places[("optimizer", "lr")] = "study.yaml:4".
+
+    mistakes: duplicate keys (the first one counts), to be told together with what else is wrong.
+    """
 
     data: dict[str, Any] = field(default_factory=dict)
     places: dict[Path_, str] = field(default_factory=dict)
+    mistakes: list[Mistake] = field(default_factory=list)
 
     def place(self, path: Path_) -> str:
         """Where that key, or the nearest section around it, was written."""
@@ -63,13 +67,12 @@ class Source:
 
 
 def read_yaml(text: str, filename: str) -> Source:
-    """Parse the text of a study. Raises ConfigError with every fault of form at once."""
-    mistakes: list[Mistake] = []
+    """Parse the text of a study. Raises ConfigError where it is no mapping in valid YAML."""
     source = Source(places={(): filename})
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        value = _Builder(loader, filename, source, mistakes).build(node, ()) if node else {}
+        value = _Builder(loader, filename, source).build(node, ()) if node else {}
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         hint = " (indent with spaces, not tabs)" if "'\\t'" in str(error) else ""
@@ -79,18 +82,18 @@ def read_yaml(text: str, filename: str) -> Source:
     except yaml.YAMLError as error:
         raise ConfigError([Mistake(filename, f"not valid YAML: {error}.")]) from None
     if not isinstance(value, dict):
-        mistakes.append(
-            Mistake(f"{filename}:1", "a study is a mapping of keys to values, such as dataset: mnist.")
-        )
-    if mistakes:
-        raise ConfigError(mistakes)
+        what = "a study is a mapping of keys to values, such as dataset: mnist."
+        raise ConfigError([*source.mistakes, Mistake(f"{filename}:1", what)])
     source.data = value
     return source
 
 
 def read_value(text: str) -> Any:
     """The value of a key=value override, read as YAML ("1e-3" is a number, "[64, 64]" a list)."""
-    return read_yaml(f"value: {text}", "command line").data["value"]
+    source = read_yaml(f"value: {text}", "command line")
+    if source.mistakes:
+        raise ConfigError(source.mistakes)
+    return source.data["value"]
 
 
 def read_file(path: Path) -> Source:
@@ -106,8 +109,8 @@ def read_file(path: Path) -> Source:
 class _Builder:
     """Turns YAML nodes into plain values, noting the line of every key and every duplicate."""
 
-    def __init__(self, loader: _Loader, filename: str, source: Source, mistakes: list[Mistake]) -> None:
-        self.loader, self.filename, self.source, self.mistakes = loader, filename, source, mistakes
+    def __init__(self, loader: _Loader, filename: str, source: Source) -> None:
+        self.loader, self.filename, self.source = loader, filename, source
 
     def build(self, node: yaml.Node, path: Path_) -> Any:
         if len(path) > _MAX_DEPTH:
@@ -129,7 +132,7 @@ class _Builder:
             here = f"{self.filename}:{key_node.start_mark.line + 1}"
             if key in values:
                 first = self.source.places[(*path, key)]
-                self.mistakes.append(Mistake(here, f'duplicate key "{key}": it stands at {first} already.'))
+                self.source.mistakes.append(Mistake(here, f'duplicate key "{key}": it stands at {first} already.'))
                 continue
             self.source.places[(*path, key)] = here
             values[key] = self.build(value_node, (*path, key))

@@ -86,6 +86,10 @@ def survival_chart(variants: Sequence[str], data: str, axis: str = "step") -> La
     )
 
 
+#: Pixels at the left of a forest plot for "test" and "val", which no interval and no line may cross.
+_LETTERS_WIDTH = 34
+
+
 def difference_chart(variants: Sequence[str], data: str, title: str, splits: Sequence[str]) -> Layers:
     """A forest plot: every variant's name, and under it its differences with their intervals."""
     import altair as alt
@@ -98,7 +102,8 @@ def difference_chart(variants: Sequence[str], data: str, title: str, splits: Seq
     lane = alt.YOffset("split:N", scale=lanes, sort=None)
     name = alt.YOffset("lane:N", scale=lanes, sort=None)
     ticks = alt.Axis(tickCount=6, labelOverlap="greedy", labelSeparation=4)
-    x = alt.X("difference:Q", title=title, scale=alt.Scale(padding=30, nice=False), axis=ticks)
+    beside_names = alt.Scale(range=[_LETTERS_WIDTH, alt.ExprRef("width")], padding=12, nice=False)
+    x = alt.X("difference:Q", title=title, scale=beside_names, axis=ticks)
     filled = alt.condition("datum.split === 'test'", colour, alt.value("transparent"))
     tooltip = ["label:N", "split:N", alt.Tooltip("text:N", title="difference"), "n:Q", "verdict:N"]
     zero = alt.Chart(alt.NamedData(data)).mark_rule(strokeDash=[3, 3], color="#999").encode(x=alt.datum(0))

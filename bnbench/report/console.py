@@ -15,12 +15,20 @@ from rich.text import Text
 from bnbench.analysis.summary import Summary
 from bnbench.report.progress import LiveProgress
 from bnbench.report.sentences import verdict_sentences
+from bnbench.report.small_curves import small_curves
 from bnbench.report.tables import Table, layer_lists, tables
 
 __all__ = ["LiveProgress", "print_summary", "print_table"]
 
 #: Colours that differ for every kind of colour vision; the word says the same without them.
-_STYLES = {"better": "bold blue", "worse": "bold yellow", "diverged": "yellow", "crashed": "yellow"}
+_STYLES = {
+    "better": "bold blue",
+    "worse": "bold yellow",
+    "diverged": "yellow",
+    "crashed": "yellow",
+    "FAILED": "bold yellow",
+    "skipped": "dim",
+}
 #: Between columns; one space of it is the box's.
 _GAP = "  "
 
@@ -29,6 +37,9 @@ def print_summary(console: Console, summary: Summary, *, layers: bool = False) -
     """Every table, then the verdicts, warnings and notes: the answer stands last, where a terminal ends."""
     for table in [*tables(summary), *([layer_lists(summary)] if layers else [])]:
         print_table(console, table)
+    curves = small_curves(summary)
+    if curves.rows and not console.options.ascii_only:
+        print_table(console, curves)
     _print_lines(console, "Notes", summary.notes)
     _print_lines(console, "Warnings", summary.warnings)
     _print_lines(console, "Verdict", verdict_sentences(summary))

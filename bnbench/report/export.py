@@ -45,22 +45,23 @@ def to_csv(summary: Summary) -> str:
 @_format("markdown")
 def to_markdown(summary: Summary) -> str:
     """The verdicts, the tables and the layers, for a README or an issue."""
-    parts = [f"# {_markdown_text(summary.name)}"]
+    parts = [f"# {markdown_text(summary.name)}"]
     for title, lines in (("Verdict", verdict_sentences(summary)), ("Warnings", summary.warnings)):
         if lines:
-            parts += [f"## {title}", "\n".join(f"- {_markdown_text(line)}" for line in lines)]
-    parts += [_markdown_table(table) for table in (*tables(summary), layer_lists(summary))]
+            parts += [f"## {title}", "\n".join(f"- {markdown_text(line)}" for line in lines)]
+    parts += [markdown_table(table) for table in (*tables(summary), layer_lists(summary))]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """A table under its title, its caption below."""
     marks = ["---" if side == "l" else "---:" for side in table.align]
     lines = [table.columns, marks, *table.rows]
-    body = "\n".join(f"| {' | '.join(map(_markdown_text, line))} |" for line in lines)
-    return f"## {_markdown_text(table.title)}\n\n{body}\n\n{_markdown_text(table.caption)}"
+    body = "\n".join(f"| {' | '.join(map(markdown_text, line))} |" for line in lines)
+    return f"## {markdown_text(table.title)}\n\n{body}\n\n{markdown_text(table.caption)}"
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Escaped: a name with a "|", "*" or "_" stays that name, and breaks no table."""
     for character in "\\|*_`<[":
         text = text.replace(character, f"\\{character}")

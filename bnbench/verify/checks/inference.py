@@ -1,0 +1,95 @@
+"""Eval mode: the output and its gradient from the running statistics, which stay as they are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bnbench.verify import formulas
+from bnbench.verify.causes import deviation
+from bnbench.verify.checks.statistics import GRAD_MODE, STATISTICS
+from bnbench.verify.formulas import Formula
+from bnbench.verify.outcome import Skip, Wrong, causes_of, check, first_line
+from bnbench.verify.subject import GRADIENT_TOLERANCE, TOLERANCE, Subject, hold
+
+_UPDATED = "running statistics updated in eval: update only if self.training"
+
+
+@check("eval output", needs=STATISTICS)
+def output(subject: Subject) -> None:
+    """The output in eval, from running statistics of known values, with gradients enabled."""
+    layer = subject.layer()
+    mean, var = subject.set_statistics(layer)
+    x = subject.data("eval")
+    y = subject.output(layer.eval(), x).detach()
+    expected = subject.inference_expected(x, mean, var)
+
+    def causes() -> tuple[object, ...]:
+        if _right_without_grad(subject, x):
+            return (GRAD_MODE,)
+        return subject.explain("eval output", fits, subject.forward_causes)
+
+    def fits(formula: Formula) -> bool:
+        predicted = formulas.evaluation(x.double(), mean, var, subject.gamma, subject.beta, formula)
+        return deviation(y, predicted, 1) <= TOLERANCE
+
+    hold(deviation(y, expected, 1), TOLERANCE, causes)
+
+
+@check("eval dx", needs=STATISTICS)
+def gradient(subject: Subject) -> None:
+    """In eval the layer is affine: dx = gamma * dy / sqrt(running_var + eps)."""
+    layer = subject.layer()
+    _, var = subject.set_statistics(layer)
+    x = subject.data("eval")
+    if subject.eval_is_wrong:
+        raise Skip("the output in eval is wrong already")
+    leaf = x.clone().requires_grad_()
+    y = subject.output(layer.eval(), leaf * 1)
+    if not y.requires_grad:
+        raise Wrong(
+            "no gradient comes out of the layer in eval", causes=["the output in eval is cut from the graph"]
+        )
+    (dx,) = torch.autograd.grad(y, leaf, subject.upstream.to(y.dtype))
+    scale = subject.gamma / torch.sqrt(var + subject.rules.eps)
+    expected = subject.column(scale) * subject.upstream.double()
+    hold(deviation(dx, expected, 1), GRADIENT_TOLERANCE)
+
+
+@check("eval changes nothing", needs=STATISTICS)
+def changes_nothing(subject: Subject) -> None:
+    """A forward pass in eval leaves the running statistics alone."""
+    layer, _ = subject.trained()
+    before = subject.statistics(layer)
+    subject.output(layer.eval(), subject.data("eval"))
+    pairs = zip(STATISTICS, before, subject.statistics(layer), strict=True)
+    for role, old, new in pairs:
+        size = deviation(new, old, 0)
+        if not torch.equal(old, new):
+            by_grad = subject.eval_is_wrong and _right_without_grad(subject, subject.data("eval"))
+            cause = GRAD_MODE if by_grad else _UPDATED
+            raise Wrong(f"{role} moves in eval, by {size:.2g}", size, 0.0, [cause])
+
+
+@check("one sample in eval", needs=STATISTICS)
+def batch_of_one(subject: Subject) -> None:
+    """A single sample in eval comes out as it does among others."""
+    x = subject.data("eval")
+    among = subject.output(subject.trained()[0].eval(), x).detach()[:1]
+    if not among.isfinite().all():
+        raise Skip("the output is wrong already")
+    try:
+        alone = subject.output(subject.trained()[0].eval(), x[:1]).detach()
+    except Exception as error:
+        raise Wrong(f"raised {first_line(error)}", causes=causes_of(output, subject)) from error
+    if not torch.allclose(alone, among, rtol=1e-5, atol=1e-6):
+        raise Wrong("a sample alone comes out otherwise than among others", causes=causes_of(output, subject))
+
+
+def _right_without_grad(subject: Subject, x: Tensor) -> bool:
+    with torch.no_grad():
+        layer = subject.layer()
+        with torch.enable_grad():
+            mean, var = subject.set_statistics(layer)
+        y = subject.output(layer.eval(), x)
+    return deviation(y, subject.inference_expected(x, mean, var), 1) <= TOLERANCE

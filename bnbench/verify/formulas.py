@@ -1,0 +1,152 @@
+"""Batch normalization with one thing done otherwise: what each usual mistake would give, in float64.
+
+`Formula()` with its defaults is the right one; a mistake changes a field. Gradients come from autograd
+over the changed formula, so that a mistake in the forward pass is carried into the backward pass.
+Shapes as in reference.py, as torch tensors of float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+#: Which axes the statistics are taken over, by the number of axes of x.
+_AXES: dict[str, Callable[[int], tuple[int, ...]]] = {
+    "channel": lambda rank: (0, *range(2, rank)),
+    "position": lambda rank: (0,),
+    "sample": lambda rank: tuple(range(1, rank)),
+    "instance": lambda rank: tuple(range(2, rank)),
+    "feature": lambda rank: (1,),
+    "all": lambda rank: tuple(range(rank)),
+    "no width": lambda rank: (0, 2),
+    "no height": lambda rank: (0, 3),
+}
+
+
+@dataclass(frozen=True)
+class Formula:
+    """One way to do it. eps, momentum (weight of the new value) and kept are as agreed; the rest is right."""
+
+    eps: float
+    momentum: float
+    kept: Literal["unbiased", "biased", "by samples", "unbiased twice", "deviation", "with eps"]
+    axes: str = "channel"
+    divisor: Literal["n", "n - 1"] = "n"
+    root: Literal["inside", "outside", "variance", "none"] = "inside"
+    centred: bool = True
+    affine: Literal["right", "swapped", "no gamma", "no beta", "none", "beta first", "1 + gamma"] = "right"
+    constants: Literal["", "mean", "var", "both"] = ""
+    gradient: Literal[
+        "right", "no gamma in dx", "mean over n", "mean over N", "centred", "raw", "swapped"
+    ] = "right"
+    in_training: Literal["batch", "running"] = "batch"
+    update: Literal["average", "sum", "cumulative", "twice"] = "average"
+    in_eval: Literal["running", "batch", "corrected"] = "running"
+
+
+def training(x: Tensor, gamma: Tensor, beta: Tensor, dy: Tensor, f: Formula) -> dict[str, Tensor]:
+    """What the formula makes of one batch: forward, dx, dgamma, dbeta."""
+    leaves = [part.detach().clone().requires_grad_() for part in (x, gamma, beta)]
+    mean, var = _statistics(leaves[0], f)
+    if f.in_training == "running":  # as they are at the start
+        mean, var = torch.zeros_like(mean), torch.ones_like(var)
+    used_mean = mean.detach() if f.constants in ("mean", "both") else mean
+    used_var = var.detach() if f.constants in ("var", "both") else var
+    y = _scaled(leaves[0], used_mean, used_var, leaves[1], leaves[2], f)
+    dx, dgamma, dbeta = torch.autograd.grad(y, leaves, dy, allow_unused=True, materialize_grads=True)
+    if f.gradient == "no gamma in dx":
+        dx = dx / _column(gamma, x)
+    elif f.gradient != "right":
+        dgamma, dbeta = _other_gradients(x, dy, mean.detach(), dgamma, dbeta, f)
+    return {"forward": y.detach(), "dx": dx, "dgamma": dgamma, "dbeta": dbeta}
+
+
+def running(batches: Sequence[Tensor], mean: Tensor, var: Tensor, f: Formula) -> dict[str, Tensor]:
+    """The running statistics after every batch: running_mean, running_var, each (batches, channels)."""
+    mean, var = _column(mean, batches[0]), _column(var, batches[0])
+    means, variances = [], []
+    for number, x in enumerate(batches, start=1):
+        batch_mean, batch_var = _statistics(x, replace(f, divisor="n"))
+        batch_var = _kept(batch_var, x, f)
+        for _ in range(2 if f.update == "twice" else 1):
+            new = 1 / number if f.update == "cumulative" else f.momentum
+            old = 1.0 if f.update == "sum" else 1 - new
+            mean, var = old * mean + new * batch_mean, old * var + new * batch_var
+        means.append(mean.flatten())
+        variances.append(var.flatten())
+    return {"running_mean": torch.stack(means), "running_var": torch.stack(variances)}
+
+
+def evaluation(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, f: Formula) -> Tensor:
+    """The output in eval, with the running statistics given."""
+    if f.in_eval == "batch":
+        mean, var = _statistics(x, f)
+    else:
+        mean, var = _column(mean, x), _column(var, x)
+    if f.in_eval == "corrected":
+        count = x.numel() // x.shape[1]
+        var = var * count / (count - 1)
+    return _scaled(x, mean, var, gamma, beta, f)
+
+
+def _statistics(x: Tensor, f: Formula) -> tuple[Tensor, Tensor]:
+    """Mean and variance over the formula's axes, kept as 1; a mistake in the divisor is in the variance."""
+    axes = _AXES[f.axes](x.dim())
+    mean = x.mean(axes, keepdim=True)
+    var = ((x - mean) ** 2).mean(axes, keepdim=True)
+    count = x.numel() // mean.numel()
+    return mean, var * count / (count - 1) if f.divisor == "n - 1" else var
+
+
+def _scaled(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, f: Formula) -> Tensor:
+    centred = x - mean if f.centred else x
+    if f.root == "inside":
+        y = centred / torch.sqrt(var + f.eps)
+    elif f.root == "outside":
+        y = centred / (torch.sqrt(var) + f.eps)
+    else:
+        y = centred / (var + f.eps) if f.root == "variance" else centred
+    gamma, beta = _column(gamma, x), _column(beta, x)
+    return {
+        "right": lambda: gamma * y + beta,
+        "swapped": lambda: beta * y + gamma,
+        "no gamma": lambda: y + beta,
+        "no beta": lambda: gamma * y,
+        "none": lambda: y,
+        "beta first": lambda: gamma * (y + beta),
+        "1 + gamma": lambda: (1 + gamma) * y + beta,
+    }[f.affine]()
+
+
+def _other_gradients(
+    x: Tensor, dy: Tensor, mean: Tensor, dgamma: Tensor, dbeta: Tensor, f: Formula
+) -> tuple[Tensor, Tensor]:
+    axes = _AXES["channel"](x.dim())
+    if f.gradient in ("mean over n", "mean over N"):
+        count = len(x) if f.gradient == "mean over N" else x.numel() // x.shape[1]
+        return dgamma / count, dbeta / count
+    if f.gradient == "swapped":
+        return dbeta, dgamma
+    return (dy * (x - mean if f.gradient == "centred" else x)).sum(axes), dbeta
+
+
+def _kept(var: Tensor, x: Tensor, f: Formula) -> Tensor:
+    """The variance that goes into running_var, from the biased one."""
+    count = x.numel() // var.numel()
+    bessel = count / max(count - 1, 1)
+    return {
+        "biased": var,
+        "unbiased": var * bessel,
+        "by samples": var * len(x) / (len(x) - 1),
+        "unbiased twice": var * bessel**2,
+        "deviation": torch.sqrt(var * bessel),
+        "with eps": var + f.eps,
+    }[f.kept]
+
+
+def _column(vector: Tensor, x: Tensor) -> Tensor:
+    return vector.reshape(-1, *[1] * (x.dim() - 2))
