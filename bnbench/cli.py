@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,29 +23,20 @@ from bnbench.cli_options import (
     Force,
     Format,
     FormatOption,
+    Jobs,
     Layer,
+    ManyWords,
     Momentum,
     MomentumConvention,
     Output,
     Plugins,
+    Profile,
     Quiet,
     RunningVar,
     VerifyFormat,
     Words,
 )
-from bnbench.errors import (
-    EXIT_DONE,
-    EXIT_GATE,
-    EXIT_INTERRUPTED,
-    EXIT_NOTHING_USABLE,
-    EXIT_SOME_RUNS_CRASHED,
-)
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from bnbench.analysis.summary import Summary
-    from bnbench.workflow import Work
+from bnbench.errors import EXIT_DONE, EXIT_GATE
 
 app = typer.Typer(
     name="bnbench",
@@ -83,6 +74,7 @@ def train(
     ] = None,
     output: Output = None,
     device: DeviceOption = Device.auto,
+    jobs: Jobs = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
     force: Force = False,
@@ -92,56 +84,74 @@ def train(
 ) -> None:
     """Train one variant of a study, on one or more seeds, epoch by epoch."""
     with Errors(debug):
+        from bnbench.commands import prepare_works, run_works
         from bnbench.config import load_variant
-        from bnbench.workflow import find_study, known_names, prepare_work
+        from bnbench.workflow import find_study, known_names
 
         name, overrides = _study_and_overrides(words)
         names = known_names(plugin or ())
         study = load_variant(find_study(name), variant, overrides, names.vocabulary)
         folder = output or Path("results") / f"{study.name}-{study.baseline}"
-        work = prepare_work(
-            study, names, folder, device=device, data_dir=_data_dir(data_dir), force=force, debug=debug
+        works = prepare_works(
+            [study],
+            names,
+            folder,
+            device=device,
+            data_dir=_data_dir(data_dir),
+            force=force,
+            debug=debug,
+            jobs=jobs,
+            plugins=plugin or (),
         )
-        raise typer.Exit(_run(work, format, quiet=quiet, epoch_lines=True))
+        raise typer.Exit(run_works(works, format, quiet=quiet, epoch_lines=True))
 
 
 @app.command()
 def compare(
-    words: Words = None,
+    words: ManyWords = None,
     output: Output = None,
     device: DeviceOption = Device.auto,
+    jobs: Jobs = None,
     data_dir: DataDir = None,
     plugin: Plugins = None,
     force: Force = False,
     format: FormatOption = Format.table,
     quiet: Quiet = False,
     fail_if: FailIf = None,
+    profile: Profile = False,
     debug: Debug = False,
 ) -> None:
-    """Train every variant of a study on every seed, and compare them. Without a study: the quickstart."""
-    with Errors(debug):
-        from bnbench.config import load_study
-        from bnbench.workflow import check_gates, find_study, known_names, prepare_work
+    """Train every variant of a study on every seed, and compare them. Without a study: the quickstart.
 
-        name, overrides = _study_and_overrides(words)
+    Of several studies, also what they say together.
+    """
+    with Errors(debug):
+        from bnbench.commands import load_studies, prepare_works, run_works
+        from bnbench.workflow import gates_of, known_names
+
+        texts, overrides = _studies_and_overrides(words)
         names = known_names(plugin or ())
-        study = load_study(find_study(name), overrides, names.vocabulary)
-        check_gates(fail_if or (), study)
-        work = prepare_work(
-            study,
+        studies = load_studies(texts, overrides, names)
+        gates = gates_of(fail_if or (), studies)
+        works = prepare_works(
+            studies,
             names,
-            output or Path("results") / study.name,
+            output,
             device=device,
             data_dir=_data_dir(data_dir),
             force=force,
             debug=debug,
+            jobs=jobs,
+            plugins=plugin or (),
         )
-        raise typer.Exit(_run(work, format, quiet=quiet, fail_if=fail_if or ()))
+        raise typer.Exit(run_works(works, format, quiet=quiet, gates=gates, profile=profile))
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder that compare or train wrote.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="Folders that compare or train wrote.")
+    ],
     format: FormatOption = Format.table,
     layers: Annotated[
         bool, typer.Option("--layers", help="Also show the layers of every variant, as built.")
@@ -151,22 +161,17 @@ def report(
     fail_if: FailIf = None,
     debug: Debug = False,
 ) -> None:
-    """Show the tables of a results folder again; write its summaries (and report.html, with tables) anew."""
+    """Show the tables of results folders again; write their summaries (and report.html, with tables) anew.
+
+    Of several folders, also what they say together.
+    """
     with Errors(debug):
-        from bnbench.results import ResultsFolder
-        from bnbench.workflow import summarize_folder, write_summaries
+        from bnbench.commands import show_folders
 
-        folder_of = ResultsFolder(folder)
-        results, summary = summarize_folder(folder_of, fail_if or ())
-        _print_summary(summary, format, layers=layers)
-        _tell_gates(summary)
-        _warn(write_summaries(folder_of, results, summary, page=format is Format.table))
-        if figures:
-            from bnbench.report.figures import write_figures
-
-            paths = write_figures(summary, figures, figure_format)
-            typer.echo(f"Figures: {len(paths)} in {figures}", err=True)
-        raise typer.Exit(_exit_code(summary))
+        code = show_folders(
+            folders, format, layers=layers, fail_if=fail_if or (), figures=figures, kind=figure_format
+        )
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -193,22 +198,24 @@ def check(
 
             typer.echo(json.dumps(schema_of(names.vocabulary), indent=1))
             return
+        from bnbench.commands import console_on
         from bnbench.report.lists import print_plan
         from bnbench.workflow import estimate
 
         name, overrides = _study_and_overrides(words)
         study = load_study(find_study(name), overrides, names.vocabulary)
-        print_plan(_console(stderr=False), study, estimate(study, device, _data_dir(data_dir)))
+        print_plan(console_on(stderr=False), study, estimate(study, device, _data_dir(data_dir)))
 
 
 @app.command(name="list")
 def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
     """Models, data sets, normalizers, optimizers, schedules, losses and shipped studies."""
     with Errors(debug):
+        from bnbench.commands import console_on
         from bnbench.report.lists import print_names
         from bnbench.workflow import known_names, shipped_studies
 
-        print_names(_console(stderr=False), known_names(plugin or ()).vocabulary, shipped_studies())
+        print_names(console_on(stderr=False), known_names(plugin or ()).vocabulary, shipped_studies())
 
 
 @app.command()
@@ -225,6 +232,7 @@ def verify(
 ) -> None:
     """Is this a batch norm? Checks any torch layer, and names what is wrong. Exits with 4 where a check fails."""
     with Errors(debug):
+        from bnbench.commands import console_on
         from bnbench.report.verification import FORMATS, print_verification
         from bnbench.verify.judge import Wishes, verify
         from bnbench.workflow import known_names
@@ -232,113 +240,32 @@ def verify(
         known_names(plugin or ())
         found = verify(layer, Wishes(dim, eps, momentum, momentum_convention, running_var), debug=debug)
         if format == "table":
-            print_verification(_console(stderr=False), found)
+            print_verification(console_on(stderr=False), found)
         else:
             typer.echo(FORMATS[format](found), nl=False)
         raise typer.Exit(EXIT_DONE if found.passed else EXIT_GATE)
 
 
-def _run(
-    work: Work, format: Format, *, quiet: bool, epoch_lines: bool = False, fail_if: Sequence[str] = ()
-) -> int:
-    """Train, tell, summarise; the exit code."""
-    from bnbench.report.console import LiveProgress
-    from bnbench.workflow import carry_out, summarize_folder, write_summaries
-
-    console = _console(stderr=True)
-    _tell_plan(console, work, quiet)
-    interrupted = False
-    try:
-        with LiveProgress(console, work.runs, work.todo, quiet=quiet, epoch_lines=epoch_lines) as live:
-            carry_out(work, live.on)
-    except KeyboardInterrupt:
-        interrupted = True
-        if not work.has_records():
-            console.print("Interrupted before the first run was finished. Nothing is lost, nothing is there.")
-            return EXIT_INTERRUPTED
-    results, summary = summarize_folder(work.folder, fail_if)
-    if not quiet or format is not Format.table:
-        _print_summary(summary, format)
-    _tell_gates(summary)
-    _warn(write_summaries(work.folder, results, summary))
-    if interrupted:
-        console.print("Interrupted. Finished runs are kept; the same command goes on from here.")
-    if not quiet:
-        console.print(f"Results: {work.folder.path}", soft_wrap=True, highlight=False, markup=False)
-    return EXIT_INTERRUPTED if interrupted else _exit_code(summary)
-
-
-def _tell_plan(console: Console, work: Work, quiet: bool) -> None:
-    if quiet:
-        return
-    done = len(work.runs) - len(work.todo)
-    if done:
-        console.print(f"{done} of {len(work.runs)} runs are finished already; --force runs them again.")
-    others = work.folder.other_runs()
-    if others:
-        what = (
-            "1 run of other settings or seeds is"
-            if others == 1
-            else f"{others} runs of other settings or seeds are"
-        )
-        console.print(f"{what} in {work.folder.path}, and left alone.", markup=False)
-    for warning in work.study.warnings:
-        console.print(f"Warning: {warning}", soft_wrap=True, markup=False)
-
-
-def _print_summary(summary: Summary, format: Format, layers: bool = False) -> None:
-    if format is Format.table:
-        from bnbench.report.console import print_summary
-
-        print_summary(_console(stderr=False), summary, layers=layers)
-    else:
-        from bnbench.report.export import FORMATS
-
-        typer.echo(FORMATS[format.value](summary), nl=False)
-
-
-def _warn(message: str) -> None:
-    if message:
-        typer.echo(f"Warning: {message}", err=True)
-
-
-def _tell_gates(summary: Summary) -> None:
-    for gate in summary.gates:
-        typer.echo(
-            f"--fail-if '{gate.gate}': {'FAILED' if gate.failed else 'passed'}: {gate.reason}.", err=True
-        )
-
-
-def _exit_code(summary: Summary) -> int:
-    crashed = sum(variant.crashed for variant in summary.variants)
-    usable = sum(variant.finished + variant.diverged for variant in summary.variants)
-    if not usable:
-        return EXIT_NOTHING_USABLE
-    if any(gate.failed for gate in summary.gates):
-        return EXIT_GATE
-    return EXIT_SOME_RUNS_CRASHED if crashed else EXIT_DONE
-
-
 def _study_and_overrides(words: Sequence[str] | None) -> tuple[str, list[str]]:
+    """The one study of a command that takes no more, and the overrides."""
+    studies, overrides = _studies_and_overrides(words)
+    if len(studies) > 1:
+        raise typer.BadParameter(f"one study at a time, but there are {len(studies)}: {', '.join(studies)}.")
+    return studies[0], overrides
+
+
+def _studies_and_overrides(words: Sequence[str] | None) -> tuple[list[str], list[str]]:
     """Split the words: those with "=" (and no such file) are overrides; without a study, the quickstart."""
     words = words or []
     overrides = [word for word in words if "=" in word and not os.path.isfile(word)]
     studies = [word for word in words if word not in overrides]
-    if len(studies) > 1:
-        raise typer.BadParameter(f"one study at a time, but there are {len(studies)}: {', '.join(studies)}.")
-    return studies[0] if studies else "quickstart", overrides
+    return studies or ["quickstart"], overrides
 
 
 def _data_dir(given: Path | None) -> Path:
     from platformdirs import user_cache_path
 
     return given or user_cache_path("bnbench")
-
-
-def _console(*, stderr: bool) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=stderr)
 
 
 def main() -> None:

@@ -32,10 +32,31 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(metavar="[STUDY] [KEY=VALUE]...", help="A YAML file or a shipped study; then overrides."),
 ]
+ManyWords = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[STUDY]... [KEY=VALUE]...",
+        help="YAML files or shipped studies; then overrides, for all of them.",
+    ),
+]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Results folder. [default: results/<study>]")
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Results folder; of several studies, the folder that theirs are in. [default: results/<study>]",
+    ),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to train.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        help="Processes that train at the same time; no number depends on it. [default: one a core on the CPU]",
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -63,6 +84,7 @@ FailIf = Annotated[
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks; stop at the first run that crashes.")]
+Profile = Annotated[bool, typer.Option("--profile", help="Show at the end where the time went.")]
 
 Layer = Annotated[
     str,

@@ -12,7 +12,8 @@ BnbenchError            1   base: what is wrong, why, and the fix to paste
 
 Exit codes of the command line: 0 done, 1 nothing usable came out, 2 usage (Typer's own),
 3 some runs crashed, 4 a gate says so (a --fail-if, or a check of `verify` that failed: the answer is
-there, and it is no), 130 interrupted.
+there, and it is no), 130 interrupted. Several studies have the code that they would have as one: 130
+before 1 (in none of them anything usable, or one folder of several can't be read) before 4 before 3.
 """
 
 from __future__ import annotations

@@ -7,16 +7,19 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bnbench.analysis.gates import judge_gates, read_gates
+from bnbench.analysis.gates import judge_gates, read_gates, share_gates
 from bnbench.analysis.summary import Summary, summarize
 from bnbench.config import CHOICES, Settings, Study, Vocabulary
 from bnbench.errors import ConfigError, Mistake, PluginError, ResultsError, nearest
+from bnbench.phases import Phases
 from bnbench.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
 from bnbench.python_file import import_file, line_of
 from bnbench.report.export import to_csv, to_json
@@ -100,7 +103,12 @@ class Work:
     runs: tuple[RunSpec, ...]
     todo: tuple[RunSpec, ...]
     folder: ResultsFolder
-    events: Callable[[], Iterator[Event]]
+    events: Callable[[], Generator[Event]]
+    phases: Phases
+
+    def open(self) -> None:
+        """Make the results folder and write down what is planned. Raises ResultsError."""
+        self.folder.open_for(self.study, self.runs, environment())
 
     def has_records(self) -> bool:
         """Whether any run is there to be shown."""
@@ -108,13 +116,30 @@ class Work:
 
 
 def prepare_work(
-    study: Study, names: Names, output: Path, *, device: str, data_dir: Path, force: bool, debug: bool
+    study: Study,
+    names: Names,
+    output: Path,
+    *,
+    device: str,
+    data_dir: Path,
+    force: bool,
+    debug: bool,
+    jobs: int | None = None,
+    plugins: Sequence[Path] = (),
+    phases: Phases,
 ) -> Work:
-    """Load the data, plan the runs and open the results folder. Trains nothing yet."""
-    from bnbench.engine.device import pick_device
-    from bnbench.engine.execute import Library, execute, rehearse
+    """Load the data and plan the runs. Writes and trains nothing yet.
 
+    jobs: worker processes; None for what suits the device. plugins: loaded again in each of them.
+    """
+    from bnbench.engine.device import pick_device
+    from bnbench.engine.execute import Library, rehearse
+    from bnbench.engine.jobs import run_all, start_early
+
+    phases.enter("data")
     torch_device = pick_device(device)  # type: ignore[arg-type]
+    if not debug:
+        start_early(study, torch_device, jobs)
     library = Library(data_dir, torch_device)
     folder = ResultsFolder(output)
 
@@ -123,11 +148,16 @@ def prepare_work(
         return {"data": library.dataset(settings).fingerprint, "plugins": names.source(settings)}
 
     runs = make_plan(study, provenance)
+    phases.enter("rehearsal")
     if mistakes := rehearse(runs, library, torch_device):
         raise ConfigError(mistakes)
-    folder.open_for(study, runs, environment())
     todo = [run for run in runs if force or not folder.has(run)]
-    return Work(study, tuple(runs), tuple(todo), folder, lambda: execute(todo, library, torch_device, debug))
+    load = partial(known_names, plugins) if plugins else None
+
+    def events() -> Generator[Event]:
+        return run_all(todo, library, torch_device, workers=jobs, debug=debug, prepare=load)
+
+    return Work(study, tuple(runs), tuple(todo), folder, events, phases)
 
 
 def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
@@ -141,33 +171,46 @@ def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
 
 
 def carry_out(work: Work, listener: Callable[[Event], None]) -> None:
-    """Train what is left to do; every run is on disk before the next one starts."""
-    for event in work.events():
-        if isinstance(event, RunEnded):
-            work.folder.save(event.run, event.record, event.weights)
-        listener(event)
+    """Train what is left to do; every run is on disk as soon as it ends."""
+    with closing(work.events()) as events:  # whatever comes in between, no worker is left behind
+        for event in events:
+            if isinstance(event, RunEnded):
+                with work.phases.during("files"):
+                    work.folder.save(event.run, event.record, event.weights)
+            listener(event)
 
 
-def check_gates(texts: Sequence[str], study: Study) -> None:
-    """Raises GateError where a --fail-if does not fit the study."""
-    read_gates(texts, study.variants, len(study.seeds))
+def gates_of(texts: Sequence[str], studies: Sequence[Study]) -> list[tuple[str, ...]]:
+    """The --fail-if of each study. Raises GateError where one fits no study."""
+    shared = share_gates(texts, [study.variants for study in studies])
+    for gates, study in zip(shared, studies, strict=True):
+        read_gates(gates, study.variants, len(study.seeds))
+    return shared
 
 
-def summarize_folder(folder: ResultsFolder, fail_if: Sequence[str] = ()) -> tuple[StudyResults, Summary]:
-    """What a results folder holds and says, and what the gates say of it. Needs no torch.
-
-    Raises ResultsError where no run is there, GateError where a gate does not fit.
-    """
+def load_results(folder: ResultsFolder) -> StudyResults:
+    """What a results folder holds. Raises ResultsError where no run is there."""
     results = folder.load()
     if not any(cell.records for cell in results.cells):
         raise ResultsError(
             f"{folder.path}: none of its runs is here yet, so there is nothing to show.",
             fix="`bnbench compare` with the same study trains them.",
         )
+    return results
+
+
+def summarize_results(results: StudyResults, fail_if: Sequence[str] = ()) -> Summary:
+    """What they say, and what the gates say of it. Raises GateError where a gate does not fit."""
     seeds = min(len(cell.seeds) for cell in results.cells)
     gates = read_gates(fail_if, dict.fromkeys(cell.variant for cell in results.cells), seeds)
     summary = summarize(results)
-    return results, replace(summary, gates=tuple(judge_gates(gates, summary)))
+    return replace(summary, gates=tuple(judge_gates(gates, summary)))
+
+
+def summarize_folder(folder: ResultsFolder, fail_if: Sequence[str] = ()) -> tuple[StudyResults, Summary]:
+    """What a results folder holds and says. Needs no torch. Raises ResultsError and GateError."""
+    results = load_results(folder)
+    return results, summarize_results(results, fail_if)
 
 
 def write_summaries(

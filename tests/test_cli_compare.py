@@ -256,7 +256,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, run: Run) -> None:
         (["compare", "small.yaml", "--device", "cuda"], 1, "Fix: --device auto"),
         (["compare", "small.yaml", "--device", "tpu"], 2, "tpu"),
         (["compare", "small.yaml", "--plugin", "none.py"], 2, "none.py"),
-        (["compare", "small.yaml", "other.yaml"], 2, "one study at a time"),
+        (["check", "small.yaml", "other.yaml"], 2, "one study at a time"),
         (["compare", "small.yaml", "--output", "small.yaml"], 1, "can't be written"),
         (
             ["compare", "small.yaml", "variants.none.norm={name: group, groups: 5}"],

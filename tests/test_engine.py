@@ -16,6 +16,7 @@ from bnbench.config import Settings, Vocabulary, load_study
 from bnbench.data import Dataset
 from bnbench.data.batches import Prepared, epoch_order, prepare
 from bnbench.engine.build import build_model
+from bnbench.engine.choose import Choice
 from bnbench.engine.evaluate import evaluate, no_better_than_chance
 from bnbench.engine.execute import Library, execute
 from bnbench.engine.train import Training, train
@@ -71,7 +72,9 @@ def record_of(settings: Settings, data: Prepared, seed: int = 0) -> tuple[RunRec
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_against_a_plain_pytorch_loop(norm: str, settings: Any, data: Prepared) -> None:
     """Same weights and batches, written as the tutorials write it: the same losses, bit for bit."""
-    chosen = settings(norm=norm, clip_norm=0.5, schedule="{name: cosine, warmup_epochs: 0.5}")
+    chosen = settings(
+        norm=norm, clip_norm=0.5, schedule="{name: cosine, warmup_epochs: 0.5}", engine="sequential"
+    )
     record, weights = record_of(chosen, data)
 
     model = build_model(chosen, data.input_shape, 5, seed=0)
@@ -250,7 +253,7 @@ def test_a_run_that_crashes_is_recorded_and_the_rest_go_on(settings: Any, data: 
     runs = [run_of(settings(), seed) for seed in range(3)]
     records = [
         event.record
-        for event in execute(runs, _FakeLibrary(data, broken=[1]), CPU)
+        for event in execute(runs, _FakeLibrary(data, broken=[0, 2]), CPU)  # together, then alone
         if isinstance(event, RunEnded)
     ]
     assert [record.outcome for record in records] == ["finished", "crashed", "finished"]
@@ -285,7 +288,8 @@ def test_a_plan_interleaves_variants_and_knows_runs_by_what_changes_their_number
 def test_pairing_every_variant_sees_the_same_augmented_batches(settings: Any, data: Prepared) -> None:
     def batches(norm: str, seed: int) -> list[torch.Tensor]:
         run = run_of(settings(norm=norm), seed)
-        return [images for images, _ in Training(run, data, "crop_flip", CPU).batches()]
+        training = Training([run], data, "crop_flip", CPU, Choice("sequential", 1))
+        return [images.clone() for images, _ in training.batches()]
 
     for ours, theirs in zip(batches("batch", 3), batches("none", 3), strict=True):
         assert torch.equal(ours, theirs)

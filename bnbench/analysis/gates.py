@@ -47,6 +47,11 @@ class Gate:
     limit: float = 0.0
     other: str | None = None
 
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The one or two variants that it is about."""
+        return tuple(filter(None, (self.variant, self.other)))
+
 
 @dataclass(frozen=True)
 class GateOutcome:
@@ -61,7 +66,7 @@ def read_gates(texts: Sequence[str], variants: Collection[str], num_seeds: int) 
     """Check every gate against what the study has. Raises GateError, before anything is trained."""
     gates = tuple(_parse(text) for text in texts)
     for gate in gates:
-        for name in filter(None, (gate.variant, gate.other)):
+        for name in gate.variants:
             if name not in variants:
                 raise GateError(f"--fail-if '{gate.text}': {unknown_name('variant', name, variants)}")
         if gate.metric not in SPLIT_METRICS:
@@ -72,6 +77,20 @@ def read_gates(texts: Sequence[str], variants: Collection[str], num_seeds: int) 
                 fix=f"seeds={MIN_SEEDS} or more, or a gate on the mean, such as 'x.val_loss > 0.3'.",
             )
     return gates
+
+
+def share_gates(texts: Sequence[str], studies: Sequence[Collection[str]]) -> list[tuple[str, ...]]:
+    """Which gates are about which of several studies, given the names of their variants.
+
+    A gate is about every study that has its variants. Raises GateError where that is none.
+    """
+    for gate in map(_parse, texts):
+        if not any(set(gate.variants) <= set(names) for names in studies):
+            known = list(dict.fromkeys(name for names in studies for name in names))
+            strange = next((name for name in gate.variants if name not in known), None)
+            why = unknown_name("variant", strange, known) if strange else "no study has both of its variants."
+            raise GateError(f"--fail-if '{gate.text}': {why}")
+    return [tuple(text for text in texts if set(_parse(text).variants) <= set(names)) for names in studies]
 
 
 def judge_gates(gates: Sequence[Gate], summary: Summary) -> Iterator[GateOutcome]:

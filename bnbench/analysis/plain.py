@@ -16,6 +16,7 @@ from bnbench.results import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from bnbench.analysis.summary import Summary, VariantSummary
+    from bnbench.analysis.workloads import Standing, Workloads
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -55,6 +56,39 @@ def as_json(summary: Summary) -> dict[str, Any]:
     }
     plain: dict[str, Any] = _strict(values)
     return plain
+
+
+def workloads_as_json(workloads: Workloads) -> dict[str, Any]:
+    """What workloads.json holds. A time or tau that is infinite, the target being missed, is None."""
+    values = {
+        "schema_version": SCHEMA_VERSION,
+        "workloads": workloads.names,
+        "variants": [
+            {
+                "name": name,
+                "verdicts": workloads.verdicts(name),
+                "workloads": [_standing(standing) for standing in workloads.of(name)],
+                "speed_ups": [
+                    {**vars(mean), "left_out": dict(mean.left_out)}
+                    for mean in workloads.means
+                    if mean.variant == name
+                ],
+            }
+            for name in workloads.variants
+        ],
+        "profiles": [vars(profile) for profile in workloads.profiles],
+        "notes": workloads.notes,
+    }
+    plain: dict[str, Any] = _strict(values)
+    return plain
+
+
+def _standing(standing: Standing) -> dict[str, Any]:
+    return {
+        **vars(standing),
+        "comparison": _comparison(standing.comparison) if standing.comparison else None,
+        "speeds": {clock: vars(speed) for clock, speed in standing.speeds.items()},
+    }
 
 
 def rows(summary: Summary) -> list[dict[str, Any]]:

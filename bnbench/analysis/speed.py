@@ -10,7 +10,7 @@ from typing import Any
 
 from bnbench.analysis.convergence import CLOCKS, Clock, Reached, area, budget_of, reached
 from bnbench.analysis.intervals import paired_interval
-from bnbench.analysis.times import why_not_comparable
+from bnbench.analysis.times import is_timed, why_not_comparable
 from bnbench.config import Target
 from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell
@@ -78,9 +78,9 @@ Pair = tuple[RunRecord, RunRecord]
 def compare_speed(variant: Cell, baseline: Cell, target: Target) -> Iterator[SpeedComparison]:
     """One comparison for each clock."""
     pairs = list(_pairs(variant, baseline))
-    times = [(reached(ours, target), reached(theirs, target)) for ours, theirs in pairs]
+    timed = [pair for pair in pairs if all(map(is_timed, pair))]
     for clock in CLOCKS:
-        yield _on_clock(clock, variant, baseline, target, pairs, times)
+        yield _on_clock(clock, variant, baseline, target, timed if clock == "seconds" else pairs)
 
 
 def compare_areas(variant: Cell, baseline: Cell, metric: str) -> AreaComparison:
@@ -113,15 +113,17 @@ def speed_up(
     ours: Sequence[float], theirs: Sequence[float]
 ) -> tuple[float | None, float | None, float | None]:
     """Geometric mean of theirs / ours, with the 95 % paired t interval of its logarithm. Times above 0."""
-    logs = [math.log(b / a) for a, b in zip(ours, theirs, strict=True)]
-    if not logs:
-        return None, None, None
-    low, high = paired_interval(logs)
-    return (
-        math.exp(statistics.fmean(logs)),
-        None if low is None else math.exp(min(low, 700.0)),
-        None if high is None else math.exp(min(high, 700.0)),
-    )
+    logs = [math.log(b) - math.log(a) for a, b in zip(ours, theirs, strict=True)]
+    return mean_ratio(logs, *paired_interval(logs))
+
+
+def mean_ratio(
+    logs: Sequence[float], low: float | None, high: float | None
+) -> tuple[float | None, float | None, float | None]:
+    """The geometric mean that belongs to some logarithms, and the interval of their mean as one of the ratio."""
+    values = (statistics.fmean(logs) if logs else None, low, high)
+    mean, low, high = (None if value is None else math.exp(min(value, 700.0)) for value in values)
+    return mean, low, high
 
 
 def _on_clock(
@@ -130,8 +132,8 @@ def _on_clock(
     baseline: Cell,
     target: Target,
     pairs: Sequence[Pair],
-    times: Sequence[tuple[Reached | None, Reached | None]],
 ) -> SpeedComparison:
+    times = [(reached(ours, target), reached(theirs, target)) for ours, theirs in pairs]
     refused = why_not_comparable(variant.records, baseline.records) if clock == "seconds" else ""
     known = [budget_of(run, clock) for pair in pairs for run in pair]
     budget = min((length for length in known if length), default=None)

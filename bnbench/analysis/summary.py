@@ -24,11 +24,14 @@ from bnbench.analysis.sweeps import (
     interactions,
     usable_ranges,
 )
-from bnbench.analysis.times import why_not_comparable
+from bnbench.analysis.times import engine_of, is_timed, why_not_comparable
 from bnbench.config import DEFAULT_PRIMARY, Margin, Target
 from bnbench.metrics import SPLIT_METRICS
 from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell, StudyResults
+
+#: What of a run's environment follows from its settings, and is judged where seconds are compared.
+_OF_THE_MODEL = ("num_threads", "engine", "engine_reason", "replicas", "warm_up")
 
 __all__ = ["BestSetting", "Summary", "VariantSummary", "rows", "summarize"]
 
@@ -42,8 +45,8 @@ class VariantSummary:
 
     runs: those that are there; missing: planned runs that are not. num_parameters, steps_per_epoch,
     layers: of the built model, None or empty where no run got as far as building it. spreads: every
-    metric, by (at, metric). seconds_per_step: training time alone. seconds_refused: why the seconds
-    can't be compared with the baseline's; "" where they can.
+    metric, by (at, metric). seconds_per_step: training time alone, of the runs whose seconds hold no
+    warm-up. seconds_refused: why the seconds can't be compared with the baseline's; "" where they can.
     """
 
     variant: str
@@ -103,8 +106,11 @@ class Summary:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the runs had to say, each note once."""
-        return tuple(dict.fromkeys(note for run in self.runs for note in run.notes))
+        """What the runs had to say, each note once, and how many have no seconds to compare."""
+        warm = sum(not is_timed(run) for run in self.runs)
+        seconds = f"the seconds of {warm} run{'s' * (warm != 1)} hold the warm-up of the process"
+        left_out = [f"{seconds}: left out wherever times are compared, and nowhere else."] if warm else []
+        return tuple(dict.fromkeys([*(note for run in self.runs for note in run.notes), *left_out]))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for summary.json: no NaN in it (null instead)."""
@@ -177,7 +183,7 @@ def _summarize_cell(cell: Cell, targets: Sequence[Target], reference: Sequence[R
         missing=len(cell.seeds) - len(records),
         spreads={(at, metric): _spread(cell, metric, at) for at in PHASES for metric in SPLIT_METRICS},
         targets=tuple(summarize_target(records, target) for target in targets),
-        seconds_per_step=Spread.of(r.train_seconds / r.steps for r in records if r.steps),
+        seconds_per_step=Spread.of(r.train_seconds / r.steps for r in records if r.steps and is_timed(r)),
         seconds_refused=why_not_comparable(records, reference),
     )
 
@@ -217,15 +223,25 @@ def _warnings(
             yield f"{cell.label}: the baseline {results.baseline} has no runs at this setting; not compared."
     if _environments_differ(run for variant in variants for run in variant.runs):
         yield "the runs come from different machines, devices or versions: their times don't compare."
+    engines = {
+        engine_of(run)
+        for variant in variants
+        for run in variant.runs
+        if run.environment and run.outcome != "crashed"
+    }
+    if len(engines) > 1:
+        yield (
+            f"the runs were trained by different engines ({', '.join(sorted(engines))}): the same mathematics, "
+            "but other last bits, and their times don't compare."
+        )
 
 
 def _environments_differ(runs: Iterable[RunRecord]) -> bool:
-    """Whether two runs name the same thing (a device, a version) and differ in it.
-
-    The number of threads follows from the model, and is judged where seconds are compared; only runs in
-    Keras name its version.
-    """
+    """Whether two runs name the same thing (a device, a version) and differ in it; only runs in Keras name its own."""
     told = {
-        (key, str(value)) for run in runs for key, value in run.environment.items() if key != "num_threads"
+        (key, str(value))
+        for run in runs
+        for key, value in run.environment.items()
+        if key not in _OF_THE_MODEL
     }
     return len(told) > len({key for key, _ in told})

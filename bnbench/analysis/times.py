@@ -1,4 +1,4 @@
-"""Whether the seconds of some runs can be compared at all."""
+"""Which seconds can be compared, and whether those of some runs can be compared at all."""
 
 from __future__ import annotations
 
@@ -7,22 +7,41 @@ from collections.abc import Iterable
 from bnbench.plan import RunRecord
 
 
+def is_timed(run: RunRecord) -> bool:
+    """Whether a run's seconds are its own; those of a process's first run may hold the warm-up of the process.
+
+    The engine says so by `warm_up` in the run's environment. Nothing but its seconds is left out.
+    """
+    return not run.environment.get("warm_up")
+
+
 def why_not_comparable(runs: Iterable[RunRecord], others: Iterable[RunRecord]) -> str:
     """Why the seconds of the runs say nothing beside those of the others; "" where they can be compared.
 
-    Seconds depend on the device, its model and the number of threads. Runs that crashed have no
-    seconds; of runs that do not say where they ran, nothing is held against them.
+    Seconds depend on the device, its model, the number of threads, the engine, and on how many replicas
+    shared a step. Runs that crashed have no seconds; of runs that do not say where they ran, nothing is
+    held against them.
     """
     ours, theirs = _places(runs), _places(others)
-    for what in ("device", "device_name", "num_threads"):
+    for what in ("device", "device_name", "num_threads", "engine"):
         mine, other = _values(ours, what), _values(theirs, what)
         if len(mine | other) > 1:
             return _reason(what, sorted(mine), sorted(other))
-    return ""
+    mine, other = _values(ours, "replicas"), _values(theirs, "replicas")
+    return "in stacks of other sizes" if mine and other and mine != other else ""
+
+
+def engine_of(run: RunRecord) -> str:
+    """What trained it. Runs of before there were several do not say: they were trained one by one."""
+    return str(run.environment.get("engine", "sequential"))
 
 
 def _places(runs: Iterable[RunRecord]) -> list[dict[str, object]]:
-    return [dict(run.environment) for run in runs if run.outcome != "crashed"]
+    return [
+        {**run.environment, "engine": engine_of(run)}
+        for run in runs
+        if run.outcome != "crashed" and run.environment
+    ]
 
 
 def _values(places: Iterable[dict[str, object]], what: str) -> set[str]:
@@ -34,5 +53,6 @@ def _reason(what: str, ours: list[str], theirs: list[str]) -> str:
     if what == "device_name":
         return "on another model" if len(ours) == 1 else "on several models"
     mine, others = " and ".join(ours), " or ".join(theirs)
-    text = f"{mine} threads" if what == "num_threads" else f"on {mine}"
+    told = {"num_threads": f"{mine} threads", "engine": f"by the {mine} engine"}
+    text = told.get(what, f"on {mine}")
     return text if ours == theirs or len(ours) > 1 else f"{text}, not {others}"

@@ -61,7 +61,7 @@ class Validation(Section):
 
 
 #: Keys of `Settings` that older results do not have.
-ADDED_LATER = ("framework",)
+ADDED_LATER = ("precision", "framework")
 #: Options of models that older results do not have, with what those had.
 OPTIONS_ADDED_LATER = {"bias": "auto"}
 
@@ -103,13 +103,20 @@ class Settings(Section):
     max_train_samples: Annotated[Int, Field(ge=1)] | None = Field(
         None, description="train on this many samples only, after the validation part is taken"
     )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: torch.autocast around the network; weights stay float32"
+    )
+    engine: Literal["auto", "stacked", "sequential", "compiled"] = Field(
+        "auto",
+        description="how runs are trained; it changes last bits and speed, so it is no part of a run's identity",
+    )
 
     def identity(self) -> dict[str, Any]:
         """Plain values that stand for these settings. Data is known by content, so not by its path.
 
         Keys that came later are left out while they have their default: old runs stay known.
         """
-        values = self.model_dump(mode="json")
+        values = self.model_dump(mode="json", exclude={"engine"})
         for key in ADDED_LATER:
             if values[key] == type(self).model_fields[key].default:
                 del values[key]

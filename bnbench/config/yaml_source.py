@@ -132,7 +132,9 @@ class _Builder:
             here = f"{self.filename}:{key_node.start_mark.line + 1}"
             if key in values:
                 first = self.source.places[(*path, key)]
-                self.source.mistakes.append(Mistake(here, f'duplicate key "{key}": it stands at {first} already.'))
+                self.source.mistakes.append(
+                    Mistake(here, f'duplicate key "{key}": it stands at {first} already.')
+                )
                 continue
             self.source.places[(*path, key)] = here
             values[key] = self.build(value_node, (*path, key))

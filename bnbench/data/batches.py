@@ -71,10 +71,12 @@ def prepare(
     """
     val, train, available = _split(len(dataset.train_labels), val_fraction, split_seed, max_train_samples)
     train_images, train_labels = dataset.train_images[train], dataset.train_labels[train]
-    mean, std = channel_statistics(train_images)
     if normalize == "unit":
         largest = max(abs(float(train_images.min())), abs(float(train_images.max())))
-        mean, std = torch.zeros_like(mean), torch.full_like(std, largest)
+        mean = torch.zeros(train_images.shape[1], dtype=torch.float64)
+        std = torch.full_like(mean, largest)
+    else:
+        mean, std = channel_statistics(train_images)
 
     def ready(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return _normalised(images, mean, std).to(device), labels.to(device)

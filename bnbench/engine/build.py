@@ -40,8 +40,8 @@ def initialise(model: nn.Module, seed: int, how: str, *, scale: float = 1.0) -> 
 
     how: "he": N(0, 2/fan_in), biases 0 (He et al. 2015). "glorot": U(±√(6/(fan_in + fan_out))), biases 0
     (Glorot & Bengio 2010; Keras's default). "torch", its default: weights and biases U(±1/√fan_in).
-    scale multiplies the weights, not the biases. Every other layer that has a reset_parameters is reset
-    by it, from a stream of its own name.
+    scale multiplies the weights, not the biases; so does a layer's own init_factor. Every other layer
+    that has a reset_parameters is reset by it, from a stream of its own name.
     """
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear | nn.Conv2d):
@@ -54,7 +54,7 @@ def initialise(model: nn.Module, seed: int, how: str, *, scale: float = 1.0) -> 
             module.weight.normal_(0.0, math.sqrt(2 / fan_in), generator=draw)
         else:
             module.weight.uniform_(-bound, bound, generator=draw)
-        module.weight.mul_(scale)
+        module.weight.mul_(scale * getattr(module, "init_factor", 1.0))
         if module.bias is not None:
             module.bias.zero_()
             if how not in ("he", "glorot"):

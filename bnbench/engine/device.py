@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from bnbench.errors import DeviceError
 
@@ -43,21 +42,13 @@ def _deterministic_cuda() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
-#: Parameters times samples of one step, from which a network without convolutions repays a second thread.
-_WORTH_THREADS = 20_000_000
 #: What torch would use: every core, or what OMP_NUM_THREADS says.
 _ALL_THREADS = torch.get_num_threads()
 
 
-def use_threads(model: nn.Module, batch_size: int) -> None:
-    """One thread for small fully connected networks, all for the rest.
-
-    On small operations threads cost more than they bring, and many times more on a busy machine.
-    The rule looks at the run alone, because the number of threads changes a run's last bits.
-    """
-    convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
-    work = batch_size * sum(parameter.numel() for parameter in model.parameters())
-    torch.set_num_threads(_ALL_THREADS if convolves or work >= _WORTH_THREADS else 1)
+def all_threads() -> int:
+    """Every core, or what OMP_NUM_THREADS says."""
+    return _ALL_THREADS
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -81,15 +81,15 @@ def _estimate(label: str, settings: Settings, device: torch.device, library: Lib
     check_batches(settings, shape.num_train)
     data = _made_up(shape, settings.batch_size, device)
     run = RunSpec(label, {}, 0, "", settings)
-    training = training_of(settings)(run, data, augmentation_of(settings), device)
+    training = training_of(run, data, augmentation_of(settings), device)
     seconds_a_step, activations = _timed_steps(training)
     evaluated = min(5000, shape.num_train) + shape.num_val
-    seconds_a_sample = _timed(lambda: evaluate(training.model, data, ("val",))) / len(data.val_labels)
+    seconds_a_sample = _timed(lambda: evaluate(training.models[0], data, ("val",))) / len(data.val_labels)
     steps = steps_per_epoch(shape.num_train, settings.batch_size, settings.last_batch) * settings.epochs
     every = settings.evaluate_every
     evaluations = settings.epochs if every == "epoch" else steps // every
     seconds = steps * seconds_a_step + seconds_a_sample * ((evaluations + 2) * evaluated + 2 * shape.num_test)
-    num_parameters = sum(parameter.numel() for parameter in training.model.parameters())
+    num_parameters = sum(parameter.numel() for parameter in training.models[0].parameters())
     values = shape.num_train + shape.num_val + shape.num_test
     for size in shape.input_shape:
         values *= size

@@ -1,21 +1,37 @@
-"""All the runs of a plan, one after the other; a run that crashes is recorded, and the rest go on."""
+"""All the runs of a plan, in this process; a run that crashes is recorded, and the rest go on."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from bnbench.config import Settings
 from bnbench.data import Dataset, datasets
 from bnbench.data.batches import Augmentation, Prepared, epoch_order, prepare
-from bnbench.engine.device import environment
+from bnbench.engine.device import environment, forked_random_state
 from bnbench.engine.frameworks import trainer_of, training_of
 from bnbench.errors import BnbenchError, DataError, Mistake
 from bnbench.norms import norms
 from bnbench.plan import Event, RunEnded, RunRecord, RunSpec
+
+
+class Prepares(Protocol):
+    """Whatever has the data of some settings ready."""
+
+    def prepared(self, settings: Settings) -> Prepared:
+        """The data set, split and normalised, on the device."""
+        ...
+
+
+def data_key(settings: Settings) -> str:
+    """Settings of the same key have the same data, split and normalised alike."""
+    return settings.model_dump_json(include={"dataset", "validation", "max_train_samples", "normalize"})
 
 
 class Library:
@@ -47,8 +63,7 @@ class Library:
 
     def prepared(self, settings: Settings) -> Prepared:
         """The data set, split and normalised, on the device. Raises DataError."""
-        what = ("dataset", "validation", "max_train_samples", "normalize")
-        key = settings.model_dump_json(include=set(what))
+        key = data_key(settings)
         if key not in self._prepared:
             self._prepared[key] = prepare(
                 self.dataset(settings),
@@ -64,15 +79,56 @@ class Library:
 def execute(
     runs: Iterable[RunSpec], library: Library, device: torch.device, debug: bool = False
 ) -> Iterator[Event]:
-    """Train the runs in order. debug: let an exception of a run through instead of recording it."""
+    """Train the runs, the seeds of a cell together. debug: let an exception through instead of recording it."""
+    for group in replicas(runs):
+        yield from execute_group(group, library, device, debug)
+
+
+def replicas(runs: Iterable[RunSpec]) -> list[list[RunSpec]]:
+    """Runs that differ in their seed alone, together; in the order of their first."""
+    groups: dict[tuple[str, str, str], list[RunSpec]] = {}
     for run in runs:
-        try:
-            train = trainer_of(run.settings)
-            yield from train(run, library.prepared(run.settings), augmentation_of(run.settings), device)
-        except Exception as error:
-            if debug:
-                raise
-            yield RunEnded(run, _crashed(run, error, device))
+        groups.setdefault((run.label, run.cell, run.settings.engine), []).append(run)
+    return list(groups.values())
+
+
+def execute_group(
+    runs: Sequence[RunSpec], library: Prepares, device: torch.device, debug: bool = False
+) -> Iterator[Event]:
+    """Train replicas. Where several raise together, each is tried again alone: only the guilty one crashes."""
+    left, settings = list(runs), runs[0].settings
+    try:
+        data, augmentation = library.prepared(settings), augmentation_of(settings)
+        _warm_up(runs[0], data, augmentation, device)
+        for event in trainer_of(settings)(runs, data, augmentation, device):
+            if isinstance(event, RunEnded):
+                left.remove(event.run)
+            yield event
+    except Exception as error:
+        if debug:
+            raise
+        if len(runs) == 1:
+            yield RunEnded(runs[0], crashed(runs[0], error, device))
+            return
+        for run in left:
+            yield from execute_group([run], library, device)
+
+
+#: Steps that a process makes before the first one that is timed.
+WARM_UP_STEPS = 3
+#: The device that this process is warm on, if it is.
+_WARM: list[str] = []
+
+
+def _warm_up(run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device) -> None:
+    """The first steps of a process load libraries and find their kernels: they are made untimed, and thrown away."""
+    if _WARM or run.settings.framework == "keras":
+        return
+    _WARM.append(device.type)
+    with contextlib.suppress(Exception), forked_random_state(device):  # the run itself will say what is wrong
+        training = training_of(run, data, augmentation, device)
+        for images, labels in itertools.islice(training.batches(), WARM_UP_STEPS):
+            training.train_step(0, images, labels)
 
 
 def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) -> list[Mistake]:
@@ -84,7 +140,7 @@ def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) ->
     for run in {run.cell: run for run in runs}.values():
         try:
             data = library.prepared(run.settings)
-            training_of(run.settings)(run, data, augmentation_of(run.settings), device)
+            training_of(run, data, augmentation_of(run.settings), device)
             check_batches(run.settings, len(data.train_labels))
         except BnbenchError as error:
             mistakes.setdefault(str(error), Mistake(f"variant {run.label}", str(error)))
@@ -114,7 +170,7 @@ def augmentation_of(settings: Settings) -> Augmentation:
     return usual
 
 
-def _crashed(run: RunSpec, error: Exception, device: torch.device) -> RunRecord:
+def crashed(run: RunSpec, error: Exception, device: torch.device) -> RunRecord:
     """The record of a run that raised: its error's first line says what, the rest where."""
     what = str(error) if isinstance(error, BnbenchError) else f"{type(error).__name__}: {error}"
     where = "" if isinstance(error, BnbenchError) else "".join(traceback.format_exception(error))

@@ -1,37 +1,24 @@
-"""One training loop. It yields events, and knows no files and no screen."""
+"""One training loop, for a run alone and for replicas together. It yields events, and knows no files and no screen."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from bnbench.data.batches import (
-    Augmentation,
-    Prepared,
-    augment,
-    epoch_order,
-    last_batch_note,
-    steps_per_epoch,
-)
-from bnbench.engine.build import build_model, layer_list
-from bnbench.engine.device import environment, forked_random_state, synchronize, use_threads
-from bnbench.engine.evaluate import evaluate, no_better_than_chance
-from bnbench.optim import losses, optimizers, schedules
-from bnbench.plan import (
-    Evaluated,
-    Event,
-    HistoryRow,
-    Outcome,
-    RunEnded,
-    RunRecord,
-    RunSpec,
-    RunStarted,
-    Stepped,
-)
+from bnbench.data.batches import Augmentation, Prepared, augment, epoch_order, steps_per_epoch
+from bnbench.engine.build import build_model
+from bnbench.engine.choose import Choice, choose
+from bnbench.engine.device import environment, forked_random_state, synchronize
+from bnbench.engine.evaluate import evaluate
+from bnbench.engine.replica import Replica
+from bnbench.engine.stack import aligned
+from bnbench.engine.steppers import Compiled, Sequential, Stacked, Stepper, autocast
+from bnbench.metrics import Split
+from bnbench.optim import schedules
+from bnbench.plan import Event, RunSpec, RunStarted, Stepped
 from bnbench.seeding import derive, generator
 
 #: Steps between two looks at whether the loss is still finite (a look waits for the device).
@@ -46,163 +33,166 @@ def train(run: RunSpec, data: Prepared, augmentation: Augmentation, device: torc
     augmentation: "none" or "crop_flip". The same run on the same machine with the same versions
     gives the same bits.
     """
-    with forked_random_state(device):
-        torch.manual_seed(derive(run.seed, "layers"))  # for what a user's own layer draws in training
-        yield from Training(run, data, augmentation, device).events()
+    yield from train_replicas([run], data, augmentation, device)
+
+
+def train_replicas(
+    runs: Sequence[RunSpec], data: Prepared, augmentation: Augmentation, device: torch.device
+) -> Iterator[Event]:
+    """Train runs that differ in their seed alone: as one stack where that works, else one after the other."""
+    choice = choose(runs[0].settings, data.input_shape, data.num_classes, device)
+    groups = [runs] if choice.engine == "stacked" else [[run] for run in runs]
+    for group in groups:
+        with forked_random_state(device):
+            torch.manual_seed(
+                derive(group[0].seed, "layers")
+            )  # for what a user's own layer draws in training
+            yield from Training(group, data, augmentation, device, choice).events()
 
 
 class Training:
-    """The state of one run."""
+    """The state of one run, or of several replicas.
+
+    runs: alike in all but their seed; more than one only where the choice is the stacked engine.
+    """
 
     def __init__(
-        self, run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device
+        self,
+        runs: Sequence[RunSpec],
+        data: Prepared,
+        augmentation: Augmentation,
+        device: torch.device,
+        choice: Choice,
     ) -> None:
-        settings = run.settings
-        self.run, self.data, self.settings, self.device = run, data, settings, device
-        self.augmentation = augmentation
-        self.model = build_model(settings, data.input_shape, data.num_classes, run.seed).to(device)
-        use_threads(self.model, settings.batch_size)
+        self.runs, self.data, self.settings, self.device = runs, data, runs[0].settings, device
+        self.augmentation, self.choice = augmentation, choice
+        torch.set_num_threads(choice.threads)
+        self.seeds = [run.seed for run in runs]
+        if choice.engine == "stacked" and len(runs) == 1:
+            self.seeds *= (
+                2  # a stack of one would take other kernels: it has a double, and is what it is in any other
+            )
+        settings = self.settings
+        self.models = [
+            build_model(settings, data.input_shape, data.num_classes, seed).to(device) for seed in self.seeds
+        ]
         self.steps_per_epoch = steps_per_epoch(
             len(data.train_labels), settings.batch_size, settings.last_batch
         )
         self.planned_steps = self.steps_per_epoch * settings.epochs
-        self.objective = losses.get(settings.loss.name).factory(**settings.loss.options)
-        self.optimizer = optimizers.get(settings.optimizer.name).factory(
-            self.model, **settings.optimizer.options
-        )
+        self.stepper = self._make_stepper()
         self.lr_factor = schedules.get(settings.schedule.name).factory(
             self.planned_steps, self.steps_per_epoch, **settings.schedule.options
         )
-        self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
-        self.step_losses = torch.zeros(self.planned_steps, device=device)
-        self.history: list[HistoryRow] = []
-        self.best: tuple[float, int, dict[str, Tensor]] | None = None
+        self.base_lrs = [group["lr"] for group in self.stepper.optimizer.param_groups]
+        self.step_losses = torch.zeros(self.planned_steps, len(self.seeds), device=device)
+        columns = self.step_losses.T[: len(runs)]
+        self.replicas = [
+            Replica(run, model, data, losses, self.steps_per_epoch, self._evaluate)
+            for run, model, losses in zip(runs, self.models, columns, strict=False)
+        ]
         self.clock = _Stopwatch(device)
 
+    def _make_stepper(self) -> Stepper:
+        match self.choice.engine:
+            case "stacked":
+                return Stacked(self.models, self.settings)
+            case "compiled":
+                return Compiled(self.models[0], self.settings, self.device)
+            case _:
+                return Sequential(self.models[0], self.settings, self.device)
+
     def events(self) -> Iterator[Event]:
-        """The run, event by event."""
-        yield RunStarted(self.run, self.planned_steps, self.settings.epochs, self._notes())
-        yield self._evaluated(0)
-        step, shown = 0, time.monotonic()
+        """The runs, event by event."""
+        active = self.replicas
+        for replica in active:
+            yield RunStarted(replica.run, self.planned_steps, self.settings.epochs, replica.notes())
+        yield from self._evaluated(active, 0)
+        if self.planned_steps:
+            self.stepper.prepare(*next(self.batches()))
+        step, looked, shown = 0, 0, time.monotonic()
         self.clock.start()
         for images, labels in self.batches():
             self.step_losses[step] = self.train_step(step, images, labels)
             step += 1
             if self._evaluation_is_due(step):
                 self.clock.stop()
-                yield self._evaluated(step)
+                yield from self._evaluated(active, step)
                 self.clock.start()
             elif time.monotonic() - shown > TICK_SECONDS:
                 self.clock.stop()
-                yield Stepped(self.run, step)
+                yield from [Stepped(replica.run, step) for replica in active]
                 self.clock.start()
                 shown = time.monotonic()
-            if self._went_wrong(step):
-                break
+            if step % CHECK_EVERY == 0 or self._evaluation_is_due(step):
+                wrong, looked = self._gone_wrong(active, looked, step), step
+                if wrong:
+                    self.clock.stop()
+                    yield from [self._ended(replica, step) for replica in wrong]
+                    self.clock.start()
+                    active = [replica for replica in active if replica not in wrong]
+                if not active:
+                    break
         self.clock.stop()
-        yield RunEnded(self.run, self._record(step), _plain(self.model.state_dict()))
+        yield from (self._ended(replica, step) for replica in active)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels of every step, in order, augmented."""
-        data, settings, seed = self.data, self.settings, self.run.seed
+        """Images (S, N, C, H, W) and labels (S, N) of every step, in each replica's order, augmented."""
+        data, settings = self.data, self.settings
         for epoch in range(settings.epochs):
-            draw = generator(seed, "augment", epoch)
-            order = epoch_order(len(data.train_labels), settings.batch_size, seed, epoch, settings.last_batch)
-            for index in order:
-                index = index.to(self.device)
-                images = augment(data.train_images.index_select(0, index), self.augmentation, draw)
-                yield images, data.train_labels.index_select(0, index)
+            draws = [generator(seed, "augment", epoch) for seed in self.seeds]
+            orders = [
+                epoch_order(len(data.train_labels), settings.batch_size, seed, epoch, settings.last_batch)
+                for seed in self.seeds
+            ]
+            for parts in zip(*orders, strict=True):
+                index = torch.stack(parts).to(self.device)
+                images = self._gather(index)
+                if self.augmentation != "none":
+                    for part, draw in zip(images, draws, strict=True):
+                        part.copy_(augment(part, self.augmentation, draw))
+                yield images, data.train_labels[index]
+
+    def _gather(self, index: Tensor) -> Tensor:
+        """The training images of an index (S, N), each replica's at an aligned place."""
+        source = self.data.train_images
+        images = source.index_select(0, index.flatten()).view(*index.shape, *source.shape[1:])
+        out = aligned(images.shape, images)
+        return images if out.stride() == images.stride() else out.copy_(images)
 
     def train_step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
-        """One optimizer update; the batch's objective before it, a scalar on the device."""
+        """One update of every replica; the batches' objectives before it, (S,) on the device."""
         factor = self.lr_factor(step)
-        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+        for group, lr in zip(self.stepper.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr * factor
-        self.optimizer.zero_grad(set_to_none=True)
-        loss: Tensor = self.objective(self.model(images), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
-        return loss.detach()
+        return self.stepper.step(images, labels)
+
+    def seconds(self) -> float:
+        """Training time of a run so far: its share of the stack's."""
+        return self.clock.seconds / len(self.runs)
 
     def _evaluation_is_due(self, step: int) -> bool:
         every = self.settings.evaluate_every
         interval = self.steps_per_epoch if every == "epoch" else every
         return step % interval == 0 or step == self.planned_steps
 
-    def _evaluated(self, step: int) -> Evaluated:
-        """Evaluate on the training probe and the validation part; keep the best weights so far."""
-        metrics = evaluate(self.model, self.data, ("train", "val"))
-        since = self.history[-1].step if self.history else 0
-        batch_loss = float(self.step_losses[since:step].mean()) if step > since else None
-        row = HistoryRow(step, step / self.steps_per_epoch, self.clock.seconds, batch_loss, metrics)
-        self.history.append(row)
-        val_loss = metrics["val_loss"]
-        if step and math.isfinite(val_loss) and (self.best is None or val_loss < self.best[0]):
-            weights = {name: value.clone() for name, value in self.model.state_dict().items()}
-            self.best = (val_loss, step, weights)
-        return Evaluated(self.run, row)
+    def _evaluate(self, model: nn.Module, splits: tuple[Split, ...]) -> dict[str, float]:
+        with autocast(self.settings, self.device):
+            return evaluate(model, self.data, splits)
 
-    def _went_wrong(self, step: int) -> bool:
-        """Looked at every CHECK_EVERY steps and at every evaluation, so that the answer is reproducible."""
-        if step % CHECK_EVERY and self.history[-1].step != step:
-            return False
-        return not bool(self.step_losses[max(0, step - 2 * CHECK_EVERY) : step].isfinite().all())
+    def _evaluated(self, replicas: Sequence[Replica], step: int) -> Iterator[Event]:
+        return (replica.evaluated(step, self.seconds()) for replica in replicas)
 
-    def _record(self, step: int) -> RunRecord:
-        final = evaluate(self.model, self.data, ("train", "val", "test"))
-        final_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
-        best, best_step = final, step
-        if self.best and self.best[1] != step:
-            _, best_step, weights = self.best
-            self.model.load_state_dict(weights)
-            best = evaluate(self.model, self.data, ("train", "val", "test"))
-            self.model.load_state_dict(final_weights)
-        run = self.run
-        return RunRecord(
-            variant=run.variant,
-            setting=run.setting,
-            seed=run.seed,
-            cell=run.cell,
-            norm=self.settings.norm.name,
-            outcome=self._outcome(step, final),
-            steps=step,
-            planned_steps=self.planned_steps,
-            steps_per_epoch=self.steps_per_epoch,
-            train_seconds=self.clock.seconds,
-            num_parameters=sum(parameter.numel() for parameter in self.model.parameters()),
-            final=final,
-            best=best,
-            best_step=best_step,
-            history=tuple(self.history),
-            step_losses=tuple(self.step_losses[:step].tolist()),
-            notes=self._notes(),
-            layers=layer_list(self.model),
-            environment=environment(self.device),
-            num_samples=self._num_samples(),
-        )
+    def _gone_wrong(self, replicas: Sequence[Replica], looked: int, step: int) -> list[Replica]:
+        """Those with a loss that is not finite; looked at on fixed steps, so that the answer is reproducible."""
+        fine = self.step_losses[looked:step].isfinite().all(0).tolist()
+        return [replica for replica in replicas if not fine[self.replicas.index(replica)]]
 
-    def _outcome(self, step: int, final: Mapping[str, float]) -> Outcome:
-        finite = math.isfinite(final["val_loss"]) and bool(self.step_losses[:step].isfinite().all())
-        if not finite or no_better_than_chance(final, self.data.val_labels):
-            return "diverged"
-        return "finished"
-
-    def _num_samples(self) -> dict[str, int]:
-        full_batches = self.steps_per_epoch * self.settings.batch_size
-        train = len(self.data.train_labels)
-        return {
-            "train": min(train, full_batches),  # an epoch leaves out what `last_batch: drop` drops
-            "val": len(self.data.val_labels),
-            "test": len(self.data.test_labels),
-        }
-
-    def _notes(self) -> tuple[str, ...]:
-        note = last_batch_note(
-            len(self.data.train_labels), self.settings.batch_size, self.settings.last_batch
-        )
-        return (*self.data.notes, *([note] if note else []))
+    def _ended(self, replica: Replica, step: int) -> Event:
+        where = environment(self.device) | {"engine": self.stepper.engine, "replicas": len(self.runs)}
+        if self.choice.reason:
+            where["engine_reason"] = self.choice.reason
+        return replica.ended(step, self.seconds(), where, tuple(self.stepper.notes))
 
 
 class _Stopwatch:
@@ -218,8 +208,3 @@ class _Stopwatch:
     def stop(self) -> None:
         synchronize(self.device)
         self.seconds += time.perf_counter() - self._since
-
-
-def _plain(weights: Mapping[str, Tensor]) -> dict[str, object]:
-    """A state_dict as NumPy arrays: what comes after the engine knows no torch."""
-    return {name: value.detach().cpu().contiguous().numpy() for name, value in weights.items()}

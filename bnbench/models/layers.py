@@ -2,17 +2,21 @@
 
 Fairness: where the normalizer makes a bias right before it redundant, the bias goes; where there is
 no such normalizer, the bias comes back. So `none` is a full network, and no variant carries dead weights.
+A normalizer that is its own activation gets no second one; one that acts on more than its own place
+(on the weights before it, on residual branches) is told the place and handed those weights.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
 
+from bnbench.errors import BnbenchError
+from bnbench.norms.place import Place
 from bnbench.registry import Entry
 
 Activation = Literal["relu", "sigmoid", "tanh", "gelu"]
@@ -28,23 +32,59 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+Weights = TypeVar("Weights", nn.Linear, nn.Conv2d)
+
+
 @dataclass(frozen=True)
 class NormLayer:
-    """A registered normalizer with its options, ready to be built at any width."""
+    """A registered normalizer with its options, ready to be built at any width and place."""
 
     entry: Entry
     options: Mapping[str, Any] = field(default_factory=dict)
+    place: Place = field(default_factory=Place)
 
     @property
     def absorbs_bias(self) -> bool:
         """Whether a bias right before it can't have any effect."""
         return bool(self.entry.facts.get("absorbs_bias"))
 
+    @property
+    def includes_activation(self) -> bool:
+        """Whether the layer is its own activation."""
+        return bool(self.entry.facts.get("includes_activation"))
+
+    def residual(self, branches: int, branch_layers: int) -> NormLayer:
+        """For a network with so many residual branches, of so many layers of weights each."""
+        return replace(self, place=Place("trunk", branches, branch_layers))
+
+    def at(self, role: Literal["trunk", "branch", "branch_end", "head"]) -> NormLayer:
+        """For another place of the same network."""
+        return replace(self, place=replace(self.place, role=role))
+
     def __call__(self, num_features: int, dim: Literal[1, 2]) -> nn.Module:
-        """The layer for inputs (N, C) where dim is 1, (N, C, H, W) where dim is 2."""
-        module = self.entry.factory(num_features, dim, **self.options)
-        assert isinstance(module, nn.Module)
+        """The layer for inputs (N, C) where dim is 1, (N, C, H, W) where dim is 2.
+
+        Raises BnbenchError for a plain network where the normalizer is for residual ones, TypeError
+        where the factory returns no module.
+        """
+        facts, name = self.entry.facts, self.entry.name
+        if facts.get("residual_only") and not self.place.branches:
+            raise BnbenchError(
+                f"norm {name} has no meaning in this model.",
+                "It acts on residual branches, and this is a plain network.",
+                "a residual model such as resnet20, or norm: none.",
+            )
+        place = (self.place,) if facts.get("takes_place") else ()
+        module = self.entry.factory(num_features, dim, *place, **self.options)
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"norm {name}: its factory returned {module!r}, no torch.nn.Module.")
         return module
+
+    def weights(self, layer: Weights) -> Weights:
+        """A layer of weights as the normalizer wants it: most leave it as it is."""
+        prepare = self.entry.facts.get("weights")
+        prepared: Weights = prepare(layer, self.place) if prepare else layer
+        return prepared
 
 
 def linear_block(
@@ -58,7 +98,7 @@ def linear_block(
     """Linear, norm and activation; the norm before the activation (as in Ioffe & Szegedy 2015) or after it."""
     needed = bias == "always" or _needs_bias(norm, norm_position)
     linear = nn.Linear(in_features, out_features, bias=needed)
-    return _block("linear", linear, norm(out_features, 1), _ACTIVATIONS[activation](), norm_position)
+    return _block("linear", norm.weights(linear), norm, norm(out_features, 1), activation, norm_position)
 
 
 def conv_block(
@@ -72,10 +112,29 @@ def conv_block(
     bias: Bias = "auto",
 ) -> nn.Sequential:
     """3x3 convolution with padding 1, norm and activation (None: no activation, as before a residual sum)."""
+    if activation is None:
+        norm = norm.at("branch_end")
     needed = bias == "always" or _needs_bias(norm, norm_position if activation else "before")
     conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=needed)
-    act = _ACTIVATIONS[activation]() if activation else nn.Identity()
-    return _block("conv", conv, norm(out_channels, 2), act, norm_position)
+    return _block("conv", norm.weights(conv), norm, norm(out_channels, 2), activation, norm_position)
+
+
+def classifier(in_features: int, num_classes: int, norm: NormLayer) -> nn.Linear:
+    """The last layer of a network: Linear, without a norm after it."""
+    return norm.at("head").weights(nn.Linear(in_features, num_classes))
+
+
+class Block(nn.Sequential):
+    """Weights, norm and activation, in the order of the study."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All layers in order. Raises BnbenchError where the norm does not keep the shape of its input."""
+        for name, module in self.named_children():
+            y = module(x)
+            if name == "norm" and (not isinstance(y, Tensor) or y.shape != x.shape):
+                raise BnbenchError(_wrong_output(module, x, y), fix=_KEEP_SHAPE)
+            x = y
+        return x
 
 
 class GlobalAveragePool(nn.Module):
@@ -91,9 +150,30 @@ def _needs_bias(norm: NormLayer, norm_position: NormPosition) -> bool:
 
 
 def _block(
-    name: str, weights: nn.Module, norm: nn.Module, activation: nn.Module, norm_position: NormPosition
-) -> nn.Sequential:
-    order = [("norm", norm), ("activation", activation)]
+    name: str,
+    weights: nn.Module,
+    norm: NormLayer,
+    layer: nn.Module,
+    activation: Activation | None,
+    norm_position: NormPosition,
+) -> Block:
+    if norm.includes_activation and norm_position == "after":
+        raise BnbenchError(
+            f"norm_position: after, with norm {norm.entry.name}.",
+            "This normalizer is its own activation, so there is no other that it could come after.",
+            "norm_position: before, or a normalizer without an activation.",
+        )
+    needed = activation is not None and not norm.includes_activation
+    act = _ACTIVATIONS[activation]() if activation and needed else nn.Identity()
+    order = [("norm", layer), ("activation", act)]
     if norm_position == "after":
         order.reverse()
-    return nn.Sequential(OrderedDict([(name, weights), *order]))
+    return Block(OrderedDict([(name, weights), *order]))
+
+
+_KEEP_SHAPE = "a normalizer returns one tensor of the shape that came in, (N, C) or (N, C, H, W)."
+
+
+def _wrong_output(module: nn.Module, x: Tensor, y: object) -> str:
+    got = tuple(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
+    return f"the norm layer {type(module).__name__} was given {tuple(x.shape)} and returned {got}."

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.models import models
-from bnbench.models.layers import GlobalAveragePool, NormLayer, conv_block
+from bnbench.models.layers import GlobalAveragePool, NormLayer, classifier, conv_block
 
 
 class Shortcut(nn.Module):
@@ -31,6 +31,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, norm: NormLayer, stride: int) -> None:
         super().__init__()
+        norm = norm.at("branch")
         self.first = conv_block(in_channels, out_channels, norm, stride=stride)
         self.second = conv_block(out_channels, out_channels, norm, activation=None)
         changes = stride > 1 or out_channels > in_channels
@@ -45,10 +46,12 @@ class ResidualBlock(nn.Module):
 
 def _resnet(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer, depth: int) -> nn.Module:
     """depth = 6n + 2: three stages of n blocks with 16, 32 and 64 channels."""
+    blocks_a_stage = (depth - 2) // 6
+    norm = norm.residual(branches=3 * blocks_a_stage, branch_layers=2)
     blocks = nn.Sequential()
     channels = 16
     for stage, width in enumerate((16, 32, 64), start=1):
-        for index in range((depth - 2) // 6):
+        for index in range(blocks_a_stage):
             stride = 2 if stage > 1 and index == 0 else 1
             blocks.add_module(f"stage{stage}_{index}", ResidualBlock(channels, width, norm, stride))
             channels = width
@@ -56,7 +59,7 @@ def _resnet(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer
     model.add_module("stem", conv_block(input_shape[0], 16, norm))
     model.add_module("blocks", blocks)
     model.add_module("pool", GlobalAveragePool())
-    model.add_module("head", nn.Linear(channels, num_classes))
+    model.add_module("head", classifier(channels, num_classes, norm))
     return model
 
 

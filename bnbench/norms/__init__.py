@@ -7,6 +7,12 @@ Facts given to `register`:
     absorbs_bias: True where the layer subtracts a mean per channel, over a batch or over the
         positions, so that a bias right before it can't have any effect; models leave that bias out.
     needs_batch: True where one value per channel has no statistics (a batch of one is refused).
+And for the few that do more than stand in their place, each False or absent for the others:
+    includes_activation: the layer is its own activation; the block adds no other.
+    takes_place: the factory is called as `factory(num_features, dim, place, **options)` (place.py).
+    residual_only: the layer does something in residual networks alone; plain ones refuse it.
+    weights: a function `(layer, place) -> layer` through which every linear and convolution layer goes.
+    stacks: False where `torch.func.vmap` can't run replicas of the layer side by side (default True).
 
 `BatchNorm1d` and `BatchNorm2d`, our own layer, are importable from here; they load torch on first use.
 """

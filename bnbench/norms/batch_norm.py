@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from bnbench.norms import norms
 from bnbench.norms.batch_norm_fast import fast_batch_norm
+from bnbench.norms.channels import at_least_float32, column, reduced_axes, scale_and_shift
 from bnbench.norms.options import Eps, Momentum
 
 Reading = Literal["plain", "fast"]
@@ -36,33 +37,33 @@ def plain(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> 
 
     y: shape and dtype of x. mean, var: (1, C, 1, ...).
     """
-    axes = _reduced(x)
-    values = _at_least_float32(x)
+    axes = reduced_axes(x)
+    values = at_least_float32(x)
     mean = values.mean(axes, keepdim=True)
     centred = values - mean
     centred = centred - centred.mean(axes, keepdim=True)  # what the mean lost by rounding
     var = (centred**2).mean(axes, keepdim=True)
-    y = _scale_and_shift(centred / torch.sqrt(var + eps), weight, bias)
+    y = scale_and_shift(centred / torch.sqrt(var + eps), weight, bias)
     return y.to(x.dtype), mean, var
 
 
 def fast(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """What `plain` does, keeping only x and two numbers per channel for the backward."""
-    return fast_batch_norm(x, weight, bias, _reduced(x), x.numel() // x.shape[1], eps)
+    return fast_batch_norm(x, weight, bias, reduced_axes(x), x.numel() // x.shape[1], eps)
 
 
 def inference(
     x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
     """Normalize x (N, C, ...) with given statistics (C,). Returns y, of the shape and dtype of x."""
-    mean, var = _at_least_float32(mean), _at_least_float32(var)
+    mean, var = at_least_float32(mean), at_least_float32(var)
     scale = torch.rsqrt(var + eps)
     scale = scale if weight is None else scale * weight
-    centred = x - _column(mean, x)
+    centred = x - column(mean, x)
     y = (
-        centred * _column(scale, x)
+        centred * column(scale, x)
         if bias is None
-        else torch.addcmul(_column(bias, x), centred, _column(scale, x))
+        else torch.addcmul(column(bias, x), centred, column(scale, x))
     )
     return y.to(x.dtype)
 
@@ -146,7 +147,7 @@ class _BatchNorm(nn.Module):
             return inference(input, mean, var, weight, bias, self.eps)
         if input.numel() == 0:  # an empty batch has no statistics: it is counted, and moves nothing
             self._count()
-            return _scale_and_shift(input.clone(), weight, bias).to(input.dtype)
+            return scale_and_shift(input.clone(), weight, bias).to(input.dtype)
         read = fast if self.reading == "fast" else plain
         y, batch_mean, batch_var = read(input, weight, bias, self.eps)
         if self.training and self.track_running_stats:
@@ -245,26 +246,6 @@ def batch_custom(
     """
     layer = BatchNorm1d if dim == 1 else BatchNorm2d
     return layer(num_features, eps, momentum, affine, track_running_stats, reading=reading)
-
-
-def _reduced(x: Tensor) -> tuple[int, ...]:
-    """Every axis but the channels': (0,) for (N, C), (0, 2, 3) for (N, C, H, W)."""
-    return (0, *range(2, x.dim()))
-
-
-def _column(vector: Tensor, x: Tensor) -> Tensor:
-    """(C,) -> (C, 1, ...), so that it lies along the channels of x (N, C, ...)."""
-    return vector.reshape(-1, *[1] * (x.dim() - 2))
-
-
-def _scale_and_shift(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """Gamma * x + beta, channel by channel; either may be None."""
-    x = x if weight is None else x * _column(weight, x)
-    return x if bias is None else x + _column(bias, x)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _scalar_type(x: Tensor) -> str:

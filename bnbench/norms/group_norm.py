@@ -11,6 +11,9 @@ from bnbench.errors import BnbenchError
 from bnbench.norms import norms
 from bnbench.norms.options import Eps
 
+Groups = Annotated[int, Field(gt=0)] | Literal["auto"]
+"""Number of groups of channels: a divisor of the number of channels, or auto."""
+
 MOST_GROUPS = 32
 LEAST_CHANNELS = {1: 16, 2: 2}  # in a group; 32 groups and 16 channels are the paper's two settings
 
@@ -20,7 +23,7 @@ def group(
     num_features: int,
     dim: int,
     *,
-    groups: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto",
+    groups: Groups = "auto",
     eps: Eps = 1e-5,
     affine: bool = True,
 ) -> nn.Module:
@@ -32,6 +35,11 @@ def group(
     Raises BnbenchError for a number that does not divide C, and for (N, C) one that leaves groups of
     a single value: the output would be beta, whatever comes in.
     """
+    return nn.GroupNorm(number_of_groups(num_features, dim, groups), num_features, eps, affine)
+
+
+def number_of_groups(num_features: int, dim: int, groups: int | Literal["auto"]) -> int:
+    """The number of groups as a study gives it, checked, or for auto the one that `group` documents."""
     if groups == "auto":
         groups = _auto(num_features, dim)
     allowed = _divisors(num_features)
@@ -44,7 +52,7 @@ def group(
             f"norm.groups={groups} leaves 1 of the {num_features} channels in a group: normalized with "
             f"itself, one value is always beta. {_fix(allowed[:-1])}"
         )
-    return nn.GroupNorm(groups, num_features, eps, affine)
+    return groups
 
 
 def _auto(num_features: int, dim: int) -> int:

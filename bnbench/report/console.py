@@ -13,12 +13,14 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from bnbench.analysis.summary import Summary
+from bnbench.analysis.workloads import Workloads
 from bnbench.report.progress import LiveProgress
-from bnbench.report.sentences import verdict_sentences
+from bnbench.report.sentences import speed_sentences, verdict_sentences
 from bnbench.report.small_curves import small_curves
 from bnbench.report.tables import Table, layer_lists, tables
+from bnbench.report.workload_tables import workload_sentences, workload_tables
 
-__all__ = ["LiveProgress", "print_summary", "print_table"]
+__all__ = ["LiveProgress", "print_summary", "print_table", "print_workloads"]
 
 #: Colours that differ for every kind of colour vision; the word says the same without them.
 _STYLES = {
@@ -42,7 +44,16 @@ def print_summary(console: Console, summary: Summary, *, layers: bool = False) -
         print_table(console, curves)
     _print_lines(console, "Notes", summary.notes)
     _print_lines(console, "Warnings", summary.warnings)
+    _print_lines(console, "Speed", speed_sentences(summary))
     _print_lines(console, "Verdict", verdict_sentences(summary))
+
+
+def print_workloads(console: Console, workloads: Workloads) -> None:
+    """What several studies say together, the answer last."""
+    for table in workload_tables(workloads):
+        print_table(console, table)
+    _print_lines(console, "Notes", workloads.notes)
+    _print_lines(console, "Over the workloads", workload_sentences(workloads))
 
 
 def print_table(console: Console, table: Table) -> None:

@@ -6,10 +6,11 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from bnbench.analysis.summary import Summary, rows
-from bnbench.report.sentences import verdict_sentences
+from bnbench.report.sentences import speed_sentences, verdict_sentences
 from bnbench.report.tables import Table, layer_lists, tables
 
 #: Name -> function that writes a summary in that format; every text ends with a newline.
@@ -33,7 +34,11 @@ def to_json(summary: Summary) -> str:
 @_format("csv")
 def to_csv(summary: Summary) -> str:
     """One row a run, full precision, empty where there is no number."""
-    found = rows(summary)
+    return csv_text(rows(summary))
+
+
+def csv_text(found: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV, with every column that any of them has."""
     columns = list(dict.fromkeys(column for row in found for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
@@ -45,11 +50,21 @@ def to_csv(summary: Summary) -> str:
 @_format("markdown")
 def to_markdown(summary: Summary) -> str:
     """The verdicts, the tables and the layers, for a README or an issue."""
-    parts = [f"# {markdown_text(summary.name)}"]
-    for title, lines in (("Verdict", verdict_sentences(summary)), ("Warnings", summary.warnings)):
+    lists = {
+        "Verdict": verdict_sentences(summary),
+        "Speed": speed_sentences(summary),
+        "Warnings": summary.warnings,
+    }
+    return markdown(summary.name, lists, (*tables(summary), layer_lists(summary)))
+
+
+def markdown(title: str, lists: Mapping[str, Sequence[str]], shown: Iterable[Table]) -> str:
+    """A document: its title, lists of sentences under their own titles, and tables."""
+    parts = [f"# {markdown_text(title)}"]
+    for heading, lines in lists.items():
         if lines:
-            parts += [f"## {title}", "\n".join(f"- {markdown_text(line)}" for line in lines)]
-    parts += [markdown_table(table) for table in (*tables(summary), layer_lists(summary))]
+            parts += [f"## {heading}", "\n".join(f"- {markdown_text(line)}" for line in lines)]
+    parts += map(markdown_table, shown)
     return "\n\n".join(parts) + "\n"
 
 
@@ -71,7 +86,12 @@ def markdown_text(text: str) -> str:
 @_format("latex")
 def to_latex(summary: Summary) -> str:
     r"""The tables for a paper: \usepackage{booktabs} is all they need."""
-    return "\n\n".join(_latex_table(table) for table in tables(summary)) + "\n"
+    return latex(tables(summary))
+
+
+def latex(shown: Iterable[Table]) -> str:
+    """Tables, one after the other."""
+    return "\n\n".join(map(_latex_table, shown)) + "\n"
 
 
 def _latex_table(table: Table) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,14 @@ from typing import Any
 import yaml
 
 from bnbench.analysis.summary import Summary
+from bnbench.errors import ResultsError
 from bnbench.report import charts, figure_data
 from bnbench.report.figure_data import Row
 from bnbench.report.figures import Figure, figures, specification
-from bnbench.report.sentences import verdict_sentences
+from bnbench.report.sentences import speed_sentences, verdict_sentences
 from bnbench.report.tables import layer_lists, tables
 from bnbench.results import StudyResults
+from bnbench.results.files import write_whole
 
 
 def to_html(summary: Summary, results: StudyResults) -> str:
@@ -30,7 +33,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
     return page.render(
         summary=summary,
         description=results.study.get("description", ""),
-        verdicts=verdict_sentences(summary),
+        verdicts=[*verdict_sentences(summary), *speed_sentences(summary)],
         figures=[figure for figure in found if not figure.name.startswith("train_")],
         legend=_legend(summary),
         settings=_settings(summary),
@@ -52,11 +55,19 @@ def _file(name: str) -> str:
 
 @functools.cache
 def _library() -> str:
-    """Vega, Vega-Lite and their embedding as one script. It takes a second or two to bundle."""
+    """Vega, Vega-Lite and their embedding as one script. Bundling takes seconds, so it is kept for the next time."""
     import vl_convert
+    from platformdirs import user_cache_path
 
+    kept = user_cache_path("bnbench") / f"vega-{vl_convert.__version__}.js"  # type: ignore[attr-defined]
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if text := kept.read_text(encoding="utf-8"):
+            return text
     bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub asks for what has a default
-    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    text = bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    with contextlib.suppress(ResultsError, OSError):  # no cache, no harm
+        write_whole(kept, text)
+    return text
 
 
 def _legend(summary: Summary) -> list[tuple[str, str, str]]:

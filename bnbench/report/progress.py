@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -14,12 +15,30 @@ from bnbench.plan import Evaluated, Event, HistoryRow, RunEnded, RunSpec, RunSta
 from bnbench.report.numbers import metric_text
 from bnbench.report.tables import why_it_failed
 
+Key = tuple[str, str, int]
+#: Bars of runs that are shown at the same time.
+MOST_BARS = 6
+
+
+def _key(run: RunSpec) -> Key:
+    return run.label, run.cell, run.seed
+
+
+@dataclass
+class _Started:
+    """A run that is under way: which of the study's it is, and how far it was said to be."""
+
+    number: int
+    epochs: int
+    planned_steps: int
+    last_epoch: int = 0
+
 
 class LiveProgress:
     """A listener for the engine's events, and a context manager around them.
 
-    runs: all of the study; todo: those still to train. On a terminal: a bar for the present run and
-    one for the study. Elsewhere, or with epoch_lines: one line an epoch. quiet: failures alone.
+    runs: all of the study; todo: those still to train. On a terminal: a bar for each run under way (the first
+    few) and one for the study. Elsewhere, or with epoch_lines: one line an epoch. quiet: failures alone.
     Everything goes to `console`, which is the caller's standard error.
     """
 
@@ -33,12 +52,12 @@ class LiveProgress:
         epoch_lines: bool = False,
     ) -> None:
         self._console, self._quiet = console, quiet
-        self._total, self._done = len(runs), len(runs) - len(todo)
+        self._total, self._done_before = len(runs), len(runs) - len(todo)
         on_terminal = console.is_interactive and console.file.isatty()
-        self._bars = _Bars(console, self._total, self._done) if on_terminal and not quiet else None
+        self._bars = _Bars(console, self._total, self._done_before) if on_terminal and not quiet else None
         self._lines = (epoch_lines or not on_terminal) and not quiet
         self._said: set[str] = set()
-        self._epochs, self._planned_steps, self._last_epoch = 0, 0, 0
+        self._started: dict[Key, _Started] = {}
 
     def __enter__(self) -> Self:
         if self._bars:
@@ -52,30 +71,35 @@ class LiveProgress:
             self._bars.progress.stop()
 
     def on(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event. Several runs may be under way at the same time."""
+        key = _key(event.run)
+        if isinstance(event, RunStarted) or key not in self._started:
+            planned = (event.epochs, event.planned_steps) if isinstance(event, RunStarted) else (0, 0)
+            known = self._started.get(key)  # started again, after others in its stack went wrong
+            number = known.number if known else self._done_before + len(self._started) + 1
+            self._started[key] = _Started(number, *planned)
         if self._bars:
             self._bars.show(event, self._name(event.run))
         match event:
             case RunStarted():
-                self._epochs, self._planned_steps, self._last_epoch = event.epochs, event.planned_steps, 0
                 self._say_notes(event.notes)
             case Evaluated():
                 self._say_epoch(event.run, event.row)
             case RunEnded():
                 self._say_notes(event.record.notes)
                 self._say_failure(event)
-                self._done += 1
 
     def _say_epoch(self, run: RunSpec, row: HistoryRow) -> None:
         """One line for the first evaluation of each epoch's end, and for the last."""
-        is_due = int(row.epoch) > self._last_epoch or (row.step == self._planned_steps and row.step > 0)
+        started = self._started[_key(run)]
+        is_due = int(row.epoch) > started.last_epoch or (row.step == started.planned_steps and row.step > 0)
         if not self._lines or not is_due:
             return
-        self._last_epoch = int(row.epoch)
+        started.last_epoch = int(row.epoch)
         metrics = [f"{name} {metric_text(name, row.metrics[name])}" for name in _shown(row)]
         parts = [
             self._name(run),
-            f"epoch {row.epoch:.4g}/{self._epochs}",
+            f"epoch {row.epoch:.4g}/{started.epochs}",
             f"step {row.step}",
             *metrics,
             f"{row.train_seconds:.1f} s",
@@ -94,14 +118,15 @@ class LiveProgress:
 
     def _name(self, run: RunSpec) -> str:
         """ "[ 3/15] batch seed 0"."""
-        return f"[{self._done + 1:{len(str(self._total))}}/{self._total}] {run.label} seed {run.seed}"
+        number = self._started[_key(run)].number
+        return f"[{number:{len(str(self._total))}}/{self._total}] {run.label} seed {run.seed}"
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Bars:
-    """Two bars: steps of the present run, and runs of the study (a run that is under way counts in part)."""
+    """A bar for the steps of each run under way, and one for the runs of the study (these count in part)."""
 
     def __init__(self, console: Console, total: int, done: int) -> None:
         self.progress = Progress(
@@ -113,40 +138,54 @@ class _Bars:
             console=console,
             transient=True,
         )
-        self.total, self.done, self.steps = total, done, 1
+        self.total, self.done = total, done
         self.study: TaskID = self.progress.add_task(
             "all runs", total=total, completed=done, count=f"{done}/{total}", metrics=""
         )
-        self.run: TaskID | None = None
+        self.runs: dict[Key, TaskID] = {}
 
     def show(self, event: Event, name: str) -> None:
         """Move the bars."""
+        key = _key(event.run)
         match event:
             case RunStarted():
-                self.steps = max(1, event.planned_steps)
-                self.run = self.progress.add_task(name, total=self.steps, count="", metrics="")
-                self._move(0)
+                self._remove(key)
+                self.runs[key] = self.progress.add_task(
+                    name, total=max(1, event.planned_steps), count="", metrics="", visible=False
+                )
+                self._move(key, 0)
+                self._show_some()
             case Stepped():
-                self._move(event.step)
+                self._move(key, event.step)
             case Evaluated():
-                self._move(event.row.step, _val_metrics(event.row))
+                self._move(key, event.row.step, _val_metrics(event.row))
             case RunEnded():
-                self._end_run()
+                self.done += 1
+                self._remove(key)
+                self._show_some()
+                self.progress.update(self.study, completed=self._whole(), count=f"{self.done}/{self.total}")
 
-    def _move(self, step: int, metrics: str = "") -> None:
-        if self.run is None:
+    def _move(self, key: Key, step: int, metrics: str = "") -> None:
+        if key not in self.runs:
             return
-        self.progress.update(self.run, completed=step, count=f"{step}/{self.steps}")
+        task = self.progress.tasks[self.progress.task_ids.index(self.runs[key])]
+        self.progress.update(task.id, completed=step, count=f"{step}/{task.total:.0f}")
         if metrics:
-            self.progress.update(self.run, metrics=metrics)
-        self.progress.update(self.study, completed=self.done + min(1.0, step / self.steps))
+            self.progress.update(task.id, metrics=metrics)
+        self.progress.update(self.study, completed=self._whole())
 
-    def _end_run(self) -> None:
-        self.done += 1
-        if self.run is not None:
-            self.progress.remove_task(self.run)
-            self.run = None
-        self.progress.update(self.study, completed=self.done, count=f"{self.done}/{self.total}")
+    def _whole(self) -> float:
+        """Runs that are done, and the parts of those under way."""
+        ours = set(self.runs.values())
+        return self.done + sum(task.percentage / 100 for task in self.progress.tasks if task.id in ours)
+
+    def _remove(self, key: Key) -> None:
+        if key in self.runs:
+            self.progress.remove_task(self.runs.pop(key))
+
+    def _show_some(self) -> None:
+        for index, task in enumerate(self.runs.values()):
+            self.progress.update(task, visible=index < MOST_BARS)
 
 
 def _shown(row: HistoryRow) -> list[str]:

@@ -6,9 +6,20 @@ from collections.abc import Iterator
 
 from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.intervals import ALPHA, MIN_SEEDS
+from bnbench.analysis.speed import SpeedComparison
 from bnbench.analysis.summary import Summary
 from bnbench.metrics import metric_of
-from bnbench.report.numbers import amount_text, difference_text, interval_text, margin_text, p_text, words
+from bnbench.report.numbers import (
+    amount_text,
+    difference_text,
+    interval_text,
+    margin_text,
+    p_text,
+    plain_interval,
+    target_text,
+    words,
+)
+from bnbench.report.table import count_text
 
 
 def verdict_sentences(summary: Summary) -> list[str]:
@@ -22,6 +33,39 @@ def verdict_sentences(summary: Summary) -> list[str]:
     ]
 
 
+def speed_sentences(summary: Summary) -> list[str]:
+    """One a variant and target, without a verdict: no correction is made for the targets and clocks.
+
+    None in a sweep, whose tables have every setting.
+    """
+    if summary.best_settings:
+        return []
+    return [
+        _speed_sentence(speed, summary, index)
+        for index, target in enumerate(summary.targets)
+        for speed in summary.speeds
+        if speed.target == target and speed.clock == "steps"
+    ]
+
+
+def _speed_sentence(speed: SpeedComparison, summary: Summary, index: int) -> str:
+    ours, theirs = (_reached(summary, speed, name, index) for name in (speed.variant, speed.baseline))
+    head = f"{speed.label} reached {target_text(speed.target)} with {ours} ({speed.baseline}: {theirs})"
+    if speed.ratio is None:
+        return f"{head}: no speed-up can be given."
+    ratio = plain_interval(speed.ratio, speed.ratio_low, speed.ratio_high, sign="")
+    ratio = ratio.replace(" [", ", 95% interval [")
+    seeds = f"{count_text(speed.n_both, speed.n_planned)} seed{'s' * (speed.n_planned != 1)}"
+    return f"{head}: speed-up in steps {ratio}, over {seeds} where both did."
+
+
+def _reached(summary: Summary, speed: SpeedComparison, name: str, index: int) -> str:
+    """ "4 of 5 runs"."""
+    found = (variant for variant in summary.variants if variant.variant == name)
+    variant = next(variant for variant in found if variant.setting == speed.setting)
+    return f"{variant.targets[index].k} of {len(variant.seeds)} runs"
+
+
 def _sentence(comparison: Comparison, where: str) -> str:
     ours, theirs, metric = comparison.label, comparison.baseline_label, words(comparison.metric) + where
     if not comparison.n:
@@ -32,9 +76,8 @@ def _sentence(comparison: Comparison, where: str) -> str:
             needed = f"not enough seeds for a verdict ({MIN_SEEDS} or more)"
             return f"{ours} against {theirs} in {metric}: {numbers}: {needed}."
         case "better" | "worse":
-            return (
-                f"{ours} is {comparison.verdict} than {theirs} in {metric}: {numbers}{_disagree(comparison)}."
-            )
+            trust = f"{_power(comparison)}{_disagree(comparison)}"
+            return f"{ours} is {comparison.verdict} than {theirs} in {metric}: {numbers}{trust}."
         case "the same within the margin":
             margin = margin_text(comparison)
             return (

@@ -31,10 +31,32 @@ def sweep_tables(summary: Summary) -> Iterator[Table]:
 def _best_table(summary: Summary) -> Table:
     caption = (
         "The setting with the lowest mean final val_loss over seeds; one where a run failed or is missing comes after "
-        "those without. Chosen on validation data."
+        f"those without. Chosen on validation data. {_same_trials(summary)}"
     )
-    rows = [(best.label, spread_text(best.val_loss, best.val_loss.n)) for best in summary.best_settings]
-    return Table("Best settings", caption, ("variant", "final val loss"), tuple(rows), "lr")
+    rows = [
+        (
+            best.label,
+            spread_text(best.val_loss, best.val_loss.n),
+            count_text(*_trials(summary, best.variant)),
+        )
+        for best in summary.best_settings
+    ]
+    return Table(
+        "Best settings", caption, ("variant", "final val loss", "settings tried"), tuple(rows), "lrr"
+    )
+
+
+def _trials(summary: Summary, name: str) -> tuple[int, int]:
+    """At how many settings a variant has runs, and at how many it is planned."""
+    cells = [variant for variant in summary.variants if variant.variant == name]
+    return sum(bool(cell.runs) for cell in cells), len(cells)
+
+
+def _same_trials(summary: Summary) -> str:
+    tried = {_trials(summary, best.variant)[0] for best in summary.best_settings}
+    if len(tried) == 1:
+        return f"Every variant had the same number of trials: {tried.pop()} settings."
+    return "Not every variant has been tried at as many settings: the best of more trials looks better by chance."
 
 
 def _usable_table(summary: Summary, key: str) -> Table:

@@ -13,11 +13,29 @@
         checkpoint.safetensors   the last weights
 
 A run's folder is named after the hash of its settings, so that runs of other settings never mix.
+Beside the folders of several studies, workloads.json says what they say together.
 Plain text and tensors only: nothing here can run code when it is read.
 """
 
 from bnbench.results.contents import Cell, StudyResults
-from bnbench.results.files import REPORT, SCHEMA_VERSION, SUMMARY_CSV, SUMMARY_JSON
+from bnbench.results.files import (
+    REPORT,
+    SCHEMA_VERSION,
+    SUMMARY_CSV,
+    SUMMARY_JSON,
+    WORKLOADS_JSON,
+    write_whole,
+)
 from bnbench.results.folder import ResultsFolder
 
-__all__ = ["REPORT", "SCHEMA_VERSION", "SUMMARY_CSV", "SUMMARY_JSON", "Cell", "ResultsFolder", "StudyResults"]
+__all__ = [
+    "REPORT",
+    "SCHEMA_VERSION",
+    "SUMMARY_CSV",
+    "SUMMARY_JSON",
+    "WORKLOADS_JSON",
+    "Cell",
+    "ResultsFolder",
+    "StudyResults",
+    "write_whole",
+]

@@ -18,6 +18,8 @@ from bnbench.errors import ResultsError
 SCHEMA_VERSION = 1
 
 STUDY, PLAN, ENVIRONMENT = "study.yaml", "plan.json", "environment.json"
+#: Beside the folders of several studies: what they say together.
+WORKLOADS_JSON = "workloads.json"
 SUMMARY_JSON, SUMMARY_CSV, REPORT = "summary.json", "summary.csv", "report.html"
 RUN, HISTORY, STEPS, CHECKPOINT = "run.json", "history.csv", "steps.csv", "checkpoint.safetensors"
 

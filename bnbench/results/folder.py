@@ -14,7 +14,7 @@ import yaml
 from bnbench.config import Study, resolved
 from bnbench.errors import ResultsError
 from bnbench.plan import RunRecord, RunSpec
-from bnbench.results.contents import StudyResults
+from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.files import (
     CHECKPOINT,
     ENVIRONMENT,
@@ -29,7 +29,7 @@ from bnbench.results.files import (
     to_json,
     write_whole,
 )
-from bnbench.results.reader import load_folder, load_run, read_plan
+from bnbench.results.reader import PlanDamagedError, load_folder, load_run, read_plan, run_folder
 
 
 class ResultsFolder:
@@ -41,7 +41,7 @@ class ResultsFolder:
     def open_for(self, study: Study, runs: Sequence[RunSpec], environment: Mapping[str, Any]) -> None:
         """Make the folder, and write down what is planned, before any training."""
         if (self.path / PLAN).exists():
-            read_plan(self.path)  # refuses a newer schema rather than overwrite it
+            self._check_plan()
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise ResultsError(
                 f"{self.path}: the folder is not empty and holds no results of bnbench.",
@@ -52,9 +52,18 @@ class ResultsFolder:
         self.write(PLAN, to_json({"schema_version": SCHEMA_VERSION, **_plan(study, runs)}))
         self.write(ENVIRONMENT, to_json(environment))
 
+    def _check_plan(self) -> None:
+        """Refuses to overwrite a newer schema, and what may not be ours; one that is damaged is written anew."""
+        try:
+            read_plan(self.path)
+        except PlanDamagedError:
+            if not (self.path / "runs").is_dir():
+                raise
+
     def has(self, run: RunSpec) -> bool:
         """Whether this very run is there with a result (a crashed run is none: it is tried again)."""
-        record = load_run(self._run_folder(run), run.cell, [])
+        cell = Cell(run.variant, run.setting, run.cell, (run.seed,))
+        record = load_run(self.path, cell, run.seed, [], steps=False)
         return record is not None and record.outcome != "crashed"
 
     def save(self, run: RunSpec, record: RunRecord, weights: Mapping[str, Any] | None) -> None:
@@ -93,15 +102,14 @@ class ResultsFolder:
     def other_runs(self) -> int:
         """How many runs of other settings or seeds are in the folder: left alone, not shown."""
         shown = {
-            (f"{cell['variant']}-{cell['cell']}", f"seed-{seed}")
+            run_folder(self.path, cell["variant"], cell["cell"], seed)
             for cell in read_plan(self.path)["cells"]
             for seed in cell["seeds"]
         }
-        runs = self.path.glob(f"runs/*/seed-*/{RUN}")
-        return sum((run.parent.parent.name, run.parent.name) not in shown for run in runs)
+        return sum(run.parent not in shown for run in self.path.glob(f"runs/*/seed-*/{RUN}"))
 
     def _run_folder(self, run: RunSpec) -> Path:
-        return self.path / "runs" / f"{run.variant}-{run.cell}" / f"seed-{run.seed}"
+        return run_folder(self.path, run.variant, run.cell, run.seed)
 
 
 def _plan(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:

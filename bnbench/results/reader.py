@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from bnbench.config import DEFAULT_PRIMARY, Margin, Target
+from bnbench.config import Margin, Target
 from bnbench.errors import ResultsError
 from bnbench.plan import HistoryRow, RunRecord
+from bnbench.results.checks import Plan, PlannedCell, check_run
 from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.files import (
     ENVIRONMENT,
@@ -28,24 +32,45 @@ from bnbench.results.files import (
 
 _RERUN = "run `bnbench compare` with the same study again: finished runs are kept."
 _RECORD = TypeAdapter(RunRecord)
+#: What reading a damaged file can raise.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    csv.Error,
+)
+
+
+class PlanDamagedError(ResultsError):
+    """plan.json is there, and is no plan."""
 
 
 def load_folder(folder: Path) -> StudyResults:
     """Everything that the folder holds of its study. Raises ResultsError where there is no readable plan."""
-    plan = read_plan(folder)
-    warnings: list[str] = []
     try:
-        cells = tuple(_load_cell(folder, cell, warnings) for cell in plan["cells"])
-        targets = tuple(_target(target) for target in plan["targets"])
-        primary = str(plan.get("primary", DEFAULT_PRIMARY))
-        margin = Margin(**plan["margin"]) if plan.get("margin") else None
-        name, baseline = str(plan["name"]), str(plan["baseline"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ResultsError(f"{folder / PLAN}: damaged: {error!r}.", fix=_RERUN) from None
+        plan = Plan.model_validate(read_plan(folder))
+    except ValidationError as error:
+        raise PlanDamagedError(f"{folder / PLAN}: damaged: {_first(error)}.", fix=_RERUN) from None
+    warnings: list[str] = []
+    cells = tuple(_load_cell(folder, cell, warnings) for cell in plan.cells)
+    targets = tuple(Target(t.metric, to_number(t.value), t.match_baseline) for t in plan.targets)
+    margin = Margin(plan.margin.metric, plan.margin.value) if plan.margin else None
     study = _optional(folder / STUDY, yaml.safe_load, warnings)
     environment = _optional(folder / ENVIRONMENT, json.loads, warnings)
     return StudyResults(
-        name, baseline, targets, cells, study, environment, tuple(warnings), primary=primary, margin=margin
+        plan.name,
+        plan.baseline,
+        targets,
+        cells,
+        study,
+        environment,
+        tuple(warnings),
+        primary=plan.primary,
+        margin=margin,
     )
 
 
@@ -62,9 +87,11 @@ def read_plan(folder: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise ResultsError(f"{path}: can't be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError):
-        raise ResultsError(f"{path}: damaged: it is no JSON with a schema_version.", fix=_RERUN) from None
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise PlanDamagedError(f"{path}: damaged: it is no JSON with a schema_version.", fix=_RERUN) from None
+    if not isinstance(version, int) or version < 1:
+        raise PlanDamagedError(f"{path}: damaged: schema_version is {version!r}.", fix=_RERUN)
+    if version > SCHEMA_VERSION:
         raise ResultsError(
             f"{path}: schema version {version}, this bnbench knows up to {SCHEMA_VERSION}.",
             "A newer bnbench made this folder. Nothing in it was touched.",
@@ -73,46 +100,60 @@ def read_plan(folder: Path) -> dict[str, Any]:
     return dict(values)
 
 
-def _target(values: Mapping[str, Any]) -> Target:
-    """The value of one that matches the baseline is null: it is not known before the runs are."""
-    return Target(values["metric"], to_number(values["value"]), bool(values.get("match_baseline", False)))
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    detail = error.errors()[0]
+    where = ".".join(map(str, detail["loc"]))
+    return f"{where}: {detail['msg']}" if where else detail["msg"]
 
 
-def _load_cell(folder: Path, cell: Mapping[str, Any], warnings: list[str]) -> Cell:
-    runs = folder / "runs" / f"{cell['variant']}-{cell['cell']}"
-    records = [load_run(runs / f"seed-{seed}", cell["cell"], warnings) for seed in cell["seeds"]]
-    return Cell(
-        cell["variant"],
-        cell["setting"],
-        cell["cell"],
-        tuple(cell["seeds"]),
-        tuple(record for record in records if record),
-    )
+def _load_cell(folder: Path, cell: PlannedCell, warnings: list[str]) -> Cell:
+    found = Cell(cell.variant, cell.setting, cell.cell, tuple(cell.seeds))
+    records = (load_run(folder, found, seed, warnings) for seed in found.seeds)
+    return replace(found, records=tuple(record for record in records if record))
 
 
-def load_run(folder: Path, cell: str, warnings: list[str]) -> RunRecord | None:
-    """The record in a run's folder; None where it is missing or, with a warning, where it can't be read."""
-    if not folder.exists():
+def run_folder(folder: Path, variant: str, cell: str, seed: int) -> Path:
+    """Where a run lies in the results folder."""
+    return folder / "runs" / f"{variant}-{cell}" / f"seed-{seed}"
+
+
+def load_run(
+    results: Path, cell: Cell, seed: int, warnings: list[str], *, steps: bool = True
+) -> RunRecord | None:
+    """The record of one run; None where it is missing or, with a warning, where it can't be believed.
+
+    steps: also read the objective of every step, which is most of what is to be read.
+    """
+    folder = run_folder(results, cell.variant, cell.cell, seed)
+    if not os.path.lexists(folder):
         return None
     try:
         values = json.loads((folder / RUN).read_text(encoding="utf-8"))
         version = values.pop("schema_version")
-        if version > SCHEMA_VERSION:
+        if version not in range(1, SCHEMA_VERSION + 1):
             raise ValueError(f"schema version {version}, this bnbench knows up to {SCHEMA_VERSION}")
-        if values["cell"] != cell:
-            raise ValueError(f"it is a run of other settings ({values['cell']}, not {cell})")
+        if values["cell"] != cell.cell:
+            raise ValueError(f"it is a run of other settings ({values['cell']}, not {cell.cell})")
         for part in ("final", "best"):
             values[part] = {name: to_number(value) for name, value in values[part].items()}
         values["history"] = list(_read_history(folder / HISTORY))
-        values["step_losses"] = _read_steps(folder / STEPS)
-        return _RECORD.validate_python(values)
+        values["step_losses"] = _read_steps(folder / STEPS) if steps else ()
+        record = _RECORD.validate_python(values)
     except ValidationError as error:
         detail = error.errors()[0]
         where = ".".join(map(str, detail["loc"]))
         warnings.append(f"{folder}: left out, as {where} can't be read: {detail['msg']}.")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return None
+    except _UNREADABLE as error:
         warnings.append(f"{folder}: left out, as it can't be read: {type(error).__name__}: {error}.")
-    return None
+        return None
+    try:
+        check_run(record, cell.variant, cell.setting, seed)
+    except ValueError as error:
+        warnings.append(f"{folder}: left out, as it can't be right: {error}.")
+        return None
+    return record
 
 
 def _read_history(path: Path) -> Iterator[HistoryRow]:
@@ -133,14 +174,18 @@ def _read_steps(path: Path) -> tuple[float, ...]:
     """The objective of every step; empty where the file was left behind (it is large, and no table needs it)."""
     if not path.exists():
         return ()
-    return tuple(to_number(row["batch_loss"]) for row in read_csv(path))
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    column = header.split(",").index("batch_loss")
+    return tuple(to_number(line.split(",")[column]) for line in lines)
 
 
 def _optional(path: Path, parse: Callable[[str], Any], warnings: list[str]) -> Mapping[str, Any]:
     """A file that no table needs: what is wrong with it is a warning."""
     try:
         values = parse(path.read_text(encoding="utf-8"))
-        return values if isinstance(values, dict) else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        if not isinstance(values, dict):
+            raise ValueError("it holds no keys and values")
+        return values
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         warnings.append(f"{path}: can't be read: {error}.")
         return {}

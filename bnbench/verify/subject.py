@@ -206,6 +206,8 @@ class Subject:
         table = usual_causes(self.rules.right, self.rules.weight_of)
         if check in BACKWARD and (known or not self.forward_is_wrong):
             table = [cause for cause in table if "forward" not in cause.shows_in]  # those are settled
+        if "running_mean" not in self.parts:  # what is not there is not used
+            table = [cause for cause in table if "in_training" not in dict(cause.change)]
         return explain(fits, table, check, self.rank, self.rules.right, known)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bnbench.config import Choice
 from bnbench.engine.keras.loading import tensorflow
 from bnbench.errors import BnbenchError
-from bnbench.models.layers import GlobalAveragePool
+from bnbench.models.layers import Block, GlobalAveragePool
 
 #: The norms that Keras has, and the models of ours that are a plain chain of layers that it has.
 NORMS = ("none", "batch", "batch_keras")
@@ -127,7 +127,7 @@ def _chain(twin: nn.Module) -> tuple[bool, list[tuple[str, nn.Module]]]:
 
 
 def _leaves(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    if type(module) is nn.Sequential:
+    if type(module) in (nn.Sequential, Block):
         for child_name, child in module.named_children():
             yield from _leaves(child, f"{name}.{child_name}" if name else child_name)
     elif type(module) is not nn.Identity:

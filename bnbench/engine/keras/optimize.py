@@ -24,7 +24,17 @@ LOSSES = ("cross_entropy", "double_softmax")
 
 
 def check_optimization(settings: Settings) -> None:
-    """Raises BnbenchError where the optimizer or the loss is not among those that are translated."""
+    """Raises BnbenchError where Keras runs do not have the optimizer, the loss, the precision or the engine."""
+    if settings.precision != "float32":
+        raise BnbenchError(
+            f"framework: keras trains in float32, not in {settings.precision}.",
+            fix="precision: float32, or framework: torch.",
+        )
+    if settings.engine not in ("auto", "sequential"):
+        raise BnbenchError(
+            f"framework: keras trains one run at a time, and engine: {settings.engine} is torch's.",
+            fix="engine: auto, or framework: torch.",
+        )
     for key, known in (("optimizer", OPTIMIZERS), ("loss", LOSSES)):
         name = getattr(settings, key).name
         if name not in known:

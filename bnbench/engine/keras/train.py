@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,9 +50,12 @@ from bnbench.seeding import generator
 State = dict[str, np.ndarray[Any, Any]]
 
 
-def train(run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device) -> Iterator[Event]:
-    """Train one run from its seed to its record, on the CPU, on one thread."""
-    yield from KerasTraining(run, data, augmentation, device).events()
+def train_replicas(
+    runs: Sequence[RunSpec], data: Prepared, augmentation: Augmentation, device: torch.device
+) -> Iterator[Event]:
+    """Train the runs one by one, each from its seed to its record, on the CPU, on one thread."""
+    for run in runs:
+        yield from KerasTraining(run, data, augmentation, device).events()
 
 
 class KerasTraining:
@@ -74,6 +77,7 @@ class KerasTraining:
                 "--device cpu.",
             )
         self.model = KerasModel(twin, data.input_shape, settings.norm)
+        self.models = [self.model]
         self.steps_per_epoch = steps_per_epoch(
             len(data.train_labels), settings.batch_size, settings.last_batch
         )
@@ -206,7 +210,7 @@ class KerasTraining:
 
     def _environment(self) -> dict[str, Any]:
         tf = tensorflow()
-        versions = {"tensorflow": str(tf.__version__), "keras": str(tf.keras.__version__)}
+        versions = {"engine": "keras", "tensorflow": str(tf.__version__), "keras": str(tf.keras.__version__)}
         return {**environment(torch.device("cpu")), "num_threads": 1, **versions}
 
     def _num_samples(self) -> dict[str, int]:

@@ -1,0 +1,312 @@
+"""Several studies together: each is a workload, and a variant is the same one where it has the same name.
+
+The replicate is now the workload. Times to a target become ratios, so that workloads of any length
+count the same; their mean is geometric. A miss is never turned into a number: a workload whose
+target a variant or its baseline missed with some seed has no ratio, and is named.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from bnbench.analysis.comparison import Comparison, Verdict
+from bnbench.analysis.convergence import Clock, Reached
+from bnbench.analysis.intervals import paired_interval
+from bnbench.analysis.speed import mean_ratio, speed_up
+from bnbench.analysis.summary import Summary, VariantSummary
+
+#: Fewer workloads than this give a geometric mean, but no interval.
+MIN_WORKLOADS = 3
+#: The clocks of the ratios: epochs and samples of one study are its steps in another unit.
+RATIO_CLOCKS: tuple[Clock, ...] = ("steps", "seconds")
+VERDICTS: tuple[Verdict, ...] = (
+    "better",
+    "worse",
+    "the same within the margin",
+    "no detectable difference",
+    "not enough seeds",
+)
+
+#: Why a workload has no ratio. at the start: the target was reached before the first step. not
+#: comparable: seconds of different machines, or none but those that hold a warm-up.
+Gap = Literal["", "no target", "no baseline", "missed", "at the start", "not comparable"]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A variant's time to the study's first target on one clock.
+
+    time: geometric mean over the seeds, infinite where a planned run missed the target, None where
+    nothing can be said. ratio: speed-up, the baseline's time over the variant's, with the 95 %
+    paired t interval over seeds; None for the baseline itself, and where there is a `gap`. tau: the
+    time over that of the workload's fastest variant; infinite where the target was missed.
+    """
+
+    time: float | None = None
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    tau: float | None = None
+    gap: Gap = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A variant on a workload (in a sweep at its best setting, and so is the baseline).
+
+    comparison: with the baseline, of the final primary metric; None for the baseline, and where
+    there is none. reached of planned runs reached the target; so did base_reached of base_planned.
+    """
+
+    workload: str
+    variant: str
+    label: str
+    baseline: str
+    comparison: Comparison | None
+    reached: int
+    planned: int
+    base_reached: int
+    base_planned: int
+    speeds: Mapping[Clock, Speed] = field(default_factory=dict)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the variant is what the others of this workload are compared with."""
+        return self.variant == self.baseline
+
+
+@dataclass(frozen=True)
+class MeanSpeedUp:
+    """Geometric mean of a variant's speed-ups over n of num_workloads workloads, on one clock.
+
+    low, high: 95 % t interval of the mean logarithm over workloads; None for fewer than 3. left_out:
+    the workloads that have no ratio, and why.
+    """
+
+    variant: str
+    clock: Clock
+    ratio: float | None
+    low: float | None
+    high: float | None
+    n: int
+    num_workloads: int
+    left_out: tuple[tuple[str, Gap], ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A performance profile (Dolan and Moré 2002): how often a variant is within a factor of the fastest.
+
+    taus: one a workload that the variant is in and that has a target.
+    """
+
+    variant: str
+    clock: Clock
+    taus: tuple[float, ...]
+
+    def within(self, factor: float) -> int:
+        """On how many workloads the variant's time is at most `factor` times that of the fastest."""
+        return sum(
+            tau <= factor * (1 + 1e-9) for tau in self.taus
+        )  # 1.5 is within 1.5, whatever its last bit
+
+
+@dataclass(frozen=True)
+class Workloads:
+    """Several studies' results, side by side.
+
+    names: the workloads. variants: every name, in order of appearance. standings: one a variant and
+    workload that has it. notes: where the studies are not alike.
+    """
+
+    names: tuple[str, ...]
+    variants: tuple[str, ...]
+    standings: tuple[Standing, ...]
+    means: tuple[MeanSpeedUp, ...]
+    profiles: tuple[Profile, ...]
+    notes: tuple[str, ...]
+
+    def of(self, variant: str) -> list[Standing]:
+        """The standings of one variant."""
+        return [standing for standing in self.standings if standing.variant == variant]
+
+    def compared(self, variant: str) -> list[Standing]:
+        """The standings of one variant where it is not the baseline."""
+        return [standing for standing in self.of(variant) if not standing.is_baseline]
+
+    def verdicts(self, variant: str) -> Counter[str]:
+        """How often each verdict was reached; "no verdict" where a study has nothing to compare."""
+        found = (standing.comparison for standing in self.compared(variant))
+        return Counter(comparison.verdict if comparison else "no verdict" for comparison in found)
+
+
+def compare_workloads(studies: Mapping[str, Summary]) -> Workloads:
+    """All the studies, by the names that the workloads shall have."""
+    standings = tuple(found for name, summary in studies.items() for found in _standings(name, summary))
+    variants = tuple(dict.fromkeys(found.variant for found in standings))
+    return Workloads(
+        names=tuple(studies),
+        variants=variants,
+        standings=standings,
+        means=tuple(_means(variants, standings)),
+        profiles=tuple(_profiles(variants, standings)),
+        notes=tuple(_notes(studies, variants)),
+    )
+
+
+def at_best_settings(summary: Summary) -> dict[str, VariantSummary]:
+    """Every variant, in a sweep at its best setting."""
+    best = {found.variant: found.setting for found in summary.best_settings}
+    return {
+        variant.variant: variant
+        for variant in reversed(summary.variants)
+        if variant.setting == best.get(variant.variant, variant.setting)
+    }
+
+
+def _standings(workload: str, summary: Summary) -> Iterator[Standing]:
+    variants = at_best_settings(summary)
+    baseline = variants.get(summary.baseline)
+    speeds = {clock: _speeds(variants, summary, clock) for clock in RATIO_CLOCKS}
+    for name in dict.fromkeys(variant.variant for variant in summary.variants):
+        variant = variants[name]
+        yield Standing(
+            workload=workload,
+            variant=name,
+            label=variant.label,
+            baseline=summary.baseline,
+            comparison=_comparison(summary, name),
+            reached=_reached(variant),
+            planned=len(variant.seeds),
+            base_reached=_reached(baseline) if baseline else 0,
+            base_planned=len(baseline.seeds) if baseline else 0,
+            speeds={clock: speeds[clock][name] for clock in RATIO_CLOCKS},
+        )
+
+
+def _comparison(summary: Summary, variant: str) -> Comparison | None:
+    best = [found for setting in summary.best_settings for found in setting.comparisons]
+    for found in best or summary.comparisons:
+        if (found.variant, found.metric, found.at) == (variant, summary.primary, "final"):
+            return found
+    return None
+
+
+def _reached(variant: VariantSummary) -> int:
+    return variant.targets[0].k if variant.targets else 0
+
+
+def _speeds(variants: Mapping[str, VariantSummary], summary: Summary, clock: Clock) -> dict[str, Speed]:
+    """Every variant's time on the seeds that all those have that reached the target with every seed."""
+    if not summary.targets:
+        return dict.fromkeys(variants, Speed(gap="no target"))
+    times = {name: _times(variant, clock) for name, variant in variants.items()}
+    whole = [found for found in times.values() if found is not None]
+    seeds = sorted(set.intersection(*map(set, whole))) if whole else []
+    if whole and (not seeds or _incomparable(variants, clock)):
+        return dict.fromkeys(variants, Speed(gap="not comparable"))
+    if any(found[seed] <= 0 for found in whole for seed in seeds):
+        return dict.fromkeys(variants, Speed(gap="at the start"))
+    logs = {
+        name: math.inf if found is None else statistics.fmean(math.log(found[seed]) for seed in seeds)
+        for name, found in times.items()
+    }
+    fastest = min(logs.values())
+    found = {}
+    for name, log in logs.items():
+        tau = math.exp(min(log - fastest, 700.0)) if math.isfinite(log) else math.inf
+        found[name] = Speed(time=math.exp(log), tau=tau)
+        if name != summary.baseline:
+            found[name] = _against(found[name], times[name], times.get(summary.baseline, {}), seeds)
+    return found
+
+
+def _against(
+    speed: Speed, ours: Mapping[int, float] | None, theirs: Mapping[int, float] | None, seeds: Sequence[int]
+) -> Speed:
+    """With its ratio to the baseline's times, or with the reason that there is none."""
+    if ours is None or theirs is None:
+        return replace(speed, gap="missed")
+    if not theirs:
+        return replace(speed, gap="no baseline")
+    ratio, low, high = speed_up([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+    return replace(speed, ratio=ratio, ratio_low=low, ratio_high=high)
+
+
+def _times(variant: VariantSummary, clock: Clock) -> dict[int, float] | None:
+    """Seed by seed, of the runs with a time of their own; None where a planned run missed the target."""
+    target = variant.targets[0]
+    found = [time.at(clock) for time in target.reached if isinstance(time, Reached)]
+    if len(found) < len(variant.seeds):
+        return None
+    seeds = (run.seed for run in variant.runs)
+    return {seed: time for seed, time in zip(seeds, found, strict=True) if time is not None}
+
+
+def _incomparable(variants: Mapping[str, VariantSummary], clock: Clock) -> bool:
+    """Whether the seconds of some variant can't be held against the baseline's."""
+    return clock == "seconds" and any(variant.seconds_refused for variant in variants.values())
+
+
+def _means(variants: Iterable[str], standings: Sequence[Standing]) -> Iterator[MeanSpeedUp]:
+    for variant in variants:
+        compared = [found for found in standings if found.variant == variant and not found.is_baseline]
+        for clock in RATIO_CLOCKS if compared else ():
+            ratios = [found.speeds[clock].ratio for found in compared]
+            yield MeanSpeedUp(
+                variant,
+                clock,
+                *geometric_mean([ratio for ratio in ratios if ratio is not None]),
+                n=sum(ratio is not None for ratio in ratios),
+                num_workloads=len(compared),
+                left_out=tuple(
+                    (found.workload, found.speeds[clock].gap) for found in compared if found.speeds[clock].gap
+                ),
+            )
+
+
+def geometric_mean(ratios: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    """Of one ratio a workload: the mean, and from 3 workloads on the 95 % t interval of the mean logarithm."""
+    logs = [math.log(ratio) for ratio in ratios]
+    return mean_ratio(logs, *(paired_interval(logs) if len(logs) >= MIN_WORKLOADS else (None, None)))
+
+
+def _profiles(variants: Iterable[str], standings: Sequence[Standing]) -> Iterator[Profile]:
+    for clock in RATIO_CLOCKS:
+        for variant in variants:
+            found = (standing.speeds[clock].tau for standing in standings if standing.variant == variant)
+            taus = tuple(tau for tau in found if tau is not None)
+            if taus:
+                yield Profile(variant, clock, taus)
+
+
+def _notes(studies: Mapping[str, Summary], variants: Iterable[str]) -> Iterator[str]:
+    yield from _unlike(studies, "baselines", "baseline")
+    yield from _unlike(studies, "primary metrics", "primary")
+    for name, summary in studies.items():
+        if not summary.targets:
+            yield f"{name} has no target: nothing is said of its speed."
+        elif len(summary.targets) > 1:
+            first = summary.targets[0]
+            yield f"{name} has {len(summary.targets)} targets; its speed is that to the first, {first.metric}."
+        if summary.best_settings:
+            yield f"{name} is a sweep: each of its variants stands for its best setting."
+    for variant in variants:
+        missing = [name for name, s in studies.items() if variant not in {v.variant for v in s.variants}]
+        if missing:
+            yield f"{variant} is not in {', '.join(missing)}."
+
+
+def _unlike(studies: Mapping[str, Summary], what: str, attribute: str) -> Iterator[str]:
+    """ "The baselines differ: none in a, b; batch in c.", nothing where they are all the same."""
+    names: dict[str, list[str]] = {}
+    for name, summary in studies.items():
+        names.setdefault(getattr(summary, attribute), []).append(name)
+    if len(names) > 1:
+        told = "; ".join(f"{value} in {', '.join(found)}" for value, found in names.items())
+        yield f"the {what} differ: {told}."

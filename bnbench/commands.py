@@ -1,0 +1,321 @@
+"""What a command does once its words are read, for one study or several: train, print, write, choose the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from bnbench.cli_options import Format
+from bnbench.errors import (
+    EXIT_DONE,
+    EXIT_GATE,
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_USABLE,
+    EXIT_SOME_RUNS_CRASHED,
+    BnbenchError,
+    ConfigError,
+    Mistake,
+    ResultsError,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bnbench.analysis.summary import Summary
+    from bnbench.config import Study
+    from bnbench.results import ResultsFolder, StudyResults
+    from bnbench.workflow import Names, Work
+
+
+def load_studies(texts: Sequence[str], overrides: Sequence[str], names: Names) -> list[Study]:
+    """Read and check every study. Raises ConfigError with the mistakes of all, also where two have one name."""
+    from bnbench.config import load_study
+    from bnbench.workflow import find_study
+
+    studies: dict[str, Study] = {}
+    mistakes: list[Mistake] = []
+    for text in texts:
+        try:
+            study = load_study(find_study(text), overrides, names.vocabulary)
+        except ConfigError as error:
+            mistakes += error.mistakes
+            continue
+        if study.name in studies:
+            why = f'a second study named "{study.name}": give it another `name:`, or run it on its own.'
+            mistakes.append(Mistake(text, why))
+        studies[study.name] = study
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
+    return list(studies.values())
+
+
+def prepare_works(studies: Sequence[Study], names: Names, output: Path | None, **options: Any) -> list[Work]:
+    """Every study ready to run, each in its folder: `output` for one, a folder in it for each of several.
+
+    Raises ConfigError with what does not fit together in any of them, before a folder is made.
+    """
+    from bnbench.phases import Phases
+    from bnbench.workflow import prepare_work
+
+    several, phases = len(studies) > 1, Phases()
+    works: list[Work] = []
+    mistakes: list[Mistake] = []
+    for study in studies:
+        folder = output if output and not several else (output or Path("results")) / study.name
+        try:
+            works.append(prepare_work(study, names, folder, phases=phases, **options))
+        except ConfigError as error:
+            place = f"study {study.name}, " if several else ""
+            mistakes += [Mistake(place + mistake.place, mistake.message) for mistake in error.mistakes]
+    if mistakes:
+        raise ConfigError(mistakes)
+    for work in works:
+        work.open()
+    return works
+
+
+def run_works(
+    works: Sequence[Work],
+    format: Format,
+    *,
+    quiet: bool,
+    epoch_lines: bool = False,
+    gates: Sequence[Sequence[str]] = (),
+    profile: bool = False,
+) -> int:
+    """Train study after study and show each; then, of several, what they say together. The exit code.
+
+    profile: show at the end where the time went.
+    """
+    console = console_on(stderr=True)
+    shown: dict[str, Summary] = {}
+    several = len(works) > 1
+    for index, work in enumerate(works):
+        if several and not quiet:
+            head = f"Study {work.study.name} ({index + 1} of {len(works)})"
+            console.print(head, style="bold", markup=False, highlight=False)
+        interrupted = _train(console, work, quiet, epoch_lines)
+        if not interrupted or work.has_records():
+            fail_if = gates[index] if gates else ()
+            visible = not quiet or format is not Format.table
+            shown[work.study.name] = _show_run(work, format, fail_if, several=several, visible=visible)
+            if not quiet:
+                console.print(f"Results: {work.folder.path}", soft_wrap=True, highlight=False, markup=False)
+        if interrupted:
+            _tell_interrupted(console, work, works[index + 1 :])
+            break
+    if several and shown:
+        _show_together(shown, format, works[0].folder.path.parent, visible=not quiet)
+    if profile:
+        from bnbench.report.profile import print_profile
+
+        trained = [run for work in works for run in work.todo]
+        print_profile(console, works[0].phases.seconds(), trained, list(shown.values()))
+    return exit_code(list(shown.values()), interrupted=interrupted)
+
+
+def show_folders(
+    folders: Sequence[Path],
+    format: Format,
+    *,
+    layers: bool,
+    fail_if: Sequence[str],
+    figures: Path | None,
+    kind: str,
+) -> int:
+    """Show results folders again and write their summaries anew; of several, also what they say together.
+
+    One of several that can't be read is told and left out; then the exit code is 1.
+    """
+    from bnbench.analysis.gates import share_gates
+    from bnbench.workflow import summarize_results
+
+    several = len(folders) > 1
+    found, unreadable = _load_folders(folders)
+    variants = [[cell.variant for cell in results.cells] for _, results in found.values()]
+    gates = share_gates(fail_if, variants)
+    shown: dict[str, Summary] = {}
+    for (name, (folder, results)), gate in zip(found.items(), gates, strict=True):
+        summary = summarize_results(results, gate)
+        shown[name] = summary
+        _print_study(name, summary, format, several=several, layers=layers)
+        _tell_others(console_on(stderr=True), folder)
+        _tell_gates(name, summary, several)
+        _write(folder, results, summary, page=format is Format.table)
+        if figures:
+            _write_figures(summary, figures / name.strip("/").replace("/", "-") if several else figures, kind)
+    if several:
+        parents = {folder.path.resolve().parent for folder, _ in found.values()}
+        _show_together(shown, format, parents.pop() if len(parents) == 1 else None)
+    return exit_code(list(shown.values()), unreadable=unreadable)
+
+
+def exit_code(summaries: Sequence[Summary], *, interrupted: bool = False, unreadable: bool = False) -> int:
+    """Of one study, or of several as if they were one: the first that holds of 130, 1, 4, 3 and 0."""
+    variants = [variant for summary in summaries for variant in summary.variants]
+    if interrupted:
+        return EXIT_INTERRUPTED
+    if unreadable or not sum(variant.finished + variant.diverged for variant in variants):
+        return EXIT_NOTHING_USABLE
+    if any(gate.failed for summary in summaries for gate in summary.gates):
+        return EXIT_GATE
+    return EXIT_SOME_RUNS_CRASHED if any(variant.crashed for variant in variants) else EXIT_DONE
+
+
+def console_on(*, stderr: bool) -> Console:
+    """A console that writes to stderr, or to stdout."""
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _train(console: Console, work: Work, quiet: bool, epoch_lines: bool) -> bool:
+    """Train what is left to do of a study; whether it was interrupted."""
+    from bnbench.report.console import LiveProgress
+    from bnbench.workflow import carry_out
+
+    _tell_plan(console, work, quiet)
+    work.phases.enter("runs")
+    try:
+        with LiveProgress(console, work.runs, work.todo, quiet=quiet, epoch_lines=epoch_lines) as live:
+            carry_out(work, live.on)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _show_run(work: Work, format: Format, fail_if: Sequence[str], *, several: bool, visible: bool) -> Summary:
+    from bnbench.workflow import summarize_folder
+
+    work.phases.enter("statistics")
+    results, summary = summarize_folder(work.folder, fail_if)
+    work.phases.enter("tables and report.html")
+    if visible:
+        _print_study(work.study.name, summary, format, several=several)
+    _tell_gates(work.study.name, summary, several)
+    _write(work.folder, results, summary)
+    return summary
+
+
+def _tell_interrupted(console: Console, work: Work, others: Sequence[Work]) -> None:
+    if work.has_records():
+        console.print("Interrupted. Finished runs are kept; the same command goes on from here.")
+    else:
+        console.print("Interrupted before the first run was finished. Nothing is lost, nothing is there.")
+    if others:
+        names = ", ".join(other.study.name for other in others)
+        console.print(f"Not started, and not shown: {names}.", soft_wrap=True, markup=False)
+
+
+def _tell_plan(console: Console, work: Work, quiet: bool) -> None:
+    if quiet:
+        return
+    done = len(work.runs) - len(work.todo)
+    if done:
+        console.print(f"{done} of {len(work.runs)} runs are finished already; --force runs them again.")
+    _tell_others(console, work.folder)
+    for warning in work.study.warnings:
+        console.print(f"Warning: {warning}", soft_wrap=True, markup=False)
+
+
+def _tell_others(console: Console, folder: ResultsFolder) -> None:
+    """Runs that are in the folder, and in none of the tables."""
+    if others := folder.other_runs():
+        verb = "run of other settings or seeds is" if others == 1 else "runs of other settings or seeds are"
+        console.print(f"{others} {verb} in {folder.path}, and left alone.", markup=False)
+
+
+def _print_study(name: str, summary: Summary, format: Format, *, several: bool, layers: bool = False) -> None:
+    """The tables, or a document; of several studies there is one document, and it comes at the end."""
+    if format is Format.table:
+        from bnbench.report.console import print_summary
+
+        console = console_on(stderr=False)
+        if several:
+            console.rule(f"Study {name}".replace("[", r"\["), align="left", style="dim")
+        print_summary(console, summary, layers=layers)
+        return
+    for warning in summary.warnings:  # some formats have no place for them
+        typer.echo(f"Warning: {warning}", err=True)
+    if not several:
+        from bnbench.report.export import FORMATS
+
+        typer.echo(FORMATS[format.value](summary), nl=False)
+
+
+def _show_together(
+    shown: Mapping[str, Summary], format: Format, folder: Path | None, visible: bool = True
+) -> None:
+    """What several studies say together: printed, and in workloads.json beside their folders."""
+    from bnbench.analysis.workloads import compare_workloads
+    from bnbench.report.workload_export import FORMATS, workloads_to_json
+    from bnbench.results import WORKLOADS_JSON, write_whole
+
+    workloads = compare_workloads(shown)
+    if format is not Format.table:
+        typer.echo(FORMATS[format.value](shown, workloads), nl=False)
+    elif visible and len(shown) > 1:
+        from bnbench.report.console import print_workloads
+
+        console = console_on(stderr=False)
+        console.rule(f"{len(shown)} workloads", align="left", style="dim")
+        print_workloads(console, workloads)
+    if len(shown) < 2:
+        return
+    if folder is None:
+        typer.echo(f"The folders are not side by side, so no {WORKLOADS_JSON} is written.", err=True)
+        return
+    write_whole(folder / WORKLOADS_JSON, workloads_to_json(workloads))
+
+
+def _load_folders(paths: Sequence[Path]) -> tuple[dict[str, tuple[ResultsFolder, StudyResults]], bool]:
+    """The folders by the names that their studies are shown under, and whether one of them can't be read.
+
+    The name is the study's own, or the folder's path where two studies have the same. Raises
+    ResultsError where nothing is left to show.
+    """
+    from bnbench.results import WORKLOADS_JSON, ResultsFolder
+    from bnbench.workflow import load_results
+
+    if len(paths) > 1:  # `report results/*` names our own file beside the folders too
+        paths = [path for path in paths if not (path.name == WORKLOADS_JSON and path.is_file())]
+    loaded: list[tuple[ResultsFolder, StudyResults]] = []
+    errors: list[BnbenchError] = []
+    for path in dict.fromkeys(paths):
+        try:
+            folder = ResultsFolder(path)
+            loaded.append((folder, load_results(folder)))
+        except ResultsError as error:
+            errors.append(error)
+    if errors and not loaded:
+        raise ResultsError("\n".join(map(str, errors)))
+    for left_out in errors:
+        typer.echo(f"Error: {left_out}\nLeft out; the others follow.", err=True)
+    names = [results.name for _, results in loaded]
+    if len(set(names)) < len(names):
+        names = [str(folder.path) for folder, _ in loaded]
+    return dict(zip(names, loaded, strict=True)), bool(errors)
+
+
+def _write(folder: ResultsFolder, results: StudyResults, summary: Summary, *, page: bool = True) -> None:
+    from bnbench.workflow import write_summaries
+
+    if warning := write_summaries(folder, results, summary, page=page):
+        typer.echo(f"Warning: {warning}", err=True)
+
+
+def _write_figures(summary: Summary, folder: Path, kind: str) -> None:
+    from bnbench.report.figures import write_figures
+
+    paths = write_figures(summary, folder, kind)
+    typer.echo(f"Figures: {len(paths)} in {folder}", err=True)
+
+
+def _tell_gates(name: str, summary: Summary, several: bool) -> None:
+    place = f"{name}: " if several else ""
+    for gate in summary.gates:
+        verdict = "FAILED" if gate.failed else "passed"
+        typer.echo(f"{place}--fail-if '{gate.gate}': {verdict}: {gate.reason}.", err=True)

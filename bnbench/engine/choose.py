@@ -1,0 +1,132 @@
+"""Which engine trains a run, and on how many threads: from its settings and the device, never from its neighbours."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.config import Settings
+from bnbench.engine.build import build_model
+from bnbench.engine.device import all_threads, forked_random_state
+from bnbench.engine.stack import ELEMENTWISE
+from bnbench.engine.stacked_layers import chain, is_plain
+from bnbench.optim import losses, optimizers
+
+Engine = Literal["stacked", "sequential", "compiled"]
+
+#: Parameters times samples of one step, from which a network without convolutions repays a second thread.
+WORTH_THREADS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What trains a run. reason: why it isn't what was asked for, or what is faster; "" where it is."""
+
+    engine: Engine
+    threads: int
+    reason: str = ""
+    num_parameters: int = field(default=0, compare=False)
+
+
+def choose(
+    settings: Settings, input_shape: tuple[int, int, int], num_classes: int, device: torch.device
+) -> Choice:
+    """The engine for these settings on that device."""
+    model = build_model(settings, input_shape, num_classes, 0)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return replace(_choose(model, settings, input_shape, num_classes, device), num_parameters=parameters)
+
+
+def _choose(
+    model: nn.Module,
+    settings: Settings,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    device: torch.device,
+) -> Choice:
+    small = device.type == "cpu" and _is_small(model, settings.batch_size)
+    threads = 1 if small else all_threads()
+    wanted = settings.engine
+    if wanted == "sequential":
+        return Choice("sequential", threads)
+    if wanted == "compiled":
+        return Choice("compiled", threads)
+    if _convolves(model) and wanted == "auto":
+        return Choice("sequential", threads, "convolutions keep the device busy one run at a time")
+    if not small and device.type == "cpu" and wanted == "auto":
+        return Choice("sequential", threads, "its steps are large enough to keep all cores busy")
+    reason = why_not_stacked(model.to(device), settings, input_shape, num_classes)
+    return Choice("sequential" if reason else "stacked", threads, reason)
+
+
+def _convolves(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.Conv2d) for module in model.modules())
+
+
+def _is_small(model: nn.Module, batch_size: int) -> bool:
+    """Whether one thread serves it best: on small operations threads cost more than they bring.
+
+    The rule looks at the run alone, because the number of threads changes a run's last bits.
+    """
+    work = batch_size * sum(parameter.numel() for parameter in model.parameters())
+    return not _convolves(model) and work < WORTH_THREADS
+
+
+def why_not_stacked(
+    model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], num_classes: int
+) -> str:
+    """Why replicas of this model can't train as one; "" where they can."""
+    parameters = list(model.parameters())
+    optimizer = optimizers.get(settings.optimizer.name).factory(model, **settings.optimizer.options)
+    if settings.precision != "float32":
+        return f"stacks train in float32, not in {settings.precision}"
+    if type(model) is not nn.Sequential or not is_plain(model):
+        return f"{type(model).__name__} is no plain Sequential"
+    if type(optimizer) not in ELEMENTWISE:
+        return f"{type(optimizer).__name__} may mix the numbers of a tensor"
+    if len(list(model.named_parameters(remove_duplicate=False))) != len(parameters):
+        return "layers share parameters"
+    if len(list(model.named_modules(remove_duplicate=False))) != len(list(model.modules())):
+        return "a layer is used more than once"
+    if any(not parameter.requires_grad or parameter.dtype != torch.float32 for parameter in parameters):
+        return "some parameters are frozen, or not float32"
+    if sum(len(group["params"]) for group in optimizer.param_groups) != len(parameters):
+        return "the optimizer leaves some parameters out"
+    if not any(type(layer) is nn.Linear for layer in chain(model)):
+        return "no layer would gain by it"
+    return _rehearse(copy.deepcopy(model), settings, input_shape, num_classes)
+
+
+def _rehearse(
+    model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], num_classes: int
+) -> str:
+    """One forward and backward of one model: what would tie replicas to each other shows."""
+    device = next(model.parameters()).device
+    objective: Callable[[Tensor, Tensor], Tensor] = losses.get(settings.loss.name).factory(
+        **settings.loss.options
+    )
+    images = torch.linspace(-1, 1, 4 * input_shape[0] * input_shape[1] * input_shape[2], device=device)
+    labels = torch.zeros(4, dtype=torch.long, device=device)
+    with forked_random_state(device):
+        before = _random_state(device)
+        try:
+            objective(model(images.view(4, *input_shape)), labels).backward()  # type: ignore[no-untyped-call]
+        except Exception as error:
+            return f"{type(error).__name__} on a made-up batch: {error}".partition("\n")[0]
+        if not torch.equal(before, _random_state(device)):
+            return "a layer or the loss draws random numbers"
+    if any(parameter.grad is None for parameter in model.parameters()):
+        return "some parameters get no gradient"
+    return ""
+
+
+def _random_state(device: torch.device) -> Any:
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return torch.cat(states)

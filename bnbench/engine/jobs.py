@@ -1,0 +1,140 @@
+"""Spreading runs over the cores: what goes together, what it will cost, and whether processes are worth their start."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+from bnbench.config import Study
+from bnbench.data import datasets
+from bnbench.data.batches import steps_per_epoch
+from bnbench.engine.choose import Choice, choose
+from bnbench.engine.execute import Library, data_key, execute_group, replicas
+from bnbench.engine.workers import run_in_workers, start_server
+from bnbench.plan import Event, RunSpec
+
+#: Seconds of predicted work below which everything is trained in this process: workers take one to start.
+WORTH_WORKERS = 4.0
+#: The cost of a step on one thread: seconds of a step by itself, and for each parameter and sample, and each
+#: parameter of each replica (measured on a 2.6 GHz core: see docs/engine.md). Only their ratios matter for packing.
+STEP_SECONDS = {"stacked": 120e-6, "sequential": 350e-6, "compiled": 350e-6}
+SECONDS_A_PRODUCT, SECONDS_A_PARAMETER = 6e-11, 4e-10
+#: A finer cut must bring at least this much, as every cut repeats what a step costs by itself.
+WORTH_A_CUT = 0.95
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs that differ in their seed alone, and what a stack of n of them will take."""
+
+    runs: tuple[RunSpec, ...]
+    choice: Choice
+    steps: int
+
+    def seconds(self, count: int) -> float:
+        """Predicted for that many of the runs, together where they stack."""
+        settings, parameters = self.runs[0].settings, self.choice.num_parameters
+        each = parameters * (settings.batch_size * SECONDS_A_PRODUCT + SECONDS_A_PARAMETER)
+        step = STEP_SECONDS[self.choice.engine]
+        alone = count if self.choice.engine != "stacked" else 1
+        return self.steps * (alone * step + count * each)
+
+
+def default_workers(device: torch.device) -> int:
+    """As many processes as cores on a CPU; on an accelerator, and where processes can't share memory, one."""
+    if device.type != "cpu" or os.name != "posix":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_early(study: Study, device: torch.device, workers: int | None) -> None:
+    """Where workers will be wanted: start the process that they are forked from, to load while this one does, too."""
+    if device.type != "cpu" or (workers or default_workers(device)) < 2 or os.name != "posix":
+        return
+    steps = sum(
+        datasets.get(cell.settings.dataset.name).facts.get("num_train", 0)
+        * cell.settings.epochs
+        / cell.settings.batch_size
+        for cell in study.cells
+    )
+    if steps * len(study.seeds) * STEP_SECONDS["stacked"] > WORTH_WORKERS:
+        start_server()
+
+
+def run_all(
+    runs: Sequence[RunSpec],
+    library: Library,
+    device: torch.device,
+    *,
+    workers: int | None = None,
+    debug: bool = False,
+    prepare: Callable[[], object] | None = None,
+) -> Generator[Event]:
+    """Train all runs; what `workers` processes of one thread can do is theirs, the rest follows in this one.
+
+    workers: None for `default_workers`. prepare: called in each worker first, to load what this process
+    has loaded. debug: everything in this process, and an exception comes through. The numbers of a run
+    are the same whatever the number of workers.
+    """
+    workers = default_workers(device) if workers is None or os.name != "posix" else workers
+    groups = replicas(runs)
+    cells = [] if debug or workers < 2 else [_cell(group, library, device) for group in groups]
+    spread = [cell for cell in cells if cell and cell.choice.threads == 1 and device.type == "cpu"]
+    jobs = pack(spread, workers)
+    if len(jobs) < 2 or sum(cell.seconds(len(cell.runs)) for cell in spread) < WORTH_WORKERS:
+        jobs = []
+    if jobs:
+        data = {data_key(job[0].settings): library.prepared(job[0].settings) for job in jobs}
+        yield from run_in_workers(jobs, data, device, workers, prepare)
+    done = {id(run) for job in jobs for run in job}
+    for group in groups:
+        if id(group[0]) not in done:
+            yield from execute_group(group, library, device, debug)
+
+
+def _cell(runs: Sequence[RunSpec], library: Library, device: torch.device) -> Cell | None:
+    """None where even that goes wrong: the runs will say why when they crash."""
+    settings = runs[0].settings
+    try:
+        data = library.prepared(settings)
+        choice = choose(settings, data.input_shape, data.num_classes, device)
+    except Exception:
+        return None
+    steps = (
+        steps_per_epoch(len(data.train_labels), settings.batch_size, settings.last_batch) * settings.epochs
+    )
+    return Cell(tuple(runs), choice, steps)
+
+
+def pack(cells: Sequence[Cell], workers: int) -> list[tuple[RunSpec, ...]]:
+    """The jobs, the longest first. Every cell is cut into as many parts, so that their seconds stay comparable."""
+    best: list[tuple[float, tuple[RunSpec, ...]]] = []
+    end = float("inf")
+    for parts in range(1, max((len(cell.runs) for cell in cells), default=0) + 1):
+        jobs = sorted(
+            ((cell.seconds(len(part)), part) for cell in cells for part in _cut(cell.runs, parts)),
+            key=lambda job: -job[0],
+        )
+        if (new := _makespan([seconds for seconds, _ in jobs], workers)) < WORTH_A_CUT * end:
+            best, end = jobs, new
+    return [runs for _, runs in best]
+
+
+def _cut(runs: Sequence[RunSpec], parts: int) -> list[tuple[RunSpec, ...]]:
+    """Into at most that many parts of nearly the same size."""
+    parts = min(parts, len(runs))
+    bounds = [len(runs) * index // parts for index in range(parts + 1)]
+    return [tuple(runs[start:end]) for start, end in pairwise(bounds)]
+
+
+def _makespan(seconds: Sequence[float], workers: int) -> float:
+    """When the last worker ends, if each takes the next job as soon as it is free."""
+    ends = [0.0] * workers
+    for job in seconds:
+        heapq.heapreplace(ends, ends[0] + job)
+    return max(ends)

@@ -1,0 +1,116 @@
+"""What one run keeps of its training, whichever engine makes its steps: history, best weights, record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from bnbench.data.batches import Prepared, last_batch_note
+from bnbench.engine.build import layer_list
+from bnbench.engine.evaluate import no_better_than_chance
+from bnbench.metrics import Split
+from bnbench.plan import Evaluated, HistoryRow, Outcome, RunEnded, RunRecord, RunSpec
+
+Evaluate = Callable[[nn.Module, tuple[Split, ...]], dict[str, float]]
+
+
+class Replica:
+    """One run: its model, which others may step, and what happened to it.
+
+    step_losses: (planned steps,), filled from outside. evaluate: every metric of the model on some splits.
+    """
+
+    def __init__(
+        self,
+        run: RunSpec,
+        model: nn.Module,
+        data: Prepared,
+        step_losses: Tensor,
+        steps_per_epoch: int,
+        evaluate: Evaluate,
+    ) -> None:
+        self.run, self.model, self.data, self.settings = run, model, data, run.settings
+        self.step_losses, self.steps_per_epoch = step_losses, steps_per_epoch
+        self.evaluate = evaluate
+        self.history: list[HistoryRow] = []
+        self.best: tuple[float, int, dict[str, Tensor]] | None = None
+
+    def evaluated(self, step: int, seconds: float) -> Evaluated:
+        """Evaluate on the training probe and the validation part; keep the best weights so far."""
+        metrics = self.evaluate(self.model, ("train", "val"))
+        since = self.history[-1].step if self.history else 0
+        batch_loss = float(self.step_losses[since:step].mean()) if step > since else None
+        row = HistoryRow(step, step / self.steps_per_epoch, seconds, batch_loss, metrics)
+        self.history.append(row)
+        val_loss = metrics["val_loss"]
+        if step and math.isfinite(val_loss) and (self.best is None or val_loss < self.best[0]):
+            weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+            self.best = (val_loss, step, weights)
+        return Evaluated(self.run, row)
+
+    def ended(
+        self, step: int, seconds: float, environment: Mapping[str, Any], notes: tuple[str, ...]
+    ) -> RunEnded:
+        """The run is over: its record and its last weights."""
+        final = self.evaluate(self.model, ("train", "val", "test"))
+        final_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+        best, best_step = final, step
+        if self.best and self.best[1] != step:
+            _, best_step, weights = self.best
+            self.model.load_state_dict(weights)
+            best = self.evaluate(self.model, ("train", "val", "test"))
+            self.model.load_state_dict(final_weights)
+        run = self.run
+        record = RunRecord(
+            variant=run.variant,
+            setting=run.setting,
+            seed=run.seed,
+            cell=run.cell,
+            norm=self.settings.norm.name,
+            outcome=self._outcome(step, final),
+            steps=step,
+            planned_steps=len(self.step_losses),
+            steps_per_epoch=self.steps_per_epoch,
+            train_seconds=seconds,
+            num_parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            final=final,
+            best=best,
+            best_step=best_step,
+            history=tuple(self.history),
+            step_losses=tuple(self.step_losses[:step].tolist()),
+            notes=(*self.notes(), *notes),
+            layers=layer_list(self.model),
+            environment=environment,
+            num_samples=self._num_samples(),
+        )
+        return RunEnded(run, record, _plain(final_weights))
+
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the data and of how it is cut into batches."""
+        note = last_batch_note(
+            len(self.data.train_labels), self.settings.batch_size, self.settings.last_batch
+        )
+        return (*self.data.notes, *([note] if note else []))
+
+    def _outcome(self, step: int, final: Mapping[str, float]) -> Outcome:
+        finite = math.isfinite(final["val_loss"]) and bool(self.step_losses[:step].isfinite().all())
+        if not finite or no_better_than_chance(final, self.data.val_labels):
+            return "diverged"
+        return "finished"
+
+    def _num_samples(self) -> dict[str, int]:
+        full_batches = self.steps_per_epoch * self.settings.batch_size
+        train = len(self.data.train_labels)
+        return {
+            "train": min(train, full_batches),  # an epoch leaves out what `last_batch: drop` drops
+            "val": len(self.data.val_labels),
+            "test": len(self.data.test_labels),
+        }
+
+
+def _plain(weights: Mapping[str, Tensor]) -> dict[str, object]:
+    """A state_dict as NumPy arrays: what comes after the engine knows no torch."""
+    return {name: value.detach().cpu().contiguous().numpy() for name, value in weights.items()}

@@ -1,0 +1,141 @@
+"""Processes of one thread each that train jobs, and say what happens as this process would.
+
+They are forked from a clean server process that has imported torch and nothing else, as forking this
+one, with the threads of its progress display and of torch in it, is not safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import connection, forkserver, get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from bnbench.data.batches import Prepared
+from bnbench.engine.execute import crashed, execute_group
+from bnbench.engine.shared import SharedData, SharedLibrary
+from bnbench.errors import BnbenchError
+from bnbench.plan import Event, RunEnded, RunSpec
+
+Job = Sequence[RunSpec]
+#: Loaded once in the server, so that a worker starts in a moment.
+_PRELOAD = ["bnbench.engine.workers", "bnbench.engine.preload"]
+
+
+def start_server() -> None:
+    """Start the process that workers are forked from, if it isn't there; its imports go on in the background."""
+    forkserver.set_forkserver_preload(_PRELOAD)
+    # Ctrl-C goes to every process of the terminal: it is this one's to handle
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def run_in_workers(
+    jobs: Sequence[Job],
+    data: Mapping[str, Prepared],
+    device: torch.device,
+    workers: int,
+    prepare: Callable[[], object] | None = None,
+) -> Iterator[Event]:
+    """Train the jobs, in their order as workers get free. A worker that dies takes its runs along, and no others.
+
+    data: what the jobs need, by `data_key`. prepare: called in each worker first. However this ends, no
+    worker outlives it.
+    """
+    start_server()
+    shared, waiting = SharedData(data), list(jobs)
+    busy: dict[Any, _Worker] = {}
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                worker = _Worker(shared, device, prepare)
+                busy[worker.connection] = worker
+                worker.give(waiting.pop(0))
+            for ready in connection.wait(list(busy)):
+                worker = busy[ready]
+                yield from worker.said(device)
+                if worker.job is None and waiting and worker.alive:
+                    worker.give(waiting.pop(0))
+                elif worker.job is None:
+                    busy.pop(ready).stop()
+    finally:
+        for worker in busy.values():
+            worker.stop()
+        shared.close()
+
+
+class _Worker:
+    """One process and the job that it is at."""
+
+    def __init__(
+        self, shared: SharedData, device: torch.device, prepare: Callable[[], object] | None
+    ) -> None:
+        context = get_context("forkserver")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, shared, device, prepare), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.alive = True
+        self.job: list[RunSpec] | None = None
+
+    def give(self, job: Job) -> None:
+        """The next job. What a dead worker does not take is found when it is asked what it says."""
+        self.job = list(job)
+        with contextlib.suppress(OSError):
+            self.connection.send(job)
+
+    def said(self, device: torch.device) -> Iterator[Event]:
+        """Its next event; none where it says that the job is done, and all its runs' ends where it has died."""
+        assert self.job is not None
+        try:
+            event: Event | None = self.connection.recv()
+        except (EOFError, OSError):
+            self.alive = False
+            self.process.join()
+            yield from [RunEnded(run, crashed(run, self._death(), device)) for run in self.job]
+            event = None
+        if event is None:
+            self.job = None
+            return
+        if isinstance(event, RunEnded):
+            self.job.remove(event.run)
+        yield event
+
+    def _death(self) -> BnbenchError:
+        code = self.process.exitcode
+        how = (
+            f"was killed by signal {-code}"
+            if code is not None and code < 0
+            else f"ended with exit code {code}"
+        )
+        hint = "The system kills processes when memory runs out." if code == -signal.SIGKILL else ""
+        return BnbenchError(
+            f"the worker process that trained it {how}.", hint, "fewer --jobs, or a smaller study."
+        )
+
+    def stop(self) -> None:
+        """At once: it has nothing to put in order."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def _serve(
+    parent: Connection, library: SharedLibrary, device: torch.device, prepare: Callable[[], object] | None
+) -> None:
+    """A worker's life: job after job, until the parent goes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if prepare:
+        prepare()
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            for event in execute_group(parent.recv(), library, device):
+                parent.send(event)
+            parent.send(None)

@@ -1,0 +1,102 @@
+"""Batch norm followed by noise that is as unstable as can be (Santurkar et al. 2018, arXiv 1805.11604)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bnbench.norms import norms
+from bnbench.norms.batch_norm import _BatchNorm
+from bnbench.norms.channels import at_least_float32, column
+from bnbench.norms.options import Eps, Momentum
+from bnbench.seeding import generator
+
+Spread = Annotated[float, Field(ge=0)]
+
+
+class NoisyBatchNorm(_BatchNorm):
+    """Our batch norm; in training its output is scaled and shifted at random. 2 to 5 axes.
+
+    noise_seed (a buffer, drawn anew by reset_parameters from torch's global generator) and
+    num_batches_tracked determine the noise of a step, so a state dict brings back the noise to come.
+    """
+
+    _ranks = (2, 3, 4, 5)
+    noise_seed: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        *,
+        mean_range: float = 0.5,
+        scale_max: float = 1.25,
+        spread: float = 0.1,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine)
+        self.mean_range, self.scale_max, self.spread = mean_range, scale_max, spread
+        self.register_buffer("noise_seed", torch.randint(2**62, ()))
+
+    def reset_parameters(self) -> None:
+        """As batch norm, and another seed for the noise."""
+        super().reset_parameters()
+        if "noise_seed" in self._buffers:
+            self.noise_seed.random_(2**62)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize (N, C, ...), then, in training mode, s * y + m. Raises as `BatchNorm1d` does."""
+        y = super().forward(input)
+        if not self.training or y.numel() == 0:
+            return y
+        scale, shift = self._noise(y)
+        return (at_least_float32(y) * scale + shift).to(y.dtype)
+
+    def _noise(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """This step's s and m, of the shape of y."""
+        draw = generator(int(self.noise_seed), "noise", int(self.num_batches_tracked))
+
+        def uniform(shape: torch.Size, low: float, high: float) -> Tensor:
+            return torch.rand(shape, generator=draw) * (high - low) + low
+
+        per_channel = torch.Size([y.shape[1]])
+        mean = uniform(per_channel, -self.mean_range, self.mean_range)
+        scale = uniform(per_channel, 1.0, self.scale_max)
+        shifts = uniform(y.shape, -self.spread, self.spread) + column(mean, y)
+        scales = torch.randn(y.shape, generator=draw) * self.spread + column(scale, y)
+        return scales.to(y.device), shifts.to(y.device)
+
+    def extra_repr(self) -> str:
+        """The arguments of batch norm, and the noise."""
+        noise = f"mean_range={self.mean_range}, scale_max={self.scale_max}, spread={self.spread}"
+        return f"{super().extra_repr()}, {noise}"
+
+
+@norms.register("batch_noisy", absorbs_bias=True, needs_batch=True, stacks=False)
+def batch_noisy(
+    num_features: int,
+    dim: int,
+    *,
+    eps: Eps = 1e-5,
+    momentum: Momentum | None = 0.1,
+    affine: bool = True,
+    mean_range: Spread = 0.5,
+    scale_max: Annotated[float, Field(ge=1)] = 1.25,
+    spread: Spread = 0.1,
+) -> nn.Module:
+    """Batch norm, then noise whose mean and scale change at every step (training only).
+
+    Santurkar et al. 2018 (arXiv 1805.11604), section 2.1 and the "noisy" algorithm of appendix A. At each
+    step every channel draws µ ~ U(-mean_range, mean_range) and σ ~ U(1, scale_max), then every value of it
+    m ~ U(µ - spread, µ + spread) and s ~ N(σ, spread²), and y becomes s * y + m. Drawn on the CPU from a
+    private generator (the layer's own seed and the number of steps): reproducible on any device.
+    It shows that batch norm helps although its outputs' distribution is made unstable on purpose.
+    """
+    return NoisyBatchNorm(
+        num_features, eps, momentum, affine, mean_range=mean_range, scale_max=scale_max, spread=spread
+    )

@@ -1,0 +1,25 @@
+"""Where in a network a layer stands, for the few normalizers that differ from place to place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in a network, as `bnbench.models.layers` knows it.
+
+    role: "trunk" (all of a plain network, the stem of a residual one), "branch" (inside a residual
+    branch), "branch_end" (the last of a branch: no activation follows, but the sum), "head" (the
+    classifier). branches: residual branches in the whole network, 0 in a plain one.
+    branch_layers: layers of weights in each branch.
+    """
+
+    role: Literal["trunk", "branch", "branch_end", "head"] = "trunk"
+    branches: int = 0
+    branch_layers: int = 0
+
+
+PLAIN = Place()
+"""Anywhere in a plain network."""

@@ -1,0 +1,59 @@
+"""Several studies as one document that others read, in each of the formats of one study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bnbench.analysis.plain import rows, workloads_as_json
+from bnbench.analysis.summary import Summary
+from bnbench.analysis.workloads import Workloads
+from bnbench.report.export import csv_text, latex, markdown, to_latex, to_markdown
+from bnbench.report.workload_tables import workload_sentences, workload_tables
+
+Studies = Mapping[str, Summary]
+
+
+def workloads_to_json(workloads: Workloads) -> str:
+    """What workloads.json holds: strict JSON, null for what is not finite."""
+    return _dump(workloads_as_json(workloads))
+
+
+def _to_json(studies: Studies, workloads: Workloads) -> str:
+    found = [summary.to_json() for summary in _named(studies)]
+    return _dump({"studies": found, "workloads": workloads_as_json(workloads)})
+
+
+def _named(studies: Studies) -> list[Summary]:
+    """Each under the name of its workload, which differs from the study's where two studies have the same."""
+    return [replace(summary, name=name) for name, summary in studies.items()]
+
+
+def _dump(values: Any) -> str:
+    return json.dumps(values, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _to_csv(studies: Studies, workloads: Workloads) -> str:
+    """One row a run, as of one study, after the name of its workload."""
+    return csv_text([{"study": name, **row} for name, summary in studies.items() for row in rows(summary)])
+
+
+def _to_markdown(studies: Studies, workloads: Workloads) -> str:
+    lists = {"Over the workloads": workload_sentences(workloads), "Notes": workloads.notes}
+    title = f"Workloads: {', '.join(workloads.names)}"
+    return "\n".join([*map(to_markdown, _named(studies)), markdown(title, lists, workload_tables(workloads))])
+
+
+def _to_latex(studies: Studies, workloads: Workloads) -> str:
+    return "\n".join([*map(to_latex, _named(studies)), latex(workload_tables(workloads))])
+
+
+#: Name of a format -> function that writes several studies in it; the names are those of `export.FORMATS`.
+FORMATS: dict[str, Callable[[Studies, Workloads], str]] = {
+    "json": _to_json,
+    "csv": _to_csv,
+    "markdown": _to_markdown,
+    "latex": _to_latex,
+}

@@ -1,0 +1,148 @@
+"""What a file of a results folder must be to be believed. Whoever edits one by hand is told what does not fit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from bnbench.config import DEFAULT_PRIMARY
+from bnbench.errors import UnknownNameError
+from bnbench.metrics import METRICS, metric_of
+from bnbench.plan import RunRecord
+
+#: No number that bnbench measures is larger: they are float32.
+LARGEST = 3.5e38
+#: Far above the steps, samples and seconds of any run.
+MANY = 10**15
+
+
+def _known_metric(name: str) -> str:
+    try:
+        metric_of(name)
+    except UnknownNameError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+_Metric = Annotated[str, AfterValidator(_known_metric)]
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=240)]
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class PlannedCell(BaseModel):
+    """Which runs belong to a variant at a setting."""
+
+    model_config = _STRICT
+    variant: _Name
+    setting: dict[str, Any]
+    cell: _Name
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
+
+
+class PlannedTarget(BaseModel):
+    """value: None where it is the baseline's, which is not known before the runs are."""
+
+    model_config = _STRICT
+    metric: _Metric
+    value: float | None
+    match_baseline: bool = False
+
+
+class PlannedMargin(BaseModel):
+    """A difference that counts as none."""
+
+    model_config = _STRICT
+    metric: _Metric
+    value: Annotated[float, Field(gt=0)]
+
+
+class Plan(BaseModel):
+    """plan.json. Raises ValidationError where it can't be one."""
+
+    model_config = _STRICT
+    name: str
+    baseline: str
+    targets: list[PlannedTarget]
+    cells: Annotated[list[PlannedCell], Field(min_length=1)]
+    primary: _Metric = DEFAULT_PRIMARY
+    margin: PlannedMargin | None = None
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> Plan:
+        """A run that counts twice would make the seeds look more than they are."""
+        if again := _repeated((cell.variant, str(cell.setting)) for cell in self.cells):
+            raise ValueError(f"the variant {again[0]} is there twice")
+        for cell in self.cells:
+            if again := _repeated(cell.seeds):
+                raise ValueError(f"seed {again} of {cell.variant} is there twice")
+        return self
+
+
+def _repeated(values: Iterable[Any]) -> Any:
+    seen = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
+
+
+def check_run(run: RunRecord, variant: str, setting: Mapping[str, Any], seed: int) -> None:
+    """Raises ValueError where the record is not that of its folder, or can't be what happened."""
+    if (run.variant, _plain(run.setting), run.seed) != (variant, _plain(setting), seed):
+        raise ValueError(f"run.json is that of {run.label}, seed {run.seed}")
+    for name in ("steps", "planned_steps", "steps_per_epoch", "num_parameters", "train_seconds"):
+        _check_amount(name, getattr(run, name))
+    for split, count in run.num_samples.items():
+        _check_amount(f"num_samples of {split}", count)
+    for values in (run.final, run.best, *(row.metrics for row in run.history)):
+        _check_metrics(values)
+    if run.outcome == "finished" and not run.final:
+        raise ValueError("it finished, but has no final numbers")
+    _check_history(run)
+    if run.outcome == "finished" and run.step_losses and len(run.step_losses) != run.steps:
+        raise ValueError(f"steps.csv has {len(run.step_losses)} of {run.steps} steps")
+
+
+def _plain(setting: Mapping[str, Any]) -> str:
+    """As JSON has it, which knows no tuples."""
+    return json.dumps(dict(setting), sort_keys=True, default=str)
+
+
+def _check_amount(name: str, value: float) -> None:
+    if not 0 <= value <= MANY:
+        raise ValueError(f"{name} is not between 0 and {MANY:.0e}")
+
+
+def _check_metrics(values: Mapping[str, float]) -> None:
+    for column, value in values.items():
+        metric = METRICS.get(column.partition("_")[2])
+        if math.isfinite(value) and abs(value) > LARGEST:
+            raise ValueError(f"{column} is {value:g}, more than a float32 can be")
+        if metric and metric.percent and not (math.isnan(value) or 0 <= value <= 1):
+            raise ValueError(f"{column} is {value:g}, not a share from 0 to 1")
+
+
+def _check_history(run: RunRecord) -> None:
+    """In order, with every metric that the run has in the end, and up to its last step."""
+    measured = {name for name in run.final if not name.startswith("test_")}
+    for row in run.history:
+        if missing := sorted(measured - set(row.metrics)):
+            raise ValueError(f"history.csv has no {missing[0]}")
+        for name in ("step", "epoch", "train_seconds"):
+            _check_amount(f"a {name} in history.csv", getattr(row, name))
+    for before, after in pairwise(run.history):
+        if (
+            after.step <= before.step
+            or after.epoch < before.epoch
+            or after.train_seconds < before.train_seconds
+        ):
+            raise ValueError(f"history.csv is out of order at step {after.step}")
+    last = run.history[-1].step if run.history else None
+    if run.outcome == "finished" and last != run.steps:
+        raise ValueError(f"history.csv ends at step {last}, the run at {run.steps}")
