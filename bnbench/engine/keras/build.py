@@ -65,7 +65,7 @@ class KerasModel(nn.Module):
             lambda inputs: self.network(inputs, training=False),
             input_signature=[tf.TensorSpec((None, *shape), tf.float32)],
         )
-        self.load({name: value.numpy() for name, value in twin.state_dict().items()})
+        self.load_state_dict(twin.state_dict())
 
     @property
     def trainable(self) -> list[Weight]:
@@ -77,14 +77,14 @@ class KerasModel(nn.Module):
         """Copies of what is trained; running statistics are no parameters."""
         yield from (nn.Parameter(torch.from_numpy(weight.get())) for weight in self.trainable)
 
-    def state(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Every weight under torch's name, in torch's layout."""
-        return {weight.name: weight.get() for weight in self.weights}
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Copies of every weight under torch's name, in torch's layout."""
+        return {weight.name: torch.from_numpy(weight.get()) for weight in self.weights}
 
-    def load(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Set every weight from what `state` gave; other names are ignored."""
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Set every weight from what `state_dict` gave, here or of the torch model; other names are ignored."""
         for weight in self.weights:
-            weight.set(state[weight.name])
+            weight.set(state_dict[weight.name].numpy())
 
     def inputs(self, images: Tensor) -> np.ndarray[Any, Any]:
         """What the network takes: (N, C * H * W) in torch's order, or (N, H, W, C)."""
