@@ -119,6 +119,24 @@ def test_where_nobody_arrives_there_is_nothing_to_say() -> None:
     )
 
 
+def test_seconds_of_other_engines_or_stacks_are_refused_with_the_reason() -> None:
+    def by(engine: str | None, replicas: int) -> list[RunRecord]:
+        more = {"engine": engine, "replicas": replicas} if engine else {}
+        runs = cell("a", [10, 20]).records
+        return [replace(one, environment={**one.environment, **more}) for one in runs]
+
+    assert why_not_comparable(by("stacked", 5), by("stacked", 5)) == ""
+    assert why_not_comparable(by("stacked", 5), by("stacked", 2)) == "in stacks of other sizes"
+    both = [*by("stacked", 3), *by("stacked", 2)]
+    assert why_not_comparable(both, both) == ""
+    assert (
+        why_not_comparable(by("stacked", 1), by("sequential", 1)) == "by the stacked engine, not sequential"
+    )
+    # runs of before there were engines were trained one by one
+    assert why_not_comparable(by("stacked", 1), by(None, 1)) == "by the stacked engine, not sequential"
+    assert why_not_comparable(by("sequential", 1), by(None, 1)) == ""
+
+
 def test_seconds_of_other_threads_or_devices_are_refused_with_the_reason() -> None:
     slow, fast = cell("a", [10, 20, 30]), cell("b", [10, 20, 30], threads=2)
     assert why_not_comparable(fast.records, slow.records) == "2 threads, not 1"

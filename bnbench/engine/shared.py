@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import fields
-from multiprocessing.reduction import DupFd
 from typing import Any
 
 import torch
@@ -47,6 +46,8 @@ class SharedData:
 
     def __reduce__(self) -> Any:
         """What a starting worker gets: the file itself, not its content."""
+        from multiprocessing.reduction import DupFd  # not there on Windows, where nothing starts workers
+
         return _open, (DupFd(self._file.fileno()), self._parts)
 
     def close(self) -> None:

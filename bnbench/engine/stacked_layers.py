@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.engine.stack import Parameters, aligned, padded
+from bnbench.models.layers import Block
 from bnbench.norms.batch_norm import BatchNorm1d
 from bnbench.norms.batch_norm_fast import FastBatchNorm
 
@@ -305,10 +306,13 @@ _WITH_PARAMETERS: dict[type[nn.Module], Callable[[Any, Parameters], Layer]] = {
 
 
 def chain(model: nn.Module) -> list[nn.Module]:
-    """The layers of a Sequential in order, Sequentials inside opened up; what does nothing is left out."""
+    """The layers of a Sequential in order, Sequentials inside opened up; what does nothing is left out.
+
+    A Block is a Sequential that checks shapes; the rehearsal of the whole model has had them checked.
+    """
     layers: list[nn.Module] = []
     for module in model.children():
-        if type(module) is nn.Sequential and is_plain(module):
+        if type(module) in (nn.Sequential, Block) and is_plain(module):
             layers += chain(module)
         elif type(module) is not nn.Identity or not is_plain(module):
             layers.append(module)

@@ -63,7 +63,7 @@ class ResultsFolder:
     def has(self, run: RunSpec) -> bool:
         """Whether this very run is there with a result (a crashed run is none: it is tried again)."""
         cell = Cell(run.variant, run.setting, run.cell, (run.seed,))
-        record = load_run(self.path, cell, run.seed, [], steps=False)
+        record = load_run(self.path, cell, run.seed, [])
         return record is not None and record.outcome != "crashed"
 
     def save(self, run: RunSpec, record: RunRecord, weights: Mapping[str, Any] | None) -> None:

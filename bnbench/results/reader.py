@@ -118,13 +118,8 @@ def run_folder(folder: Path, variant: str, cell: str, seed: int) -> Path:
     return folder / "runs" / f"{variant}-{cell}" / f"seed-{seed}"
 
 
-def load_run(
-    results: Path, cell: Cell, seed: int, warnings: list[str], *, steps: bool = True
-) -> RunRecord | None:
-    """The record of one run; None where it is missing or, with a warning, where it can't be believed.
-
-    steps: also read the objective of every step, which is most of what is to be read.
-    """
+def load_run(results: Path, cell: Cell, seed: int, warnings: list[str]) -> RunRecord | None:
+    """The record of one run; None where it is missing or, with a warning, where it can't be believed."""
     folder = run_folder(results, cell.variant, cell.cell, seed)
     if not os.path.lexists(folder):
         return None
@@ -138,7 +133,7 @@ def load_run(
         for part in ("final", "best"):
             values[part] = {name: to_number(value) for name, value in values[part].items()}
         values["history"] = list(_read_history(folder / HISTORY))
-        values["step_losses"] = _read_steps(folder / STEPS) if steps else ()
+        values["step_losses"] = _read_steps(folder / STEPS)
         record = _RECORD.validate_python(values)
     except ValidationError as error:
         detail = error.errors()[0]
@@ -175,8 +170,13 @@ def _read_steps(path: Path) -> tuple[float, ...]:
     if not path.exists():
         return ()
     header, *lines = path.read_text(encoding="utf-8").splitlines()
+    if not lines:
+        return ()
     column = header.split(",").index("batch_loss")
-    return tuple(to_number(line.split(",")[column]) for line in lines)
+    try:
+        return tuple(to_number(line.split(",")[column]) for line in lines)
+    except IndexError:
+        raise ValueError(f"{path.name} has a row of the wrong length") from None
 
 
 def _optional(path: Path, parse: Callable[[str], Any], warnings: list[str]) -> Mapping[str, Any]:
