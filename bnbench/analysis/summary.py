@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -221,13 +221,7 @@ def _warnings(
     for cell in results.cells:
         if not _baseline_of(cell, results):
             yield f"{cell.label}: the baseline {results.baseline} has no runs at this setting; not compared."
-    machines = {
-        str(sorted(item for item in run.environment.items() if item[0] not in _OF_THE_MODEL))
-        for variant in variants
-        for run in variant.runs
-        if run.environment
-    }
-    if len(machines) > 1:
+    if _environments_differ(run for variant in variants for run in variant.runs):
         yield "the runs come from different machines, devices or versions: their times don't compare."
     engines = {
         engine_of(run)
@@ -240,3 +234,14 @@ def _warnings(
             f"the runs were trained by different engines ({', '.join(sorted(engines))}): the same mathematics, "
             "but other last bits, and their times don't compare."
         )
+
+
+def _environments_differ(runs: Iterable[RunRecord]) -> bool:
+    """Whether two runs name the same thing (a device, a version) and differ in it; only runs in Keras name its own."""
+    told = {
+        (key, str(value))
+        for run in runs
+        for key, value in run.environment.items()
+        if key not in _OF_THE_MODEL
+    }
+    return len(told) > len({key for key, _ in told})

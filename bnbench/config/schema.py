@@ -45,8 +45,10 @@ class Choice(Section):
 class Init(Section):
     """How linear and convolution weights start."""
 
-    name: Literal["auto", "torch", "he"] = Field(
-        "auto", description="auto: what the model's paper uses; torch: U(±1/√fan_in); he: N(0, 2/fan_in)"
+    name: Literal["auto", "torch", "he", "glorot"] = Field(
+        "auto",
+        description="auto: what the model's paper uses; torch: U(±1/√fan_in); he: N(0, 2/fan_in); "
+        "glorot, as Keras: U(±√(6/(fan_in + fan_out))), biases 0",
     )
     scale: Float = Field(1.0, gt=0, description="multiplies the initial weights, not the biases")
 
@@ -59,7 +61,9 @@ class Validation(Section):
 
 
 #: Keys of `Settings` that older results do not have.
-ADDED_LATER = ("precision",)
+ADDED_LATER = ("precision", "framework")
+#: Options of models that older results do not have, with what those had.
+OPTIONS_ADDED_LATER = {"bias": "auto"}
 
 
 class Settings(Section):
@@ -71,6 +75,9 @@ class Settings(Section):
     optimizer: Choice
     schedule: Choice
     loss: Choice
+    framework: Literal["torch", "keras"] = Field(
+        "torch", description="keras: the same run in TensorFlow/Keras, from the same weights and batches"
+    )
     normalize: Literal["standard", "unit"] = Field(
         "standard",
         description="standard: the training part's mean and std per channel are taken out; "
@@ -113,6 +120,9 @@ class Settings(Section):
         for key in ADDED_LATER:
             if values[key] == type(self).model_fields[key].default:
                 del values[key]
+        for key, before in OPTIONS_ADDED_LATER.items():
+            if values["model"]["options"].get(key) == before:
+                del values["model"]["options"][key]
         values["dataset"]["options"].pop("path", None)
         return values
 

@@ -28,35 +28,36 @@ def build_model(
         model: nn.Module = entry.factory(input_shape, num_classes, norm, **settings.model.options)
     how = settings.init.name if settings.init.name != "auto" else entry.facts.get("init", "torch")
     if how != "own":
-        initialise(model, seed, he=how == "he", scale=settings.init.scale)
+        initialise(model, seed, how, scale=settings.init.scale)
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
         model = model.to(memory_format=torch.channels_last)
     return model.train()
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, seed: int, *, he: bool, scale: float = 1.0) -> None:
+def initialise(model: nn.Module, seed: int, how: str, *, scale: float = 1.0) -> None:
     """Draw the weights of all linear and convolution layers from private streams, one a parameter.
 
-    he: N(0, 2/fan_in), biases 0 (He et al. 2015). Otherwise torch's default: weights and biases
-    U(-1/√fan_in, 1/√fan_in). scale multiplies the weights, not the biases; so does a layer's own
-    init_factor. Every other layer that has a reset_parameters is reset by it, from a stream of its own name.
+    how: "he": N(0, 2/fan_in), biases 0 (He et al. 2015). "glorot": U(±√(6/(fan_in + fan_out))), biases 0
+    (Glorot & Bengio 2010; Keras's default). "torch", its default: weights and biases U(±1/√fan_in).
+    scale multiplies the weights, not the biases; so does a layer's own init_factor. Every other layer
+    that has a reset_parameters is reset by it, from a stream of its own name.
     """
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear | nn.Conv2d):
             _reset(module, derive(seed, "init", name))
             continue
-        fan_in = module.weight[0].numel()
-        bound = 1 / math.sqrt(fan_in)
+        fan_in, fan_out = module.weight[0].numel(), module.weight[:, 0].numel()
+        bound = math.sqrt(6 / (fan_in + fan_out)) if how == "glorot" else 1 / math.sqrt(fan_in)
         draw = generator(seed, "init", name, "weight")
-        if he:
+        if how == "he":
             module.weight.normal_(0.0, math.sqrt(2 / fan_in), generator=draw)
         else:
             module.weight.uniform_(-bound, bound, generator=draw)
         module.weight.mul_(scale * getattr(module, "init_factor", 1.0))
         if module.bias is not None:
             module.bias.zero_()
-            if not he:
+            if how not in ("he", "glorot"):
                 module.bias.uniform_(-bound, bound, generator=generator(seed, "init", name, "bias"))
 
 

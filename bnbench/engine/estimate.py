@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from bnbench.config import Settings, Study
 from bnbench.data import datasets
 from bnbench.data.batches import Prepared, steps_per_epoch
-from bnbench.engine.choose import choose
 from bnbench.engine.evaluate import EVAL_BATCH, evaluate
 from bnbench.engine.execute import Library, augmentation_of, check_batches
-from bnbench.engine.train import Training
+from bnbench.engine.frameworks import training_of
 from bnbench.errors import BnbenchError, ConfigError, DataError, Mistake
 from bnbench.plan import CellEstimate, RunSpec, cell_label
 from bnbench.seeding import generator
@@ -81,8 +81,7 @@ def _estimate(label: str, settings: Settings, device: torch.device, library: Lib
     check_batches(settings, shape.num_train)
     data = _made_up(shape, settings.batch_size, device)
     run = RunSpec(label, {}, 0, "", settings)
-    choice = choose(settings, data.input_shape, data.num_classes, device)
-    training = Training([run], data, augmentation_of(settings), device, choice)
+    training = training_of(run, data, augmentation_of(settings), device)
     seconds_a_step, activations = _timed_steps(training)
     evaluated = min(5000, shape.num_train) + shape.num_val
     seconds_a_sample = _timed(lambda: evaluate(training.models[0], data, ("val",))) / len(data.val_labels)
@@ -124,7 +123,7 @@ def _made_up(shape: Shape, batch_size: int, device: torch.device) -> Prepared:
     )
 
 
-def _timed_steps(training: Training) -> tuple[float, int]:
+def _timed_steps(training: Any) -> tuple[float, int]:
     """Seconds a step, and the bytes that one step keeps for its backward pass."""
     saved: dict[int, int] = {}
 

@@ -14,9 +14,8 @@ import torch
 from bnbench.config import Settings
 from bnbench.data import Dataset, datasets
 from bnbench.data.batches import Augmentation, Prepared, epoch_order, prepare
-from bnbench.engine.choose import choose
 from bnbench.engine.device import environment, forked_random_state
-from bnbench.engine.train import Training, train_replicas
+from bnbench.engine.frameworks import trainer_of, training_of
 from bnbench.errors import BnbenchError, DataError, Mistake
 from bnbench.norms import norms
 from bnbench.plan import Event, RunEnded, RunRecord, RunSpec
@@ -101,7 +100,7 @@ def execute_group(
     try:
         data, augmentation = library.prepared(settings), augmentation_of(settings)
         _warm_up(runs[0], data, augmentation, device)
-        for event in train_replicas(runs, data, augmentation, device):
+        for event in trainer_of(settings)(runs, data, augmentation, device):
             if isinstance(event, RunEnded):
                 left.remove(event.run)
             yield event
@@ -123,12 +122,11 @@ _WARM: list[str] = []
 
 def _warm_up(run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device) -> None:
     """The first steps of a process load libraries and find their kernels: they are made untimed, and thrown away."""
-    if _WARM:
+    if _WARM or run.settings.framework == "keras":
         return
     _WARM.append(device.type)
-    choice = choose(run.settings, data.input_shape, data.num_classes, device)
     with contextlib.suppress(Exception), forked_random_state(device):  # the run itself will say what is wrong
-        training = Training([run], data, augmentation, device, choice)
+        training = training_of(run, data, augmentation, device)
         for images, labels in itertools.islice(training.batches(), WARM_UP_STEPS):
             training.train_step(0, images, labels)
 
@@ -142,8 +140,7 @@ def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) ->
     for run in {run.cell: run for run in runs}.values():
         try:
             data = library.prepared(run.settings)
-            choice = choose(run.settings, data.input_shape, data.num_classes, device)
-            Training([run], data, augmentation_of(run.settings), device, choice)
+            training_of(run, data, augmentation_of(run.settings), device)
             check_batches(run.settings, len(data.train_labels))
         except BnbenchError as error:
             mistakes.setdefault(str(error), Mistake(f"variant {run.label}", str(error)))

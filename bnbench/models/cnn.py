@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from bnbench.models import models
-from bnbench.models.layers import Activation, GlobalAveragePool, NormLayer, NormPosition, conv_block
+from bnbench.models.layers import Activation, Bias, GlobalAveragePool, NormLayer, NormPosition, conv_block
 
 
 @models.register("cnn", init="torch")
@@ -21,11 +21,12 @@ def cnn(
     channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [32, 64, 128],  # noqa: B006
     activation: Activation = "relu",
     norm_position: NormPosition = "before",
+    bias: Bias = "auto",
 ) -> nn.Module:
     """Plain 3x3 convolutions, each after the first with stride 2, then global average pooling and Linear."""
     sizes = [input_shape[0], *channels]
     blocks = [
-        conv_block(n_in, n_out, norm, activation, norm_position, stride=1 if index == 0 else 2)
+        conv_block(n_in, n_out, norm, activation, norm_position, stride=1 if index == 0 else 2, bias=bias)
         for index, (n_in, n_out) in enumerate(pairwise(sizes))
     ]
     model = nn.Sequential()

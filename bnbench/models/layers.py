@@ -21,6 +21,8 @@ from bnbench.registry import Entry
 
 Activation = Literal["relu", "sigmoid", "tanh", "gelu"]
 NormPosition = Literal["before", "after"]
+Bias = Literal["auto", "always"]
+"""auto: by the fairness rule; always: a bias in every layer, as tutorials write it."""
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -91,9 +93,11 @@ def linear_block(
     norm: NormLayer,
     activation: Activation = "relu",
     norm_position: NormPosition = "before",
+    bias: Bias = "auto",
 ) -> nn.Sequential:
     """Linear, norm and activation; the norm before the activation (as in Ioffe & Szegedy 2015) or after it."""
-    linear = nn.Linear(in_features, out_features, bias=_needs_bias(norm, norm_position))
+    needed = bias == "always" or _needs_bias(norm, norm_position)
+    linear = nn.Linear(in_features, out_features, bias=needed)
     return _block("linear", norm.weights(linear), norm, norm(out_features, 1), activation, norm_position)
 
 
@@ -105,12 +109,13 @@ def conv_block(
     norm_position: NormPosition = "before",
     *,
     stride: int = 1,
+    bias: Bias = "auto",
 ) -> nn.Sequential:
     """3x3 convolution with padding 1, norm and activation (None: no activation, as before a residual sum)."""
     if activation is None:
         norm = norm.at("branch_end")
-    bias = _needs_bias(norm, norm_position if activation else "before")
-    conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=bias)
+    needed = bias == "always" or _needs_bias(norm, norm_position if activation else "before")
+    conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=needed)
     return _block("conv", norm.weights(conv), norm, norm(out_channels, 2), activation, norm_position)
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from bnbench.models import models
-from bnbench.models.layers import Activation, NormLayer, NormPosition, linear_block
+from bnbench.models.layers import Activation, Bias, NormLayer, NormPosition, linear_block
 
 
 @models.register("mlp", init="torch")
@@ -22,10 +22,13 @@ def mlp(
     hidden: list[Annotated[int, Field(ge=1)]] = [64],  # noqa: B006 (read only)
     activation: Activation = "relu",
     norm_position: NormPosition = "before",
+    bias: Bias = "auto",
 ) -> nn.Module:
     """Fully connected: Linear, norm, activation for each hidden size, then Linear."""
     sizes = [prod(input_shape), *hidden]
-    blocks = [linear_block(n_in, n_out, norm, activation, norm_position) for n_in, n_out in pairwise(sizes)]
+    blocks = [
+        linear_block(n_in, n_out, norm, activation, norm_position, bias) for n_in, n_out in pairwise(sizes)
+    ]
     model = nn.Sequential()
     model.add_module("flatten", nn.Flatten())
     model.add_module("blocks", nn.Sequential(*blocks))
