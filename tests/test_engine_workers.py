@@ -216,3 +216,22 @@ def test_packing_keeps_every_run_and_cuts_all_cells_alike() -> None:
 def test_the_longest_job_comes_first() -> None:
     long, short = cells(2, 2, steps=10)[0], cells(2, 2, steps=10_000)[1]
     assert pack([long, short], 1)[0][0].variant == "v1"
+
+
+@pytest.mark.parametrize(("engine", "order"), [("sequential", "abababab"), ("stacked", "aaaabbbb")])
+def test_runs_that_train_alone_take_turns_between_the_variants(
+    engine: str, order: str, write_study: Callable[[str], Path], vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    text = f"""
+        dataset: digits
+        model: {{name: mlp, hidden: [8]}}
+        optimizer: {{name: sgd, lr: 0.1}}
+        epochs: 1
+        max_train_samples: 64
+        seeds: 4
+        engine: {engine}
+        variants: {{a: {{norm: none}}, b: {{norm: batch}}}}
+    """
+    study = load_study(write_study(text), [], vocabulary)
+    events = run_all(make_plan(study, lambda settings: {}), Library(tmp_path, CPU), CPU, workers=1)
+    assert "".join(event.run.variant for event in events if isinstance(event, RunEnded)) == order

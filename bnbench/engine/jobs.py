@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -85,8 +85,9 @@ def run_all(
     """
     workers = default_workers(device) if workers is None or os.name != "posix" else workers
     groups = replicas(runs)
-    cells = [] if debug or workers < 2 else [_cell(group, library, device) for group in groups]
-    spread = [cell for cell in cells if cell and cell.choice.threads == 1 and device.type == "cpu"]
+    cells = [_cell(group, library, device) for group in groups]
+    here = debug or workers < 2 or device.type != "cpu"
+    spread = [cell for cell in cells if cell and cell.choice.threads == 1 and not here]
     jobs = pack(spread, workers)
     if len(jobs) < 2 or sum(cell.seconds(len(cell.runs)) for cell in spread) < WORTH_WORKERS:
         jobs = []
@@ -94,9 +95,24 @@ def run_all(
         data = {data_key(job[0].settings): library.prepared(job[0].settings) for job in jobs}
         yield from run_in_workers(jobs, data, device, workers, prepare)
     done = {id(run) for job in jobs for run in job}
+    stacked = {id(cell.runs[0]) for cell in cells if cell and cell.choice.engine == "stacked"}
+    left = [group for group in groups if id(group[0]) not in done]
+    for part in _in_turn(left, stacked, runs):
+        yield from execute_group(part, library, device, debug)
+
+
+def _in_turn(
+    groups: Sequence[Sequence[RunSpec]], stacked: Collection[int], runs: Sequence[RunSpec]
+) -> list[Sequence[RunSpec]]:
+    """Stacks whole, other runs one by one: in the plan's order, which takes turns between the variants.
+
+    stacked: the ids of the first runs of the groups that train as one.
+    """
+    place = {id(run): index for index, run in enumerate(runs)}
+    parts: list[Sequence[RunSpec]] = []
     for group in groups:
-        if id(group[0]) not in done:
-            yield from execute_group(group, library, device, debug)
+        parts += [group] if id(group[0]) in stacked else [[run] for run in group]
+    return sorted(parts, key=lambda part: place[id(part[0])])
 
 
 def _cell(runs: Sequence[RunSpec], library: Library, device: torch.device) -> Cell | None:
