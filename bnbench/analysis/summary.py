@@ -24,7 +24,7 @@ from bnbench.analysis.sweeps import (
     interactions,
     usable_ranges,
 )
-from bnbench.analysis.times import engine_of, is_timed, why_not_comparable
+from bnbench.analysis.times import engine_of, is_timed, shares_time, why_not_comparable
 from bnbench.config import DEFAULT_PRIMARY, Margin, Target
 from bnbench.metrics import SPLIT_METRICS
 from bnbench.plan import RunRecord, cell_label
@@ -106,11 +106,18 @@ class Summary:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the runs had to say, each note once, and how many have no seconds to compare."""
+        """What the runs had to say, each note once, and what is to be known of their seconds."""
         warm = sum(not is_timed(run) for run in self.runs)
         seconds = f"the seconds of {warm} run{'s' * (warm != 1)} hold the warm-up of the process"
-        left_out = [f"{seconds}: left out wherever times are compared, and nowhere else."] if warm else []
-        return tuple(dict.fromkeys([*(note for run in self.runs for note in run.notes), *left_out]))
+        about_seconds = (
+            [f"{seconds}: left out wherever times are compared, and nowhere else."] if warm else []
+        )
+        if any(map(shares_time, self.runs)):
+            about_seconds.append(
+                "seeds that trained as one stack share its seconds equally: what is said of seconds over seeds "
+                "does not hold the clock's own noise."
+            )
+        return tuple(dict.fromkeys([*(note for run in self.runs for note in run.notes), *about_seconds]))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for summary.json: no NaN in it (null instead)."""

@@ -15,6 +15,11 @@ def is_timed(run: RunRecord) -> bool:
     return not run.environment.get("warm_up")
 
 
+def shares_time(run: RunRecord) -> bool:
+    """Whether a run's seconds are its equal share of those of a stack of replicas."""
+    return int(run.environment.get("replicas", 1)) > 1
+
+
 def why_not_comparable(runs: Iterable[RunRecord], others: Iterable[RunRecord]) -> str:
     """Why the seconds of the runs say nothing beside those of the others; "" where they can be compared.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from bnbench.analysis.comparison import Spread
 from bnbench.analysis.plain import first_line
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.summary import Summary, VariantSummary
+from bnbench.analysis.times import shares_time
 from bnbench.plan import RunRecord
 from bnbench.report.numbers import NOTHING, metric_text, p_text, spread_text, words
 from bnbench.report.table import Table, baseline_first
@@ -68,6 +70,8 @@ def cost_table(summary: Summary) -> Table:
 
 def _milliseconds(variant: VariantSummary) -> str:
     spread = Spread.of(1000 * seconds for seconds in variant.seconds_per_step.values)
+    if any(map(shares_time, variant.runs)):
+        spread = replace(spread, std=None)  # equal shares of one time have no spread of their own
     return spread_text(spread, len(variant.seeds))
 
 

@@ -1,0 +1,25 @@
+"""What the tables say of the seconds of runs that trained as one stack."""
+
+from __future__ import annotations
+
+from bnbench.analysis.summary import Summary, summarize
+from bnbench.plan import RunRecord
+from bnbench.report.outcome_tables import cost_table
+from bnbench.results import Cell, StudyResults
+
+
+def summary(replicas: int) -> Summary:
+    records = tuple(
+        RunRecord("none", {}, seed, "c", "none", "finished", steps=10, train_seconds=1.0 + seed / 10,
+                  environment={"replicas": replicas})
+        for seed in (0, 1)
+    )  # fmt: skip
+    return summarize(StudyResults("s", "none", (), (Cell("none", {}, "c", (0, 1), records),)))
+
+
+def test_equal_shares_of_one_time_have_no_spread_of_their_own() -> None:
+    assert cost_table(summary(1)).rows[0][2] == "105.0 ± 7.1"
+    assert cost_table(summary(2)).rows[0][2].startswith("105")
+    assert "±" not in cost_table(summary(2)).rows[0][2]
+    assert not summary(1).notes
+    assert "share its seconds equally" in summary(2).notes[0]
