@@ -14,9 +14,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from bnbench.analysis.convergence import summarize_target
 from bnbench.analysis.gates import share_gates
-from bnbench.analysis.speed import compare_speed
 from bnbench.analysis.summary import Summary, summarize
 from bnbench.analysis.workloads import Standing, Workloads, compare_workloads
 from bnbench.config import Target
@@ -37,27 +35,25 @@ def run(
     seed: int,
     at: int | None,
     *,
-    warm_up: bool = False,
     setting: Mapping[str, Any] | None = None,
     accuracy: float = 0.8,
 ) -> RunRecord:
-    """100 steps in 10 s; reaches the target at step `at` (None: never). A warm-up adds 5 s to every second."""
+    """100 steps in 10 s; reaches the target at step `at` (None: never)."""
     steps = sorted({0, 100, *([] if at is None else [at])})
-    late = 5.0 if warm_up else 0.0
     history = tuple(
         HistoryRow(
             step,
             step / 50,
-            step / 10 + late * (step > 0),
+            step / 10,
             None,
             {"val_accuracy": 0.95 if at is not None and step >= at else 0.1},
         )
         for step in steps
     )
     final = {"test_accuracy": accuracy + seed / 1000, "test_loss": 1 - accuracy, "val_loss": 1 - accuracy}
-    environment = {"device": "cpu", "num_threads": 1, **({"warm_up": True} if warm_up else {})}
+    environment = {"device": "cpu", "num_threads": 1}
     return RunRecord(
-        variant, setting or {}, seed, "c", variant, "finished", None, 100, 100, 50, 10.0 + late, 7, final, final,
+        variant, setting or {}, seed, "c", variant, "finished", None, 100, 100, 50, 10.0, 7, final, final,
         100, history, environment=environment,
     )  # fmt: skip
 
@@ -69,9 +65,8 @@ def study(
     targets: tuple[Target, ...] = (TARGET,),
     primary: str = "test_accuracy",
     accuracy: Mapping[str, float] | None = None,
-    warm: Sequence[str] = (),
 ) -> Summary:
-    """One seed an entry; in the variants of `warm` the run of seed 0 holds the warm-up."""
+    """One seed an entry."""
     cells = tuple(
         Cell(
             name,
@@ -83,7 +78,6 @@ def study(
                     name,
                     seed,
                     at,
-                    warm_up=name in warm and seed == 0,
                     accuracy=(accuracy or {}).get(name, 0.8),
                 )
                 for seed, at in enumerate(found)
@@ -249,39 +243,6 @@ def test_studies_that_are_not_alike() -> None:
     assert "no target has no target" in notes
     assert "two targets has 2 targets; its speed is that to the first, val_accuracy" in notes
     assert "layer is not in first, few, other way, no target" in notes
-
-
-def test_the_seconds_of_a_warm_up_are_left_out_and_nothing_else() -> None:
-    times = {"none": [40, 40, 20], "batch": [20, 20, 20]}
-    plain, warm = study(times), study(times, warm=["none"])
-    speed = {s.clock: s for s in warm.speeds}
-    assert (speed["seconds"].n, speed["seconds"].n_planned, speed["steps"].n) == (2, 3, 3)
-    assert speed["seconds"].ratio == pytest.approx(math.sqrt(2 * 1))
-    assert speed["steps"] == next(s for s in plain.speeds if s.clock == "steps")
-    none = warm.variants[0]
-    assert none.seconds_per_step.values == (0.1, 0.1)
-    assert none.targets[0].median_seconds == 3.0  # between 4 and 2 s, and not the 9 s of seed 0
-    assert none.targets[0].median_steps == plain.variants[0].targets[0].median_steps
-    assert warm.comparisons == plain.comparisons
-    assert warm.notes == (
-        "the seconds of 1 run hold the warm-up of the process: left out wherever times are compared, and nowhere else.",
-    )
-    assert plain.notes == ()
-    assert not any("different machines" in warning for warning in warm.warnings)
-    workloads = compare_workloads({"a": warm, "b": plain})
-    assert standing(workloads, "batch", "a").speeds["seconds"].ratio == pytest.approx(math.sqrt(2))
-    assert standing(workloads, "batch", "a").speeds["steps"].ratio == pytest.approx(4 ** (1 / 3))
-    rows = list(csv.DictReader(io.StringIO(FORMATS["csv"]({"a": warm}, workloads))))
-    assert float(rows[0]["seconds"]) == 15.0  # told as it was
-
-
-def test_every_run_a_warm_up_leaves_no_seconds() -> None:
-    cells = [Cell(v, {}, "c", (0,), (run(v, 0, 20, warm_up=True),)) for v in ("none", "batch")]
-    found = {s.clock: s for s in compare_speed(cells[1], cells[0], TARGET)}
-    assert (found["seconds"].ratio, found["steps"].ratio) == (None, 1)
-    assert summarize_target(cells[0].records, TARGET).median_seconds is None
-    workloads = compare_workloads({"a": summarize(StudyResults("s", "none", (TARGET,), tuple(cells)))})
-    assert standing(workloads, "batch", "a").speeds["seconds"].gap == "not comparable"
 
 
 @pytest.mark.parametrize("studies", [MISSES, unlike()], ids=["misses", "unlike"])

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from bnbench.analysis.times import is_timed
 from bnbench.config import Target
 from bnbench.metrics import metric_of
 from bnbench.plan import RunRecord
@@ -21,15 +20,13 @@ CLOCKS: tuple[Clock, ...] = ("steps", "epochs", "samples", "seconds")
 class Reached:
     """The first evaluation that reached a target. seconds: training time, without evaluation.
 
-    samples: trained on until then, None in folders that do not say how many an epoch has. timed:
-    False where the seconds hold the warm-up of the process, and so are compared with nothing.
+    samples: trained on until then, None in folders that do not say how many an epoch has.
     """
 
     step: int
     epoch: float
     seconds: float
     samples: float | None = None
-    timed: bool = True
 
     def at(self, clock: Clock) -> float | None:
         """The same moment on one of the clocks."""
@@ -37,7 +34,7 @@ class Reached:
             "steps": self.step,
             "epochs": self.epoch,
             "samples": self.samples,
-            "seconds": self.seconds if self.timed else None,
+            "seconds": self.seconds,
         }[clock]
 
 
@@ -85,7 +82,7 @@ def reached(record: RunRecord, target: Target) -> Reached | None:
         if metric.reaches(row.metrics.get(target.metric, math.nan), target.value):
             train = record.num_samples.get("train")
             samples = None if train is None else row.epoch * train
-            return Reached(row.step, row.epoch, row.train_seconds, samples, is_timed(record))
+            return Reached(row.step, row.epoch, row.train_seconds, samples)
     return None
 
 
@@ -176,8 +173,6 @@ def _median_on(clock: Clock, records: Sequence[RunRecord], times: Sequence[Reach
     """A run that diverged or crashed never reached: it stays at risk for ever."""
     moments, observed = [], []
     for record, time in zip(records, times, strict=True):
-        if clock == "seconds" and not is_timed(record):
-            continue
         moment = time.at(clock) if time else budget_of(record, clock)
         if time and moment is None:
             return None

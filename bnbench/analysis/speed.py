@@ -10,7 +10,7 @@ from typing import Any
 
 from bnbench.analysis.convergence import CLOCKS, Clock, Reached, area, budget_of, reached
 from bnbench.analysis.intervals import paired_interval
-from bnbench.analysis.times import is_timed, why_not_comparable
+from bnbench.analysis.times import why_not_comparable
 from bnbench.config import Target
 from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell
@@ -78,9 +78,8 @@ Pair = tuple[RunRecord, RunRecord]
 def compare_speed(variant: Cell, baseline: Cell, target: Target) -> Iterator[SpeedComparison]:
     """One comparison for each clock."""
     pairs = list(_pairs(variant, baseline))
-    timed = [pair for pair in pairs if all(map(is_timed, pair))]
     for clock in CLOCKS:
-        yield _on_clock(clock, variant, baseline, target, timed if clock == "seconds" else pairs)
+        yield _on_clock(clock, variant, baseline, target, pairs)
 
 
 def compare_areas(variant: Cell, baseline: Cell, metric: str) -> AreaComparison:

@@ -24,14 +24,14 @@ from bnbench.analysis.sweeps import (
     interactions,
     usable_ranges,
 )
-from bnbench.analysis.times import engine_of, is_timed, shares_time, why_not_comparable
+from bnbench.analysis.times import engine_of, shares_time, why_not_comparable
 from bnbench.config import DEFAULT_PRIMARY, Margin, Target
 from bnbench.metrics import SPLIT_METRICS
 from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell, StudyResults
 
 #: What of a run's environment follows from its settings, and is judged where seconds are compared.
-_OF_THE_MODEL = ("num_threads", "engine", "engine_reason", "replicas", "warm_up")
+_OF_THE_MODEL = ("num_threads", "engine", "engine_reason", "replicas")
 
 __all__ = ["BestSetting", "Summary", "VariantSummary", "rows", "summarize"]
 
@@ -107,16 +107,11 @@ class Summary:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the runs had to say, each note once, and what is to be known of their seconds."""
-        warm = sum(not is_timed(run) for run in self.runs)
-        seconds = f"the seconds of {warm} run{'s' * (warm != 1)} hold the warm-up of the process"
-        about_seconds = (
-            [f"{seconds}: left out wherever times are compared, and nowhere else."] if warm else []
+        shared = (
+            "seeds that trained as one stack share its seconds equally: what is said of seconds over seeds "
+            "does not hold the clock's own noise."
         )
-        if any(map(shares_time, self.runs)):
-            about_seconds.append(
-                "seeds that trained as one stack share its seconds equally: what is said of seconds over seeds "
-                "does not hold the clock's own noise."
-            )
+        about_seconds = [shared] if any(map(shares_time, self.runs)) else []
         return tuple(dict.fromkeys([*(note for run in self.runs for note in run.notes), *about_seconds]))
 
     def to_json(self) -> dict[str, Any]:
@@ -190,7 +185,7 @@ def _summarize_cell(cell: Cell, targets: Sequence[Target], reference: Sequence[R
         missing=len(cell.seeds) - len(records),
         spreads={(at, metric): _spread(cell, metric, at) for at in PHASES for metric in SPLIT_METRICS},
         targets=tuple(summarize_target(records, target) for target in targets),
-        seconds_per_step=Spread.of(r.train_seconds / r.steps for r in records if r.steps and is_timed(r)),
+        seconds_per_step=Spread.of(r.train_seconds / r.steps for r in records if r.steps),
         seconds_refused=why_not_comparable(records, reference),
     )
 

@@ -7,14 +7,6 @@ from collections.abc import Iterable
 from bnbench.plan import RunRecord
 
 
-def is_timed(run: RunRecord) -> bool:
-    """Whether a run's seconds are its own; those of a process's first run may hold the warm-up of the process.
-
-    The engine says so by `warm_up` in the run's environment. Nothing but its seconds is left out.
-    """
-    return not run.environment.get("warm_up")
-
-
 def shares_time(run: RunRecord) -> bool:
     """Whether a run's seconds are its equal share of those of a stack of replicas."""
     return int(run.environment.get("replicas", 1)) > 1
