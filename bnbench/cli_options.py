@@ -44,7 +44,8 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Results folder; of several studies, the folder that theirs are in. [default: results/<study>]",
+        help="Results folder; of several studies, the folder that theirs are in. [default: results/<study>; "
+        "of train, results/<study>-<variant>]",
     ),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to train.")]

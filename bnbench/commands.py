@@ -133,6 +133,7 @@ def show_folders(
     from bnbench.analysis.gates import share_gates
     from bnbench.workflow import summarize_results
 
+    folders = _study_folders(folders)
     several = len(folders) > 1
     found, unreadable = _load_folders(folders)
     variants = [[cell.variant for cell in results.cells] for _, results in found.values()]
@@ -271,20 +272,26 @@ def _show_together(
     write_whole(folder / WORKLOADS_JSON, workloads_to_json(workloads))
 
 
+def _study_folders(paths: Sequence[Path]) -> list[Path]:
+    """Each once; `report results/*` names our own file beside the folders too."""
+    from bnbench.results import WORKLOADS_JSON
+
+    folders = [path for path in dict.fromkeys(paths) if not (path.name == WORKLOADS_JSON and path.is_file())]
+    return folders or list(paths)
+
+
 def _load_folders(paths: Sequence[Path]) -> tuple[dict[str, tuple[ResultsFolder, StudyResults]], bool]:
     """The folders by the names that their studies are shown under, and whether one of them can't be read.
 
     The name is the study's own, or the folder's path where two studies have the same. Raises
     ResultsError where nothing is left to show.
     """
-    from bnbench.results import WORKLOADS_JSON, ResultsFolder
+    from bnbench.results import ResultsFolder
     from bnbench.workflow import load_results
 
-    if len(paths) > 1:  # `report results/*` names our own file beside the folders too
-        paths = [path for path in paths if not (path.name == WORKLOADS_JSON and path.is_file())]
     loaded: list[tuple[ResultsFolder, StudyResults]] = []
     errors: list[BnbenchError] = []
-    for path in dict.fromkeys(paths):
+    for path in paths:
         try:
             folder = ResultsFolder(path)
             loaded.append((folder, load_results(folder)))

@@ -334,6 +334,14 @@ def test_all_mistakes_at_once_each_with_its_line(write_study: Write, vocabulary:
         ),
         ("sweep: [1]", "study.yaml:5: sweep is not a mapping of keys to lists."),
         ("sweep: {epochs: [1, 1]}", "study.yaml:5: sweep.epochs: [1, 1] repeats a value."),
+        (
+            "sweep: {optimizer.lr: [1, 1.0]}",
+            "study.yaml:5: sweep: {'optimizer.lr': 1.0} gives none the same runs as {'optimizer.lr': 1}.",
+        ),
+        (
+            "sweep: {engine: [stacked, sequential]}",
+            "gives none the same runs as {'engine': 'stacked'} (engine changes no run's identity).",
+        ),
         ("sweep: {epochs: [1, zwei]}", "study.yaml:5: epochs: 'zwei' is wrong"),
         ("sweep: {epoch: [1, 2]}", 'study.yaml:5: unknown key "epoch". Did you mean "epochs"?'),
         ("norm: {eps: 1}", 'study.yaml:5: unknown key "eps" in norm none. Known: no options.'),

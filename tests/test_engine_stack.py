@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bnbench.config import Settings, Vocabulary, load_study
 from bnbench.data.batches import Prepared, prepare
@@ -307,3 +307,39 @@ def test_every_layer_of_the_usual_network_has_a_stacked_form(norm: str) -> None:
     model = models.get("mlp").factory((1, 8, 8), 10, NormLayer(norms.get(norm)), hidden=[16, 16])
     assert all(is_known(layer) for layer in chain(model))
     assert sum(isinstance(layer, nn.Linear) for layer in chain(model)) == 3
+
+
+class _InPlace(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        x -= x.mean(0)
+        return x
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        nn.CrossEntropyLoss(),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        nn.CrossEntropyLoss(reduction="sum"),
+        nn.CrossEntropyLoss(ignore_index=1),
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)),
+    ],
+    ids=["plain", "smoothed", "sum", "ignoring", "weighted"],
+)
+def test_users_layers_and_losses_have_the_gradients_that_they_have_alone(objective: nn.Module) -> None:
+    torch.manual_seed(0)
+    models = [
+        nn.Sequential(nn.Flatten(), nn.Linear(4, 6), _InPlace(), nn.ReLU(), nn.Linear(6, 3)).double()
+        for _ in range(2)
+    ]
+    images, labels = torch.randn(2, 8, 4, dtype=torch.float64), torch.arange(16).view(2, 8) % 3
+    alone = []
+    for model, x, y in zip(models, images, labels, strict=True):
+        loss = objective(model(x), y)
+        alone.append((loss.detach(), torch.autograd.grad(loss, list(model.parameters()))))
+    stack = Stack(models, lambda model: torch.optim.SGD(model.parameters(), lr=0.1), objective)
+    losses = stack.gradients(images, labels)
+    for index, (loss, grads) in enumerate(alone):
+        torch.testing.assert_close(losses[index], loss, rtol=1e-12, atol=1e-12)
+        for stacked, grad in zip(stack.parameters.blocks(), grads, strict=True):
+            torch.testing.assert_close(stacked[index], grad, rtol=1e-12, atol=1e-12)

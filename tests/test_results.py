@@ -228,6 +228,16 @@ def test_no_folder_and_a_damaged_plan(make: Make, tmp_path: Path) -> None:
             folder.load()
 
 
+@pytest.mark.parametrize("seeds", [[0, 0], [1, 0, 1]])
+def test_a_plan_with_a_seed_twice_is_damaged(seeds: list[int], make: Make) -> None:
+    folder, _, _ = make()
+    plan = json.loads((folder.path / files.PLAN).read_text())
+    plan["cells"][0]["seeds"] = seeds
+    (folder.path / files.PLAN).write_text(json.dumps(plan))
+    with pytest.raises(ResultsError, match="is there twice"):
+        folder.load()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

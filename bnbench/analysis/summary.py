@@ -45,8 +45,8 @@ class VariantSummary:
 
     runs: those that are there; missing: planned runs that are not. num_parameters, steps_per_epoch,
     layers: of the built model, None or empty where no run got as far as building it. spreads: every
-    metric, by (at, metric). seconds_per_step: training time alone, of the runs whose seconds hold no
-    warm-up. seconds_refused: why the seconds can't be compared with the baseline's; "" where they can.
+    metric, by (at, metric). seconds_per_step: training time alone. seconds_refused: why the seconds
+    can't be compared with the baseline's; "" where they can.
     """
 
     variant: str

@@ -33,7 +33,7 @@ VERDICTS: tuple[Verdict, ...] = (
 )
 
 #: Why a workload has no ratio. at the start: the target was reached before the first step. not
-#: comparable: seconds of different machines, or none but those that hold a warm-up.
+#: comparable: seconds of different machines, threads, engines or sizes of stacks, or no seed that all share.
 Gap = Literal["", "no target", "no baseline", "missed", "at the start", "not comparable"]
 
 
@@ -209,9 +209,9 @@ def _speeds(variants: Mapping[str, VariantSummary], summary: Summary, clock: Clo
     whole = [found for found in times.values() if found is not None]
     seeds = sorted(set.intersection(*map(set, whole))) if whole else []
     if whole and (not seeds or _incomparable(variants, clock)):
-        return dict.fromkeys(variants, Speed(gap="not comparable"))
+        return _without_ratio(times, "not comparable")
     if any(found[seed] <= 0 for found in whole for seed in seeds):
-        return dict.fromkeys(variants, Speed(gap="at the start"))
+        return _without_ratio(times, "at the start")
     logs = {
         name: math.inf if found is None else statistics.fmean(math.log(found[seed]) for seed in seeds)
         for name, found in times.items()
@@ -224,6 +224,12 @@ def _speeds(variants: Mapping[str, VariantSummary], summary: Summary, clock: Clo
         if name != summary.baseline:
             found[name] = _against(found[name], times[name], times.get(summary.baseline, {}), seeds)
     return found
+
+
+def _without_ratio(times: Mapping[str, Mapping[int, float] | None], gap: Gap) -> dict[str, Speed]:
+    """For the variants that arrived there is that reason; those that missed have missed all the same."""
+    missed = Speed(gap="missed", time=math.inf, tau=math.inf)
+    return {name: missed if found is None else Speed(gap=gap) for name, found in times.items()}
 
 
 def _against(
@@ -239,7 +245,7 @@ def _against(
 
 
 def _times(variant: VariantSummary, clock: Clock) -> dict[int, float] | None:
-    """Seed by seed, of the runs with a time of their own; None where a planned run missed the target."""
+    """Seed by seed; None where a planned run missed the target."""
     target = variant.targets[0]
     found = [time.at(clock) for time in target.reached if isinstance(time, Reached)]
     if len(found) < len(variant.seeds):

@@ -182,7 +182,11 @@ class _Resolver:
                     if setting
                     else settings
                 )
-                if swept:
+                if swept and (same := _same_runs(name, swept, cells)):
+                    what = f"sweep: {setting} gives {name} the same runs as {same.setting}"
+                    why = "(engine changes no run's identity)" if "engine" in setting else ""
+                    self._wrong(("sweep",), f"{what}{' ' + why if why else ''}. Fix: leave one of them out.")
+                elif swept:
                     cells.append(StudyCell(name, setting, swept))
         return variants, cells
 
@@ -213,6 +217,15 @@ class _Resolver:
         if str(baseline) not in names and names:
             self._wrong(("baseline",), unknown_name("variant", str(baseline), names))
         return str(baseline)
+
+
+def _same_runs(variant: str, settings: Settings, cells: Sequence[StudyCell]) -> StudyCell | None:
+    """The variant's cell whose runs these settings would give again: the engine is no part of a run."""
+    plain = settings.model_copy(update={"engine": "auto"})
+    for cell in cells:
+        if cell.variant == variant and cell.settings.model_copy(update={"engine": "auto"}) == plain:
+            return cell
+    return None
 
 
 def _no_mapping(name: str, change: Any) -> str:

@@ -49,6 +49,8 @@ def _choose(
     num_classes: int,
     device: torch.device,
 ) -> Choice:
+    if settings.framework == "keras":
+        return Choice("sequential", 1)  # TensorFlow is given one thread, and trains one run at a time
     small = device.type == "cpu" and _is_small(model, settings.batch_size)
     threads = 1 if small else all_threads()
     wanted = settings.engine

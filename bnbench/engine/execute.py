@@ -114,17 +114,21 @@ def execute_group(
             yield from execute_group([run], library, device)
 
 
-#: Steps that a process makes before the first one that is timed.
+#: Steps that a process makes of every cell before the first one that is timed.
 WARM_UP_STEPS = 3
-#: The device that this process is warm on, if it is.
-_WARM: list[str] = []
+#: What this process has made such steps of: cells, by the engine that was asked for.
+_WARM: set[tuple[str, str]] = set()
 
 
 def _warm_up(run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device) -> None:
-    """The first steps of a process load libraries and find their kernels: they are made untimed, and thrown away."""
-    if _WARM or run.settings.framework == "keras":
+    """First steps load libraries and find their kernels: they are made untimed, and thrown away.
+
+    Keras and the compiled engine trace and compile before their clocks start.
+    """
+    key = (run.cell, run.settings.engine)
+    if key in _WARM or run.settings.framework == "keras" or run.settings.engine == "compiled":
         return
-    _WARM.append(device.type)
+    _WARM.add(key)
     with contextlib.suppress(Exception), forked_random_state(device):  # the run itself will say what is wrong
         training = training_of(run, data, augmentation, device)
         for images, labels in itertools.islice(training.batches(), WARM_UP_STEPS):

@@ -105,7 +105,7 @@ class Replica:
         full_batches = self.steps_per_epoch * self.settings.batch_size
         train = len(self.data.train_labels)
         return {
-            "train": min(train, full_batches),  # an epoch leaves out what `last_batch: drop` drops
+            "train": min(train, full_batches) if self.settings.last_batch == "drop" else train,
             "val": len(self.data.val_labels),
             "test": len(self.data.test_labels),
         }

@@ -268,7 +268,8 @@ class OneByOne(Layer):
     def forward(self, x: Tensor) -> Tensor:
         """Replica by replica."""
         self._x = [part.detach().requires_grad_() for part in x]
-        self._y = [module(part) for module, part in zip(self.modules, self._x, strict=True)]
+        # of a copy: a layer may work in place, which a leaf forbids and the layer before must not see
+        self._y = [module(part.clone()) for module, part in zip(self.modules, self._x, strict=True)]
         return _gathered(self._y)
 
     def backward(self, grad: Tensor, needed: bool) -> Tensor:
@@ -350,7 +351,13 @@ def is_plain(module: nn.Module) -> bool:
 
 def stacked_objective(objective: Objective) -> StackedObjective:
     """From the objective of one model to: logits (S, N, K), labels (S, N) -> objectives (S,), d logits."""
-    if type(objective) is nn.CrossEntropyLoss and objective.weight is None:
+    if (
+        type(objective) is nn.CrossEntropyLoss
+        and is_plain(objective)
+        and objective.weight is None
+        and objective.reduction == "mean"
+        and objective.ignore_index < 0
+    ):
         smoothing = objective.label_smoothing
         return lambda logits, labels: _cross_entropy(logits, labels, smoothing)
 

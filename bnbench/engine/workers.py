@@ -1,7 +1,7 @@
 """Processes of one thread each that train jobs, and say what happens as this process would.
 
-They are forked from a clean server process that has imported torch and nothing else, as forking this
-one, with the threads of its progress display and of torch in it, is not safe.
+They are forked from a server process that has made imports and nothing else, as forking this one, with
+the threads of its progress display and of torch in it, is not safe.
 """
 
 from __future__ import annotations

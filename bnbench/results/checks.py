@@ -78,7 +78,7 @@ class Plan(BaseModel):
         if again := _repeated((cell.variant, str(cell.setting)) for cell in self.cells):
             raise ValueError(f"the variant {again[0]} is there twice")
         for cell in self.cells:
-            if again := _repeated(cell.seeds):
+            if (again := _repeated(cell.seeds)) is not None:
                 raise ValueError(f"seed {again} of {cell.variant} is there twice")
         return self
 

@@ -23,6 +23,8 @@ def main(folder: str, variant: str, other: str, steps: str = "100") -> int:
     worst = 0.0
     for ours, theirs in zip(cells[variant].records, cells[other].records, strict=True):
         assert ours.seed == theirs.seed
+        if not ours.step_losses or not theirs.step_losses:
+            sys.exit(f"{folder} has no steps.csv: train with --output in another folder, or with --force.")
         gaps = [abs(a - b) for a, b in zip(ours.step_losses, theirs.step_losses, strict=True)]
         first = next((step for step, gap in enumerate(gaps, 1) if gap > TOLERANCE), None)
         largest = max(gaps[: int(steps)])
