@@ -24,7 +24,7 @@ from bnbench.errors import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bnbench.analysis.summary import Summary
+    from bnbench.analysis.contents import Summary
     from bnbench.config import Study
     from bnbench.results import ResultsFolder, StudyResults
     from bnbench.workflow import Names, Work

@@ -15,8 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bnbench.analysis.contents import Summary
 from bnbench.analysis.gates import judge_gates, read_gates, share_gates
-from bnbench.analysis.summary import Summary, summarize
+from bnbench.analysis.summary import summarize
 from bnbench.config import CHOICES, Settings, Study, Vocabulary
 from bnbench.errors import ConfigError, Mistake, PluginError, ResultsError, nearest
 from bnbench.phases import Phases

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bnbench.analysis.convergence import area, kaplan_meier, median_time, summarize_target
+from bnbench.analysis.plain import as_json
 from bnbench.analysis.speed import compare_areas, compare_speed
 from bnbench.analysis.summary import summarize
 from bnbench.analysis.times import why_not_comparable
@@ -153,7 +154,7 @@ def test_seconds_of_other_threads_or_devices_are_refused_with_the_reason() -> No
     assert "no seconds are compared" in shown["Cost and outcomes"].caption
     assert shown["Convergence speed: val_accuracy >= 90%"].rows[1][4] == "2 threads, not 1"
     assert shown["Time saved: val_accuracy >= 90%"].rows[3][2:5] == ("2 threads, not 1", "3", "–")
-    assert summary.to_json()["variants"][1]["seconds_refused"] == "2 threads, not 1"
+    assert as_json(summary)["variants"][1]["seconds_refused"] == "2 threads, not 1"
 
 
 def test_area_by_hand() -> None:
@@ -175,7 +176,7 @@ def test_match_baseline_is_what_the_baseline_reaches_at_the_end() -> None:
     table = next(table for table in tables(summary) if table.title.startswith("Convergence"))
     assert table.title == "Convergence speed: val_accuracy >= 80% (match_baseline)"
     assert "circular" in table.caption
-    assert summary.to_json()["target"]["match_baseline"]
+    assert as_json(summary)["target"]["match_baseline"]
 
 
 def test_a_baseline_without_an_end_can_not_be_matched() -> None:
@@ -184,4 +185,4 @@ def test_a_baseline_without_an_end_can_not_be_matched() -> None:
     cells = (Cell("b", {}, "b", (0, 1, 2), lost), cell("a", [10, 20, 20]))
     summary = summarize(StudyResults("demo", "b", (matched,), cells))
     assert any("ended without a val_accuracy to match" in warning for warning in summary.warnings)
-    assert summary.to_json()["target"]["value"] is None
+    assert as_json(summary)["target"]["value"] is None

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from bnbench.analysis.summary import Summary, rows, summarize
+from bnbench.analysis.contents import Summary
+from bnbench.analysis.plain import as_json, rows
+from bnbench.analysis.summary import summarize
 from bnbench.config import Target
 from bnbench.plan import HistoryRow, Outcome, RunRecord
 from bnbench.results import Cell, StudyResults
@@ -186,7 +188,7 @@ def test_json_is_strict_and_has_what_the_contract_names() -> None:
     mixed = cell(
         "batch", run("batch", 0, math.nan, "diverged"), run("batch", 1, 0.02), run("batch", 2, 0, "crashed")
     )
-    values = json.loads(json.dumps(study(NONE, mixed).to_json(), allow_nan=False))
+    values = json.loads(json.dumps(as_json(study(NONE, mixed)), allow_nan=False))
     assert (values["schema_version"], values["name"], values["baseline"]) == (1, "demo", "none")
     assert values["target"] == {"metric": "val_accuracy", "value": 0.9}
     diverged, finished, crashed = values["variants"][1]["runs"]

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from bnbench.analysis.contents import Summary
 from bnbench.analysis.noise import binomial_error
-from bnbench.analysis.summary import Summary, summarize
+from bnbench.analysis.plain import as_json
+from bnbench.analysis.summary import summarize
 from bnbench.analysis.sweeps import longest_block
 from bnbench.plan import Outcome, RunRecord
 from bnbench.report.tables import Table, tables
@@ -88,7 +90,7 @@ def test_the_interaction_is_a_difference_of_differences() -> None:
     assert rows[0][3] == "–"
     assert rows[2][:2] == ("batch", "1.0")
     assert rows[2][3].startswith("+19.00 pp [+19.00")
-    assert len(summary.to_json()["interactions"]) == 4
+    assert len(as_json(summary)["interactions"]) == 4
 
 
 def test_words_can_be_swept_without_decades() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bnbench.analysis.summary import Summary, summarize
+from bnbench.analysis.contents import Summary
+from bnbench.analysis.summary import summarize
 from bnbench.plan import RunRecord
 from bnbench.report.outcome_tables import cost_table
 from bnbench.results import Cell, StudyResults

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from bnbench.analysis.comparison import Comparison, compare, corrected
+from bnbench.analysis.contents import Summary
 from bnbench.analysis.intervals import detectable_difference
-from bnbench.analysis.summary import Summary, summarize
+from bnbench.analysis.plain import as_json
+from bnbench.analysis.summary import summarize
 from bnbench.config import Margin
 from bnbench.plan import RunRecord
 from bnbench.report.sentences import verdict_sentences
@@ -131,7 +133,7 @@ def test_the_primary_metric_is_what_the_sentences_speak_of() -> None:
 
 
 def test_everything_shown_is_in_the_json() -> None:
-    values = study({"a": [*CLEAR, 0.02]}, margin=Margin(METRIC, 0.002)).to_json()
+    values = as_json(study({"a": [*CLEAR, 0.02]}, margin=Margin(METRIC, 0.002)))
     comparison = next(c for c in values["comparisons"] if c["metric"] == METRIC and c["at"] == "final")
     shown = {
         "p",

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bnbench.analysis.contents import Summary
 from bnbench.analysis.gates import judge_gates, read_gates
-from bnbench.analysis.summary import Summary, summarize
+from bnbench.analysis.summary import summarize
 from bnbench.cli import app
 from bnbench.errors import GateError
 from bnbench.plan import Outcome, RunRecord

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from bnbench.analysis.summary import Summary, summarize
+from bnbench.analysis.contents import Summary
+from bnbench.analysis.summary import summarize
 from bnbench.config import Target
 from bnbench.plan import (
     Evaluated,

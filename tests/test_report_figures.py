@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bnbench.analysis.summary import Summary, summarize
+from bnbench.analysis.contents import Summary
+from bnbench.analysis.summary import summarize
 from bnbench.config import Target
 from bnbench.errors import ResultsError
 from bnbench.plan import HistoryRow, Outcome, RunRecord

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from bnbench.analysis.summary import Summary, summarize
+from bnbench.analysis.contents import Summary
+from bnbench.analysis.summary import summarize
 from bnbench.plan import HistoryRow, RunRecord
 from bnbench.report.console import print_summary
 from bnbench.report.small_curves import WIDTH, small_curves

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bnbench.analysis.comparison import Spread
-from bnbench.analysis.summary import Summary, summarize
+from bnbench.analysis.contents import Summary
+from bnbench.analysis.summary import summarize
 from bnbench.config import Target
 from bnbench.plan import HistoryRow, Outcome, RunRecord
 from bnbench.report.numbers import decimals_for, metric_text, spread_text, target_text

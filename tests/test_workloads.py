@@ -14,8 +14,9 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
+from bnbench.analysis.contents import Summary
 from bnbench.analysis.gates import share_gates
-from bnbench.analysis.summary import Summary, summarize
+from bnbench.analysis.summary import summarize
 from bnbench.analysis.workloads import Standing, Workloads, compare_workloads
 from bnbench.config import Target
 from bnbench.errors import GateError

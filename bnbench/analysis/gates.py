@@ -13,16 +13,13 @@ import operator
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bnbench.analysis.comparison import compare
+from bnbench.analysis.contents import GateOutcome, Summary, VariantSummary
 from bnbench.analysis.intervals import MIN_SEEDS
 from bnbench.errors import GateError, unknown_name
 from bnbench.metrics import SPLIT_METRICS
 from bnbench.results import Cell
-
-if TYPE_CHECKING:
-    from bnbench.analysis.summary import Summary, VariantSummary
 
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -51,15 +48,6 @@ class Gate:
     def variants(self) -> tuple[str, ...]:
         """The one or two variants that it is about."""
         return tuple(filter(None, (self.variant, self.other)))
-
-
-@dataclass(frozen=True)
-class GateOutcome:
-    """What a finished study says of a gate. failed: the condition holds, or can't be told."""
-
-    gate: str
-    failed: bool
-    reason: str
 
 
 def read_gates(texts: Sequence[str], variants: Collection[str], num_seeds: int) -> tuple[Gate, ...]:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnbench.analysis.comparison import PHASES, Comparison, Spread
+from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Reached, TargetSummary
+from bnbench.analysis.workloads import Standing, Workloads
 from bnbench.config import Target
 from bnbench.metrics import SPLIT_METRICS
 from bnbench.plan import RunRecord
 from bnbench.results import SCHEMA_VERSION
-
-if TYPE_CHECKING:
-    from bnbench.analysis.summary import Summary, VariantSummary
-    from bnbench.analysis.workloads import Standing, Workloads
 
 
 def as_json(summary: Summary) -> dict[str, Any]:

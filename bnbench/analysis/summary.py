@@ -4,119 +4,31 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from bnbench.analysis.comparison import PHASES, Comparison, Phase, Spread, compare, corrected, number
-from bnbench.analysis.convergence import TargetSummary, summarize_target
-from bnbench.analysis.gates import GateOutcome
-from bnbench.analysis.noise import NoiseFloor, noise_floors
-from bnbench.analysis.plain import as_json, rows
-from bnbench.analysis.rates import TrainedRate, trained_rates
-from bnbench.analysis.speed import AreaComparison, SpeedComparison, compare_areas, compare_speed
+from bnbench.analysis.contents import Summary, VariantSummary
+from bnbench.analysis.convergence import summarize_target
+from bnbench.analysis.noise import noise_floors
+from bnbench.analysis.rates import trained_rates
+from bnbench.analysis.speed import compare_areas, compare_speed
 from bnbench.analysis.sweeps import (
-    BestSetting,
-    Interaction,
-    UsableRange,
     best_cell,
     best_settings,
     interactions,
     usable_ranges,
 )
-from bnbench.analysis.times import engine_of, shares_time, why_not_comparable
-from bnbench.config import DEFAULT_PRIMARY, Margin, Target
+from bnbench.analysis.times import engine_of, why_not_comparable
+from bnbench.config import Target
 from bnbench.metrics import SPLIT_METRICS
-from bnbench.plan import RunRecord, cell_label
+from bnbench.plan import RunRecord
 from bnbench.results import Cell, StudyResults
 
 #: What of a run's environment follows from its settings, and is judged where seconds are compared.
 _OF_THE_MODEL = ("num_threads", "engine", "engine_reason", "replicas")
 
-__all__ = ["BestSetting", "Summary", "VariantSummary", "rows", "summarize"]
-
-
 METHOD_WORDS = {"t": "the paired t test", "bootstrap": "the bootstrap"}
-
-
-@dataclass(frozen=True)
-class VariantSummary:
-    """One variant at one setting of the sweep, over its seeds.
-
-    runs: those that are there; missing: planned runs that are not. num_parameters, steps_per_epoch,
-    layers: of the built model, None or empty where no run got as far as building it. spreads: every
-    metric, by (at, metric). seconds_per_step: training time alone. seconds_refused: why the seconds
-    can't be compared with the baseline's; "" where they can.
-    """
-
-    variant: str
-    setting: Mapping[str, Any]
-    norm: str
-    num_parameters: int | None
-    steps_per_epoch: int | None
-    layers: tuple[str, ...]
-    seeds: tuple[int, ...]
-    runs: tuple[RunRecord, ...]
-    finished: int
-    diverged: int
-    crashed: int
-    missing: int
-    spreads: Mapping[tuple[Phase, str], Spread]
-    targets: tuple[TargetSummary, ...]
-    seconds_per_step: Spread
-    seconds_refused: str = ""
-
-    @property
-    def label(self) -> str:
-        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
-        return cell_label(self.variant, self.setting)
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A study's result. variants: the study's order. targets: their values known (`match_baseline`).
-
-    comparisons: every variant with the baseline at the same setting, in every metric; so are speeds
-    (in every target, on every clock), areas (once a metric of a target) and rates. best_settings,
-    usable_ranges, interactions: empty where nothing is swept. primary: the metric that the verdict
-    is about; margin: a smaller difference counts as none. gates: what became of each --fail-if.
-    """
-
-    name: str
-    baseline: str
-    targets: tuple[Target, ...]
-    variants: tuple[VariantSummary, ...]
-    comparisons: tuple[Comparison, ...]
-    best_settings: tuple[BestSetting, ...] = ()
-    warnings: tuple[str, ...] = ()
-    primary: str = DEFAULT_PRIMARY
-    margin: Margin | None = None
-    speeds: tuple[SpeedComparison, ...] = ()
-    areas: tuple[AreaComparison, ...] = ()
-    rates: tuple[TrainedRate, ...] = ()
-    noise: tuple[NoiseFloor, ...] = ()
-    usable_ranges: tuple[UsableRange, ...] = ()
-    interactions: tuple[Interaction, ...] = ()
-    gates: tuple[GateOutcome, ...] = ()
-
-    @property
-    def runs(self) -> Iterator[RunRecord]:
-        """Every run that is there."""
-        return (run for variant in self.variants for run in variant.runs)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the runs had to say, each note once, and what is to be known of their seconds."""
-        shared = (
-            "seeds that trained as one stack share its seconds equally: what is said of seconds over seeds "
-            "does not hold the clock's own noise."
-        )
-        about_seconds = [shared] if any(map(shares_time, self.runs)) else []
-        return tuple(dict.fromkeys([*(note for run in self.runs for note in run.notes), *about_seconds]))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for summary.json: no NaN in it (null instead)."""
-        return as_json(self)
 
 
 def summarize(results: StudyResults) -> Summary:

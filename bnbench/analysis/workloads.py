@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bnbench.analysis.comparison import Comparison, Verdict
+from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Clock, Reached
 from bnbench.analysis.intervals import paired_interval
 from bnbench.analysis.speed import mean_ratio, speed_up
-from bnbench.analysis.summary import Summary, VariantSummary
 
 #: Fewer workloads than this give a geometric mean, but no interval.
 MIN_WORKLOADS = 3

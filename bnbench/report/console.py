@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bnbench.analysis.summary import Summary
+from bnbench.analysis.contents import Summary
 from bnbench.analysis.workloads import Workloads
 from bnbench.report.progress import LiveProgress
 from bnbench.report.sentences import speed_sentences, verdict_sentences

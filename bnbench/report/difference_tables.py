@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.resampling import MIN_BOOTSTRAP, MIN_SIGN_FLIP
-from bnbench.analysis.summary import Summary, VariantSummary
 from bnbench.metrics import METRICS, metric_of
 from bnbench.report.numbers import (
     NOTHING,

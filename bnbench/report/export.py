@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from bnbench.analysis.summary import Summary, rows
+from bnbench.analysis.contents import Summary
+from bnbench.analysis.plain import as_json, rows
 from bnbench.report.sentences import speed_sentences, verdict_sentences
 from bnbench.report.tables import Table, layer_lists, tables
 
@@ -28,7 +29,7 @@ def _format(name: str) -> Callable[[Callable[[Summary], str]], Callable[[Summary
 @_format("json")
 def to_json(summary: Summary) -> str:
     """Everything: what the tables show and every run. Strict JSON, null for what is not finite."""
-    return json.dumps(summary.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(as_json(summary), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 @_format("csv")

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bnbench.analysis.comparison import Comparison, Phase, Spread
+from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import TargetSummary
-from bnbench.analysis.summary import Summary, VariantSummary
 from bnbench.metrics import SPLIT_METRICS, metric_of
 from bnbench.plan import HistoryRow
 from bnbench.report.numbers import difference_text

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnbench.analysis.comparison import Comparison
-from bnbench.analysis.summary import Summary
+from bnbench.analysis.contents import Summary
 from bnbench.errors import ResultsError
 from bnbench.metrics import METRICS, metric_of
 from bnbench.report import charts, figure_data

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from bnbench.analysis.summary import Summary
+from bnbench.analysis.contents import Summary
 from bnbench.errors import ResultsError
 from bnbench.report import charts, figure_data
 from bnbench.report.figure_data import Row

@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 
 from bnbench.analysis.comparison import Spread
+from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.plain import first_line
 from bnbench.analysis.rates import TrainedRate
-from bnbench.analysis.summary import Summary, VariantSummary
 from bnbench.analysis.times import shares_time
 from bnbench.plan import RunRecord
 from bnbench.report.numbers import NOTHING, metric_text, p_text, spread_text, words

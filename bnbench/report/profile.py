@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bnbench.analysis.summary import Summary
+from bnbench.analysis.contents import Summary
 from bnbench.plan import RunSpec
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.contents import Summary
 from bnbench.analysis.intervals import ALPHA, MIN_SEEDS
 from bnbench.analysis.speed import SpeedComparison
-from bnbench.analysis.summary import Summary
 from bnbench.metrics import metric_of
 from bnbench.report.numbers import (
     amount_text,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bnbench.analysis.summary import Summary
+from bnbench.analysis.contents import Summary
 from bnbench.metrics import metric_of
 from bnbench.report.figure_data import Row, at_best_setting, mean_rows, variant_names
 from bnbench.report.numbers import words

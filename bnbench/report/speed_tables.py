@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnbench.analysis.comparison import Spread
+from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Reached, TargetSummary
 from bnbench.analysis.speed import AreaComparison, SpeedComparison
-from bnbench.analysis.summary import Summary, VariantSummary
 from bnbench.metrics import metric_of
 from bnbench.report.numbers import NOTHING, interval_text, plain_interval, spread_text, target_text, words
 from bnbench.report.table import Table, baseline_first, count_text

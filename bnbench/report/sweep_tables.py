@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnbench.analysis.summary import Summary
+from bnbench.analysis.contents import Summary
 from bnbench.analysis.sweeps import Interaction, UsableRange
 from bnbench.metrics import metric_of
 from bnbench.report.numbers import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnbench.analysis.summary import Summary, VariantSummary
+from bnbench.analysis.contents import Summary, VariantSummary
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnbench.analysis.comparison import PHASES
-from bnbench.analysis.summary import Summary
+from bnbench.analysis.contents import Summary
 from bnbench.metrics import METRICS, SPLITS
 from bnbench.report.difference_tables import difference_tables, seeds_table
 from bnbench.report.numbers import spread_text

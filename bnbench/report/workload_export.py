@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bnbench.analysis.plain import rows, workloads_as_json
-from bnbench.analysis.summary import Summary
+from bnbench.analysis.contents import Summary
+from bnbench.analysis.plain import as_json, rows, workloads_as_json
 from bnbench.analysis.workloads import Workloads
 from bnbench.report.export import csv_text, latex, markdown, to_latex, to_markdown
 from bnbench.report.workload_tables import workload_sentences, workload_tables
@@ -22,7 +22,7 @@ def workloads_to_json(workloads: Workloads) -> str:
 
 
 def _to_json(studies: Studies, workloads: Workloads) -> str:
-    found = [summary.to_json() for summary in _named(studies)]
+    found = [as_json(summary) for summary in _named(studies)]
     return _dump({"studies": found, "workloads": workloads_as_json(workloads)})
 
 

@@ -1,0 +1,102 @@
+"""What a summary holds: one row a variant, every comparison, and what became of the gates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bnbench.analysis.comparison import Comparison, Phase, Spread
+from bnbench.analysis.convergence import TargetSummary
+from bnbench.analysis.noise import NoiseFloor
+from bnbench.analysis.rates import TrainedRate
+from bnbench.analysis.speed import AreaComparison, SpeedComparison
+from bnbench.analysis.sweeps import BestSetting, Interaction, UsableRange
+from bnbench.analysis.times import shares_time
+from bnbench.config import DEFAULT_PRIMARY, Margin, Target
+from bnbench.plan import RunRecord, cell_label
+
+
+@dataclass(frozen=True)
+class GateOutcome:
+    """What a finished study says of a gate. failed: the condition holds, or can't be told."""
+
+    gate: str
+    failed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class VariantSummary:
+    """One variant at one setting of the sweep, over its seeds.
+
+    runs: those that are there; missing: planned runs that are not. num_parameters, steps_per_epoch,
+    layers: of the built model, None or empty where no run got as far as building it. spreads: every
+    metric, by (at, metric). seconds_per_step: training time alone. seconds_refused: why the seconds
+    can't be compared with the baseline's; "" where they can.
+    """
+
+    variant: str
+    setting: Mapping[str, Any]
+    norm: str
+    num_parameters: int | None
+    steps_per_epoch: int | None
+    layers: tuple[str, ...]
+    seeds: tuple[int, ...]
+    runs: tuple[RunRecord, ...]
+    finished: int
+    diverged: int
+    crashed: int
+    missing: int
+    spreads: Mapping[tuple[Phase, str], Spread]
+    targets: tuple[TargetSummary, ...]
+    seconds_per_step: Spread
+    seconds_refused: str = ""
+
+    @property
+    def label(self) -> str:
+        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
+        return cell_label(self.variant, self.setting)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study's result. variants: the study's order. targets: their values known (`match_baseline`).
+
+    comparisons: every variant with the baseline at the same setting, in every metric; so are speeds
+    (in every target, on every clock), areas (once a metric of a target) and rates. best_settings,
+    usable_ranges, interactions: empty where nothing is swept. primary: the metric that the verdict
+    is about; margin: a smaller difference counts as none. gates: what became of each --fail-if.
+    """
+
+    name: str
+    baseline: str
+    targets: tuple[Target, ...]
+    variants: tuple[VariantSummary, ...]
+    comparisons: tuple[Comparison, ...]
+    best_settings: tuple[BestSetting, ...] = ()
+    warnings: tuple[str, ...] = ()
+    primary: str = DEFAULT_PRIMARY
+    margin: Margin | None = None
+    speeds: tuple[SpeedComparison, ...] = ()
+    areas: tuple[AreaComparison, ...] = ()
+    rates: tuple[TrainedRate, ...] = ()
+    noise: tuple[NoiseFloor, ...] = ()
+    usable_ranges: tuple[UsableRange, ...] = ()
+    interactions: tuple[Interaction, ...] = ()
+    gates: tuple[GateOutcome, ...] = ()
+
+    @property
+    def runs(self) -> Iterator[RunRecord]:
+        """Every run that is there."""
+        return (run for variant in self.variants for run in variant.runs)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the runs had to say, each note once, and what is to be known of their seconds."""
+        shared = (
+            "seeds that trained as one stack share its seconds equally: what is said of seconds over seeds "
+            "does not hold the clock's own noise."
+        )
+        about_seconds = [shared] if any(map(shares_time, self.runs)) else []
+        return tuple(dict.fromkeys([*(note for run in self.runs for note in run.notes), *about_seconds]))
