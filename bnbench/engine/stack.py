@@ -11,88 +11,16 @@ starts at a multiple of `LANES` numbers, and what is done to it is the same wher
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-#: Numbers to a multiple of which a replica's part of a tensor is padded: 64 bytes of float32, the widest
-#: vector register and the alignment of torch's own memory.
-LANES = 16
+from bnbench.engine.stacked_layers import stacked_layers, stacked_objective
+from bnbench.engine.stacked_tensors import Parameters
 
 #: Optimizers that treat every number for itself, so that they may be given many models as one.
 ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
-
-
-def aligned(shape: Sequence[int], like: Tensor) -> Tensor:
-    """An uninitialised tensor (S, ...) whose replicas each start at a multiple of LANES numbers."""
-    count = math.prod(shape[1:])
-    return like.new_empty(shape[0], padded(count))[:, :count].view(*shape)
-
-
-def padded(count: int) -> int:
-    """The next multiple of LANES."""
-    return -(-count // LANES) * LANES
-
-
-class Parameters:
-    """The parameters of S models in one tensor a group, and the same for their gradients.
-
-    models: of one architecture; their parameters and buffers become views into the stack. groups: the
-    optimizer's groups of models[0]'s parameters. flats: one 1-d parameter a group, with its gradient.
-    """
-
-    def __init__(self, models: Sequence[nn.Module], groups: Sequence[Sequence[nn.Parameter]]) -> None:
-        self.models = models
-        self.flats: list[nn.Parameter] = []
-        self._stacked: dict[int, tuple[Tensor, Tensor]] = {}
-        names = {id(parameter): name for name, parameter in models[0].named_parameters()}
-        for group in groups:
-            self._lay_out([[model.get_parameter(names[id(p)]) for model in models] for p in group])
-        for name, _ in models[0].named_buffers():
-            self._stack_buffer(name)
-
-    def _lay_out(self, group: Sequence[Sequence[nn.Parameter]]) -> None:
-        """Move a group's parameters, given as the S copies of each, into one tensor."""
-        sizes = [len(copies) * padded(copies[0].numel()) for copies in group]
-        flat = nn.Parameter(group[0][0].new_zeros(sum(sizes)))
-        flat.grad = torch.zeros_like(flat)
-        for copies, values, grads in zip(
-            group, torch.split(flat.detach(), sizes), torch.split(flat.grad, sizes), strict=True
-        ):
-            shape = (len(copies), *copies[0].shape)
-            stacked, grad = (
-                part.view(len(copies), -1)[:, : copies[0].numel()].view(shape) for part in (values, grads)
-            )
-            for index, parameter in enumerate(copies):
-                stacked[index].copy_(parameter.detach())
-                parameter.data = stacked[index]
-                self._stacked[id(parameter)] = stacked, grad
-        self.flats.append(flat)
-
-    def _stack_buffer(self, name: str) -> None:
-        owner, _, key = name.rpartition(".")
-        modules = [model.get_submodule(owner) for model in self.models]
-        own = modules[0]._buffers[key]
-        assert own is not None
-        stacked = own.new_zeros(len(modules), padded(own.numel()))[:, : own.numel()].view(-1, *own.shape)
-        for index, module in enumerate(modules):
-            stacked[index].copy_(module._buffers[key])  # type: ignore[arg-type]
-            module._buffers[key] = stacked[index]
-        self._stacked[id(modules[0]._buffers[key])] = stacked, stacked
-
-    def of(self, tensor: Tensor | None) -> Tensor:
-        """All replicas' values (S, ...) of a parameter or buffer of models[0]."""
-        return self._stacked[id(tensor)][0]
-
-    def grad(self, tensor: Tensor | None) -> Tensor:
-        """The gradients (S, ...) of a parameter of models[0]: to be written to."""
-        return self._stacked[id(tensor)][1]
-
-    def blocks(self) -> Iterator[Tensor]:
-        """The gradients of every parameter, (S, ...)."""
-        return (self.grad(parameter) for parameter in self.models[0].parameters())
 
 
 class Stack:
@@ -110,8 +38,6 @@ class Stack:
         objective: Callable[[Tensor, Tensor], Tensor],
         clip_norm: float | None = None,
     ) -> None:
-        from bnbench.engine.stacked_layers import stacked_layers, stacked_objective
-
         self.models, self.clip_norm = models, clip_norm
         self.optimizer = make_optimizer(models[0])
         groups = [group["params"] for group in self.optimizer.param_groups]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnbench.engine.stack import Parameters, aligned, padded
+from bnbench.engine.stacked_tensors import Parameters, aligned, padded
 from bnbench.models.layers import Block
 from bnbench.norms.batch_norm import BatchNorm1d
 from bnbench.norms.batch_norm_fast import FastBatchNorm

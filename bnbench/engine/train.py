@@ -14,7 +14,7 @@ from bnbench.engine.choose import Choice, choose
 from bnbench.engine.device import environment, forked_random_state, synchronize
 from bnbench.engine.evaluate import evaluate
 from bnbench.engine.replica import Replica
-from bnbench.engine.stack import aligned
+from bnbench.engine.stacked_tensors import aligned
 from bnbench.engine.steppers import Compiled, Sequential, Stacked, Stepper, autocast
 from bnbench.metrics import Split
 from bnbench.optim import schedules
