@@ -226,7 +226,7 @@ def test_seed_pytorch_is_the_textbook_program_to_the_letter(vocabulary: Vocabula
     for epoch in range(5):
         for index in epoch_order(len(data.train_labels), 32, 0, epoch):
             optimizer.zero_grad()
-            loss = criterion(model(data.train_images[index].flatten(1)), data.train_labels[index])
+            loss = criterion(model(data.train_batch(index).flatten(1)), data.train_labels[index])
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

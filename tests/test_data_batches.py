@@ -45,15 +45,20 @@ def prepared(dataset: Dataset, **changes: Any) -> Prepared:
 
 def samples(data: Prepared, images: Tensor) -> list[int]:
     """Which samples of `numbered` these are: undoes the normalisation."""
-    return (images * data.std + data.mean).round().flatten().int().tolist()
+    return (images * data.scale + data.center).round().flatten().int().tolist()
+
+
+def training(data: Prepared) -> Tensor:
+    """The normalised training images."""
+    return data.train_batch(torch.arange(len(data.train_labels)))
 
 
 def test_unit_divides_by_the_largest_value_of_the_training_part_and_zeros_stay_zero() -> None:
     data = prepared(numbered(100, test_count=200), normalize="unit")
-    largest = max(samples(data, data.train_images))
-    assert data.mean.tolist() == [0.0]
-    assert data.std.tolist() == [largest]
-    assert data.train_images.max() == 1.0
+    largest = max(samples(data, training(data)))
+    assert data.center.flatten().tolist() == [0.0]
+    assert data.scale.flatten().tolist() == [largest]
+    assert training(data).max() == 1.0
     assert data.test_images[[0, 50, 199]].flatten().tolist() == pytest.approx(
         [0, 50 / largest, 199 / largest]
     )
@@ -64,7 +69,7 @@ def test_unit_divides_by_the_largest_value_of_the_training_part_and_zeros_stay_z
 
 def test_the_split_is_disjoint_complete_and_keeps_labels_with_their_images() -> None:
     data = prepared(numbered(100), val_fraction=0.2)
-    train, val = samples(data, data.train_images), samples(data, data.val_images)
+    train, val = samples(data, training(data)), samples(data, data.val_images)
     assert len(val) == 20
     assert sorted(train + val) == list(range(100))
     assert data.train_labels.tolist() == [sample % 2 for sample in train]
@@ -90,9 +95,9 @@ def test_fewer_training_samples_leave_the_validation_part_alone_and_are_nested()
     assert samples(full, full.val_images) == samples(ten, ten.val_images) == samples(five, five.val_images)
     assert len(ten.train_labels) == 10
     assert (
-        set(samples(five, five.train_images))
-        < set(samples(ten, ten.train_images))
-        < set(samples(full, full.train_images))
+        set(samples(five, training(five)))
+        < set(samples(ten, training(ten)))
+        < set(samples(full, training(full)))
     )
     assert ten.notes == ("10 of 90 training samples are used (max_train_samples)",)
     assert full.notes == prepared(dataset, max_train_samples=500).notes == ()
@@ -117,7 +122,7 @@ def test_nothing_left_to_train_on_is_an_error() -> None:
 
 def test_the_training_part_alone_sets_mean_and_std(tmp_path: Path) -> None:
     data = prepared(digits(tmp_path), max_train_samples=200)
-    images = data.train_images.double()
+    images = training(data).double()
     assert abs(float(images.mean())) < 1e-6
     assert abs(float(images.std(correction=0)) - 1) < 1e-6
 
@@ -125,10 +130,10 @@ def test_the_training_part_alone_sets_mean_and_std(tmp_path: Path) -> None:
 def test_validation_and_test_are_put_on_the_scale_of_the_training_part() -> None:
     dataset = numbered(100)
     data = prepared(dataset)
-    train = torch.tensor(samples(data, data.train_images), dtype=torch.float64)
+    train = torch.tensor(samples(data, training(data)), dtype=torch.float64)
     mean, std = train.mean(), train.std(correction=0)
-    torch.testing.assert_close(data.mean.double(), mean.view(1), rtol=1e-6, atol=0)
-    torch.testing.assert_close(data.std.double(), std.view(1), rtol=1e-6, atol=0)
+    torch.testing.assert_close(data.center.double(), mean.view(1, 1, 1), rtol=1e-6, atol=0)
+    torch.testing.assert_close(data.scale.double(), std.view(1, 1, 1), rtol=1e-6, atol=0)
     expected = (torch.arange(4) - mean) / std
     torch.testing.assert_close(data.test_images.flatten().double(), expected, rtol=1e-6, atol=1e-6)
     val = torch.tensor(samples(data, data.val_images), dtype=torch.float64)
@@ -146,7 +151,7 @@ def test_a_channel_that_never_varies_is_centred_and_not_divided_by_zero() -> Non
     images = torch.stack((torch.arange(20.0), torch.full((20,), 7.0)), 1).view(20, 2, 1, 1)
     part = (images, torch.arange(20) % 2)
     data = prepared(make_dataset("X", part, part, ["a", "b"]))
-    assert data.train_images[:, 1].abs().max() == 0
+    assert training(data)[:, 1].abs().max() == 0
     assert data.notes == ("1 of 2 input channels never vary in the training part: centred, not scaled",)
 
 
@@ -176,7 +181,8 @@ def test_what_travels_along(tmp_path: Path) -> None:
     dataset = digits(tmp_path)
     data = prepared(dataset)
     assert (data.num_classes, data.input_shape, data.fingerprint) == (10, (1, 8, 8), dataset.fingerprint)
-    assert data.train_images.dtype == torch.float32
+    assert data.train_images.dtype == torch.uint8  # a quarter of the memory
+    assert data.probe_images.dtype == data.val_images.dtype == data.test_images.dtype == torch.float32
 
 
 def test_classes_without_a_training_sample_are_noted(tmp_path: Path) -> None:
@@ -192,15 +198,15 @@ def test_classes_without_a_training_sample_are_noted(tmp_path: Path) -> None:
 
 def test_a_small_training_part_is_its_own_probe() -> None:
     data = prepared(numbered(50))
-    assert data.probe_images is data.train_images
-    assert data.probe_labels is data.train_labels
+    assert torch.equal(data.probe_images, training(data))
+    assert torch.equal(data.probe_labels, data.train_labels)
 
 
 def test_the_probe_of_a_large_training_part_is_a_fixed_draw_from_it() -> None:
     first, second = prepared(numbered(8000)), prepared(numbered(8000))
     probe = samples(first, first.probe_images)
     assert len(set(probe)) == PROBE_SIZE == 5000
-    assert set(probe) < set(samples(first, first.train_images))
+    assert set(probe) < set(samples(first, training(first)))
     assert first.probe_labels.tolist() == [sample % 2 for sample in probe]
     assert probe == samples(second, second.probe_images)
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import io
+import os
 import pickle
 import struct
 import subprocess
@@ -86,6 +87,34 @@ def test_digits_are_split_the_same_way_always(tmp_path: Path) -> None:
 
 
 # torchvision's
+
+
+def test_what_torchvision_read_is_kept_until_a_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    write_mnist(raw)
+    first = mnist(tmp_path)
+    (kept,) = (tmp_path / "torchvision-cache").iterdir()
+
+    def unwanted(class_name: str) -> Any:
+        raise AssertionError("torchvision is not needed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bnbench.data.vision._torchvision_class", unwanted)
+        again = mnist(tmp_path)
+        assert (again.fingerprint, again.class_names) == (first.fingerprint, first.class_names)
+        labels = raw / "train-labels-idx1-ubyte"
+        os.utime(labels, ns=(0, 0))
+        with pytest.raises(AssertionError, match="not needed"):
+            mnist(tmp_path)
+    assert mnist(tmp_path).fingerprint == first.fingerprint  # read anew, and kept anew
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert mnist(tmp_path).fingerprint == first.fingerprint
+    (raw / "t10k-labels-idx1-ubyte").unlink()
+    monkeypatch.setattr("bnbench.data.vision._torchvision_class", unwanted)
+    with pytest.raises(AssertionError, match="not needed"):
+        mnist(tmp_path)
 
 
 def test_mnist_is_read_in_place_in_silence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from bnbench.config import Settings, Vocabulary, load_study
 from bnbench.engine import jobs
 from bnbench.engine.choose import Choice
 from bnbench.engine.execute import Library
-from bnbench.engine.jobs import Cell, pack, run_all
+from bnbench.engine.jobs import Cell, arrange, pack, run_all
 from bnbench.plan import RunEnded, RunSpec, make_plan
 
 CPU = torch.device("cpu")
@@ -198,7 +198,7 @@ def cells(*counts: int, steps: int = 1000) -> list[Cell]:
 
 def test_packing_keeps_every_run_and_cuts_all_cells_alike() -> None:
     for workers in (1, 2, 3, 8, 64):
-        packed = pack(cells(5, 5, 5), workers)
+        packed, _ = pack(cells(5, 5, 5), workers, workers)
         assert sorted((run.variant, run.seed) for job in packed for run in job) == [
             (f"v{index}", seed) for index in range(3) for seed in range(5)
         ]
@@ -207,15 +207,26 @@ def test_packing_keeps_every_run_and_cuts_all_cells_alike() -> None:
             for variant in ("v0", "v1", "v2")
         }
         assert sizes["v0"] == sizes["v1"] == sizes["v2"]
-    assert [len(job) for job in pack(cells(5, 5, 5), 1)] == [5, 5, 5]  # nothing is gained by a cut
-    sizes = {len(job) for job in pack(cells(5, 5, 5), 64)}
+    assert [len(job) for job in pack(cells(5, 5, 5), 1, 1)[0]] == [5, 5, 5]  # nothing is gained by a cut
+    sizes = {len(job) for job in pack(cells(5, 5, 5), 64, 64)[0]}
     assert sizes == {1, 2}  # a run alone has a double in its stack: a finer cut gains nothing
-    assert pack([], 2) == []
+    assert pack([], 2, 2)[0] == []
+
+
+def test_an_uneven_number_of_jobs_shares_the_cores() -> None:
+    three = cells(5, 5, 5)
+    jobs, processes = arrange(three, None, 2)
+    assert ([len(job) for job in jobs], processes) == ([5, 5, 5], 3)
+    _, end = pack(three, 3, 2)
+    assert end == pytest.approx(1.5 * three[0].seconds(5))
+    assert arrange(three, 2, 2)[1] == 2  # what was asked for
+    assert arrange(cells(5, 5), None, 2)[1] == 2  # nothing to gain
+    assert arrange([], None, 2) == ([], 2)
 
 
 def test_the_longest_job_comes_first() -> None:
     long, short = cells(2, 2, steps=10)[0], cells(2, 2, steps=10_000)[1]
-    assert pack([long, short], 1)[0][0].variant == "v1"
+    assert pack([long, short], 1, 1)[0][0][0].variant == "v1"
 
 
 @pytest.mark.parametrize(("engine", "order"), [("sequential", "abababab"), ("stacked", "aaaabbbb")])

@@ -32,9 +32,11 @@ CHUNK = 1024
 class Prepared:
     """A data set split, normalised and on the device.
 
-    *_images: (N, C, H, W) float32, (images as they came - mean) / std.
+    train_images: (N, C, H, W), uint8 or float32, as they came: `normalise_` is for each batch, so that
+    bytes stay bytes in memory. Other *_images: float32, (images as they came - mean) / std.
     *_labels: (N,) int64. probe_*: the fixed samples of the training part, as they are, on which
-    train_loss is measured. mean, std: (C,) float32 on the CPU. notes: what the user should know.
+    train_loss is measured. center, scale: mean and std of the channels, (C, 1, 1) float32; the scale of
+    a channel that never varies is 1. notes: what the user should know.
     """
 
     train_images: Tensor
@@ -48,9 +50,17 @@ class Prepared:
     num_classes: int
     input_shape: tuple[int, int, int]
     fingerprint: str
-    mean: Tensor
-    std: Tensor
+    center: Tensor
+    scale: Tensor
     notes: tuple[str, ...]
+
+    def normalise_(self, images: Tensor) -> Tensor:
+        """(images - mean) / std, in place: float32 of shape (..., C, H, W)."""
+        return images.sub_(self.center).div_(self.scale)
+
+    def train_batch(self, index: Tensor) -> Tensor:
+        """The normalised training images of an index (N,)."""
+        return self.normalise_(self.train_images.index_select(0, index).float())
 
 
 def prepare(
@@ -78,21 +88,24 @@ def prepare(
     else:
         mean, std = channel_statistics(train_images)
 
-    def ready(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return _normalised(images, mean, std).to(device), labels.to(device)
+    center, scale = _center_and_scale(mean, std)
 
-    training = ready(train_images, train_labels)
+    def ready(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        normalised = images.to(torch.float32, copy=True).sub_(center).div_(scale)
+        return normalised.to(device), labels.to(device)
+
     channels, height, width = dataset.train_images.shape[1:]
     return Prepared(
-        *training,
+        train_images.to(device),
+        train_labels.to(device),
         *ready(dataset.train_images[val], dataset.train_labels[val]),
         *ready(dataset.test_images, dataset.test_labels),
-        *_probe(*training, split_seed),
+        *ready(*_probe(train_images, train_labels, split_seed)),
         num_classes=len(dataset.class_names),
         input_shape=(channels, height, width),
         fingerprint=dataset.fingerprint,
-        mean=mean.float(),
-        std=std.float(),
+        center=center.to(device),
+        scale=scale.to(device),
         notes=_notes(train_labels, dataset.class_names, std, available),
     )
 
@@ -122,11 +135,9 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (squares / count).sqrt()
 
 
-def _normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(images - mean) / std in float32; a channel that never varies is centred and not scaled."""
-    scale = torch.where(std > 0, std, 1.0).float()
-    result = images.to(torch.float32, copy=True)
-    return result.sub_(mean.float()[:, None, None]).div_(scale[:, None, None])
+def _center_and_scale(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """What is taken out of an image, and what it is divided by: (C, 1, 1) float32."""
+    return mean.float()[:, None, None], torch.where(std > 0, std, 1.0).float()[:, None, None]
 
 
 def _probe(images: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -134,7 +145,7 @@ def _probe(images: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     if len(labels) <= PROBE_SIZE:
         return images, labels
     order = torch.randperm(len(labels), generator=generator(seed, "probe"))
-    index = order[:PROBE_SIZE].sort().values.to(images.device)
+    index = order[:PROBE_SIZE].sort().values
     return images.index_select(0, index), labels.index_select(0, index)
 
 

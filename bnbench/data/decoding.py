@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import PIL
 from PIL import Image
 
+from bnbench.data.kept import hash_of, keep, read_kept, state_of
 from bnbench.data.progress import progress, say
 from bnbench.errors import DataError
 
@@ -52,14 +48,14 @@ def decoded(root: Path, paths: Sequence[Path], how: Decoding, cache_dir: Path) -
     From the cache where no file and no option changed since. Where the cache can't be written, that is
     said on stderr and nothing else changes. Raises DataError with the images that can't be read.
     """
-    place = _hash([str(root.resolve()), how.image_size, how.channels])
-    cache, key = cache_dir / f"{place}.npz", _key(root, paths)
-    kept = _read_cache(cache, key, (len(paths), how.channels))
+    place = hash_of([str(root.resolve()), how.image_size, how.channels])
+    cache, key = cache_dir / f"{place}.npz", state_of(root, paths, CACHE_VERSION, PIL.__version__)
+    kept = _kept_pixels(cache, key, (len(paths), how.channels))
     if kept is not None:
         return kept
     pixels = decode(paths, how, title=f"Decoding {len(paths)} images of {root}")
     try:
-        _write_cache(cache, key, pixels)
+        keep(cache, key, {"pixels": pixels})
     except OSError as error:
         say(
             f"The decoded images can't be kept in {cache_dir} ({error.strerror or error}); the next run decodes again."
@@ -67,42 +63,13 @@ def decoded(root: Path, paths: Sequence[Path], how: Decoding, cache_dir: Path) -
     return pixels
 
 
-def _hash(value: object) -> str:
-    return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
-
-
-def _key(root: Path, paths: Sequence[Path]) -> str:
-    """Stands for the files as they are now: relative path, size and time of change of each."""
-    files = []
-    for path in paths:
-        stat = path.stat()
-        files.append((os.path.relpath(path, root), stat.st_size, stat.st_mtime_ns))
-    return _hash([CACHE_VERSION, PIL.__version__, files])
-
-
-def _read_cache(cache: Path, key: str, wanted: tuple[int, int]) -> Pixels | None:
-    """The pixels, or None where there are none, or they are of other files, or damaged (the zip has checksums)."""
-    try:
-        with cache.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if str(archive["key"]) != key:
-                return None
-            pixels: npt.NDArray[Any] = archive["pixels"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+def _kept_pixels(cache: Path, key: str, wanted: tuple[int, int]) -> Pixels | None:
+    """The pixels, or None where there are none, or they are of other files, or damaged."""
+    kept = read_kept(cache)
+    if str(kept.get("key")) != key or "pixels" not in kept:
         return None
+    pixels = kept["pixels"]
     return pixels if pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[:2] == wanted else None
-
-
-def _write_cache(cache: Path, key: str, pixels: Pixels) -> None:
-    """Whole or not at all: written aside, then renamed."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    aside = cache.with_suffix(f".{os.getpid()}.part")
-    try:
-        with aside.open("wb") as file:
-            np.savez(file, key=np.array(key), pixels=pixels)
-        os.replace(aside, cache)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def decode(paths: Sequence[Path], how: Decoding, *, title: str) -> Pixels:

@@ -8,26 +8,38 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bnbench.data import Dataset
 from bnbench.data.download import RemoteFile, fetch
+from bnbench.data.kept import keep, read_kept, state_of
 from bnbench.data.tensors import make_dataset
 from bnbench.errors import DataError
+
+Part = tuple[Tensor, Tensor]
+#: Change it where the same files would now give other arrays.
+CACHE_VERSION = 1
 
 
 def load(class_name: str, data_dir: Path) -> Dataset:
     """The data set of that torchvision class, from `data_dir` in torchvision's own layout.
 
-    Where its files are there already nothing is fetched and nothing printed. Raises DataError where
-    torchvision does not import, a download fails, or a file is corrupt.
+    Where its files are there already nothing is fetched and nothing printed. What was read is kept
+    in data_dir/torchvision-cache until a file changes, as torchvision takes longer to import than its files to
+    read. Raises DataError where torchvision does not import, a download fails, or a file is corrupt.
     """
+    cache = data_dir / "torchvision-cache" / f"{class_name}.npz"
+    if kept := _kept(cache, data_dir):
+        return make_dataset(class_name, *kept)
     source = _torchvision_class(class_name)
     files = _files(source, data_dir)
     missing = not all(path.is_file() for path in files)
@@ -37,14 +49,44 @@ def load(class_name: str, data_dir: Path) -> Dataset:
         # stdout is for results alone, whatever a version of torchvision has to say
         with contextlib.redirect_stdout(sys.stderr):
             train, test = (_open(source, data_dir, part, unpack=missing) for part in ("train", "test"))
-            class_names, tensors = _class_names(train), (_tensors(train), _tensors(test))
+            read = _tensors(train), _tensors(test), _class_names(train)
     except Exception as error:  # a corrupt file can raise anything
         raise DataError(
             f"{class_name}: its files in {files[0].parent.absolute()} can't be read: {error or type(error).__name__}",
             "At least one of them is truncated or corrupt.",
             f"delete {', '.join(path.name for path in files)} there and run again.",
         ) from error
-    return make_dataset(class_name, *tensors, class_names)
+    with contextlib.suppress(OSError):  # no cache, no harm
+        _keep(cache, data_dir, files, *read)
+    return make_dataset(class_name, *read)
+
+
+def _keep(
+    cache: Path, data_dir: Path, files: Sequence[Path], train: Part, test: Part, class_names: Sequence[str]
+) -> None:
+    arrays = {
+        "files": np.array([os.path.relpath(file, data_dir) for file in files]),
+        "class_names": np.array(class_names),
+    }
+    for part, (images, labels) in (("train", train), ("test", test)):
+        arrays |= {f"{part}_images": images.numpy(), f"{part}_labels": labels.numpy()}
+    keep(cache, state_of(data_dir, files, CACHE_VERSION), arrays)
+
+
+def _kept(cache: Path, data_dir: Path) -> tuple[Part, Part, list[str]] | None:
+    """What was kept, or None where there is nothing, or it is damaged, or a file has changed or gone."""
+    kept = read_kept(cache)
+    try:
+        files = [data_dir / name for name in kept["files"].tolist()]
+        if str(kept["key"]) != state_of(data_dir, files, CACHE_VERSION):
+            return None
+        train, test = (
+            (torch.from_numpy(kept[f"{part}_images"]), torch.from_numpy(kept[f"{part}_labels"]))
+            for part in ("train", "test")
+        )
+        return train, test, kept["class_names"].tolist()
+    except (OSError, KeyError, TypeError):
+        return None
 
 
 def _torchvision_class(class_name: str) -> Any:

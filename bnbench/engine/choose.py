@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from bnbench.config import Settings
 from bnbench.engine.build import build_model
 from bnbench.engine.device import all_threads, forked_random_state
-from bnbench.engine.stack import ELEMENTWISE
 from bnbench.engine.stacked_layers import chain, is_plain
+from bnbench.engine.stacked_optimizer import ELEMENTWISE
 from bnbench.optim import losses, optimizers
 
 Engine = Literal["stacked", "sequential", "compiled"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,11 +91,10 @@ def _estimate(label: str, settings: Settings, device: torch.device, library: Lib
     evaluations = settings.epochs if every == "epoch" else steps // every
     seconds = steps * seconds_a_step + seconds_a_sample * ((evaluations + 2) * evaluated + 2 * shape.num_test)
     num_parameters = sum(parameter.numel() for parameter in training.models[0].parameters())
-    values = shape.num_train + shape.num_val + shape.num_test
-    for size in shape.input_shape:
-        values *= size
-    # data as it came and normalised; weights, gradients, two moments, the best weights
-    memory = 5 * values + 4 * 5 * num_parameters + activations
+    # data as it came, and its copy: bytes to train on, float32 to evaluate
+    values = 2 * shape.num_train + 5 * (shape.num_val + shape.num_test)
+    # weights, gradients, two moments, the best weights
+    memory = values * math.prod(shape.input_shape) + 4 * 5 * num_parameters + activations
     return CellEstimate(label, num_parameters, steps, seconds, memory)
 
 
@@ -117,8 +117,8 @@ def _made_up(shape: Shape, batch_size: int, device: torch.device) -> Prepared:
         num_classes=shape.num_classes,
         input_shape=shape.input_shape,
         fingerprint="",
-        mean=torch.zeros(shape.input_shape[0]),
-        std=torch.ones(shape.input_shape[0]),
+        center=torch.zeros((), device=device),
+        scale=torch.ones((), device=device),
         notes=(),
     )
 

@@ -17,10 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.engine.stacked_layers import stacked_layers, stacked_objective
+from bnbench.engine.stacked_optimizer import fused_step
 from bnbench.engine.stacked_tensors import Parameters
-
-#: Optimizers that treat every number for itself, so that they may be given many models as one.
-ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
 
 class Stack:
@@ -44,6 +42,7 @@ class Stack:
         self.parameters = Parameters(models, groups)
         for group, flat in zip(self.optimizer.param_groups, self.parameters.flats, strict=True):
             group["params"] = [flat]
+        self._update = fused_step(self.optimizer)
         self.layers = stacked_layers(models, self.parameters)
         # no gradient is wanted before the first layer with parameters
         self._first = next(index for index, layer in enumerate(self.layers) if layer.trains)
@@ -55,7 +54,7 @@ class Stack:
         losses = self.gradients(images, labels)
         if self.clip_norm is not None:
             self._clip(self.clip_norm)
-        self.optimizer.step()
+        self._update()
         return losses
 
     @torch.no_grad()

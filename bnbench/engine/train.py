@@ -91,7 +91,7 @@ class Training:
             Replica(run, model, data, losses, self.steps_per_epoch, self._evaluate)
             for run, model, losses in zip(runs, self.models, columns, strict=False)
         ]
-        self.clock = _Stopwatch(device)
+        self.clock = _Stopwatch(device, choice.threads)
 
     def _make_stepper(self) -> Stepper:
         match self.choice.engine:
@@ -138,27 +138,33 @@ class Training:
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (S, N, C, H, W) and labels (S, N) of every step, in each replica's order, augmented."""
-        data, settings = self.data, self.settings
-        for epoch in range(settings.epochs):
+        for epoch in range(self.settings.epochs):
             draws = [generator(seed, "augment", epoch) for seed in self.seeds]
-            orders = [
-                epoch_order(len(data.train_labels), settings.batch_size, seed, epoch, settings.last_batch)
-                for seed in self.seeds
-            ]
-            for parts in zip(*orders, strict=True):
-                index = torch.stack(parts).to(self.device)
-                images = self._gather(index)
+            for index in self._orders(epoch):
+                images, labels = self._gather(index)
                 if self.augmentation != "none":
                     for part, draw in zip(images, draws, strict=True):
                         part.copy_(augment(part, self.augmentation, draw))
-                yield images, data.train_labels[index]
+                yield images, labels
 
-    def _gather(self, index: Tensor) -> Tensor:
-        """The training images of an index (S, N), each replica's at an aligned place."""
-        source = self.data.train_images
-        images = source.index_select(0, index.flatten()).view(*index.shape, *source.shape[1:])
-        out = aligned(images.shape, images)
-        return images if out.stride() == images.stride() else out.copy_(images)
+    def _orders(self, epoch: int) -> Iterator[Tensor]:
+        """The samples (S, N) of every step of an epoch, on the device."""
+        count, settings = len(self.data.train_labels), self.settings
+        orders = [
+            epoch_order(count, settings.batch_size, seed, epoch, settings.last_batch) for seed in self.seeds
+        ]
+        sizes = [len(part) for part in orders[0]]
+        whole = torch.stack([torch.cat(order) for order in orders]).to(self.device)
+        return iter(torch.split(whole, sizes, 1))
+
+    def _gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The training images of an index (S, N), each replica's at an aligned place, and their labels."""
+        data, samples = self.data, index.flatten()
+        images = data.train_images.index_select(0, samples).view(*index.shape, *data.input_shape)
+        out = aligned(images.shape, data.center)
+        return data.normalise_(out.copy_(images)), data.train_labels.index_select(0, samples).view(
+            index.shape
+        )
 
     def train_step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
         """One update of every replica; the batches' objectives before it, (S,) on the device."""
@@ -196,15 +202,19 @@ class Training:
 
 
 class _Stopwatch:
-    """Adds up the seconds between start and stop; waits for the device at both ends."""
+    """Adds up the seconds between start and stop; waits for the device at both ends.
 
-    def __init__(self, device: torch.device) -> None:
+    Where one thread does all the work its processor time counts, as other processes may share its core.
+    """
+
+    def __init__(self, device: torch.device, threads: int) -> None:
         self.device, self.seconds, self._since = device, 0.0, 0.0
+        self._now = time.thread_time if device.type == "cpu" and threads == 1 else time.perf_counter
 
     def start(self) -> None:
         synchronize(self.device)
-        self._since = time.perf_counter()
+        self._since = self._now()
 
     def stop(self) -> None:
         synchronize(self.device)
-        self.seconds += time.perf_counter() - self._since
+        self.seconds += self._now() - self._since

@@ -85,3 +85,16 @@ def _fused(model: nn.Module) -> bool | None:
     """One kernel for all parameters where the device has it."""
     types = {parameter.device.type for parameter in model.parameters()}
     return True if types <= {"cpu", "cuda"} else None
+
+
+def _spare_the_compiler() -> None:
+    """Let optimizers be made without importing torch._dynamo, which takes longer than a short study.
+
+    torch imports it at the first `add_param_group`, to hide that method from torch.compile; nothing here compiles it.
+    """
+    method = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+    if method is not None and not hasattr(method, "__dynamo_disable"):
+        setattr(method, "__dynamo_disable", method)
+
+
+_spare_the_compiler()

@@ -138,7 +138,7 @@ class KerasTraining:
             for index in epoch_order(
                 len(data.train_labels), settings.batch_size, seed, epoch, settings.last_batch
             ):
-                yield augment(data.train_images[index], self.augmentation, draw), data.train_labels[index]
+                yield augment(data.train_batch(index), self.augmentation, draw), data.train_labels[index]
 
     def train_step(self, step: int, images: Tensor, labels: Tensor) -> float:
         """One optimizer update; the batch's objective before it."""
