@@ -127,9 +127,11 @@ def compare(
     """
     with Errors(debug):
         from bnbench.commands import load_studies, prepare_works, run_works
-        from bnbench.workflow import gates_of, known_names
+        from bnbench.workflow import gates_of, known_names, start_workers_early
 
         texts, overrides = _studies_and_overrides(words)
+        if not debug:
+            start_workers_early(texts, overrides, device, jobs)
         names = known_names(plugin or ())
         studies = load_studies(texts, overrides, names)
         gates = gates_of(fail_if or (), studies)

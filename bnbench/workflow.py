@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -52,6 +52,23 @@ def find_study(name: str) -> Path:
 def shipped_studies() -> list[Path]:
     """The studies that come with bnbench, by name."""
     return sorted(STUDIES.glob("*.yaml"))
+
+
+def start_workers_early(
+    studies: Sequence[str], overrides: Sequence[str], device: str, jobs: int | None
+) -> None:
+    """Workers' imports take as long as this process's: let them go on beside, before it makes its own.
+
+    Not for studies of the embedded digits, which are done before workers would be.
+    """
+    from bnbench.engine.server import count_cores, start_server
+
+    if min(count_cores(), jobs or 2) < 2 or device not in ("auto", "cpu"):
+        return
+    other_data = any(override.startswith("dataset") for override in overrides)
+    with suppress(OSError, ConfigError):  # a study that isn't there is told by what reads it
+        if other_data or any(b"dataset: digits" not in find_study(study).read_bytes() for study in studies):
+            start_server()
 
 
 @dataclass(frozen=True)
@@ -135,12 +152,10 @@ def prepare_work(
     """
     from bnbench.engine.device import pick_device
     from bnbench.engine.execute import Library, rehearse
-    from bnbench.engine.jobs import run_all, start_early
+    from bnbench.engine.jobs import run_all
 
     phases.enter("data")
     torch_device = pick_device(device)  # type: ignore[arg-type]
-    if not debug:
-        start_early(study, torch_device, jobs)
     library = Library(data_dir, torch_device)
     folder = ResultsFolder(output)
 

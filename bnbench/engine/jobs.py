@@ -9,12 +9,11 @@ from itertools import pairwise
 
 import torch
 
-from bnbench.config import Study
-from bnbench.data import datasets
 from bnbench.data.batches import steps_per_epoch
 from bnbench.engine.choose import Choice, choose
 from bnbench.engine.execute import Library, data_key, execute_group, replicas
-from bnbench.engine.workers import run_in_workers, start_server
+from bnbench.engine.server import count_cores
+from bnbench.engine.workers import run_in_workers
 from bnbench.plan import Event, RunSpec
 
 #: Seconds of predicted work below which everything is trained in this process: workers take one to start.
@@ -48,23 +47,7 @@ class Cell:
 
 def default_workers(device: torch.device) -> int:
     """As many processes as cores on a CPU; on an accelerator, and where processes can't share memory, one."""
-    if device.type != "cpu" or os.name != "posix":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def start_early(study: Study, device: torch.device, workers: int | None) -> None:
-    """Where workers will be wanted: start the process that they are forked from, to load while this one does, too."""
-    if device.type != "cpu" or (workers or default_workers(device)) < 2 or os.name != "posix":
-        return
-    steps = sum(
-        datasets.get(cell.settings.dataset.name).facts.get("num_train", 0)
-        * cell.settings.epochs
-        / cell.settings.batch_size
-        for cell in study.cells
-    )
-    if steps * len(study.seeds) * STEP_SECONDS["stacked"] > WORTH_WORKERS:
-        start_server()
+    return count_cores() if device.type == "cpu" else 1
 
 
 def run_all(

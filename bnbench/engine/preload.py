@@ -1,7 +1,5 @@
 """What a worker needs, loaded ahead in the process that workers are forked from."""
 
-import torch._dynamo  # noqa: F401  (torch loads it when the first optimizer is made)
-
 from bnbench.data import datasets
 from bnbench.models import models
 from bnbench.norms import norms

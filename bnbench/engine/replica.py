@@ -55,13 +55,13 @@ class Replica:
         self, step: int, seconds: float, environment: Mapping[str, Any], notes: tuple[str, ...]
     ) -> RunEnded:
         """The run is over: its record and its last weights."""
-        final = self.evaluate(self.model, ("train", "val", "test"))
+        final = self._all_metrics(step)
         final_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
         best, best_step = final, step
         if self.best and self.best[1] != step:
             _, best_step, weights = self.best
             self.model.load_state_dict(weights)
-            best = self.evaluate(self.model, ("train", "val", "test"))
+            best = self._all_metrics(best_step)
             self.model.load_state_dict(final_weights)
         run = self.run
         record = RunRecord(
@@ -87,6 +87,13 @@ class Replica:
             num_samples=self._num_samples(),
         )
         return RunEnded(run, record, _plain(final_weights))
+
+    def _all_metrics(self, step: int) -> dict[str, float]:
+        """Every metric of the model as it is, which is that of `step`: what the history knows already, and the rest."""
+        known = next((row.metrics for row in self.history if row.step == step), None)
+        if known is None:
+            return self.evaluate(self.model, ("train", "val", "test"))
+        return {**known, **self.evaluate(self.model, ("test",))}
 
     def notes(self) -> tuple[str, ...]:
         """What the user should know of the data and of how it is cut into batches."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing import connection, forkserver, get_context
+from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -17,24 +17,12 @@ import torch
 
 from bnbench.data.batches import Prepared
 from bnbench.engine.execute import crashed, execute_group
+from bnbench.engine.server import start_server
 from bnbench.engine.shared import SharedData, SharedLibrary
 from bnbench.errors import BnbenchError
 from bnbench.plan import Event, RunEnded, RunSpec
 
 Job = Sequence[RunSpec]
-#: Loaded once in the server, so that a worker starts in a moment.
-_PRELOAD = ["bnbench.engine.workers", "bnbench.engine.preload"]
-
-
-def start_server() -> None:
-    """Start the process that workers are forked from, if it isn't there; its imports go on in the background."""
-    forkserver.set_forkserver_preload(_PRELOAD)
-    # Ctrl-C goes to every process of the terminal: it is this one's to handle
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
 def run_in_workers(
