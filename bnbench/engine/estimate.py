@@ -16,6 +16,7 @@ from bnbench.data.batches import Prepared, steps_per_epoch
 from bnbench.engine.evaluate import EVAL_BATCH, evaluate
 from bnbench.engine.execute import Library, augmentation_of, check_batches
 from bnbench.engine.frameworks import training_of
+from bnbench.engine.memory import keep_freed_memory
 from bnbench.errors import BnbenchError, ConfigError, DataError, Mistake
 from bnbench.plan import CellEstimate, RunSpec, cell_label
 from bnbench.seeding import generator
@@ -40,6 +41,7 @@ def estimate_study(study: Study, device: torch.device, library: Library) -> list
 
     Raises ConfigError with every variant whose settings do not fit together.
     """
+    keep_freed_memory()
     estimates: list[CellEstimate] = []
     mistakes: dict[str, Mistake] = {}
     for cell in study.cells:

@@ -12,6 +12,7 @@ import torch
 from bnbench.data.batches import steps_per_epoch
 from bnbench.engine.choose import Choice, choose
 from bnbench.engine.execute import Library, data_key, execute_group, replicas
+from bnbench.engine.memory import keep_freed_memory
 from bnbench.engine.server import count_cores
 from bnbench.engine.workers import run_in_workers
 from bnbench.plan import Event, RunSpec
@@ -65,6 +66,7 @@ def run_all(
     what this process has loaded. debug: everything in this process, and an exception comes through. The
     numbers of a run are the same whatever the number of workers.
     """
+    keep_freed_memory()
     cores = default_workers(device)
     workers = None if os.name != "posix" else workers
     groups = replicas(runs)

@@ -17,6 +17,7 @@ import torch
 
 from bnbench.data.batches import Prepared
 from bnbench.engine.execute import crashed, execute_group
+from bnbench.engine.memory import keep_freed_memory
 from bnbench.engine.server import start_server
 from bnbench.engine.shared import SharedData, SharedLibrary
 from bnbench.errors import BnbenchError
@@ -120,6 +121,7 @@ def _serve(
 ) -> None:
     """A worker's life: job after job, until the parent goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     if prepare:
         prepare()
     with contextlib.suppress(EOFError, OSError):
