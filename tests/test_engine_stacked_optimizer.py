@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from bnbench.engine.stacked_optimizer import fused_step
+from bnbench.engine.stacked_optimizer import FusedStep, can_be_fused
 from bnbench.seeding import generator
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1, fused=True),
-    "momentum": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, dampening=0.1, fused=True),
+    "momentum": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, fused=True),
     "nesterov": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True, fused=True),
     "adam": lambda groups: torch.optim.Adam(groups, lr=0.01, betas=(0.8, 0.99), eps=1e-6, fused=True),
     "adam maximize": lambda groups: torch.optim.Adam(groups, lr=0.01, maximize=True, fused=True),
     "adamw": lambda groups: torch.optim.AdamW(groups, lr=0.01, fused=True),
-    # those that the kernels alone do not serve
+}
+#: Those that the kernels alone do not serve.
+OTHERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "dampening": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, dampening=0.1, fused=True),
     "amsgrad": lambda groups: torch.optim.Adam(groups, lr=0.01, amsgrad=True, fused=True),
     "not fused": lambda groups: torch.optim.Adam(groups, lr=0.01),
 }
@@ -37,14 +40,8 @@ def groups() -> list[dict[str, Any]]:
     return found
 
 
-def trace(
-    make: Callable[[Any], torch.optim.Optimizer], fast: bool, hook: bool = False
-) -> tuple[Sequence[torch.Tensor], torch.optim.Optimizer]:
-    """The parameters after twelve steps of changing gradients and learning rates."""
-    optimizer = make(groups())
-    if hook:
-        optimizer.register_step_post_hook(lambda *_: None)
-    step = fused_step(optimizer) if fast else optimizer.step
+def trace(optimizer: torch.optim.Optimizer, step: Callable[[], object]) -> Iterator[list[torch.Tensor]]:
+    """The parameters after each of twelve steps of changing gradients; learning rates change, too."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     draw = generator(0, "gradients")
     for index in range(12):
@@ -54,21 +51,49 @@ def trace(
             parameter.grad.copy_(torch.randn(parameter.shape, generator=draw))
         with torch.no_grad():
             step()
-    return parameters, optimizer
+        yield [parameter.detach().clone() for parameter in parameters]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_step_has_the_bits_of_torchs_own(name: str) -> None:
-    ours, optimizer = trace(OPTIMIZERS[name], fast=True)
-    theirs, _ = trace(OPTIMIZERS[name], fast=False)
-    for mine, other in zip(ours, theirs, strict=True):
-        assert torch.equal(mine, other)
-    # torch's own step keeps its state in the optimizer
-    assert bool(optimizer.state) == (name in ("amsgrad", "not fused"))
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_step_has_the_bits_of_torchs_own(name: str, on_device: bool) -> None:
+    ours, theirs = OPTIMIZERS[name](groups()), OPTIMIZERS[name](groups())
+    assert can_be_fused(ours)
+    rates = [torch.zeros(()) for _ in ours.param_groups] if on_device else None
+    fused = FusedStep(ours, rates)
+
+    def step() -> None:
+        for rate, group in zip(rates or [], ours.param_groups, strict=bool(rates)):
+            rate.fill_(group["lr"])
+        fused()
+
+    # a rate on the device is a float32; as a number it is a double
+    tolerance = 1e-6 if on_device else 0.0
+    for mine, other in zip(trace(ours, step), trace(theirs, theirs.step), strict=True):
+        for a, b in zip(mine, other, strict=True):
+            torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+    assert not ours.state  # it is the step's own
 
 
-def test_hooks_are_called_by_torchs_own_step() -> None:
-    ours, optimizer = trace(OPTIMIZERS["adam"], fast=True, hook=True)
-    assert optimizer.state
-    for mine, other in zip(ours, trace(OPTIMIZERS["adam"], fast=False)[0], strict=True):
-        assert torch.equal(mine, other)
+def test_the_state_put_back_gives_the_same_steps_again() -> None:
+    optimizer = OPTIMIZERS["adam"](groups())
+    fused = FusedStep(optimizer)
+    parameters = [parameter.detach() for group in optimizer.param_groups for parameter in group["params"]]
+    tensors = [*parameters, *fused.state]
+    before = [tensor.clone() for tensor in tensors]
+    first = list(trace(optimizer, fused))
+    for tensor, value in zip(tensors, before, strict=True):
+        tensor.copy_(value)
+    for mine, other in zip(first, trace(optimizer, fused), strict=True):
+        assert all(map(torch.equal, mine, other))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_the_kernels_do_not_serve_is_left_to_torch(name: str) -> None:
+    assert not can_be_fused(OTHERS[name](groups()))
+
+
+def test_an_optimizer_with_hooks_is_left_to_torch() -> None:
+    optimizer = OPTIMIZERS["adam"](groups())
+    optimizer.register_step_post_hook(lambda *_: None)
+    assert not can_be_fused(optimizer)

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from bnbench.engine.stacked_layers import stacked_layers, stacked_objective
-from bnbench.engine.stacked_optimizer import fused_step
+from bnbench.engine.stacked_layers import knows_objective, stacked_layers, stacked_objective
+from bnbench.engine.stacked_optimizer import FusedStep, can_be_fused
 from bnbench.engine.stacked_tensors import Parameters
 
 
@@ -26,7 +26,8 @@ class Stack:
 
     models: alike, in training mode, on one device. make_optimizer: makes the optimizer of a single
     model (one of ELEMENTWISE); it is handed the stack's tensors then, with the groups as they are.
-    objective: of a single model: (N, classes) logits and (N,) labels to a scalar.
+    objective: of a single model: (N, classes) logits and (N,) labels to a scalar. rates_on_device: the
+    learning rates are read from the device, where `set_rates` puts them, as a CUDA graph wants it.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Stack:
         make_optimizer: Callable[[nn.Module], torch.optim.Optimizer],
         objective: Callable[[Tensor, Tensor], Tensor],
         clip_norm: float | None = None,
+        rates_on_device: bool = False,
     ) -> None:
         self.models, self.clip_norm = models, clip_norm
         self.optimizer = make_optimizer(models[0])
@@ -42,11 +44,14 @@ class Stack:
         self.parameters = Parameters(models, groups)
         for group, flat in zip(self.optimizer.param_groups, self.parameters.flats, strict=True):
             group["params"] = [flat]
-        self._update = fused_step(self.optimizer)
+        self.is_fused = can_be_fused(self.optimizer)
+        device = self.parameters.flats[0].device
+        rates = [torch.zeros((), device=device) for _ in groups] if rates_on_device else None
+        self._update = FusedStep(self.optimizer, rates) if self.is_fused else self.optimizer.step
         self.layers = stacked_layers(models, self.parameters)
         # no gradient is wanted before the first layer with parameters
         self._first = next(index for index, layer in enumerate(self.layers) if layer.trains)
-        self.objective = stacked_objective(objective)
+        self.objective, self.knows_objective = stacked_objective(objective), knows_objective(objective)
 
     @torch.no_grad()
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -56,6 +61,18 @@ class Stack:
             self._clip(self.clip_norm)
         self._update()
         return losses
+
+    def set_rates(self) -> None:
+        """Bring the learning rates to the device."""
+        if isinstance(self._update, FusedStep) and self._update.rates is not None:
+            for rate, group in zip(self._update.rates, self.optimizer.param_groups, strict=True):
+                rate.fill_(group["lr"])
+
+    def state(self) -> list[Tensor]:
+        """Every tensor that a step changes and the next one needs. Only of a stack that is fused."""
+        assert isinstance(self._update, FusedStep)
+        flats = [flat.detach() for flat in self.parameters.flats]
+        return [*flats, *self.parameters.buffers, *self._update.state]
 
     @torch.no_grad()
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -206,13 +206,7 @@ def is_plain(module: nn.Module) -> bool:
 
 def stacked_objective(objective: Objective) -> StackedObjective:
     """From the objective of one model to: logits (S, N, K), labels (S, N) -> objectives (S,), d logits."""
-    if (
-        type(objective) is nn.CrossEntropyLoss
-        and is_plain(objective)
-        and objective.weight is None
-        and objective.reduction == "mean"
-        and objective.ignore_index < 0
-    ):
+    if isinstance(objective, nn.CrossEntropyLoss) and knows_objective(objective):
         smoothing = objective.label_smoothing
         return lambda logits, labels: _cross_entropy(logits, labels, smoothing)
 
@@ -224,6 +218,17 @@ def stacked_objective(objective: Objective) -> StackedObjective:
         return torch.stack([loss.detach() for loss in losses]), _gathered(grads)
 
     return one_by_one
+
+
+def knows_objective(objective: Objective) -> bool:
+    """Whether the stack has its own form of it, rather than calling it replica by replica."""
+    return (
+        type(objective) is nn.CrossEntropyLoss
+        and is_plain(objective)
+        and objective.weight is None
+        and objective.reduction == "mean"
+        and objective.ignore_index < 0
+    )
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:

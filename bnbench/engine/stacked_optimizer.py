@@ -6,11 +6,12 @@ the parameters of a small network. Here that is done once; the kernels, their ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 #: Optimizers that treat every number for itself, so that they may be given many models as one.
 ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
@@ -18,38 +19,40 @@ ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 Group = dict[str, Any]
 
 
-def fused_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
-    """What does the same as `optimizer.step`, from an optimizer that has made no step yet.
+class FusedStep:
+    """What does the same as `optimizer.step`, for an optimizer that has made no step yet.
 
     The groups' learning rates may be set between the steps. Gradients stay where they are now.
+    rates: of every group a scalar on the device, where it finds its learning rate; None: it looks into the group.
+    state: the moments and counters, to be put back where a step was made only to try.
     """
-    kinds = {torch.optim.SGD: _sgd, torch.optim.Adam: _adam, torch.optim.AdamW: _adam}
-    if not all(map(_is_usual, optimizer.param_groups)) or _has_hooks(optimizer):
-        return optimizer.step
-    updates = [kinds[type(optimizer)](group) for group in optimizer.param_groups]
 
-    def step() -> None:
-        for update in updates:
-            update()
+    def __init__(self, optimizer: torch.optim.Optimizer, rates: Sequence[Tensor] | None = None) -> None:
+        kinds = {torch.optim.SGD: _sgd, torch.optim.Adam: _adam, torch.optim.AdamW: _adam}
+        self.groups, self.rates = optimizer.param_groups, rates
+        self.state: list[Tensor] = []
+        self._updates = []
+        for group in self.groups:
+            update, state = kinds[type(optimizer)](group)
+            self._updates.append(update)
+            self.state += state
 
-    return step
+    def __call__(self) -> None:
+        """One step of all groups."""
+        for index, (update, group) in enumerate(zip(self._updates, self.groups, strict=True)):
+            update(lr=group["lr"] if self.rates is None else self.rates[index])
 
 
-def _is_usual(group: Group) -> bool:
-    """Whether the kernels below serve this group."""
-    unusual = ("amsgrad", "differentiable", "capturable")
-    return bool(group["fused"]) and not any(group.get(name) for name in unusual)
-
-
-def _has_hooks(optimizer: torch.optim.Optimizer) -> bool:
-    return bool(
-        "step" in vars(optimizer)
-        or optimizer._optimizer_step_pre_hooks
-        or optimizer._optimizer_step_post_hooks
+def can_be_fused(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the kernels alone make its step: they know no hooks and none of the rarer options."""
+    unusual = ("amsgrad", "differentiable", "capturable", "dampening")
+    hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
+    return not ("step" in vars(optimizer) or any(hooks)) and all(
+        group["fused"] and not any(group.get(name) for name in unusual) for group in optimizer.param_groups
     )
 
 
-def _adam(group: Group) -> Callable[[], None]:
+def _adam(group: Group) -> tuple[Callable[..., object], list[Tensor]]:
     """Adam, and AdamW, whose decay is decoupled."""
     kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     parameters = group["params"]
@@ -62,26 +65,21 @@ def _adam(group: Group) -> Callable[[], None]:
         maximize=group["maximize"],
     )  # fmt: skip
 
-    def step() -> None:
+    def step(lr: float | Tensor) -> None:
         torch._foreach_add_(steps, 1)
-        update(lr=group["lr"])
+        update(lr=lr)
 
-    return step
+    return step, [*first, *second, *steps]
 
 
-def _sgd(group: Group) -> Callable[[], None]:
-    """SGD, with or without momentum."""
+def _sgd(group: Group) -> tuple[Callable[..., object], list[Tensor]]:
+    """SGD, with or without momentum. A momentum of zeros makes the first step as torch's, which has none yet."""
     parameters = group["params"]
-    buffers = [torch.empty_like(p) for p in parameters] if group["momentum"] else []
+    buffers = [torch.zeros_like(p) for p in parameters] if group["momentum"] else []
     options = {
         name: group[name] for name in ("momentum", "dampening", "nesterov", "weight_decay", "maximize")
     }
-    update = partial(torch._fused_sgd_, parameters, [p.grad for p in parameters], buffers, **options)
-    is_first = bool(buffers)
-
-    def step() -> None:
-        nonlocal is_first
-        update(lr=group["lr"], is_first_step=is_first)
-        is_first = False
-
-    return step
+    update = partial(
+        torch._fused_sgd_, parameters, [p.grad for p in parameters], buffers, is_first_step=False, **options
+    )
+    return update, buffers

@@ -29,11 +29,13 @@ class Parameters:
 
     models: of one architecture; their parameters and buffers become views into the stack. groups: the
     optimizer's groups of models[0]'s parameters. flats: one 1-d parameter a group, with its gradient.
+    buffers: (S, ...) each.
     """
 
     def __init__(self, models: Sequence[nn.Module], groups: Sequence[Sequence[nn.Parameter]]) -> None:
         self.models = models
         self.flats: list[nn.Parameter] = []
+        self.buffers: list[Tensor] = []
         self._stacked: dict[int, tuple[Tensor, Tensor]] = {}
         names = {id(parameter): name for name, parameter in models[0].named_parameters()}
         for group in groups:
@@ -68,6 +70,7 @@ class Parameters:
         for index, module in enumerate(modules):
             stacked[index].copy_(module._buffers[key])  # type: ignore[arg-type]
             module._buffers[key] = stacked[index]
+        self.buffers.append(stacked)
         self._stacked[id(modules[0]._buffers[key])] = stacked, stacked
 
     def of(self, tensor: Tensor | None) -> Tensor:

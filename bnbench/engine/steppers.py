@@ -109,13 +109,18 @@ class Stacked(Stepper):
 
     engine: Engine = "stacked"
 
-    def __init__(self, models: Sequence[nn.Module], settings: Settings) -> None:
+    def __init__(
+        self, models: Sequence[nn.Module], settings: Settings, rates_on_device: bool = False
+    ) -> None:
         super().__init__()
-        self.stack = Stack(models, make_optimizer(settings), make_objective(settings), settings.clip_norm)
+        self.stack = Stack(
+            models, make_optimizer(settings), make_objective(settings), settings.clip_norm, rates_on_device
+        )
         self.optimizer = self.stack.optimizer
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Of all replicas at once."""
+        self.stack.set_rates()
         return self.stack.step(images, labels)
 
 

@@ -13,6 +13,7 @@ from bnbench.engine.build import build_model
 from bnbench.engine.choose import Choice, choose
 from bnbench.engine.device import environment, forked_random_state, synchronize
 from bnbench.engine.evaluate import evaluate
+from bnbench.engine.graphed import Graphed
 from bnbench.engine.replica import Replica
 from bnbench.engine.stacked_tensors import aligned
 from bnbench.engine.steppers import Compiled, Sequential, Stacked, Stepper, autocast
@@ -96,7 +97,8 @@ class Training:
     def _make_stepper(self) -> Stepper:
         match self.choice.engine:
             case "stacked":
-                return Stacked(self.models, self.settings)
+                kind = Graphed if self.device.type == "cuda" else Stacked
+                return kind(self.models, self.settings)
             case "compiled":
                 return Compiled(self.models[0], self.settings, self.device)
             case _:
