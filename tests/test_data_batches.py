@@ -59,7 +59,7 @@ def test_unit_divides_by_the_largest_value_of_the_training_part_and_zeros_stay_z
     assert data.center.flatten().tolist() == [0.0]
     assert data.scale.flatten().tolist() == [largest]
     assert training(data).max() == 1.0
-    assert data.test_images[[0, 50, 199]].flatten().tolist() == pytest.approx(
+    assert data.test_images.flatten().sort().values[[0, 50, 199]].tolist() == pytest.approx(
         [0, 50 / largest, 199 / largest]
     )
 
@@ -74,9 +74,20 @@ def test_the_split_is_disjoint_complete_and_keeps_labels_with_their_images() -> 
     assert sorted(train + val) == list(range(100))
     assert data.train_labels.tolist() == [sample % 2 for sample in train]
     assert data.val_labels.tolist() == [sample % 2 for sample in val]
-    assert samples(data, data.test_images) == [0, 1, 2, 3]
+    test = samples(data, data.test_images)
+    assert sorted(test) == [0, 1, 2, 3]
+    assert data.test_labels.tolist() == [sample % 2 for sample in test]
     # it is a draw, not a stretch of the file
-    assert val not in (list(range(20)), list(range(80, 100)))
+    assert sorted(val) not in (list(range(20)), list(range(80, 100)))
+
+
+def test_what_is_evaluated_does_not_come_a_class_at_a_time() -> None:
+    labels = torch.arange(10).repeat_interleave(300)
+    part = (torch.zeros(3000, 1, 1, 1), labels)
+    data = prepared(make_dataset("sorted", part, part, list("abcdefghij")), val_fraction=0.4)
+    for shuffled in (data.val_labels, data.test_labels, data.probe_labels):
+        for batch in shuffled[:1000].split(500):
+            assert batch.bincount(minlength=10).min() > 25
 
 
 def test_the_split_depends_on_its_seed_alone() -> None:
@@ -135,7 +146,9 @@ def test_validation_and_test_are_put_on_the_scale_of_the_training_part() -> None
     torch.testing.assert_close(data.center.double(), mean.view(1, 1, 1), rtol=1e-6, atol=0)
     torch.testing.assert_close(data.scale.double(), std.view(1, 1, 1), rtol=1e-6, atol=0)
     expected = (torch.arange(4) - mean) / std
-    torch.testing.assert_close(data.test_images.flatten().double(), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        data.test_images.flatten().sort().values.double(), expected, rtol=1e-6, atol=1e-6
+    )
     val = torch.tensor(samples(data, data.val_images), dtype=torch.float64)
     torch.testing.assert_close(data.val_images.flatten().double(), (val - mean) / std, rtol=1e-6, atol=1e-6)
 
@@ -198,8 +211,8 @@ def test_classes_without_a_training_sample_are_noted(tmp_path: Path) -> None:
 
 def test_a_small_training_part_is_its_own_probe() -> None:
     data = prepared(numbered(50))
-    assert torch.equal(data.probe_images, training(data))
-    assert torch.equal(data.probe_labels, data.train_labels)
+    assert sorted(samples(data, data.probe_images)) == samples(data, training(data))
+    assert data.probe_labels.tolist() == [sample % 2 for sample in samples(data, data.probe_images)]
 
 
 def test_the_probe_of_a_large_training_part_is_a_fixed_draw_from_it() -> None:

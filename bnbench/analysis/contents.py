@@ -12,7 +12,7 @@ from bnbench.analysis.noise import NoiseFloor
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.speed import AreaComparison, SpeedComparison
 from bnbench.analysis.sweeps import BestSetting, Interaction, UsableRange
-from bnbench.analysis.times import shares_time
+from bnbench.analysis.times import how_trained, shares_time
 from bnbench.config import DEFAULT_PRIMARY, Margin, Target
 from bnbench.plan import RunRecord, cell_label
 
@@ -93,10 +93,11 @@ class Summary:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the runs had to say, each note once, and what is to be known of their seconds."""
+        """What the runs had to say, each note once; what trained them, and what is to be known of their seconds."""
         shared = (
             "seeds that trained as one stack share its seconds equally: what is said of seconds over seeds "
             "does not hold the clock's own noise."
         )
         about_seconds = [shared] if any(map(shares_time, self.runs)) else []
-        return tuple(dict.fromkeys([*(note for run in self.runs for note in run.notes), *about_seconds]))
+        told = (note for run in self.runs for note in run.notes)
+        return tuple(dict.fromkeys([*told, *how_trained(self.runs), *about_seconds]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from bnbench.plan import RunRecord
 
@@ -31,6 +33,29 @@ def why_not_comparable(runs: Iterable[RunRecord], others: Iterable[RunRecord]) -
 def engine_of(run: RunRecord) -> str:
     """What trained it. Runs of before there were several do not say: they were trained one by one."""
     return str(run.environment.get("engine", "sequential"))
+
+
+def how_trained(runs: Iterable[RunRecord]) -> tuple[str, ...]:
+    """A line for every way in which runs were trained: engine, device, threads, stacks, and how many runs."""
+    ways = Counter(
+        _way(run.environment) for run in runs if run.outcome != "crashed" and "engine" in run.environment
+    )
+    return tuple(f"{_plural(count, 'run')} trained by {way}." for way, count in ways.items())
+
+
+def _way(environment: Mapping[str, Any]) -> str:
+    replicas = int(environment.get("replicas", 1))
+    reason = environment.get("engine_reason")
+    parts = [
+        f"the {environment['engine']} engine on {environment.get('device', 'an unknown device')}",
+        *([_plural(environment["num_threads"], "thread")] if "num_threads" in environment else []),
+        *([f"{replicas} seeds together"] if replicas > 1 else []),
+    ]
+    return ", ".join(parts) + (f" ({reason})" if reason else "")
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _places(runs: Iterable[RunRecord]) -> list[dict[str, object]]:

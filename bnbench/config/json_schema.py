@@ -10,6 +10,25 @@ from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, DEFAULT_PRIMARY, MAT
 from bnbench.metrics import SPLIT_METRICS
 from bnbench.registry import Entry
 
+_TARGET: dict[str, Any] = {
+    "type": "object",
+    "required": ["metric", "value"],
+    "additionalProperties": False,
+    "properties": {
+        "metric": {"enum": [name for name in SPLIT_METRICS if not name.startswith("test_")]},
+        "value": {"anyOf": [{"type": "number"}, {"const": MATCH_BASELINE}]},
+    },
+}
+_MARGIN: dict[str, Any] = {
+    "type": "object",
+    "required": ["metric", "value"],
+    "additionalProperties": False,
+    "properties": {
+        "metric": {"enum": list(SPLIT_METRICS)},
+        "value": {"type": "number", "exclusiveMinimum": 0},
+    },
+}
+
 
 def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     """The schema (draft 2020-12) of studies over everything that is registered."""
@@ -21,24 +40,6 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
         properties[key] = _choice(vocabulary[key], definitions, key)
         changes[key] = _choice(vocabulary[key], definitions, key, partial=True)
     dotted: dict[str, Any] = {rf"^({'|'.join(properties)})\.": {}}
-    target = {
-        "type": "object",
-        "required": ["metric", "value"],
-        "additionalProperties": False,
-        "properties": {
-            "metric": {"enum": [name for name in SPLIT_METRICS if not name.startswith("test_")]},
-            "value": {"anyOf": [{"type": "number"}, {"const": MATCH_BASELINE}]},
-        },
-    }
-    margin = {
-        "type": "object",
-        "required": ["metric", "value"],
-        "additionalProperties": False,
-        "properties": {
-            "metric": {"enum": list(SPLIT_METRICS)},
-            "value": {"type": "number", "exclusiveMinimum": 0},
-        },
-    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "bnbench study",
@@ -67,9 +68,9 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
                 },
             },
             "baseline": {"type": "string"},
-            "target": {"anyOf": [target, {"type": "array", "items": target}, {"type": "null"}]},
+            "target": {"anyOf": [_TARGET, {"type": "array", "items": _TARGET}, {"type": "null"}]},
             "primary": {"enum": list(SPLIT_METRICS), "default": DEFAULT_PRIMARY},
-            "margin": margin,
+            "margin": _MARGIN,
             "sweep": {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}},
             **properties,
         },

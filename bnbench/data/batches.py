@@ -75,11 +75,14 @@ def prepare(
     """Hold out the validation part, cut the rest to `max_train_samples`, normalise, move to the device.
 
     Both are the first samples of one seeded permutation and of its rest, so they do not depend on each
-    other, and a smaller training part is a part of a larger one. normalize: "standard" takes out the
-    training part's mean and std per channel; "unit" divides by its largest absolute value, so that
-    what is zero stays zero. Raises DataError where nothing is left to train on.
+    other, and a smaller training part is a part of a larger one. What is evaluated is shuffled, once and
+    for all: a layer that uses the batch's statistics at inference should not see a class at a time.
+    normalize: "standard" takes out the training part's mean and std per channel; "unit" divides by its
+    largest absolute value, so that what is zero stays zero. Raises DataError where nothing is left to
+    train on.
     """
     val, train, available = _split(len(dataset.train_labels), val_fraction, split_seed, max_train_samples)
+    test = torch.randperm(len(dataset.test_labels), generator=generator(split_seed, "test order"))
     train_images, train_labels = dataset.train_images[train], dataset.train_labels[train]
     if normalize == "unit":
         largest = max(abs(float(train_images.min())), abs(float(train_images.max())))
@@ -99,7 +102,7 @@ def prepare(
         train_images.to(device),
         train_labels.to(device),
         *ready(dataset.train_images[val], dataset.train_labels[val]),
-        *ready(dataset.test_images, dataset.test_labels),
+        *ready(dataset.test_images[test], dataset.test_labels[test]),
         *ready(*_probe(train_images, train_labels, split_seed)),
         num_classes=len(dataset.class_names),
         input_shape=(channels, height, width),
@@ -122,7 +125,7 @@ def _split(total: int, fraction: float, seed: int, limit: int | None) -> tuple[T
         )
     order = torch.randperm(total, generator=generator(seed, "split"))
     val, train = order[:num_val], order[num_val:][:limit]
-    return val.sort().values, train.sort().values, available
+    return val, train.sort().values, available
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,11 +144,8 @@ def _center_and_scale(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _probe(images: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """The training part itself where it is small, else a fixed draw from it."""
-    if len(labels) <= PROBE_SIZE:
-        return images, labels
-    order = torch.randperm(len(labels), generator=generator(seed, "probe"))
-    index = order[:PROBE_SIZE].sort().values
+    """A fixed draw from the training part, or all of it where it is small."""
+    index = torch.randperm(len(labels), generator=generator(seed, "probe"))[:PROBE_SIZE]
     return images.index_select(0, index), labels.index_select(0, index)
 
 

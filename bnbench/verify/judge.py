@@ -14,8 +14,9 @@ from torch import nn
 
 import bnbench.verify.checks  # noqa: F401  # fills CHECKS
 from bnbench.errors import BnbenchError
+from bnbench.verify.checklist import CHECKS, Check
 from bnbench.verify.findings import INPUTS, Finding, Verification
-from bnbench.verify.outcome import CHECKS, Check, Skip, Wrong, first_line
+from bnbench.verify.outcome import Skip, Wrong, first_line
 from bnbench.verify.parts import Parts, find_parts
 from bnbench.verify.subject import CHANNELS, SHAPES, Rules, Subject
 from bnbench.verify.target import Target, find_target

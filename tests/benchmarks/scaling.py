@@ -1,9 +1,10 @@
-"""Seconds of training over the number of seeds, the width, the batch size and the epochs, by two engines.
+"""Seconds of training over the number of seeds, the width, the batch size and the epochs, by two engines; and memory.
 
     python tests/benchmarks/scaling.py [--steps 100] [--output scaling]
 
-On made-up data of MNIST's shape, in this process, on one thread. Prints a table; writes OUTPUT.json and OUTPUT.html.
-The smallest of three interleaved repeats is told: on a busy machine even that says little.
+On made-up data of MNIST's shape, on one thread. Prints tables; writes OUTPUT.json and OUTPUT.svg.
+The smallest of three interleaved repeats is told: on a busy machine even that says little. Memory is the peak
+of a process of its own that trains so many seeds, all at once (stacked) or one after the other (sequential).
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import multiprocessing
+import resource
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +31,10 @@ from bnbench.plan import RunSpec
 from bnbench.workflow import known_names
 
 #: What is varied, one at a time, around the first of each.
-SEEDS, HIDDEN, BATCH, EPOCHS = (5, 1, 2, 15, 64), (64, 256, 1024), (32, 128, 512), (1, 5)
+SEEDS, HIDDEN, BATCH, EPOCHS = (5, 1, 2, 15, 30, 64), (64, 128, 256, 512, 1024), (32, 8, 128, 512), (1, 2, 5)
+AXES = ("seeds", "hidden", "batch", "epochs")
+#: The steps of an epoch of workload A.
+EPOCH = 1688
 ENGINES: tuple[Engine, ...] = ("sequential", "stacked")
 REPEATS = 3
 
@@ -37,18 +45,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="steps an epoch")
     parser.add_argument("--output", type=Path, default=Path("scaling"))
     options = parser.parse_args()
-    rows = measure(options.steps)
-    print(
-        f"{'seeds':>6} {'hidden':>6} {'batch':>6} {'epochs':>6} {'sequential s':>13} {'stacked s':>10} {'ratio':>6}"
-    )
+    rows, peaks = measure(options.steps), memory()
+    _print(rows, (*AXES, *ENGINES))
+    few, many = (_base_row(rows, seeds)["stacked"] for seeds in (SEEDS[0], max(SEEDS)))
+    marginal = (many - few) / (max(SEEDS) - SEEDS[0]) / options.steps * EPOCH
+    print(f"one more seed of workload A: {marginal:.3f} s an epoch of {EPOCH} steps, on one core")
+    _print(peaks, ("seeds", *ENGINES))
+    told = {"seconds": rows, "marginal_seed_seconds_an_epoch": marginal, "peak_mib": peaks}
+    options.output.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")
+    plot(rows, peaks, options.output.with_suffix(".svg"))
+
+
+def _print(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
+    print("".join(f"{column:>12}" for column in columns))
     for row in rows:
-        ratio = row["sequential"] / row["stacked"]
-        print(
-            f"{row['seeds']:>6} {row['hidden']:>6} {row['batch']:>6} {row['epochs']:>6} "
-            f"{row['sequential']:>13.3f} {row['stacked']:>10.3f} {ratio:>6.2f}"
-        )
-    options.output.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
-    plot(rows, options.output.with_suffix(".html"))
+        print("".join(f"{row[c]:>12.3f}" if c in ENGINES else f"{row[c]:>12}" for c in columns))
+
+
+def _base_row(rows: list[dict[str, Any]], seeds: int) -> dict[str, Any]:
+    base = {"seeds": seeds, "hidden": HIDDEN[0], "batch": BATCH[0], "epochs": EPOCHS[0]}
+    return next(row for row in rows if base.items() <= row.items())
 
 
 def measure(steps: int) -> list[dict[str, Any]]:
@@ -90,7 +106,7 @@ def made_up(count: int) -> Prepared:
     )
     part = (images, labels)
     few = (images[:100], labels[:100])
-    return Prepared(*part, *few, *few, *few, 10, (1, 28, 28), "", torch.zeros(1), torch.ones(1), ())
+    return Prepared(*part, *few, *few, *few, 10, (1, 28, 28), "", torch.zeros(()), torch.ones(()), ())
 
 
 def seconds(settings: Settings, data: Prepared, seeds: int, engine: Engine) -> float:
@@ -107,23 +123,51 @@ def seconds(settings: Settings, data: Prepared, seeds: int, engine: Engine) -> f
     return total
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Seconds over seeds, both axes logarithmic."""
+def memory() -> list[dict[str, Any]]:
+    """Peak MiB of processes that train some seeds for some steps, beyond what one of a single seed has."""
+    context = multiprocessing.get_context("spawn")
+    rows = []
+    for seeds in sorted(SEEDS):
+        row: dict[str, Any] = {"seeds": seeds}
+        for engine in ENGINES:
+            with context.Pool(1) as pool:
+                row[engine] = pool.apply(peak, (seeds, engine))
+        rows.append(row)
+    return rows
+
+
+def peak(seeds: int, engine: Engine) -> float:
+    """MiB, in this process."""
+    seconds(study_of(HIDDEN[0], BATCH[0], 1), made_up(BATCH[0] * 50), seeds, engine)
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kib / 1024 if sys.platform != "darwin" else kib / 1024**2
+
+
+def plot(rows: list[dict[str, Any]], peaks: list[dict[str, Any]], path: Path) -> None:
+    """Seconds over each axis, and MiB over seeds; all axes logarithmic."""
     import altair as alt
 
-    base = (HIDDEN[0], BATCH[0], EPOCHS[0])
-    values = [
-        {"seeds": row["seeds"], "engine": engine, "seconds": row[engine]}
-        for row in rows
-        if (row["hidden"], row["batch"], row["epochs"]) == base
-        for engine in ENGINES
-    ]
-    chart = alt.Chart(alt.Data(values=values)).mark_line(point=True)
-    chart.encode(
-        x=alt.X("seeds:Q", scale=alt.Scale(type="log")),
-        y=alt.Y("seconds:Q", scale=alt.Scale(type="log")),
-        color="engine:N",
-    ).save(str(path), inline=True)
+    base = dict(zip(AXES, (SEEDS[0], HIDDEN[0], BATCH[0], EPOCHS[0]), strict=True))
+    panels = []
+    for axis in AXES:
+        others = {name: value for name, value in base.items() if name != axis}
+        panels.append(_panel(alt, [row for row in rows if others.items() <= row.items()], axis, "seconds"))
+    panels.append(_panel(alt, peaks, "seeds", "peak MiB"))
+    alt.hconcat(*panels).save(str(path))
+
+
+def _panel(alt: Any, rows: list[dict[str, Any]], axis: str, what: str) -> Any:
+    values = [{axis: row[axis], "engine": engine, what: row[engine]} for row in rows for engine in ENGINES]
+    ticks = sorted(row[axis] for row in rows)
+    return (
+        alt.Chart(alt.Data(values=values), width=190, height=190)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X(f"{axis}:Q", scale=alt.Scale(type="log"), axis=alt.Axis(values=ticks)),
+            y=alt.Y(f"{what}:Q", scale=alt.Scale(type="log")),
+            color=alt.Color("engine:N", scale=alt.Scale(range=["#666666", "#0072b2"])),
+        )
+    )
 
 
 if __name__ == "__main__":

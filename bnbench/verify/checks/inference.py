@@ -7,9 +7,10 @@ from torch import Tensor
 
 from bnbench.verify import formulas
 from bnbench.verify.causes import deviation
+from bnbench.verify.checklist import causes_of, check
 from bnbench.verify.checks.statistics import GRAD_MODE, STATISTICS
 from bnbench.verify.formulas import Formula
-from bnbench.verify.outcome import Skip, Wrong, causes_of, check, first_line
+from bnbench.verify.outcome import Skip, Wrong, first_line
 from bnbench.verify.subject import GRADIENT_TOLERANCE, TOLERANCE, Subject, hold
 
 _UPDATED = "running statistics updated in eval: update only if self.training"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from bnbench.verify.causes import deviation
+from bnbench.verify.checklist import causes_of, check
 from bnbench.verify.checks.training import dx
-from bnbench.verify.outcome import Skip, Wrong, causes_of, check
+from bnbench.verify.outcome import Skip, Wrong
 from bnbench.verify.subject import TOLERANCE, Subject, hold
 
 #: float64 against the float64 reference, relative.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from bnbench.verify.checklist import check
 from bnbench.verify.checks.statistics import STATISTICS
 from bnbench.verify.checks.training import NO_PARAMETERS
-from bnbench.verify.outcome import Skip, Wrong, check
+from bnbench.verify.outcome import Skip, Wrong
 from bnbench.verify.subject import CHANNELS, Subject
 
 _STARTS = {"gamma": 1.0, "beta": 0.0, "running_mean": 0.0, "running_var": 1.0}

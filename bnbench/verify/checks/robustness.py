@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from bnbench.verify.causes import deviation
+from bnbench.verify.checklist import check
 from bnbench.verify.checks.statistics import STATISTICS
 from bnbench.verify.formulas import Formula
-from bnbench.verify.outcome import Skip, Wrong, check
+from bnbench.verify.outcome import Skip, Wrong
 from bnbench.verify.subject import CHANNELS, TOLERANCE, Subject, hold
 
 _FLOAT32 = 2.0**-24

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from bnbench.verify import formulas, reference
 from bnbench.verify.causes import Cause, deviation
+from bnbench.verify.checklist import check
 from bnbench.verify.formulas import Formula
-from bnbench.verify.outcome import Wrong, check
+from bnbench.verify.outcome import Wrong
 from bnbench.verify.subject import CHANNELS, TOLERANCE, Subject, hold
 
 STATISTICS = ("running_mean", "running_var")

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from bnbench.verify import reference
 from bnbench.verify.causes import deviation
+from bnbench.verify.checklist import check
 from bnbench.verify.formulas import Formula
-from bnbench.verify.outcome import Wrong, check
+from bnbench.verify.outcome import Wrong
 from bnbench.verify.subject import GRADIENT_TOLERANCE, TOLERANCE, Subject, hold
 
 NO_PARAMETERS = "gamma or beta not registered as parameters: nn.Parameter(...), or no optimizer trains them"

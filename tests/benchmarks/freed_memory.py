@@ -1,0 +1,90 @@
+"""What it costs that the C library gives a network's activations back to the system in every step.
+
+    python tests/benchmarks/freed_memory.py
+
+The small CNN of `cifar10_cnn` on made-up images, each figure in a process of its own, with and without
+`bnbench.engine.memory.keep_freed_memory`, three times in turns: page faults and milliseconds of a training step, and
+images a second in evaluation; the best of three.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnbench.config import load_study
+from bnbench.data.batches import Prepared
+from bnbench.engine.choose import choose
+from bnbench.engine.evaluate import evaluate
+from bnbench.engine.memory import keep_freed_memory
+from bnbench.engine.train import Training
+from bnbench.plan import RunSpec
+from bnbench.workflow import find_study, known_names
+
+STEPS, ROUNDS = 20, 3
+
+
+def main() -> None:
+    """Measure and print."""
+    context = multiprocessing.get_context("spawn")
+    found: dict[bool, list[tuple[float, float, float]]] = {False: [], True: []}
+    for _ in range(ROUNDS):
+        for keep in found:
+            with context.Pool(1) as pool:
+                found[keep].append(pool.apply(measure, (keep,)))
+    print(f"{'freed memory':>16} {'faults a step':>14} {'ms a step':>10} {'images/s, evaluation':>21}")
+    for keep, rounds in found.items():
+        faults, milliseconds, rates = zip(*rounds, strict=True)
+        name = "kept" if keep else "given back"
+        print(f"{name:>16} {min(faults):>14.0f} {min(milliseconds):>10.1f} {max(rates):>21.0f}")
+
+
+def measure(keep: bool) -> tuple[float, float, float]:
+    """Page faults and milliseconds of a training step; images a second in evaluation."""
+    if keep:
+        keep_freed_memory()
+    study = load_study(find_study("cifar10_cnn"), ["augment=none"], known_names().vocabulary)
+    settings, data = study.variants["builtin"], made_up(2000)
+    choice = choose(settings, data.input_shape, data.num_classes, torch.device("cpu"))
+    training = Training([RunSpec("v", {}, 0, "c", settings)], data, "none", torch.device("cpu"), choice)
+    batches = [next(iter(training.batches()))] * STEPS
+    step_all(training, batches)
+    faults, start = page_faults(), time.perf_counter()
+    step_all(training, batches)
+    milliseconds, faults = 1000 * (time.perf_counter() - start) / STEPS, page_faults() - faults
+    return faults / STEPS, milliseconds, evaluation_rate(training.models[0], data)
+
+
+def step_all(training: Training, batches: list[Any]) -> None:
+    """So many optimizer steps."""
+    for images, labels in batches:
+        training.train_step(0, images, labels)
+
+
+def evaluation_rate(model: nn.Module, data: Prepared) -> float:
+    """Images a second."""
+    evaluate(model, data, ("val",))
+    start = time.perf_counter()
+    evaluate(model, data, ("val",))
+    return len(data.val_labels) / (time.perf_counter() - start)
+
+
+def page_faults() -> int:
+    """Of this process so far, those that need no disk."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def made_up(count: int) -> Prepared:
+    """Noise of CIFAR-10's shape."""
+    draw = torch.Generator().manual_seed(0)
+    part = torch.randn(count, 3, 32, 32, generator=draw), torch.randint(10, (count,), generator=draw)
+    return Prepared(*part, *part, *part, *part, 10, (3, 32, 32), "", torch.zeros(()), torch.ones(()), ())
+
+
+if __name__ == "__main__":
+    main()
