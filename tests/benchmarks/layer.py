@@ -6,7 +6,8 @@ Forward and backward in training mode, float32. Layers: PyTorch's own; bnbench's
 eager and under torch.compile. The repeats are interleaved over the layers (each repeat times every layer
 once, for as many calls as fill a few milliseconds), so a busy moment hits them all. Memory: bytes of the
 distinct storages that autograd saves, parameters and buffers left out, over the bytes of the input. Errors:
-the largest absolute difference of y and dx to the formula in float64, differentiated by autograd.
+the largest absolute difference of y and dx to the formula in float64, differentiated by autograd. Freed memory is
+kept by the process for all of them, as where bnbench trains.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from measuring import Spread, machine, ratios, table, use_cores
 from processes import json_file
 from torch import Tensor, nn
 
+from bnbench.engine.memory import keep_freed_memory
 from bnbench.norms import batch_norm as ours
 
 #: (shape, channels_last) of the issue.
@@ -196,6 +198,7 @@ def main() -> int:
     args = _arguments()
     cores = use_cores(args.cores)
     torch.set_num_threads(args.threads or cores)
+    keep_freed_memory()
     records: list[dict[str, Any]] = []
     for shape, channels_last in CASES:
         if args.shapes and "x".join(map(str, shape)) not in args.shapes:

@@ -2,7 +2,7 @@
 
 No norm, no activation, no loss, no optimizer, no data: one batch that lies in memory, over and over; the
 gradients of the images are not asked for, as in training. What a framework adds to this is its overhead
-and the layers' own work. --channels-last and --bf16 (autocast) for the floors of those settings.
+and the layers' own work. Freed memory is kept, as bnbench has it. --channels-last and --bf16 (autocast) for the floors of those settings.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import cifar_shared as shared
 import torch
 from torch import nn
 
+from bnbench.engine.memory import keep_freed_memory
+
 
 def main() -> None:
     args = shared.arguments()
+    keep_freed_memory()
     torch.manual_seed(args.seed)
     count = len(shared.arrays(args.images)[0])
     form = torch.channels_last if args.channels_last else torch.contiguous_format
