@@ -86,9 +86,11 @@ def train(
     with Errors(debug):
         from bnbench.commands import prepare_works, run_works
         from bnbench.config import load_variant
-        from bnbench.workflow import find_study, known_names
+        from bnbench.workflow import find_study, known_names, start_workers_early
 
         name, overrides = _study_and_overrides(words)
+        if not debug:
+            start_workers_early([name], overrides, device, jobs)
         names = known_names(plugin or ())
         study = load_variant(find_study(name), variant, overrides, names.vocabulary)
         folder = output or Path("results") / f"{study.name}-{study.baseline}"

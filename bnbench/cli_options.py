@@ -55,7 +55,7 @@ Jobs = Annotated[
         "--jobs",
         "-j",
         min=1,
-        help="Processes that train at the same time; no number depends on it. [default: one a core on the CPU]",
+        help="Processes that train at the same time; no number depends on it. [default: about one a core on the CPU]",
     ),
 ]
 DataDir = Annotated[

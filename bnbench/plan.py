@@ -17,7 +17,7 @@ from bnbench.config import Settings, Study
 
 #: Raised by one whenever the same settings give other numbers than before: old runs are then
 #: other runs, and are left alone.
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 
 Outcome = Literal["finished", "diverged", "crashed"]
 
@@ -44,7 +44,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One evaluation. train_seconds: training time so far, without evaluation.
+    """One evaluation. train_seconds: training time so far, without evaluation (see `RunRecord`).
 
     batch_loss: mean of the objective over the batches since the last evaluation, as the
     optimizer saw it (None at step 0). metrics: "train_loss", ..., "val_accuracy", in eval mode;
@@ -64,7 +64,8 @@ class RunRecord:
 
     final, best: every metric of train, val and test, after the last step and at the evaluation
     with the lowest validation loss. Empty where the run crashed. A number that is not finite is NaN.
-    steps: optimizer steps done; planned_steps: the budget. train_seconds: without evaluation.
+    steps: optimizer steps done; planned_steps: the budget. train_seconds: without
+    evaluation; by the processor's clock where one thread did the work, else by the wall's.
     step_losses: the objective of every step's batch. notes: what the user should know of the run.
     layers: the built model, a line each. environment: what can change the last bits.
     num_samples: "train" (seen in an epoch), "val" and "test"; empty in folders of before.

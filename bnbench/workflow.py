@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -59,16 +60,24 @@ def start_workers_early(
 ) -> None:
     """Workers' imports take as long as this process's: let them go on beside, before it makes its own.
 
-    Not for studies of the embedded digits, which are done before workers would be.
+    Not where a GPU seems to be at hand, nor for studies of the embedded digits, which are done before workers would be.
     """
     from bnbench.engine.server import count_cores, start_server
 
-    if min(count_cores(), jobs or 2) < 2 or device not in ("auto", "cpu"):
+    gpu = sys.platform == "darwin" or Path("/dev/nvidiactl").exists()
+    if min(count_cores(), jobs or 2) < 2 or device not in ("auto", "cpu") or (device == "auto" and gpu):
         return
-    other_data = any(override.startswith("dataset") for override in overrides)
     with suppress(OSError, ConfigError):  # a study that isn't there is told by what reads it
-        if other_data or any(b"dataset: digits" not in find_study(study).read_bytes() for study in studies):
+        if not all(_is_of_digits(find_study(study), overrides) for study in studies):
             start_server()
+
+
+def _is_of_digits(study: Path, overrides: Sequence[str]) -> bool:
+    """At a glance, before anything can read it properly; a wrong guess costs a second."""
+    for override in reversed(overrides):
+        if re.match(r"dataset(\.name)?\s*=", override):
+            return "digits" in override
+    return bool(re.search(rb"^dataset:\s*(\{\s*name:\s*)?digits\b", study.read_bytes(), re.M))
 
 
 @dataclass(frozen=True)

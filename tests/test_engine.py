@@ -20,6 +20,7 @@ from bnbench.engine.choose import Choice
 from bnbench.engine.evaluate import evaluate, no_better_than_chance
 from bnbench.engine.execute import Library, execute
 from bnbench.engine.train import Training, train
+from bnbench.metrics import SPLIT_METRICS
 from bnbench.models import models
 from bnbench.models.layers import NormLayer, linear_block
 from bnbench.plan import Evaluated, RunEnded, RunRecord, RunSpec, RunStarted, make_plan
@@ -368,3 +369,28 @@ def test_evaluation_is_not_training_time(
     record, _ = record_of(settings(), data)
     assert now[0] >= 3000
     assert record.train_seconds == 0.0
+
+
+def test_what_the_history_knows_is_not_evaluated_again(
+    settings: Any, data: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def noted(model: nn.Module, data: Prepared, splits: tuple[Any, ...]) -> dict[str, float]:
+        asked.append(splits)
+        return evaluate(model, data, splits)
+
+    monkeypatch.setattr("bnbench.engine.train.evaluate", noted)
+    record, _ = record_of(settings(epochs=2), data)
+    assert asked[:3] == [("train", "val")] * 3
+    assert set(asked[3:]) == {("test",)}
+    assert set(record.final) == set(record.best) == set(SPLIT_METRICS)
+    last = record.history[-1].metrics
+    assert last == {name: record.final[name] for name in last}
+
+
+def test_a_run_that_ends_between_evaluations_is_evaluated_as_it_is(settings: Any, data: Prepared) -> None:
+    record, _ = record_of(settings(optimizer="{name: sgd, lr: 1.0e+30}", epochs=40, evaluate_every=60), data)
+    assert record.outcome == "diverged"
+    assert record.steps == 50  # where the losses are looked at
+    assert set(record.final) == set(SPLIT_METRICS)

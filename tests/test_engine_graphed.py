@@ -66,12 +66,12 @@ def steppers(settings: Settings) -> tuple[Graphed, Stacked, StandIn]:
     return graphed, Stacked(models(), settings), stand_in
 
 
-def losses(stepper: Stepper, sizes: list[int]) -> list[Tensor]:
+def losses(stepper: Stepper, sizes: list[int], device: str = "cpu") -> list[Tensor]:
     draw = generator(0, "test")
     found = []
     for index, size in enumerate([sizes[0], *sizes]):
-        images = torch.randn(3, size, *SHAPE, generator=draw)
-        labels = torch.randint(10, (3, size), generator=draw)
+        images = torch.randn(3, size, *SHAPE, generator=draw).to(device)
+        labels = torch.randint(10, (3, size), generator=draw).to(device)
         if index == 0:
             stepper.prepare(images, labels)
             continue
@@ -130,3 +130,19 @@ def test_a_capture_that_fails_leaves_the_models_as_they_were(settings: Make) -> 
     for mine, other in zip(losses(graphed, [32] * 3), losses(stacked, [32] * 3), strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-6)
     assert graphed.notes == ["no CUDA graph: CUDA error: operation not permitted when stream is capturing"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("norm", ["none", "batch", "batch_custom"])
+def test_a_real_graph_steps_as_the_stack_does(norm: str, settings: Make) -> None:
+    chosen = settings(norm, "{name: adam, lr: 0.01}")
+
+    def models() -> list[Any]:
+        return [build_model(chosen, SHAPE, 10, seed).cuda() for seed in (0, 1, 2)]
+
+    sizes = [32, 32, 17, 32]
+    graphed = Graphed(models(), chosen)
+    ours = losses(graphed, sizes, "cuda")
+    for mine, other in zip(ours, losses(Stacked(models(), chosen), sizes, "cuda"), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-6)
+    assert graphed.notes == []

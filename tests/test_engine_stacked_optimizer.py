@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from bnbench.engine.stacked_optimizer import FusedStep, can_be_fused
 from bnbench.seeding import generator
@@ -97,3 +98,13 @@ def test_an_optimizer_with_hooks_is_left_to_torch() -> None:
     optimizer = OPTIMIZERS["adam"](groups())
     optimizer.register_step_post_hook(lambda *_: None)
     assert not can_be_fused(optimizer)
+
+
+def test_a_hook_on_every_optimizer_is_called_by_torch() -> None:
+    optimizer = OPTIMIZERS["adam"](groups())
+    handle = register_optimizer_step_post_hook(lambda *_: None)
+    try:
+        assert not can_be_fused(optimizer)
+    finally:
+        handle.remove()
+    assert can_be_fused(optimizer)

@@ -30,7 +30,7 @@ CHUNK = 1024
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A data set split, normalised and on the device.
+    """A data set split and on the device.
 
     train_images: (N, C, H, W), uint8 or float32, as they came: `normalise_` is for each batch, so that
     bytes stay bytes in memory. Other *_images: float32, (images as they came - mean) / std.
@@ -72,7 +72,7 @@ def prepare(
     device: torch.device,
     normalize: Normalize = "standard",
 ) -> Prepared:
-    """Hold out the validation part, cut the rest to `max_train_samples`, normalise, move to the device.
+    """Hold out the validation part, cut the rest to `max_train_samples`, move to the device.
 
     Both are the first samples of one seeded permutation and of its rest, so they do not depend on each
     other, and a smaller training part is a part of a larger one. What is evaluated is shuffled, once and
@@ -91,7 +91,8 @@ def prepare(
     else:
         mean, std = channel_statistics(train_images)
 
-    center, scale = _center_and_scale(mean, std)
+    center = mean.float()[:, None, None]
+    scale = torch.where(std > 0, std, 1.0).float()[:, None, None]
 
     def ready(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         normalised = images.to(torch.float32, copy=True).sub_(center).div_(scale)
@@ -133,14 +134,9 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     count = images.numel() / images.shape[1]
     chunks = torch.split(images, CHUNK)
     mean = sum((chunk.double().sum((0, 2, 3)) for chunk in chunks), torch.zeros(())) / count
-    centre = mean[:, None, None]
-    squares = sum(((chunk.double() - centre).square_().sum((0, 2, 3)) for chunk in chunks), torch.zeros(()))
+    center = mean[:, None, None]
+    squares = sum(((chunk.double() - center).square_().sum((0, 2, 3)) for chunk in chunks), torch.zeros(()))
     return mean, (squares / count).sqrt()
-
-
-def _center_and_scale(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    """What is taken out of an image, and what it is divided by: (C, 1, 1) float32."""
-    return mean.float()[:, None, None], torch.where(std > 0, std, 1.0).float()[:, None, None]
 
 
 def _probe(images: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:

@@ -65,10 +65,7 @@ def decoded(root: Path, paths: Sequence[Path], how: Decoding, cache_dir: Path) -
 
 def _kept_pixels(cache: Path, key: str, wanted: tuple[int, int]) -> Pixels | None:
     """The pixels, or None where there are none, or they are of other files, or damaged."""
-    kept = read_kept(cache)
-    if str(kept.get("key")) != key or "pixels" not in kept:
-        return None
-    pixels = kept["pixels"]
+    pixels = read_kept(cache, lambda _: key).get("pixels", np.empty(0))
     return pixels if pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[:2] == wanted else None
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +33,15 @@ def state_of(root: Path, paths: Iterable[Path], *makers: object) -> str:
     return hash_of([*makers, files])
 
 
-def read_kept(place: Path) -> dict[str, Array]:
-    """The arrays, "key" among them; none where there are none, or where they are damaged (the zip has checksums)."""
+def read_kept(place: Path, key_of: Callable[[Arrays], str]) -> dict[str, Array]:
+    """The arrays; none where there are none, where they are damaged (the zip has checksums), or of another key.
+
+    key_of: the key that they should have, from the arrays, each of which is read when it is looked at.
+    """
     try:
         with place.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            return dict(archive) if str(archive["key"]) == key_of(archive) else {}
+    except Exception:  # a damaged zip can raise anything
         return {}
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bnbench.data import Dataset
 from bnbench.data.download import RemoteFile, fetch
-from bnbench.data.kept import keep, read_kept, state_of
+from bnbench.data.kept import Array, Arrays, keep, read_kept, state_of
 from bnbench.data.tensors import make_dataset
 from bnbench.errors import DataError
 
@@ -48,6 +48,8 @@ def load(class_name: str, data_dir: Path) -> Dataset:
     try:
         # stdout is for results alone, whatever a version of torchvision has to say
         with contextlib.redirect_stdout(sys.stderr):
+            # before the files are read, which may change meanwhile; what was just fetched is unpacked first
+            key = None if missing else _key(data_dir, files)
             train, test = (_open(source, data_dir, part, unpack=missing) for part in ("train", "test"))
             read = _tensors(train), _tensors(test), _class_names(train)
     except Exception as error:  # a corrupt file can raise anything
@@ -57,36 +59,34 @@ def load(class_name: str, data_dir: Path) -> Dataset:
             f"delete {', '.join(path.name for path in files)} there and run again.",
         ) from error
     with contextlib.suppress(OSError):  # no cache, no harm
-        _keep(cache, data_dir, files, *read)
+        keep(cache, key or _key(data_dir, files), _arrays(data_dir, files, *read))
     return make_dataset(class_name, *read)
 
 
-def _keep(
-    cache: Path, data_dir: Path, files: Sequence[Path], train: Part, test: Part, class_names: Sequence[str]
-) -> None:
-    arrays = {
+def _key(data_dir: Path, files: Sequence[Path]) -> str:
+    return state_of(data_dir, files, CACHE_VERSION, _version("torchvision"))
+
+
+def _arrays(data_dir: Path, files: Sequence[Path], train: Part, test: Part, names: Sequence[str]) -> Arrays:
+    found: dict[str, Array] = {
         "files": np.array([os.path.relpath(file, data_dir) for file in files]),
-        "class_names": np.array(class_names),
+        "class_names": np.array(names),
     }
     for part, (images, labels) in (("train", train), ("test", test)):
-        arrays |= {f"{part}_images": images.numpy(), f"{part}_labels": labels.numpy()}
-    keep(cache, state_of(data_dir, files, CACHE_VERSION), arrays)
+        found |= {f"{part}_images": images.numpy(), f"{part}_labels": labels.numpy()}
+    return found
 
 
 def _kept(cache: Path, data_dir: Path) -> tuple[Part, Part, list[str]] | None:
     """What was kept, or None where there is nothing, or it is damaged, or a file has changed or gone."""
-    kept = read_kept(cache)
-    try:
-        files = [data_dir / name for name in kept["files"].tolist()]
-        if str(kept["key"]) != state_of(data_dir, files, CACHE_VERSION):
-            return None
-        train, test = (
-            (torch.from_numpy(kept[f"{part}_images"]), torch.from_numpy(kept[f"{part}_labels"]))
-            for part in ("train", "test")
-        )
-        return train, test, kept["class_names"].tolist()
-    except (OSError, KeyError, TypeError):
+    kept = read_kept(cache, lambda held: _key(data_dir, [data_dir / name for name in held["files"].tolist()]))
+    if not kept:
         return None
+    train, test = (
+        (torch.from_numpy(kept[f"{part}_images"]), torch.from_numpy(kept[f"{part}_labels"]))
+        for part in ("train", "test")
+    )
+    return train, test, kept["class_names"].tolist()
 
 
 def _torchvision_class(class_name: str) -> Any:

@@ -12,11 +12,12 @@ import torch
 
 from bnbench.config import Settings, Study
 from bnbench.data import datasets
-from bnbench.data.batches import Prepared, steps_per_epoch
+from bnbench.data.batches import PROBE_SIZE, Prepared, steps_per_epoch
 from bnbench.engine.evaluate import EVAL_BATCH, evaluate
 from bnbench.engine.execute import Library, augmentation_of, check_batches
 from bnbench.engine.frameworks import training_of
 from bnbench.engine.memory import keep_freed_memory
+from bnbench.engine.train import Training
 from bnbench.errors import BnbenchError, ConfigError, DataError, Mistake
 from bnbench.plan import CellEstimate, RunSpec, cell_label
 from bnbench.seeding import generator
@@ -34,6 +35,7 @@ class Shape:
     num_test: int
     input_shape: tuple[int, int, int]
     num_classes: int
+    bytes_a_value: int = 1
 
 
 def estimate_study(study: Study, device: torch.device, library: Library) -> list[CellEstimate]:
@@ -76,6 +78,7 @@ def shape_of(settings: Settings, library: Library) -> Shape:
         len(data.test_labels),
         data.input_shape,
         data.num_classes,
+        data.train_images.element_size(),
     )
 
 
@@ -86,17 +89,19 @@ def _estimate(label: str, settings: Settings, device: torch.device, library: Lib
     run = RunSpec(label, {}, 0, "", settings)
     training = training_of(run, data, augmentation_of(settings), device)
     seconds_a_step, activations = _timed_steps(training)
-    evaluated = min(5000, shape.num_train) + shape.num_val
+    probe = min(PROBE_SIZE, shape.num_train)
+    evaluated = probe + shape.num_val
     seconds_a_sample = _timed(lambda: evaluate(training.models[0], data, ("val",))) / len(data.val_labels)
     steps = steps_per_epoch(shape.num_train, settings.batch_size, settings.last_batch) * settings.epochs
     every = settings.evaluate_every
     evaluations = settings.epochs if every == "epoch" else steps // every
-    seconds = steps * seconds_a_step + seconds_a_sample * ((evaluations + 2) * evaluated + 2 * shape.num_test)
+    seconds = steps * seconds_a_step + seconds_a_sample * ((evaluations + 1) * evaluated + 2 * shape.num_test)
     num_parameters = sum(parameter.numel() for parameter in training.models[0].parameters())
-    # data as it came, and its copy: bytes to train on, float32 to evaluate
-    values = 2 * shape.num_train + 5 * (shape.num_val + shape.num_test)
+    size = shape.bytes_a_value
+    # data as it came, the part to train on once more, and float32 to evaluate
+    held = 2 * size * shape.num_train + (size + 4) * (shape.num_val + shape.num_test) + 4 * probe
     # weights, gradients, two moments, the best weights
-    memory = values * math.prod(shape.input_shape) + 4 * 5 * num_parameters + activations
+    memory = held * math.prod(shape.input_shape) + 4 * 5 * num_parameters + activations
     return CellEstimate(label, num_parameters, steps, seconds, memory)
 
 
@@ -136,6 +141,8 @@ def _timed_steps(training: Any) -> tuple[float, int]:
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         images, labels = next(training.batches())
         training.train_step(0, images, labels)
+    if isinstance(training, Training):
+        training.stepper.prepare(images, labels)
 
     def step() -> None:
         for index, (images, labels) in zip(range(4), training.batches(), strict=False):

@@ -12,8 +12,10 @@ from bnbench.data.batches import Prepared
 from bnbench.engine.device import forked_random_state
 from bnbench.metrics import METRICS, Split
 
-#: Samples in one evaluation batch at most.
-EVAL_BATCH = 1000
+#: Samples in one evaluation batch at most, and values of them: what a network keeps of larger ones is slow to get.
+EVAL_BATCH, EVAL_VALUES = 1000, 2**20
+#: So many at least, however large they are.
+EVAL_LEAST = 32
 
 
 def evaluate(model: nn.Module, data: Prepared, splits: Sequence[Split]) -> dict[str, float]:
@@ -41,7 +43,8 @@ def evaluate(model: nn.Module, data: Prepared, splits: Sequence[Split]) -> dict[
 
 def _split_metrics(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
     # near-equal parts, so that no part is a single sample beside a full one
-    parts = math.ceil(len(labels) / EVAL_BATCH)
+    size = max(EVAL_LEAST, min(EVAL_BATCH, EVAL_VALUES // images[0].numel()))
+    parts = math.ceil(len(labels) / size)
     # on the CPU, as not every device has float64
     logits = torch.cat([model(part).cpu().double() for part in images.tensor_split(parts)])
     labels = labels.cpu()

@@ -117,14 +117,14 @@ def _cell(runs: Sequence[RunSpec], library: Library, device: torch.device) -> Ce
 def arrange(cells: Sequence[Cell], workers: int | None, cores: int) -> tuple[list[tuple[RunSpec, ...]], int]:
     """The jobs, the longest first, and how many processes take them.
 
-    workers: so many processes; None for as many as cores, or a few more where those would wait for the last
-    of an uneven number of jobs: three equal jobs on two cores are done sooner side by side. A run's
+    workers: so many processes; None for as many as cores, or a few more (at most a quarter) where those would
+    wait for the last of an uneven number of jobs: three equal jobs on two cores are done sooner side by side. A run's
     seconds are its own processor's, so they mean the same either way.
     """
     if workers:
         return pack(cells, workers, cores)[0], workers
     jobs, end = pack(cells, cores, cores)
-    more = cores + len(jobs) % cores
+    more = cores + min(len(jobs) % cores, max(1, cores // 4))
     # Keras's seconds are the wall clock's, which would count the waiting
     if more > cores and all(cell.runs[0].settings.framework == "torch" for cell in cells):
         others, sooner = pack(cells, more, cores)

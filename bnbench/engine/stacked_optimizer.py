@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 #: Optimizers that treat every number for itself, so that they may be given many models as one.
 ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
@@ -46,7 +47,12 @@ class FusedStep:
 def can_be_fused(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the kernels alone make its step: they know no hooks and none of the rarer options."""
     unusual = ("amsgrad", "differentiable", "capturable", "dampening")
-    hooks = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
+    hooks = (
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        _global_optimizer_pre_hooks,
+        _global_optimizer_post_hooks,
+    )
     return not ("step" in vars(optimizer) or any(hooks)) and all(
         group["fused"] and not any(group.get(name) for name in unusual) for group in optimizer.param_groups
     )

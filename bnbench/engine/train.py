@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 
@@ -164,9 +165,8 @@ class Training:
         data, samples = self.data, index.flatten()
         images = data.train_images.index_select(0, samples).view(*index.shape, *data.input_shape)
         out = aligned(images.shape, data.center)
-        return data.normalise_(out.copy_(images)), data.train_labels.index_select(0, samples).view(
-            index.shape
-        )
+        labels = data.train_labels.index_select(0, samples).view(index.shape)
+        return data.normalise_(out.copy_(images)), labels
 
     def train_step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
         """One update of every replica; the batches' objectives before it, (S,) on the device."""
@@ -211,7 +211,8 @@ class _Stopwatch:
 
     def __init__(self, device: torch.device, threads: int) -> None:
         self.device, self.seconds, self._since = device, 0.0, 0.0
-        self._now = time.thread_time if device.type == "cpu" and threads == 1 else time.perf_counter
+        own = device.type == "cpu" and threads == 1 and os.name == "posix"  # elsewhere its ticks are coarse
+        self._now = time.thread_time if own else time.perf_counter
 
     def start(self) -> None:
         synchronize(self.device)

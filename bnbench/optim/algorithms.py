@@ -90,7 +90,8 @@ def _fused(model: nn.Module) -> bool | None:
 def _spare_the_compiler() -> None:
     """Let optimizers be made without importing torch._dynamo, which takes longer than a short study.
 
-    torch imports it at the first `add_param_group`, to hide that method from torch.compile; nothing here compiles it.
+    torch imports it at the first `add_param_group`, to hide that method from torch.compile; nothing here
+    compiles it. Stacks, which call the kernels alone, so never import it; torch's own `step` still does.
     """
     method = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
     if method is not None and not hasattr(method, "__dynamo_disable"):

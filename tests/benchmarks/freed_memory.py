@@ -3,8 +3,8 @@
     python tests/benchmarks/freed_memory.py
 
 The small CNN of `cifar10_cnn` on made-up images, each figure in a process of its own, with and without
-`bnbench.engine.memory.keep_freed_memory`, three times in turns: page faults and milliseconds of a training step, and
-images a second in evaluation; the best of three.
+`bnbench.engine.memory.keep_freed_memory`, three times in turns: page faults and milliseconds of a training step,
+images a second in evaluation, and the peak of the process's memory; the best of three.
 """
 
 from __future__ import annotations
@@ -32,20 +32,24 @@ STEPS, ROUNDS = 20, 3
 def main() -> None:
     """Measure and print."""
     context = multiprocessing.get_context("spawn")
-    found: dict[bool, list[tuple[float, float, float]]] = {False: [], True: []}
+    found: dict[bool, list[tuple[float, ...]]] = {False: [], True: []}
     for _ in range(ROUNDS):
         for keep in found:
             with context.Pool(1) as pool:
                 found[keep].append(pool.apply(measure, (keep,)))
-    print(f"{'freed memory':>16} {'faults a step':>14} {'ms a step':>10} {'images/s, evaluation':>21}")
+    print(
+        f"{'freed memory':>16} {'faults a step':>14} {'ms a step':>10} {'images/s, evaluation':>21} {'peak MiB':>9}"
+    )
     for keep, rounds in found.items():
-        faults, milliseconds, rates = zip(*rounds, strict=True)
+        faults, milliseconds, rates, peaks = zip(*rounds, strict=True)
         name = "kept" if keep else "given back"
-        print(f"{name:>16} {min(faults):>14.0f} {min(milliseconds):>10.1f} {max(rates):>21.0f}")
+        print(
+            f"{name:>16} {min(faults):>14.0f} {min(milliseconds):>10.1f} {max(rates):>21.0f} {min(peaks):>9.0f}"
+        )
 
 
-def measure(keep: bool) -> tuple[float, float, float]:
-    """Page faults and milliseconds of a training step; images a second in evaluation."""
+def measure(keep: bool) -> tuple[float, ...]:
+    """Page faults and milliseconds of a training step; images a second in evaluation; MiB at most."""
     if keep:
         keep_freed_memory()
     study = load_study(find_study("cifar10_cnn"), ["augment=none"], known_names().vocabulary)
@@ -57,7 +61,8 @@ def measure(keep: bool) -> tuple[float, float, float]:
     faults, start = page_faults(), time.perf_counter()
     step_all(training, batches)
     milliseconds, faults = 1000 * (time.perf_counter() - start) / STEPS, page_faults() - faults
-    return faults / STEPS, milliseconds, evaluation_rate(training.models[0], data)
+    rate = evaluation_rate(training.models[0], data)
+    return faults / STEPS, milliseconds, rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def step_all(training: Training, batches: list[Any]) -> None:

@@ -124,7 +124,7 @@ def seconds(settings: Settings, data: Prepared, seeds: int, engine: Engine) -> f
 
 
 def memory() -> list[dict[str, Any]]:
-    """Peak MiB of processes that train some seeds for some steps, beyond what one of a single seed has."""
+    """Peak MiB of processes that train some seeds for some steps, PyTorch itself and the data included."""
     context = multiprocessing.get_context("spawn")
     rows = []
     for seeds in sorted(SEEDS):

@@ -2,7 +2,8 @@
 
 No norm, no activation, no loss, no optimizer, no data: one batch that lies in memory, over and over; the
 gradients of the images are not asked for, as in training. What a framework adds to this is its overhead
-and the layers' own work. Freed memory is kept, as bnbench has it. --channels-last and --bf16 (autocast) for the floors of those settings.
+and the layers' own work. Freed memory is kept, as bnbench has it. --channels-last and --bf16 (autocast)
+for the floors of those settings.
 """
 
 from __future__ import annotations
