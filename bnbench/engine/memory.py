@@ -14,8 +14,8 @@ def keep_freed_memory() -> None:
     """Tell the C library not to give large blocks back to the system when they are freed.
 
     Activations of a convolutional network are such blocks: each is given back and asked for again in every
-    step, and the system clears its pages each time, which takes a quarter of the step (see "Measured" in
-    docs/engine.md). Where the library is not glibc, nothing happens.
+    step, and the system clears its pages each time: a sixth of a step and two fifths of an evaluation
+    (tests/benchmarks/freed_memory.py). Where the library is not glibc, nothing happens.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
