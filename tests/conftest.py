@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 
 from bnbench.config import Vocabulary
 from bnbench.workflow import known_names
+
+# a shell that starts pytest in the background has Ctrl-C ignored, and so would every command that is tested
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
