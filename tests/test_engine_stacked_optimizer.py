@@ -64,8 +64,7 @@ def test_a_step_has_the_bits_of_torchs_own(name: str, on_device: bool) -> None:
     fused = FusedStep(ours, rates)
 
     def step() -> None:
-        for rate, group in zip(rates or [], ours.param_groups, strict=bool(rates)):
-            rate.fill_(group["lr"])
+        fused.set_rates()
         fused()
 
     # a rate on the device is a float32; as a number it is a double

@@ -56,7 +56,7 @@ class Prepared:
 
     def normalise_(self, images: Tensor) -> Tensor:
         """(images - mean) / std, in place: float32 of shape (..., C, H, W)."""
-        return images.sub_(self.center).div_(self.scale)
+        return _normalise_(images, self.center, self.scale)
 
     def train_batch(self, index: Tensor) -> Tensor:
         """The normalised training images of an index (N,)."""
@@ -95,7 +95,7 @@ def prepare(
     scale = torch.where(std > 0, std, 1.0).float()[:, None, None]
 
     def ready(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        normalised = images.to(torch.float32, copy=True).sub_(center).div_(scale)
+        normalised = _normalise_(images.to(torch.float32, copy=True), center, scale)
         return normalised.to(device), labels.to(device)
 
     channels, height, width = dataset.train_images.shape[1:]
@@ -137,6 +137,11 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     center = mean[:, None, None]
     squares = sum(((chunk.double() - center).square_().sum((0, 2, 3)) for chunk in chunks), torch.zeros(()))
     return mean, (squares / count).sqrt()
+
+
+def _normalise_(images: Tensor, center: Tensor, scale: Tensor) -> Tensor:
+    """All at once or a batch at a time: the same operations, so the same bits."""
+    return images.sub_(center).div_(scale)
 
 
 def _probe(images: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:

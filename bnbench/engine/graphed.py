@@ -57,7 +57,7 @@ class Graphed(Stacked):
 
 def why_not_graphed(stack: Stack) -> str:
     """Why a graph can't stand for the stacked step; "" where it can: it replays kernels, and no Python."""
-    if not stack.is_fused:
+    if stack.fused is None:
         return "the optimizer's step is not its kernels alone"
     if not stack.knows_objective:
         return "the loss runs as itself"

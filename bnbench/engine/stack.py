@@ -44,10 +44,9 @@ class Stack:
         self.parameters = Parameters(models, groups)
         for group, flat in zip(self.optimizer.param_groups, self.parameters.flats, strict=True):
             group["params"] = [flat]
-        self.is_fused = can_be_fused(self.optimizer)
         device = self.parameters.flats[0].device
         rates = [torch.zeros((), device=device) for _ in groups] if rates_on_device else None
-        self._update = FusedStep(self.optimizer, rates) if self.is_fused else self.optimizer.step
+        self.fused = FusedStep(self.optimizer, rates) if can_be_fused(self.optimizer) else None
         self.layers = stacked_layers(models, self.parameters)
         # no gradient is wanted before the first layer with parameters
         self._first = next(index for index, layer in enumerate(self.layers) if layer.trains)
@@ -59,20 +58,19 @@ class Stack:
         losses = self.gradients(images, labels)
         if self.clip_norm is not None:
             self._clip(self.clip_norm)
-        self._update()
+        (self.fused or self.optimizer.step)()
         return losses
 
     def set_rates(self) -> None:
         """Bring the learning rates to the device."""
-        if isinstance(self._update, FusedStep) and self._update.rates is not None:
-            for rate, group in zip(self._update.rates, self.optimizer.param_groups, strict=True):
-                rate.fill_(group["lr"])
+        if self.fused:
+            self.fused.set_rates()
 
     def state(self) -> list[Tensor]:
         """Every tensor that a step changes and the next one needs. Only of a stack that is fused."""
-        assert isinstance(self._update, FusedStep)
+        assert self.fused is not None
         flats = [flat.detach() for flat in self.parameters.flats]
-        return [*flats, *self.parameters.buffers, *self._update.state]
+        return [*flats, *self.parameters.buffers, *self.fused.state]
 
     @torch.no_grad()
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:

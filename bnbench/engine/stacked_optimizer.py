@@ -38,6 +38,11 @@ class FusedStep:
             self._updates.append(update)
             self.state += state
 
+    def set_rates(self) -> None:
+        """Bring the groups' learning rates to where the steps find them."""
+        for rate, group in zip(self.rates or (), self.groups, strict=self.rates is not None):
+            rate.fill_(group["lr"])
+
     def __call__(self) -> None:
         """One step of all groups."""
         for index, (update, group) in enumerate(zip(self._updates, self.groups, strict=True)):
