@@ -92,6 +92,11 @@ class Summary:
         return (run for variant in self.variants for run in variant.runs)
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """What limits the verdict, each once: it stands beside it, not among the notes."""
+        return tuple(dict.fromkeys(caution for run in self.runs for caution in run.cautions))
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the runs had to say, each note once; what trained them, and what is to be known of their seconds."""
         shared = (

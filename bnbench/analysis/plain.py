@@ -50,6 +50,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
             {**vars(found), "comparison": _comparison(found.comparison)} for found in summary.interactions
         ],
         "gates": [vars(gate) for gate in summary.gates],
+        "cautions": summary.cautions,
         "warnings": summary.warnings,
     }
     plain: dict[str, Any] = _strict(values)
@@ -140,6 +141,7 @@ def _run(run: RunRecord, targets: tuple[TargetSummary, ...], index: int) -> dict
             for target, time, area in zip(targets, times, areas, strict=True)
         ],
         "notes": run.notes,
+        "cautions": run.cautions,
         "environment": run.environment,
         "num_samples": run.num_samples,
     }

@@ -46,6 +46,7 @@ def print_summary(console: Console, summary: Summary, *, layers: bool = False) -
     _print_lines(console, "Warnings", summary.warnings)
     _print_lines(console, "Speed", speed_sentences(summary))
     _print_lines(console, "Verdict", verdict_sentences(summary))
+    _print_lines(console, "Cautions", summary.cautions)
 
 
 def print_workloads(console: Console, workloads: Workloads) -> None:

@@ -53,6 +53,7 @@ def to_markdown(summary: Summary) -> str:
     """The verdicts, the tables and the layers, for a README or an issue."""
     lists = {
         "Verdict": verdict_sentences(summary),
+        "Cautions": summary.cautions,
         "Speed": speed_sentences(summary),
         "Warnings": summary.warnings,
     }
