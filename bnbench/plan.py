@@ -69,7 +69,8 @@ class RunRecord:
     step_losses: the objective of every step's batch. notes: what the user should know of the run.
     layers: the built model, a line each. environment: what can change the last bits.
     num_samples: "train" (seen in an epoch), "val" and "test"; empty in folders of before.
-    class_counts: samples of each class in "train", "val" and "test"; empty where unknown.
+    class_counts: samples of each class in "train", "val" and "test", in the order of class_names;
+    empty where unknown.
     cautions: what limits the answer (a warm-up that never ended, running statistics that are not
     filled yet); shown beside the verdict, where notes stand at the end.
     """
@@ -96,6 +97,7 @@ class RunRecord:
     environment: Mapping[str, Any] = field(default_factory=dict)
     num_samples: Mapping[str, int] = field(default_factory=dict)
     class_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
 
     @property

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnbench.analysis.comparison import Spread, number
-from bnbench.metrics import METRICS
 from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell
 
@@ -43,12 +42,10 @@ class NoiseFloor:
 
 def noise_floors(cells: Iterable[Cell]) -> Iterator[NoiseFloor]:
     """The floors of every cell, on the test and the validation samples."""
-    shares = [name for name, metric in METRICS.items() if metric.percent]
     for cell in cells:
         runs = [run for run in cell.records if run.outcome != "crashed"]
         for split in SPLITS:
-            for name in shares:
-                yield _floor(cell, f"{split}_{name}", runs, _num_samples(runs, split))
+            yield _floor(cell, f"{split}_accuracy", runs, _num_samples(runs, split))
 
 
 def _floor(cell: Cell, metric: str, runs: list[RunRecord], num_samples: int | None) -> NoiseFloor:

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from bnbench.data import Dataset
 from bnbench.errors import DataError
+from bnbench.metrics import SPLITS
 from bnbench.seeding import generator
 
 LastBatch = Literal["merge", "keep", "drop"]
@@ -47,12 +48,22 @@ class Prepared:
     test_labels: Tensor
     probe_images: Tensor
     probe_labels: Tensor
-    num_classes: int
+    class_names: tuple[str, ...]
     input_shape: tuple[int, int, int]
     fingerprint: str
     center: Tensor
     scale: Tensor
     notes: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are, in whichever part."""
+        return len(self.class_names)
+
+    def class_counts(self) -> dict[str, tuple[int, ...]]:
+        """Samples of each class that are trained on, and that each part is evaluated on."""
+        parts = {"train": self.train_labels, "val": self.val_labels, "test": self.test_labels}
+        return {split: count_classes(parts[split], self.num_classes) for split in SPLITS}
 
     def normalise_(self, images: Tensor) -> Tensor:
         """(images - mean) / std, in place: float32 of shape (..., C, H, W)."""
@@ -61,6 +72,11 @@ class Prepared:
     def train_batch(self, index: Tensor) -> Tensor:
         """The normalised training images of an index (N,)."""
         return self.normalise_(self.train_images.index_select(0, index).float())
+
+
+def count_classes(labels: Tensor, num_classes: int) -> tuple[int, ...]:
+    """How many labels there are of each class."""
+    return tuple(labels.cpu().bincount(minlength=num_classes).tolist())
 
 
 def prepare(
@@ -105,7 +121,7 @@ def prepare(
         *ready(dataset.train_images[val], dataset.train_labels[val]),
         *ready(dataset.test_images[test], dataset.test_labels[test]),
         *ready(*_probe(train_images, train_labels, split_seed)),
-        num_classes=len(dataset.class_names),
+        class_names=dataset.class_names,
         input_shape=(channels, height, width),
         fingerprint=dataset.fingerprint,
         center=center.to(device),

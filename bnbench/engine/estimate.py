@@ -121,7 +121,7 @@ def _made_up(shape: Shape, batch_size: int, device: torch.device) -> Prepared:
         *other,
         *other,
         *other,
-        num_classes=shape.num_classes,
+        class_names=tuple(map(str, range(shape.num_classes))),
         input_shape=shape.input_shape,
         fingerprint="",
         center=torch.zeros((), device=device),

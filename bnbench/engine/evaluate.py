@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bnbench.data.batches import Prepared
 from bnbench.engine.device import forked_random_state
-from bnbench.metrics import METRICS, Split
+from bnbench.metrics import Split, measure
 
 #: Samples in one evaluation batch at most, and values of them: what a network keeps of larger ones is slow to get.
 EVAL_BATCH, EVAL_VALUES = 1000, 2**20
@@ -35,20 +35,21 @@ def evaluate(model: nn.Module, data: Prepared, splits: Sequence[Split]) -> dict[
             return {
                 f"{split}_{name}": value
                 for split in splits
-                for name, value in _split_metrics(model, *samples[split]).items()
+                for name, value in _split_metrics(model, *samples[split], data.class_names).items()
             }
     finally:
         model.train(training)
 
 
-def _split_metrics(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
+def _split_metrics(
+    model: nn.Module, images: Tensor, labels: Tensor, class_names: Sequence[str]
+) -> dict[str, float]:
     # near-equal parts, so that no part is a single sample beside a full one
     size = max(EVAL_LEAST, min(EVAL_BATCH, EVAL_VALUES // images[0].numel()))
     parts = math.ceil(len(labels) / size)
     # on the CPU, as not every device has float64
     logits = torch.cat([model(part).cpu().double() for part in images.tensor_split(parts)])
-    labels = labels.cpu()
-    return {name: float(metric.compute(logits, labels).mean()) for name, metric in METRICS.items()}
+    return dict(measure(logits, labels.cpu(), class_names))
 
 
 def no_better_than_chance(metrics: Mapping[str, float], val_labels: Tensor) -> bool:

@@ -85,6 +85,8 @@ class Replica:
             layers=layer_list(self.model),
             environment=environment,
             num_samples=self._num_samples(),
+            class_counts=self.data.class_counts(),
+            class_names=self.data.class_names,
         )
         return RunEnded(run, record, _plain(final_weights))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.resampling import MIN_BOOTSTRAP, MIN_SIGN_FLIP
-from bnbench.metrics import METRICS, metric_of
+from bnbench.metrics import DEFAULT_METRICS, metric_of
 from bnbench.report.numbers import (
     NOTHING,
     amount_text,
@@ -52,7 +52,9 @@ def _tables(summary: Summary, title: str, shown: Sequence[Comparison], remark: s
 
 def _shown(comparisons: Iterable[Comparison], splits: Sequence[str], primary: str) -> list[Comparison]:
     """Final numbers of these splits and of the primary metric, variant by variant."""
-    order = list(dict.fromkeys([*(f"{split}_{name}" for split in splits for name in METRICS), primary]))
+    order = list(
+        dict.fromkeys([*(f"{split}_{name}" for split in splits for name in DEFAULT_METRICS), primary])
+    )
     chosen = [found for found in comparisons if found.at == "final" and found.metric in order]
     labels = labels_of(chosen)
     return sorted(chosen, key=lambda found: (labels.index(found.label), order.index(found.metric)))

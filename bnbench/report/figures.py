@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary
 from bnbench.errors import ResultsError
-from bnbench.metrics import METRICS, metric_of
+from bnbench.metrics import DEFAULT_METRICS, METRICS, metric_of
 from bnbench.report import charts, figure_data
 from bnbench.report.figure_data import Row
 from bnbench.report.figure_tables import (
@@ -104,9 +104,9 @@ def _survival(summary: Summary) -> Iterator[Figure]:
 def _differences(summary: Summary) -> Iterator[Figure]:
     best = [comparison for found in summary.best_settings for comparison in found.comparisons]
     same = " at the same setting" if best else ""
-    for metric in reversed(METRICS) if best else ():
+    for metric in reversed(DEFAULT_METRICS) if best else ():
         yield _difference_figure(summary, f"best_{metric}", best, ", each at its best setting", ("test",))
-    for metric in reversed(METRICS):
+    for metric in reversed(DEFAULT_METRICS):
         yield _difference_figure(summary, metric, summary.comparisons, same, ("test", "val"))
 
 

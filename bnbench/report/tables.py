@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bnbench.analysis.comparison import PHASES
 from bnbench.analysis.contents import Summary
-from bnbench.metrics import METRICS, SPLITS
+from bnbench.metrics import DEFAULT_METRICS, METRICS, SPLITS
 from bnbench.report.difference_tables import difference_tables, seeds_table
 from bnbench.report.numbers import spread_text
 from bnbench.report.outcome_tables import cost_table, failure_table, noise_table, rates_table, why_it_failed
@@ -20,7 +20,7 @@ PHASE_WORDS = {"final": "final", "best": "best val"}
 def tables(summary: Summary) -> list[Table]:
     """Every table that has something to show, in reading order."""
     found = [
-        *(_metric_table(summary, name) for name in METRICS),
+        *(_metric_table(summary, name) for name in DEFAULT_METRICS),
         seeds_table(summary),
         noise_table(summary),
         *difference_tables(summary),

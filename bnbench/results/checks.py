@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from bnbench.config import DEFAULT_PRIMARY
 from bnbench.errors import UnknownNameError
-from bnbench.metrics import METRICS, metric_of
+from bnbench.metrics import metric_named, metric_of
 from bnbench.plan import RunRecord
 
 #: No number that bnbench measures is larger: they are float32.
@@ -121,7 +121,7 @@ def _check_amount(name: str, value: float) -> None:
 
 def _check_metrics(values: Mapping[str, float]) -> None:
     for column, value in values.items():
-        metric = METRICS.get(column.partition("_")[2])
+        metric = metric_named(column.partition("_")[2])
         if math.isfinite(value) and abs(value) > LARGEST:
             raise ValueError(f"{column} is {value:g}, more than a float32 can be")
         if metric and metric.percent and not (math.isnan(value) or 0 <= value <= 1):

@@ -88,7 +88,8 @@ def made_up(count: int) -> Prepared:
     """Noise of CIFAR-10's shape."""
     draw = torch.Generator().manual_seed(0)
     part = torch.randn(count, 3, 32, 32, generator=draw), torch.randint(10, (count,), generator=draw)
-    return Prepared(*part, *part, *part, *part, 10, (3, 32, 32), "", torch.zeros(()), torch.ones(()), ())
+    names = tuple(map(str, range(10)))
+    return Prepared(*part, *part, *part, *part, names, (3, 32, 32), "", torch.zeros(()), torch.ones(()), ())
 
 
 if __name__ == "__main__":

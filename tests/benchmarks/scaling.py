@@ -104,7 +104,8 @@ def made_up(count: int) -> Prepared:
     )
     part = (images, labels)
     few = (images[:100], labels[:100])
-    return Prepared(*part, *few, *few, *few, 10, (1, 28, 28), "", torch.zeros(()), torch.ones(()), ())
+    names = tuple(map(str, range(10)))
+    return Prepared(*part, *few, *few, *few, names, (1, 28, 28), "", torch.zeros(()), torch.ones(()), ())
 
 
 def seconds(settings: Settings, data: Prepared, seeds: int, engine: Engine) -> float:
