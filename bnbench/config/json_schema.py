@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnbench.config.check import Vocabulary
+from bnbench.config.looks import FIRST_LOOK, MAX_LOOK
 from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, DEFAULT_PRIMARY, MATCH_BASELINE, Settings
 from bnbench.metrics import SPLIT_METRICS
 from bnbench.registry import Entry
@@ -26,6 +27,17 @@ _MARGIN: dict[str, Any] = {
     "properties": {
         "metric": {"enum": list(SPLIT_METRICS)},
         "value": {"type": "number", "exclusiveMinimum": 0},
+    },
+}
+_LOOKS: dict[str, Any] = {
+    "type": "object",
+    "description": "seeds are added look by look until every variant is decided, up to max",
+    "required": ["auto"],
+    "additionalProperties": False,
+    "properties": {
+        "auto": {"const": True},
+        "max": {"type": "integer", "minimum": FIRST_LOOK, "default": MAX_LOOK},
+        "looks": {"type": "array", "items": {"type": "integer", "minimum": FIRST_LOOK}, "uniqueItems": True},
     },
 }
 
@@ -54,6 +66,8 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
                 "anyOf": [
                     {"type": "integer", "minimum": 1},
                     {"type": "array", "items": {"type": "integer", "minimum": 0}, "uniqueItems": True},
+                    {"const": "auto"},
+                    _LOOKS,
                 ]
             },
             # a variant may change any setting, by dotted key too

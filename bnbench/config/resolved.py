@@ -22,7 +22,8 @@ def resolved(study: Study, folder: Path) -> dict[str, Any]:
     if study.description:
         values["description"] = study.description
     values |= shared
-    values["seeds"] = list(study.seeds)
+    looks = {"auto": True, "max": len(study.seeds), "looks": list(study.looks)}
+    values["seeds"] = looks if study.looks else list(study.seeds)
     values["variants"] = {
         name: {key: value for key, value in settings.items() if key not in shared}
         for name, settings in variants.items()

@@ -182,7 +182,8 @@ class Study:
 
     cells: variants (the study's order) at each setting of the sweep. warnings: what the user
     should know although it is no mistake. primary: the metric that the verdict is about. margin:
-    how much of a difference counts as none; neither can change a run.
+    how much of a difference counts as none; neither can change a run. looks: of `seeds: auto`, at how
+    many of the seeds the result is looked at; empty where their number is fixed.
     """
 
     name: str
@@ -196,3 +197,4 @@ class Study:
     warnings: tuple[str, ...] = ()
     primary: str = DEFAULT_PRIMARY
     margin: Margin | None = None
+    looks: tuple[int, ...] = ()

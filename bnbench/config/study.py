@@ -10,6 +10,7 @@ from typing import Any
 
 from bnbench.config.check import Vocabulary, check_settings
 from bnbench.config.goals import Goals
+from bnbench.config.looks import means_auto, read_looks
 from bnbench.config.merge import Layer, apply_change, layer_of, override
 from bnbench.config.schema import DEFAULT_PRIMARY, STUDY_KEYS, Settings, Study, StudyCell, means_none
 from bnbench.config.yaml_source import Source, read_file
@@ -79,10 +80,12 @@ class _Resolver:
         self._shadowed_overrides(changes, sweep)
         variants, cells = self._cells(base, changes, sweep)
         goals = Goals(self.source, self.mistakes, self.warnings)
+        seeds = data.get("seeds", 5)
+        looks = self._looks(seeds, len(changes)) if means_auto(seeds) else ()
         study = Study(
             name=self._text("name", _folder_name(self.path.stem)),
             description=self._text("description", ""),
-            seeds=self._seeds(data.get("seeds", 5)),
+            seeds=tuple(range(looks[-1])) if looks else self._seeds(seeds),
             variants=variants,
             baseline=self._baseline(list(changes)),
             targets=goals.targets(data.get("target")),
@@ -90,6 +93,7 @@ class _Resolver:
             cells=tuple(cells),
             primary=goals.primary(data.get("primary", DEFAULT_PRIMARY)),
             margin=goals.margin(data.get("margin")),
+            looks=looks,
             warnings=tuple(dict.fromkeys(self.warnings)),
         )
         if self.mistakes:
@@ -192,6 +196,16 @@ class _Resolver:
 
     def _check(self, layer: Layer) -> Settings | None:
         return check_settings(layer, self.vocabulary, self.mistakes, folder=self.path.parent)
+
+    def _looks(self, given: Any, num_variants: int) -> tuple[int, ...]:
+        """At how many seeds the study looks at its result, where `seeds: auto` leaves their number open."""
+        if num_variants == 1:
+            self._wrong(
+                ("seeds",),
+                "seeds: auto stops where a difference is decided, but there is one variant (train takes one), and "
+                "nothing to compare it with. Fix: a number of seeds, such as seeds=5.",
+            )
+        return read_looks(given, MAX_SEEDS, lambda message: self._wrong(("seeds",), message))
 
     def _seeds(self, given: Any) -> tuple[int, ...]:
         seeds = list(range(given)) if _is_int(given) and 0 <= given <= MAX_SEEDS else given

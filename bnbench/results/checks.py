@@ -61,6 +61,16 @@ class PlannedMargin(BaseModel):
     value: Annotated[float, Field(gt=0)]
 
 
+class PlannedLook(BaseModel):
+    """A result that was shown before, under another design."""
+
+    model_config = _STRICT
+    seeds: Annotated[int, Field(ge=1)]
+    looks: list[Annotated[int, Field(ge=1)]] = []
+    primary: _Metric = DEFAULT_PRIMARY
+    margin: float | None = None
+
+
 class Plan(BaseModel):
     """plan.json. Raises ValidationError where it can't be one."""
 
@@ -71,6 +81,18 @@ class Plan(BaseModel):
     cells: Annotated[list[PlannedCell], Field(min_length=1)]
     primary: _Metric = DEFAULT_PRIMARY
     margin: PlannedMargin | None = None
+    looks: list[Annotated[int, Field(ge=1)]] = []
+    earlier: list[PlannedLook] = []
+
+    @model_validator(mode="after")
+    def _looks_at_its_seeds(self) -> Plan:
+        """The last look is at all seeds that are planned."""
+        if self.looks and (
+            self.looks != sorted(set(self.looks))
+            or any(len(cell.seeds) != self.looks[-1] for cell in self.cells)
+        ):
+            raise ValueError(f"the looks {self.looks} are not at growing parts of the planned seeds")
+        return self
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> Plan:

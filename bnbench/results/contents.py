@@ -30,12 +30,27 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class EarlierLook:
+    """A result that this folder has shown before, under another design: of how many seeds, on which metric.
+
+    looks: those of `seeds: auto`; empty where the number of seeds was fixed.
+    """
+
+    seeds: int
+    looks: tuple[int, ...]
+    primary: str
+    margin: float | None
+
+
+@dataclass(frozen=True)
 class StudyResults:
     """What a results folder holds of one study.
 
     cells: variants in the study's order (the sweep's settings within each). study: the resolved
     study as plain values. primary: the metric that the verdict is about. margin: a smaller difference
-    counts as none. warnings: what could not be read, and why.
+    counts as none. warnings: what could not be read, and why. looks: of `seeds: auto`, how many of a
+    cell's seeds each look takes; empty where the number of seeds is fixed. earlier: results that were
+    shown before the number of seeds (or the looks, the primary metric, the margin) was changed.
     """
 
     name: str
@@ -47,3 +62,5 @@ class StudyResults:
     warnings: tuple[str, ...] = ()
     primary: str = DEFAULT_PRIMARY
     margin: Margin | None = None
+    looks: tuple[int, ...] = ()
+    earlier: tuple[EarlierLook, ...] = ()

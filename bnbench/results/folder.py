@@ -29,6 +29,7 @@ from bnbench.results.files import (
     to_json,
     write_whole,
 )
+from bnbench.results.history import earlier_looks
 from bnbench.results.reader import PlanDamagedError, load_folder, load_run, read_plan, run_folder
 
 
@@ -40,8 +41,10 @@ class ResultsFolder:
 
     def open_for(self, study: Study, runs: Sequence[RunSpec], environment: Mapping[str, Any]) -> None:
         """Make the folder, and write down what is planned, before any training."""
+        plan = _plan(study, runs)
         if (self.path / PLAN).exists():
             self._check_plan()
+            plan["earlier"] = earlier_looks(self.path, plan)
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise ResultsError(
                 f"{self.path}: the folder is not empty and holds no results of bnbench.",
@@ -49,7 +52,7 @@ class ResultsFolder:
                 "--output with another folder, or empty this one.",
             )
         self.write(STUDY, yaml.safe_dump(resolved(study, self.path), sort_keys=False, allow_unicode=True))
-        self.write(PLAN, to_json({"schema_version": SCHEMA_VERSION, **_plan(study, runs)}))
+        self.write(PLAN, to_json({"schema_version": SCHEMA_VERSION, **plan}))
         self.write(ENVIRONMENT, to_json(environment))
 
     def _check_plan(self) -> None:
@@ -124,6 +127,7 @@ def _plan(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:
         "targets": [asdict(target) for target in study.targets],
         "primary": study.primary,
         "margin": asdict(study.margin) if study.margin else None,
+        "looks": list(study.looks),
         "cells": list(cells.values()),
     }
 

@@ -17,7 +17,7 @@ from bnbench.config import Margin, Target
 from bnbench.errors import ResultsError
 from bnbench.plan import HistoryRow, RunRecord
 from bnbench.results.checks import Plan, PlannedCell, check_run
-from bnbench.results.contents import Cell, StudyResults
+from bnbench.results.contents import Cell, EarlierLook, StudyResults
 from bnbench.results.files import (
     ENVIRONMENT,
     HISTORY,
@@ -71,6 +71,8 @@ def load_folder(folder: Path) -> StudyResults:
         tuple(warnings),
         primary=plan.primary,
         margin=margin,
+        looks=tuple(plan.looks),
+        earlier=tuple(EarlierLook(e.seeds, tuple(e.looks), e.primary, e.margin) for e in plan.earlier),
     )
 
 

@@ -1,0 +1,65 @@
+"""Which results a folder has shown before its study was changed: a verdict on more seeds must say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bnbench.errors import ResultsError
+from bnbench.results.checks import Plan, PlannedCell, PlannedLook
+from bnbench.results.files import RUN, SUMMARY_JSON
+from bnbench.results.reader import read_plan, run_folder
+
+#: A look at fewer seeds has no verdict, so it can't have been the reason to add some.
+_LEAST_SEEDS = 3
+
+
+def earlier_looks(folder: Path, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The looks that the folder's present plan knows, and that at its own runs where the new plan differs.
+
+    plan: what will be written in its place. Nothing is kept where the two share no run.
+    """
+    try:
+        old = Plan.model_validate(read_plan(folder))
+    except (ResultsError, ValidationError):
+        return []
+    shared = [cell for cell in old.cells if cell.cell in {new["cell"] for new in plan["cells"]}]
+    if not shared:
+        return []
+    looks = [*old.earlier, *_look_at(folder, old, shared, plan)]
+    kept = {look.model_dump_json(): look for look in looks if not _is_part(look, plan)}
+    return [look.model_dump(mode="json") for look in kept.values()]
+
+
+def _look_at(
+    folder: Path, old: Plan, cells: list[PlannedCell], plan: Mapping[str, Any]
+) -> Iterator[PlannedLook]:
+    """That at the old plan's runs, where it was shown and the new plan has another design."""
+    seen = max(_num_runs(folder, cell) for cell in cells)
+    margin = old.margin.value if old.margin else None
+    new_margin = plan["margin"]["value"] if plan["margin"] else None
+    before = ({tuple(cell.seeds) for cell in cells}, old.looks, old.primary, margin)
+    after = (
+        {tuple(cell["seeds"]) for cell in plan["cells"]},
+        plan["looks"],
+        plan["primary"],
+        new_margin,
+    )
+    if before != after and seen >= _LEAST_SEEDS and (folder / SUMMARY_JSON).exists():
+        yield PlannedLook(seeds=seen, looks=old.looks, primary=old.primary, margin=margin)
+
+
+def _num_runs(folder: Path, cell: PlannedCell) -> int:
+    runs = (run_folder(folder, cell.variant, cell.cell, seed) / RUN for seed in cell.seeds)
+    return sum(run.exists() for run in runs)
+
+
+def _is_part(look: PlannedLook, plan: Mapping[str, Any]) -> bool:
+    """Whether the new plan is that very design again, at all of its seeds: then nothing was added to it."""
+    sizes = {len(cell["seeds"]) for cell in plan["cells"]}
+    margin = plan["margin"]["value"] if plan["margin"] else None
+    same = (look.looks, look.primary, look.margin) == (plan["looks"], plan["primary"], margin)
+    return same and sizes == {look.seeds} and not look.looks
