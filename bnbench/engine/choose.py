@@ -90,7 +90,7 @@ def why_not_stacked(
     if type(model) is not nn.Sequential or not is_plain(model):
         return f"{type(model).__name__} is no plain Sequential"
     if type(optimizer) not in ELEMENTWISE:
-        return f"{type(optimizer).__name__} may mix the numbers of a tensor"
+        return f"{type(optimizer).__name__} is not SGD, Adam or AdamW, whose kernels a stack calls"
     if len(list(model.named_parameters(remove_duplicate=False))) != len(parameters):
         return "layers share parameters"
     if len(list(model.named_modules(remove_duplicate=False))) != len(list(model.modules())):

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor, nn
 
 from bnbench.errors import BnbenchError
+from bnbench.norms.owner import mark
 from bnbench.norms.place import Place
 from bnbench.registry import Entry
 
@@ -78,7 +79,7 @@ class NormLayer:
         module = self.entry.factory(num_features, dim, *place, **self.options)
         if not isinstance(module, nn.Module):
             raise TypeError(f"norm {name}: its factory returned {module!r}, no torch.nn.Module.")
-        return module
+        return mark(module, name)
 
     def weights(self, layer: Weights) -> Weights:
         """A layer of weights as the normalizer wants it: most leave it as it is."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from bnbench.errors import BnbenchError
+from bnbench.norms.owner import spared_names
 from bnbench.optim import optimizers
 
 Rate = Annotated[float, Field(gt=0)]
@@ -69,14 +70,11 @@ def adamw(
 
 def _groups(model: nn.Module, weight_decay: float, decay_norm_and_bias: bool) -> list[dict[str, Any]]:
     """Parameters with decay and, where the switch spares them, norm parameters and biases without."""
-    decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
-    for parameter in model.parameters():
-        # weights of linear and convolution layers are matrices or more; norm parameters and biases are vectors
-        (decayed if decay_norm_and_bias or parameter.ndim > 1 else spared).append(parameter)
+    spared = set() if decay_norm_and_bias else spared_names(model)
+    parameters = list(model.named_parameters())
     groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": spared, "weight_decay": 0.0},
+        {"params": [p for name, p in parameters if name not in spared], "weight_decay": weight_decay},
+        {"params": [p for name, p in parameters if name in spared], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 

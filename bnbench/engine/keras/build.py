@@ -6,7 +6,7 @@ What Keras lays out differently: kernels are (in, out) and (height, width, in, o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from bnbench.config import Choice
 from bnbench.engine.keras.loading import tensorflow
 from bnbench.errors import BnbenchError
 from bnbench.models.layers import Block, GlobalAveragePool
+from bnbench.norms.owner import spared_names
 
 #: The norms that Keras has, and the models of ours that are a plain chain of layers that it has.
 NORMS = ("none", "batch", "batch_keras")
@@ -29,10 +30,14 @@ _TO_KERAS = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
 
 @dataclass(frozen=True)
 class Weight:
-    """A variable of the Keras network, and the name of the torch parameter or buffer that it stands for."""
+    """A variable of the Keras network, and the name of the torch parameter or buffer that it stands for.
+
+    spared: whether `decay_norm_and_bias: false` spares it.
+    """
 
     name: str
     variable: Any
+    spared: bool
 
     def get(self) -> np.ndarray[Any, Any]:
         """Its value in torch's layout."""
@@ -56,10 +61,11 @@ class KerasModel(nn.Module):
         self.network = tf.keras.Sequential([tf.keras.Input(shape)])
         self.weights: list[Weight] = []
         self.lines: list[str] = []
+        spared = spared_names(twin)
         for name, module in chain:
             for layer in _layers(tf.keras.layers, module, norm):
                 self.network.add(layer)
-                self.weights += _weights(name, layer)
+                self.weights += _weights(name, layer, spared)
                 self.lines.append(f"{name}: {_line(layer)}")
         self._logits = tf.function(
             lambda inputs: self.network(inputs, training=False),
@@ -185,8 +191,9 @@ _NAMES = {
 }
 
 
-def _weights(name: str, layer: Any) -> list[Weight]:
-    return [Weight(f"{name}.{_NAMES[variable.name]}", variable) for variable in layer.variables]
+def _weights(name: str, layer: Any, spared: Collection[str]) -> list[Weight]:
+    names = [(f"{name}.{_NAMES[variable.name]}", variable) for variable in layer.variables]
+    return [Weight(torch_name, variable, torch_name in spared) for torch_name, variable in names]
 
 
 def _line(layer: Any) -> str:

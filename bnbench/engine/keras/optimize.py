@@ -103,8 +103,8 @@ def make_gradient_rule(settings: Settings, weights: Sequence[Weight]) -> Callabl
 
 
 def _is_decayed(settings: Settings, weight: Weight) -> bool:
-    """Norm parameters and biases are vectors, kernels are not."""
-    return bool(settings.optimizer.options["decay_norm_and_bias"]) or len(weight.variable.shape) > 1
+    """By its owner, as torch's runs decide it."""
+    return bool(settings.optimizer.options["decay_norm_and_bias"]) or not weight.spared
 
 
 def _torch_adam(tf: Any) -> Any:
