@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +36,7 @@ from bnbench.cli_options import (
     Words,
 )
 from bnbench.errors import EXIT_DONE, EXIT_GATE
+from bnbench.terminal import close_doors, echo, open_doors
 
 app = typer.Typer(
     name="bnbench",
@@ -53,7 +53,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from bnbench import __version__
 
-        typer.echo(f"bnbench {__version__}")
+        echo(f"bnbench {__version__}")
         raise typer.Exit
 
 
@@ -200,7 +200,7 @@ def check(
 
             from bnbench.config import json_schema as schema_of
 
-            typer.echo(json.dumps(schema_of(names.vocabulary), indent=1))
+            echo(json.dumps(schema_of(names.vocabulary), indent=1))
             return
         from bnbench.commands import console_on
         from bnbench.report.lists import print_plan
@@ -246,7 +246,7 @@ def verify(
         if format == "table":
             print_verification(console_on(stderr=False), found)
         else:
-            typer.echo(FORMATS[format](found), nl=False)
+            echo(FORMATS[format](found), newline=False)
         raise typer.Exit(EXIT_DONE if found.passed else EXIT_GATE)
 
 
@@ -274,11 +274,10 @@ def _data_dir(given: Path | None) -> Path:
 
 def main() -> None:
     """The console script. A reader that goes away (`bnbench list | head`) is no error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without ± is no reason to stop
+    open_doors()
     try:
         app()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_DONE)
+        code = EXIT_DONE
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else EXIT_DONE
+    sys.exit(close_doors(code))

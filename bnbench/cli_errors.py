@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import typer
 
 from bnbench.errors import EXIT_INTERRUPTED, BnbenchError, ConfigError
+from bnbench.terminal import echo, indented
 
 
 class Errors:
@@ -23,13 +24,25 @@ class Errors:
         if self.debug or error is None:
             return
         if isinstance(error, BnbenchError):
-            many = isinstance(error, ConfigError) and len(error.mistakes) > 1
-            head = f"{len(error.mistakes)} mistakes:\n" if many else "Error: "  # type: ignore[attr-defined]
-            typer.echo(f"{head}{error}", err=True)
+            echo(error_text(error), err=True)
             raise typer.Exit(error.exit_code) from None
         if isinstance(error, KeyboardInterrupt):
-            typer.echo("Interrupted.", err=True)
+            echo("Interrupted.", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def error_text(error: BnbenchError) -> str:
+    """The message as it is printed: every part on its own line, every mistake too."""
+    if isinstance(error, ConfigError):
+        mistakes = "\n".join(indented(str(mistake)) for mistake in error.mistakes)
+        return (
+            f"{len(error.mistakes)} mistakes:\n{mistakes}"
+            if len(error.mistakes) > 1
+            else f"Error: {mistakes}"
+        )
+    fix = f"Fix: {error.fix}" if error.fix else ""
+    parts = [part for part in (error.what, error.why, fix) if part] or [str(error)]
+    return "Error: " + "\n".join(map(indented, parts))
 
 
 def _interrupt(signum: int, frame: Any) -> NoReturn:

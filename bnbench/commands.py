@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from bnbench.cli_options import Format
 from bnbench.errors import (
     EXIT_DONE,
@@ -20,6 +18,7 @@ from bnbench.errors import (
     Mistake,
     ResultsError,
 )
+from bnbench.terminal import echo
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -168,9 +167,9 @@ def exit_code(summaries: Sequence[Summary], *, interrupted: bool = False, unread
 
 def console_on(*, stderr: bool) -> Console:
     """A console that writes to stderr, or to stdout."""
-    from rich.console import Console
+    from bnbench.terminal_console import console
 
-    return Console(stderr=stderr)
+    return console(stderr=stderr)
 
 
 def _train(console: Console, work: Work, quiet: bool, epoch_lines: bool) -> bool:
@@ -240,11 +239,11 @@ def _print_study(name: str, summary: Summary, format: Format, *, several: bool, 
         print_summary(console, summary, layers=layers)
         return
     for warning in summary.warnings:  # some formats have no place for them
-        typer.echo(f"Warning: {warning}", err=True)
+        echo(f"Warning: {warning}", err=True)
     if not several:
         from bnbench.report.export import FORMATS
 
-        typer.echo(FORMATS[format.value](summary), nl=False)
+        echo(FORMATS[format.value](summary), newline=False)
 
 
 def _show_together(
@@ -257,7 +256,7 @@ def _show_together(
 
     workloads = compare_workloads(shown)
     if format is not Format.table:
-        typer.echo(FORMATS[format.value](shown, workloads), nl=False)
+        echo(FORMATS[format.value](shown, workloads), newline=False)
     elif visible and len(shown) > 1:
         from bnbench.report.console import print_workloads
 
@@ -267,7 +266,7 @@ def _show_together(
     if len(shown) < 2:
         return
     if folder is None:
-        typer.echo(f"The folders are not side by side, so no {WORKLOADS_JSON} is written.", err=True)
+        echo(f"The folders are not side by side, so no {WORKLOADS_JSON} is written.", err=True)
         return
     write_whole(folder / WORKLOADS_JSON, workloads_to_json(workloads))
 
@@ -300,7 +299,7 @@ def _load_folders(paths: Sequence[Path]) -> tuple[dict[str, tuple[ResultsFolder,
     if errors and not loaded:
         raise ResultsError("\n".join(map(str, errors)))
     for left_out in errors:
-        typer.echo(f"Error: {left_out}\nLeft out; the others follow.", err=True)
+        echo(f"Error: {left_out}\nLeft out; the others follow.", err=True)
     names = [results.name for _, results in loaded]
     if len(set(names)) < len(names):
         names = [str(folder.path) for folder, _ in loaded]
@@ -311,18 +310,18 @@ def _write(folder: ResultsFolder, results: StudyResults, summary: Summary, *, pa
     from bnbench.workflow import write_summaries
 
     if warning := write_summaries(folder, results, summary, page=page):
-        typer.echo(f"Warning: {warning}", err=True)
+        echo(f"Warning: {warning}", err=True)
 
 
 def _write_figures(summary: Summary, folder: Path, kind: str) -> None:
     from bnbench.report.figures import write_figures
 
     paths = write_figures(summary, folder, kind)
-    typer.echo(f"Figures: {len(paths)} in {folder}", err=True)
+    echo(f"Figures: {len(paths)} in {folder}", err=True)
 
 
 def _tell_gates(name: str, summary: Summary, several: bool) -> None:
     place = f"{name}: " if several else ""
     for gate in summary.gates:
         verdict = "FAILED" if gate.failed else "passed"
-        typer.echo(f"{place}--fail-if '{gate.gate}': {verdict}: {gate.reason}.", err=True)
+        echo(f"{place}--fail-if '{gate.gate}': {verdict}: {gate.reason}.", err=True)

@@ -80,7 +80,7 @@ class UnknownNameError(BnbenchError):
 
 @dataclass(frozen=True)
 class Mistake:
-    """One fault in a study. place: "file.yaml:14" or "command line"; key: dotted path."""
+    """One fault in a study. place: "file.yaml:14" or "command line"."""
 
     place: str
     message: str

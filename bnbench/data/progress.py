@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -16,10 +15,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bnbench.terminal import echo, one_line
+from bnbench.terminal_console import console
+
 
 def say(message: str) -> None:
     """One line on stderr."""
-    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+    echo(one_line(message), err=True)
 
 
 @contextmanager
@@ -35,6 +37,6 @@ def progress(title: str, total: int | None, *, in_bytes: bool = False) -> Iterat
         DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda amount: bar.advance(task, amount)
