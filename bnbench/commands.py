@@ -158,11 +158,11 @@ def exit_code(summaries: Sequence[Summary], *, interrupted: bool = False, unread
     variants = [variant for summary in summaries for variant in summary.variants]
     if interrupted:
         return EXIT_INTERRUPTED
-    if unreadable or not sum(variant.finished + variant.diverged for variant in variants):
+    if unreadable or not any(run.outcome != "crashed" for variant in variants for run in variant.runs):
         return EXIT_NOTHING_USABLE
     if any(gate.failed for summary in summaries for gate in summary.gates):
         return EXIT_GATE
-    return EXIT_SOME_RUNS_CRASHED if any(variant.crashed for variant in variants) else EXIT_DONE
+    return EXIT_SOME_RUNS_CRASHED if any(variant.outcomes["crashed"] for variant in variants) else EXIT_DONE
 
 
 def console_on(*, stderr: bool) -> Console:

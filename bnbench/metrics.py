@@ -68,18 +68,18 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 where the largest logit is the label's, else 0 (logits that hold a NaN are always wrong)."""
+    """1 where the largest logit is the label's, else 0 (logits that are not all finite are always wrong)."""
     right = logits.argmax(-1) == labels
-    return (right & ~logits.isnan().any(-1)).to(logits.dtype)
+    return (right & logits.isfinite().all(-1)).to(logits.dtype)
 
 
 def confusion(logits: Tensor, labels: Tensor) -> Tensor:
     """(classes, classes + 1) float64: how many samples of a class (row) were taken for each (column).
 
-    The last column counts the samples whose logits hold a NaN: they are taken for no class.
+    The last column counts the samples whose logits are not all finite: they are taken for no class.
     """
     classes = logits.shape[-1]
-    answers = logits.argmax(-1).masked_fill(logits.isnan().any(-1), classes)
+    answers = logits.argmax(-1).masked_fill(~logits.isfinite().all(-1), classes)
     cells = labels * (classes + 1) + answers
     return cells.bincount(minlength=classes * (classes + 1)).reshape(classes, classes + 1).double()
 

@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bnbench.config import Settings, Study
 
@@ -19,7 +19,14 @@ from bnbench.config import Settings, Study
 #: other runs, and are left alone.
 NUMERICS_VERSION = 2
 
-Outcome = Literal["finished", "diverged", "crashed"]
+#: How a run ended. not_finite: NaN or infinity in a loss or in the weights. worse_than_at_start: the last
+#: validation loss is more than 5 % above the first, and the accuracy is not above chance.
+#: stuck_at_chance: finite, and the validation accuracy is within 2 standard errors of the majority
+#: class. crashed: an exception ended it, so that it has no numbers. A run trained where it finished.
+Outcome = Literal["finished", "stuck_at_chance", "worse_than_at_start", "not_finite", "crashed"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+#: Planned, and not there: it was not run yet, or was interrupted.
+MISSING = "missing"
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def test_by_hand_three_seeds() -> None:
     assert result.difference == pytest.approx(0.02)
     assert (result.ci_low, result.ci_high) == pytest.approx((0.02 - 0.024842, 0.02 + 0.024842), abs=1e-6)
     assert result.values == tuple(pytest.approx(pair) for pair in ((0, 0.01), (1, 0.02), (2, 0.03)))
-    assert result.verdict == "no detectable difference"
+    assert result.verdict == "undecided"
     assert result.rho is None  # the baseline does not vary
 
 
@@ -112,7 +112,7 @@ def test_one_seed_gives_a_difference_and_no_interval() -> None:
     result = difference({0: 0.95}, {0: 0.90})
     assert result.difference == pytest.approx(0.05)
     assert (result.ci_low, result.ci_high, result.welch_low, result.rho, result.detectable) == (None,) * 5
-    assert (result.verdict, result.n, result.n_planned) == ("not enough seeds", 1, 5)
+    assert (result.verdict, result.n, result.n_planned) == ("too_few_seeds", 1, 5)
 
 
 def test_two_seeds_give_an_interval_and_no_verdict() -> None:
@@ -120,13 +120,13 @@ def test_two_seeds_give_an_interval_and_no_verdict() -> None:
     result = difference({0: 0.95, 1: 0.9501}, {0: 0.90, 1: 0.90})
     assert result.ci_low is not None
     assert result.ci_low > 0
-    assert (result.verdict, result.detectable) == ("not enough seeds", None)
+    assert (result.verdict, result.detectable) == ("too_few_seeds", None)
 
 
 def test_no_pair_at_all() -> None:
     result = difference({0: None, 1: None}, {0: 0.9, 1: 0.9})
     assert (result.difference, result.ci_low, result.n, result.n_planned) == (None, None, 0, 5)
-    assert result.verdict == "not enough seeds"
+    assert result.verdict == "too_few_seeds"
 
 
 def test_equal_differences_are_a_point_and_a_verdict() -> None:
@@ -141,14 +141,14 @@ def test_identical_runs_show_no_difference() -> None:
     same = {s: 0.9 + s / 100 for s in range(5)}
     result = difference(same, same)
     assert (result.difference, result.ci_low, result.ci_high, result.rho) == (0, 0, 0, pytest.approx(1))
-    assert result.verdict == "no detectable difference"
+    assert result.verdict == "undecided"
 
 
 def test_rounding_is_no_effect() -> None:
     theirs = {s: 0.5 + s / 100 for s in range(5)}
     result = difference({s: value - 1e-8 for s, value in theirs.items()}, theirs, "test_loss")
     assert result.ci_high < 0
-    assert result.verdict == "no detectable difference"
+    assert result.verdict == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_pair_that_is_lost_is_counted(lost: float | None) -> None:
 
 
 def test_an_interval_that_touches_zero_excludes_nothing() -> None:
-    assert judge("test_accuracy", (0.0, 0.2), 5) == "no detectable difference"
+    assert judge("test_accuracy", (0.0, 0.2), 5) == "undecided"
     assert judge("test_accuracy", (1e-9, 0.2), 5) == "better"
 
 

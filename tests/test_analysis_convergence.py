@@ -48,7 +48,7 @@ def test_nan_never_reaches() -> None:
     )
 
 
-@pytest.mark.parametrize("outcome", ["diverged", "crashed"])
+@pytest.mark.parametrize("outcome", ["not_finite", "crashed"])
 def test_a_run_that_did_not_finish_never_reached(outcome: Outcome) -> None:
     assert reached(record([0.1, 0.98, 0.1], outcome), TARGET) is None
 
@@ -62,7 +62,7 @@ def test_median_counts_a_censored_run_as_later_than_any_other() -> None:
 
 
 def test_median_is_none_where_it_is_censored() -> None:
-    runs = [record([0.1, 0.98]), record([0.1, 0.2]), record([0.1, 0.98], "diverged")]
+    runs = [record([0.1, 0.98]), record([0.1, 0.2]), record([0.1, 0.98], "not_finite")]
     summary = summarize_target(runs, TARGET)
     assert (summary.k, summary.n, summary.median_steps) == (1, 3, None)
 

@@ -77,7 +77,7 @@ def test_median_lies_between_the_times_around_one_half() -> None:
 
 
 def test_seconds_are_censored_at_what_each_run_took_and_a_diverged_one_never() -> None:
-    runs = [*cell("a", [10, 20, None]).records, run("a", 3, 10, "diverged")]
+    runs = [*cell("a", [10, 20, None]).records, run("a", 3, 10, "not_finite")]
     summary = summarize_target(runs, TARGET)
     assert (summary.k, summary.n) == (2, 4)
     assert (summary.median_steps, summary.median_samples) == (None, None)  # half of them, and no more
@@ -109,7 +109,7 @@ def test_the_budget_is_the_one_that_both_had() -> None:
 
 
 def test_a_diverged_run_counts_with_the_whole_budget() -> None:
-    ours = Cell("a", {}, "a", (0, 1), (run("a", 0, 10), run("a", 1, 10, "diverged")))
+    ours = Cell("a", {}, "a", (0, 1), (run("a", 0, 10), run("a", 1, 10, "not_finite")))
     steps = next(compare_speed(ours, cell("b", [10, 10]), TARGET))
     assert (steps.difference, steps.n, steps.n_both) == (20, 2, 1)
 

@@ -82,32 +82,39 @@ def test_outcomes_are_counted_and_nothing_is_dropped() -> None:
     mixed = cell(
         "batch",
         run("batch", 0, 0.05),
-        run("batch", 1, math.nan, "diverged"),
+        run("batch", 1, math.nan, "not_finite"),
         run("batch", 2, 0, "crashed"),
         seeds=4,
     )
     variant = study(NONE, mixed).variants[1]
-    assert (variant.finished, variant.diverged, variant.crashed, variant.missing) == (1, 1, 1, 1)
+    assert variant.outcomes == {
+        "finished": 1, "stuck_at_chance": 0, "worse_than_at_start": 0, "not_finite": 1, "crashed": 1, "missing": 1
+    }  # fmt: skip
     spread = variant.spreads["final", "val_loss"]
     assert (spread.n, spread.num_nonfinite) == (1, 1)
     assert (variant.targets[0].k, variant.targets[0].n) == (1, 3)
 
 
-def test_finite_numbers_of_a_diverged_run_stay_in_the_mean() -> None:
-    mixed = cell("batch", run("batch", 0, 0.1), run("batch", 1, 0.9, "diverged"))
+def test_finite_numbers_of_a_run_that_did_not_finish_stay_in_the_mean() -> None:
+    mixed = cell("batch", run("batch", 0, 0.1), run("batch", 1, 0.9, "stuck_at_chance"))
     assert study(NONE, mixed).variants[1].spreads["final", "val_loss"].mean == pytest.approx(0.5)
 
 
 def test_a_variant_whose_every_run_crashed_keeps_its_place() -> None:
     summary = study(NONE, cell("batch", *(run("batch", s, 0, "crashed") for s in range(3))))
     variant = summary.variants[1]
-    assert (variant.label, variant.crashed, variant.num_parameters, variant.layers) == ("batch", 3, None, ())
-    assert {c.verdict for c in summary.comparisons} == {"not enough seeds"}
+    assert (variant.label, variant.outcomes["crashed"], variant.num_parameters, variant.layers) == (
+        "batch",
+        3,
+        None,
+        (),
+    )
+    assert {c.verdict for c in summary.comparisons} == {"too_few_seeds"}
 
 
 def test_a_study_without_any_run_is_summarised() -> None:
     summary = study(cell("none"), cell("batch"))
-    assert [variant.missing for variant in summary.variants] == [3, 3]
+    assert [variant.outcomes["missing"] for variant in summary.variants] == [3, 3]
     assert not summary.warnings
 
 
@@ -136,7 +143,7 @@ def sweep(*, diverged: bool = False) -> Summary:
         setting = {"optimizer.lr": lr}
         runs = [run(variant, s, loss + s / 100, setting=setting) for s in range(3)]
         if diverged and (variant, lr) == ("batch", 1.0):
-            runs[0] = run(variant, 0, 0.1, "diverged", setting)
+            runs[0] = run(variant, 0, 0.1, "not_finite", setting)
         cells.append(cell(variant, *runs, setting=setting))
     return study(*cells)
 
@@ -186,7 +193,7 @@ def test_a_setting_without_the_baseline_is_warned_of() -> None:
 
 def test_json_is_strict_and_has_what_the_contract_names() -> None:
     mixed = cell(
-        "batch", run("batch", 0, math.nan, "diverged"), run("batch", 1, 0.02), run("batch", 2, 0, "crashed")
+        "batch", run("batch", 0, math.nan, "not_finite"), run("batch", 1, 0.02), run("batch", 2, 0, "crashed")
     )
     values = json.loads(json.dumps(as_json(study(NONE, mixed)), allow_nan=False))
     assert (values["schema_version"], values["name"], values["baseline"]) == (1, "demo", "none")

@@ -32,8 +32,8 @@ def run(variant: str, lr: float, seed: int, outcome: Outcome, accuracy: float) -
 def sweep(
     trains: Mapping[str, Sequence[str]], accuracy: Mapping[str, Sequence[float]] | None = None
 ) -> Summary:
-    """trains: a variant's seeds at each learning rate: "+" finished, "-" diverged, "x" crashed."""
-    outcomes: dict[str, Outcome] = {"+": "finished", "-": "diverged", "x": "crashed"}
+    """trains: a variant's seeds at each learning rate: "+" finished, "-" not finite, "x" crashed."""
+    outcomes: dict[str, Outcome] = {"+": "finished", "-": "not_finite", "x": "crashed"}
     cells = []
     for variant, patterns in trains.items():
         for place, (lr, pattern) in enumerate(zip(LRS, patterns, strict=False)):
@@ -111,10 +111,10 @@ def test_rates_of_runs_that_trained_at_all() -> None:
     assert (batch.trained, batch.n, batch.test) == (7, 7, "McNemar")
     assert (batch.only_variant, batch.only_baseline, batch.p, batch.p_holm) == (7, 0, 2 / 128, 2 / 128)
     assert none.test is None
-    rows = table(summary, "Trained at all").rows
+    rows = table(summary, "Training success rate").rows
     assert rows[1] == ("batch @ optimizer.lr=0.01", "7 of 7", "100% [65%, 100%]", "7", "0", "0.016")
     assert not any(
-        found.title == "Trained at all" for found in tables(sweep({"none": ["++"], "batch": ["++"]}))
+        found.title == "Training success rate" for found in tables(sweep({"none": ["++"], "batch": ["++"]}))
     )
 
 

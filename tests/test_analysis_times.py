@@ -34,7 +34,7 @@ def test_what_trained_the_runs_is_said() -> None:
         RunRecord(variant, {}, seed, "c", "none", outcome, environment=environment)
         for variant, environment, outcome in (
             ("none", stacked, "finished"),
-            ("batch", alone, "diverged"),
+            ("batch", alone, "not_finite"),
             ("other", alone, "crashed"),
         )
         for seed in range(2 if variant == "none" else 1)

@@ -53,7 +53,7 @@ def test_holm_takes_a_verdict_that_one_comparison_would_have() -> None:
     assert (alone.verdict, alone.p_holm, alone.family) == ("better", alone.p, 1)
     five = corrected([alone, *(against([0.01, -0.01, 0.02, -0.02, 0.001], f"b{i}") for i in range(4))])
     assert five[0].p_holm == pytest.approx(5 * alone.p)
-    assert (five[0].verdict, five[0].uncorrected, five[0].family) == ("no detectable difference", "better", 5)
+    assert (five[0].verdict, five[0].uncorrected, five[0].family) == ("undecided", "better", 5)
     deltas = [value for _, value in five[0].values]
     assert five[0].detectable == pytest.approx(detectable_difference(deltas, 0.05 / 5))
     assert five[0].needed > alone.needed
@@ -70,20 +70,20 @@ def test_holm_counts_each_metric_and_only_what_could_have_a_verdict() -> None:
 def test_the_sentence_says_what_holm_took() -> None:
     summary = study({"a": CLEAR, **{f"b{i}": [0.01, -0.01, 0.02, -0.02, 0.001] for i in range(4)}})
     sentence = verdict_sentences(summary)[0]
-    assert "a: no detectable difference from base" in sentence
+    assert "a against base in test accuracy: undecided" in sentence
     assert "; better on its own, but not among 5 comparisons (Holm p 0.055)" in sentence
     difference = next(table for table in tables(summary) if table.title == "Difference from base")
     assert "comparisons of a metric (up to 5)" in difference.caption
-    assert difference.rows[1][4:] == ("0.055", "no detectable difference")
+    assert difference.rows[1][4:] == ("0.055", "undecided")
 
 
 def test_the_same_within_the_margin() -> None:
     small = [0.001, -0.001, 0.0005, -0.0005, 0.0002]
-    assert against(small).verdict == "no detectable difference"
-    assert against(small, margin=0.002).verdict == "the same within the margin"
-    assert against(small, margin=0.0005).verdict == "no detectable difference"
-    assert against([0.1, -0.1, 0.0], margin=0.01).verdict == "no detectable difference"
-    assert against(small[:2], margin=0.5).verdict == "not enough seeds"
+    assert against(small).verdict == "undecided"
+    assert against(small, margin=0.002).verdict == "same"
+    assert against(small, margin=0.0005).verdict == "undecided"
+    assert against([0.1, -0.1, 0.0], margin=0.01).verdict == "undecided"
+    assert against(small[:2], margin=0.5).verdict == "too_few_seeds"
 
 
 def test_a_sure_but_small_difference_is_the_same_and_the_sentence_says_both() -> None:

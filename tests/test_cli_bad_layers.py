@@ -87,7 +87,7 @@ def test_a_layer_of_the_wrong_kind_is_a_crash_with_one_message(tmp_path: Path, n
 def test_nan_is_a_divergence(tmp_path: Path) -> None:
     result, runs = compare(tmp_path, "nan")
     assert result.returncode == 0, result.stdout
-    assert [run["outcome"] for run in runs] == ["finished", "diverged"]
+    assert [run["outcome"] for run in runs] == ["finished", "not_finite"]
 
 
 @pytest.mark.parametrize(

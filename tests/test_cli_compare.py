@@ -142,14 +142,14 @@ def test_stdout_is_data_alone(format: str, run: Run) -> None:
     assert again.stdout == result.stdout
 
 
-def test_divergence_is_counted_and_shown_and_is_no_crash(run: Run) -> None:
+def test_runs_that_are_not_finite_are_counted_and_shown_and_is_no_crash(run: Run) -> None:
     result = run(
         "compare", "small.yaml", "variants.none.optimizer={name: sgd, lr: 1e30}", "seeds=2", "baseline=batch"
     )
     assert result.exit_code == 0, result.output
-    assert "diverged" in result.output
+    assert "not finite" in result.output
     none = summary()["variants"][0]
-    assert [item["outcome"] for item in none["runs"]] == ["diverged", "diverged"]
+    assert [item["outcome"] for item in none["runs"]] == ["not_finite", "not_finite"]
     assert [item["steps_to_target"] for item in none["runs"]] == [None, None]
 
 

@@ -63,13 +63,13 @@ def test_gates(gate: str, fails: bool) -> None:
     assert failed(gate) is fails
 
 
-@pytest.mark.parametrize("outcome", ["diverged", "crashed"])
+@pytest.mark.parametrize("outcome", ["not_finite", "crashed"])
 @pytest.mark.parametrize("gate", ["none.test_accuracy < 0", "noisy.test_accuracy worse than none"])
 def test_a_variant_that_lost_runs_fails_its_gates(outcome: Outcome, gate: str) -> None:
     summary = study(outcome)
     (found,) = judge_gates(read_gates([gate], ["none", "noisy"], 5), summary)
     assert found.failed
-    assert found.reason == f"of 5 runs of none: 1 {outcome}"
+    assert found.reason == f"of 5 runs of none: 1 {outcome.replace('_', ' ')}"
     assert not failed("noisy.test_accuracy < 0", summary)
 
 

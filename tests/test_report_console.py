@@ -34,7 +34,7 @@ def run(variant: str, seed: int, outcome: Outcome, setting: dict[str, float]) ->
         return RunRecord(
             variant, setting, seed, "c", variant, outcome, error="RuntimeError: out of memory, 1 GiB left"
         )
-    loss = math.nan if outcome == "diverged" else 0.0812345 + seed / 700 + len(variant) / 900
+    loss = math.nan if outcome == "not_finite" else 0.0812345 + seed / 700 + len(variant) / 900
     numbers = {
         f"{split}_{name}": value
         for split in ("train", "val", "test")
@@ -59,7 +59,7 @@ def study(*, swept: bool = False) -> Summary:
         for setting in ({"optimizer.lr": 0.01}, {"optimizer.lr": 0.1}) if swept else ({},):
             outcomes: list[Outcome] = ["finished"] * 5
             if variant == "group_8_affine":
-                outcomes[1:4] = ["diverged", "crashed", "crashed"]
+                outcomes[1:4] = ["not_finite", "crashed", "crashed"]
             runs = tuple(run(variant, seed, outcome, setting) for seed, outcome in enumerate(outcomes))
             cells.append(Cell(variant, setting, "c", tuple(range(5)), runs))
     return summarize(StudyResults("demo", "none", (Target("val_accuracy", 0.9),), tuple(cells)))
@@ -175,9 +175,13 @@ def test_many_evaluations_an_epoch_are_still_one_line() -> None:
 
 
 def test_quiet_says_failures_and_nothing_else() -> None:
-    events = [*one_run(0), ended(1, "diverged"), ended(2, "crashed", "ValueError: too small\n  a traceback")]
+    events = [
+        *one_run(0),
+        ended(1, "not_finite"),
+        ended(2, "crashed", "ValueError: too small\n  a traceback"),
+    ]
     assert lines(events, quiet=True) == [
-        "[2/3] batch seed 1  diverged: loss not finite, seen at step 7 of 9",
+        "[2/3] batch seed 1  not finite: loss or weights not finite, seen at step 7 of 9",
         "[3/3] batch seed 2  crashed: ValueError: too small",
     ]
 

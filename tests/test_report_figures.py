@@ -77,7 +77,7 @@ BATCH = cell(
     "batch",
     run("batch", 0, [3.0, 1.0, 0.5]),
     run("batch", 1, [3.0, 2.0, 0.7]),
-    run("batch", 2, [3.0, NAN], "diverged"),
+    run("batch", 2, [3.0, NAN], "not_finite"),
 )
 
 
@@ -113,7 +113,10 @@ def test_a_run_that_is_not_finite_leaves_the_mean_and_the_count_says_so() -> Non
     rows = rows_of(figure_data.mean_rows(study(NONE, BATCH)), variant="batch")
     assert [(row["val_loss"], row["val_loss_n"]) for row in rows] == [(3.0, 3), (1.5, 2), (0.6, 2)]
     broken = rows_of(figure_data.seed_rows(study(NONE, BATCH)), variant="batch", seed=2)
-    assert [(row["val_loss"], row["outcome"]) for row in broken] == [(3.0, "diverged"), (None, "diverged")]
+    assert [(row["val_loss"], row["outcome"]) for row in broken] == [
+        (3.0, "not_finite"),
+        (None, "not_finite"),
+    ]
 
 
 def test_one_seed_has_no_band() -> None:

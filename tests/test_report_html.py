@@ -196,10 +196,10 @@ def test_a_sweep_offers_its_settings() -> None:
         results([run("none", 0, outcome="crashed")], [run("batch", 0, outcome="crashed")]),
         results([run("none", 0)], [run("batch", 0)]),
         results(three("none", 0.3), three("batch", 0.2), targets=()),
-        results(three("none", 0.3), [run("batch", 0, math.nan, "diverged"), run("batch", 1, math.inf, "diverged")]),
+        results(three("none", 0.3), [run("batch", 0, math.nan, "not_finite"), run("batch", 1, math.inf, "not_finite")]),
         results(three("batch", 0.3)),
     ],
-    ids=["crashed", "one seed", "no target", "diverged", "no baseline"],
+    ids=["crashed", "one seed", "no target", "not_finite", "no baseline"],
 )  # fmt: skip
 def test_every_study_gives_a_page(made: StudyResults) -> None:
     text = to_html(summarize(made), made)

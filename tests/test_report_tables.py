@@ -148,7 +148,7 @@ def test_one_seed_has_no_sign() -> None:
     assert found.rows[0][2:] == ("95.00",) * 3
     assert "One seed" in found.caption
     row = next(row for row in table(summary, "Difference").rows if row[1] == "test accuracy")
-    assert row == ("batch", "test accuracy", "+2.00 pp", "1", "–", "not enough seeds")
+    assert row == ("batch", "test accuracy", "+2.00 pp", "1", "–", "too few seeds")
 
 
 def test_convergence_says_how_many_reached_and_when() -> None:
@@ -172,7 +172,7 @@ def broken() -> Summary:
     runs = (
         run("batch", 0, 0.97),
         *(run("batch", s, 0, "crashed") for s in (1, 2)),
-        run("batch", 3, 0.1, "diverged"),
+        run("batch", 3, 0.1, "stuck_at_chance"),
     )
     none = tuple(run("none", s, 0.95) for s in range(4))
     cells = (Cell("none", {}, "c", tuple(range(4)), none), Cell("batch", {}, "c", tuple(range(4)), runs))
@@ -183,21 +183,22 @@ def test_runs_that_failed_are_named_with_their_reason() -> None:
     found = table(broken(), "Runs that failed")
     assert found.rows == (
         ("batch", "1, 2", "crashed", "ValueError: too small"),
-        ("batch", "3", "diverged", "ended no better than chance (val_loss 0.9000, val_accuracy 10.00%)"),
+        ("batch", "3", "stuck at chance", "ended with val_loss 0.9000, val_accuracy 10.00%"),
     )
     assert not any(found.title == "Runs that failed" for found in tables(study(FIVE)))
 
 
 def test_outcomes_are_counted() -> None:
-    assert [row[3:] for row in table(broken(), "Cost").rows] == [("4", "0", "0", "0"), ("1", "1", "2", "0")]
+    assert [row[3:] for row in table(broken(), "Cost").rows] == [("4", "0", "0"), ("1", "1", "2")]
+    assert table(broken(), "Cost").columns[3:] == ("finished", "stuck at chance", "crashed")
     assert table(broken(), "Cost").rows[1][1:3] == ("1,234", "50.0000 ± 0.0000 (2 of 4)")
 
 
-def test_why_a_run_diverged() -> None:
+def test_why_a_run_is_not_finite() -> None:
     lost = RunRecord(
-        "a", {}, 0, "c", "a", "diverged", steps=50, planned_steps=100, final={"val_loss": math.nan}
+        "a", {}, 0, "c", "a", "not_finite", steps=50, planned_steps=100, final={"val_loss": math.nan}
     )
-    assert why_it_failed(lost) == "loss not finite, seen at step 50 of 100"
+    assert why_it_failed(lost) == "loss or weights not finite, seen at step 50 of 100"
     assert why_it_failed(run("a", 0, 0.9)) == ""
 
 
@@ -223,7 +224,7 @@ def test_sentence_without_a_detectable_difference_says_what_would_have_been_seen
     # differences +1 -1 0 pp: std 1, half width 2.48; 3.264 / √3 ... = 3.26 pp detectable
     sentence = verdict_sentences(study({"none": (0.95, 0.95, 0.95), "batch": (0.96, 0.94, 0.95)}, seeds=3))[0]
     assert sentence == (
-        "batch: no detectable difference from none in test accuracy: +0.0 pp, 95% interval [-2.5, +2.5], "
+        "batch against none in test accuracy: undecided: +0.0 pp, 95% interval [-2.5, +2.5], "
         "3 paired seeds; 3 seeds would have seen 3.3 pp (80% power)."
     )
 
@@ -249,7 +250,7 @@ def test_sentence_with_too_few_seeds(seeds: int, words: str) -> None:
 def test_sentence_names_the_runs_that_failed() -> None:
     sentence = verdict_sentences(broken())[0]
     assert "2 paired seeds of 4 planned" in sentence
-    assert sentence.endswith("1 of 4 runs of batch diverged. 2 of 4 runs of batch crashed.")
+    assert sentence.endswith("1 of 4 runs of batch was stuck at chance. 2 of 4 runs of batch crashed.")
 
 
 def test_sentence_of_a_sweep_speaks_of_the_best_settings() -> None:

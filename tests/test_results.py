@@ -91,7 +91,7 @@ def test_numbers_that_are_not_finite_are_null_on_disk_and_nan_in_memory(make: Ma
     folder, _, runs = make()
     folder.save(
         runs[0],
-        record(runs[0], outcome="diverged", final={"val_loss": math.nan, "test_loss": math.inf}),
+        record(runs[0], outcome="not_finite", final={"val_loss": math.nan, "test_loss": math.inf}),
         None,
     )
     (path,) = folder.path.glob("runs/a-*/seed-0/run.json")
@@ -101,7 +101,7 @@ def test_numbers_that_are_not_finite_are_null_on_disk_and_nan_in_memory(make: Ma
     }
     (back,) = folder.load().cells[0].records
     assert math.isnan(back.final["val_loss"])
-    assert back.outcome == "diverged"
+    assert back.outcome == "not_finite"
 
 
 def test_a_changed_setting_makes_other_runs_and_never_mixes(make: Make) -> None:

@@ -216,7 +216,7 @@ def test_a_damaged_run_is_named_and_missing_and_the_others_are_shown(damage: Dam
         assert (row["final_test_accuracy"] == "") == (key == VICTIM)
     assert f"Warning: {victim_path(folder)}: left out, as" in result.stderr
     told = json.loads((folder / "summary.json").read_text())
-    assert [variant["missing"] for variant in told["variants"]] == [0, 1]
+    assert [variant["outcomes"]["missing"] for variant in told["variants"]] == [0, 1]
     assert {found["n"] for found in told["comparisons"]} == {2}
 
 

@@ -13,7 +13,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bnbench.analysis.intervals import (
     ALPHA,
@@ -37,9 +37,8 @@ from bnbench.results import Cell
 
 Phase = Literal["final", "best"]
 PHASES: tuple[Phase, ...] = ("final", "best")
-Verdict = Literal[
-    "better", "worse", "the same within the margin", "no detectable difference", "not enough seeds"
-]
+Verdict = Literal["better", "worse", "same", "undecided", "pairs_lost", "too_few_seeds"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Method = Literal["t", "bootstrap"]
 
 #: A difference smaller than this share of the numbers is rounding (they are float32), not an effect.
@@ -200,7 +199,7 @@ def corrected(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
     comparisons = list(comparisons)
     families: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, found in enumerate(comparisons):
-        if found.uncorrected != "not enough seeds":  # without a verdict there is nothing to correct
+        if found.uncorrected != "too_few_seeds":  # without a verdict there is nothing to correct
             families[found.metric, found.at].append(index)
     for indices in families.values():
         members = [comparisons[index] for index in indices]
@@ -233,8 +232,8 @@ def _corrected_family(family: Sequence[Comparison]) -> Iterable[Comparison]:
 def _corrected_verdict(found: Comparison, p: float, margin_p: float) -> Verdict:
     """Inside the margin counts first: a difference that is sure but too small to matter is none."""
     if found.margin is not None and margin_p <= ALPHA:
-        return "the same within the margin"
-    return found.uncorrected if p <= ALPHA else "no detectable difference"
+        return "same"
+    return found.uncorrected if p <= ALPHA else "undecided"
 
 
 def _finite(cell: Cell, metric: str, at: Phase) -> dict[int, float]:
@@ -250,9 +249,9 @@ def judge(metric: str, interval: Interval, n: int, scale: float = 0.0) -> Verdic
     """
     low, high = interval
     if low is None or high is None or n < MIN_SEEDS:
-        return "not enough seeds"
+        return "too_few_seeds"
     nothing = ROUNDING * scale
     if low <= nothing and high >= -nothing:
-        return "no detectable difference"
+        return "undecided"
     rises = low > nothing
     return "better" if rises == (metric_of(metric).better == "higher") else "worse"

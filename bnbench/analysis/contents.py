@@ -30,7 +30,8 @@ class GateOutcome:
 class VariantSummary:
     """One variant at one setting of the sweep, over its seeds.
 
-    runs: those that are there; missing: planned runs that are not. num_parameters, steps_per_epoch,
+    runs: those that are there. outcomes: how many of the planned runs ended in each `Outcome`, and how
+    many are "missing"; every key is there. num_parameters, steps_per_epoch,
     layers: of the built model, None or empty where no run got as far as building it. spreads: every
     metric, by (at, metric). seconds_per_step: training time alone. seconds_refused: why the seconds
     can't be compared with the baseline's; "" where they can.
@@ -44,10 +45,7 @@ class VariantSummary:
     layers: tuple[str, ...]
     seeds: tuple[int, ...]
     runs: tuple[RunRecord, ...]
-    finished: int
-    diverged: int
-    crashed: int
-    missing: int
+    outcomes: Mapping[str, int]
     spreads: Mapping[tuple[Phase, str], Spread]
     targets: tuple[TargetSummary, ...]
     seconds_per_step: Spread

@@ -72,7 +72,7 @@ class TargetSummary:
 def reached(record: RunRecord, target: Target) -> Reached | None:
     """The first evaluation whose own, un-smoothed metric reaches the target; None: censored at the budget.
 
-    Only a finished run can reach a target. One that diverged or crashed never did, even where
+    Only a finished run can reach a target. One that ended in another way never did, even where
     it passed the value on its way: a network that can't be kept is no success.
     """
     if record.outcome != "finished":
@@ -107,7 +107,7 @@ def summarize_target(records: Sequence[RunRecord], target: Target) -> TargetSumm
 def budget_of(record: RunRecord, clock: Clock) -> float | None:
     """How long the run was allowed to go on one of the clocks; in seconds, how long it did go.
 
-    None where it is not known: a run that crashed, a diverged one's seconds.
+    None where it is not known: a run that crashed, the seconds of one that did not finish.
     """
     epochs = record.planned_steps / record.steps_per_epoch if record.steps_per_epoch else None
     match clock:
@@ -170,7 +170,7 @@ def area(record: RunRecord, metric: str, budget: float) -> float:
 
 
 def _median_on(clock: Clock, records: Sequence[RunRecord], times: Sequence[Reached | None]) -> float | None:
-    """A run that diverged or crashed never reached: it stays at risk for ever."""
+    """A run that did not finish never reached: it stays at risk for ever."""
     moments, observed = [], []
     for record, time in zip(records, times, strict=True):
         moment = time.at(clock) if time else budget_of(record, clock)

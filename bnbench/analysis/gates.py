@@ -3,7 +3,7 @@
     VARIANT.METRIC < NUMBER              also <=, >, >=; the mean over seeds, after the last step
     VARIANT.METRIC worse than VARIANT    by the verdict on the paired differences, so that noise fails nothing
 
-Both fail where runs of the variants are missing, crashed or diverged: a mean of the survivors is
+Both fail where a planned run of the variants did not finish: a mean of the survivors is
 no proof. In a sweep each variant stands for its best setting.
 """
 
@@ -117,9 +117,12 @@ def _at_best(summary: Summary, name: str) -> VariantSummary:
 
 
 def _lost(variant: VariantSummary) -> str:
-    """ "1 of 5 runs of custom diverged", "" where all finished."""
-    counts = [(getattr(variant, outcome), outcome) for outcome in ("diverged", "crashed", "missing")]
-    shown = ", ".join(f"{count} {outcome}" for count, outcome in counts if count)
+    """ "of 5 runs of custom: 1 not finite", "" where all finished."""
+    shown = ", ".join(
+        f"{count} {outcome.replace('_', ' ')}"
+        for outcome, count in variant.outcomes.items()
+        if count and outcome != "finished"
+    )
     return f"of {len(variant.seeds)} runs of {variant.label}: {shown}" if shown else ""
 
 
@@ -141,7 +144,7 @@ def _by_verdict(gate: Gate, ours: VariantSummary, theirs: VariantSummary, summar
         f"{found.label} against {found.baseline_label} in {gate.metric}: {verdict}: {found.difference:+.4g}, "
         f"95% interval [{found.ci_low:+.4g}, {found.ci_high:+.4g}], {found.n} paired seeds"
     )
-    return GateOutcome(gate.text, verdict in ("worse", "not enough seeds"), reason)
+    return GateOutcome(gate.text, verdict in ("worse", "pairs_lost", "too_few_seeds"), reason)
 
 
 def _cell(variant: VariantSummary) -> Cell:

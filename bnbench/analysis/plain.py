@@ -13,7 +13,7 @@ from bnbench.analysis.convergence import Reached, TargetSummary
 from bnbench.analysis.workloads import Standing, Workloads
 from bnbench.config import Target
 from bnbench.metrics import SPLIT_METRICS
-from bnbench.plan import RunRecord
+from bnbench.plan import MISSING, RunRecord
 from bnbench.results import SCHEMA_VERSION
 
 
@@ -112,7 +112,7 @@ def _variant(variant: VariantSummary) -> dict[str, Any]:
         "steps_per_epoch": variant.steps_per_epoch,
         "layers": variant.layers,
         "seeds": variant.seeds,
-        **{name: getattr(variant, name) for name in ("finished", "diverged", "crashed", "missing")},
+        "outcomes": variant.outcomes,
         "runs": [_run(run, variant.targets, index) for index, run in enumerate(variant.runs)],
         **{at: {metric: _spread(variant.spreads[at, metric]) for metric in SPLIT_METRICS} for at in PHASES},
         "seconds_per_step": _spread(variant.seconds_per_step),
@@ -199,7 +199,7 @@ def _setting(variant: VariantSummary) -> dict[str, Any]:
 
 def _run_columns(run: RunRecord | None) -> dict[str, Any]:
     return {
-        "outcome": run.outcome if run else "missing",
+        "outcome": run.outcome if run else MISSING,
         "error": first_line(run.error) if run else "",
         "steps": run.steps if run else None,
         "planned_steps": run.planned_steps if run else None,

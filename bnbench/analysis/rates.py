@@ -15,7 +15,7 @@ from bnbench.results import Cell
 
 @dataclass(frozen=True)
 class TrainedRate:
-    """The share of seeds with which a variant trained at all: finished, and did not diverge.
+    """The share of seeds with which a variant trained: its runs finished (see `plan.Outcome`).
 
     trained of n: runs that ended on their own account; one that crashed or is missing says nothing
     here. low, high: 95 % Wilson interval. Against the baseline: test "McNemar" where there are

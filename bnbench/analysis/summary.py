@@ -22,7 +22,7 @@ from bnbench.analysis.sweeps import (
 from bnbench.analysis.times import engine_of, why_not_comparable
 from bnbench.config import Target
 from bnbench.metrics import SPLIT_METRICS
-from bnbench.plan import RunRecord
+from bnbench.plan import MISSING, OUTCOMES, RunRecord
 from bnbench.results import Cell, StudyResults
 
 #: What of a run's environment follows from its settings, and is judged where seconds are compared.
@@ -91,10 +91,10 @@ def _summarize_cell(cell: Cell, targets: Sequence[Target], reference: Sequence[R
         layers=built.layers if built else (),
         seeds=cell.seeds,
         runs=records,
-        finished=outcomes["finished"],
-        diverged=outcomes["diverged"],
-        crashed=outcomes["crashed"],
-        missing=len(cell.seeds) - len(records),
+        outcomes={
+            **{outcome: outcomes[outcome] for outcome in OUTCOMES},
+            MISSING: len(cell.seeds) - len(records),
+        },
         spreads={(at, metric): _spread(cell, metric, at) for at in PHASES for metric in SPLIT_METRICS},
         targets=tuple(summarize_target(records, target) for target in targets),
         seconds_per_step=Spread.of(r.train_seconds / r.steps for r in records if r.steps),
@@ -103,7 +103,7 @@ def _summarize_cell(cell: Cell, targets: Sequence[Target], reference: Sequence[R
 
 
 def _spread(cell: Cell, metric: str, at: Phase) -> Spread:
-    """Over the runs that have numbers at all: a crashed run has none, one that diverged may have NaN."""
+    """Over the runs that have numbers at all: a crashed run has none, one that is not finite may have NaN."""
     return Spread.of(number(record, metric, at) for record in cell.records if record.outcome != "crashed")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from bnbench.analysis.comparison import Comparison, Verdict
+from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Clock, Reached
 from bnbench.analysis.intervals import paired_interval
@@ -24,13 +24,6 @@ from bnbench.analysis.speed import mean_ratio, speed_up
 MIN_WORKLOADS = 3
 #: The clocks of the ratios: epochs and samples of one study are its steps in another unit.
 RATIO_CLOCKS: tuple[Clock, ...] = ("steps", "seconds")
-VERDICTS: tuple[Verdict, ...] = (
-    "better",
-    "worse",
-    "the same within the margin",
-    "no detectable difference",
-    "not enough seeds",
-)
 
 #: Why a workload has no ratio. at the start: the target was reached before the first step. not
 #: comparable: seconds of different machines, threads, engines or sizes of stacks, or no seed that all share.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -50,19 +50,3 @@ def _split_metrics(
     # on the CPU, as not every device has float64
     logits = torch.cat([model(part).cpu().double() for part in images.tensor_split(parts)])
     return dict(measure(logits, labels.cpu(), class_names))
-
-
-def no_better_than_chance(metrics: Mapping[str, float], val_labels: Tensor) -> bool:
-    """Whether a network has learnt nothing: neither its loss nor its accuracy beats a constant guess.
-
-    The constant guess knows the classes' shares: its loss is their entropy, its accuracy the largest
-    share. Accuracy must beat that by two binomial standard errors, loss by 1 %.
-    """
-    shares = val_labels.cpu().bincount().double() / len(val_labels)
-    seen = shares[shares > 0]
-    entropy = -float((seen * seen.log()).sum())
-    largest = float(shares.max())
-    if largest == 1:  # of one class: a constant guess is always right, so nothing can be told
-        return math.isnan(metrics["val_loss"])
-    noise = 2 * math.sqrt(largest * (1 - largest) / len(val_labels))
-    return metrics["val_accuracy"] <= largest + noise and not metrics["val_loss"] < 0.99 * entropy

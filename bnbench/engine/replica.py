@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from bnbench.data.batches import Prepared, last_batch_note
 from bnbench.engine.build import layer_list
-from bnbench.engine.evaluate import no_better_than_chance
+from bnbench.engine.outcome import outcome_of
 from bnbench.metrics import Split
-from bnbench.plan import Evaluated, HistoryRow, Outcome, RunEnded, RunRecord, RunSpec
+from bnbench.plan import Evaluated, HistoryRow, RunEnded, RunRecord, RunSpec
 
 Evaluate = Callable[[nn.Module, tuple[Split, ...]], dict[str, float]]
 
@@ -70,7 +70,9 @@ class Replica:
             seed=run.seed,
             cell=run.cell,
             norm=self.settings.norm.name,
-            outcome=self._outcome(step, final),
+            outcome=outcome_of(
+                self.history, final, self.step_losses[:step], self.model, self.data.val_labels
+            ),
             steps=step,
             planned_steps=len(self.step_losses),
             steps_per_epoch=self.steps_per_epoch,
@@ -103,12 +105,6 @@ class Replica:
             len(self.data.train_labels), self.settings.batch_size, self.settings.last_batch
         )
         return (*self.data.notes, *([note] if note else []))
-
-    def _outcome(self, step: int, final: Mapping[str, float]) -> Outcome:
-        finite = math.isfinite(final["val_loss"]) and bool(self.step_losses[:step].isfinite().all())
-        if not finite or no_better_than_chance(final, self.data.val_labels):
-            return "diverged"
-        return "finished"
 
     def _num_samples(self) -> dict[str, int]:
         full_batches = self.steps_per_epoch * self.settings.batch_size

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bnbench.plan import OUTCOMES
+
 if TYPE_CHECKING:
     import altair as alt
 
@@ -139,9 +141,9 @@ def sweep_chart(variants: Sequence[str], key: str, scale: str, title: str, value
     y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False))
     tooltip = [
         alt.Tooltip("variant:N"), alt.Tooltip("setting:N"), _number("mean", title),
-        alt.Tooltip("mean_n:Q", title="runs with a number"), alt.Tooltip("failed:Q", title="diverged or crashed"),
+        alt.Tooltip("mean_n:Q", title="runs with a number"), alt.Tooltip("failed:Q", title="not finished"),
     ]  # fmt: skip
-    shapes = alt.Scale(domain=["finished", "diverged"], range=["circle", _CROSS])
+    shapes = alt.Scale(domain=list(OUTCOMES), range=["circle", *[_CROSS] * (len(OUTCOMES) - 1)])
     shape = alt.Shape("outcome:N", scale=shapes, sort=None, legend=None)
     return alt.layer(
         means.mark_rule(opacity=0.6).encode(
@@ -174,7 +176,7 @@ def heat_chart(
     bright = f"datum.mean > {sum(domain) / 2}"
     tooltip = [
         alt.Tooltip("setting:N"), _number("mean", title), alt.Tooltip("mean_n:Q", title="runs with a number"),
-        alt.Tooltip("failed:Q", title="diverged or crashed"),
+        alt.Tooltip("failed:Q", title="not finished"),
     ]  # fmt: skip
     return alt.layer(
         base.mark_rect(stroke="#888", strokeWidth=0.5).encode(

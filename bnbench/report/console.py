@@ -14,6 +14,8 @@ from rich.text import Text
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.workloads import Workloads
+from bnbench.plan import OUTCOMES
+from bnbench.report.numbers import outcome_text
 from bnbench.report.progress import LiveProgress
 from bnbench.report.sentences import speed_sentences, verdict_sentences
 from bnbench.report.small_curves import small_curves
@@ -26,8 +28,7 @@ __all__ = ["LiveProgress", "print_summary", "print_table", "print_workloads"]
 _STYLES = {
     "better": "bold blue",
     "worse": "bold yellow",
-    "diverged": "yellow",
-    "crashed": "yellow",
+    **{outcome_text(outcome): "yellow" for outcome in OUTCOMES if outcome != "finished"},
     "FAILED": "bold yellow",
     "skipped": "dim",
 }

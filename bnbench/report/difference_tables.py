@@ -15,8 +15,10 @@ from bnbench.report.numbers import (
     difference_text,
     interval_text,
     margin_text,
+    outcome_text,
     p_text,
     value_text,
+    verdict_text,
     words,
 )
 from bnbench.report.table import Table, baseline_first, count_text, labels_of
@@ -85,8 +87,8 @@ def _row(found: Comparison) -> tuple[str, ...]:
         words(found.metric),
         difference_text(found),
         count_text(found.n, found.n_planned),
-        p_text(found.p_holm if found.verdict != "not enough seeds" else None),
-        found.verdict,
+        p_text(found.p_holm if found.verdict != "too_few_seeds" else None),
+        verdict_text(found.verdict),
     )
 
 
@@ -131,7 +133,7 @@ def _equivalence_table(title: str, found: Sequence[Comparison]) -> Table:
                 percent=metric_of(comparison.metric).percent,
             ),
             p_text(comparison.margin_p),
-            "yes" if comparison.verdict == "the same within the margin" else "not shown",
+            "yes" if comparison.verdict == "same" else "not shown",
         )
         for comparison in found
     ]
@@ -157,7 +159,9 @@ def _values(variant: VariantSummary, metric: str) -> str:
     for seed in variant.seeds:
         value = runs[seed].final.get(metric, math.nan) if seed in runs else math.nan
         outcome = runs[seed].outcome if seed in runs else "missing"
-        shown.append(f"{seed}: {value_text(metric, value) if math.isfinite(value) else outcome}")
+        shown.append(
+            f"{seed}: {value_text(metric, value) if math.isfinite(value) else outcome_text(outcome)}"
+        )
     return ", ".join(shown)
 
 

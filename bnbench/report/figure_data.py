@@ -128,7 +128,7 @@ def _band(name: str, column: str, spread: Spread) -> Row:
 def survival_rows(summary: Summary, index: int) -> list[Row]:
     """How many runs have reached a target by then: a staircase a variant, by step, by epoch and by second.
 
-    share: percent of all runs that ended, also of those that diverged or crashed: they never reach it.
+    share: percent of all runs that ended, also of those that did not finish: they never reach it.
     """
     return [
         {
@@ -212,7 +212,7 @@ def sweep_mean_rows(summary: Summary, column: str, at: Phase = "final") -> list[
             **_swept(variant, summary),
             "mean": in_unit(column, spread.mean),
             **_band("mean", column, spread),
-            "failed": variant.diverged + variant.crashed,
+            "failed": len(variant.runs) - variant.outcomes["finished"],
         }
         for variant in baseline_first(summary)
         for spread in [variant.spreads[at, column]]

@@ -100,7 +100,7 @@ def sweep_table(rows: Sequence[Row]) -> Table:
         (row["variant"], row["setting"], _mean_text(row, "mean"), str(row["mean_n"]), str(row["failed"]))
         for row in rows
     ]
-    columns = ("variant", "setting", "test accuracy (%)", "runs", "diverged or crashed")
+    columns = ("variant", "setting", "test accuracy (%)", "runs", "not finished")
     return Table("", "Mean ± standard deviation over the runs with a number.", columns, tuple(lines), "llrrr")
 
 

@@ -92,7 +92,7 @@ def _survival(summary: Summary) -> Iterator[Figure]:
         yield Figure(
             name=name,
             title=f"Runs that have reached {target_text(target)}",
-            caption="Share of all runs that ended, also of those that diverged or crashed: they never reach it.",
+            caption="Share of all runs that ended, also of those that did not finish: they never reach it.",
             alternative=survival_words(figure_data.at_best_setting(rows, summary)),
             table=survival_table(rows),
             data={name: rows},
@@ -148,7 +148,7 @@ def _sweeps(summary: Summary) -> Iterator[Figure]:
             name="sweep",
             title=f"Final {words(column)} over {keys[0]}",
             caption="Line: mean over the runs with a finite number; bar: ± one standard deviation (n-1). "
-            "Circles: runs; crosses: runs that diverged.",
+            "Circles: runs; crosses: runs that did not finish.",
             alternative=sweep_words(rows, keys[0]),
             table=sweep_table(rows),
             data={"sweep_means": rows, "sweep_runs": figure_data.sweep_seed_rows(summary, column)},

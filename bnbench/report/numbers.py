@@ -140,5 +140,15 @@ def words(column: str) -> str:
     return column.replace("_", " ")
 
 
+def outcome_text(outcome: str) -> str:
+    """ "stuck at chance" for "stuck_at_chance", "worse than at the start" for "worse_than_at_start"."""
+    return words(outcome).replace("at start", "at the start")
+
+
+def verdict_text(verdict: str) -> str:
+    """ "the same" for "same", "too few seeds" for "too_few_seeds": the word of a table's cell."""
+    return "the same" if verdict == "same" else words(verdict)
+
+
 def _is_extreme(value: float) -> bool:
     return value != 0 and not 1e-4 <= abs(value) < 1e5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bnbench.analysis.comparison import Spread
@@ -10,8 +10,8 @@ from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.plain import first_line
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.times import shares_time
-from bnbench.plan import RunRecord
-from bnbench.report.numbers import NOTHING, metric_text, p_text, spread_text, words
+from bnbench.plan import MISSING, OUTCOMES, RunRecord
+from bnbench.report.numbers import NOTHING, metric_text, outcome_text, p_text, spread_text, words
 from bnbench.report.table import Table, baseline_first
 
 
@@ -45,12 +45,13 @@ def _points(share: float | None) -> str:
 def cost_table(summary: Summary) -> Table:
     """Parameters, time and outcomes."""
     variants = baseline_first(summary)
+    outcomes = _outcomes_shown(variants)
     rows = [
         (
             variant.label,
             NOTHING if variant.num_parameters is None else f"{variant.num_parameters:,}",
             variant.seconds_refused or _milliseconds(variant),
-            *(str(count) for count in (variant.finished, variant.diverged, variant.crashed, variant.missing)),
+            *(str(variant.outcomes[outcome]) for outcome in outcomes),
         )
         for variant in variants
     ]
@@ -61,11 +62,30 @@ def cost_table(summary: Summary) -> Table:
         else ""
     )
     caption = (
-        "ms a step: mean ± standard deviation (n-1) over seeds, training time alone. diverged: loss not finite, "
-        f"or no better than chance at the end. missing: planned, not run yet.{refused}"
+        f"ms a step: mean ± standard deviation (n-1) over seeds, training time alone. "
+        f"{' '.join(OUTCOME_WORDS[outcome] for outcome in outcomes if outcome in OUTCOME_WORDS)}{refused}"
     )
-    columns = ("variant", "parameters", "ms a step", "finished", "diverged", "crashed", "missing")
-    return Table("Cost and outcomes", caption, columns, tuple(rows), "lrrrrrr")
+    columns = ("variant", "parameters", "ms a step", *map(outcome_text, outcomes))
+    return Table("Cost and outcomes", caption.strip(), columns, tuple(rows), "l" + "r" * (len(columns) - 1))
+
+
+#: What each outcome means, where a table shows it.
+OUTCOME_WORDS = {
+    "stuck_at_chance": "stuck at chance: validation accuracy within 2 standard errors of the largest class.",
+    "worse_than_at_start": "worse than at the start: last validation loss over 5% above the first, accuracy at chance.",
+    "not_finite": "not finite: NaN or infinity in a loss or in the weights.",
+    "crashed": "crashed: ended by an error, without numbers.",
+    MISSING: "missing: planned, not run yet.",
+}
+
+
+def _outcomes_shown(variants: Sequence[VariantSummary]) -> list[str]:
+    """Those that some run has, "finished" always."""
+    return [
+        outcome
+        for outcome in (*OUTCOMES, MISSING)
+        if outcome == "finished" or any(variant.outcomes[outcome] for variant in variants)
+    ]
 
 
 def _milliseconds(variant: VariantSummary) -> str:
@@ -81,13 +101,13 @@ def rates_table(summary: Summary) -> Table:
     failed = any(rate.trained < rate.n for rate in rates)
     tests = " and ".join(dict.fromkeys(f"{rate.test}'s" for rate in rates if rate.test)) or "McNemar's"
     caption = (
-        "trained: runs that finished and did not diverge, of those that did not crash; Wilson's 95% interval. p: "
+        "trained: runs that finished, of those that did not crash; Wilson's 95% interval. p: "
         f"{tests} exact test against {summary.baseline}, after Holm's correction. only: seeds with which only the "
         f"variant, and only {summary.baseline}, trained."
     )
     columns = ("variant", "trained", "share [95% CI]", "only variant", "only baseline", "p (Holm)")
     rows = tuple(_rate_row(rate) for rate in rates) if failed else ()
-    return Table("Trained at all", caption, columns, rows, "lrrrrr")
+    return Table("Training success rate", caption, columns, rows, "lrrrrr")
 
 
 def _rate_row(rate: TrainedRate) -> tuple[str, ...]:
@@ -106,24 +126,27 @@ def failure_table(summary: Summary) -> Table:
     for variant in baseline_first(summary):
         for run in variant.runs:
             if run.outcome != "finished":
-                seeds.setdefault((run.label, run.outcome, why_it_failed(run)), []).append(str(run.seed))
+                seeds.setdefault((run.label, outcome_text(run.outcome), why_it_failed(run)), []).append(
+                    str(run.seed)
+                )
     rows = [(label, ", ".join(found), outcome, why) for (label, outcome, why), found in seeds.items()]
-    caption = "A run that diverged keeps its finite numbers in the tables; one that crashed has none."
+    caption = "A run that did not finish keeps its finite numbers in the tables; one that crashed has none."
     return Table("Runs that failed", caption, ("variant", "seeds", "outcome", "why"), tuple(rows), "llll")
 
 
 def why_it_failed(record: RunRecord) -> str:
-    """One line on a run that did not finish: its error, or what made it count as diverged."""
+    """One line on a run that did not finish: its error, or the numbers that say so."""
     if record.outcome == "finished":
         return ""
     if record.error:
         return first_line(record.error)
-    val_loss = record.final.get("val_loss", math.nan)
-    if not math.isfinite(val_loss) or record.steps < record.planned_steps:
-        return f"loss not finite, seen at step {record.steps} of {record.planned_steps}"
+    if record.outcome == "not_finite":
+        return f"loss or weights not finite, seen at step {record.steps} of {record.planned_steps}"
     shown = ", ".join(
         f"{name} {metric_text(name, value)}"
         for name, value in record.final.items()
         if name.startswith("val_")
     )
-    return f"ended no better than chance ({shown})"
+    first = record.history[0].metrics.get("val_loss") if record.history else None
+    began = "" if first is None else f"; val_loss at the start {metric_text('val_loss', first)}"
+    return f"ended with {shown}{began}"

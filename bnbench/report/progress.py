@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Column
 
 from bnbench.plan import Evaluated, Event, HistoryRow, RunEnded, RunSpec, RunStarted, Stepped
-from bnbench.report.numbers import metric_text
+from bnbench.report.numbers import metric_text, outcome_text
 from bnbench.report.tables import why_it_failed
 
 Key = tuple[str, str, int]
@@ -108,7 +108,9 @@ class LiveProgress:
 
     def _say_failure(self, event: RunEnded) -> None:
         if event.record.outcome != "finished":
-            self._print(f"{self._name(event.run)}  {event.record.outcome}: {why_it_failed(event.record)}")
+            self._print(
+                f"{self._name(event.run)}  {outcome_text(event.record.outcome)}: {why_it_failed(event.record)}"
+            )
 
     def _say_notes(self, notes: Sequence[str]) -> None:
         for note in notes:

@@ -9,11 +9,13 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.intervals import ALPHA, MIN_SEEDS
 from bnbench.analysis.speed import SpeedComparison
 from bnbench.metrics import metric_of
+from bnbench.plan import MISSING
 from bnbench.report.numbers import (
     amount_text,
     difference_text,
     interval_text,
     margin_text,
+    outcome_text,
     p_text,
     plain_interval,
     target_text,
@@ -72,19 +74,19 @@ def _sentence(comparison: Comparison, where: str) -> str:
         return f"{ours}: no verdict against {theirs} in {metric}: no seed has a number for both."
     numbers = _numbers(comparison)
     match comparison.verdict:
-        case "not enough seeds":
+        case "too_few_seeds":
             needed = f"not enough seeds for a verdict ({MIN_SEEDS} or more)"
             return f"{ours} against {theirs} in {metric}: {numbers}: {needed}."
         case "better" | "worse":
             trust = f"{_power(comparison)}{_disagree(comparison)}"
             return f"{ours} is {comparison.verdict} than {theirs} in {metric}: {numbers}{trust}."
-        case "the same within the margin":
+        case "same":
             margin = margin_text(comparison)
             return (
                 f"{ours} is the same as {theirs} within {margin} in {metric}: {numbers}{_inner(comparison)}."
             )
     return (
-        f"{ours}: no detectable difference from {theirs} in {metric}: {numbers}{_holm(comparison)}"
+        f"{ours} against {theirs} in {metric}: undecided: {numbers}{_holm(comparison)}"
         f"{_power(comparison)}{_not_the_same(comparison)}{_disagree(comparison)}."
     )
 
@@ -108,7 +110,7 @@ def _inner(comparison: Comparison) -> str:
 
 def _holm(comparison: Comparison) -> str:
     """Said where one comparison alone would have had a verdict."""
-    if comparison.uncorrected == "no detectable difference":
+    if comparison.uncorrected == "undecided":
         return ""
     p = p_text(comparison.p_holm)
     return (
@@ -138,11 +140,17 @@ def _disagree(comparison: Comparison) -> str:
 
 
 def _failures(summary: Summary, comparison: Comparison) -> Iterator[str]:
-    """ " 2 of 5 runs of batch diverged." for both sides, so that no mean hides them."""
+    """ " 2 of 5 runs of batch were not finite." for both sides, so that no mean hides them."""
     sides = (comparison.label, comparison.baseline_label)
     for variant in summary.variants:
-        for outcome in ("diverged", "crashed", "missing"):
-            count = getattr(variant, outcome)
-            if variant.label in sides and count:
-                verb = f"{'is' if count == 1 else 'are'} missing" if outcome == "missing" else outcome
-                yield f" {count} of {len(variant.seeds)} runs of {variant.label} {verb}."
+        for outcome, count in variant.outcomes.items():
+            if variant.label in sides and count and outcome != "finished":
+                yield f" {count} of {len(variant.seeds)} runs of {variant.label} {_verb(outcome, count)}."
+
+
+def _verb(outcome: str, count: int) -> str:
+    """ "were not finite", "is missing", "crashed"."""
+    if outcome == "crashed":
+        return outcome
+    be = ("is", "are") if outcome == MISSING else ("was", "were")
+    return f"{be[count > 1]} {outcome_text(outcome)}"

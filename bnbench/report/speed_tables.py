@@ -38,7 +38,7 @@ def _convergence_table(summary: Summary, index: int) -> Table:
     )
     caption = (
         "First evaluation that reached the target: Kaplan-Meier median over all runs (lowest to highest). A run that "
-        f"never did, diverged or crashed counts as later than any other; >N: not by step N.{every} Seconds: training "
+        f"never did, or did not finish, counts as later than any other; >N: not by step N.{every} Seconds: training "
         f"alone.{circular}"
     )
     title = f"Convergence speed: {target_text(summary.targets[index])}"

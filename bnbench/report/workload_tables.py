@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from bnbench.analysis.comparison import VERDICTS
 from bnbench.analysis.convergence import Clock
 from bnbench.analysis.workloads import (
     MIN_WORKLOADS,
     RATIO_CLOCKS,
-    VERDICTS,
     MeanSpeedUp,
     Profile,
     Speed,
     Standing,
     Workloads,
 )
-from bnbench.report.numbers import NOTHING, difference_text, plain_interval, words
+from bnbench.report.numbers import NOTHING, difference_text, plain_interval, verdict_text, words
 from bnbench.report.table import Table, count_text
 
 #: The factors at which a profile is read; the JSON has every workload's own.
@@ -75,7 +75,7 @@ def _difference_cells(name: str, workload: str, standing: Standing | None) -> di
         "against": standing.baseline if standing else NOTHING,
         "metric": words(found.metric) if found else NOTHING,
         "difference [95% CI]": difference_text(found) if found else NOTHING,
-        "verdict": found.verdict if found else verdict,
+        "verdict": verdict_text(found.verdict) if found else verdict,
     }
 
 
@@ -85,12 +85,12 @@ def _verdict_table(workloads: Workloads) -> Table:
         counts = workloads.verdicts(name)
         elsewhere = len(workloads.names) - len(workloads.compared(name)) + counts["no verdict"]
         rows.append((name, *(str(counts[verdict]) for verdict in VERDICTS), str(elsewhere)))
-    columns = ("variant", "better", "worse", "the same", "no difference", "too few seeds", "not compared")
+    columns = ("variant", *map(verdict_text, VERDICTS), "not compared")
     caption = (
-        "On how many workloads. the same: within the study's margin. no difference: none that its seeds can detect. "
+        "On how many workloads. the same: within the study's margin. pairs lost: to runs without a number. "
         "not compared: not in that study, or its baseline."
     )
-    return Table("Verdicts over workloads", caption, columns, tuple(rows), "l" + "r" * 6)
+    return Table("Verdicts over workloads", caption, columns, tuple(rows), "l" + "r" * (len(columns) - 1))
 
 
 def _speed_table(workloads: Workloads) -> Table:
@@ -160,7 +160,7 @@ def _sentence(workloads: Workloads, name: str) -> str:
     metric = words(_common_metric(workloads)) or "the primary metric of each"
     counts = workloads.verdicts(name)
     verdicts = ", ".join(
-        f"{verdict} on {counts[verdict]} ({', '.join(_where(compared, verdict))})"
+        f"{verdict_text(verdict)} on {counts[verdict]} ({', '.join(_where(compared, verdict))})"
         for verdict in (*VERDICTS, "no verdict")
         if counts[verdict]
     )

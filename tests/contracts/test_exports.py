@@ -33,7 +33,7 @@ def run(variant: str, seed: int, loss: float, setting: dict[str, Any]) -> RunRec
         HistoryRow(10 * i, float(i), 0.1 * i, None, {"val_loss": loss / max(i, 1)}) for i in range(4)
     )
     return RunRecord(
-        variant, setting, seed, "c", variant, "finished" if math.isfinite(loss) else "diverged", None, 30, 30, 10,
+        variant, setting, seed, "c", variant, "finished" if math.isfinite(loss) else "not_finite", None, 30, 30, 10,
         1 / 3, 7, numbers, numbers, 30, history, layers=("0: Linear(4, 2)",), environment={"device": "cpu"},
     )  # fmt: skip
 
