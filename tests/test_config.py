@@ -314,11 +314,11 @@ def test_all_mistakes_at_once_each_with_its_line(write_study: Write, vocabulary:
         ("variants: {a: batch}", "study.yaml:5: variants.a: 'batch' is no mapping. Fix: a: {norm: batch}."),
         (
             "seeds: 0",
-            "study.yaml:5: seeds: 0 is neither a number of seeds (1 or more) nor a list such as [0, 1, 2].",
+            "study.yaml:5: seeds: 0: a study has 1 to 10,000 seeds.",
         ),
         ("seeds: []", "study.yaml:5: seeds: [] is neither"),
         ("seeds: true", "study.yaml:5: seeds: True is neither"),
-        ("seeds: [0, -1]", "study.yaml:5: seeds: [0, -1] is neither"),
+        ("seeds: [0, -1]", "study.yaml:5: seeds: -1 is not a seed: an integer from 0 to 2**63 - 1."),
         ("name: a/b", "study.yaml:5: name: 'a/b' can't be a folder's name"),
         ("epochs: true", "study.yaml:5: epochs: True is wrong: a number is wanted, not true or false."),
         ("epochs: .nan", "study.yaml:5: epochs: nan is wrong"),

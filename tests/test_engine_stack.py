@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from bnbench.config import Settings, Vocabulary, load_study
 from bnbench.data.batches import Prepared, prepare
 from bnbench.data.catalogue import digits
-from bnbench.engine.build import build_model
+from bnbench.engine.build import build_model, make_objective, make_optimizer
 from bnbench.engine.choose import Choice, choose
 from bnbench.engine.execute import execute
 from bnbench.engine.stack import Stack
 from bnbench.engine.stacked_layers import chain, is_known
-from bnbench.engine.steppers import make_objective, make_optimizer
 from bnbench.models import models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
@@ -82,7 +81,7 @@ def largest_gap(settings: Settings, other: Settings, data: Prepared, steps: int 
     )
 
 
-STACKS = [e.name for e in norms.entries() if e.name != "instance" and not e.facts.get("residual_only")]
+STACKS = [e.name for e in norms.entries() if e.name != "instance" and not e.facts.residual_only]
 #: With its learnt eps, which passes through 0 as |e|, any two trainings that differ by 1e-7 part at about 40 steps.
 SMOOTH = {"filter_response": "{name: filter_response, learn_eps: false, eps: 0.1}"}
 

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bnbench.config.merge import Layer
-from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, SECTIONS, STUDY_KEYS, Choice, Settings, means_none
+from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, SECTIONS, STUDY_KEYS, Choice, Settings
 from bnbench.config.yaml_source import Path_
 from bnbench.errors import Mistake, nearest, unknown_name
-from bnbench.registry import Entry
+from bnbench.registry import Entry, means_none
 
 #: For each of CHOICES, what is registered: the command line, which sees everything, hands it in.
 Vocabulary = Mapping[str, Mapping[str, Entry]]
@@ -147,11 +147,7 @@ def _check_batch_of_one(
     values: Mapping[str, Any], layer: Layer, vocabulary: Vocabulary, mistakes: list[Mistake]
 ) -> None:
     norm = values.get("norm")
-    if (
-        not norm
-        or values.get("batch_size") != 1
-        or not vocabulary["norm"][norm.name].facts.get("needs_batch")
-    ):
+    if not norm or values.get("batch_size") != 1 or not vocabulary["norm"][norm.name].facts.needs_batch:
         return
     mistakes.append(
         Mistake(

@@ -141,11 +141,6 @@ MATCH_BASELINE = "match_baseline"
 DEFAULT_PRIMARY = "test_accuracy"
 
 
-def means_none(norm: object) -> bool:
-    """Whether a study's word for its normalizer says that there is none: none, no, off, null or false."""
-    return norm is None or norm is False or str(norm).lower() in ("none", "no", "off", "null")
-
-
 @dataclass(frozen=True)
 class Target:
     """A metric and the value that counts as reached.

@@ -12,12 +12,13 @@ from bnbench.config.check import Vocabulary, check_settings
 from bnbench.config.goals import Goals
 from bnbench.config.looks import means_auto, read_looks
 from bnbench.config.merge import Layer, apply_change, layer_of, override
-from bnbench.config.schema import DEFAULT_PRIMARY, STUDY_KEYS, Settings, Study, StudyCell, means_none
+from bnbench.config.schema import DEFAULT_PRIMARY, STUDY_KEYS, Settings, Study, StudyCell
+from bnbench.config.seeds import read_seeds
 from bnbench.config.yaml_source import Source, read_file
 from bnbench.errors import ConfigError, Mistake, unknown_name
+from bnbench.registry import means_none
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-MAX_SEEDS = 10_000
 
 
 def load_study(path: Path, overrides: Sequence[str], vocabulary: Vocabulary) -> Study:
@@ -208,20 +209,11 @@ class _Resolver:
         return read_looks(given, MAX_SEEDS, lambda message: self._wrong(("seeds",), message))
 
     def _seeds(self, given: Any) -> tuple[int, ...]:
-        seeds = list(range(given)) if _is_int(given) and 0 <= given <= MAX_SEEDS else given
-        if not isinstance(seeds, list) or not seeds or not all(_is_int(seed) and seed >= 0 for seed in seeds):
-            self._wrong(
-                ("seeds",),
-                f"seeds: {given!r} is neither a number of seeds (1 or more) nor a list such as [0, 1, 2].",
-            )
+        try:
+            return read_seeds(given)
+        except ValueError as error:
+            self._wrong(("seeds",), str(error))
             return (0,)
-        repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-        if repeated:
-            self._wrong(
-                ("seeds",),
-                f"seeds: {', '.join(map(str, repeated))} repeated. The same seed twice is one run, not two replicates.",
-            )
-        return tuple(seeds)
 
     def _baseline(self, names: list[str]) -> str:
         baseline = self.source.data.get("baseline")
@@ -267,10 +259,6 @@ def _norm_name(norm: Any) -> str:
     """The name of the only variant of a study without variants."""
     name = norm.get("name") if isinstance(norm, dict) else norm
     return "none" if means_none(name) or not _NAME.fullmatch(str(name)) else str(name)
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _sets(change: Mapping[str, Any], key: str) -> bool:

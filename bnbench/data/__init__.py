@@ -3,23 +3,42 @@
 A factory is `factory(data_dir, **options) -> Dataset`:
     data_dir: the folder where downloads and caches live (a pathlib.Path, made where missing).
     keyword-only parameters: the options that a study may set (`dataset: {name: npz, path: x.npz}`).
-Facts given to `register`:
-    augment: the augmentation of the training batches that is usual for it, "none" or "crop_flip".
-    num_train, num_test, input_shape (channels, height, width), num_classes: what is known before the
-        data is there (optional; the plan's estimate uses it).
+Facts given to `register`: see `DatasetFacts`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bnbench.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-datasets = Registry("data set", __name__)
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What is known of a data set before it is there.
+
+    augment: the augmentation of the training batches that is usual for it.
+    num_train, num_test, input_shape (channels, height, width), num_classes: all or none of them; the
+        plan's estimate uses them, so that nothing is downloaded for it.
+    """
+
+    augment: Literal["none", "crop_flip"] = "none"
+    num_train: int | None = None
+    num_test: int | None = None
+    input_shape: tuple[int, int, int] | None = None
+    num_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        sizes = (self.num_train, self.num_test, self.input_shape, self.num_classes)
+        if any(sizes) and not all(sizes):
+            raise ValueError("num_train, num_test, input_shape and num_classes go together")
+
+
+datasets = Registry("data set", __name__, DatasetFacts)
 
 
 @dataclass(frozen=True)

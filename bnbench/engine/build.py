@@ -1,16 +1,18 @@
-"""Settings become a model with its initial weights."""
+"""Settings become a model with its initial weights, its optimizer, its schedule and its objective."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bnbench.config import Settings
 from bnbench.models import models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
+from bnbench.optim import losses, optimizers, schedules
 from bnbench.seeding import derive, generator
 
 
@@ -22,11 +24,14 @@ def build_model(
     So a layer that two variants share starts equal in both. The global random state is left as it was.
     """
     entry = models.get(settings.model.name)
-    norm = NormLayer(norms.get(settings.norm.name), settings.norm.options)
+    normalizer = norms.get(settings.norm.name)
+    norm = NormLayer(normalizer, normalizer.typed(settings.norm.options))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "build"))  # for what a user's own layer draws when it is made
-        model: nn.Module = entry.factory(input_shape, num_classes, norm, **settings.model.options)
-    how = settings.init.name if settings.init.name != "auto" else entry.facts.get("init", "torch")
+        model: nn.Module = entry.factory(
+            input_shape, num_classes, norm, **entry.typed(settings.model.options)
+        )
+    how = settings.init.name if settings.init.name != "auto" else entry.facts.init
     if how != "own":
         initialise(model, seed, how, scale=settings.init.scale)
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
@@ -76,3 +81,25 @@ def layer_list(model: nn.Module) -> tuple[str, ...]:
         for name, module in model.named_modules()
         if not list(module.children()) and not isinstance(module, nn.Identity)
     )
+
+
+def make_optimizer(settings: Settings) -> Callable[[nn.Module], torch.optim.Optimizer]:
+    """From a model to its optimizer."""
+    entry = optimizers.get(settings.optimizer.name)
+    return lambda model: entry.factory(model, **entry.typed(settings.optimizer.options))
+
+
+def make_objective(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
+    """From logits (N, K) and labels (N,) to the scalar that is minimised."""
+    entry = losses.get(settings.loss.name)
+    objective: Callable[[Tensor, Tensor], Tensor] = entry.factory(**entry.typed(settings.loss.options))
+    return objective
+
+
+def make_schedule(settings: Settings, total_steps: int, steps_per_epoch: int) -> Callable[[int], float]:
+    """From a step to the factor on the learning rate."""
+    entry = schedules.get(settings.schedule.name)
+    factor: Callable[[int], float] = entry.factory(
+        total_steps, steps_per_epoch, **entry.typed(settings.schedule.options)
+    )
+    return factor

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bnbench.config import Settings
-from bnbench.engine.build import build_model
+from bnbench.engine.build import build_model, make_objective, make_optimizer
 from bnbench.engine.device import all_threads, forked_random_state
 from bnbench.engine.stacked_layers import chain, is_plain
 from bnbench.engine.stacked_optimizer import ELEMENTWISE
-from bnbench.optim import losses, optimizers
 
 Engine = Literal["stacked", "sequential", "compiled"]
 
@@ -84,7 +82,7 @@ def why_not_stacked(
 ) -> str:
     """Why replicas of this model can't train as one; "" where they can."""
     parameters = list(model.parameters())
-    optimizer = optimizers.get(settings.optimizer.name).factory(model, **settings.optimizer.options)
+    optimizer = make_optimizer(settings)(model)
     if settings.precision != "float32":
         return f"stacks train in float32, not in {settings.precision}"
     if type(model) is not nn.Sequential or not is_plain(model):
@@ -109,9 +107,7 @@ def _rehearse(
 ) -> str:
     """One forward and backward of one model: what would tie replicas to each other shows."""
     device = next(model.parameters()).device
-    objective: Callable[[Tensor, Tensor], Tensor] = losses.get(settings.loss.name).factory(
-        **settings.loss.options
-    )
+    objective = make_objective(settings)
     images = torch.linspace(-1, 1, 4 * input_shape[0] * input_shape[1] * input_shape[2], device=device)
     labels = torch.zeros(4, dtype=torch.long, device=device)
     with forked_random_state(device):

@@ -65,9 +65,9 @@ def estimate_study(study: Study, device: torch.device, library: Library) -> list
 def shape_of(settings: Settings, library: Library) -> Shape:
     """Sizes of the three parts: from what is registered of the data set, or else from the data itself."""
     facts = datasets.get(settings.dataset.name).facts
-    if "num_train" in facts:
-        total, num_test = facts["num_train"], facts["num_test"]
-        input_shape, num_classes = facts["input_shape"], facts["num_classes"]
+    if facts.num_train:
+        total, num_test = facts.num_train, facts.num_test
+        input_shape, num_classes = facts.input_shape, facts.num_classes
         num_val = max(1, round(total * settings.validation.fraction))
         num_train = min(total - num_val, settings.max_train_samples or total)
         return Shape(num_train, num_val, num_test, input_shape, num_classes)

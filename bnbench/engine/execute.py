@@ -47,10 +47,8 @@ class Library:
         key = settings.dataset.model_dump_json()
         if key not in self._datasets:
             entry = datasets.get(settings.dataset.name)
-            options = entry.options().model_validate(settings.dataset.options)
-            values = {name: getattr(options, name) for name in type(options).model_fields}
             try:
-                self._datasets[key] = entry.factory(self._data_dir, **values)
+                self._datasets[key] = entry.factory(self._data_dir, **entry.typed(settings.dataset.options))
             except (BnbenchError, KeyboardInterrupt):
                 raise
             except Exception as error:
@@ -155,7 +153,7 @@ def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) ->
 
 def check_batches(settings: Settings, num_train: int) -> None:
     """Raises BnbenchError where a batch of one sample would reach a normalizer that can't take one."""
-    if not norms.get(settings.norm.name).facts.get("needs_batch"):
+    if not norms.get(settings.norm.name).facts.needs_batch:
         return
     sizes = {len(index) for index in epoch_order(num_train, settings.batch_size, 0, 0, settings.last_batch)}
     if 1 in sizes:
@@ -170,7 +168,7 @@ def augmentation_of(settings: Settings) -> Augmentation:
     """The augmentation of these settings: "none" or "crop_flip"."""
     if settings.augment != "auto":
         return settings.augment
-    usual: Augmentation = datasets.get(settings.dataset.name).facts.get("augment", "none")
+    usual: Augmentation = datasets.get(settings.dataset.name).facts.augment
     return usual
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.config import Settings
+from bnbench.engine.build import make_objective, make_optimizer
 from bnbench.engine.choose import Engine
 from bnbench.engine.device import forked_random_state
 from bnbench.engine.stack import Stack
-from bnbench.optim import losses, optimizers
 
 
 def autocast(settings: Settings, device: torch.device) -> AbstractContextManager[object]:
@@ -122,17 +122,3 @@ class Stacked(Stepper):
         """Of all replicas at once."""
         self.stack.set_rates()
         return self.stack.step(images, labels)
-
-
-def make_optimizer(settings: Settings) -> Callable[[nn.Module], torch.optim.Optimizer]:
-    """From a model to its optimizer."""
-    factory = optimizers.get(settings.optimizer.name).factory
-    return lambda model: factory(model, **settings.optimizer.options)
-
-
-def make_objective(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
-    """From logits (N, K) and labels (N,) to the scalar that is minimised."""
-    objective: Callable[[Tensor, Tensor], Tensor] = losses.get(settings.loss.name).factory(
-        **settings.loss.options
-    )
-    return objective

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.data.batches import Augmentation, Prepared, augment, epoch_order, steps_per_epoch
-from bnbench.engine.build import build_model
+from bnbench.engine.build import build_model, make_schedule
 from bnbench.engine.choose import Choice, choose
 from bnbench.engine.device import environment, forked_random_state, synchronize
 from bnbench.engine.evaluate import evaluate
@@ -19,7 +19,6 @@ from bnbench.engine.replica import Replica
 from bnbench.engine.stacked_tensors import aligned
 from bnbench.engine.steppers import Compiled, Sequential, Stacked, Stepper, autocast
 from bnbench.metrics import Split
-from bnbench.optim import schedules
 from bnbench.plan import Event, RunSpec, RunStarted, Stepped
 from bnbench.seeding import derive, generator
 
@@ -83,9 +82,7 @@ class Training:
         )
         self.planned_steps = self.steps_per_epoch * settings.epochs
         self.stepper = self._make_stepper()
-        self.lr_factor = schedules.get(settings.schedule.name).factory(
-            self.planned_steps, self.steps_per_epoch, **settings.schedule.options
-        )
+        self.lr_factor = make_schedule(settings, self.planned_steps, self.steps_per_epoch)
         self.base_lrs = [group["lr"] for group in self.stepper.optimizer.param_groups]
         self.step_losses = torch.zeros(self.planned_steps, len(self.seeds), device=device)
         columns = self.step_losses.T[: len(runs)]

@@ -4,13 +4,26 @@ A factory is `factory(input_shape, num_classes, norm, **options) -> torch.nn.Mod
     input_shape: (channels, height, width). num_classes: logits per sample.
     norm: a `bnbench.models.layers.NormLayer`, to be passed on to the blocks of `layers.py`.
     keyword-only parameters: the options that a study may set (`model: {name: mlp, hidden: [64]}`).
-Facts given to `register`:
-    init: how the weights start. "torch" (default) or "he": every layer is drawn again from a stream of the
-        seed and the layer's name, so that layers that variants share start equal (what the factory set is
-        overwritten); "own": the factory's weights stay, and pairing them is the factory's care.
+Facts given to `register`: see `ModelFacts`.
 The module takes (N, channels, height, width) and returns logits (N, num_classes).
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 from bnbench.registry import Registry
 
-models = Registry("model", __name__)
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What must be known of a model before it is built.
+
+    init: how the weights start. "torch", "he" or "glorot": every layer is drawn again from a stream of the
+        seed and the layer's name, so that layers that variants share start equal (what the factory set is
+        overwritten); "own": the factory's weights stay, and pairing them is the factory's care.
+    """
+
+    init: Literal["torch", "he", "glorot", "own"] = "torch"
+
+
+models = Registry("model", __name__, ModelFacts)

@@ -47,12 +47,12 @@ class NormLayer:
     @property
     def absorbs_bias(self) -> bool:
         """Whether a bias right before it can't have any effect."""
-        return bool(self.entry.facts.get("absorbs_bias"))
+        return bool(self.entry.facts.absorbs_bias)
 
     @property
     def includes_activation(self) -> bool:
         """Whether the layer is its own activation."""
-        return bool(self.entry.facts.get("includes_activation"))
+        return bool(self.entry.facts.includes_activation)
 
     def residual(self, branches: int, branch_layers: int) -> NormLayer:
         """For a network with so many residual branches, of so many layers of weights each."""
@@ -69,13 +69,13 @@ class NormLayer:
         where the factory returns no module.
         """
         facts, name = self.entry.facts, self.entry.name
-        if facts.get("residual_only") and not self.place.branches:
+        if facts.residual_only and not self.place.branches:
             raise BnbenchError(
                 f"norm {name} has no meaning in this model.",
                 "It acts on residual branches, and this is a plain network.",
                 "a residual model such as resnet20, or norm: none.",
             )
-        place = (self.place,) if facts.get("takes_place") else ()
+        place = (self.place,) if facts.takes_place else ()
         module = self.entry.factory(num_features, dim, *place, **self.options)
         if not isinstance(module, nn.Module):
             raise TypeError(f"norm {name}: its factory returned {module!r}, no torch.nn.Module.")
@@ -83,7 +83,7 @@ class NormLayer:
 
     def weights(self, layer: Weights) -> Weights:
         """A layer of weights as the normalizer wants it: most leave it as it is."""
-        prepare = self.entry.facts.get("weights")
+        prepare = self.entry.facts.weights
         prepared: Weights = prepare(layer, self.place) if prepare else layer
         return prepared
 

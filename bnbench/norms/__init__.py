@@ -3,22 +3,15 @@
 A factory is `factory(num_features, dim, **options) -> torch.nn.Module`:
     num_features: channels C of the input. dim: 1 for inputs (N, C), 2 for (N, C, H, W).
     keyword-only parameters: the options that a study may set (`norm: {name: batch, eps: 1e-3}`).
-Facts given to `register`:
-    absorbs_bias: True where the layer subtracts a mean per channel, over a batch or over the
-        positions, so that a bias right before it can't have any effect; models leave that bias out.
-    needs_batch: True where one value per channel has no statistics (a batch of one is refused).
-And for the few that do more than stand in their place, each False or absent for the others:
-    includes_activation: the layer is its own activation; the block adds no other.
-    takes_place: the factory is called as `factory(num_features, dim, place, **options)` (place.py).
-    residual_only: the layer does something in residual networks alone; plain ones refuse it.
-    weights: a function `(layer, place) -> layer` through which every linear and convolution layer goes.
-    stacks: False where `torch.func.vmap` can't run replicas of the layer side by side (default True).
+Facts given to `register`: see `NormFacts`.
 
 `BatchNorm1d` and `BatchNorm2d`, our own layer, are importable from here; they load torch on first use.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bnbench.registry import Registry
@@ -26,9 +19,31 @@ from bnbench.registry import Registry
 if TYPE_CHECKING:
     from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "norms"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "NormFacts", "norms"]
 
-norms = Registry("normalizer", __name__)
+
+@dataclass(frozen=True)
+class NormFacts:
+    """What models must know of a normalizer; most facts concern the few that do more than stand in their place.
+
+    absorbs_bias: the layer subtracts a mean per channel, over a batch or over the positions, so that a
+        bias right before it can't have any effect; models leave that bias out.
+    needs_batch: one value per channel has no statistics (a batch of one is refused).
+    includes_activation: the layer is its own activation; the block adds no other.
+    takes_place: the factory is called as `factory(num_features, dim, place, **options)` (place.py).
+    residual_only: the layer does something in residual networks alone; plain ones refuse it.
+    weights: a function `(layer, place) -> layer` through which every linear and convolution layer goes.
+    """
+
+    absorbs_bias: bool = False
+    needs_batch: bool = False
+    includes_activation: bool = False
+    takes_place: bool = False
+    residual_only: bool = False
+    weights: Callable[[Any, Any], Any] | None = None
+
+
+norms = Registry("normalizer", __name__, NormFacts)
 
 
 def __getattr__(name: str) -> Any:

@@ -77,7 +77,7 @@ class NoisyBatchNorm(_BatchNorm):
         return f"{super().extra_repr()}, {noise}"
 
 
-@norms.register("batch_noisy", absorbs_bias=True, needs_batch=True, stacks=False)
+@norms.register("batch_noisy", absorbs_bias=True, needs_batch=True)
 def batch_noisy(
     num_features: int,
     dim: int,

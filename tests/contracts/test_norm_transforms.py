@@ -39,8 +39,9 @@ CASES = [
     for dim in SHAPES
     if build(entry, dim, 0) is not None
 ]
-STACKABLE = [case for case in CASES if case.values[0].facts.get("stacks", True)]
-OTHERS = [case for case in CASES if not case.values[0].facts.get("stacks", True)]
+NOT_STACKABLE = ("batch_noisy",)  # its noise is drawn from a state of the layer's own
+STACKABLE = [case for case in CASES if case.values[0].name not in NOT_STACKABLE]
+OTHERS = [case for case in CASES if case.values[0].name in NOT_STACKABLE]
 
 
 def replicas(entry: Entry, dim: int) -> list[nn.Module]:

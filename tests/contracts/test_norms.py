@@ -9,18 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.errors import BnbenchError
-from bnbench.norms import norms
+from bnbench.norms import NormFacts, norms
 from bnbench.registry import Entry
 
 CHANNELS = 6
-BOOLEAN_FACTS = {
-    "absorbs_bias",
-    "needs_batch",
-    "includes_activation",
-    "takes_place",
-    "residual_only",
-    "stacks",
-}
 CRASHES_ON_EMPTY = {"instance"}  # torch.nn.InstanceNorm2d: IndexError
 LEAVES_CHANNELS_LAST = {"instance"}  # torch's own
 BATCH_AT_INFERENCE = {"batch_stats_at_inference"}  # what it is for: samples are not apart
@@ -72,9 +64,7 @@ def data(dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
 def test_says_what_it_is_in_a_line_and_has_typed_options(entry: Entry) -> None:
     assert 10 < len(entry.summary) <= 100
     assert entry.summary.endswith((".", ")"))
-    assert {"absorbs_bias", "needs_batch"} <= set(entry.facts) <= BOOLEAN_FACTS | {"weights"}
-    assert all(isinstance(entry.facts.get(fact, False), bool) for fact in BOOLEAN_FACTS)
-    assert entry.facts.get("weights") is None or callable(entry.facts["weights"])
+    assert isinstance(entry.facts, NormFacts)
     options = entry.options()()  # the defaults are valid
     for dim in SHAPES:
         if not refuses(entry, dim):
@@ -156,7 +146,7 @@ def test_evaluation_leaves_the_state_alone_and_samples_apart(entry: Entry, dim: 
 def test_a_batch_of_one_is_refused_exactly_where_the_facts_say(entry: Entry, dim: int) -> None:
     layer = build(entry, dim).train()
     x = data(dim)[:1, :, :1, :1] if dim == 2 else data(dim)[:1]
-    if entry.facts["needs_batch"]:
+    if entry.facts.needs_batch:
         with pytest.raises(ValueError, match="more than 1 value per channel"):
             layer(x)
     else:
@@ -169,7 +159,7 @@ def test_a_bias_before_it_has_an_effect_exactly_where_the_facts_say(entry: Entry
     bias = torch.randn(CHANNELS, dtype=torch.float64).reshape(-1, *[1] * (2 * dim - 2))
     x = data(dim, torch.float64)
     without_effect = torch.allclose(call(layer, x + bias), call(layer, x), rtol=1e-9, atol=1e-9)
-    assert without_effect == entry.facts["absorbs_bias"]
+    assert without_effect == entry.facts.absorbs_bias
 
 
 @pytest.mark.parametrize(("entry", "dim"), EMPTY_CASES)

@@ -17,7 +17,7 @@ from bnbench.data.batches import (
     epoch_order,
     steps_per_epoch,
 )
-from bnbench.engine.build import build_model
+from bnbench.engine import build
 from bnbench.engine.device import environment
 from bnbench.engine.evaluate import evaluate
 from bnbench.engine.keras.build import KerasModel, check_model
@@ -31,7 +31,6 @@ from bnbench.engine.keras.optimize import (
 from bnbench.engine.replica import Replica
 from bnbench.engine.train import CHECK_EVERY, TICK_SECONDS
 from bnbench.errors import BnbenchError
-from bnbench.optim import optimizers, schedules
 from bnbench.plan import (
     Event,
     RunSpec,
@@ -57,8 +56,8 @@ class KerasTraining:
     ) -> None:
         settings = run.settings
         self.run, self.data, self.settings, self.augmentation = run, data, settings, augmentation
-        twin = build_model(settings, data.input_shape, data.num_classes, run.seed)
-        optimizers.get(settings.optimizer.name).factory(twin, **settings.optimizer.options)  # for its checks
+        twin = build.build_model(settings, data.input_shape, data.num_classes, run.seed)
+        build.make_optimizer(settings)(twin)  # for its checks
         check_model(twin, settings.norm)
         check_optimization(settings)
         if device.type != "cpu":
@@ -73,9 +72,7 @@ class KerasTraining:
             len(data.train_labels), settings.batch_size, settings.last_batch
         )
         self.planned_steps = self.steps_per_epoch * settings.epochs
-        self.lr_factor = schedules.get(settings.schedule.name).factory(
-            self.planned_steps, self.steps_per_epoch, **settings.schedule.options
-        )
+        self.lr_factor = build.make_schedule(settings, self.planned_steps, self.steps_per_epoch)
         self.optimizer = make_optimizer(settings, self.model.trainable)
         self.update = self._update()
         self.factor = 1.0
