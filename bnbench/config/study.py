@@ -13,7 +13,7 @@ from bnbench.config.goals import Goals
 from bnbench.config.looks import means_auto, read_looks
 from bnbench.config.merge import Layer, apply_change, layer_of, override
 from bnbench.config.schema import DEFAULT_PRIMARY, STUDY_KEYS, Settings, Study, StudyCell
-from bnbench.config.seeds import read_seeds
+from bnbench.config.seeds import MAX_SEEDS, read_seeds
 from bnbench.config.yaml_source import Source, read_file
 from bnbench.errors import ConfigError, Mistake, unknown_name
 from bnbench.registry import means_none
