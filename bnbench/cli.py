@@ -141,6 +141,7 @@ def compare(
             studies,
             names,
             output,
+            gates,
             device=device,
             data_dir=_data_dir(data_dir),
             force=force,

@@ -51,7 +51,13 @@ def load_studies(texts: Sequence[str], overrides: Sequence[str], names: Names) -
     return list(studies.values())
 
 
-def prepare_works(studies: Sequence[Study], names: Names, output: Path | None, **options: Any) -> list[Work]:
+def prepare_works(
+    studies: Sequence[Study],
+    names: Names,
+    output: Path | None,
+    gates: Sequence[Sequence[str]] = (),
+    **options: Any,
+) -> list[Work]:
     """Every study ready to run, each in its folder: `output` for one, a folder in it for each of several.
 
     Raises ConfigError with what does not fit together in any of them, before a folder is made.
@@ -62,10 +68,10 @@ def prepare_works(studies: Sequence[Study], names: Names, output: Path | None, *
     several, phases = len(studies) > 1, Phases()
     works: list[Work] = []
     mistakes: list[Mistake] = []
-    for study in studies:
+    for study, fail_if in zip(studies, gates or [()] * len(studies), strict=True):
         folder = output if output and not several else (output or Path("results")) / study.name
         try:
-            works.append(prepare_work(study, names, folder, phases=phases, **options))
+            works.append(prepare_work(study, names, folder, gates=fail_if, phases=phases, **options))
         except ConfigError as error:
             place = f"study {study.name}, " if several else ""
             mistakes += [Mistake(place + mistake.place, mistake.message) for mistake in error.mistakes]

@@ -156,6 +156,18 @@ def metric_named(name: str) -> Metric | None:
     return recall_of(class_name) if family == RECALL and class_name else METRICS.get(name)
 
 
+def shown_metrics(
+    asked: Iterable[str], columns: Iterable[str], class_names: Sequence[str]
+) -> tuple[str, ...]:
+    """The metrics that a study shows: the default ones, those asked for, and those of these columns.
+
+    asked: "recall" stands for that of every class.
+    """
+    each = [f"{RECALL}:{name}" for name in class_names] if len(class_names) <= MOST_CLASSES else []
+    wanted = [name for item in asked for name in (each if item == RECALL else [item])]
+    return tuple(dict.fromkeys((*DEFAULT_METRICS, *wanted, *(metric_of(column).name for column in columns))))
+
+
 def metric_of(column: str) -> Metric:
     """The metric of a column such as "val_accuracy". Raises UnknownNameError."""
     split, _, name = column.partition("_")

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from bnbench.analysis.contents import Summary
-from bnbench.analysis.gates import judge_gates, read_gates, share_gates
+from bnbench.analysis.gates import gate_columns, judge_gates, read_gates, share_gates
 from bnbench.analysis.summary import summarize
 from bnbench.config import CHOICES, Settings, Study, Vocabulary
 from bnbench.errors import ConfigError, Mistake, PluginError, ResultsError, nearest
+from bnbench.metrics import metric_of
 from bnbench.phases import Phases
 from bnbench.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
 from bnbench.python_file import import_file, line_of
@@ -153,12 +154,15 @@ def prepare_work(
     debug: bool,
     jobs: int | None = None,
     plugins: Sequence[Path] = (),
+    gates: Sequence[str] = (),
     phases: Phases,
 ) -> Work:
     """Load the data and plan the runs. Writes and trains nothing yet.
 
     jobs: worker processes; None for what suits the device. plugins: loaded again in each of them.
+    gates: the study's --fail-if.
     """
+    from bnbench.data.classes import unmeasured
     from bnbench.engine.device import pick_device
     from bnbench.engine.execute import Library, rehearse
     from bnbench.engine.jobs import run_all
@@ -174,7 +178,15 @@ def prepare_work(
 
     runs = make_plan(study, provenance)
     phases.enter("rehearsal")
-    if mistakes := rehearse(runs, library, torch_device):
+    columns = [
+        *study.columns,
+        *gate_columns(gates),
+        *(f"test_{name}" for name in study.metrics if ":" in name),
+    ]
+    prepared = (library.prepared(settings) for settings in study.variants.values())
+    asked = {text for data in prepared for text in unmeasured(columns, data)}
+    mistakes = [Mistake("metrics of single classes", text) for text in sorted(asked)]
+    if mistakes := [*mistakes, *rehearse(runs, library, torch_device)]:
         raise ConfigError(mistakes)
     todo = [run for run in runs if force or not folder.has(run)]
     load = partial(known_names, plugins) if plugins else None
@@ -228,7 +240,8 @@ def summarize_results(results: StudyResults, fail_if: Sequence[str] = ()) -> Sum
     """What they say, and what the gates say of it. Raises GateError where a gate does not fit."""
     seeds = min(len(cell.seeds) for cell in results.cells)
     gates = read_gates(fail_if, dict.fromkeys(cell.variant for cell in results.cells), seeds)
-    summary = summarize(results)
+    asked = (*results.metrics, *(metric_of(gate.metric).name for gate in gates))
+    summary = summarize(replace(results, metrics=asked))
     return replace(summary, gates=tuple(judge_gates(gates, summary)))
 
 

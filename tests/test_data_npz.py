@@ -138,8 +138,8 @@ def test_objects_are_refused(tmp_path: Path) -> None:
 
 def test_text_is_no_number(tmp_path: Path) -> None:
     assert (
-        error(tmp_path, y_train=np.array(list("abcabc")))
-        == "y_train holds <U1, not numbers.\nFix: y_train.astype('float32')"
+        error(tmp_path, x_train=np.array(list("abcabc")))
+        == "x_train holds <U1, not numbers.\nFix: x_train.astype('float32')"
     )
 
 

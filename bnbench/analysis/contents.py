@@ -14,6 +14,7 @@ from bnbench.analysis.speed import AreaComparison, SpeedComparison
 from bnbench.analysis.sweeps import BestSetting, Interaction, UsableRange
 from bnbench.analysis.times import how_trained, shares_time
 from bnbench.config import DEFAULT_PRIMARY, Margin, Target
+from bnbench.metrics import DEFAULT_METRICS, columns_of
 from bnbench.plan import RunRecord, cell_label
 
 
@@ -65,6 +66,7 @@ class Summary:
     (in every target, on every clock), areas (once a metric of a target) and rates. best_settings,
     usable_ranges, interactions: empty where nothing is swept. primary: the metric that the verdict
     is about; margin: a smaller difference counts as none. gates: what became of each --fail-if.
+    metrics: those that are shown.
     """
 
     name: str
@@ -83,6 +85,12 @@ class Summary:
     usable_ranges: tuple[UsableRange, ...] = ()
     interactions: tuple[Interaction, ...] = ()
     gates: tuple[GateOutcome, ...] = ()
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The metrics on every split."""
+        return columns_of(self.metrics)
 
     @property
     def runs(self) -> Iterator[RunRecord]:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from bnbench.analysis.comparison import compare
 from bnbench.analysis.contents import GateOutcome, Summary, VariantSummary
 from bnbench.analysis.intervals import MIN_SEEDS
-from bnbench.errors import GateError, unknown_name
-from bnbench.metrics import SPLIT_METRICS
+from bnbench.errors import GateError, UnknownNameError, unknown_name
+from bnbench.metrics import RECALL, SPLITS, metric_of
 from bnbench.results import Cell
 
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
@@ -27,7 +27,8 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_SIDE = r"\s*(?P<variant>\S+)\.(?P<metric>[^.\s]+?)"
+#: The name of a class may hold anything.
+_SIDE = rf"\s*(?P<variant>\S+?)\.(?P<metric>(?:{'|'.join(SPLITS)})_{RECALL}:.+?|[^.\s]+?)"
 _LIMIT = re.compile(rf"{_SIDE}\s*(?P<sign><=|>=|<|>)\s*(?P<value>[^\s%]+)(?P<percent>\s*%)?\s*")
 _VERDICT = re.compile(rf"{_SIDE}\s+worse\s+than\s+(?P<other>\S+)\s*")
 _FORMS = "'builtin.test_accuracy < 0.95' or 'custom.val_loss worse than builtin'"
@@ -57,8 +58,10 @@ def read_gates(texts: Sequence[str], variants: Collection[str], num_seeds: int) 
         for name in gate.variants:
             if name not in variants:
                 raise GateError(f"--fail-if '{gate.text}': {unknown_name('variant', name, variants)}")
-        if gate.metric not in SPLIT_METRICS:
-            raise GateError(f"--fail-if '{gate.text}': {unknown_name('metric', gate.metric, SPLIT_METRICS)}")
+        try:
+            metric_of(gate.metric)
+        except UnknownNameError as error:
+            raise GateError(f"--fail-if '{gate.text}': {error}") from None
         if gate.other and num_seeds < MIN_SEEDS:
             raise GateError(
                 f"--fail-if '{gate.text}': {num_seeds} seed{'s' * (num_seeds != 1)} can't have a verdict.",
@@ -79,6 +82,11 @@ def share_gates(texts: Sequence[str], studies: Sequence[Collection[str]]) -> lis
             why = unknown_name("variant", strange, known) if strange else "no study has both of its variants."
             raise GateError(f"--fail-if '{gate.text}': {why}")
     return [tuple(text for text in texts if set(_parse(text).variants) <= set(names)) for names in studies]
+
+
+def gate_columns(texts: Sequence[str]) -> list[str]:
+    """The metric of each gate, with its split. Raises GateError."""
+    return [_parse(text).metric for text in texts]
 
 
 def judge_gates(gates: Sequence[Gate], summary: Summary) -> Iterator[GateOutcome]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,7 +26,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "baseline": summary.baseline,
         "target": targets[0] if targets else None,
         "targets": targets,
-        "variants": [_variant(variant) for variant in summary.variants],
+        "variants": [_variant(variant, summary.columns) for variant in summary.variants],
         "comparisons": [_comparison(comparison) for comparison in summary.comparisons],
         "best_settings": [
             {
@@ -39,6 +39,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         ],
         "primary": summary.primary,
         "margin": asdict(summary.margin) if summary.margin else None,
+        "metrics": summary.metrics,
         "speeds": [_flat_target(vars(speed)) for speed in summary.speeds],
         "areas": [vars(area) for area in summary.areas],
         "rates": [vars(rate) for rate in summary.rates],
@@ -98,11 +99,11 @@ def rows(summary: Summary) -> list[dict[str, Any]]:
         for seed in variant.seeds:
             run, index = runs.get(seed, (None, None))
             row = {"variant": variant.variant, **_setting(variant), "norm": variant.norm, "seed": seed}
-            found.append({**row, **_run_columns(run), **_target_columns(variant, index)})
+            found.append({**row, **_run_columns(run, summary.columns), **_target_columns(variant, index)})
     return [_strict(row) for row in found]
 
 
-def _variant(variant: VariantSummary) -> dict[str, Any]:
+def _variant(variant: VariantSummary, columns: Sequence[str]) -> dict[str, Any]:
     return {
         "name": variant.variant,
         "setting": variant.setting,
@@ -114,7 +115,7 @@ def _variant(variant: VariantSummary) -> dict[str, Any]:
         "seeds": variant.seeds,
         "outcomes": variant.outcomes,
         "runs": [_run(run, variant.targets, index) for index, run in enumerate(variant.runs)],
-        **{at: {metric: _spread(variant.spreads[at, metric]) for metric in SPLIT_METRICS} for at in PHASES},
+        **{at: {metric: _spread(variant.spreads[at, metric]) for metric in columns} for at in PHASES},
         "seconds_per_step": _spread(variant.seconds_per_step),
         "seconds_refused": variant.seconds_refused or None,
         "targets": [_target(target) for target in variant.targets],
@@ -132,8 +133,8 @@ def _run(run: RunRecord, targets: tuple[TargetSummary, ...], index: int) -> dict
         "planned_steps": run.planned_steps,
         "epochs": _epochs(run),
         "seconds": run.train_seconds,
-        "final": {metric: run.final.get(metric) for metric in SPLIT_METRICS},
-        "best": {metric: run.best.get(metric) for metric in SPLIT_METRICS},
+        "final": {**dict.fromkeys(SPLIT_METRICS), **run.final},
+        "best": {**dict.fromkeys(SPLIT_METRICS), **run.best},
         "best_step": run.best_step,
         "steps_to_target": times[0].step if times and times[0] else None,
         "targets": [
@@ -144,6 +145,8 @@ def _run(run: RunRecord, targets: tuple[TargetSummary, ...], index: int) -> dict
         "cautions": run.cautions,
         "environment": run.environment,
         "num_samples": run.num_samples,
+        "class_names": run.class_names,
+        "class_counts": run.class_counts,
     }
 
 
@@ -197,7 +200,7 @@ def _setting(variant: VariantSummary) -> dict[str, Any]:
     return {f"setting.{key}": value for key, value in variant.setting.items()}
 
 
-def _run_columns(run: RunRecord | None) -> dict[str, Any]:
+def _run_columns(run: RunRecord | None, columns: Sequence[str]) -> dict[str, Any]:
     return {
         "outcome": run.outcome if run else MISSING,
         "error": first_line(run.error) if run else "",
@@ -207,8 +210,8 @@ def _run_columns(run: RunRecord | None) -> dict[str, Any]:
         "seconds": run.train_seconds if run else None,
         "parameters": run.num_parameters or None if run else None,
         "best_step": run.best_step if run else None,
-        **{f"final_{metric}": run.final.get(metric) if run else None for metric in SPLIT_METRICS},
-        **{f"best_{metric}": run.best.get(metric) if run else None for metric in SPLIT_METRICS},
+        **{f"final_{metric}": run.final.get(metric) if run else None for metric in columns},
+        **{f"best_{metric}": run.best.get(metric) if run else None for metric in columns},
     }
 
 

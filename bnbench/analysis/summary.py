@@ -21,7 +21,6 @@ from bnbench.analysis.sweeps import (
 )
 from bnbench.analysis.times import engine_of, why_not_comparable
 from bnbench.config import Target
-from bnbench.metrics import SPLIT_METRICS
 from bnbench.plan import MISSING, OUTCOMES, RunRecord
 from bnbench.results import Cell, StudyResults
 
@@ -35,7 +34,8 @@ def summarize(results: StudyResults) -> Summary:
     """Spreads, differences, convergence and outcomes of a study; nothing that was planned is left out."""
     results = replace(results, targets=tuple(_known_target(target, results) for target in results.targets))
     reference = next((c.records for c in results.cells if c.variant == results.baseline and c.records), ())
-    variants = tuple(_summarize_cell(cell, results.targets, reference) for cell in results.cells)
+    columns = results.columns
+    variants = tuple(_summarize_cell(cell, results.targets, reference, columns) for cell in results.cells)
     swept = len({str(dict(cell.setting)) for cell in results.cells}) > 1
     pairs = [(cell, _baseline_of(cell, results)) for cell in results.cells]
     compared = [(cell, base) for cell, base in pairs if base and cell.variant != results.baseline]
@@ -43,7 +43,7 @@ def summarize(results: StudyResults) -> Summary:
         compare(cell, baseline, metric, at, results.margin)
         for cell, baseline in compared
         for at in PHASES
-        for metric in SPLIT_METRICS
+        for metric in columns
     )
     return Summary(
         name=results.name,
@@ -55,6 +55,7 @@ def summarize(results: StudyResults) -> Summary:
         warnings=(*results.warnings, *_warnings(results, variants, comparisons)),
         primary=results.primary,
         margin=results.margin,
+        metrics=results.shown_metrics,
         speeds=tuple(s for t in results.targets for pair in compared for s in compare_speed(*pair, t)),
         areas=tuple(
             compare_areas(*pair, metric)
@@ -78,7 +79,9 @@ def _known_target(target: Target, results: StudyResults) -> Target:
     return replace(target, value=math.nan if mean is None else mean)
 
 
-def _summarize_cell(cell: Cell, targets: Sequence[Target], reference: Sequence[RunRecord]) -> VariantSummary:
+def _summarize_cell(
+    cell: Cell, targets: Sequence[Target], reference: Sequence[RunRecord], columns: Sequence[str]
+) -> VariantSummary:
     records = cell.records
     built = next((record for record in records if record.num_parameters), None)
     outcomes = Counter(record.outcome for record in records)
@@ -95,7 +98,7 @@ def _summarize_cell(cell: Cell, targets: Sequence[Target], reference: Sequence[R
             **{outcome: outcomes[outcome] for outcome in OUTCOMES},
             MISSING: len(cell.seeds) - len(records),
         },
-        spreads={(at, metric): _spread(cell, metric, at) for at in PHASES for metric in SPLIT_METRICS},
+        spreads={(at, metric): _spread(cell, metric, at) for at in PHASES for metric in columns},
         targets=tuple(summarize_target(records, target) for target in targets),
         seconds_per_step=Spread.of(r.train_seconds / r.steps for r in records if r.steps),
         seconds_refused=why_not_comparable(records, reference),

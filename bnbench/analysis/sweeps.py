@@ -10,7 +10,6 @@ from typing import Any
 
 from bnbench.analysis.comparison import PHASES, Comparison, Spread, compare, corrected, number
 from bnbench.analysis.intervals import paired_interval
-from bnbench.metrics import SPLIT_METRICS
 from bnbench.plan import cell_label
 from bnbench.results import Cell, StudyResults
 
@@ -104,7 +103,7 @@ def best_settings(results: StudyResults) -> tuple[BestSetting, ...]:
         for name, cell in best.items()
         if baseline and name != results.baseline
         for at in PHASES
-        for metric in SPLIT_METRICS
+        for metric in results.columns
     )
     return tuple(
         BestSetting(name, cell.setting, _val_loss(cell), tuple(c for c in found if c.variant == name))

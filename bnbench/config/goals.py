@@ -11,8 +11,8 @@ from typing import Any
 
 from bnbench.config.schema import DEFAULT_PRIMARY, MATCH_BASELINE, Margin, Target
 from bnbench.config.yaml_source import Path_, Source
-from bnbench.errors import Mistake, UnknownNameError, nearest
-from bnbench.metrics import SPLIT_METRICS, Metric, metric_of
+from bnbench.errors import Mistake, UnknownNameError, nearest, unknown_name
+from bnbench.metrics import KNOWN_METRICS, METRICS, RECALL, Metric, metric_named, metric_of
 
 
 class Goals:
@@ -57,6 +57,17 @@ class Goals:
             return None
         return Margin(str(given["metric"]), value)
 
+    def metrics(self, given: Any) -> tuple[str, ...]:
+        """What is shown beside loss and accuracy: names of metrics, without a split."""
+        if given is None:
+            return ()
+        names = given if isinstance(given, list) else [given]
+        known = [*METRICS, RECALL, f"{RECALL}:CLASS"]
+        for name in names:
+            if name != RECALL and not (isinstance(name, str) and metric_named(name)):
+                self._wrong(("metrics",), f"metrics: {unknown_name('metric', str(name), known)}")
+        return tuple(dict.fromkeys(map(str, names)))
+
     def _wrong(self, path: Path_, message: str) -> None:
         self.mistakes.append(Mistake(self.source.place(path), message))
 
@@ -88,7 +99,7 @@ class Goals:
         if metric is None:
             return
         if name.startswith("test_"):
-            known = ", ".join(column for column in SPLIT_METRICS if not column.startswith("test_"))
+            known = ", ".join(column for column in KNOWN_METRICS if not column.startswith("test_"))
             self._wrong(
                 (*path, "metric"),
                 f"target: {name} can't be a target: the test set is looked at once, at the end. Use one of {known}.",

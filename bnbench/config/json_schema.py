@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bnbench.config.check import Vocabulary
 from bnbench.config.looks import FIRST_LOOK, MAX_LOOK
 from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, DEFAULT_PRIMARY, MATCH_BASELINE, Settings
-from bnbench.metrics import SPLIT_METRICS
+from bnbench.metrics import METRICS, RECALL, SPLITS, columns_of
 from bnbench.registry import Entry
 
+
+def _one_of(names: Iterable[str], splits: Sequence[str] = ()) -> dict[str, Any]:
+    """A metric by name, or that of one class, whose name only the data knows."""
+    of_class = rf"^{f'({chr(124).join(splits)})_' if splits else ''}{RECALL}:."
+    return {"anyOf": [{"enum": list(names)}, {"type": "string", "pattern": of_class}]}
+
+
+_COLUMN = _one_of(columns_of(METRICS), SPLITS)
+_METRIC = _one_of([*METRICS, RECALL])
 _TARGET: dict[str, Any] = {
     "type": "object",
     "required": ["metric", "value"],
     "additionalProperties": False,
     "properties": {
-        "metric": {"enum": [name for name in SPLIT_METRICS if not name.startswith("test_")]},
+        "metric": _one_of(
+            [name for name in columns_of(METRICS) if not name.startswith("test_")], ("train", "val")
+        ),
         "value": {"anyOf": [{"type": "number"}, {"const": MATCH_BASELINE}]},
     },
 }
@@ -25,7 +36,7 @@ _MARGIN: dict[str, Any] = {
     "required": ["metric", "value"],
     "additionalProperties": False,
     "properties": {
-        "metric": {"enum": list(SPLIT_METRICS)},
+        "metric": _COLUMN,
         "value": {"type": "number", "exclusiveMinimum": 0},
     },
 }
@@ -83,8 +94,9 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
             },
             "baseline": {"type": "string"},
             "target": {"anyOf": [_TARGET, {"type": "array", "items": _TARGET}, {"type": "null"}]},
-            "primary": {"enum": list(SPLIT_METRICS), "default": DEFAULT_PRIMARY},
+            "primary": {**_COLUMN, "default": DEFAULT_PRIMARY},
             "margin": _MARGIN,
+            "metrics": {"anyOf": [_METRIC, {"type": "array", "items": _METRIC}, {"type": "null"}]},
             "sweep": {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}},
             **properties,
         },

@@ -37,6 +37,8 @@ def resolved(study: Study, folder: Path) -> dict[str, Any]:
     values["primary"] = study.primary
     if study.margin:
         values["margin"] = {"metric": study.margin.metric, "value": study.margin.value}
+    if study.metrics:
+        values["metrics"] = list(study.metrics)
     if study.sweep:
         values["sweep"] = {key: list(choices) for key, choices in study.sweep.items()}
     return values

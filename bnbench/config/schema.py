@@ -134,7 +134,18 @@ DEFAULT_CHOICES = {"norm": "none", "schedule": "constant", "loss": "cross_entrop
 #: The settings that are sections with fixed keys.
 SECTIONS: dict[str, type[Section]] = {"init": Init, "validation": Validation}
 #: Keys of a study that are not settings: no variant may change them.
-STUDY_KEYS = ("name", "description", "seeds", "variants", "baseline", "target", "primary", "margin", "sweep")
+STUDY_KEYS = (
+    "name",
+    "description",
+    "seeds",
+    "variants",
+    "baseline",
+    "target",
+    "primary",
+    "margin",
+    "metrics",
+    "sweep",
+)
 #: The word in place of a target's value that means: what the baseline reaches.
 MATCH_BASELINE = "match_baseline"
 #: The metric that the sentences speak of, where a study declares none.
@@ -177,8 +188,9 @@ class Study:
 
     cells: variants (the study's order) at each setting of the sweep. warnings: what the user
     should know although it is no mistake. primary: the metric that the verdict is about. margin:
-    how much of a difference counts as none; neither can change a run. looks: of `seeds: auto`, at how
-    many of the seeds the result is looked at; empty where their number is fixed.
+    how much of a difference counts as none. looks: of `seeds: auto`, at how many of the seeds the
+    result is looked at; empty where their number is fixed. metrics: what is shown beside loss and
+    accuracy. None of them can change a run.
     """
 
     name: str
@@ -193,3 +205,10 @@ class Study:
     primary: str = DEFAULT_PRIMARY
     margin: Margin | None = None
     looks: tuple[int, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The metrics that its questions are about, by split."""
+        columns = [self.primary, *(target.metric for target in self.targets)]
+        return tuple(dict.fromkeys([*columns, self.margin.metric] if self.margin else columns))

@@ -95,6 +95,7 @@ class _Resolver:
             primary=goals.primary(data.get("primary", DEFAULT_PRIMARY)),
             margin=goals.margin(data.get("margin")),
             looks=looks,
+            metrics=goals.metrics(data.get("metrics")),
             warnings=tuple(dict.fromkeys(self.warnings)),
         )
         if self.mistakes:

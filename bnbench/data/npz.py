@@ -93,7 +93,7 @@ def _array(path: Path, archive: Any, key: str) -> Array:
         ) from error
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _not_npz(path, f"{key}: {error}") from error
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in ("biufUS" if key.startswith("y") else "biuf"):
         raise DataError(f"{path}: {key} holds {array.dtype}, not numbers.", fix=f"{key}.astype('float32')")
     if array.ndim == 0 or array.size == 0:
         raise DataError(f"{path}: {key} is empty: its shape is {array.shape}.")
@@ -145,6 +145,8 @@ def _labels(path: Path, key: str, array: Array) -> Array:
             "Labels are one integer a sample, (N,) or (N, 1).",
             f"{key}.argmax(axis=1)" if one_hot else f"give {key} one label a sample.",
         )
+    if array.dtype.kind in "US":
+        return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
     if array.dtype.kind == "f":
         raise DataError(
             f"{path}: {key} holds {array.dtype}.",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.resampling import MIN_BOOTSTRAP, MIN_SIGN_FLIP
-from bnbench.metrics import DEFAULT_METRICS, metric_of
+from bnbench.metrics import metric_of
 from bnbench.report.numbers import (
     NOTHING,
     amount_text,
@@ -29,16 +29,14 @@ COMPARED_SPLITS = ("test", "val")
 
 def difference_tables(summary: Summary) -> Iterator[Table]:
     """At the same setting, then (in a sweep) each at its best."""
-    here = _shown(summary.comparisons, COMPARED_SPLITS, summary.primary)
+    here = _shown(summary, summary.comparisons, COMPARED_SPLITS)
     swept = " at the same setting" if summary.best_settings else ""
     name = f"Difference from {summary.baseline}"
     yield from _tables(summary, f"{name}{swept}", here, "")
     best = [comparison for best in summary.best_settings for comparison in best.comparisons]
     remark = " Only test metrics: they had no part in the choice."
     # the primary metric is shown there too, wherever it comes from: the verdict is about it
-    yield from _tables(
-        summary, f"{name}, each at its best setting", _shown(best, ("test",), summary.primary), remark
-    )
+    yield from _tables(summary, f"{name}, each at its best setting", _shown(summary, best, ("test",)), remark)
 
 
 def _tables(summary: Summary, title: str, shown: Sequence[Comparison], remark: str) -> Iterator[Table]:
@@ -52,10 +50,10 @@ def _tables(summary: Summary, title: str, shown: Sequence[Comparison], remark: s
         yield _equivalence_table(_lower(title), margins)
 
 
-def _shown(comparisons: Iterable[Comparison], splits: Sequence[str], primary: str) -> list[Comparison]:
+def _shown(summary: Summary, comparisons: Iterable[Comparison], splits: Sequence[str]) -> list[Comparison]:
     """Final numbers of these splits and of the primary metric, variant by variant."""
     order = list(
-        dict.fromkeys([*(f"{split}_{name}" for split in splits for name in DEFAULT_METRICS), primary])
+        dict.fromkeys([*(f"{split}_{name}" for split in splits for name in summary.metrics), summary.primary])
     )
     chosen = [found for found in comparisons if found.at == "final" and found.metric in order]
     labels = labels_of(chosen)

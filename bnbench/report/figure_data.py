@@ -13,7 +13,7 @@ from typing import Any
 from bnbench.analysis.comparison import Comparison, Phase, Spread
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import TargetSummary
-from bnbench.metrics import SPLIT_METRICS, metric_of
+from bnbench.metrics import METRICS, columns_of, metric_of
 from bnbench.plan import HistoryRow
 from bnbench.report.numbers import difference_text
 from bnbench.report.tables import baseline_first
@@ -22,10 +22,18 @@ Row = dict[str, Any]
 
 #: What a curve can be drawn over: columns of the curves' rows.
 AXES = ("step", "epoch", "second")
-#: Columns that a history can have: the test set is measured once, at the end.
-CURVES = tuple(column for column in SPLIT_METRICS if not column.startswith("test_"))
 #: Evaluations of one run that are drawn; a longer history keeps every second, third, ... and its last.
 MAX_POINTS = 150
+
+
+def metrics(summary: Summary) -> list[str]:
+    """Those with a figure of their own: all but the recall of single classes, which stands in a table."""
+    return [name for name in summary.metrics if name in METRICS]
+
+
+def curves(summary: Summary) -> list[str]:
+    """Columns of a history that are drawn: the test set is measured once, at the end."""
+    return [column for column in columns_of(metrics(summary)) if not column.startswith("test_")]
 
 
 def setting_text(setting: Mapping[str, Any]) -> str:
@@ -64,7 +72,7 @@ def seed_rows(summary: Summary) -> list[Row]:
             "seed": run.seed,
             "outcome": run.outcome,
             **_axes([row]),
-            **{column: in_unit(column, row.metrics.get(column)) for column in CURVES},
+            **{column: in_unit(column, row.metrics.get(column)) for column in curves(summary)},
         }
         for variant in baseline_first(summary)
         for steps in [_drawn_steps(variant)]
@@ -81,7 +89,7 @@ def mean_rows(summary: Summary) -> list[Row]:
     one seed); "val_loss_n": over how many seeds. Seconds are the mean over the seeds.
     """
     return [
-        {**_cell(variant), **_axes(found), **_means(found)}
+        {**_cell(variant), **_axes(found), **_means(found, curves(summary))}
         for variant in baseline_first(summary)
         for step in sorted(_drawn_steps(variant))
         for found in [[row for run in variant.runs for row in run.history if row.step == step]]
@@ -107,9 +115,9 @@ def _axes(found: Sequence[HistoryRow]) -> Row:
     }
 
 
-def _means(found: Sequence[HistoryRow]) -> Row:
+def _means(found: Sequence[HistoryRow], drawn: Sequence[str]) -> Row:
     columns: Row = {}
-    for column in CURVES:
+    for column in drawn:
         spread = Spread.of(row.metrics.get(column, math.nan) for row in found)
         columns |= {column: in_unit(column, spread.mean), **_band(column, column, spread)}
     return columns

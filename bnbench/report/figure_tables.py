@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from bnbench.metrics import metric_of
 from bnbench.report.figure_data import Row
-from bnbench.report.numbers import NOTHING, words
+from bnbench.report.numbers import NOTHING, heading, words
 from bnbench.report.tables import Table
 
 #: Evaluations of one variant in a curve's table; history.csv has them all.
@@ -128,7 +128,7 @@ def _mean_text(row: Row, name: str) -> str:
 
 
 def _with_unit(column: str, name: str) -> str:
-    return f"{name.capitalize()}{' (%)' if metric_of(column).percent else ''}"
+    return f"{heading(name)}{' (%)' if metric_of(column).percent else ''}"
 
 
 def _text(value: float | None) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary
 from bnbench.errors import ResultsError
-from bnbench.metrics import DEFAULT_METRICS, METRICS, metric_of
+from bnbench.metrics import METRICS, metric_of
 from bnbench.report import charts, figure_data
 from bnbench.report.figure_data import Row
 from bnbench.report.figure_tables import (
@@ -25,7 +25,7 @@ from bnbench.report.figure_tables import (
     sweep_table,
     sweep_words,
 )
-from bnbench.report.numbers import target_text, words
+from bnbench.report.numbers import heading, target_text, words
 from bnbench.report.tables import Table
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ def _curves(summary: Summary) -> Iterator[Figure]:
     seeds, means = figure_data.seed_rows(summary), figure_data.mean_rows(summary)
     shown = figure_data.at_best_setting(means, summary)
     names = figure_data.variant_names(summary)
-    for column in sorted(figure_data.CURVES, key=lambda column: not column.startswith("val_")):
+    for column in sorted(figure_data.curves(summary), key=lambda column: not column.startswith("val_")):
         title = _with_unit(column)
         log = not metric_of(column).percent and _spans_decades([row[column] for row in shown], 3)
         yield Figure(
             name=column,
-            title=f"{metric_of(column).name.capitalize()} over training",
+            title=f"{heading(metric_of(column).name)} over training",
             caption=_CURVE_CAPTION,
             alternative=curve_words(shown, column),
             table=curve_table(means, metric_of(column).name),
@@ -104,9 +104,9 @@ def _survival(summary: Summary) -> Iterator[Figure]:
 def _differences(summary: Summary) -> Iterator[Figure]:
     best = [comparison for found in summary.best_settings for comparison in found.comparisons]
     same = " at the same setting" if best else ""
-    for metric in reversed(DEFAULT_METRICS) if best else ():
+    for metric in reversed(figure_data.metrics(summary)) if best else ():
         yield _difference_figure(summary, f"best_{metric}", best, ", each at its best setting", ("test",))
-    for metric in reversed(DEFAULT_METRICS):
+    for metric in reversed(figure_data.metrics(summary)):
         yield _difference_figure(summary, metric, summary.comparisons, same, ("test", "val"))
 
 
@@ -117,7 +117,7 @@ def _difference_figure(
     rows = figure_data.difference_rows(comparisons, metric, splits)
     better = "right" if METRICS[metric].better == "higher" else "left"
     unit = " (pp)" if METRICS[metric].percent else ""
-    title = f"Difference in {metric} from {summary.baseline}{where}"
+    title = f"Difference in {words(metric)} from {summary.baseline}{where}"
     data = f"differences_{name}"
     return Figure(
         name=data,

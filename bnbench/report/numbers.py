@@ -136,8 +136,15 @@ def target_text(target: Target) -> str:
 
 
 def words(column: str) -> str:
-    """ "test accuracy" for "test_accuracy"."""
-    return column.replace("_", " ")
+    """ "test accuracy" for "test_accuracy", "test recall of cat_1" for "test_recall:cat_1"."""
+    name, _, class_name = column.partition(":")
+    return name.replace("_", " ").replace(" f1", " F1") + (f" of {class_name}" if class_name else "")
+
+
+def heading(column: str) -> str:
+    """ "Macro F1" for "macro_f1"."""
+    text = words(column)
+    return text[:1].upper() + text[1:]
 
 
 def outcome_text(outcome: str) -> str:

@@ -192,7 +192,7 @@ class _Bars:
 
 def _shown(row: HistoryRow) -> list[str]:
     """train_loss and everything of the validation part."""
-    return [name for name in row.metrics if name == "train_loss" or name.startswith("val_")]
+    return [name for name in ("train_loss", "val_loss", "val_accuracy") if name in row.metrics]
 
 
 def _val_metrics(row: HistoryRow) -> str:

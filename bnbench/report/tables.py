@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bnbench.analysis.comparison import PHASES
 from bnbench.analysis.contents import Summary
-from bnbench.metrics import DEFAULT_METRICS, METRICS, SPLITS
+from bnbench.metrics import METRICS, SPLITS, metric_named
 from bnbench.report.difference_tables import difference_tables, seeds_table
-from bnbench.report.numbers import spread_text
+from bnbench.report.numbers import heading, spread_text
 from bnbench.report.outcome_tables import cost_table, failure_table, noise_table, rates_table, why_it_failed
 from bnbench.report.speed_tables import speed_tables
 from bnbench.report.sweep_tables import sweep_tables
@@ -20,7 +20,8 @@ PHASE_WORDS = {"final": "final", "best": "best val"}
 def tables(summary: Summary) -> list[Table]:
     """Every table that has something to show, in reading order."""
     found = [
-        *(_metric_table(summary, name) for name in DEFAULT_METRICS),
+        *(_metric_table(summary, name) for name in summary.metrics if name in METRICS),
+        _class_table(summary),
         seeds_table(summary),
         noise_table(summary),
         *difference_tables(summary),
@@ -61,8 +62,31 @@ def _metric_table(summary: Summary, name: str) -> Table:
         f"{_seeds_caption(summary)} final: after the last step. "
         f"best val: at the evaluation with the lowest validation loss. {METRICS[name].better.capitalize()} is better."
     )
-    title = f"{name.capitalize()}{' (%)' if percent else ''}"
+    title = f"{heading(name)}{' (%)' if percent else ''}"
     return Table(title, caption, ("variant", "at", *SPLITS), tuple(rows), "ll" + "r" * len(SPLITS))
+
+
+def _class_table(summary: Summary) -> Table:
+    """The recall of the classes that the study asks for."""
+    names = [name for name in summary.metrics if name not in METRICS]
+    rows = [
+        (
+            metric.class_name or "",
+            variant.label,
+            *(
+                spread_text(
+                    variant.spreads["final", f"{split}_{metric.name}"], len(variant.seeds), percent=True
+                )
+                for split in SPLITS
+            ),
+        )
+        for metric in filter(None, map(metric_named, names))
+        for variant in baseline_first(summary)
+    ]
+    meaning = "Recall: the share of a class's samples that are taken for it."
+    caption = f"{_seeds_caption(summary)} After the last step. {meaning}"
+    columns = ("class", "variant", *SPLITS)
+    return Table("Recall by class (%)", caption, columns, tuple(rows), "ll" + "r" * len(SPLITS))
 
 
 def _seeds_caption(summary: Summary) -> str:

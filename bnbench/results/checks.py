@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from bnbench.config import DEFAULT_PRIMARY
 from bnbench.errors import UnknownNameError
-from bnbench.metrics import metric_named, metric_of
+from bnbench.metrics import RECALL, metric_named, metric_of
 from bnbench.plan import RunRecord
 
 #: No number that bnbench measures is larger: they are float32.
@@ -26,6 +26,12 @@ def _known_metric(name: str) -> str:
         metric_of(name)
     except UnknownNameError as error:
         raise ValueError(str(error)) from None
+    return name
+
+
+def _known_name(name: str) -> str:
+    if name != RECALL and metric_named(name) is None:
+        raise ValueError(f'unknown metric "{name}"')
     return name
 
 
@@ -66,6 +72,7 @@ class PlannedLook(BaseModel):
 
     model_config = _STRICT
     seeds: Annotated[int, Field(ge=1)]
+    metrics: list[Annotated[str, AfterValidator(_known_name)]] = []
     looks: list[Annotated[int, Field(ge=1)]] = []
     primary: _Metric = DEFAULT_PRIMARY
     margin: float | None = None
@@ -81,6 +88,7 @@ class Plan(BaseModel):
     cells: Annotated[list[PlannedCell], Field(min_length=1)]
     primary: _Metric = DEFAULT_PRIMARY
     margin: PlannedMargin | None = None
+    metrics: list[Annotated[str, AfterValidator(_known_name)]] = []
     looks: list[Annotated[int, Field(ge=1)]] = []
     earlier: list[PlannedLook] = []
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnbench.config import DEFAULT_PRIMARY, Margin, Target
+from bnbench.metrics import columns_of, shown_metrics
 from bnbench.plan import RunRecord, cell_label
 
 
@@ -51,6 +52,7 @@ class StudyResults:
     counts as none. warnings: what could not be read, and why. looks: of `seeds: auto`, how many of a
     cell's seeds each look takes; empty where the number of seeds is fixed. earlier: results that were
     shown before the number of seeds (or the looks, the primary metric, the margin) was changed.
+    metrics: what the study asks for beside the default ones.
     """
 
     name: str
@@ -64,3 +66,18 @@ class StudyResults:
     margin: Margin | None = None
     looks: tuple[int, ...] = ()
     earlier: tuple[EarlierLook, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def shown_metrics(self) -> tuple[str, ...]:
+        """Every metric that the study asks for, the recall of each class by its name."""
+        targets = [target.metric for target in self.targets]
+        columns = [self.primary, *targets, *([self.margin.metric] if self.margin else [])]
+        runs = (run for cell in self.cells for run in cell.records)
+        class_names = next((run.class_names for run in runs if run.class_names), ())
+        return shown_metrics(self.metrics, columns, class_names)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """These metrics on every split."""
+        return columns_of(self.shown_metrics)

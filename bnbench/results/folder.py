@@ -128,6 +128,7 @@ def _plan(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:
         "primary": study.primary,
         "margin": asdict(study.margin) if study.margin else None,
         "looks": list(study.looks),
+        "metrics": list(study.metrics),
         "cells": list(cells.values()),
     }
 

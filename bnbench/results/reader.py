@@ -73,6 +73,7 @@ def load_folder(folder: Path) -> StudyResults:
         margin=margin,
         looks=tuple(plan.looks),
         earlier=tuple(EarlierLook(e.seeds, tuple(e.looks), e.primary, e.margin) for e in plan.earlier),
+        metrics=tuple(plan.metrics),
     )
 
 

@@ -1,0 +1,30 @@
+"""What is asked of single classes, against the classes that the data has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from bnbench.data.batches import Prepared
+from bnbench.errors import unknown_name
+from bnbench.metrics import MOST_CLASSES, RECALL, metric_of
+
+
+def unmeasured(columns: Iterable[str], data: Prepared) -> Iterator[str]:
+    """Why a column such as "test_recall:cat" has no number on this data, a sentence each."""
+    counts = data.class_counts()
+    for column in dict.fromkeys(columns):
+        split, class_name = column.partition("_")[0], metric_of(column).class_name
+        if class_name is None:
+            continue
+        if class_name not in data.class_names:
+            yield f"{column}: {unknown_name('class', class_name, data.class_names)}"
+        elif data.num_classes > MOST_CLASSES:
+            yield (
+                f"{column}: the data has {data.num_classes} classes; the {RECALL} of each is measured for at most "
+                f"{MOST_CLASSES}. Fix: {split}_balanced_accuracy or {split}_macro_f1."
+            )
+        elif not counts[split][data.class_names.index(class_name)]:
+            yield (
+                f'{column}: no sample of the {split} part is of class "{class_name}". '
+                "Fix: another class, or a larger part."
+            )
