@@ -21,7 +21,7 @@ from bnbench.engine.evaluate import evaluate
 from bnbench.engine.execute import Library, execute
 from bnbench.engine.train import Training, train
 from bnbench.metrics import METRICS, columns_of
-from bnbench.models import models
+from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer, linear_block
 from bnbench.plan import Evaluated, RunEnded, RunRecord, RunSpec, RunStarted, make_plan
 from bnbench.registry import Entry
@@ -305,7 +305,7 @@ def _drawing(input_shape: tuple[int, int, int], num_classes: int, norm: NormLaye
 @pytest.fixture
 def drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     models.names()
-    monkeypatch.setitem(models._entries, "mlp", Entry("mlp", _drawing, {}))
+    monkeypatch.setitem(models._entries, "mlp", Entry("mlp", _drawing, ModelFacts()))
 
 
 @pytest.mark.usefixtures("drawing")

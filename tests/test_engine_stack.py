@@ -18,7 +18,7 @@ from bnbench.engine.choose import Choice, choose
 from bnbench.engine.execute import execute
 from bnbench.engine.stack import Stack
 from bnbench.engine.stacked_layers import chain, is_known
-from bnbench.models import models
+from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
 from bnbench.plan import RunEnded, RunSpec
@@ -240,7 +240,7 @@ def _build_with(*layers: Callable[[], nn.Module]) -> Callable[..., nn.Module]:
 
 def _use(monkeypatch: pytest.MonkeyPatch, settings: Settings, factory: Callable[..., nn.Module]) -> Settings:
     models.names()
-    monkeypatch.setitem(models._entries, "mlp", Entry("mlp", factory, {}))
+    monkeypatch.setitem(models._entries, "mlp", Entry("mlp", factory, ModelFacts()))
     return settings.model_copy(update={"model": settings.model.model_copy(update={"options": {}})})
 
 

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from bnbench.engine.stack import Stack
 from bnbench.models.layers import Block, NormLayer, conv_block, linear_block
 from bnbench.models.resnet import resnet20
-from bnbench.norms import norms
+from bnbench.norms import NormFacts, norms
 from bnbench.norms.owner import normalizers, spared_names
 from bnbench.optim import optimizers
 from bnbench.registry import Entry
@@ -45,7 +45,7 @@ class Inner(nn.Module):
 
 
 def own(factory: type[nn.Module]) -> NormLayer:
-    return NormLayer(Entry("mine", factory, {}))
+    return NormLayer(Entry("mine", factory, NormFacts()))
 
 
 def decays(model: nn.Module, name: str = "adamw") -> dict[str, float]:

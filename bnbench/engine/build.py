@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.config import Settings
+from bnbench.engine.process_state import seeded
 from bnbench.models import models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
 from bnbench.optim import losses, optimizers, schedules
 from bnbench.seeding import derive, generator
+
+CPU = torch.device("cpu")
 
 
 def build_model(
@@ -26,8 +29,7 @@ def build_model(
     entry = models.get(settings.model.name)
     normalizer = norms.get(settings.norm.name)
     norm = NormLayer(normalizer, normalizer.typed(settings.norm.options))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "build"))  # for what a user's own layer draws when it is made
+    with seeded(derive(seed, "build"), CPU):  # for what a user's own layer draws when it is made
         model: nn.Module = entry.factory(
             input_shape, num_classes, norm, **entry.typed(settings.model.options)
         )
@@ -69,8 +71,7 @@ def initialise(model: nn.Module, seed: int, how: str, *, scale: float = 1.0) -> 
 def _reset(module: nn.Module, seed: int) -> None:
     reset = getattr(module, "reset_parameters", None)
     if callable(reset):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed, CPU):
             reset()
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from bnbench.config import Settings
 from bnbench.engine.build import build_model, make_objective, make_optimizer
-from bnbench.engine.device import all_threads, forked_random_state
+from bnbench.engine.device import all_threads
+from bnbench.engine.process_state import ProcessState, left_as_found
 from bnbench.engine.stacked_layers import chain, is_plain
 from bnbench.engine.stacked_optimizer import ELEMENTWISE
 
@@ -110,21 +111,13 @@ def _rehearse(
     objective = make_objective(settings)
     images = torch.linspace(-1, 1, 4 * input_shape[0] * input_shape[1] * input_shape[2], device=device)
     labels = torch.zeros(4, dtype=torch.long, device=device)
-    with forked_random_state(device):
-        before = _random_state(device)
+    with left_as_found(device) as before:
         try:
             objective(model(images.view(4, *input_shape)), labels).backward()  # type: ignore[no-untyped-call]
         except Exception as error:
             return f"{type(error).__name__} on a made-up batch: {error}".partition("\n")[0]
-        if not torch.equal(before, _random_state(device)):
+        if ProcessState.now(device).has_drawn_since(before):
             return "a layer or the loss draws random numbers"
     if any(parameter.grad is None for parameter in model.parameters()):
         return "some parameters get no gradient"
     return ""
-
-
-def _random_state(device: torch.device) -> Any:
-    states = [torch.get_rng_state()]
-    if device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(device))
-    return torch.cat(states)

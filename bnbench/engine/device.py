@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
@@ -64,11 +63,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "num_threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
     }
-
-
-def forked_random_state(device: torch.device) -> AbstractContextManager[None]:
-    """Inside, draws from the global generators leave no trace outside."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def synchronize(device: torch.device) -> None:

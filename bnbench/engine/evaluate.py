@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.data.batches import Prepared
-from bnbench.engine.device import forked_random_state
+from bnbench.engine.process_state import left_as_found
 from bnbench.metrics import Split, measure
 
 #: Samples in one evaluation batch at most, and values of them: what a network keeps of larger ones is slow to get.
@@ -31,7 +31,7 @@ def evaluate(model: nn.Module, data: Prepared, splits: Sequence[Split]) -> dict[
     training = model.training
     model.eval()
     try:
-        with forked_random_state(data.val_labels.device), torch.inference_mode():
+        with left_as_found(data.val_labels.device), torch.inference_mode():
             return {
                 f"{split}_{name}": value
                 for split in splits

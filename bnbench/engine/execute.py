@@ -14,8 +14,9 @@ import torch
 from bnbench.config import Settings
 from bnbench.data import Dataset, datasets
 from bnbench.data.batches import Augmentation, Prepared, epoch_order, prepare
-from bnbench.engine.device import environment, forked_random_state
+from bnbench.engine.device import environment
 from bnbench.engine.frameworks import trainer_of, training_of
+from bnbench.engine.process_state import left_as_found
 from bnbench.errors import BnbenchError, DataError, Mistake
 from bnbench.norms import norms
 from bnbench.plan import Event, RunEnded, RunRecord, RunSpec
@@ -127,7 +128,7 @@ def _warm_up(run: RunSpec, data: Prepared, augmentation: Augmentation, device: t
     if key in _WARM or run.settings.framework == "keras" or run.settings.engine == "compiled":
         return
     _WARM.add(key)
-    with contextlib.suppress(Exception), forked_random_state(device):  # the run itself will say what is wrong
+    with contextlib.suppress(Exception), left_as_found(device):  # the run itself will say what is wrong
         training = training_of(run, data, augmentation, device)
         for images, labels in itertools.islice(training.batches(), WARM_UP_STEPS):
             training.train_step(0, images, labels)
@@ -142,7 +143,8 @@ def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) ->
     for run in {run.cell: run for run in runs}.values():
         try:
             data = library.prepared(run.settings)
-            training_of(run, data, augmentation_of(run.settings), device)
+            with left_as_found(device):
+                training_of(run, data, augmentation_of(run.settings), device)
             check_batches(run.settings, len(data.train_labels))
         except BnbenchError as error:
             mistakes.setdefault(str(error), Mistake(f"variant {run.label}", str(error)))

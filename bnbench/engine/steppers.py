@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bnbench.config import Settings
 from bnbench.engine.build import make_objective, make_optimizer
 from bnbench.engine.choose import Engine
-from bnbench.engine.device import forked_random_state
+from bnbench.engine.process_state import left_as_found
 from bnbench.engine.stack import Stack
 
 
@@ -83,7 +83,7 @@ class Compiled(Sequential):
     def prepare(self, images: Tensor, labels: Tensor) -> None:
         """Compile: a forward and a backward whose traces are wiped out."""
         before = {name: value.clone() for name, value in self.model.state_dict().items()}
-        with forked_random_state(self.device), autocast(self.settings, self.device):
+        with left_as_found(self.device), autocast(self.settings, self.device):
             self.objective(self.forward(images[0]), labels[0]).backward()  # type: ignore[no-untyped-call]
         self.model.load_state_dict(before)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +14,10 @@ from torch import Tensor, nn
 from bnbench.data.batches import Augmentation, Prepared, augment, epoch_order, steps_per_epoch
 from bnbench.engine.build import build_model, make_schedule
 from bnbench.engine.choose import Choice, choose
-from bnbench.engine.device import environment, forked_random_state, synchronize
+from bnbench.engine.device import environment, synchronize
 from bnbench.engine.evaluate import evaluate
 from bnbench.engine.graphed import Graphed
+from bnbench.engine.process_state import in_private
 from bnbench.engine.replica import Replica
 from bnbench.engine.stacked_tensors import aligned
 from bnbench.engine.steppers import Compiled, Sequential, Stacked, Stepper, autocast
@@ -44,11 +47,13 @@ def train_replicas(
     choice = choose(runs[0].settings, data.input_shape, data.num_classes, device)
     groups = [runs] if choice.engine == "stacked" else [[run] for run in runs]
     for group in groups:
-        with forked_random_state(device):
-            torch.manual_seed(
-                derive(group[0].seed, "layers")
-            )  # for what a user's own layer draws in training
-            yield from Training(group, data, augmentation, device, choice).events()
+        # the streams are for what a user's own layer draws in training
+        start = partial(_start, group, data, augmentation, device, choice)
+        yield from in_private(start, derive(group[0].seed, "layers"), device)
+
+
+def _start(*what: Any) -> Generator[Event]:
+    return Training(*what).events()
 
 
 class Training:
@@ -102,7 +107,7 @@ class Training:
             case _:
                 return Sequential(self.models[0], self.settings, self.device)
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event]:
         """The runs, event by event."""
         active = self.replicas
         for replica in active:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from bnbench.engine.keras.optimize import (
     make_objective,
     make_optimizer,
 )
+from bnbench.engine.process_state import in_private
 from bnbench.engine.replica import Replica
 from bnbench.engine.train import CHECK_EVERY, TICK_SECONDS
 from bnbench.errors import BnbenchError
@@ -37,15 +39,20 @@ from bnbench.plan import (
     RunStarted,
     Stepped,
 )
-from bnbench.seeding import generator
+from bnbench.seeding import derive, generator
 
 
 def train_replicas(
     runs: Sequence[RunSpec], data: Prepared, augmentation: Augmentation, device: torch.device
 ) -> Iterator[Event]:
     """Train the runs one by one, each from its seed to its record, on the CPU, on one thread."""
-    for run in runs:
-        yield from KerasTraining(run, data, augmentation, device).events()
+    for run in runs:  # Keras draws from the global streams when a layer is made
+        start = partial(_start, run, data, augmentation, device)
+        yield from in_private(start, derive(run.seed, "layers"), device)
+
+
+def _start(*what: Any) -> Generator[Event]:
+    return KerasTraining(*what).events()
 
 
 class KerasTraining:
@@ -103,7 +110,7 @@ class KerasTraining:
         images = tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)
         return tf.function(update, input_signature=[images, tf.TensorSpec((None,), tf.int64)])
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event]:
         """The run, event by event."""
         notes = self._notes()
         yield RunStarted(self.run, self.planned_steps, self.settings.epochs, (*self.replica.notes(), *notes))
