@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from bnbench.config import Study, Vocabulary
 from bnbench.plan import CellEstimate
+from bnbench.report.console import print_table, print_text
+from bnbench.report.layout import wrapped
+from bnbench.report.numbers import target_text
+from bnbench.report.table import Table
+from bnbench.terminal import one_line
 
 _KINDS = {
     "dataset": "Data sets",
@@ -25,48 +30,79 @@ _KINDS = {
 def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]) -> None:
     """The runs of a study and what they will cost."""
     seeds = len(study.seeds)
-    table = Table(
-        title=f"{study.name}: {len(estimates)} variants x {seeds} seeds = {len(estimates) * seeds} runs"
-    )
-    for column in ("variant", "parameters", "steps a run", "time a run", "memory"):
-        table.add_column(column, justify="left" if column == "variant" else "right", overflow="fold")
-    for cell in estimates:
-        table.add_row(
+    rows = tuple(
+        (
             cell.label,
             f"{cell.num_parameters:,}",
             f"{cell.steps:,}",
             f"about {duration(cell.seconds)}",
             f"about {cell.memory_bytes / 2**20:,.0f} MiB",
         )
-    console.print(table)
+        for cell in estimates
+    )
+    title = f"{study.name}: {_product(study, estimates)}"
+    columns = ("variant", "parameters", "steps a run", "time a run", "memory")
+    print_table(console, Table(title, "", columns, rows, "lrrrr"))
     total = seeds * sum(cell.seconds for cell in estimates)
-    console.print(f"No mistakes. All runs together: about {duration(total)}, one after the other.")
-    console.print(f"Baseline: {study.baseline}. Seeds: {', '.join(map(str, study.seeds))}.")
+    print_text(console, f"No mistakes. All runs together: about {duration(total)}, one after the other.")
+    print_text(console, f"Baseline: {study.baseline}. Seeds: {', '.join(map(str, study.seeds))}.")
     for target in study.targets:
-        console.print(f"Target: {target.metric} {target.value:g}.")
+        print_text(console, f"Target: {target_text(target)}.")
     for warning in study.warnings:
-        console.print(f"Warning: {warning}", soft_wrap=True, markup=False)
+        print_text(console, f"Warning: {warning}")
+
+
+def _product(study: Study, estimates: Sequence[CellEstimate]) -> str:
+    """ "3 variants x 3 settings x 5 seeds = 45 runs", without the settings where nothing is swept."""
+    num_variants, num_cells, num_seeds = (
+        len({cell.variant for cell in study.cells}),
+        len(estimates),
+        len(study.seeds),
+    )
+    factors = [_count(num_variants, "variant")]
+    if num_cells != num_variants:
+        even = num_cells % num_variants == 0
+        factors = (
+            [*factors, _count(num_cells // num_variants, "setting")] if even else [_count(num_cells, "cell")]
+        )
+    factors.append(_count(num_seeds, "seed"))
+    return f"{' x '.join(factors)} = {_count(num_cells * num_seeds, 'run')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def print_names(console: Console, vocabulary: Vocabulary, studies: Sequence[Path]) -> None:
     """Everything that a study can name, with its options, and the studies that are shipped."""
     for key, title in _KINDS.items():
-        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
-        table.add_column(no_wrap=True, style="bold")
-        table.add_column()
-        for name, entry in vocabulary[key].items():
-            options = ", ".join(entry.options().model_fields)
-            summary = escape(entry.summary)
-            table.add_row(name, f"{summary}\n[dim]{options}[/dim]" if options else summary)
-        console.print(table, "")
-    table = Table(title="Studies", title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column()
-    for path in studies:
-        table.add_row(path.stem, description(path))
-    console.print(table)
-    console.print("\nRun one with `bnbench compare NAME`, or copy its file and change it:", style="dim")
-    console.print(str(studies[0].parent) if studies else "none are installed", style="dim", soft_wrap=True)
+        entries = {
+            name: (entry.summary, ", ".join(entry.options().model_fields))
+            for name, entry in vocabulary[key].items()
+        }
+        _print_entries(console, title, entries)
+    _print_entries(console, "Studies", {path.stem: (description(path), "") for path in studies})
+    print_text(console, "Run one with `bnbench compare NAME`, or copy its file and change it:", style="dim")
+    print_text(console, str(studies[0].parent) if studies else "none are installed", style="dim")
+
+
+def _print_entries(console: Console, title: str, entries: Mapping[str, tuple[str, str]]) -> None:
+    """A name, what it is, and its options; on a narrow terminal the name stands above."""
+    print_text(console, title)
+    beside = max((cell_len(one_line(name)) for name in entries), default=0) + 2
+    indent = beside if beside <= console.width // 3 else 2
+    for name, (summary, options) in entries.items():
+        lines = [Text(line) for line in wrapped(one_line(summary), console.width - indent)]
+        lines += [
+            Text(line, style="dim") for line in wrapped(one_line(options), console.width - indent) if options
+        ]
+        head = Text(one_line(name), style="bold")
+        if indent == beside:
+            head.pad_right(indent - cell_len(head.plain))
+            head.append_text(lines.pop(0))
+        for line in (head, *(Text(" " * indent).append_text(line) for line in lines)):
+            console.print(line, soft_wrap=True)
+    console.print()
 
 
 def description(path: Path) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from bnbench.analysis.contents import Summary
 from bnbench.plan import RunSpec
+from bnbench.report.console import print_table, print_text
+from bnbench.report.numbers import NOTHING
+from bnbench.report.table import Table
 
 
 def print_profile(
@@ -20,14 +21,10 @@ def print_profile(
     trained: the runs that this command trained. Their training seconds add up over worker processes, so
     they can be more than the phase took; evaluation, made-up warm-up steps and waiting are not in them.
     """
-    table = Table(
-        "phase", "seconds", "share", box=box.SIMPLE, title="Where the time went", title_justify="left"
-    )
     total = sum(phases.values())
-    for name, took in phases.items():
-        table.add_row(name, f"{took:.2f}", f"{took / total:.0%}")
-    table.add_row("all", f"{total:.2f}", "100%", style="bold")
-    console.print(table)
+    rows = [(name, f"{seconds:.2f}", share_text(seconds, total)) for name, seconds in phases.items()]
+    rows.append(("all", f"{total:.2f}", share_text(total, total)))
+    print_table(console, Table("Where the time went", "", ("phase", "seconds", "share"), tuple(rows), "lrr"))
     keys = {(run.variant, run.cell, run.seed) for run in trained}
     seconds = [
         record.train_seconds
@@ -36,6 +33,9 @@ def print_profile(
         if (record.variant, record.cell, record.seed) in keys
     ]
     if seconds:
-        console.print(
-            f"Training alone, added up over {len(seconds)} runs: {sum(seconds):.2f} s.", highlight=False
-        )
+        print_text(console, f"Training alone, added up over {len(seconds)} runs: {sum(seconds):.2f} s.")
+
+
+def share_text(part: float, whole: float) -> str:
+    """A share in percent, "–" of nothing."""
+    return f"{100 * part / whole:.0f}%" if whole > 0 else NOTHING

@@ -14,10 +14,13 @@ from rich.table import Column
 from bnbench.plan import Evaluated, Event, HistoryRow, RunEnded, RunSpec, RunStarted, Stepped
 from bnbench.report.numbers import metric_text, outcome_text
 from bnbench.report.tables import why_it_failed
+from bnbench.terminal import one_line
 
 Key = tuple[str, str, int]
 #: Bars of runs that are shown at the same time.
 MOST_BARS = 6
+#: A terminal that is narrower gets lines: between bars there is no room for the numbers.
+LEAST_WIDTH = 60
 
 
 def _key(run: RunSpec) -> Key:
@@ -53,7 +56,7 @@ class LiveProgress:
     ) -> None:
         self._console, self._quiet = console, quiet
         self._total, self._done_before = len(runs), len(runs) - len(todo)
-        on_terminal = console.is_interactive and console.file.isatty()
+        on_terminal = console.is_interactive and console.file.isatty() and console.width >= LEAST_WIDTH
         self._bars = _Bars(console, self._total, self._done_before) if on_terminal and not quiet else None
         self._lines = (epoch_lines or not on_terminal) and not quiet
         self._said: set[str] = set()
@@ -121,10 +124,10 @@ class LiveProgress:
     def _name(self, run: RunSpec) -> str:
         """ "[ 3/15] batch seed 0"."""
         number = self._started[_key(run)].number
-        return f"[{number:{len(str(self._total))}}/{self._total}] {run.label} seed {run.seed}"
+        return f"[{number:{len(str(self._total))}}/{self._total}] {one_line(run.label)} seed {run.seed}"
 
     def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
 
 
 class _Bars:
@@ -135,7 +138,7 @@ class _Bars:
             TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold")),
             BarColumn(bar_width=12),
             TextColumn("{task.fields[count]}", markup=False),
-            TextColumn("{task.fields[metrics]}", markup=False),
+            TextColumn("{task.fields[metrics]}", markup=False, table_column=Column(overflow="fold")),
             TimeRemainingColumn(compact=True),
             console=console,
             transient=True,

@@ -6,10 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.text import Text
 
-from bnbench.report.console import print_table
+from bnbench.report.console import print_lines, print_table, print_text
 from bnbench.report.export import markdown_table, markdown_text
 from bnbench.report.table import Table
 from bnbench.verify.findings import INPUTS, Finding, Verification
@@ -25,13 +23,13 @@ def print_verification(console: Console, found: Verification) -> None:
     print_table(console, check_table(found))
     for title, lines in (("Skipped", skipped_lines(found)), ("Notes", found.notes)):
         if lines:
-            _print(console, title, lines)
+            print_lines(console, title, lines)
     for number, (cause, lines) in enumerate(failed_lines(found), start=1):
-        console.print(Padding(Text(f"{number}. {cause}", style="bold"), (0, 0, 0, 0), expand=False))
+        print_text(console, f"{number}. {cause}", style="bold")
         for line in lines:
-            console.print(Padding(Text(line), (0, 0, 0, 3), expand=False))
+            print_text(console, line, indent=3)
         console.print()
-    console.print(Text(answer(found), style="bold"))
+    print_text(console, answer(found), style="bold")
 
 
 def check_table(found: Verification) -> Table:
@@ -154,10 +152,3 @@ def _conventions(found: Verification) -> str:
 
 def _sentence(text: str) -> str:
     return text if text.endswith((".", ")")) else f"{text}."
-
-
-def _print(console: Console, title: str, lines: Sequence[str]) -> None:
-    console.print(Text(title, style="bold"))
-    for line in lines:
-        console.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
-    console.print()
