@@ -153,3 +153,26 @@ def test_a_frn_of_single_values_is_no_sign_function() -> None:
     built = layer("filter_response")
     built(torch.full((2, 6), 1e-3)).sum().backward()
     assert built.learnt_eps.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize(("name", "torchs"), [("layer", nn.LayerNorm), ("rms", nn.RMSNorm)])
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+def test_over_channels_against_torch_with_the_channels_last(
+    name: str, torchs: type[nn.Module], format: torch.memory_format
+) -> None:
+    ours, theirs = layer(name, 6, 2, axes="channels"), torchs(6, eps=1e-5)
+    for parameter in ours.parameters():
+        nn.init.uniform_(parameter, 0.5, 2)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 6, 4, 5).contiguous(memory_format=format)
+    y = ours(x)
+    torch.testing.assert_close(y, theirs(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
+    assert y.is_contiguous(memory_format=format)
+
+
+@pytest.mark.parametrize("name", ["layer", "rms"])
+def test_one_channel_is_not_normalized_with_itself(name: str) -> None:
+    for dim, axes in ((1, "all"), (2, "channels")):
+        with pytest.raises(BnbenchError, match="over 1 channel"):
+            layer(name, 1, dim, axes=axes)
+    assert layer(name, 1, 2)(torch.randn(2, 1, 3, 3)).isfinite().all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from bnbench.engine.stacked_layer import Layer
 from bnbench.engine.stacked_tensors import Parameters, aligned, padded
 from bnbench.norms.batch_norm import BatchNorm1d
 from bnbench.norms.batch_norm_fast import FastBatchNorm
+from bnbench.norms.batch_state import Statistics, move
 
 
 class BatchNorm(Layer):
@@ -104,22 +104,20 @@ class OurBatchNorm(BatchNorm):
 
     def __init__(self, modules: Sequence[BatchNorm1d], parameters: Parameters) -> None:
         super().__init__(modules, parameters)
-        # the layer itself, with all replicas' running statistics in the place of its own
-        self._layer = copy.copy(modules[0])
-        self._layer._buffers = {
-            "running_mean": None if self.running_mean is None else self.running_mean.view(-1),
-            "running_var": None if self.running_var is None else self.running_var.view(-1),
-            "num_batches_tracked": self.batches,
-        }
+        mean, var = (None if t is None else t.view(-1) for t in (self.running_mean, self.running_var))
+        self._statistics = Statistics(mean, var, self.batches)  # of all replicas
+        self._track, self._momentum = modules[0].track_running_stats, modules[0].momentum
 
     def forward(self, x: Tensor) -> Tensor:
-        """FastBatchNorm.forward, and the layer's own way to move its running statistics."""
+        """FastBatchNorm.forward, and the layer's own function for the running statistics."""
         x, count = self._pad(x), x.shape[1]
         weight, bias = (None if v is None else self._whole(v) for v in (self.weight, self.bias))
         y, mean, invstd, var = FastBatchNorm.forward(x, weight, bias, (1,), count, self.eps)
         self._kept = _Kept((x, weight, mean, invstd), count, (True, self.trains, bias is not None))
-        if self._layer.track_running_stats:
-            self._layer._track(mean, var, count)
+        if self._track:
+            if self.batches is not None:
+                self.batches.add_(1)
+            move(self._statistics, self._momentum, mean, var, count)
         return self._cut(y)
 
     def backward(self, grad: Tensor, needed: bool) -> Tensor:

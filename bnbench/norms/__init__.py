@@ -1,11 +1,13 @@
 """The normalizers. To add one: one file here, with one factory registered by name.
 
 A factory is `factory(num_features, dim, **options) -> torch.nn.Module`:
-    num_features: channels C of the input. dim: 1 for inputs (N, C), 2 for (N, C, H, W).
+    num_features: channels C of the input. dim: 1 for inputs (N, C), 2 for (N, C, H, W); `verify` also
+        asks for 3, (N, C, D, H, W).
     keyword-only parameters: the options that a study may set (`norm: {name: batch, eps: 1e-3}`).
 Facts given to `register`: see `NormFacts`.
 
-`BatchNorm1d` and `BatchNorm2d`, our own layer, are importable from here; they load torch on first use.
+`BatchNorm1d`, `BatchNorm2d` and `BatchNorm3d`, our own layer, are importable from here; they load torch on
+first use.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from bnbench.registry import Registry
 
 if TYPE_CHECKING:
-    from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d
+    from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "NormFacts", "norms"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "NormFacts", "norms"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ norms = Registry("normalizer", __name__, NormFacts)
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("BatchNorm1d", "BatchNorm2d"):
+    if name in ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"):
         from bnbench.norms import batch_norm
 
         return getattr(batch_norm, name)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.norms import norms
-from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d, fast, inference
+from bnbench.norms.batch_norm import LAYERS, fast, inference
 from bnbench.norms.batch_variant import BatchNormVariant
 from bnbench.norms.channels import at_least_float32, column, reduced_axes, scale_and_shift
 from bnbench.norms.options import Eps, Momentum
@@ -26,7 +26,7 @@ class BatchNormWithoutGamma(BatchNormVariant):
     def normalize(self, x: Tensor) -> Tensor:
         """With the batch's statistics."""
         y, mean, var = fast(x, None, self.bias, self.eps)
-        self._track(mean, var, x.numel() // x.shape[1])
+        self.track(x, mean, var)
         return y
 
     def infer(self, x: Tensor) -> Tensor:
@@ -45,32 +45,34 @@ class _OneStatistic(BatchNormVariant):
         """With the batch's statistics."""
         axes, values = reduced_axes(x), at_least_float32(x)
         mean = values.mean(axes, keepdim=True)
-        var = (values - mean).square().mean(axes, keepdim=True)
-        self._track(mean, var, x.numel() // x.shape[1])
-        return self._apply_statistics(x, mean, var)
+        centred = values - mean
+        centred = centred - centred.mean(axes, keepdim=True)  # what the mean lost by rounding
+        var = centred.square().mean(axes, keepdim=True)
+        self.track(x, mean, var)
+        return self._with(values, centred, var).to(x.dtype)
 
     def infer(self, x: Tensor) -> Tensor:
         """With the running statistics."""
+        values = at_least_float32(x)
         mean, var = at_least_float32(self.running_mean), at_least_float32(self.running_var)
-        return self._apply_statistics(x, column(mean, x), column(var, x))
+        return self._with(values, values - column(mean, x), column(var, x)).to(x.dtype)
 
-    def _apply_statistics(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    def _with(self, x: Tensor, centred: Tensor, var: Tensor) -> Tensor:
         raise NotImplementedError
 
 
 class MeanOnlyBatchNorm(_OneStatistic):
     """y = gamma * (x - mean) + beta."""
 
-    def _apply_statistics(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        return scale_and_shift(at_least_float32(x) - mean, self.weight, self.bias).to(x.dtype)
+    def _with(self, x: Tensor, centred: Tensor, var: Tensor) -> Tensor:
+        return scale_and_shift(centred, self.weight, self.bias)
 
 
 class VarOnlyBatchNorm(_OneStatistic):
     """y = gamma * x / sqrt(var + eps) + beta."""
 
-    def _apply_statistics(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        y = at_least_float32(x) / torch.sqrt(var + self.eps)
-        return scale_and_shift(y, self.weight, self.bias).to(x.dtype)
+    def _with(self, x: Tensor, centred: Tensor, var: Tensor) -> Tensor:
+        return scale_and_shift(x / torch.sqrt(var + self.eps), self.weight, self.bias)
 
 
 @norms.register("batch_no_gamma", absorbs_bias=True, needs_batch=True)
@@ -92,8 +94,7 @@ def batch_no_beta(
 
     The bias before it has no effect either, so the layer has no shift at all.
     """
-    layer = BatchNorm1d if dim == 1 else BatchNorm2d
-    return layer(num_features, eps, momentum, bias=False)
+    return LAYERS[dim](num_features, eps, momentum, bias=False)
 
 
 @norms.register("batch_stats_at_inference", absorbs_bias=True, needs_batch=True)
@@ -105,8 +106,7 @@ def batch_stats_at_inference(
     What remains when the running statistics are not trusted (`batch` with track_running_stats: false). A
     prediction then depends on the other samples of its batch: bnbench evaluates in parts of 1000 at most.
     """
-    layer = BatchNorm1d if dim == 1 else BatchNorm2d
-    return layer(num_features, eps, affine=affine, track_running_stats=False)
+    return LAYERS[dim](num_features, eps, affine=affine, track_running_stats=False)
 
 
 @norms.register("batch_mean_only", absorbs_bias=True, needs_batch=True)

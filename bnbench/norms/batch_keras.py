@@ -8,26 +8,30 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bnbench.norms import norms
-from bnbench.norms.batch_norm import _BatchNorm
+from bnbench.norms.batch_norm import fast, inference
+from bnbench.norms.batch_variant import BatchNormVariant
 from bnbench.norms.options import Eps
 
 Keep = Annotated[float, Field(ge=0, le=1)]
 """Weight of the *old* value in the running statistics, as in Keras."""
 
 
-class KerasBatchNorm(_BatchNorm):
-    """Our batch norm with Keras's rule for the running statistics; (N, C, ...) of 2 to 5 axes."""
+class KerasBatchNorm(BatchNormVariant):
+    """Batch norm with Keras's rule for the running statistics; (N, C, ...) of 2 to 5 axes."""
 
-    _ranks = (2, 3, 4, 5)
     momentum: float
 
-    def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
+    def normalize(self, x: Tensor) -> Tensor:
         """moving = momentum * moving + (1 - momentum) * batch, with the biased variance."""
-        self._count()
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        self.running_mean.mul_(self.momentum).add_(mean.detach().flatten(), alpha=1 - self.momentum)
-        self.running_var.mul_(self.momentum).add_(var.detach().flatten(), alpha=1 - self.momentum)
+        y, mean, var = fast(x, self.weight, self.bias, self.eps)
+        self.num_batches_tracked.add_(1)
+        for moving, batch in ((self.running_mean, mean), (self.running_var, var)):
+            moving.mul_(self.momentum).add_(batch.detach().flatten(), alpha=1 - self.momentum)
+        return y
+
+    def infer(self, x: Tensor) -> Tensor:
+        """As batch norm: with the running statistics."""
+        return inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
 
 @norms.register("batch_keras", absorbs_bias=True, needs_batch=True)

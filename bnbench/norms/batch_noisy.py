@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bnbench.norms import norms
-from bnbench.norms.batch_norm import _BatchNorm
+from bnbench.norms.batch_norm import fast, inference
+from bnbench.norms.batch_variant import BatchNormVariant
 from bnbench.norms.channels import at_least_float32, column
 from bnbench.norms.options import Eps, Momentum
 from bnbench.seeding import generator
@@ -17,16 +18,14 @@ from bnbench.seeding import generator
 Spread = Annotated[float, Field(ge=0)]
 
 
-class NoisyBatchNorm(_BatchNorm):
-    """Our batch norm; in training its output is scaled and shifted at random. 2 to 5 axes.
+class NoisyBatchNorm(BatchNormVariant):
+    """Batch norm; in training its output is scaled and shifted at random. 2 to 5 axes.
 
     noise_seed (a buffer, drawn anew by reset_parameters from torch's global generator) and
     num_batches_tracked determine the noise of a step, so a state dict brings back the noise to come.
     """
 
-    _ranks = (2, 3, 4, 5)
     noise_seed: Tensor
-    num_batches_tracked: Tensor
 
     def __init__(
         self,
@@ -46,16 +45,18 @@ class NoisyBatchNorm(_BatchNorm):
     def reset_parameters(self) -> None:
         """As batch norm, and another seed for the noise."""
         super().reset_parameters()
-        if "noise_seed" in self._buffers:
-            self.noise_seed.random_(2**62)
+        self.noise_seed.random_(2**62)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalize (N, C, ...), then, in training mode, s * y + m. Raises as `BatchNorm1d` does."""
-        y = super().forward(input)
-        if not self.training or y.numel() == 0:
-            return y
+    def normalize(self, x: Tensor) -> Tensor:
+        """Batch norm, then s * y + m."""
+        y, mean, var = fast(x, self.weight, self.bias, self.eps)
+        self.track(x, mean, var)
         scale, shift = self._noise(y)
-        return (at_least_float32(y) * scale + shift).to(y.dtype)
+        return (at_least_float32(y) * scale + shift).to(x.dtype)
+
+    def infer(self, x: Tensor) -> Tensor:
+        """As batch norm: with the running statistics, without noise."""
+        return inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
     def _noise(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """This step's s and m, of the shape of y."""

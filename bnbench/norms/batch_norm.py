@@ -19,13 +19,15 @@ finds, and `fast` from the file next door, whose backward is derived by hand.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from bnbench.norms import norms
 from bnbench.norms.batch_norm_fast import fast_batch_norm
+from bnbench.norms.batch_state import Statistics, check_input, move
 from bnbench.norms.channels import at_least_float32, column, reduced_axes, scale_and_shift
 from bnbench.norms.options import Eps, Momentum
 
@@ -68,16 +70,55 @@ def inference(
     return y.to(x.dtype)
 
 
-class _BatchNorm(nn.Module):
-    """What `BatchNorm1d` and `BatchNorm2d` share: all but the shapes that they accept."""
+class How(NamedTuple):
+    """The settings of one call. ranks: the numbers of axes that are taken; track: whether statistics move."""
 
-    _version = 2  # of the state dict: 2 brought num_batches_tracked
+    ranks: tuple[int, ...]
+    training: bool
+    track: bool
+    momentum: float | None
+    eps: float
+    reading: str
+
+
+@torch.fx.wrap  # torch.fx records one call; it takes plain tuples alone, which are Statistics and How
+def batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    statistics: tuple[Tensor | None, Tensor | None, Tensor | None],
+    how: tuple[tuple[int, ...], bool, bool, float | None, float, str],
+) -> Tensor:
+    """The whole layer as a function; the running statistics move in training mode, with or without grad.
+
+    Raises ValueError for a wrong number of axes, for one value per channel in training and for
+    an eps that can't work; RuntimeError for a wrong number of channels and for mixed dtypes;
+    NotImplementedError for numbers that are not real. A refused input changes nothing.
+    """
+    now, (ranks, training, track, momentum, eps, reading) = Statistics(*statistics), How(*how)
+    mean, var = now.mean, now.var
+    uses_batch = training or (mean is None and var is None)
+    check_input(x, ranks, eps, uses_batch, running_mean=mean, running_var=var, weight=weight, bias=bias)
+    if not training and mean is not None and var is not None:
+        return inference(x, mean, var, weight, bias, eps)
+    if training and track and now.batches is not None:
+        now.batches.add_(1)
+    if x.numel() == 0:  # an empty batch has no statistics: it is counted, and moves nothing
+        return scale_and_shift(x.clone(), weight, bias).to(x.dtype)
+    read = fast if reading == "fast" else plain
+    y, batch_mean, batch_var = read(x, weight, bias, eps)
+    if training and track:
+        move(now, momentum, batch_mean, batch_var, x.numel() // x.shape[1])
+    return y
+
+
+class _BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """What the three below share: all but the shapes that they accept.
+
+    A subclass of torch's own class, so that torch's tools (update_bn, fuse_conv_bn_eval, ...) know it.
+    """
+
     _ranks: tuple[int, ...]
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    num_batches_tracked: Tensor | None
 
     def __init__(
         self,
@@ -92,140 +133,82 @@ class _BatchNorm(nn.Module):
         bias: bool = True,
         reading: Reading = "fast",
     ) -> None:
-        super().__init__()
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.affine, self.track_running_stats = affine, track_running_stats
-        self.reading: Reading = reading
-
-        def vector(wanted: bool) -> Tensor | None:
-            return torch.empty(num_features, device=device, dtype=dtype) if wanted else None
-
-        def parameter(wanted: bool) -> nn.Parameter | None:
-            data = vector(wanted)
-            return None if data is None else nn.Parameter(data)
-
-        counter = torch.tensor(0, dtype=torch.long, device=device) if track_running_stats else None
-        self.register_parameter("weight", parameter(affine))
-        self.register_parameter("bias", parameter(affine and bias))
-        self.register_buffer("running_mean", vector(track_running_stats))
-        self.register_buffer("running_var", vector(track_running_stats))
-        self.register_buffer("num_batches_tracked", counter)
-        self.reset_parameters()
-
-    def reset_running_stats(self) -> None:
-        """Mean 0, variance 1, no batch seen."""
-        for buffer, value in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
-            if buffer is not None:
-                buffer.fill_(value)
-
-    def reset_parameters(self) -> None:
-        """gamma 1, beta 0, and the running statistics as at the start."""
-        self.reset_running_stats()
-        if self.weight is not None:
-            nn.init.ones_(self.weight)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.reading = reading
 
     def extra_repr(self) -> str:
         """The arguments, in torch's words."""
-        told = (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
-        )
-        return told if self.reading == "fast" else f"{told}, reading={self.reading}"
+        arguments: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return arguments if self.reading == "fast" else f"{arguments}, reading={self.reading}"
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalize (N, C, ...); the running statistics move in training mode, with or without grad.
+        """Normalize (N, C, ...): see `batch_norm`, which also lists what is refused."""
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            return self._scripted(input)
+        else:  # TorchScript leaves out an else that can't be reached, but not what follows an if
+            statistics = (self.running_mean, self.running_var, self.num_batches_tracked)
+            mode = (self._ranks, self.training, self.track_running_stats)
+            how = (*mode, self.momentum, self.eps, self.reading)
+            return batch_norm(input, self.weight, self.bias, statistics, how)
 
-        Raises ValueError for a wrong number of axes, for one value per channel in training and for
-        an eps that can't work; RuntimeError for a wrong number of channels and for mixed dtypes;
-        NotImplementedError for numbers that are not real. A refused input changes nothing.
-        """
-        weight, bias, mean, var = self.weight, self.bias, self.running_mean, self.running_var
-        self._check(input, running_mean=mean, running_var=var, weight=weight, bias=bias)
-        if not self.training and mean is not None and var is not None:
-            return inference(input, mean, var, weight, bias, self.eps)
-        if input.numel() == 0:  # an empty batch has no statistics: it is counted, and moves nothing
-            self._count()
-            return scale_and_shift(input.clone(), weight, bias).to(input.dtype)
-        read = fast if self.reading == "fast" else plain
-        y, batch_mean, batch_var = read(input, weight, bias, self.eps)
-        if self.training and self.track_running_stats:
-            self._track(batch_mean, batch_var, input.numel() // input.shape[1])
-        return y
-
-    def _count(self) -> None:
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+    def _scripted(self, input: Tensor) -> Tensor:
+        """What `torch.jit.script` compiles, which can't compile the rest: torch's own kernel."""
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        share = 0.0 if self.momentum is None else self.momentum
+        tracks = self.training and self.track_running_stats
+        if tracks and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-
-    def _track(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Move the running statistics towards a batch's mean and biased variance over `count` values."""
-        self._count()
-        running_mean, running_var, batches = self.running_mean, self.running_var, self.num_batches_tracked
-        if running_mean is None or running_var is None:
-            return
-        mean, var = mean.detach().flatten(), var.detach().flatten()
-        unbiased = count / (count - 1)
-        if self.momentum is not None:
-            keep, new = 1 - self.momentum, self.momentum
-            running_mean.mul_(keep).add_(mean, alpha=new)
-            running_var.mul_(keep).add_(var, alpha=new * unbiased)
-        elif batches is not None:  # a tensor, not a number: under vmap every replica has its own counter
-            share = batches.to(mean.dtype).reciprocal()
-            running_mean.mul_(1 - share).add_(mean * share)
-            running_var.mul_(1 - share).add_(var * (share * unbiased))
-
-    def _check(self, x: Tensor, **vectors: Tensor | None) -> None:
-        """Refuse what torch refuses, with the same errors."""
-        if x.dim() not in self._ranks:
-            wanted = " or ".join(f"{rank}D" for rank in self._ranks)
-            raise ValueError(f"expected {wanted} input (got {x.dim()}D input)")
-        if not x.is_floating_point():
-            raise NotImplementedError(f"\"batch_norm\" not implemented for '{_scalar_type(x)}'")
-        uses_batch = self.training or (vectors["running_mean"] is None and vectors["running_var"] is None)
-        self._check_statistics(x, uses_batch, vectors["running_mean"], vectors["running_var"])
-        for name, vector in vectors.items():
-            if vector is not None:
-                _check_vector(x, name, vector)
-
-    def _check_statistics(self, x: Tensor, uses_batch: bool, mean: Tensor | None, var: Tensor | None) -> None:
-        if uses_batch and x.numel() == x.shape[1] > 0:
-            raise ValueError(
-                f"Expected more than 1 value per channel when training, got input size {x.shape}"
-            )
-        if uses_batch and self.eps <= 0:
-            raise ValueError(f"batch_norm eps must be positive during training, but got {self.eps}")
-        if self.eps < 0:
-            raise ValueError(f"batch_norm eps must be non-negative, but got {self.eps}")
-        if (mean is None) != (var is None):
-            if uses_batch:
-                raise ValueError("running_mean and running_var must either both be None or neither be None")
-            missing = "running_mean" if mean is None else "running_var"
-            raise RuntimeError(f"{missing} must be defined in evaluation mode")
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
-    ) -> None:
-        """Checkpoints before version 2 have no counter: ours stays what it is."""
-        version = local_metadata.get("version")
-        if (version is None or version < 2) and self.num_batches_tracked is not None:
-            state_dict.setdefault(f"{prefix}num_batches_tracked", self.num_batches_tracked)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+            if self.momentum is None:
+                share = 1.0 / float(self.num_batches_tracked)
+        uses_running = tracks or not self.training
+        return nn.functional.batch_norm(
+            input,
+            self.running_mean if uses_running else None,
+            self.running_var if uses_running else None,
+            self.weight,
+            self.bias,
+            self.training or (self.running_mean is None and self.running_var is None),
+            share,
+            self.eps,
+        )
 
 
 class BatchNorm1d(_BatchNorm):
     """Batch normalization over (N, C) or (N, C, L), in place of torch.nn.BatchNorm1d.
 
     Same arguments, attributes, state dict and errors; `reading` picks "fast" or "plain".
+    `nn.SyncBatchNorm.convert_sync_batchnorm` makes torch's SyncBatchNorm of it, with the same state.
     """
 
     _ranks = (2, 3)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() != 2 and input.dim() != 3:
+            raise ValueError(f"expected 2D or 3D input (got {input.dim()}D input)")
 
 
 class BatchNorm2d(_BatchNorm):
     """Batch normalization over (N, C, H, W), in place of torch.nn.BatchNorm2d; see `BatchNorm1d`."""
 
     _ranks = (4,)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() != 4:
+            raise ValueError(f"expected 4D input (got {input.dim()}D input)")
+
+
+class BatchNorm3d(_BatchNorm):
+    """Batch normalization over (N, C, D, H, W), in place of torch.nn.BatchNorm3d; see `BatchNorm1d`."""
+
+    _ranks = (5,)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() != 5:
+            raise ValueError(f"expected 5D input (got {input.dim()}D input)")
+
+
+#: The layer for each dim: 1 for (N, C) and (N, C, L), 2 for (N, C, H, W), 3 for (N, C, D, H, W).
+LAYERS: dict[int, type[_BatchNorm]] = {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d}
 
 
 @norms.register("batch_custom", absorbs_bias=True, needs_batch=True)
@@ -244,21 +227,4 @@ def batch_custom(
     Ioffe & Szegedy 2015. Normalizes with the biased variance, stores the unbiased one; running =
     (1 - momentum) * running + momentum * batch, momentum None: the average over all batches.
     """
-    layer = BatchNorm1d if dim == 1 else BatchNorm2d
-    return layer(num_features, eps, momentum, affine, track_running_stats, reading=reading)
-
-
-def _scalar_type(x: Tensor) -> str:
-    """The name of a dtype as torch's errors spell it: Long, ComplexFloat."""
-    return torch.empty(0, dtype=x.dtype).type().removeprefix("torch.").removesuffix("Tensor")
-
-
-def _check_vector(x: Tensor, name: str, vector: Tensor) -> None:
-    """A vector per channel must have C numbers, in the dtype of x or, for a half x, in float32."""
-    if vector.numel() != x.shape[1]:
-        raise RuntimeError(f"{name} should contain {x.shape[1]} elements not {vector.numel()}")
-    if vector.dtype not in (x.dtype, torch.promote_types(x.dtype, torch.float32)):
-        raise RuntimeError(
-            f"mixed dtype: the input is {x.dtype}, {name} is {vector.dtype}; "
-            "convert one of them (only half inputs may meet float32 parameters)"
-        )
+    return LAYERS[dim](num_features, eps, momentum, affine, track_running_stats, reading=reading)

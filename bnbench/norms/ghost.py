@@ -44,7 +44,7 @@ class GhostBatchNorm(BatchNormVariant):
             for samples, size in ((x[:cut], small + 1), (x[cut:], small))
             if len(samples)
         ]
-        self._count()
+        self.num_batches_tracked.add_(1)
         return scale_and_shift(torch.cat(done), self.weight, self.bias).to(x.dtype)
 
     def _equal_parts(self, x: Tensor, size: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,3 +11,6 @@ Eps = Annotated[float, Field(gt=0)]
 
 Momentum = Annotated[float, Field(ge=0, le=1)]
 """Weight of the *new* value in the running statistics, as in torch."""
+
+Axes = Literal["all", "channels"]
+"""What one sample is normalized over: all its values, or the channels at each position."""

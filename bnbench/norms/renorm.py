@@ -52,7 +52,7 @@ class BatchRenorm(BatchNormVariant):
         r = torch.maximum(torch.minimum(sigma / running, r_max), 1 / r_max)
         d = torch.maximum(torch.minimum((mean.flatten() - self.running_mean) / running, d_max), -d_max)
         y = scale_and_shift(scale_and_shift(at_least_float32(normalized), r, d), self.weight, self.bias)
-        self._count()
+        self.num_batches_tracked.add_(1)
         old, new = 1 - self.momentum, self.momentum
         self.running_mean.mul_(old).add_(mean.flatten(), alpha=new)
         self.running_var.copy_((old * running + new * sigma) ** 2)
@@ -60,7 +60,6 @@ class BatchRenorm(BatchNormVariant):
 
     def clips(self) -> tuple[Tensor, Tensor]:
         """r_max and d_max at this step: 1 and 0 until relax_from, then linear up to their last values."""
-        assert self.num_batches_tracked is not None
         step = self.num_batches_tracked.double()
 
         def relaxed(until: int) -> Tensor:

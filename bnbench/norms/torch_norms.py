@@ -6,7 +6,8 @@ from torch import nn
 
 from bnbench.errors import BnbenchError
 from bnbench.norms import norms
-from bnbench.norms.options import Eps, Momentum
+from bnbench.norms.layer_norm import ChannelLayerNorm
+from bnbench.norms.options import Axes, Eps, Momentum
 
 
 @norms.register("none", absorbs_bias=False, needs_batch=False)
@@ -30,25 +31,30 @@ def batch(
     Ioffe & Szegedy 2015. Normalizes with the biased variance, stores the unbiased one; running =
     (1 - momentum) * running + momentum * batch, momentum None: the average over all batches.
     """
-    layer = nn.BatchNorm1d if dim == 1 else nn.BatchNorm2d
+    layer = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dim]
     return layer(num_features, eps, momentum, affine, track_running_stats)
 
 
 @norms.register("layer", absorbs_bias=False, needs_batch=False)
-def layer(num_features: int, dim: int, *, eps: Eps = 1e-5, affine: bool = True) -> nn.Module:
+def layer(
+    num_features: int, dim: int, *, axes: Axes = "all", eps: Eps = 1e-5, affine: bool = True
+) -> nn.Module:
     """Layer normalization: every sample over all its values, gamma and beta per channel.
 
     Ba, Kiros & Hinton 2016 (arXiv 1607.06450). (N, C): over C, torch.nn.LayerNorm(C). (N, C, H, W):
-    over C, H and W, torch.nn.GroupNorm(1, C), as Wu & He 2018 define it for convolutions.
-    Raises BnbenchError for one channel of one value each: its output would be beta, whatever comes in.
+    over C, H and W, torch.nn.GroupNorm(1, C), as Wu & He 2018 define it for convolutions; with
+    axes: channels over C at each position, as in ConvNeXt (Liu et al. 2022, arXiv 2201.03545).
+    Raises BnbenchError where one value is normalized with itself: the output would be beta, whatever comes in.
     """
+    if num_features == 1 and (dim == 1 or axes == "channels"):
+        raise BnbenchError(
+            "norm layer over 1 channel: normalized with itself, one value is always beta.",
+            fix="give the layer before it more than 1 unit, or use norm: batch.",
+        )
     if dim == 1:
-        if num_features == 1:
-            raise BnbenchError(
-                "norm layer over 1 channel: normalized with itself, one value is always beta.",
-                fix="give the layer before it more than 1 unit, or use norm: batch.",
-            )
         return nn.LayerNorm(num_features, eps, elementwise_affine=affine)
+    if axes == "channels":
+        return ChannelLayerNorm(num_features, eps, affine)
     return nn.GroupNorm(1, num_features, eps, affine)
 
 
@@ -66,4 +72,4 @@ def instance(num_features: int, dim: int, *, eps: Eps = 1e-5, affine: bool = Tru
             "It normalizes each channel of a sample over its positions (H, W); here each is one value.",
             "use norm: layer (over the channels of a sample) or norm: batch (over the samples).",
         )
-    return nn.InstanceNorm2d(num_features, eps, affine=affine)
+    return (nn.InstanceNorm2d if dim == 2 else nn.InstanceNorm3d)(num_features, eps, affine=affine)

@@ -131,6 +131,19 @@ def rms(x: Array, state: State, training: bool) -> Result:
     return affine(x / np.sqrt((x**2).mean(tuple(range(1, x.ndim)), keepdims=True) + 1e-5), state), {}
 
 
+def over_channels(centre: bool) -> Callable[[Array, State, bool], Result]:
+    """Liu et al. 2022 (ConvNeXt), LayerNorm in channels_first form; without centring, RMS norm likewise."""
+
+    def compute(x: Array, state: State, training: bool) -> Result:
+        rows = np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])  # a row a position
+        rows = rows - rows.mean(1, keepdims=True) if centre else rows
+        rows = rows / np.sqrt((rows**2).mean(1, keepdims=True) + 1e-5)
+        y = np.moveaxis(rows.reshape(len(x), *x.shape[2:], x.shape[1]), -1, 1)
+        return affine(y, state), {}
+
+    return compute
+
+
 def frozen(x: Array, state: State, training: bool) -> Result:
     return batch_norm()(x, state, False)
 
@@ -208,13 +221,29 @@ REFERENCES = [
     Reference("renorm", renorm(1.2, 0.1), {**RELAXED, "r_max": 1.2, "d_max": 0.1}, note="clipped"),
     Reference("frozen", frozen, invariant_to=ALONE),
     Reference("layer", group_norm(1), ranks=(2, 4, 5), invariant_to=SAMPLE),
+    Reference(
+        "layer",
+        over_channels(True),
+        {"axes": "channels"},
+        ranks=(2, 4, 5),
+        invariant_to=SAMPLE,
+        note="channels",
+    ),
     Reference("instance", group_norm(6), ranks=(4,), invariant_to=SAMPLE | FEATURE),
     Reference("group", group_norm(1), ranks=(2, 3), invariant_to=SAMPLE),
     Reference("group", group_norm(3), ranks=(4, 5), invariant_to=SAMPLE),
     Reference("group", group_norm(2), {"groups": 2}, invariant_to=SAMPLE, note="2 groups"),
     Reference("weight_standardization", group_norm(3), ranks=(4, 5), invariant_to=SAMPLE),
     Reference("weight_standardization", identity, {"then": "none"}, invariant_to=ALONE, note="alone"),
-    Reference("rms", rms, ranks=(2, 4), invariant_to=ALONE | {"sample_scale"}),
+    Reference("rms", rms, ranks=(2, 4, 5), invariant_to=ALONE | {"sample_scale"}),
+    Reference(
+        "rms",
+        over_channels(False),
+        {"axes": "channels"},
+        ranks=(2, 4, 5),
+        invariant_to=ALONE | {"sample_scale"},
+        note="channels",
+    ),
     Reference("dyt", dyt, invariant_to=ALONE),
     Reference("filter_response", filter_response, ranks=(2,), invariant_to=ALONE, note="learnt eps"),
     Reference(
