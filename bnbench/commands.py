@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from bnbench.analysis.contents import Summary
     from bnbench.config import Study
+    from bnbench.plan import RunSpec
     from bnbench.results import ResultsFolder, StudyResults
     from bnbench.workflow import Names, Work
 
@@ -186,11 +187,27 @@ def _train(console: Console, work: Work, quiet: bool, epoch_lines: bool) -> bool
     _tell_plan(console, work, quiet)
     work.phases.enter("runs")
     try:
-        with LiveProgress(console, work.runs, work.todo, quiet=quiet, epoch_lines=epoch_lines) as live:
-            carry_out(work, live.on)
+        for runs in work.rounds():
+            _tell_look(console, work, runs, quiet)
+            planned = runs if work.study.looks else work.runs
+            with LiveProgress(console, planned, runs, quiet=quiet, epoch_lines=epoch_lines) as live:
+                carry_out(work, runs, live.on)
     except KeyboardInterrupt:
         return True
     return False
+
+
+def _tell_look(console: Console, work: Work, runs: Sequence[RunSpec], quiet: bool) -> None:
+    """Which look of `seeds: auto` these runs are for, and whose."""
+    if quiet or not work.study.looks:
+        return
+    last = max(work.study.seeds.index(run.seed) for run in runs)
+    size = next(look for look in work.study.looks if look > last)
+    names = ", ".join(dict.fromkeys(run.label for run in runs))
+    console.print(
+        f"Look at {size} of up to {work.study.looks[-1]} seeds: {len(runs)} runs of {names}.",
+        soft_wrap=True, markup=False, highlight=False,
+    )  # fmt: skip
 
 
 def _show_run(work: Work, format: Format, fail_if: Sequence[str], *, several: bool, visible: bool) -> Summary:
@@ -221,7 +238,8 @@ def _tell_plan(console: Console, work: Work, quiet: bool) -> None:
         return
     done = len(work.runs) - len(work.todo)
     if done:
-        console.print(f"{done} of {len(work.runs)} runs are finished already; --force runs them again.")
+        most = "up to " if work.study.looks else ""
+        console.print(f"{done} of {most}{len(work.runs)} runs are finished already; --force runs them again.")
     _tell_others(console, work.folder)
     for warning in work.study.warnings:
         console.print(f"Warning: {warning}", soft_wrap=True, markup=False)

@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +18,7 @@ from typing import Any
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.gates import gate_columns, judge_gates, read_gates, share_gates
+from bnbench.analysis.stops import follow
 from bnbench.analysis.summary import summarize
 from bnbench.config import CHOICES, Settings, Study, Vocabulary
 from bnbench.errors import ConfigError, Mistake, PluginError, ResultsError, nearest
@@ -131,8 +132,33 @@ class Work:
     runs: tuple[RunSpec, ...]
     todo: tuple[RunSpec, ...]
     folder: ResultsFolder
-    events: Callable[[], Generator[Event]]
+    events: Callable[[Sequence[RunSpec]], Generator[Event]]
     phases: Phases
+
+    def rounds(self) -> Iterator[tuple[RunSpec, ...]]:
+        """What is to be trained, in turn: everything, or with `seeds: auto` what the next look needs.
+
+        The next round is asked for when the one before is on disk: what it holds follows from the runs that are there.
+        """
+        if not self.study.looks:
+            yield self.todo
+            return
+        pending = {(run.label, run.seed): run for run in self.todo}
+        while round_ := self._next_look(pending):
+            yield round_
+            for run in round_:  # whatever became of it: a run that crashed is tried again by the next command
+                del pending[run.label, run.seed]
+
+    def _next_look(self, pending: Mapping[tuple[str, int], RunSpec]) -> tuple[RunSpec, ...]:
+        """Runs of the first look that is not complete. What is still to be trained counts as not there."""
+        results = self.folder.load()
+        cells = (
+            replace(cell, records=tuple(r for r in cell.records if (r.label, r.seed) not in pending))
+            for cell in results.cells
+        )
+        wanted = follow(replace(results, cells=tuple(cells))).wanted
+        place = {seed: index for index, seed in enumerate(self.study.seeds)}
+        return tuple(run for run in pending.values() if place[run.seed] < wanted.get(run.label, 0))
 
     def open(self) -> None:
         """Make the results folder and write down what is planned. Raises ResultsError."""
@@ -191,8 +217,8 @@ def prepare_work(
     todo = [run for run in runs if force or not folder.has(run)]
     load = partial(known_names, plugins) if plugins else None
 
-    def events() -> Generator[Event]:
-        return run_all(todo, library, torch_device, workers=jobs, debug=debug, prepare=load)
+    def events(runs: Sequence[RunSpec]) -> Generator[Event]:
+        return run_all(runs, library, torch_device, workers=jobs, debug=debug, prepare=load)
 
     return Work(study, tuple(runs), tuple(todo), folder, events, phases)
 
@@ -207,9 +233,9 @@ def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
     return estimate_study(study, torch_device, Library(data_dir, torch_device))
 
 
-def carry_out(work: Work, listener: Callable[[Event], None]) -> None:
-    """Train what is left to do; every run is on disk as soon as it ends."""
-    with closing(work.events()) as events:  # whatever comes in between, no worker is left behind
+def carry_out(work: Work, runs: Sequence[RunSpec], listener: Callable[[Event], None]) -> None:
+    """Train these runs of a study; every run is on disk as soon as it ends."""
+    with closing(work.events(runs)) as events:  # whatever comes in between, no worker is left behind
         for event in events:
             if isinstance(event, RunEnded):
                 with work.phases.during("files"):

@@ -11,6 +11,7 @@ from bnbench.analysis.convergence import TargetSummary
 from bnbench.analysis.noise import NoiseFloor
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.speed import AreaComparison, SpeedComparison
+from bnbench.analysis.stops import Stop
 from bnbench.analysis.sweeps import BestSetting, Interaction, UsableRange
 from bnbench.analysis.times import how_trained, shares_time
 from bnbench.config import DEFAULT_PRIMARY, Margin, Target
@@ -65,8 +66,9 @@ class Summary:
     comparisons: every variant with the baseline at the same setting, in every metric; so are speeds
     (in every target, on every clock), areas (once a metric of a target) and rates. best_settings,
     usable_ranges, interactions: empty where nothing is swept. primary: the metric that the verdict
-    is about; margin: a smaller difference counts as none. gates: what became of each --fail-if.
-    metrics: those that are shown.
+    is about; margin: a smaller difference counts as none. gates: what became of each --fail-if. looks, stops:
+    of `seeds: auto`, and where each variant stands; empty where the number of seeds is fixed. limits: what
+    limits the verdict besides the runs' own cautions. metrics: those that are shown.
     """
 
     name: str
@@ -86,6 +88,9 @@ class Summary:
     interactions: tuple[Interaction, ...] = ()
     gates: tuple[GateOutcome, ...] = ()
     metrics: tuple[str, ...] = DEFAULT_METRICS
+    looks: tuple[int, ...] = ()
+    stops: tuple[Stop, ...] = ()
+    limits: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -100,7 +105,8 @@ class Summary:
     @property
     def cautions(self) -> tuple[str, ...]:
         """What limits the verdict, each once: it stands beside it, not among the notes."""
-        return tuple(dict.fromkeys(caution for run in self.runs for caution in run.cautions))
+        of_runs = (caution for run in self.runs for caution in run.cautions)
+        return tuple(dict.fromkeys([*self.limits, *of_runs]))
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -51,6 +51,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
             {**vars(found), "comparison": _comparison(found.comparison)} for found in summary.interactions
         ],
         "gates": [vars(gate) for gate in summary.gates],
+        "looks": summary.looks,
+        "stops": [vars(stop) for stop in summary.stops],
         "cautions": summary.cautions,
         "warnings": summary.warnings,
     }

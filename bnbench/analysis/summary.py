@@ -10,9 +10,11 @@ from dataclasses import replace
 from bnbench.analysis.comparison import PHASES, Comparison, Phase, Spread, compare, corrected, number
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import summarize_target
+from bnbench.analysis.earlier import look_cautions
 from bnbench.analysis.noise import noise_floors
 from bnbench.analysis.rates import trained_rates
 from bnbench.analysis.speed import compare_areas, compare_speed
+from bnbench.analysis.stops import follow
 from bnbench.analysis.sweeps import (
     best_cell,
     best_settings,
@@ -32,6 +34,8 @@ METHOD_WORDS = {"t": "the paired t test", "bootstrap": "the bootstrap"}
 
 def summarize(results: StudyResults) -> Summary:
     """Spreads, differences, convergence and outcomes of a study; nothing that was planned is left out."""
+    course = follow(results) if results.looks else None
+    results = course.results if course else results
     results = replace(results, targets=tuple(_known_target(target, results) for target in results.targets))
     reference = next((c.records for c in results.cells if c.variant == results.baseline and c.records), ())
     columns = results.columns
@@ -45,6 +49,8 @@ def summarize(results: StudyResults) -> Summary:
         for at in PHASES
         for metric in columns
     )
+    if course:
+        comparisons = tuple(course.at_its_look(found) for found in comparisons)
     return Summary(
         name=results.name,
         baseline=results.baseline,
@@ -52,7 +58,11 @@ def summarize(results: StudyResults) -> Summary:
         variants=variants,
         comparisons=comparisons,
         best_settings=best_settings(results) if swept else (),
-        warnings=(*results.warnings, *_warnings(results, variants, comparisons)),
+        warnings=(
+            *results.warnings,
+            *_warnings(results, variants, comparisons),
+            *(course.warnings if course else ()),
+        ),
         primary=results.primary,
         margin=results.margin,
         metrics=results.shown_metrics,
@@ -66,6 +76,9 @@ def summarize(results: StudyResults) -> Summary:
         noise=tuple(noise_floors(results.cells)),
         usable_ranges=usable_ranges(results) if swept else (),
         interactions=tuple(interactions(results, comparisons)) if swept else (),
+        looks=results.looks,
+        stops=course.stops if course else (),
+        limits=tuple(look_cautions(results)),
     )
 
 

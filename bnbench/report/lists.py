@@ -30,6 +30,7 @@ _KINDS = {
 def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]) -> None:
     """The runs of a study and what they will cost."""
     seeds = len(study.seeds)
+    least = min(study.looks, default=seeds)
     rows = tuple(
         (
             cell.label,
@@ -43,9 +44,10 @@ def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]
     title = f"{study.name}: {_product(study, estimates)}"
     columns = ("variant", "parameters", "steps a run", "time a run", "memory")
     print_table(console, Table(title, "", columns, rows, "lrrrr"))
-    total = seeds * sum(cell.seconds for cell in estimates)
-    print_text(console, f"No mistakes. All runs together: about {duration(total)}, one after the other.")
-    print_text(console, f"Baseline: {study.baseline}. Seeds: {', '.join(map(str, study.seeds))}.")
+    total = sum(cell.seconds for cell in estimates)
+    time = _range(duration(least * total), duration(seeds * total))
+    print_text(console, f"No mistakes. All runs together: about {time}, one after the other.")
+    print_text(console, f"Baseline: {study.baseline}. {_seeds(study)}.")
     for target in study.targets:
         print_text(console, f"Target: {target_text(target)}.")
     for warning in study.warnings:
@@ -53,20 +55,33 @@ def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]
 
 
 def _product(study: Study, estimates: Sequence[CellEstimate]) -> str:
-    """ "3 variants x 3 settings x 5 seeds = 45 runs", without the settings where nothing is swept."""
-    num_variants, num_cells, num_seeds = (
-        len({cell.variant for cell in study.cells}),
-        len(estimates),
-        len(study.seeds),
-    )
+    """ "3 variants x 3 settings x 5 to 20 seeds = 45 to 180 runs", without the settings where nothing is swept."""
+    num_variants, num_cells = len({cell.variant for cell in study.cells}), len(estimates)
+    least, most = min(study.looks, default=len(study.seeds)), len(study.seeds)
     factors = [_count(num_variants, "variant")]
     if num_cells != num_variants:
         even = num_cells % num_variants == 0
         factors = (
             [*factors, _count(num_cells // num_variants, "setting")] if even else [_count(num_cells, "cell")]
         )
-    factors.append(_count(num_seeds, "seed"))
-    return f"{' x '.join(factors)} = {_count(num_cells * num_seeds, 'run')}"
+    few = f"{least} to " if least < most else ""
+    few_runs = f"{num_cells * least:,} to " if least < most else ""
+    factors.append(few + _count(most, "seed"))
+    return f"{' x '.join(factors)} = {few_runs}{_count(num_cells * most, 'run')}"
+
+
+def _range(least: str, most: str) -> str:
+    """ "5 s to 20 s", "5 s" where both are the same."""
+    return least if least == most else f"{least} to {most}"
+
+
+def _seeds(study: Study) -> str:
+    """Which seeds there are, or when the study looks at its result and stops."""
+    if not study.looks:
+        return f"Seeds: {', '.join(map(str, study.seeds))}"
+    *looks, last = map(str, study.looks)
+    when = f"Looks at {', '.join(looks)} and {last} seeds" if looks else f"One look at {last} seeds"
+    return f"{when}; a variant that is decided gets no more"
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,0 +1,225 @@
+"""`seeds: auto`: where each variant of a study stops, as its stored runs say. The same runs give the same stops.
+
+Every variant at every setting of the sweep is one comparison of a family, on the final primary metric.
+A look counts once every run that it needs is there; what comes after the last such look is not used.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from bnbench.analysis.comparison import Comparison, Verdict, compare
+from bnbench.analysis.intervals import ALPHA, equivalence_p, paired_p
+from bnbench.analysis.sequential import Seen, Stopped, Track, decide, is_futile, repeated_interval, weights
+from bnbench.metrics import metric_of
+from bnbench.plan import cell_label
+from bnbench.results import Cell, StudyResults
+
+
+@dataclass(frozen=True)
+class Stop:
+    """At how many of up to `most` seeds a variant stands. stopped: why it gets no more; "" while it does.
+
+    "follows": the baseline, which goes on while any other does, and a variant outside the family.
+    """
+
+    variant: str
+    setting: Mapping[str, Any]
+    seeds: int
+    most: int
+    stopped: Stopped | Literal["follows"]
+
+    @property
+    def label(self) -> str:
+        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
+        return cell_label(self.variant, self.setting)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the looks of a study say so far.
+
+    results: every cell cut to the seeds that were looked at. judged: the comparison of each member of the
+    family at its last look, by its label. wanted: how many seeds the next look needs, by the cell's label; empty
+    where nothing goes on. unused: runs that are there and in no look.
+    """
+
+    results: StudyResults
+    judged: Mapping[str, Comparison]
+    stops: tuple[Stop, ...]
+    wanted: Mapping[str, int]
+    unused: int
+
+    def at_its_look(self, found: Comparison) -> Comparison:
+        """The comparison with the p and the interval of its look; the judged one where that is of the family."""
+        if (found.metric, found.at) == (self.results.primary, "final"):
+            return self.judged.get(found.label, found)
+        return repeated(found, self.results.looks)
+
+    @property
+    def warnings(self) -> Iterator[str]:
+        """What is there and not shown."""
+        if self.wanted:
+            size = max(self.wanted.values())
+            yield f"the look at {size} seeds is not complete: what is shown is the look before it, if any."
+        elif self.unused:
+            are = "run lies" if self.unused == 1 else "runs lie"
+            yield f"{self.unused} {are} beyond the look at which the variant stopped: not used."
+
+
+@dataclass
+class _Member:
+    """A comparison of the family, and how many seeds it has been looked at with."""
+
+    cell: Cell
+    baseline: Cell
+    seeds: int = 0
+    track: Track = field(default_factory=Track)
+
+
+def first_seeds(cell: Cell, count: int) -> Cell:
+    """The cell as if only the first `count` of its seeds were planned."""
+    seeds = cell.seeds[:count]
+    return replace(cell, seeds=seeds, records=tuple(run for run in cell.records if run.seed in seeds))
+
+
+def follow(results: StudyResults) -> Course:
+    """Look by look, as far as the runs go."""
+    looks, shares = results.looks, weights(results.looks)
+    members = list(_members(results))
+    reached = dict.fromkeys((cell.label for cell in results.cells), 0)  # by cell: the seeds of its last look
+    wanted: dict[str, int] = {}
+    for size, share in zip(looks, shares, strict=True):
+        active = [member for member in members if not member.track.stopped]
+        cells = _going_on(active) if size > looks[0] else results.cells
+        wanted = {cell.label: size for cell in cells}
+        if not cells or any(len(first_seeds(cell, size).records) < size for cell in cells):
+            break
+        reached |= wanted
+        wanted = {}
+        for member in active:
+            member.seeds = size
+            member.track.take(_see(member, results), share)
+        decide([member.track for member in members])
+    for member in members:
+        if not member.track.stopped and member.seeds == looks[-1]:
+            member.track.stopped = "last"
+    return _course(results, members, reached, wanted)
+
+
+def repeated(found: Comparison, looks: Sequence[int]) -> Comparison:
+    """A comparison at one of the looks, with the p and the interval that hold at every look together."""
+    if found.n not in looks:
+        return found
+    weight = weights(looks)[looks.index(found.n)]
+    values = [value for _, value in found.values]
+    mean, scatter = statistics.fmean(values), _scatter(found)
+    low, high = repeated_interval(mean, scatter, found.n, weight)
+    inner_low, inner_high = repeated_interval(mean, scatter, found.n, weight, 2 * ALPHA)
+    p = paired_p(values)
+    return replace(
+        found,
+        method="t",
+        ci_low=low,
+        ci_high=high,
+        inner_low=inner_low,
+        inner_high=inner_high,
+        p=None if p is None else min(1.0, p / weight),
+        sign_flip_p=None,  # a check of a single look
+        detectable=None,
+    )
+
+
+def _members(results: StudyResults) -> Iterator[_Member]:
+    baselines = {str(dict(c.setting)): c for c in results.cells if c.variant == results.baseline}
+    for cell in results.cells:
+        baseline = baselines.get(str(dict(cell.setting)))
+        if baseline and cell.variant != results.baseline:
+            yield _Member(cell, baseline)
+
+
+def _going_on(active: Sequence[_Member]) -> list[Cell]:
+    """The cells of these comparisons, each once."""
+    cells = {cell.label: cell for member in active for cell in (member.cell, member.baseline)}
+    return list(cells.values())
+
+
+def _see(member: _Member, results: StudyResults) -> Seen:
+    found = _found(member, results)
+    if found.n < found.n_planned:
+        return Seen(p=1.0, rises=False, lost=True)
+    values = [value for _, value in found.values]
+    mean = statistics.fmean(values)
+    return Seen(
+        p=paired_p(values) or 0.0,
+        rises=mean > 0,
+        margin_p=None if found.margin is None else equivalence_p(values, found.margin),
+        futile=is_futile(mean, _scatter(found), found.n, results.looks, found.margin),
+    )
+
+
+def _found(member: _Member, results: StudyResults) -> Comparison:
+    ours, theirs = first_seeds(member.cell, member.seeds), first_seeds(member.baseline, member.seeds)
+    return compare(ours, theirs, results.primary, "final", results.margin)
+
+
+def _scatter(found: Comparison) -> float:
+    return statistics.stdev(value for _, value in found.values)
+
+
+def _course(
+    results: StudyResults,
+    members: Sequence[_Member],
+    reached: Mapping[str, int],
+    wanted: Mapping[str, int],
+) -> Course:
+    first = results.looks[0]
+    shown = {key: seeds or first for key, seeds in reached.items()}
+    cells = tuple(first_seeds(cell, shown[cell.label]) for cell in results.cells)
+    stopped = {member.cell.label: member.track.stopped for member in members}
+    stops = tuple(
+        Stop(
+            cell.variant,
+            cell.setting,
+            shown[cell.label],
+            results.looks[-1],
+            "" if cell.label in wanted else stopped.get(cell.label, "follows"),
+        )
+        for cell in results.cells
+    )
+    there = sum(len(cell.records) for cell in results.cells)
+    return Course(
+        results=replace(results, cells=cells),
+        judged={member.cell.label: _judged(member, results, len(members)) for member in members},
+        stops=stops,
+        wanted=wanted,
+        unused=there - sum(len(cell.records) for cell in cells),
+    )
+
+
+def _judged(member: _Member, results: StudyResults, family: int) -> Comparison:
+    """At the member's last look; before the first, without a verdict."""
+    track = member.track
+    if not track.num_looks:
+        found = _found(replace(member, seeds=results.looks[0]), results)
+        return replace(found, verdict="too_few_seeds", uncorrected="too_few_seeds", p=None, family=family)
+    found = repeated(_found(member, results), results.looks)
+    towards: Verdict = "better" if track.rises == (metric_of(found.metric).better == "higher") else "worse"
+    verdict: Verdict = "undecided"
+    if track.stopped == "lost":
+        verdict = "pairs_lost"
+    elif track.decided:
+        verdict = "same" if track.decided == "same" else towards
+    return replace(
+        found,
+        family=family,
+        p=track.p,
+        p_holm=track.p_holm,
+        margin_p=None if found.margin is None else track.margin_holm,
+        uncorrected=towards if track.p <= ALPHA else "undecided",
+        verdict=verdict,
+        needed=None,
+    )
