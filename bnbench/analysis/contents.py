@@ -14,7 +14,7 @@ from bnbench.analysis.speed import AreaComparison, SpeedComparison
 from bnbench.analysis.stops import Stop
 from bnbench.analysis.sweeps import BestSetting, Interaction, UsableRange
 from bnbench.analysis.times import how_trained, shares_time
-from bnbench.config import DEFAULT_PRIMARY, Margin, Target
+from bnbench.config import DEFAULT_PRIMARY, DEFAULT_VARY, Margin, Target, fixed_sentence
 from bnbench.metrics import DEFAULT_METRICS, columns_of
 from bnbench.plan import RunRecord, cell_label
 
@@ -68,7 +68,8 @@ class Summary:
     usable_ranges, interactions: empty where nothing is swept. primary: the metric that the verdict
     is about; margin: a smaller difference counts as none. gates: what became of each --fail-if. looks, stops:
     of `seeds: auto`, and where each variant stands; empty where the number of seeds is fixed. limits: what
-    limits the verdict besides the runs' own cautions. metrics: those that are shown.
+    limits the verdict besides the runs' own cautions. metrics: those that are shown. vary: the sources of
+    randomness that a seed changes.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Summary:
     looks: tuple[int, ...] = ()
     stops: tuple[Stop, ...] = ()
     limits: tuple[str, ...] = ()
+    vary: tuple[str, ...] = DEFAULT_VARY
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -105,8 +107,9 @@ class Summary:
     @property
     def cautions(self) -> tuple[str, ...]:
         """What limits the verdict, each once: it stands beside it, not among the notes."""
+        fixed = fixed_sentence(self.vary)
         of_runs = (caution for run in self.runs for caution in run.cautions)
-        return tuple(dict.fromkeys([*self.limits, *of_runs]))
+        return tuple(dict.fromkeys([*self.limits, *([fixed] if fixed else []), *of_runs]))
 
     @property
     def notes(self) -> tuple[str, ...]:

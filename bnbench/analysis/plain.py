@@ -38,6 +38,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
             for best in summary.best_settings
         ],
         "primary": summary.primary,
+        "vary": summary.vary,
         "margin": asdict(summary.margin) if summary.margin else None,
         "metrics": summary.metrics,
         "speeds": [_flat_target(vars(speed)) for speed in summary.speeds],

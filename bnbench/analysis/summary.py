@@ -22,7 +22,7 @@ from bnbench.analysis.sweeps import (
     usable_ranges,
 )
 from bnbench.analysis.times import engine_of, why_not_comparable
-from bnbench.config import Target
+from bnbench.config import DEFAULT_VARY, Target
 from bnbench.plan import MISSING, OUTCOMES, RunRecord
 from bnbench.results import Cell, StudyResults
 
@@ -66,6 +66,7 @@ def summarize(results: StudyResults) -> Summary:
         primary=results.primary,
         margin=results.margin,
         metrics=results.shown_metrics,
+        vary=tuple(results.study.get("vary", DEFAULT_VARY)),
         speeds=tuple(s for t in results.targets for pair in compared for s in compare_speed(*pair, t)),
         areas=tuple(
             compare_areas(*pair, metric)

@@ -15,10 +15,12 @@ from bnbench.config.schema import (
     Target,
 )
 from bnbench.config.study import load_study, load_variant
+from bnbench.config.vary import DEFAULT_VARY, fixed_sentence
 
 __all__ = [
     "CHOICES",
     "DEFAULT_PRIMARY",
+    "DEFAULT_VARY",
     "MATCH_BASELINE",
     "Choice",
     "Margin",
@@ -27,6 +29,7 @@ __all__ = [
     "StudyCell",
     "Target",
     "Vocabulary",
+    "fixed_sentence",
     "json_schema",
     "load_study",
     "load_variant",

@@ -134,9 +134,9 @@ def _unknown_key(path: Path_, model: type[BaseModel], section: str) -> str:
     unknown = path[-1]
     if model is Settings and len(path) > 1:
         model, section = SECTIONS[path[0]], path[0]
-    known = list(model.model_fields)
+    known = set(model.model_fields)
     if model is Settings:
-        known += STUDY_KEYS
+        known |= set(STUDY_KEYS)
     guess = nearest(unknown, known)
     hint = f' Did you mean "{guess}"?' if guess else ""
     place = f" in {section}" if section else ""

@@ -58,7 +58,9 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     settings = Settings.model_json_schema()
     definitions = settings["$defs"]
     properties = dict(settings["properties"])
-    changes = dict(properties)  # in a variant, options alone are enough: the name is the study's
+    properties["vary"]["uniqueItems"] = True
+    # in a variant, options alone are enough: the name is the study's; and no variant varies something else
+    changes = {key: value for key, value in properties.items() if key != "vary"}
     for key in CHOICES:
         properties[key] = _choice(vocabulary[key], definitions, key)
         changes[key] = _choice(vocabulary[key], definitions, key, partial=True)

@@ -52,7 +52,8 @@ def _plain(settings: Settings, folder: Path) -> dict[str, Any]:
         if isinstance(value, Choice):
             values[key] = {"name": value.name, **value.options}
         else:
-            values[key] = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+            plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+            values[key] = list(plain) if isinstance(plain, tuple) else plain
     if "path" in values["dataset"] and Path(values["dataset"]["path"]).is_relative_to(Path.cwd()):
         values["dataset"]["path"] = os.path.relpath(values["dataset"]["path"], folder)
     return values

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from bnbench.config.vary import DEFAULT_VARY, Source
+
 
 def _no_bool(value: Any) -> Any:
     if isinstance(value, bool):
@@ -57,7 +59,9 @@ class Validation(Section):
     """The part of the training set on which every decision is made."""
 
     fraction: Float = Field(0.1, gt=0, lt=1, description="share of the training set that is held out")
-    split_seed: Int = Field(0, ge=0, description="which samples are held out; the same for every run")
+    split_seed: Int = Field(
+        0, ge=0, description="which samples are held out; the same for every run, but where seeds vary it"
+    )
 
 
 #: Keys of `Settings` that older results do not have.
@@ -106,10 +110,27 @@ class Settings(Section):
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="bf16: torch.autocast around the network; weights stay float32"
     )
+    vary: tuple[Source, ...] = Field(
+        DEFAULT_VARY,
+        min_length=1,
+        description="which sources of randomness a seed changes; the others are those of seed 0. split: each seed "
+        "holds out another validation part",
+    )
     engine: Literal["auto", "stacked", "sequential", "compiled"] = Field(
         "auto",
         description="how runs are trained; it changes last bits and speed, so it is no part of a run's identity",
     )
+
+    def seed_of(self, source: Source, seed: int) -> int:
+        """The seed of that source of randomness in a run of this seed."""
+        return seed if source in self.vary else 0
+
+    def for_seed(self, seed: int) -> Settings:
+        """The settings whose data a run of this seed has: of another split, where seeds vary it."""
+        if "split" not in self.vary:
+            return self
+        split = self.validation.model_copy(update={"split_seed": self.validation.split_seed + seed})
+        return self.model_copy(update={"validation": split})
 
     def identity(self) -> dict[str, Any]:
         """Plain values that stand for these settings. Data is known by content, so not by its path.
@@ -145,6 +166,7 @@ STUDY_KEYS = (
     "margin",
     "metrics",
     "sweep",
+    "vary",
 )
 #: The word in place of a target's value that means: what the baseline reaches.
 MATCH_BASELINE = "match_baseline"

@@ -14,6 +14,8 @@ from bnbench.config.looks import means_auto, read_looks
 from bnbench.config.merge import Layer, apply_change, layer_of, override
 from bnbench.config.schema import DEFAULT_PRIMARY, STUDY_KEYS, Settings, Study, StudyCell
 from bnbench.config.seeds import MAX_SEEDS, read_seeds
+from bnbench.config.vary import DEFAULT_VARY, read_vary
+from bnbench.config.vary import Source as Varied
 from bnbench.config.yaml_source import Source, read_file
 from bnbench.errors import ConfigError, Mistake, unknown_name
 from bnbench.registry import means_none
@@ -72,6 +74,16 @@ class _Resolver:
         self.source, self.path, self.vocabulary, self.overrides = source, path, vocabulary, overrides
         self.mistakes: list[Mistake] = [*source.mistakes, *override(source, overrides)]
         self.warnings: list[str] = []
+        self.vary = self._vary()
+
+    def _vary(self) -> tuple[Varied, ...]:
+        if "vary" not in self.source.data:
+            return DEFAULT_VARY
+        try:
+            return read_vary(self.source.data["vary"])
+        except ValueError as error:
+            self._wrong(("vary",), str(error))
+            return DEFAULT_VARY
 
     def study(self) -> Study:
         data = self.source.data
@@ -197,7 +209,8 @@ class _Resolver:
         return variants, cells
 
     def _check(self, layer: Layer) -> Settings | None:
-        return check_settings(layer, self.vocabulary, self.mistakes, folder=self.path.parent)
+        settings = check_settings(layer, self.vocabulary, self.mistakes, folder=self.path.parent)
+        return settings and settings.model_copy(update={"vary": self.vary})
 
     def _looks(self, given: Any, num_variants: int) -> tuple[int, ...]:
         """At how many seeds the study looks at its result, where `seeds: auto` leaves their number open."""

@@ -98,7 +98,7 @@ def prepare(
     train on.
     """
     val, train, available = _split(len(dataset.train_labels), val_fraction, split_seed, max_train_samples)
-    test = torch.randperm(len(dataset.test_labels), generator=generator(split_seed, "test order"))
+    test = torch.randperm(len(dataset.test_labels), generator=generator(0, "test order"))
     train_images, train_labels = dataset.train_images[train], dataset.train_labels[train]
     if normalize == "unit":
         largest = max(abs(float(train_images.min())), abs(float(train_images.max())))

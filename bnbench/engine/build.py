@@ -25,7 +25,9 @@ def build_model(
     """The model on the CPU, in training mode, with weights that depend on the seed and the layers' names alone.
 
     So a layer that two variants share starts equal in both. The global random state is left as it was.
+    seed: the run's; the settings say whether it changes the weights, and the noise to come.
     """
+    noise, seed = settings.seed_of("noise", seed), settings.seed_of("init", seed)
     entry = models.get(settings.model.name)
     normalizer = norms.get(settings.norm.name)
     norm = NormLayer(normalizer, normalizer.typed(settings.norm.options))
@@ -36,6 +38,7 @@ def build_model(
     how = settings.init.name if settings.init.name != "auto" else entry.facts.init
     if how != "own":
         initialise(model, seed, how, scale=settings.init.scale)
+    _seed_noise(model, noise)
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
         model = model.to(memory_format=torch.channels_last)
     return model.train()
@@ -66,6 +69,14 @@ def initialise(model: nn.Module, seed: int, how: str, *, scale: float = 1.0) -> 
             module.bias.zero_()
             if how not in ("he", "glorot"):
                 module.bias.uniform_(-bound, bound, generator=generator(seed, "init", name, "bias"))
+
+
+def _seed_noise(model: nn.Module, seed: int) -> None:
+    """Layers that keep a seed of their own noise have a `reset_noise`: it draws it from the global stream."""
+    for name, module in model.named_modules():
+        if callable(reset := getattr(module, "reset_noise", None)):
+            with seeded(derive(seed, "noise", name), CPU):
+                reset()
 
 
 def _reset(module: nn.Module, seed: int) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 
 from bnbench.config import Settings
+from bnbench.config.schema import Validation
 from bnbench.data import Dataset, datasets
 from bnbench.data.batches import Augmentation, Prepared, epoch_order, prepare
 from bnbench.engine.device import environment
@@ -35,6 +36,9 @@ def data_key(settings: Settings) -> str:
     return settings.model_dump_json(include={"dataset", "validation", "max_train_samples", "normalize"})
 
 
+_SOME_SPLIT = Validation()
+
+
 class Library:
     """The data sets of a study, each loaded once and prepared once for each way of splitting it."""
 
@@ -42,6 +46,7 @@ class Library:
         self._data_dir, self._device = data_dir, device
         self._datasets: dict[str, Dataset] = {}
         self._prepared: dict[str, Prepared] = {}
+        self._last_split: dict[str, str] = {}
 
     def dataset(self, settings: Settings) -> Dataset:
         """The data set of these settings. Raises DataError."""
@@ -64,6 +69,10 @@ class Library:
         """The data set, split and normalised, on the device. Raises DataError."""
         key = data_key(settings)
         if key not in self._prepared:
+            if "split" in settings.vary:  # of the splits of all seeds, only the last one is kept
+                some = data_key(settings.model_copy(update={"validation": _SOME_SPLIT}))
+                self._prepared.pop(self._last_split.get(some, ""), None)
+                self._last_split[some] = key
             self._prepared[key] = prepare(
                 self.dataset(settings),
                 val_fraction=settings.validation.fraction,
@@ -84,10 +93,11 @@ def execute(
 
 
 def replicas(runs: Iterable[RunSpec]) -> list[list[RunSpec]]:
-    """Runs that differ in their seed alone, together; in the order of their first."""
-    groups: dict[tuple[str, str, str], list[RunSpec]] = {}
+    """Runs that differ in their seed alone and have the same data, together; in the order of their first."""
+    groups: dict[tuple[str, str, str, str], list[RunSpec]] = {}
     for run in runs:
-        groups.setdefault((run.label, run.cell, run.settings.engine), []).append(run)
+        data = data_key(run.settings.for_seed(run.seed))
+        groups.setdefault((run.label, run.cell, run.settings.engine, data), []).append(run)
     return list(groups.values())
 
 
@@ -97,7 +107,7 @@ def execute_group(
     """Train replicas. Where several raise together, each is tried again alone: only the guilty one crashes."""
     left, settings = list(runs), runs[0].settings
     try:
-        data, augmentation = library.prepared(settings), augmentation_of(settings)
+        data, augmentation = library.prepared(settings.for_seed(runs[0].seed)), augmentation_of(settings)
         _warm_up(runs[0], data, augmentation, device)
         for event in trainer_of(settings)(runs, data, augmentation, device):
             if isinstance(event, RunEnded):
@@ -142,7 +152,7 @@ def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) ->
     mistakes: dict[str, Mistake] = {}
     for run in {run.cell: run for run in runs}.values():
         try:
-            data = library.prepared(run.settings)
+            data = library.prepared(run.settings.for_seed(run.seed))
             with left_as_found(device):
                 training_of(run, data, augmentation_of(run.settings), device)
             check_batches(run.settings, len(data.train_labels))

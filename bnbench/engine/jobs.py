@@ -77,7 +77,8 @@ def run_all(
     if len(jobs) < 2 or sum(cell.seconds(len(cell.runs)) for cell in spread) < WORTH_WORKERS:
         jobs = []
     if jobs:
-        data = {data_key(job[0].settings): library.prepared(job[0].settings) for job in jobs}
+        wanted = [run.settings.for_seed(run.seed) for job in jobs for run in job]
+        data = {data_key(settings): library.prepared(settings) for settings in wanted}
         yield from run_in_workers(jobs, data, device, processes, prepare)
     done = {id(run) for job in jobs for run in job}
     stacked = {id(cell.runs[0]) for cell in cells if cell and cell.choice.engine == "stacked"}
@@ -104,7 +105,7 @@ def _cell(runs: Sequence[RunSpec], library: Library, device: torch.device) -> Ce
     """None where even that goes wrong: the runs will say why when they crash."""
     settings = runs[0].settings
     try:
-        data = library.prepared(settings)
+        data = library.prepared(settings)  # the split of another seed has the same size
         choice = choose(settings, data.input_shape, data.num_classes, device)
     except Exception:
         return None

@@ -49,7 +49,9 @@ def train_replicas(
     for group in groups:
         # the streams are for what a user's own layer draws in training
         start = partial(_start, group, data, augmentation, device, choice)
-        yield from in_private(start, derive(group[0].seed, "layers"), device)
+        yield from in_private(
+            start, derive(group[0].settings.seed_of("noise", group[0].seed), "layers"), device
+        )
 
 
 def _start(*what: Any) -> Generator[Event]:
@@ -144,7 +146,8 @@ class Training:
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (S, N, C, H, W) and labels (S, N) of every step, in each replica's order, augmented."""
         for epoch in range(self.settings.epochs):
-            draws = [generator(seed, "augment", epoch) for seed in self.seeds]
+            seeds = [self.settings.seed_of("augmentation", seed) for seed in self.seeds]
+            draws = [generator(seed, "augment", epoch) for seed in seeds]
             for index in self._orders(epoch):
                 images, labels = self._gather(index)
                 if self.augmentation != "none":
@@ -155,9 +158,8 @@ class Training:
     def _orders(self, epoch: int) -> Iterator[Tensor]:
         """The samples (S, N) of every step of an epoch, on the device."""
         count, settings = len(self.data.train_labels), self.settings
-        orders = [
-            epoch_order(count, settings.batch_size, seed, epoch, settings.last_batch) for seed in self.seeds
-        ]
+        seeds = [settings.seed_of("order", seed) for seed in self.seeds]
+        orders = [epoch_order(count, settings.batch_size, seed, epoch, settings.last_batch) for seed in seeds]
         sizes = [len(part) for part in orders[0]]
         whole = torch.stack([torch.cat(order) for order in orders]).to(self.device)
         return iter(torch.split(whole, sizes, 1))

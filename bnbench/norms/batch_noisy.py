@@ -21,7 +21,7 @@ Spread = Annotated[float, Field(ge=0)]
 class NoisyBatchNorm(BatchNormVariant):
     """Batch norm; in training its output is scaled and shifted at random. 2 to 5 axes.
 
-    noise_seed (a buffer, drawn anew by reset_parameters from torch's global generator) and
+    noise_seed (a buffer, drawn anew by reset_noise from torch's global generator) and
     num_batches_tracked determine the noise of a step, so a state dict brings back the noise to come.
     """
 
@@ -42,9 +42,8 @@ class NoisyBatchNorm(BatchNormVariant):
         self.mean_range, self.scale_max, self.spread = mean_range, scale_max, spread
         self.register_buffer("noise_seed", torch.randint(2**62, ()))
 
-    def reset_parameters(self) -> None:
-        """As batch norm, and another seed for the noise."""
-        super().reset_parameters()
+    def reset_noise(self) -> None:
+        """Another seed for the noise."""
         self.noise_seed.random_(2**62)
 
     def normalize(self, x: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def train_replicas(
     """Train the runs one by one, each from its seed to its record, on the CPU, on one thread."""
     for run in runs:  # Keras draws from the global streams when a layer is made
         start = partial(_start, run, data, augmentation, device)
-        yield from in_private(start, derive(run.seed, "layers"), device)
+        yield from in_private(start, derive(run.settings.seed_of("noise", run.seed), "layers"), device)
 
 
 def _start(*what: Any) -> Generator[Event]:
@@ -138,10 +138,9 @@ class KerasTraining:
         """Images (N, C, H, W) and labels of every step, in the order and with the augmentation of torch's runs."""
         data, settings, seed = self.data, self.settings, self.run.seed
         for epoch in range(settings.epochs):
-            draw = generator(seed, "augment", epoch)
-            for index in epoch_order(
-                len(data.train_labels), settings.batch_size, seed, epoch, settings.last_batch
-            ):
+            draw = generator(settings.seed_of("augmentation", seed), "augment", epoch)
+            order, count = settings.seed_of("order", seed), len(data.train_labels)
+            for index in epoch_order(count, settings.batch_size, order, epoch, settings.last_batch):
                 yield augment(data.train_batch(index), self.augmentation, draw), data.train_labels[index]
 
     def train_step(self, step: int, images: Tensor, labels: Tensor) -> float:
