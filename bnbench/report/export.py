@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.plain import as_json, rows
+from bnbench.report.escapes import csv_cell, latex_text, markdown_text
 from bnbench.report.sentences import speed_sentences, verdict_sentences
 from bnbench.report.tables import Table, layer_lists, tables
 
@@ -29,7 +29,12 @@ def _format(name: str) -> Callable[[Callable[[Summary], str]], Callable[[Summary
 @_format("json")
 def to_json(summary: Summary) -> str:
     """Everything: what the tables show and every run. Strict JSON, null for what is not finite."""
-    return json.dumps(as_json(summary), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return json_text(as_json(summary))
+
+
+def json_text(values: Any) -> str:
+    """Strict JSON in ASCII, which every terminal and pipe lets through as it is."""
+    return json.dumps(values, indent=1, allow_nan=False) + "\n"
 
 
 @_format("csv")
@@ -44,7 +49,7 @@ def csv_text(found: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(found)
+    writer.writerows({column: csv_cell(value) for column, value in row.items()} for row in found)
     return text.getvalue()
 
 
@@ -78,13 +83,6 @@ def markdown_table(table: Table) -> str:
     return f"## {markdown_text(table.title)}\n\n{body}\n\n{markdown_text(table.caption)}"
 
 
-def markdown_text(text: str) -> str:
-    """Escaped: a name with a "|", "*" or "_" stays that name, and breaks no table."""
-    for character in "\\|*_`<[":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("\n", " ")
-
-
 @_format("latex")
 def to_latex(summary: Summary) -> str:
     r"""The tables for a paper: \usepackage{booktabs} is all they need."""
@@ -100,7 +98,7 @@ def _latex_table(table: Table) -> str:
     lines = [
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{_latex_text(table.title)}. {_latex_text(table.caption)}}}",
+        rf"  \caption{{{latex_text(table.title)}. {latex_text(table.caption)}}}",
         rf"  \begin{{tabular}}{{{table.align}}}",
         r"    \toprule",
         f"    {_latex_row(table.columns)}",
@@ -114,27 +112,6 @@ def _latex_table(table: Table) -> str:
 
 
 def _latex_row(cells: tuple[str, ...]) -> str:
-    # {} before a "[": at the start of a row, after \\, it would be read as an option
-    return (
-        " & ".join(f"{{}}{_latex_text(c)}" if c.startswith("[") else _latex_text(c) for c in cells) + r" \\"
-    )
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": "$<$",
-    ">": "$>$",
-    "±": r"$\pm$",
-    "–": "--",
-    "\n": " ",
-}
-
-
-def _latex_text(text: str) -> str:
-    """Escaped, with real signs: ± as $\\pm$, <= as $\\leq$, and a minus before a digit as a minus."""
-    escaped = "".join(_LATEX.get(character, character) for character in text)
-    escaped = escaped.replace("$<$=", r"$\leq$").replace("$>$=", r"$\geq$")
-    return re.sub(r"(?<![\w.)])-(?=\d)", "$-$", escaped)
+    # {} before a "[" or "*": at the start of a row, after \\, it would be read as an option
+    texts = [f"{{}}{latex_text(cell)}" if cell.startswith(("[", "*")) else latex_text(cell) for cell in cells]
+    return " & ".join(texts) + r" \\"

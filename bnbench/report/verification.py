@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
 from bnbench.report.console import print_lines, print_table, print_text
-from bnbench.report.export import markdown_table, markdown_text
+from bnbench.report.escapes import markdown_text
+from bnbench.report.export import json_text, markdown_table
 from bnbench.report.table import Table
 from bnbench.verify.findings import INPUTS, Finding, Verification
 
@@ -93,7 +93,7 @@ def answer(found: Verification) -> str:
 
 def to_json(found: Verification) -> str:
     """Everything; strict JSON."""
-    return json.dumps(found.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return json_text(found.to_json())
 
 
 def to_markdown(found: Verification) -> str:

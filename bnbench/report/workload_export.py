@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.plain import as_json, rows, workloads_as_json
 from bnbench.analysis.workloads import Workloads
-from bnbench.report.export import csv_text, latex, markdown, to_latex, to_markdown
+from bnbench.report.export import csv_text, json_text, latex, markdown, to_latex, to_markdown
 from bnbench.report.workload_tables import workload_sentences, workload_tables
 
 Studies = Mapping[str, Summary]
@@ -18,21 +16,17 @@ Studies = Mapping[str, Summary]
 
 def workloads_to_json(workloads: Workloads) -> str:
     """What workloads.json holds: strict JSON, null for what is not finite."""
-    return _dump(workloads_as_json(workloads))
+    return json_text(workloads_as_json(workloads))
 
 
 def _to_json(studies: Studies, workloads: Workloads) -> str:
     found = [as_json(summary) for summary in _named(studies)]
-    return _dump({"studies": found, "workloads": workloads_as_json(workloads)})
+    return json_text({"studies": found, "workloads": workloads_as_json(workloads)})
 
 
 def _named(studies: Studies) -> list[Summary]:
     """Each under the name of its workload, which differs from the study's where two studies have the same."""
     return [replace(summary, name=name) for name, summary in studies.items()]
-
-
-def _dump(values: Any) -> str:
-    return json.dumps(values, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _to_csv(studies: Studies, workloads: Workloads) -> str:
