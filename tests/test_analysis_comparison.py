@@ -17,12 +17,9 @@ from bnbench.analysis.comparison import (
     compare,
     judge,
 )
-from bnbench.analysis.intervals import (
-    correlation,
-    detectable_difference,
-    paired_interval,
-    welch_interval,
-)
+from bnbench.analysis.intervals import correlation, paired_interval, welch_interval
+from bnbench.analysis.pairs import Pairs
+from bnbench.analysis.power import detectable_difference
 from bnbench.plan import RunRecord
 from bnbench.results import Cell
 
@@ -129,25 +126,30 @@ def test_no_pair_at_all() -> None:
     assert result.verdict == "too_few_seeds"
 
 
-def test_equal_differences_are_a_point_and_a_verdict() -> None:
-    ours, theirs = dict.fromkeys(range(5), 0.75), dict.fromkeys(range(5), 0.5)
-    result = difference(ours, theirs)
-    assert (result.difference, result.ci_low, result.ci_high) == (0.25, 0.25, 0.25)
-    assert (result.welch_low, result.welch_high, result.detectable) == (0.25, 0.25, 0.0)
-    assert result.verdict == "better"
+@pytest.mark.parametrize(("n", "verdict"), [(3, "undecided"), (5, "undecided"), (6, "better")])
+def test_equal_differences_are_a_verdict_from_six_seeds_on(n: int, verdict: str) -> None:
+    """Sign flips: six of one sign have p = 2 / 2^6 = 0.03, five 0.06; nothing else is known of the scatter."""
+    ours, theirs = dict.fromkeys(range(n), 0.75), dict.fromkeys(range(n), 0.5)
+    metric = "test_accuracy"
+    result = compare(cell("a", ours, n), cell("b", theirs, n), metric, "final")
+    assert result.verdict == verdict
+    few = n < 6
+    assert (result.difference, result.ci_low, result.ci_high) == (0.25, *([None] * 2 if few else [0.25] * 2))
+    assert result.p == (None if few else 0.0)
 
 
 def test_identical_runs_show_no_difference() -> None:
     same = {s: 0.9 + s / 100 for s in range(5)}
     result = difference(same, same)
-    assert (result.difference, result.ci_low, result.ci_high, result.rho) == (0, 0, 0, pytest.approx(1))
+    assert (result.difference, result.ci_low, result.p, result.rho) == (0, None, None, pytest.approx(1))
     assert result.verdict == "undecided"
 
 
 def test_rounding_is_no_effect() -> None:
     theirs = {s: 0.5 + s / 100 for s in range(5)}
-    result = difference({s: value - 1e-8 for s, value in theirs.items()}, theirs, "test_loss")
-    assert result.ci_high < 0
+    shifts = (1e-8, 2e-8, 1e-8, 2e-8, 1e-8)
+    result = difference({s: theirs[s] - shift for s, shift in enumerate(shifts)}, theirs, "test_loss")
+    assert result.ci_high is None
     assert result.verdict == "undecided"
 
 
@@ -172,11 +174,14 @@ def test_a_pair_that_is_lost_is_counted(lost: float | None) -> None:
     result = difference(ours, dict.fromkeys(range(5), 0.9))
     assert (result.n, result.n_planned) == (3, 5)
     assert [seed for seed, _ in result.values] == [0, 2, 3]
+    assert result.lost == {"crashed" if lost is None else "without_a_number": 1}
+    assert result.verdict == "pairs_lost"
 
 
 def test_an_interval_that_touches_zero_excludes_nothing() -> None:
-    assert judge("test_accuracy", (0.0, 0.2), 5) == "undecided"
-    assert judge("test_accuracy", (1e-9, 0.2), 5) == "better"
+    pairs = Pairs((0, 1, 2), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 3)
+    assert judge(pairs, "test_accuracy", (0.0, 0.2)) == "undecided"
+    assert judge(pairs, "test_accuracy", (1e-9, 0.2)) == "better"
 
 
 def test_spread_counts_what_is_not_finite() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from bnbench.analysis.comparison import Comparison, compare, corrected
 from bnbench.analysis.contents import Summary
-from bnbench.analysis.intervals import detectable_difference
 from bnbench.analysis.plain import as_json
+from bnbench.analysis.power import detectable_difference
 from bnbench.analysis.summary import summarize
 from bnbench.config import Margin
 from bnbench.plan import RunRecord
@@ -56,24 +56,24 @@ def test_holm_takes_a_verdict_that_one_comparison_would_have() -> None:
     assert (five[0].verdict, five[0].uncorrected, five[0].family) == ("undecided", "better", 5)
     deltas = [value for _, value in five[0].values]
     assert five[0].detectable == pytest.approx(detectable_difference(deltas, 0.05 / 5))
-    assert five[0].needed > alone.needed
+    assert five[0].detectable > alone.detectable
 
 
 def test_holm_counts_each_metric_and_only_what_could_have_a_verdict() -> None:
     found = corrected([against(CLEAR), against([0.1, 0.2], "two seeds")])
     assert [c.family for c in found] == [1, 1]
     assert found[1].p_holm is None
-    summary = study({"a": CLEAR, "b": CLEAR})  # two variants, and final and best of each
-    assert {c.family for c in summary.comparisons if c.metric == METRIC} == {2}
+    summary = study({"a": CLEAR, "b": [delta + 0.01 for delta in CLEAR]})
+    assert {c.family for c in summary.comparisons if c.verdict} == {2}
 
 
 def test_the_sentence_says_what_holm_took() -> None:
-    summary = study({"a": CLEAR, **{f"b{i}": [0.01, -0.01, 0.02, -0.02, 0.001] for i in range(4)}})
+    summary = study({"a": CLEAR, **{f"b{i}": [0.01, -0.01, 0.02, -0.02, i / 1000] for i in range(4)}})
     sentence = verdict_sentences(summary)[0]
     assert "a against base in test accuracy: undecided" in sentence
     assert "; better on its own, but not among 5 comparisons (Holm p 0.055)" in sentence
     difference = next(table for table in tables(summary) if table.title == "Difference from base")
-    assert "comparisons of a metric (up to 5)" in difference.caption
+    assert "Holm's correction over 5 comparisons" in difference.caption
     assert difference.rows[1][4:] == ("0.055", "undecided")
 
 
@@ -128,7 +128,7 @@ def test_from_twenty_pairs_on_the_bootstrap_is_the_interval() -> None:
 
 def test_the_primary_metric_is_what_the_sentences_speak_of() -> None:
     assert verdict_sentences(study({"a": CLEAR}, primary="val_loss"))[0].startswith(
-        "a: no verdict against base in val loss"
+        "a against base: no verdict on val loss: 5 of 5 without a number."
     )
 
 
@@ -142,7 +142,8 @@ def test_everything_shown_is_in_the_json() -> None:
         "sign_flip_p",
         "rho",
         "welch_low",
-        "needed",
+        "seeds_for_margin",
+        "better_share",
         "margin_p",
         "method",
         "inner_low",

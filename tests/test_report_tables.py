@@ -117,7 +117,15 @@ def test_difference_in_percentage_points() -> None:
     checks = table(study(FIVE), "Checks: difference from none")
     row = next(row for row in checks.rows if row[1] == "test accuracy")
     # Welch: standard errors 0.0510 and 0.0510, 8 degrees of freedom: 2.0 ± 2.306 * 0.0721
-    assert row == ("batch", "test accuracy", "[+1.83, +2.17]", "+0.81", "–", "0.119 pp", "3")
+    assert row == (
+        "batch",
+        "test accuracy",
+        "[+1.83, +2.17]",
+        "+0.81",
+        "–",
+        "100% [57%, 100%]",
+        "0.119 pp (0.071 to 0.342)",  # times √(4 / 11.143) and √(4 / 0.48442)
+    )
     row = next(row for row in found.rows if row[1] == "test loss")
     assert row[2] == "-0.02000 [-0.02088, -0.01912]"
 
@@ -213,32 +221,31 @@ def test_layers_are_listed_once_for_variants_that_share_them() -> None:
 
 
 def test_sentence_of_a_clear_difference() -> None:
-    # differences of std 0.0707 pp: 5 seeds detect 1.69 of them
     assert verdict_sentences(study(FIVE)) == [
-        "batch is better than none in test accuracy: +2.000 pp, 95% interval [+1.912, +2.088], 5 paired seeds; "
-        "5 seeds would have seen 0.119 pp (80% power); the one that was seen needs 3 seeds."
+        "batch is better than none in test accuracy: +2.000 pp, 95% interval [+1.912, +2.088], 5 paired seeds."
     ]
 
 
 def test_sentence_without_a_detectable_difference_says_what_would_have_been_seen() -> None:
-    # differences +1 -1 0 pp: std 1, half width 2.48; 3.264 / √3 ... = 3.26 pp detectable
+    # differences +1 -1 0 pp: std 1, half width 2.48; 3.264 pp detectable, times √(2/7.378) and √(2/0.05064)
     sentence = verdict_sentences(study({"none": (0.95, 0.95, 0.95), "batch": (0.96, 0.94, 0.95)}, seeds=3))[0]
     assert sentence == (
         "batch against none in test accuracy: undecided: +0.0 pp, 95% interval [-2.5, +2.5], "
-        "3 paired seeds; 3 seeds would have seen 3.3 pp (80% power)."
+        "3 paired seeds; true differences from -2.5 to +2.5 pp fit; 3 seeds with this scatter find 3.3 pp in 4 studies "
+        "of 5 (1.7 to 20.5 pp, as 3 seeds tell the scatter to a factor of 0.52 to 6.3)."
     )
 
 
 def test_sentence_of_equal_runs() -> None:
     sentence = verdict_sentences(study({"none": FIVE["none"], "batch": FIVE["none"]}))[0]
-    assert sentence.endswith("+0.00 pp, 95% interval [+0.00, +0.00], 5 paired seeds; equal on every seed.")
+    assert sentence.endswith("undecided: +0.00 pp, 5 paired seeds; equal on every seed.")
 
 
 @pytest.mark.parametrize(
     ("seeds", "words"),
     [
-        (1, "+2.00 pp, 1 paired seed: not enough seeds for a verdict (3 or more)."),
-        (2, "2 paired seeds: not enough seeds for a verdict (3 or more)."),
+        (1, "+2.00 pp, 1 paired seed: too few seeds for a verdict (3 or more)."),
+        (2, "2 paired seeds: too few seeds for a verdict (3 or more)."),
     ],
 )
 def test_sentence_with_too_few_seeds(seeds: int, words: str) -> None:
@@ -249,8 +256,14 @@ def test_sentence_with_too_few_seeds(seeds: int, words: str) -> None:
 
 def test_sentence_names_the_runs_that_failed() -> None:
     sentence = verdict_sentences(broken())[0]
-    assert "2 paired seeds of 4 planned" in sentence
-    assert sentence.endswith("1 of 4 runs of batch was stuck at chance. 2 of 4 runs of batch crashed.")
+    assert sentence.startswith(
+        "batch against none: no verdict on test accuracy: 2 of 4 crashed; of the 2 pairs that are left: -41.5 pp"
+    )
+    # Fisher's exact test of 1 of 2 and 4 of 4: 2 of the 6 tables are as unlikely
+    assert sentence.endswith(
+        "batch trained in 1 of 2 runs (1 stuck at chance), none in 4 of 4 (Fisher's exact test, p 0.33). "
+        "2 of 4 runs of batch crashed."
+    )
 
 
 def test_sentence_of_a_sweep_speaks_of_the_best_settings() -> None:
@@ -262,11 +275,11 @@ def test_sentence_of_a_sweep_speaks_of_the_best_settings() -> None:
         ("batch", 1, 0.95),
     ):
         setting = {"lr": lr}
-        runs = tuple(run(variant, s, accuracy + s / 1000, setting=setting) for s in range(3))
+        runs = tuple(run(variant, s, accuracy + s * lr / 1000, setting=setting) for s in range(3))
         cells.append(Cell(variant, setting, "c", (0, 1, 2), runs))
     summary = summarize(StudyResults("demo", "none", (), tuple(cells)))
     assert verdict_sentences(summary)[0].startswith(
-        "batch @ lr=1 is better than none @ lr=0.1 in test accuracy, each at its best setting: +5.00 pp"
+        "batch @ lr=1 is better than none @ lr=0.1 in test accuracy, each at its best setting: +5.09 pp"
     )
     best = table(summary, "Best settings")
     assert [(row[0], row[2]) for row in best.rows] == [("none @ lr=0.1", "2"), ("batch @ lr=1", "2")]

@@ -9,10 +9,9 @@ studentised bootstrap takes the place of t.
 from __future__ import annotations
 
 import math
-import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from bnbench.analysis.intervals import (
@@ -20,29 +19,27 @@ from bnbench.analysis.intervals import (
     MIN_SEEDS,
     Interval,
     correlation,
-    detectable_difference,
     equivalence_p,
     holm,
+    mean,
     paired_interval,
     paired_p,
-    seeds_needed,
+    scatter,
     std,
     welch_interval,
 )
+from bnbench.analysis.pairs import Pairs, Phase, pair_up
+from bnbench.analysis.power import detectable_difference, scatter_factors, seeds_needed
+from bnbench.analysis.rates import wilson
 from bnbench.analysis.resampling import MIN_BOOTSTRAP, bootstrap_t, sign_flip_p
 from bnbench.config import Margin
 from bnbench.metrics import metric_of
-from bnbench.plan import RunRecord, cell_label
+from bnbench.plan import cell_label
 from bnbench.results import Cell
 
-Phase = Literal["final", "best"]
-PHASES: tuple[Phase, ...] = ("final", "best")
 Verdict = Literal["better", "worse", "same", "undecided", "pairs_lost", "too_few_seeds"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Method = Literal["t", "bootstrap"]
-
-#: A difference smaller than this share of the numbers is rounding (they are float32), not an effect.
-ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Spread:
         values = list(values)
         finite = tuple(value for value in values if math.isfinite(value))
         return cls(
-            mean=statistics.fmean(finite) if finite else None,
+            mean=mean(finite) if finite else None,
             std=std(finite) if len(finite) > 1 else None,
             n=len(finite),
             values=finite,
@@ -78,17 +75,27 @@ class Comparison:
     """A variant minus its baseline, in one metric, paired by seed.
 
     at: "final" (after the last step) or "best" (at the lowest validation loss). difference: mean
-    over the n of n_planned seeds where both have a finite number. values: that of each seed.
-    ci_low, ci_high: its 95 % interval by `method` ("t"; "bootstrap" from 20 pairs on), not corrected
-    for the number of comparisons; None where n < 2. p: two-sided, of the same method. p_holm: p
-    after Holm's correction over the `family` comparisons that were made in this metric.
+    over the n of n_planned seeds where both have a finite number. values: that of each seed. lost:
+    pairs that ended without one, by the reason (see `Pairs`); then there is no verdict.
+    grain: the largest change that one sample can make; no scatter below grain/√6 is believed. None
+    where nothing bounds it; then equal differences of fewer than 6 seeds have no interval.
+    ci_low, ci_high: the 95 % interval by `method` ("t"; "bootstrap" from 20 pairs on) for new seeds on
+    these samples, not corrected for the number of comparisons. new_low, new_high: 95 % interval for
+    new samples from the same source, never narrower (see `new_samples`); None where the answers on
+    single test samples are not there. p: two-sided, of the same method. p_holm: p after Holm's
+    correction over the `family` comparisons that verdicts were asked for; None without a verdict.
+    family_low, family_high: the interval that all of the family hold together (at 5 % / family).
     sign_flip_p: from 6 pairs on. welch_low, welch_high: 95 % interval as if the runs were not
     paired. rho: correlation over the seeds, None where undefined; pairing pays where it is well
-    above 0. detectable: the smallest true difference that n seeds with this scatter detect with
-    80 % power; needed: how many seeds would detect the difference that was seen; both two-sided at
-    5 % / family, None where n < 3. margin: what the study declares as no difference in this metric;
+    above 0. better_share: of the seeds, ties one half, with Wilson's 95 % interval: how probable it is
+    that the variant is better with a new seed. detectable: the true difference that n seeds with this
+    scatter find in 4 studies of 5, and detectable_low, detectable_high: as well as n seeds know
+    the scatter; two-sided at 5 % / family, None where n < 3. margin: what the study declares as no
+    difference in this metric; seeds_for_margin: how many seeds find a true difference of that size;
     inner_low, inner_high: the 90 % t interval that is held against it; margin_p: p of the two
-    one-sided tests, after Holm. uncorrected: the verdict before Holm's correction and the margin.
+    one-sided tests, after Holm. twin: the first comparison of the family that has the same
+    results, which counts for both. uncorrected: the verdict before Holm's correction and the margin.
+    verdict, uncorrected: None where no verdict was asked for: any metric but the primary one.
     """
 
     variant: str
@@ -106,19 +113,32 @@ class Comparison:
     welch_low: float | None
     welch_high: float | None
     rho: float | None
-    detectable: float | None
-    verdict: Verdict
-    uncorrected: Verdict
+    verdict: Verdict | None
+    uncorrected: Verdict | None
+    lost: Mapping[str, int] = field(default_factory=dict)
+    grain: float | None = None
+    new_low: float | None = None
+    new_high: float | None = None
+    num_samples: int | None = None
     method: Method = "t"
     p: float | None = None
     p_holm: float | None = None
     family: int = 1
+    family_low: float | None = None
+    family_high: float | None = None
     sign_flip_p: float | None = None
-    needed: int | None = None
+    better_share: float | None = None
+    better_low: float | None = None
+    better_high: float | None = None
+    detectable: float | None = None
+    detectable_low: float | None = None
+    detectable_high: float | None = None
     margin: float | None = None
+    seeds_for_margin: int | None = None
     inner_low: float | None = None
     inner_high: float | None = None
     margin_p: float | None = None
+    twin: str | None = None
 
     @property
     def label(self) -> str:
@@ -133,30 +153,24 @@ class Comparison:
     @property
     def checks_disagree(self) -> bool:
         """Whether t (or the bootstrap) and the sign-flip test differ at 5 %, before any correction."""
-        if self.p is None or self.sign_flip_p is None:
+        if self.p is None or self.sign_flip_p is None or self.verdict in (None, "pairs_lost"):
             return False
         return (self.p <= ALPHA) != (self.sign_flip_p <= ALPHA)
-
-
-def number(record: RunRecord, metric: str, at: Phase) -> float:
-    """One metric of one run, NaN where there is none (a crashed run has no numbers)."""
-    return (record.final if at == "final" else record.best).get(metric, math.nan)
 
 
 def compare(
     variant: Cell, baseline: Cell, metric: str, at: Phase, margin: Margin | None = None
 ) -> Comparison:
     """The paired difference of two variants, by the rules that `Comparison` states; a family of one."""
-    ours, theirs = _finite(variant, metric, at), _finite(baseline, metric, at)
-    planned = [seed for seed in variant.seeds if seed in baseline.seeds]
-    paired = [seed for seed in planned if seed in ours and seed in theirs]
-    first, second = [ours[seed] for seed in paired], [theirs[seed] for seed in paired]
-    differences = [a - b for a, b in zip(first, second, strict=True)]
-    method, (low, high), p = primary_interval(differences)
-    welch_low, welch_high = welch_interval(first, second)
-    inner_low, inner_high = paired_interval(differences, 1 - 2 * ALPHA)
-    width = margin.value if margin and margin.metric == metric else None
-    verdict = judge(metric, (low, high), len(paired), scale=max(map(abs, [*first, *second]), default=0.0))
+    pairs = pair_up(variant, baseline, metric, at)
+    differences, grain = pairs.differences, pairs.grain or 0.0
+    method, (low, high), p = primary_interval(pairs)
+    known = not pairs.say_nothing_of_scatter
+    welch_low, welch_high = welch_interval(pairs.first, pairs.second, grain)
+    inner_low, inner_high = paired_interval(differences, 1 - 2 * ALPHA, grain) if known else (None, None)
+    verdict = judge(pairs, metric, (low, high))
+    wins = pairs.wins if metric_of(metric).better == "higher" else len(differences) - pairs.wins
+    better_low, better_high = wilson(wins, len(differences))
     found = Comparison(
         variant=variant.variant,
         setting=variant.setting,
@@ -164,43 +178,55 @@ def compare(
         baseline_setting=baseline.setting,
         metric=metric,
         at=at,
-        difference=statistics.fmean(differences) if differences else None,
+        difference=mean(differences) if differences else None,
         ci_low=low,
         ci_high=high,
-        n=len(paired),
-        n_planned=len(planned),
-        values=tuple(zip(paired, differences, strict=True)),
+        n=len(differences),
+        n_planned=pairs.planned,
+        values=tuple(zip(pairs.seeds, differences, strict=True)),
+        lost=pairs.lost,
+        grain=pairs.grain,
         welch_low=welch_low,
         welch_high=welch_high,
-        rho=correlation(first, second),
-        detectable=None,
+        rho=correlation(pairs.first, pairs.second),
         verdict=verdict,
         uncorrected=verdict,
         method=method,
         p=p,
         sign_flip_p=sign_flip_p(differences),
-        margin=width,
+        better_share=wins / len(differences) if differences else None,
+        better_low=better_low,
+        better_high=better_high,
+        margin=margin.value if margin and margin.metric == metric else None,
         inner_low=inner_low,
         inner_high=inner_high,
     )
     return corrected([found])[0]
 
 
-def primary_interval(differences: Sequence[float]) -> tuple[Method, Interval, float | None]:
+def primary_interval(pairs: Pairs) -> tuple[Method, Interval, float | None]:
     """The 95 % interval that the verdict rests on, its method and its p value."""
-    bootstrap = bootstrap_t(differences) if len(differences) >= MIN_BOOTSTRAP else None
+    differences, grain = pairs.differences, pairs.grain or 0.0
+    if pairs.say_nothing_of_scatter:
+        return "t", (None, None), None
+    bootstrap = bootstrap_t(differences, grain) if len(differences) >= MIN_BOOTSTRAP else None
     if bootstrap:
         return "bootstrap", bootstrap[:2], bootstrap[2]
-    return "t", paired_interval(differences), paired_p(differences)
+    return "t", paired_interval(differences, grain=grain), paired_p(differences, grain)
 
 
 def corrected(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
-    """The same comparisons with Holm's correction: those of one metric (and phase) are a family."""
+    """The same comparisons with Holm's correction: those of one metric (and phase) are a family.
+
+    Comparisons with the same `twin` count once: they are one result, found twice. A twin of the
+    baseline is not in the family: it is no other network. Those that lost pairs are in the family, as they
+    were asked for; those with too few seeds, or no verdict, are not.
+    """
     comparisons = list(comparisons)
-    families: dict[tuple[str, str], list[int]] = defaultdict(list)
+    families: dict[tuple[str, str, bool], list[int]] = defaultdict(list)
     for index, found in enumerate(comparisons):
-        if found.uncorrected != "too_few_seeds":  # without a verdict there is nothing to correct
-            families[found.metric, found.at].append(index)
+        if found.uncorrected not in (None, "too_few_seeds"):
+            families[found.metric, found.at, found.twin == found.baseline_label].append(index)
     for indices in families.values():
         members = [comparisons[index] for index in indices]
         for index, found in zip(indices, _corrected_family(members), strict=True):
@@ -208,50 +234,98 @@ def corrected(comparisons: Iterable[Comparison]) -> tuple[Comparison, ...]:
     return tuple(comparisons)
 
 
-def _corrected_family(family: Sequence[Comparison]) -> Iterable[Comparison]:
-    differences = [[value for _, value in found.values] for found in family]
-    p_values = holm([1.0 if found.p is None else found.p for found in family])
-    margins = [
-        None if found.margin is None else equivalence_p(values, found.margin)
-        for found, values in zip(family, differences, strict=True)
-    ]
-    margin_p_values = holm([1.0 if p is None else p for p in margins])
-    alpha = ALPHA / len(family)
-    for found, values, p, margin_p in zip(family, differences, p_values, margin_p_values, strict=True):
-        yield replace(
-            found,
-            family=len(family),
-            p_holm=p,
-            margin_p=None if found.margin is None else margin_p,
-            detectable=detectable_difference(values, alpha),
-            needed=seeds_needed(values, alpha),
-            verdict=_corrected_verdict(found, p, margin_p),
+def _corrected_family(family: Sequence[Comparison]) -> Iterator[Comparison]:
+    p_values, size = _holm_once(family, [found.p for found in family])
+    margin_p_values, _ = _holm_once(family, [_margin_p(found) for found in family])
+    for found, p, margin_p in zip(family, p_values, margin_p_values, strict=True):
+        verdict = _corrected_verdict(found, p, margin_p)
+        yield _planned(
+            replace(
+                found,
+                family=size,
+                p_holm=None if verdict == "pairs_lost" else p,
+                margin_p=None if found.margin is None or verdict == "pairs_lost" else margin_p,
+                verdict=verdict,
+            )
         )
 
 
-def _corrected_verdict(found: Comparison, p: float, margin_p: float) -> Verdict:
+def _holm_once(family: Sequence[Comparison], p_values: Sequence[float | None]) -> tuple[list[float], int]:
+    """Holm's p of each, twins counting once with the larger p of theirs; and how many there are."""
+    largest: dict[str, float] = {}
+    names = [found.twin or found.label for found in family]
+    for found, name, p in zip(family, names, p_values, strict=True):
+        usable = 1.0 if p is None or found.uncorrected == "pairs_lost" else p
+        largest[name] = max(largest.get(name, 0.0), usable)
+    adjusted = dict(zip(largest, holm(list(largest.values())), strict=True))
+    return [adjusted[name] for name in names], len(largest)
+
+
+def _margin_p(found: Comparison) -> float | None:
+    if found.margin is None or found.inner_low is None:
+        return None
+    return equivalence_p([value for _, value in found.values], found.margin, found.grain or 0.0)
+
+
+def _planned(found: Comparison) -> Comparison:
+    """With what depends on the size of the family: its interval, and what so many seeds can find."""
+    values, grain = [value for _, value in found.values], found.grain or 0.0
+    alpha = ALPHA / found.family
+    if found.ci_low is None or len(values) < MIN_SEEDS:
+        return found
+    detectable = detectable_difference(values, alpha, grain)
+    low, high = scatter_factors(len(values))
+    together: Interval = (found.ci_low, found.ci_high)
+    if found.family > 1:
+        bootstrap = bootstrap_t(values, grain, alpha) if found.method == "bootstrap" else None
+        together = bootstrap[:2] if bootstrap else paired_interval(values, 1 - alpha, grain)
+    needed = None if found.margin is None else seeds_needed(found.margin, scatter(values, grain), alpha)
+    return replace(
+        found,
+        family_low=together[0],
+        family_high=together[1],
+        detectable=detectable,
+        detectable_low=None if detectable is None else detectable * low,
+        detectable_high=None if detectable is None else detectable * high,
+        seeds_for_margin=needed,
+    )
+
+
+def _corrected_verdict(found: Comparison, p: float, margin_p: float) -> Verdict | None:
     """Inside the margin counts first: a difference that is sure but too small to matter is none."""
+    if found.uncorrected == "pairs_lost":
+        return "pairs_lost"
     if found.margin is not None and margin_p <= ALPHA:
         return "same"
     return found.uncorrected if p <= ALPHA else "undecided"
 
 
-def _finite(cell: Cell, metric: str, at: Phase) -> dict[int, float]:
-    """The finite numbers of a cell, by seed."""
-    numbers = {record.seed: number(record, metric, at) for record in cell.records}
-    return {seed: value for seed, value in numbers.items() if math.isfinite(value)}
+def with_verdicts(comparisons: Iterable[Comparison], primary: str) -> tuple[Comparison, ...]:
+    """Verdicts, corrected, for the primary metric after the last step alone.
+
+    A table of five variants and four metrics in which every number may have its word holds a false
+    one in 12 to 18 % of studies without any difference. The others keep their numbers and intervals.
+    """
+    return corrected(
+        found
+        if (found.metric, found.at) == (primary, "final")
+        else replace(found, verdict=None, uncorrected=None, p_holm=None, margin_p=None)
+        for found in comparisons
+    )
 
 
-def judge(metric: str, interval: Interval, n: int, scale: float = 0.0) -> Verdict:
-    """The verdict: better or worse where the interval excludes 0 by more than rounding can do.
+def judge(pairs: Pairs, metric: str, interval: Interval) -> Verdict:
+    """The verdict before any correction.
 
-    scale: the largest number compared; differences below ROUNDING of it count as 0.
+    Better or worse where the interval excludes 0 by more than rounding can do, and no pair is lost:
+    the runs that are left when others diverged are no fair sample.
     """
     low, high = interval
-    if low is None or high is None or n < MIN_SEEDS:
+    if len(pairs.seeds) + sum(pairs.lost.values()) < MIN_SEEDS:
         return "too_few_seeds"
-    nothing = ROUNDING * scale
-    if low <= nothing and high >= -nothing:
+    if pairs.lost:
+        return "pairs_lost"
+    if low is None or high is None or (low <= pairs.rounding and high >= -pairs.rounding):
         return "undecided"
-    rises = low > nothing
+    rises = low > pairs.rounding
     return "better" if rises == (metric_of(metric).better == "higher") else "worse"

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bnbench.analysis.comparison import Comparison, Phase, Spread
+from bnbench.analysis.comparison import Comparison, Spread
 from bnbench.analysis.convergence import TargetSummary
 from bnbench.analysis.noise import NoiseFloor
+from bnbench.analysis.pairs import Phase
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.speed import AreaComparison, SpeedComparison
 from bnbench.analysis.stops import Stop
@@ -69,7 +70,8 @@ class Summary:
     is about; margin: a smaller difference counts as none. gates: what became of each --fail-if. looks, stops:
     of `seeds: auto`, and where each variant stands; empty where the number of seeds is fixed. limits: what
     limits the verdict besides the runs' own cautions. metrics: those that are shown. vary: the sources of
-    randomness that a seed changes.
+    randomness that a seed changes. best_rates: the rates at the best settings. same_results: groups of
+    variants that are equal in every metric on every seed.
     """
 
     name: str
@@ -84,6 +86,8 @@ class Summary:
     speeds: tuple[SpeedComparison, ...] = ()
     areas: tuple[AreaComparison, ...] = ()
     rates: tuple[TrainedRate, ...] = ()
+    best_rates: tuple[TrainedRate, ...] = ()
+    same_results: tuple[tuple[str, ...], ...] = ()
     noise: tuple[NoiseFloor, ...] = ()
     usable_ranges: tuple[UsableRange, ...] = ()
     interactions: tuple[Interaction, ...] = ()

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bnbench.analysis.comparison import PHASES, Comparison, Spread
+from bnbench.analysis.comparison import Comparison, Spread
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Reached, TargetSummary
+from bnbench.analysis.pairs import PHASES
 from bnbench.analysis.workloads import Standing, Workloads
 from bnbench.config import Target
 from bnbench.metrics import SPLIT_METRICS
@@ -44,6 +45,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "speeds": [_flat_target(vars(speed)) for speed in summary.speeds],
         "areas": [vars(area) for area in summary.areas],
         "rates": [vars(rate) for rate in summary.rates],
+        "best_rates": [vars(rate) for rate in summary.best_rates],
+        "same_results": summary.same_results,
         "noise": [vars(floor) for floor in summary.noise],
         "usable_ranges": [
             {**vars(found), "decades": _by_seed(found.decades, "decades")} for found in summary.usable_ranges

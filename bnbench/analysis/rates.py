@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from bnbench.analysis.intervals import CONFIDENCE, holm
 from bnbench.plan import cell_label
@@ -18,9 +18,11 @@ class TrainedRate:
     """The share of seeds with which a variant trained: its runs finished (see `plan.Outcome`).
 
     trained of n: runs that ended on their own account; one that crashed or is missing says nothing
-    here. low, high: 95 % Wilson interval. Against the baseline: test "McNemar" where there are
-    seeds with both, else "Fisher"; p: exact, two-sided; p_holm: after Holm's correction over the
-    variants. only_variant, only_baseline: seeds with which only that one trained.
+    here. low, high: 95 % Wilson interval. p: Fisher's exact test against the baseline, two-sided; p_holm:
+    after Holm's correction over the variants. The seeds are paired, but whether another network trains with
+    a seed is as good as independent of it, and McNemar's test, which uses the pairs, could not
+    decide below 6 seeds. only_variant, only_baseline: seeds with which only that one trained, and
+    paired_p: McNemar's exact p of them; None where no seed has both.
     """
 
     variant: str
@@ -29,11 +31,11 @@ class TrainedRate:
     n: int
     low: float | None
     high: float | None
-    test: Literal["McNemar", "Fisher"] | None = None
     p: float | None = None
     p_holm: float | None = None
     only_variant: int | None = None
     only_baseline: int | None = None
+    paired_p: float | None = None
 
     @property
     def label(self) -> str:
@@ -65,18 +67,21 @@ def _trained(cell: Cell) -> dict[int, bool]:
 
 
 def _tested(rate: TrainedRate, ours: Mapping[int, bool], theirs: Mapping[int, bool]) -> TrainedRate:
+    p = fisher_p(sum(ours.values()), len(ours), sum(theirs.values()), len(theirs))
     both = [seed for seed in ours if seed in theirs]
     if not both:
-        p = fisher_p(sum(ours.values()), len(ours), sum(theirs.values()), len(theirs))
-        return replace(rate, test="Fisher", p=p)
+        return replace(rate, p=p)
     only_ours = sum(ours[seed] and not theirs[seed] for seed in both)
     only_theirs = sum(theirs[seed] and not ours[seed] for seed in both)
-    p = mcnemar_p(only_ours, only_theirs)
-    return replace(rate, test="McNemar", p=p, only_variant=only_ours, only_baseline=only_theirs)
+    paired = mcnemar_p(only_ours, only_theirs)
+    return replace(rate, p=p, only_variant=only_ours, only_baseline=only_theirs, paired_p=paired)
 
 
-def wilson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float | None, float | None]:
-    """Interval of a share, k of n (Wilson 1927): it stays in [0, 1], and has a width at 0 and n too."""
+def wilson(k: float, n: int, confidence: float = CONFIDENCE) -> tuple[float | None, float | None]:
+    """Interval of a share, k of n (Wilson 1927): it stays in [0, 1], and has a width at 0 and n too.
+
+    k: a tie may count as half.
+    """
     if not n:
         return None, None
     z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)

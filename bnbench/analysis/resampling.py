@@ -6,11 +6,10 @@ Random draws come from a private generator with a fixed seed: the same folder gi
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from bnbench.analysis.intervals import ALPHA, std
+from bnbench.analysis.intervals import ALPHA, mean, paired_p, scatter, std
 
 #: From so many pairs on all sign patterns together can say 5 %: 2 / 2^6 = 0.03.
 MIN_SIGN_FLIP = 6
@@ -46,37 +45,49 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
     return float(1 + (np.abs(signs @ values) >= limit).sum()) / (RESAMPLES + 1)
 
 
-def bootstrap_t(differences: Sequence[float]) -> tuple[float, float, float] | None:
-    """Studentised bootstrap of the mean: 95 % interval (low, high) and the p value that belongs to it.
+def bootstrap_t(
+    differences: Sequence[float], grain: float = 0.0, alpha: float = ALPHA
+) -> tuple[float, float, float] | None:
+    """Studentised bootstrap of the mean: interval at 1 - alpha (low, high) and the two-sided p value.
 
     The symmetric bootstrap-t (Hall 1988; Efron and Tibshirani 1993, chapter 12): mean ± q · se, where
-    q is the 95 % quantile of |mean* - mean| / se* over resamples, in the place of Student's t. The
+    q is the quantile of |mean* - mean| / se* over resamples, in the place of Student's t. The
     equal-tailed one keeps less than 95 % where differences have heavy tails, as those of two equal
-    variants may (docs/statistics.md has the numbers). p is at most 5 % where the interval excludes 0.
-    None where resamples without scatter leave the quantile undefined.
+    variants may (docs/statistics.md has the numbers). p is at most 5 % where the 95 % interval excludes 0.
+    Where no resample is as large, draws can't tell a p below 1 / 10,000, and a family of over 500
+    comparisons could never decide anything: then p is Student's, at most that.
+    None where the differences scatter no more than the grain allows, where resamples without scatter
+    leave the quantile undefined, and where alpha is too small for the number of resamples.
     """
     import numpy as np
 
-    n, mean = len(differences), statistics.fmean(differences)
-    error = std(differences) / math.sqrt(n)
-    if not error:
+    n, centre = len(differences), mean(differences)
+    spread = std(differences)
+    last = math.ceil((RESAMPLES + 1) * (1 - alpha) - 1e-9)
+    if not spread or spread < scatter(differences, grain) or last > RESAMPLES:
         return None
-    ratios = np.sort(np.abs(_studentised(np.asarray(differences) - mean)))
-    quantile = float(ratios[round((RESAMPLES + 1) * (1 - ALPHA)) - 1])
+    error = spread / math.sqrt(n)
+    ratios = np.sort(np.abs(_studentised(np.asarray(differences) - centre, grain)))
+    quantile = float(ratios[last - 1])
     if not math.isfinite(quantile):
         return None
-    as_large = RESAMPLES - int(np.searchsorted(ratios, abs(mean) / error, side="left"))
-    return mean - quantile * error, mean + quantile * error, (1 + as_large) / (RESAMPLES + 1)
+    as_large = RESAMPLES - int(np.searchsorted(ratios, abs(centre) / error, side="left"))
+    p = (1 + as_large) / (RESAMPLES + 1)
+    student = paired_p(differences, grain)
+    if not as_large and student is not None:
+        p = min(p, student)
+    return centre - quantile * error, centre + quantile * error, p
 
 
-def _studentised(centred: Any) -> Any:
+def _studentised(centred: Any, grain: float) -> Any:
     """mean / standard error of RESAMPLES resamples; a resample without scatter is ±infinity, or 0."""
     import numpy as np
 
     n = len(centred)
     draws = centred[np.random.default_rng(_SEED).integers(0, n, size=(RESAMPLES, n))]
     means = draws.mean(axis=1)
-    errors = draws.std(axis=1, ddof=1) / math.sqrt(n)
-    flat = np.ptp(draws, axis=1) == 0
+    spreads = np.where(np.ptp(draws, axis=1) == 0, 0.0, draws.std(axis=1, ddof=1))
+    errors = np.maximum(spreads, grain / math.sqrt(6)) / math.sqrt(n)
+    flat = errors == 0
     safe = np.where(flat, 1.0, errors)
     return np.where(flat, np.where(means == 0, 0.0, np.copysign(np.inf, means)), means / safe)

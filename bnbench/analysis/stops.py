@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bnbench.analysis.comparison import Comparison, Verdict, compare
-from bnbench.analysis.intervals import ALPHA, equivalence_p, paired_p
+from bnbench.analysis.intervals import ALPHA, equivalence_p, paired_p, scatter
 from bnbench.analysis.sequential import Seen, Stopped, Track, decide, is_futile, repeated_interval, weights
 from bnbench.metrics import metric_of
 from bnbench.plan import cell_label
@@ -115,11 +115,13 @@ def repeated(found: Comparison, looks: Sequence[int]) -> Comparison:
     if found.n not in looks:
         return found
     weight = weights(looks)[looks.index(found.n)]
+    if found.p is None:
+        return found  # its differences are equal, which says nothing of the next one
     values = [value for _, value in found.values]
-    mean, scatter = statistics.fmean(values), _scatter(found)
-    low, high = repeated_interval(mean, scatter, found.n, weight)
-    inner_low, inner_high = repeated_interval(mean, scatter, found.n, weight, 2 * ALPHA)
-    p = paired_p(values)
+    mean, spread = statistics.fmean(values), _scatter(found)
+    low, high = repeated_interval(mean, spread, found.n, weight)
+    inner_low, inner_high = repeated_interval(mean, spread, found.n, weight, 2 * ALPHA)
+    p = paired_p(values, found.grain or 0.0)
     return replace(
         found,
         method="t",
@@ -151,12 +153,14 @@ def _see(member: _Member, results: StudyResults) -> Seen:
     found = _found(member, results)
     if found.n < found.n_planned:
         return Seen(p=1.0, rises=False, lost=True)
-    values = [value for _, value in found.values]
+    values, grain = [value for _, value in found.values], found.grain or 0.0
     mean = statistics.fmean(values)
+    if found.p is None:
+        return Seen(p=1.0, rises=mean > 0)
     return Seen(
-        p=paired_p(values) or 0.0,
+        p=paired_p(values, grain) or 0.0,
         rises=mean > 0,
-        margin_p=None if found.margin is None else equivalence_p(values, found.margin),
+        margin_p=None if found.margin is None else equivalence_p(values, found.margin, grain),
         futile=is_futile(mean, _scatter(found), found.n, results.looks, found.margin),
     )
 
@@ -167,7 +171,7 @@ def _found(member: _Member, results: StudyResults) -> Comparison:
 
 
 def _scatter(found: Comparison) -> float:
-    return statistics.stdev(value for _, value in found.values)
+    return scatter([value for _, value in found.values], found.grain or 0.0)
 
 
 def _course(
@@ -221,5 +225,4 @@ def _judged(member: _Member, results: StudyResults, family: int) -> Comparison:
         margin_p=None if found.margin is None else track.margin_holm,
         uncorrected=towards if track.p <= ALPHA else "undecided",
         verdict=verdict,
-        needed=None,
     )

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from bnbench.analysis.comparison import PHASES, Comparison, Phase, Spread, compare, corrected, number
+from bnbench.analysis.comparison import Comparison, Spread, compare, with_verdicts
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import summarize_target
 from bnbench.analysis.earlier import look_cautions
 from bnbench.analysis.noise import noise_floors
-from bnbench.analysis.rates import trained_rates
+from bnbench.analysis.pairs import PHASES, Phase, number
+from bnbench.analysis.rates import TrainedRate, trained_rates
 from bnbench.analysis.speed import compare_areas, compare_speed
 from bnbench.analysis.stops import follow
 from bnbench.analysis.sweeps import (
+    BestSetting,
     best_cell,
     best_settings,
     interactions,
     usable_ranges,
 )
 from bnbench.analysis.times import engine_of, why_not_comparable
+from bnbench.analysis.twins import first_of_equals, groups_of_equals, mark_twins
 from bnbench.config import DEFAULT_VARY, Target
 from bnbench.plan import MISSING, OUTCOMES, RunRecord
 from bnbench.results import Cell, StudyResults
@@ -43,21 +46,29 @@ def summarize(results: StudyResults) -> Summary:
     swept = len({str(dict(cell.setting)) for cell in results.cells}) > 1
     pairs = [(cell, _baseline_of(cell, results)) for cell in results.cells]
     compared = [(cell, base) for cell, base in pairs if base and cell.variant != results.baseline]
-    comparisons = corrected(
-        compare(cell, baseline, metric, at, results.margin)
-        for cell, baseline in compared
-        for at in PHASES
-        for metric in columns
+    first = first_of_equals(results.cells)
+    comparisons = _judged(
+        (
+            compare(cell, baseline, metric, at, results.margin)
+            for cell, baseline in compared
+            for at in PHASES
+            for metric in columns
+        ),
+        results,
+        first,
     )
     if course:
         comparisons = tuple(course.at_its_look(found) for found in comparisons)
+    best = _judged_best(results, first) if swept else ()
     return Summary(
         name=results.name,
         baseline=results.baseline,
         targets=results.targets,
         variants=variants,
         comparisons=comparisons,
-        best_settings=best_settings(results) if swept else (),
+        best_settings=best,
+        best_rates=_best_rates(results, best),
+        same_results=groups_of_equals(results.cells, first),
         warnings=(
             *results.warnings,
             *_warnings(results, variants, comparisons),
@@ -79,8 +90,46 @@ def summarize(results: StudyResults) -> Summary:
         interactions=tuple(interactions(results, comparisons)) if swept else (),
         looks=results.looks,
         stops=course.stops if course else (),
-        limits=tuple(look_cautions(results)),
+        limits=(*look_cautions(results), *_cautions(results, comparisons)),
     )
+
+
+def _judged(
+    comparisons: Iterable[Comparison], results: StudyResults, first: Mapping[str, str]
+) -> tuple[Comparison, ...]:
+    """With a verdict on the primary metric, where variants with the same results count once."""
+    return with_verdicts(mark_twins(comparisons, first), results.primary)
+
+
+def _judged_best(results: StudyResults, first: Mapping[str, str]) -> tuple[BestSetting, ...]:
+    found = best_settings(results)
+    comparisons = _judged((c for best in found for c in best.comparisons), results, first)
+    return tuple(
+        replace(best, comparisons=tuple(c for c in comparisons if c.variant == best.variant))
+        for best in found
+    )
+
+
+def _best_rates(results: StudyResults, best: Sequence[BestSetting]) -> tuple[TrainedRate, ...]:
+    """How often each variant trained at its best setting, against the baseline at its own."""
+    cells = {found.variant: best_cell(results.cells, found.variant) for found in best}
+    return trained_rates([(cell, cells.get(results.baseline)) for cell in cells.values()])
+
+
+def _cautions(results: StudyResults, comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """What limits the verdicts, whatever the runs say."""
+    margin = results.margin
+    if margin and margin.metric != results.primary:
+        yield (
+            f"the margin is one of {margin.metric}, and the verdict is on {results.primary}: it decides nothing. "
+            f"Fix: primary: {margin.metric}, or a margin of {results.primary}."
+        )
+    grains = [c.grain for c in comparisons if margin and c.metric == margin.metric and c.grain]
+    if margin and grains and margin.value < max(grains):
+        yield (
+            f"the margin {margin.value:g} of {margin.metric} is smaller than what the answer on one sample can "
+            f"change ({max(grains):.3g}): the runs can't show it. Choose a larger margin, or more samples."
+        )
 
 
 def _known_target(target: Target, results: StudyResults) -> Target:

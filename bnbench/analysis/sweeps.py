@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bnbench.analysis.comparison import PHASES, Comparison, Spread, compare, corrected, number
+from bnbench.analysis.comparison import Comparison, Spread, compare, corrected
 from bnbench.analysis.intervals import paired_interval
+from bnbench.analysis.pairs import PHASES, number
 from bnbench.plan import cell_label
 from bnbench.results import Cell, StudyResults
 

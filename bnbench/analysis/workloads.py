@@ -135,7 +135,7 @@ class Workloads:
     def verdicts(self, variant: str) -> Counter[str]:
         """How often each verdict was reached; "no verdict" where a study has nothing to compare."""
         found = (standing.comparison for standing in self.compared(variant))
-        return Counter(comparison.verdict if comparison else "no verdict" for comparison in found)
+        return Counter((comparison and comparison.verdict) or "no verdict" for comparison in found)
 
 
 def compare_workloads(studies: Mapping[str, Summary]) -> Workloads:

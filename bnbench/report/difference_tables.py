@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
@@ -15,8 +15,10 @@ from bnbench.report.numbers import (
     difference_text,
     interval_text,
     margin_text,
+    new_samples_text,
     outcome_text,
     p_text,
+    share_text,
     value_text,
     verdict_text,
     words,
@@ -34,17 +36,19 @@ def difference_tables(summary: Summary) -> Iterator[Table]:
     name = f"Difference from {summary.baseline}"
     yield from _tables(summary, f"{name}{swept}", here, "")
     best = [comparison for best in summary.best_settings for comparison in best.comparisons]
-    remark = " Only test metrics: they had no part in the choice."
+    remark = (
+        " The test metrics did not choose, but share each run's luck with the validation loss that did: a variant with "
+        "many equally good settings is favoured, by up to half a standard deviation of a run. To be sure, run the best "
+        "settings with new seeds."
+    )
     # the primary metric is shown there too, wherever it comes from: the verdict is about it
     yield from _tables(summary, f"{name}, each at its best setting", _shown(summary, best, ("test",)), remark)
 
 
 def _tables(summary: Summary, title: str, shown: Sequence[Comparison], remark: str) -> Iterator[Table]:
-    yield Table(title, _caption(summary, shown) + remark, _COLUMNS, tuple(map(_row, shown)), "llrrrl")
+    yield _difference_table(title, _caption(summary, shown) + remark, shown)
     if any(found.n > 1 for found in shown):
-        yield Table(
-            f"Checks: {_lower(title)}", _CHECKS, _CHECK_COLUMNS, tuple(map(_checks, shown)), "llrrrrr"
-        )
+        yield _checks_table(f"Checks: {_lower(title)}", shown)
     margins = [found for found in shown if found.margin is not None]
     if margins:
         yield _equivalence_table(_lower(title), margins)
@@ -60,58 +64,83 @@ def _shown(summary: Summary, comparisons: Iterable[Comparison], splits: Sequence
     return sorted(chosen, key=lambda found: (labels.index(found.label), order.index(found.metric)))
 
 
-_COLUMNS = ("variant", "metric", "difference [95% CI]", "pairs", "p (Holm)", "verdict")
-
-
 def _caption(summary: Summary, shown: Sequence[Comparison]) -> str:
     bootstrap = any(found.method == "bootstrap" for found in shown)
     method = f"paired t{f', or studentised bootstrap from {MIN_BOOTSTRAP} pairs on' if bootstrap else ''}"
-    family = max((found.family for found in shown), default=1)
+    family = max((found.family for found in shown if found.verdict), default=1)
     correction = (
-        f"The verdict rests on p after Holm's correction over the comparisons of a metric (up to {family}); "
-        "the intervals are not corrected."
+        f"p after Holm's correction over {family} comparisons; the intervals are not corrected"
         if family > 1
-        else "One comparison a metric: nothing to correct."
+        else "one comparison, so nothing to correct"
+    )
+    samples = (
+        " new samples: the interval for new test samples from the same source as well."
+        if any(found.new_low is not None for found in shown)
+        else ""
     )
     return (
-        f"Final numbers, variant minus {summary.baseline}, mean over seeds and 95% interval ({method}); pp: "
-        f"percentage points. pairs: seeds with a number on both sides. {correction}"
+        f"Final numbers, variant minus {summary.baseline}: mean over seeds and 95% interval ({method}) for new seeds, "
+        f"on this split and these samples, at these settings; pp: percentage points.{samples} pairs: seeds with a "
+        f"number on both sides. verdict: on the primary metric, {words(summary.primary)}, alone ({correction}); the "
+        "other metrics have intervals."
     )
 
 
-def _row(found: Comparison) -> tuple[str, ...]:
-    return (
-        found.label,
-        words(found.metric),
-        difference_text(found),
-        count_text(found.n, found.n_planned),
-        p_text(found.p_holm if found.verdict != "too_few_seeds" else None),
-        verdict_text(found.verdict),
-    )
+def _difference_table(title: str, caption: str, shown: Sequence[Comparison]) -> Table:
+    """With a column for new samples where there is such an interval."""
+    columns: dict[str, tuple[str, Callable[[Comparison], str]]] = {
+        "variant": ("l", lambda found: found.label),
+        "metric": ("l", lambda found: words(found.metric)),
+        "difference [95% CI]": ("r", difference_text),
+        **({"new samples": ("r", new_samples_text)} if any(c.new_low is not None for c in shown) else {}),
+        "pairs": ("r", lambda found: count_text(found.n, found.n_planned)),
+        "p (Holm)": ("r", lambda found: p_text(found.p_holm)),
+        "verdict": ("l", lambda found: verdict_text(found.verdict)),
+    }
+    rows = tuple(tuple(cell(found) for _, cell in columns.values()) for found in shown)
+    return Table(title, caption, tuple(columns), rows, "".join(side for side, _ in columns.values()))
 
 
-_CHECK_COLUMNS = ("variant", "metric", "Welch [95% CI]", "rho", "flip p", "detects", "needs")
 _CHECKS = (
     "Welch: the interval as if runs were not paired; rho: correlation of the two sides over seeds (pairing pays "
     f"where it is well above 0). flip p: of the exact sign-flip test, from {MIN_SIGN_FLIP} pairs on, not corrected; "
-    "(!) where it and the uncorrected p of the verdict lie on different sides of 5%. detects: the smallest true "
-    "difference that so many seeds find with 80% power. needs: so many seeds find the difference that was seen."
+    "(!) where it and the uncorrected p of the verdict lie on different sides of 5%. better: share of the seeds with "
+    "which the variant is better, ties one half, and Wilson's interval: how likely it is with a new seed. finds: the "
+    "true difference that so many seeds with this scatter find in 4 studies of 5 (and how well they know that)."
 )
+_MARGIN_SEEDS = " seeds for the margin: so many find a true difference as large as the margin."
 
 
-def _checks(found: Comparison) -> tuple[str, ...]:
+def _checks_table(title: str, shown: Sequence[Comparison]) -> Table:
+    margin = any(found.margin is not None for found in shown)
+    last = ("seeds for the margin",) if margin else ()
+    columns = ("variant", "metric", "Welch [95% CI]", "rho", "flip p", "better [95% CI]", "finds", *last)
+    rows = tuple(_checks(found, margin) for found in shown)
+    return Table(title, _CHECKS + _MARGIN_SEEDS * margin, columns, rows, "ll" + "r" * (len(columns) - 2))
+
+
+def _checks(found: Comparison, margin: bool) -> tuple[str, ...]:
     percent = metric_of(found.metric).percent
     welch = interval_text(None, found.welch_low, found.welch_high, percent=percent).removesuffix(" pp")
-    needed = NOTHING if found.needed is None else f"{found.needed:,}"
     return (
         found.label,
         words(found.metric),
         welch,
         NOTHING if found.rho is None else f"{found.rho:+.2f}",
         f"{p_text(found.sign_flip_p)}{' (!)' if found.checks_disagree else ''}",
-        NOTHING if found.detectable is None else amount_text(found, found.detectable, sign=""),
-        needed,
+        share_text(found.better_share, found.better_low, found.better_high),
+        _finds(found),
+        *((NOTHING if found.seeds_for_margin is None else f"{found.seeds_for_margin:,}",) if margin else ()),
     )
+
+
+def _finds(found: Comparison) -> str:
+    """ "1.4 pp (0.8 to 3.9)"."""
+    low, high = found.detectable_low, found.detectable_high
+    if found.detectable is None or low is None or high is None or not found.detectable:
+        return NOTHING
+    ends = (amount_text(found, value, sign="").removesuffix(" pp") for value in (low, high))
+    return f"{amount_text(found, found.detectable, sign='')} ({' to '.join(ends)})"
 
 
 def _equivalence_table(title: str, found: Sequence[Comparison]) -> Table:
@@ -131,12 +160,19 @@ def _equivalence_table(title: str, found: Sequence[Comparison]) -> Table:
                 percent=metric_of(comparison.metric).percent,
             ),
             p_text(comparison.margin_p),
-            "yes" if comparison.verdict == "same" else "not shown",
+            _the_same(comparison),
         )
         for comparison in found
     ]
     columns = ("variant", "metric", "margin", "90% CI", "p (Holm)", "the same")
     return Table(f"Equivalence: {title}", caption, columns, tuple(rows), "llrrrl")
+
+
+def _the_same(comparison: Comparison) -> str:
+    """Of the primary metric alone, as any verdict."""
+    if comparison.verdict is None:
+        return NOTHING
+    return "yes" if comparison.verdict == "same" else "not shown"
 
 
 def seeds_table(summary: Summary) -> Table:

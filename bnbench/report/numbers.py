@@ -32,7 +32,9 @@ def spread_text(spread: Spread, planned: int, *, percent: bool = False) -> str:
 
 
 def metric_text(column: str, value: float) -> str:
-    """ "0.2345" for a loss, "97.12%" for an accuracy: one evaluation of one run."""
+    """ "0.2345" for a loss, "97.12%" for an accuracy: one evaluation of one run. A share of nothing: –."""
+    if metric_of(column).percent and math.isnan(value):
+        return NOTHING
     if metric_of(column).percent:
         return f"{100 * value:.{PERCENT_DECIMALS}f}%"
     return f"{value:.2e}" if _is_extreme(value) else f"{value:.{LOSS_DECIMALS}f}"
@@ -47,6 +49,12 @@ def difference_text(comparison: Comparison) -> str:
     if low is None or high is None:
         return text
     return f"{text} [{_amount(comparison, low)}, {_amount(comparison, high)}]"
+
+
+def new_samples_text(comparison: Comparison) -> str:
+    """ "[+0.60, +3.06]": the interval for new samples, with the digits of its own width; – where there is none."""
+    percent = metric_of(comparison.metric).percent
+    return interval_text(None, comparison.new_low, comparison.new_high, percent=percent).removesuffix(" pp")
 
 
 def amount_text(comparison: Comparison, value: float, sign: str = "+") -> str:
@@ -84,6 +92,13 @@ def _plain(value: float, scatter: float, sign: str) -> str:
         return f"{value:{sign}.1e}"
     text = f"{value:{sign},.{decimals_for(scatter, True)}f}"
     return text if text.strip("+-0.,") else text.replace("-", sign)
+
+
+def share_text(share: float | None, low: float | None, high: float | None) -> str:
+    """ "80% [38%, 96%]"."""
+    if share is None or low is None or high is None:
+        return NOTHING
+    return f"{100 * share:.0f}% [{100 * low:.0f}%, {100 * high:.0f}%]"
 
 
 def p_text(p: float | None) -> str:
@@ -152,8 +167,10 @@ def outcome_text(outcome: str) -> str:
     return words(outcome).replace("at start", "at the start")
 
 
-def verdict_text(verdict: str) -> str:
+def verdict_text(verdict: str | None) -> str:
     """ "the same" for "same", "too few seeds" for "too_few_seeds": the word of a table's cell."""
+    if verdict is None:
+        return NOTHING
     return "the same" if verdict == "same" else words(verdict)
 
 

@@ -11,7 +11,7 @@ from bnbench.analysis.plain import first_line
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.times import shares_time
 from bnbench.plan import MISSING, OUTCOMES, RunRecord
-from bnbench.report.numbers import NOTHING, metric_text, outcome_text, p_text, spread_text, words
+from bnbench.report.numbers import NOTHING, metric_text, outcome_text, p_text, share_text, spread_text, words
 from bnbench.report.table import Table, baseline_first
 
 
@@ -99,11 +99,10 @@ def rates_table(summary: Summary) -> Table:
     """Empty where every run trained: then there is nothing to compare."""
     rates = sorted(summary.rates, key=lambda rate: rate.variant != summary.baseline)
     failed = any(rate.trained < rate.n for rate in rates)
-    tests = " and ".join(dict.fromkeys(f"{rate.test}'s" for rate in rates if rate.test)) or "McNemar's"
     caption = (
-        "trained: runs that finished, of those that did not crash; Wilson's 95% interval. p: "
-        f"{tests} exact test against {summary.baseline}, after Holm's correction. only: seeds with which only the "
-        f"variant, and only {summary.baseline}, trained."
+        "trained: runs that finished, of those that did not crash; Wilson's 95% interval. p: Fisher's exact test "
+        f"against {summary.baseline}, after Holm's correction. only: seeds with which only the variant, and only "
+        f"{summary.baseline}, trained."
     )
     columns = ("variant", "trained", "share [95% CI]", "only variant", "only baseline", "p (Holm)")
     rows = tuple(_rate_row(rate) for rate in rates) if failed else ()
@@ -111,10 +110,7 @@ def rates_table(summary: Summary) -> Table:
 
 
 def _rate_row(rate: TrainedRate) -> tuple[str, ...]:
-    low, high = rate.low, rate.high
-    share = NOTHING
-    if low is not None and high is not None:
-        share = f"{100 * rate.trained / rate.n:.0f}% [{100 * low:.0f}%, {100 * high:.0f}%]"
+    share = share_text(rate.trained / rate.n if rate.n else None, rate.low, rate.high)
     only = (rate.only_variant, rate.only_baseline)
     counts = (NOTHING if count is None else str(count) for count in only)
     return rate.label, f"{rate.trained} of {rate.n}", share, *counts, p_text(rate.p_holm)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.intervals import ALPHA, MIN_SEEDS
+from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.speed import SpeedComparison
 from bnbench.metrics import metric_of
 from bnbench.plan import MISSING
@@ -15,6 +16,7 @@ from bnbench.report.numbers import (
     difference_text,
     interval_text,
     margin_text,
+    new_samples_text,
     outcome_text,
     p_text,
     plain_interval,
@@ -28,11 +30,12 @@ def verdict_sentences(summary: Summary) -> list[str]:
     """One a variant, on the study's primary metric; in a sweep, with every variant at its best setting."""
     comparisons = [c for best in summary.best_settings for c in best.comparisons] or summary.comparisons
     where = ", each at its best setting" if summary.best_settings else ""
-    return [
-        _sentence(comparison, where) + "".join(_failures(summary, comparison))
+    judged = (
+        _sentence(comparison, where) + _success(summary, comparison) + "".join(_failures(summary, comparison))
         for comparison in comparisons
-        if comparison.metric == summary.primary and comparison.at == "final"
-    ]
+        if comparison.verdict is not None
+    )
+    return [*judged, *map(_same_results, summary.same_results)]
 
 
 def speed_sentences(summary: Summary) -> list[str]:
@@ -70,16 +73,16 @@ def _reached(summary: Summary, speed: SpeedComparison, name: str, index: int) ->
 
 def _sentence(comparison: Comparison, where: str) -> str:
     ours, theirs, metric = comparison.label, comparison.baseline_label, words(comparison.metric) + where
-    if not comparison.n:
-        return f"{ours}: no verdict against {theirs} in {metric}: no seed has a number for both."
     numbers = _numbers(comparison)
     match comparison.verdict:
+        case "pairs_lost":
+            return f"{ours} against {theirs}: no verdict on {metric}: {_lost(comparison)}."
         case "too_few_seeds":
-            needed = f"not enough seeds for a verdict ({MIN_SEEDS} or more)"
-            return f"{ours} against {theirs} in {metric}: {numbers}: {needed}."
+            too_few = f"too few seeds for a verdict ({MIN_SEEDS} or more)"
+            return f"{ours} against {theirs} in {metric}: {numbers}: {too_few}."
         case "better" | "worse":
-            trust = f"{_power(comparison)}{_disagree(comparison)}"
-            return f"{ours} is {comparison.verdict} than {theirs} in {metric}: {numbers}{trust}."
+            doubts = f"{_other_samples(comparison)}{_disagree(comparison)}"
+            return f"{ours} is {comparison.verdict} than {theirs} in {metric}: {numbers}{doubts}."
         case "same":
             margin = margin_text(comparison)
             return (
@@ -87,16 +90,40 @@ def _sentence(comparison: Comparison, where: str) -> str:
             )
     return (
         f"{ours} against {theirs} in {metric}: undecided: {numbers}{_holm(comparison)}"
-        f"{_power(comparison)}{_not_the_same(comparison)}{_disagree(comparison)}."
+        f"{_what_fits(comparison)}{_power(comparison)}{_not_the_same(comparison)}{_disagree(comparison)}."
     )
 
 
 def _numbers(comparison: Comparison) -> str:
-    """ "+1.83 pp, 95% interval [+1.10, +2.56], 5 paired seeds"."""
+    """ "+1.83 pp, 95% interval [+1.10, +2.56], 5 paired seeds"; with both intervals where both are known."""
     text = difference_text(comparison).replace(" [", ", 95% interval [")
+    if comparison.new_low is not None:
+        text += " for new seeds on these test samples, "
+        text += f"{new_samples_text(comparison)} for new samples from their source"
     seeds = f"{comparison.n} paired seed{'' if comparison.n == 1 else 's'}"
     lost = comparison.n_planned - comparison.n
     return f"{text}, {seeds}{f' of {comparison.n_planned} planned' if lost else ''}"
+
+
+def _lost(comparison: Comparison) -> str:
+    """ "2 of 5 not finite; of the 3 that are left: -0.12, 95% interval [-0.20, -0.04]"."""
+    reasons = ", ".join(
+        f"{count} of {comparison.n_planned} {outcome_text(reason)}"
+        for reason, count in comparison.lost.items()
+    )
+    if not comparison.n:
+        return reasons
+    left = "pair that is" if comparison.n == 1 else "pairs that are"
+    numbers = difference_text(comparison).replace(" [", ", 95% interval [")
+    return f"{reasons}; of the {comparison.n} {left} left: {numbers}"
+
+
+def _other_samples(comparison: Comparison) -> str:
+    """Where the verdict is about these test samples alone."""
+    low, high = comparison.new_low, comparison.new_high
+    if low is None or high is None or low > 0 or high < 0:
+        return ""
+    return "; on new samples the difference may be none"
 
 
 def _inner(comparison: Comparison) -> str:
@@ -118,13 +145,33 @@ def _holm(comparison: Comparison) -> str:
     )
 
 
+def _what_fits(comparison: Comparison) -> str:
+    """The true differences that the seeds allow, of all the family's comparisons together."""
+    differences = [value for _, value in comparison.values]
+    if not any(differences):
+        return "; equal on every seed"
+    if comparison.ci_low is None and differences:
+        return "; the same difference on every seed, which does not tell how far another seed's may lie off"
+    low, high = comparison.family_low, comparison.family_high
+    if low is None or high is None:
+        return ""
+    among = f" ({comparison.family} comparisons together)" if comparison.family > 1 else ""
+    low_text = amount_text(comparison, low).removesuffix(" pp")
+    return f"; true differences from {low_text} to {amount_text(comparison, high)} fit{among}"
+
+
 def _power(comparison: Comparison) -> str:
-    """How large a difference would have had to be; nothing can be said where the seeds don't scatter."""
-    if not comparison.detectable:
-        return "; equal on every seed" if not any(value for _, value in comparison.values) else ""
-    seen = amount_text(comparison, comparison.detectable, sign="")
-    needed = f"; the one that was seen needs {comparison.needed:,} seeds" if comparison.needed else ""
-    return f"; {comparison.n} seeds would have seen {seen} (80% power){needed}"
+    """How large a difference such seeds usually find, and how well they know that."""
+    low, high = comparison.detectable_low, comparison.detectable_high
+    if not comparison.detectable or low is None or high is None:
+        return ""
+    typical, most = (amount_text(comparison, value, sign="") for value in (comparison.detectable, high))
+    least = amount_text(comparison, low, sign="").removesuffix(" pp")
+    factors = f"{low / comparison.detectable:.2g} to {high / comparison.detectable:.2g}"
+    return (
+        f"; {comparison.n} seeds with this scatter find {typical} in 4 studies of 5 ({least} to {most}, as "
+        f"{comparison.n} seeds tell the scatter to a factor of {factors})"
+    )
 
 
 def _not_the_same(comparison: Comparison) -> str:
@@ -139,18 +186,48 @@ def _disagree(comparison: Comparison) -> str:
     return f"; but the sign-flip test says otherwise (p {p_text(comparison.sign_flip_p)})"
 
 
+def _same_results(names: tuple[str, ...]) -> str:
+    """ "custom and builtin gave the same results on every seed: they count as one comparison."."""
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{listed} gave the same results on every seed: they count as one comparison."
+
+
+def _success(summary: Summary, comparison: Comparison) -> str:
+    """ " batch trained in 5 of 5 runs, none in 0 of 5 (Fisher's exact test, p 0.0079)." where not every run did."""
+    rates = {rate.label: rate for rate in summary.best_rates or summary.rates}
+    ours, theirs = rates.get(comparison.label), rates.get(comparison.baseline_label)
+    if (
+        not ours
+        or not theirs
+        or not ours.n
+        or not theirs.n
+        or ours.trained + theirs.trained == ours.n + theirs.n
+    ):
+        return ""
+    after = " after Holm's correction" if ours.p_holm != ours.p else ""
+    test = f" (Fisher's exact test, p {p_text(ours.p_holm)}{after})" if ours.p is not None else ""
+    return f" {_trained(summary, ours, 'runs')}, {_trained(summary, theirs, '')}{test}."
+
+
+def _trained(summary: Summary, rate: TrainedRate, runs: str) -> str:
+    """ "batch trained in 3 of 5 runs (2 not finite)"."""
+    outcomes = next(variant.outcomes for variant in summary.variants if variant.label == rate.label)
+    others = ", ".join(
+        f"{count} {outcome_text(outcome)}"
+        for outcome, count in outcomes.items()
+        if count and outcome not in ("finished", "crashed", MISSING)
+    )
+    verb = " trained" if runs else ""
+    text = f"{rate.label}{verb} in {rate.trained} of {rate.n}{f' {runs}' if runs else ''}"
+    return f"{text} ({others})" if others else text
+
+
 def _failures(summary: Summary, comparison: Comparison) -> Iterator[str]:
-    """ " 2 of 5 runs of batch were not finite." for both sides, so that no mean hides them."""
+    """ " 2 of 5 runs of batch crashed." for both sides, so that no mean hides them."""
     sides = (comparison.label, comparison.baseline_label)
     for variant in summary.variants:
-        for outcome, count in variant.outcomes.items():
-            if variant.label in sides and count and outcome != "finished":
-                yield f" {count} of {len(variant.seeds)} runs of {variant.label} {_verb(outcome, count)}."
-
-
-def _verb(outcome: str, count: int) -> str:
-    """ "were not finite", "is missing", "crashed"."""
-    if outcome == "crashed":
-        return outcome
-    be = ("is", "are") if outcome == MISSING else ("was", "were")
-    return f"{be[count > 1]} {outcome_text(outcome)}"
+        for outcome in ("crashed", MISSING):
+            count = variant.outcomes[outcome]
+            if variant.label in sides and count:
+                verb = "crashed" if outcome == "crashed" else f"{('is', 'are')[count > 1]} missing"
+                yield f" {count} of {len(variant.seeds)} runs of {variant.label} {verb}."

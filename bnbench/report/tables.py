@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bnbench.analysis.comparison import PHASES
 from bnbench.analysis.contents import Summary
+from bnbench.analysis.pairs import PHASES
 from bnbench.metrics import METRICS, SPLITS, metric_named
 from bnbench.report.difference_tables import difference_tables, seeds_table
 from bnbench.report.numbers import heading, spread_text

@@ -176,7 +176,7 @@ def _where(compared: Sequence[Standing], verdict: str) -> list[str]:
     return [
         standing.workload
         for standing in compared
-        if (standing.comparison.verdict if standing.comparison else "no verdict") == verdict
+        if ((standing.comparison and standing.comparison.verdict) or "no verdict") == verdict
     ]
 
 

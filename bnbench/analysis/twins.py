@@ -1,0 +1,135 @@
+"""Variants that gave the same results on every seed: they are one finding, not two, and count as one comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.pairs import ROUNDING
+from bnbench.metrics import METRICS
+from bnbench.plan import RunRecord
+from bnbench.results import Cell
+
+
+def first_of_equals(cells: Sequence[Cell]) -> dict[str, str]:
+    """The label of every cell -> that of the first cell with the same results, which may be its own."""
+    first: dict[str, str] = {}
+    alike: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        candidates = alike.setdefault(_exact(cell), [])
+        twin = next((other for other in candidates if same_results(cell, other)), cell)
+        first[cell.label] = twin.label
+        if twin is cell:
+            candidates.append(cell)
+    return first
+
+
+def same_results(first: Cell, second: Cell) -> bool:
+    """Whether two cells are equal in every metric on every seed, at every evaluation; losses to rounding.
+
+    Runs without a finite loss say nothing: all that diverge look alike.
+    """
+    if not first.records or _exact(first) != _exact(second):
+        return False
+    return all(_same_run(ours, theirs) for ours, theirs in zip(first.records, second.records, strict=True))
+
+
+def mark_twins(comparisons: Iterable[Comparison], first: Mapping[str, str]) -> Iterator[Comparison]:
+    """Every comparison, with its twin where an earlier one has the same results on both sides.
+
+    A variant with the baseline's results is the baseline's twin.
+    """
+    seen: dict[tuple[str, ...], str] = {}
+    for found in comparisons:
+        ours, theirs = first[found.label], first[found.baseline_label]
+        if ours == theirs:
+            yield replace(found, twin=found.baseline_label)
+            continue
+        earlier = seen.setdefault((found.metric, found.at, ours, theirs), found.label)
+        yield found if earlier == found.label else replace(found, twin=earlier)
+
+
+def groups_of_equals(cells: Sequence[Cell], first: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
+    """The variants that gave the same results, group by group, each of two or more.
+
+    In a sweep by their names where they are equal at every setting, else by the labels of their cells.
+    """
+    at: dict[str, dict[str, str]] = {}
+    for cell in cells:
+        at.setdefault(str(dict(cell.setting)), {})[cell.variant] = first[cell.label]
+    everywhere = {
+        (one, other)
+        for one, other in _variant_pairs(cells)
+        if all(found[one] == found[other] for found in at.values() if one in found and other in found)
+        and any(one in found and other in found for found in at.values())
+    }
+    names = _joined(everywhere)
+    labels: dict[str, list[Cell]] = {}
+    for cell in cells:
+        labels.setdefault(first[cell.label], []).append(cell)
+    rest = [
+        tuple(cell.label for cell in group)
+        for group in labels.values()
+        if len(group) > 1 and not any({cell.variant for cell in group} <= set(known) for known in names)
+    ]
+    return (*names, *rest)
+
+
+def _variant_pairs(cells: Sequence[Cell]) -> Iterator[tuple[str, str]]:
+    names = list(dict.fromkeys(cell.variant for cell in cells))
+    return ((one, other) for place, one in enumerate(names) for other in names[place + 1 :])
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
+    """Pairs of equals as groups; being equal at every setting carries over from one to the next."""
+    groups: list[list[str]] = []
+    for one, other in sorted(pairs):
+        group = next((known for known in groups if one in known or other in known), None)
+        if group is None:
+            groups.append([one, other])
+        else:
+            group += [name for name in (one, other) if name not in group]
+    return [tuple(group) for group in groups]
+
+
+def _exact(cell: Cell) -> tuple[object, ...]:
+    """What has to be equal to the last bit: seeds, outcomes, steps and every share."""
+    return tuple(
+        (run.seed, run.outcome, run.steps, tuple(sorted(_shares(run).items()))) for run in cell.records
+    )
+
+
+def _shares(run: RunRecord) -> dict[str, str]:
+    """The shares at the end, as text: NaN is equal to NaN here."""
+    return {name: f"{value:.12g}" for name, value in run.final.items() if not _is_loss(name)}
+
+
+def _same_run(ours: RunRecord, theirs: RunRecord) -> bool:
+    if ours.outcome in ("crashed", "not_finite") or not math.isfinite(ours.final.get("val_loss", 0.0)):
+        return False
+    if [row.step for row in ours.history] != [row.step for row in theirs.history]:
+        return False
+    numbers = [
+        (ours.final, theirs.final),
+        (ours.best, theirs.best),
+        *((mine.metrics, other.metrics) for mine, other in zip(ours.history, theirs.history, strict=True)),
+    ]
+    return all(_same_metrics(mine, other) for mine, other in numbers)
+
+
+def _same_metrics(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
+    return set(ours) == set(theirs) and all(_same(name, ours[name], theirs[name]) for name in ours)
+
+
+def _same(name: str, ours: float, theirs: float) -> bool:
+    if math.isnan(ours) or math.isnan(theirs):
+        return math.isnan(ours) and math.isnan(theirs)
+    tolerance = ROUNDING if _is_loss(name) else 1e-12
+    return abs(ours - theirs) <= tolerance * max(abs(ours), abs(theirs))
+
+
+def _is_loss(column: str) -> bool:
+    metric = METRICS.get(column.partition("_")[2])
+    return metric is not None and not metric.percent
