@@ -56,9 +56,9 @@ def _latex_character(character: str) -> str:
         return _LATEX[character]
     if character.isascii():
         return character
-    letter, *marks = unicodedata.normalize("NFD", character)
-    if len(marks) == 1 and letter.isascii() and marks[0] in _LATEX_ACCENTS:
-        return f"\\{_LATEX_ACCENTS[marks[0]]}{{{letter}}}"
+    parts = unicodedata.normalize("NFD", character)
+    if len(parts) == 2 and parts[0].isascii() and parts[1] in _LATEX_ACCENTS:
+        return f"\\{_LATEX_ACCENTS[parts[1]]}{{{parts[0]}}}"
     if "α" <= character <= "ω" and character != "ο":
         return f"$\\{_GREEK[ord(character) - ord('α')]}$"
     return rf"\texttt{{U+{ord(character):04X}}}"
