@@ -338,7 +338,7 @@ def _write(folder: ResultsFolder, results: StudyResults, summary: Summary, *, pa
 
 
 def _write_figures(summary: Summary, folder: Path, kind: str) -> None:
-    from bnbench.report.figures import write_figures
+    from bnbench.report.figure_files import write_figures
 
     paths = write_figures(summary, folder, kind)
     echo(f"Figures: {len(paths)} in {folder}", err=True)

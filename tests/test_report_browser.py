@@ -115,7 +115,10 @@ def test_every_figure_is_drawn(browser: Any) -> None:
 
 def test_the_page_itself_never_scrolls_sideways(browser: Any) -> None:
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-    right = "[...document.querySelectorAll('svg.marks')].map(svg => svg.getBoundingClientRect().right)"
+    edges = (
+        "(svg.closest('.wide') || svg).getBoundingClientRect().right"  # what is wider scrolls in its own box
+    )
+    right = f"[...document.querySelectorAll('svg.marks')].map(svg => {edges})"
     assert browser.execute_script(f"return {right}.every(right => right <= innerWidth)")
 
 
@@ -200,3 +203,17 @@ def test_nothing_leaves_the_page_and_nothing_is_complained_of(browser: Any, page
     assert page.as_uri() in urls
     assert all(url.startswith(("file:", "data:", "blob:")) for url in urls), urls
     assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+def test_no_name_of_a_figure_is_cut(browser: Any) -> None:
+    """Every letter of every text lies inside its picture, on a phone too."""
+    script = """
+    return [...document.querySelectorAll('svg.marks')].flatMap(svg => {
+      const box = svg.getBoundingClientRect();
+      return [...svg.querySelectorAll('text')].filter(text => {
+        const r = text.getBoundingClientRect();
+        return text.textContent.includes('…') || r.right > box.right + 1 || r.left < box.left - 1;
+      }).map(text => text.textContent);
+    });
+    """
+    assert browser.execute_script(script) == []

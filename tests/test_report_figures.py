@@ -20,7 +20,8 @@ from bnbench.errors import ResultsError
 from bnbench.plan import HistoryRow, Outcome, RunRecord
 from bnbench.report import figure_data
 from bnbench.report.charts import BASELINE_COLOUR, COLOURS, colours
-from bnbench.report.figures import COLUMN_WIDTH, Figure, figures, specification, write_figures
+from bnbench.report.figure_files import COLUMN_WIDTH, write_figures
+from bnbench.report.figures import Figure, figures, specification
 from bnbench.results import Cell, StudyResults
 
 NAN = math.nan

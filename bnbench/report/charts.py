@@ -132,7 +132,7 @@ def sweep_chart(variants: Sequence[str], key: str, scale: str, title: str, value
     import altair as alt
 
     if scale == "ordinal":
-        x = alt.X("key_0", type="ordinal", title=key, sort=list(values), axis=alt.Axis(labelAngle=0))
+        x = alt.X("key_0", type="ordinal", title=key, sort=list(values), axis=_names_axis(values))
     else:
         ticks = alt.Axis(values=list(values), format="~g")
         scaled = alt.Scale(type=_scale(scale == "log"), padding=14, nice=False)
@@ -169,9 +169,11 @@ def heat_chart(
         type="ordinal",
         title=keys[0],
         sort=list(values[0]),
-        axis=alt.Axis(labelAngle=0, grid=False),
+        axis=_names_axis(values[0], grid=False),
     )
-    y = alt.Y("key_1", type="ordinal", title=keys[1], sort=list(values[1]), axis=alt.Axis(grid=False))
+    y = alt.Y(
+        "key_1", type="ordinal", title=keys[1], sort=list(values[1]), axis=alt.Axis(grid=False, labelLimit=0)
+    )
     scale = alt.Scale(scheme="cividis", domain=list(domain))
     bright = f"datum.mean > {sum(domain) / 2}"
     tooltip = [
@@ -185,10 +187,22 @@ def heat_chart(
         base.mark_text().encode(
             x,
             y,
-            alt.Text("mean:Q", format=".1f"),
+            alt.Text("text:N"),
             color=alt.condition(bright, alt.value("#111"), alt.value("#fff")),
         ),
     )
+
+
+#: Letters under an axis that stand beside each other in a paper's column.
+_MOST_LETTERS = 40
+
+
+def _names_axis(values: Sequence[Any], *, grid: bool = True) -> alt.Axis:
+    """An axis of names: upright where they are too long to stand side by side, and never cut."""
+    import altair as alt
+
+    is_long = len(values) * (1 + max((len(str(value)) for value in values), default=0)) > _MOST_LETTERS
+    return alt.Axis(labelAngle=-90 if is_long else 0, labelLimit=0, grid=grid)
 
 
 def zoomable(chart: Layers) -> Layers:
@@ -203,16 +217,20 @@ def _colour(variants: Sequence[str], *, legend: bool = True) -> alt.Color:
     import altair as alt
 
     scale = alt.Scale(domain=list(variants), range=colours(variants))
-    shown = alt.Legend(symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2) if legend else None
-    return alt.Color("variant:N", scale=scale, title=None, sort=None, legend=shown)
+    return alt.Color("variant:N", scale=scale, title=None, sort=None, legend=_legend() if legend else None)
+
+
+def _legend() -> alt.Legend:
+    import altair as alt
+
+    return alt.Legend(symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2, labelLimit=0)
 
 
 def _dash(variants: Sequence[str]) -> alt.StrokeDash:
     import altair as alt
 
     scale = alt.Scale(domain=list(variants), range=dashes(variants))
-    legend = alt.Legend(symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2)
-    return alt.StrokeDash("variant:N", scale=scale, title=None, sort=None, legend=legend)
+    return alt.StrokeDash("variant:N", scale=scale, title=None, sort=None, legend=_legend())
 
 
 def _number(field: str, title: str) -> alt.Tooltip:

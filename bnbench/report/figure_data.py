@@ -16,7 +16,7 @@ from bnbench.analysis.convergence import TargetSummary
 from bnbench.analysis.pairs import Phase
 from bnbench.metrics import METRICS, columns_of, metric_of
 from bnbench.plan import HistoryRow
-from bnbench.report.numbers import difference_text
+from bnbench.report.numbers import MAX_DECIMALS, difference_text
 from bnbench.report.tables import baseline_first
 
 Row = dict[str, Any]
@@ -226,6 +226,16 @@ def sweep_mean_rows(summary: Summary, column: str, at: Phase = "final") -> list[
         for variant in baseline_first(summary)
         for spread in [variant.spreads[at, column]]
     ]
+
+
+def distinct_texts(values: Sequence[float], *, percent: bool) -> dict[float, str]:
+    """Value -> text, with as many decimals as it takes that values which differ read differently."""
+    texts: dict[float, str] = {}
+    for decimals in range(1 if percent else 3, MAX_DECIMALS + 1):
+        texts = {value: f"{value:.{decimals}f}" for value in values}
+        if len(set(texts.values())) == len(texts) and all(float(texts[v]) for v in texts if v):
+            return texts
+    return {value: f"{value:.6g}" for value in values} if texts else {}
 
 
 def sweep_seed_rows(summary: Summary, column: str) -> list[Row]:

@@ -82,26 +82,32 @@ def difference_table(rows: Sequence[Row]) -> Table:
     return Table("", "Paired by seed, after the last step.", columns, tuple(lines), "llrrl")
 
 
-def sweep_words(rows: Sequence[Row], key: str) -> str:
+def sweep_words(rows: Sequence[Row], key: str, column: str) -> str:
     """Where every variant does best."""
+    metric, unit = metric_of(column), "%" if metric_of(column).percent else ""
+    choose = max if metric.better == "higher" else min
     parts = []
     for name in dict.fromkeys(row["variant"] for row in rows):
         known = [row for row in rows if row["variant"] == name and row["mean"] is not None]
-        best = max(known, key=lambda row: row["mean"], default=None)
-        parts.append(
-            f"{name} is highest at {best['setting']} with {_text(best['mean'])}%" if best else f"{name} has none"
-        )  # fmt: skip
-    return f"Mean test accuracy over {key}: {'; '.join(parts)}."
+        if not known:
+            parts.append(f"{name} has none")
+            continue
+        best = choose(known, key=lambda row: row["mean"])
+        parts.append(f"{name} is best at {best['setting']} with {_text(best['mean'])}{unit}")
+    return f"Mean {words(column)} over {key}: {'; '.join(parts)}."
 
 
-def sweep_table(rows: Sequence[Row]) -> Table:
+def sweep_table(rows: Sequence[Row], column: str) -> Table:
     """Every cell: mean, standard deviation, and how many runs are behind them."""
     lines = [
         (row["variant"], row["setting"], _mean_text(row, "mean"), str(row["mean_n"]), str(row["failed"]))
         for row in rows
     ]
-    columns = ("variant", "setting", "test accuracy (%)", "runs", "not finished")
-    return Table("", "Mean ± standard deviation over the runs with a number.", columns, tuple(lines), "llrrr")
+    title = f"{words(column)}{' (%)' if metric_of(column).percent else ''}"
+    columns = ("variant", "setting", title, "runs", "not finished")
+    return Table(
+        "", "Mean ± standard deviation (n-1) over the runs with a number.", columns, tuple(lines), "llrrr"
+    )
 
 
 def _by_variant(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:

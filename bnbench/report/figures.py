@@ -6,12 +6,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary
-from bnbench.errors import ResultsError
 from bnbench.metrics import METRICS, metric_of
 from bnbench.report import charts, figure_data
 from bnbench.report.figure_data import Row
@@ -131,7 +129,7 @@ def _difference_figure(
             charts.difference_chart,
             figure_data.variant_names(summary),
             data,
-            f"difference in {metric}{unit}",
+            f"difference in {words(metric)}{unit}",
             splits,
         ),
         row_height=("label", 58 if len(splits) > 1 else 48),
@@ -149,8 +147,8 @@ def _sweeps(summary: Summary) -> Iterator[Figure]:
             title=f"Final {words(column)} over {keys[0]}",
             caption="Line: mean over the runs with a finite number; bar: ± one standard deviation (n-1). "
             "Circles: runs; crosses: runs that did not finish.",
-            alternative=sweep_words(rows, keys[0]),
-            table=sweep_table(rows),
+            alternative=sweep_words(rows, keys[0], column),
+            table=sweep_table(rows, column),
             data={"sweep_means": rows, "sweep_runs": figure_data.sweep_seed_rows(summary, column)},
             draw=partial(
                 charts.sweep_chart,
@@ -169,21 +167,28 @@ def _heat_maps(
     summary: Summary, keys: tuple[str, str], rows: list[Row], values: list[list[Any]]
 ) -> Iterator[Figure]:
     known = [row["mean"] for row in rows if row["mean"] is not None] or [0.0]
+    texts = figure_data.distinct_texts(known, percent=metric_of(summary.primary).percent)
     title = _with_unit(summary.primary)
     for index, variant in enumerate(figure_data.variant_names(summary), start=1):
-        cells = [row for row in rows if row["variant"] == variant]
+        cells = [{**row, "text": texts.get(row["mean"], "")} for row in rows if row["variant"] == variant]
         data = f"heat_{index}"
         yield Figure(
             name=data,
             title=f"Final {words(summary.primary)} of {variant} over {keys[0]} and {keys[1]}",
             caption="Mean over the runs with a finite number, brighter is higher, the same for every "
             "variant. Empty: no run has a number.",
-            alternative=sweep_words(cells, f"{keys[0]} and {keys[1]}"),
-            table=sweep_table(cells),
+            alternative=sweep_words(cells, f"{keys[0]} and {keys[1]}", summary.primary),
+            table=sweep_table(cells, summary.primary),
             data={data: cells},
-            draw=partial(charts.heat_chart, data, keys, title, values, (min(known), max(known))),
+            draw=partial(charts.heat_chart, data, keys, title, values, _domain(known)),
             row_height=("key_1", 34),
         )
+
+
+def _domain(values: Sequence[float]) -> tuple[float, float]:
+    """Of a scale of colours; around the value where all are equal."""
+    low, high = min(values), max(values)
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
 def _swept_scale(values: Sequence[Any]) -> str:
@@ -208,69 +213,3 @@ def specification(figure: Figure, *, zoom: bool = False) -> dict[str, Any]:
         charts.zoomable(chart) if zoom and "axis" in figure.controls else chart
     ).to_dict()
     return plain
-
-
-#: A column of a paper, 3.3 inches: Vega's pixel is a point, 1/72 inch.
-COLUMN_WIDTH = 238
-_PAPER = {
-    "font": "Helvetica, Arial, sans-serif",
-    "axis": {"labelFontSize": 8, "titleFontSize": 8, "titleFontWeight": "normal", "gridColor": "#e4e4e4"},
-    "legend": {"orient": "bottom", "columns": 3, "labelFontSize": 8, "symbolSize": 120, "labelLimit": 90},
-    "text": {"fontSize": 8},
-    "view": {"stroke": None},
-    "background": "white",
-}
-_PNG_DOTS_PER_INCH = 300
-
-
-def write_figures(summary: Summary, folder: Path, format: str) -> list[Path]:
-    """Every figure as a file of one paper column's width. Raises ResultsError where the folder can't be written."""
-    paths = []
-    for figure in figures(summary):
-        path = folder / f"{figure.name}.{format}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(_render(_for_paper(figure, summary), format))
-        except OSError as error:
-            raise ResultsError(
-                f"{path}: can't be written: {error.strerror or error}.",
-                fix="--figures with a folder that you may write to.",
-            ) from None
-        paths.append(path)
-    return paths
-
-
-def _for_paper(figure: Figure, summary: Summary) -> dict[str, Any]:
-    at_one_setting = "setting" in figure.controls
-    data = {
-        name: [
-            row
-            for row in (figure_data.at_best_setting(rows, summary) if at_one_setting else rows)
-            if row.get("by", "step") == "step"
-        ]
-        for name, rows in figure.data.items()
-    }
-    layout = {
-        "width": COLUMN_WIDTH,
-        "autosize": {"type": "fit-x", "contains": "padding"},
-        "padding": 2,
-        "config": _PAPER,
-    }
-    return {**specification(figure), "height": _height(figure, data), **layout, "datasets": data}
-
-
-def _height(figure: Figure, data: Mapping[str, Sequence[Row]]) -> int:
-    if not figure.row_height:
-        return 150
-    column, pixels = figure.row_height
-    return max(pixels, pixels * len({row[column] for rows in data.values() for row in rows}))
-
-
-def _render(spec: dict[str, Any], format: str) -> bytes:
-    import vl_convert
-
-    if format == "png":
-        return bytes(vl_convert.vegalite_to_png(spec, ppi=_PNG_DOTS_PER_INCH))
-    if format == "pdf":
-        return bytes(vl_convert.vegalite_to_pdf(spec))
-    return vl_convert.vegalite_to_svg(spec).encode()

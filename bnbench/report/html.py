@@ -15,6 +15,7 @@ from bnbench.analysis.contents import Summary
 from bnbench.errors import ResultsError
 from bnbench.report import charts, figure_data
 from bnbench.report.figure_data import Row
+from bnbench.report.figure_files import least_width
 from bnbench.report.figures import Figure, figures, specification
 from bnbench.report.sentences import speed_sentences, verdict_sentences
 from bnbench.report.tables import layer_lists, tables
@@ -38,6 +39,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         legend=_legend(summary),
         settings=_settings(summary),
         log=any(figure.log for figure in found),
+        least_width=lambda figure: least_width(figure, _FONT_SIZE),
         tables=tables(summary),
         layers=layer_lists(summary),
         study=_yaml(results.study),
@@ -47,6 +49,10 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         javascript=_file("page.js"),
         library=_library() if found else "",
     )
+
+
+#: Of the figures in the page; see page.js.
+_FONT_SIZE = 12
 
 
 def _file(name: str) -> str:

@@ -22,7 +22,6 @@ STYLES = {
     "better": "bold blue",
     "worse": "bold yellow",
     "not_finite": "yellow",
-    "diverged": "yellow",
     "crashed": "yellow",
     "FAILED": "bold yellow",
     "skipped": "dim",

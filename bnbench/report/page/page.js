@@ -69,7 +69,7 @@
     return {
       background: "transparent", font, view: { stroke: null },
       axis: { labelColor: text, titleColor: text, gridColor: grid, domainColor: line, tickColor: line,
-        labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 140 },
+        labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 0 },
       text: { color: text, fontSize: 12 },
     };
   }
