@@ -98,26 +98,32 @@ def _as_written(hint: Any) -> Any:
     """The same type, but where a number is wanted, true is not 1; where none is allowed, its words mean it."""
     from pydantic import BeforeValidator
 
-    kinds = set(_kinds(hint))
+    kinds = set(kinds_of(hint))
+    numeric = bool(kinds & {int, float}) and bool not in kinds
+    optional = is_optional_number(hint)
 
     def read(value: Any) -> Any:
         if isinstance(value, bool) and numeric:
             raise ValueError("a number is wanted, not true or false")
         return None if optional and means_none(value) else value
 
-    numeric = bool(kinds & {int, float}) and bool not in kinds
-    optional = type(None) in kinds and not kinds & {str, bool, Any} and not any(map(_has_words, kinds))
     return Annotated[hint, BeforeValidator(read)] if numeric or optional else hint
 
 
-def _kinds(hint: Any) -> Iterator[Any]:
+def is_optional_number(hint: Any) -> bool:
+    """Whether none is allowed, and no other word is: then a study's words for none mean it."""
+    kinds = set(kinds_of(hint))
+    return type(None) in kinds and not kinds & {str, bool, Any} and not any(map(_has_words, kinds))
+
+
+def kinds_of(hint: Any) -> Iterator[Any]:
     """The types of a union, through Annotated."""
     origin = typing.get_origin(hint)
     if origin is Annotated:
-        yield from _kinds(typing.get_args(hint)[0])
+        yield from kinds_of(typing.get_args(hint)[0])
     elif origin in (Union, types.UnionType):
         for part in typing.get_args(hint):
-            yield from _kinds(part)
+            yield from kinds_of(part)
     else:
         yield hint
 

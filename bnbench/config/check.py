@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bnbench.config.merge import Layer
+from bnbench.config.cautions import faults_of
+from bnbench.config.merge import Layer, set_in
+from bnbench.config.overrides import COMMAND_LINE
+from bnbench.config.plain import absolute_path, to_plain
 from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, SECTIONS, STUDY_KEYS, Choice, Settings
 from bnbench.config.yaml_source import Path_
 from bnbench.errors import Mistake, nearest, unknown_name
@@ -22,66 +25,134 @@ Vocabulary = Mapping[str, Mapping[str, Entry]]
 _KINDS = {"dataset": "data set", "norm": "norm"}
 
 
-def check_settings(
-    layer: Layer, vocabulary: Vocabulary, mistakes: list[Mistake], folder: Path
-) -> Settings | None:
-    """The typed settings of one layer, or None where there are mistakes (which are added to the list).
+class Checker:
+    """Checks layer after layer against one vocabulary; what is right once is not checked again.
 
     folder: relative paths in a study's file are relative to the file's own folder.
     """
-    before = len(mistakes)
-    values: dict[str, Any] = {}
-    for key, value in layer.data.items():
-        if key in CHOICES:
-            continue
-        if key in STUDY_KEYS:
-            mistakes.append(
-                Mistake(layer.place((key,)), f"{key} belongs to the study, no variant may change it.")
-            )
-        else:
-            values[key] = value
-    for key in CHOICES:
-        choice = _check_choice(key, layer, vocabulary[key], mistakes, folder)
-        if choice:
-            values[key] = choice
-    settings = _validated(Settings, values, (), layer, mistakes, given_choices=True)
-    _check_batch_of_one(values, layer, vocabulary, mistakes)
-    return settings if isinstance(settings, Settings) and len(mistakes) == before else None
+
+    def __init__(self, vocabulary: Vocabulary, folder: Path) -> None:
+        self.vocabulary, self.folder = vocabulary, folder
+        self._choices: dict[str, Choice] = {}
+
+    def settings(self, layer: Layer, mistakes: list[Mistake]) -> Settings | None:
+        """The typed settings of one layer, or None where there are mistakes (which are added to the list)."""
+        before = len(mistakes)
+        values: dict[str, Any] = {}
+        for key, value in layer.data.items():
+            if key in CHOICES:
+                continue
+            if key in STUDY_KEYS:
+                what = f"{key} belongs to the study, no variant may change it."
+                mistakes.append(Mistake(layer.place((key,)), what))
+            else:
+                values[key] = value
+        for key in CHOICES:
+            choice = self._choice(key, layer, mistakes)
+            if choice:
+                values[key] = choice
+        settings = _validated(Settings, values, (), layer, mistakes, given_choices=True)
+        if not isinstance(settings, Settings) or len(mistakes) > before:
+            return None
+        for paths, what in faults_of(settings):
+            mistakes.append(Mistake(_blamed(paths, layer), what))
+        return settings if len(mistakes) == before else None
+
+    def has_option(self, key: str, layer: Layer) -> bool:
+        """Whether that dotted key is one of the options that this layer's names have."""
+        section, _, option = key.partition(".")
+        if section not in CHOICES or not option or option == "name":
+            return True
+        entry = self.vocabulary[section].get(_name_of(section, layer.data.get(section)) or "")
+        return entry is None or option.partition(".")[0] in entry.options().model_fields
+
+    def _choice(self, key: str, layer: Layer, mistakes: list[Mistake]) -> Choice | None:
+        """One registered name with its options."""
+        entries, kind = self.vocabulary[key], _KINDS.get(key, key)
+        given = layer.data.get(key)
+        if given is None and key not in DEFAULT_CHOICES:
+            what = f"{key} is missing. Known: {', '.join(sorted(entries))}."
+            mistakes.append(Mistake(layer.place((key,)), what))
+            return None
+        name = _name_of(key, given)
+        if name is None or name not in entries:
+            what = unknown_name(kind, name, entries) if name is not None else f"{key}.name is missing."
+            mistakes.append(Mistake(layer.place((key, "name")), what))
+            return None
+        options = {option: value for option, value in (given or {}).items() if option != "name"}
+        known = f"{key} {name} {options!r} {_from_command_line(layer, key)}"
+        if known not in self._choices:
+            choice = self._checked(key, entries[name], options, layer, mistakes)
+            if choice is None:
+                return None
+            self._choices[known] = choice
+        return self._choices[known]
+
+    def _checked(
+        self, key: str, entry: Entry, options: dict[str, Any], layer: Layer, mistakes: list[Mistake]
+    ) -> Choice | None:
+        model = entry.options()
+        for option in options:
+            try:
+                options[option] = _with_elements(options[option], model, option)
+            except ValueError as error:
+                mistakes.append(Mistake(layer.place((key, option)), f"{key}.{option}: {error}."))
+                return None
+        section = f"{key} {entry.name}"
+        checked = _validated(model, options, (key,), layer, mistakes, section=section)
+        if checked is None:
+            return None
+        plain: dict[str, Any] = {}
+        for option in model.model_fields:
+            from_file = not layer.place((key, option)).startswith(COMMAND_LINE)
+            folder = self.folder if from_file else Path.cwd()
+            absolute = partial(absolute_path, folder=folder)
+            try:
+                plain[option] = to_plain(getattr(checked, option), absolute)
+            except ValueError as error:  # also what JSON can't hold
+                mistakes.append(Mistake(layer.place((key, option)), f"{key}.{option}: {error}."))
+                return None
+        if _validated(model, plain, (key,), layer, mistakes, section=f"{section}, as it is kept") is None:
+            return None
+        return Choice(name=entry.name, options=plain)
 
 
-def _check_choice(
-    key: str, layer: Layer, entries: Mapping[str, Entry], mistakes: list[Mistake], folder: Path
-) -> Choice | None:
-    """One registered name with its options."""
-    kind, here = _KINDS.get(key, key), layer.place((key,))
-    if key not in layer.data and key not in DEFAULT_CHOICES:
-        mistakes.append(Mistake(here, f"{key} is missing. Known: {', '.join(sorted(entries))}."))
-        return None
-    given = layer.data.get(key, DEFAULT_CHOICES.get(key))
-    options = dict(given) if isinstance(given, dict) else {"name": given}
-    name = options.pop("name", DEFAULT_CHOICES.get(key))
-    if key == "norm" and means_none(name):
-        name = "none"
-    if not isinstance(name, str) or name not in entries:
-        what = unknown_name(kind, str(name), entries) if name is not None else f"{key}.name is missing."
-        mistakes.append(Mistake(layer.place((key, "name")), what))
-        return None
-    checked = _validated(entries[name].options(), options, (key,), layer, mistakes, section=f"{key} {name}")
-    if checked is None:
-        return None
-    return Choice(name=name, options=_plain(checked, key, layer, folder))
+def _name_of(section: str, given: Any) -> str | None:
+    """The name that a section's value stands for, None where it has none."""
+    name = given.get("name", DEFAULT_CHOICES.get(section)) if isinstance(given, dict) else given
+    if given is None:
+        name = DEFAULT_CHOICES.get(section)
+    if section == "norm" and means_none(name):
+        return "none"
+    return None if name is None else str(name)
 
 
-def _plain(options: BaseModel, key: str, layer: Layer, folder: Path) -> dict[str, Any]:
-    """JSON-like values, every default written out, relative paths made absolute."""
-    plain: dict[str, Any] = options.model_dump(mode="json")
-    for name in type(options).model_fields:
-        value = getattr(options, name)
-        if isinstance(value, Path):
-            value = value.expanduser()
-            from_file = layer.place((key, name)) != "command line"
-            plain[name] = os.path.abspath(folder / value if from_file else value)
-    return plain
+def _from_command_line(layer: Layer, section: str) -> list[str]:
+    """Keys of the section that the command line gave: their paths are relative to another folder."""
+    return [
+        key[1]
+        for key, leaf in layer.level.items()
+        if key[0] == section and leaf.place.startswith(COMMAND_LINE)
+    ]
+
+
+def _blamed(paths: Sequence[Path_], layer: Layer) -> str:
+    """The place of the keys that do not go together: the command line, which comes last, or the first of them."""
+    places = [layer.place(path) for path in paths]
+    return next((place for place in places if place.startswith(COMMAND_LINE)), places[0])
+
+
+def _with_elements(value: Any, model: type[BaseModel], option: str) -> Any:
+    """`model.hidden.0: 32` on the default, where the study has no list of its own."""
+    if not isinstance(value, dict) or not value or not all(key.isdecimal() for key in value):
+        return value
+    field = model.model_fields.get(option)
+    if field is None or not isinstance(field.default, list | tuple):
+        return value
+    values = list(field.default)
+    for key, element in value.items():
+        set_in(values, (key,), element)
+    return values
 
 
 def _validated(
@@ -99,11 +170,14 @@ def _validated(
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             if given_choices and detail["type"] == "missing" and detail["loc"][0] in CHOICES:
-                continue  # said already, by _check_choice
+                continue  # reported already, by _choice
             unknown = detail["type"] == "extra_forbidden"
             path = (*prefix, *(str(part) for part in detail["loc"] if unknown or not _is_tag(part)))
             mistakes.append(Mistake(layer.place(path), _message(detail, path, model, section)))
-        return None
+    except Exception as error:  # whatever a plugin's validator can raise
+        what = f"{section or 'the settings'}: {type(error).__name__}: {error}."
+        mistakes.append(Mistake(layer.place(prefix), what))
+    return None
 
 
 def _is_tag(part: int | str) -> bool:
@@ -115,7 +189,7 @@ def _is_tag(part: int | str) -> bool:
 
 def _message(detail: ErrorDetails, path: Path_, model: type[BaseModel], section: str) -> str:
     """One sentence in the user's words: the key, the value, what is wanted."""
-    key, value, context = ".".join(path), detail["input"], detail.get("ctx", {})
+    key, value, context = ".".join(path), _Short(detail["input"]), detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
             return _unknown_key(path, model, section)
@@ -127,6 +201,17 @@ def _message(detail: ErrorDetails, path: Path_, model: type[BaseModel], section:
             return f"{key}: {value!r} is wrong: {context['error']}."
     wanted = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return f"{key}: {value!r} is wrong: it should be {wanted}."
+
+
+class _Short:
+    """A value in a message: its beginning, where it is long."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        text = repr(self.value)
+        return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _unknown_key(path: Path_, model: type[BaseModel], section: str) -> str:
@@ -141,19 +226,3 @@ def _unknown_key(path: Path_, model: type[BaseModel], section: str) -> str:
     hint = f' Did you mean "{guess}"?' if guess else ""
     place = f" in {section}" if section else ""
     return f'unknown key "{unknown}"{place}.{hint} Known: {", ".join(sorted(known)) or "no options"}.'
-
-
-def _check_batch_of_one(
-    values: Mapping[str, Any], layer: Layer, vocabulary: Vocabulary, mistakes: list[Mistake]
-) -> None:
-    norm = values.get("norm")
-    if not norm or values.get("batch_size") != 1 or not vocabulary["norm"][norm.name].facts.needs_batch:
-        return
-    mistakes.append(
-        Mistake(
-            layer.place(("batch_size",)),
-            f"batch_size: 1 with norm: {norm.name}: one sample has no variance to normalise with. "
-            "Fix one: batch_size: 2 or more, norm: none, or a normalizer that looks at one sample "
-            "(layer, group).",
-        )
-    )

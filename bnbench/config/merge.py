@@ -1,115 +1,170 @@
-"""Layers of settings: what all variants share, then a variant's changes, then a setting of the sweep.
+"""Levels of settings: what all variants share, then the command line, a variant's changes, a setting of the sweep.
 
-Sections merge key by key, except that a section whose `name` changes is replaced whole: the
-options of one optimizer mean nothing to another.
+A level is flat: its leaves by their whole paths, so that `optimizer.lr: 1` and `optimizer: {lr: 1}`
+are one thing, and keys have no order. A level that names another entry of a registry drops what the
+levels below it say of that section: the options of one optimizer mean nothing to another.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bnbench.config.schema import CHOICES, STUDY_KEYS
-from bnbench.config.yaml_source import Path_, Source, read_value
-from bnbench.errors import ConfigError, Mistake
+from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, SECTIONS
+from bnbench.config.yaml_source import MERGE, Path_, Source
+from bnbench.errors import Mistake
+from bnbench.registry import means_none
 
 
 @dataclass(frozen=True)
+class Leaf:
+    """A value, and where it was written."""
+
+    value: Any
+    place: str
+
+
+Level = dict[Path_, Leaf]
+
+#: Sections that a name alone can stand for: `init: he` is `init: {name: he}`.
+_NAMED = (*CHOICES, *(key for key, section in SECTIONS.items() if "name" in section.model_fields))
+
+
 class Layer:
     """Plain settings, and where each was written."""
 
-    data: dict[str, Any]
-    places: dict[Path_, str]
+    def __init__(self, level: Level, default_place: str) -> None:
+        self.level, self.default_place = level, default_place
+        self.data: dict[str, Any] = {}
+        for path, leaf in level.items():
+            here = self.data
+            for key in path[:-1]:
+                here = here.setdefault(key, {})
+            here[path[-1]] = copy.deepcopy(leaf.value)
 
     def place(self, path: Path_) -> str:
-        """Where that key, or the nearest section around it, was written."""
-        return Source(self.data, self.places).place(path)
+        """Where that key was written, or what is in it, or the nearest section around it."""
+        while path:
+            found = [leaf.place for key, leaf in self.level.items() if key[: len(path)] == path]
+            if found:
+                return found[0]
+            path = path[:-1]
+        return self.default_place
 
 
-def layer_of(source: Source, without: Sequence[str] = ()) -> Layer:
-    """The bottom layer: the source's own keys, dotted ones opened up."""
-    layer = Layer(
-        {}, {path: place for path, place in source.places.items() if not path or path[0] not in without}
-    )
-    for key, value in source.data.items():
-        if key not in without:
-            _set(layer, key, copy.deepcopy(value), source, (key,))
-    return layer
+def open_level(raw: Mapping[str, Any], path: Path_, source: Source, mistakes: list[Mistake]) -> Level:
+    """The mapping that stands at `path` of the source, with dotted keys and `<<` opened up."""
+    level: Level = {}
+    for lower in reversed(raw.get(MERGE, [])):
+        level = overlay(level, open_level(lower, path, source, mistakes), mistakes)
+    own: Level = {}
+    for key, value in raw.items():
+        if key != MERGE:
+            add(own, _leaves(key, value, (*path, key), source, mistakes), mistakes)
+    return overlay(level, own, mistakes)
 
 
-def apply_change(base: Layer, change: Mapping[str, Any], path: Path_, source: Source) -> Layer:
-    """A new layer: `base` with the changes written at `path` of the source. Keys may be dotted."""
-    layer = Layer(copy.deepcopy(base.data), dict(base.places))
-    for key, value in change.items():
-        _set(layer, key, copy.deepcopy(value), source, (*path, key))
-    return layer
+def add(level: Level, leaves: Level, mistakes: list[Mistake]) -> None:
+    """Put leaves into a level. Keys have no order, so two values for one key are a mistake."""
+    for path, leaf in leaves.items():
+        for other in _related(level, path):
+            before = level[other]
+            if other == path and _same(before.value, leaf.value):
+                continue
+            first, second = ".".join(other), ".".join(path)
+            what = f"{second}: {leaf.value!r}, but {first}: {before.value!r} stands at {before.place}"
+            mistakes.append(Mistake(leaf.place, f"{what}. Fix: leave one of them out."))
+            break
+        else:
+            level[path] = leaf
 
 
-def override(source: Source, overrides: Sequence[str]) -> list[Mistake]:
-    """Apply "key=value" texts to a source, in order; returns the mistakes in them."""
-    mistakes = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            mistakes.append(
-                Mistake("command line", f'"{text}" is not of the form key=value, such as epochs=3.')
-            )
+def overlay(lower: Level, upper: Level, mistakes: list[Mistake]) -> Level:
+    """A new level: what the lower one says, where the upper one says nothing else."""
+    level = dict(lower)
+    for section in CHOICES:
+        name, before = upper.get((section, "name")), _name(section, _value(lower, (section, "name")))
+        if name and before is not None and _name(section, name.value) != before:
+            level = {path: leaf for path, leaf in level.items() if path[0] != section}
+    for path, leaf in upper.items():
+        whole = next((path[:n] for n in range(len(path) - 1, 0, -1) if path[:n] in level), None)
+        if whole and isinstance(level[whole].value, list):
+            level[whole] = _with_element(level[whole], path, len(whole), leaf, mistakes)
             continue
-        try:
-            _override(source, tuple(key.strip().split(".")), read_value(value))
-        except ConfigError as error:
-            for mistake in error.mistakes:
-                mistakes.append(Mistake("command line", f'{key}: "{value}": {mistake.message}'))
-    return mistakes
+        for other in _related(level, path):
+            del level[other]
+        level[path] = leaf
+    return level
 
 
-def _override(source: Source, path: Path_, value: Any) -> None:
-    here = source.data
-    for depth, key in enumerate(path[:-1]):
-        inner = here.get(key)
-        if not isinstance(inner, dict):
-            # `norm.eps=1e-3` on `norm: batch` keeps the name
-            inner = {"name": inner} if isinstance(inner, str) and path[depth] in CHOICES else {}
-            here[key] = inner
-        here = inner
-    study_key = (
-        len(path) == 1 and path[0] in STUDY_KEYS
-    )  # variants={...} are other variants, not more of them
-    here[path[-1]] = value if study_key else _merged(here.get(path[-1]), value)
-    for depth in range(1, len(path) + 1):
-        source.places.setdefault(path[:depth], "command line")
-    source.places[path] = "command line"
+def _leaves(dotted: str, value: Any, path: Path_, source: Source, mistakes: list[Mistake]) -> Level:
+    """The leaves of one key of a mapping, by their paths from that mapping."""
+    here, place = tuple(dotted.split(".")), source.place(path)
+    if not all(here):
+        mistakes.append(Mistake(place, f'"{dotted}" is not a key. Fix: such as optimizer.lr.'))
+        return {}
+    if not isinstance(value, dict):
+        named = len(here) == 1 and here[0] in _NAMED
+        return {(*here, "name") if named else here: Leaf(value, place)}
+    inner = open_level(value, path, source, mistakes)
+    if not inner and len(here) > 1:
+        return {here: Leaf({}, place)}
+    return {(*here, *rest): leaf for rest, leaf in inner.items()}
 
 
-def _set(layer: Layer, dotted: str, value: Any, source: Source, origin: Path_) -> None:
-    """Put a value at a dotted key, merging sections, and note where it came from."""
-    path = tuple(dotted.split("."))
-    here = layer.data
-    for key in path[:-1]:
-        inner = here.get(key)
-        if not isinstance(inner, dict):
-            inner = {"name": inner} if inner is not None else {}
-            here[key] = inner
-        here = inner
-    here[path[-1]] = _merged(here.get(path[-1]), value)
-    layer.places[path] = source.place(origin)
-    for inner_path, place in source.places.items():
-        if len(inner_path) > len(origin) and inner_path[: len(origin)] == origin:
-            layer.places[(*path, *inner_path[len(origin) :])] = place
+def _related(level: Level, path: Path_) -> list[Path_]:
+    """Keys of the level that are that one, around it or in it."""
+    return [key for key in level if key[: len(path)] == path[: len(key)]]
 
 
-def _merged(old: Any, new: Any) -> Any:
-    if isinstance(old, str) and isinstance(new, dict) and "name" not in new:
-        old = {"name": old}
-    if isinstance(old, dict) and isinstance(new, str) and new == old.get("name"):
-        return old  # the same name again: its options stay
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return new
-    if "name" in new and new["name"] != old.get("name"):
-        return new
-    merged = dict(old)
-    for key, value in new.items():
-        merged[key] = _merged(old.get(key), value)
-    return merged
+def _with_element(old: Leaf, path: Path_, depth: int, leaf: Leaf, mistakes: list[Mistake]) -> Leaf:
+    """The list with one element changed, as `model.hidden.0: 32` says."""
+    values = copy.deepcopy(old.value)
+    try:
+        set_in(values, path[depth:], leaf.value)
+    except ValueError as error:
+        mistakes.append(Mistake(leaf.place, f"{'.'.join(path)}: {error}."))
+        return old
+    return Leaf(values, leaf.place)
+
+
+def set_in(values: Any, path: Path_, value: Any) -> None:
+    """Set an element of nested lists and mappings. Raises ValueError where there is no such element."""
+    here = values
+    for depth, key in enumerate(path):
+        last = depth == len(path) - 1
+        if isinstance(here, list):
+            if not key.isdecimal() or int(key) >= len(here):
+                raise ValueError(f"there is no element {key} in {here!r}: they are counted from 0")
+            if last:
+                here[int(key)] = value
+            else:
+                here = here[int(key)]
+        elif isinstance(here, dict):
+            if last:
+                here[key] = value
+            else:
+                here = here.setdefault(key, {})
+        else:
+            raise ValueError(f"{here!r} has no elements")
+
+
+def alive(level: Level, path: Path_, place: str) -> bool:
+    """Whether what was written there for that key is still said by the level."""
+    return any(level[key].place == place for key in _related(level, path))
+
+
+def _value(level: Level, path: Path_) -> Any:
+    return level[path].value if path in level else None
+
+
+def _name(section: str, value: Any) -> Any:
+    if value is None:
+        return DEFAULT_CHOICES.get(section)
+    return "none" if section == "norm" and means_none(value) else value
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

@@ -40,7 +40,7 @@ def resolved(study: Study, folder: Path) -> dict[str, Any]:
     if study.metrics:
         values["metrics"] = list(study.metrics)
     if study.sweep:
-        values["sweep"] = {key: list(choices) for key, choices in study.sweep.items()}
+        values["sweep"] = study.sweep
     return values
 
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bnbench.config.vary import DEFAULT_VARY, Source
+from bnbench.registry import is_optional_number, means_none
 
 
 def _no_bool(value: Any) -> Any:
@@ -22,6 +23,8 @@ def _no_bool(value: Any) -> Any:
 
 
 def _epoch_or_steps(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if value != "epoch" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise ValueError("it should be epoch, or a number of steps from 1")
     return value
@@ -35,6 +38,16 @@ class Section(BaseModel):
     """A mapping of a study: unknown keys are refused, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _words_for_none(cls, values: Any) -> Any:
+        """`clip_norm: none` is `clip_norm: null`, as `norm: none` is."""
+        if not isinstance(values, dict):
+            return values
+        fields = {key for key, field in cls.model_fields.items() if is_optional_number(field.annotation)}
+        off = {key for key in fields & set(values) if values[key] is not False and means_none(values[key])}
+        return values | dict.fromkeys(off)
 
 
 class Choice(Section):
@@ -92,7 +105,7 @@ class Settings(Section):
         "merge",
         description="merge: a last batch of one joins the batch before it; keep; drop: only full batches",
     )
-    epochs: Int = Field(5, ge=1, description="passes over the training part")
+    epochs: Int = Field(5, ge=1, le=1_000_000, description="passes over the training part")
     clip_norm: Float | None = Field(
         None, gt=0, description="largest L2 norm of the gradient of all parameters"
     )
@@ -208,7 +221,7 @@ class StudyCell:
 class Study:
     """What is held fixed, which variants are compared, on which seeds.
 
-    cells: variants (the study's order) at each setting of the sweep. warnings: what the user
+    sweep: as a study writes it. cells: variants (the study's order) at each setting of it. warnings: what the user
     should know although it is no mistake. primary: the metric that the verdict is about. margin:
     how much of a difference counts as none. looks: of `seeds: auto`, at how many of the seeds the
     result is looked at; empty where their number is fixed. metrics: what is shown beside loss and
@@ -221,7 +234,7 @@ class Study:
     variants: Mapping[str, Settings]
     baseline: str
     targets: tuple[Target, ...]
-    sweep: Mapping[str, tuple[Any, ...]]
+    sweep: Any
     cells: tuple[StudyCell, ...]
     warnings: tuple[str, ...] = ()
     primary: str = DEFAULT_PRIMARY

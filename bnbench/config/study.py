@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bnbench.config.check import Vocabulary, check_settings
+from bnbench.config.cautions import cautions_of
+from bnbench.config.cells import CellMaker, Cells
+from bnbench.config.check import Checker, Vocabulary
 from bnbench.config.goals import Goals
 from bnbench.config.looks import means_auto, read_looks
-from bnbench.config.merge import Layer, apply_change, layer_of, override
-from bnbench.config.schema import DEFAULT_PRIMARY, STUDY_KEYS, Settings, Study, StudyCell
+from bnbench.config.merge import Level, alive, open_level, overlay
+from bnbench.config.names import folder_name, name_fault
+from bnbench.config.overrides import COMMAND_LINE, Overrides
+from bnbench.config.plain import with_paths
+from bnbench.config.schema import CHOICES, DEFAULT_PRIMARY, STUDY_KEYS, Settings, Study
 from bnbench.config.seeds import MAX_SEEDS, read_seeds
+from bnbench.config.sweep import MAX_RUNS, Sweep, read_sweep
+from bnbench.config.variants import Variants
 from bnbench.config.vary import DEFAULT_VARY, read_vary
 from bnbench.config.vary import Source as Varied
-from bnbench.config.yaml_source import Source, read_file
+from bnbench.config.yaml_source import MERGE, Source, read_file
 from bnbench.errors import ConfigError, Mistake, unknown_name
-from bnbench.registry import means_none
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 def load_study(path: Path, overrides: Sequence[str], vocabulary: Vocabulary) -> Study:
@@ -37,44 +40,102 @@ def load_variant(path: Path, variant: str | None, overrides: Sequence[str], voca
 
     overrides: as in `load_study`, but they have the last word, over the variant's own settings.
     """
-    source = read_file(path)
     foreign = [text for text in overrides if text.startswith(("variants.", "variants="))]
     if foreign:
-        raise ConfigError(
-            [
-                Mistake("command line", f"{text}: train has one variant; name the key alone.")
-                for text in foreign
-            ]
-        )
-    variants, sweep = source.data.pop("variants", None), source.data.pop("sweep", None)
-    source.data.pop("baseline", None)
-    if isinstance(variants, dict) and variants:
-        name = variant or next(iter(variants))
-        if name not in variants:
-            raise ConfigError([Mistake(source.place(("variants",)), unknown_name("variant", name, variants))])
-        change = {} if variants[name] is None else variants[name]
-        if not isinstance(change, dict):
-            raise ConfigError([Mistake(source.place(("variants", name)), _no_mapping(name, change))])
-        layer = apply_change(layer_of(source), change, ("variants", name), source)
-        source = Source({**layer.data, "variants": {name: {}}}, layer.places, source.mistakes)
-    elif variant:
-        raise ConfigError(
-            [Mistake(str(path), f'no variants are defined, so there is no "{variant}" to train.')]
-        )
-    resolver = _Resolver(source, path, vocabulary, overrides)
-    if sweep:
-        resolver.warnings.append("one variant is trained as it is: the study's sweep is left out.")
-    return resolver.study()
+        what = "train has one variant; name the key alone."
+        raise ConfigError([Mistake(COMMAND_LINE, f"{text}: {what}") for text in foreign])
+    return _Resolver(read_file(path), path, vocabulary, overrides).one_variant(variant)
 
 
 class _Resolver:
     """Checks one source; gathers mistakes and warnings on the way."""
 
     def __init__(self, source: Source, path: Path, vocabulary: Vocabulary, overrides: Sequence[str]) -> None:
-        self.source, self.path, self.vocabulary, self.overrides = source, path, vocabulary, overrides
-        self.mistakes: list[Mistake] = [*source.mistakes, *override(source, overrides)]
+        self.source, self.path = source, path
+        self.mistakes: list[Mistake] = list(source.mistakes)
         self.warnings: list[str] = []
+        settings, source.data = _parted(source.data)
+        self.overrides = Overrides(overrides, source, self.mistakes)
+        self.base = open_level(settings, (), source, self.mistakes)
+        self.checker = Checker(vocabulary, path.parent)
         self.vary = self._vary()
+
+    def study(self) -> Study:
+        """All variants at all settings."""
+        variants = self._variants()
+        base = overlay(self.base, self.overrides.settings, self.mistakes)
+        levels = {}
+        for name, change in variants.levels(variants.names()).items():
+            level = overlay(base, change, self.mistakes)
+            levels[name] = overlay(level, self.overrides.variants.get(name, {}), self.mistakes)
+        sweep = read_sweep(self.source.data.get("sweep"), self._wrong)
+        return self._study(levels or {"none": base}, self._with_paths(sweep))
+
+    def one_variant(self, variant: str | None) -> Study:
+        """A study of one variant; the command line has the last word."""
+        variants = self._variants()
+        names = variants.names()
+        name = variant or next(iter(names), "none")
+        if variant and "variants" not in self.source.data:
+            what = f'no variants are defined, so there is no "{variant}" to train.'
+            raise ConfigError([Mistake(str(self.path), what)])
+        if names and name not in names:
+            raise ConfigError(
+                [Mistake(self.source.place(("variants",)), unknown_name("variant", name, names))]
+            )
+        change = variants.levels(names, only=name).get(name, {})
+        level = overlay(self.base, change, self.mistakes)
+        if self.source.data.pop("sweep", None):
+            self.warnings.append("one variant is trained as it is: the study's sweep is left out.")
+        self.source.data.pop("baseline", None)
+        return self._study({name: overlay(level, self.overrides.settings, self.mistakes)}, Sweep())
+
+    def _study(self, levels: Mapping[str, Level], sweep: Sweep) -> Study:
+        data = self.source.data
+        made = CellMaker(self.source, self.checker, self.mistakes, self._complete).make(levels, sweep)
+        self._dead_settings(levels, sweep)
+        goals = Goals(self.source, self.mistakes, self.warnings)
+        seeds = data.get("seeds", 5)
+        looks = self._looks(seeds, len(levels)) if means_auto(seeds) else ()
+        study = Study(
+            name=self._name(),
+            description=self._description(),
+            seeds=tuple(range(looks[-1])) if looks else self._seeds(seeds),
+            variants=made.variants,
+            baseline=self._baseline(list(levels)),
+            targets=goals.targets(data.get("target")),
+            sweep=sweep.written(),
+            cells=tuple(made.cells),
+            primary=goals.primary(data.get("primary", DEFAULT_PRIMARY)),
+            margin=goals.margin(data.get("margin")),
+            looks=looks,
+            metrics=goals.metrics(data.get("metrics")),
+        )
+        runs = len(study.cells) * len(study.seeds)
+        if runs > MAX_RUNS:
+            what = f"{len(study.cells):,} cells x {len(study.seeds):,} seeds are {runs:,} runs"
+            self._wrong(
+                ("seeds",), f"{what}: a study has at most {MAX_RUNS:,}. Fix: fewer seeds or settings."
+            )
+        if self.mistakes:
+            raise ConfigError(sorted(set(self.mistakes), key=_by_line))
+        warnings = (*self.warnings, *_cautions(made))
+        return replace(study, warnings=tuple(dict.fromkeys(warnings)))
+
+    def _variants(self) -> Variants:
+        return Variants(self.source, self.checker.vocabulary["norm"], self.base, self.mistakes)
+
+    def _with_paths(self, sweep: Sweep) -> Sweep:
+        def absolute(key: str, value: Any) -> Any:
+            from_file = not self.source.place(("sweep", key)).startswith(COMMAND_LINE)
+            return with_paths(
+                key, value, self.checker.vocabulary, self.path.parent if from_file else Path.cwd()
+            )
+
+        return sweep.mapped(absolute)
+
+    def _complete(self, settings: Settings) -> Settings:
+        return settings.model_copy(update={"vary": self.vary})
 
     def _vary(self) -> tuple[Varied, ...]:
         if "vary" not in self.source.data:
@@ -85,132 +146,57 @@ class _Resolver:
             self._wrong(("vary",), str(error))
             return DEFAULT_VARY
 
-    def study(self) -> Study:
-        data = self.source.data
-        base = layer_of(self.source, without=STUDY_KEYS)
-        changes = self._variants()
-        sweep = self._sweep()
-        self._shadowed_overrides(changes, sweep)
-        variants, cells = self._cells(base, changes, sweep)
-        goals = Goals(self.source, self.mistakes, self.warnings)
-        seeds = data.get("seeds", 5)
-        looks = self._looks(seeds, len(changes)) if means_auto(seeds) else ()
-        study = Study(
-            name=self._text("name", _folder_name(self.path.stem)),
-            description=self._text("description", ""),
-            seeds=tuple(range(looks[-1])) if looks else self._seeds(seeds),
-            variants=variants,
-            baseline=self._baseline(list(changes)),
-            targets=goals.targets(data.get("target")),
-            sweep=sweep,
-            cells=tuple(cells),
-            primary=goals.primary(data.get("primary", DEFAULT_PRIMARY)),
-            margin=goals.margin(data.get("margin")),
-            looks=looks,
-            metrics=goals.metrics(data.get("metrics")),
-            warnings=tuple(dict.fromkeys(self.warnings)),
-        )
-        if self.mistakes:
-            raise ConfigError(sorted(set(self.mistakes), key=_by_line))
-        return study
-
     def _wrong(self, path: tuple[str, ...], message: str) -> None:
         self.mistakes.append(Mistake(self.source.place(path), message))
 
-    def _text(self, key: str, default: str) -> str:
-        value = self.source.data.get(key, default)
-        if key == "name" and not (isinstance(value, str) and _NAME.fullmatch(value)):
-            if key in self.source.data:
-                self._wrong(
-                    (key,), f"name: {value!r} can't be a folder's name: use letters, digits, '.', '_', '-'."
-                )
+    def _name(self) -> str:
+        if "name" not in self.source.data:
+            regular = self.path.is_file()  # neither standard input nor a pipe
+            return folder_name(self.path.stem) if regular else "study"
+        name = self.source.data["name"]
+        wrong = (
+            name_fault(name) if isinstance(name, str) else f"{name!r} is not a word. Fix: leave the key out"
+        )
+        if wrong:
+            self._wrong(("name",), f"name: {name!r} can't be a folder's name: {wrong}.")
             return "study"
-        return str(value)
+        return str(name)
 
-    def _variants(self) -> dict[str, Mapping[str, Any]]:
-        """Each variant's changes, by name."""
-        if "variants" not in self.source.data:
-            return {_norm_name(self.source.data.get("norm", "none")): {}}
-        given = self.source.data["variants"]
-        if not isinstance(given, dict) or not given:
-            what = "is empty" if not given else "is not a mapping of names to settings"
-            self._wrong(
-                ("variants",),
-                f"variants {what}: there is nothing to compare. "
-                "Fix: variants: {none: {norm: none}, batch: {norm: batch}}, or leave the key out.",
-            )
-            return {}
-        variants: dict[str, Mapping[str, Any]] = {}
-        for name, change in given.items():
-            if not _NAME.fullmatch(name):
-                self._wrong(
-                    ("variants", name), f"variant name {name!r}: use letters, digits, '.', '_', '+', '-'."
+    def _description(self) -> str:
+        text = self.source.data.get("description")
+        if text is not None and not isinstance(text, str):
+            self._wrong(("description",), f"description: {text!r} is not a text. Fix: put it into quotes.")
+        return str(text or "")
+
+    def _dead_settings(self, levels: Mapping[str, Level], sweep: Sweep) -> None:
+        """What is overruled everywhere would do nothing: report it."""
+        for path, leaf in self.overrides.settings.items():
+            key, text = self.overrides.texts.get(leaf.place, ("", ""))
+            if not key or not levels:
+                continue
+            if not any(alive(level, path, leaf.place) for level in levels.values()):
+                why = (
+                    f"every variant sets {path[0]} itself. Fix: variants.NAME.{text}, with the variant that "
+                    "is meant."
                 )
-            elif change is not None and not isinstance(change, dict):
-                self._wrong(("variants", name), _no_mapping(name, change))
-            else:
-                variants[name] = change or {}
-        return variants
-
-    def _shadowed_overrides(self, changes: Mapping[str, Mapping[str, Any]], sweep: Mapping[str, Any]) -> None:
-        """An override that every variant or the sweep overrules would do nothing: say so."""
-        for text in self.overrides:
-            key = text.partition("=")[0].strip()
-            if changes and all(_sets(change, key) for change in changes.values()):
-                whole = key.partition(".")[0]
-                why = f"every variant sets {whole} itself. Fix: variants.NAME.{text}, with the variant that is meant."
-            elif key in sweep:
+            elif any(key == swept or key.startswith(f"{swept}.") for swept in sweep.keys):
                 why = f"the sweep sets {key}. Fix: sweep=null {text}."
             else:
                 continue
-            self.mistakes.append(Mistake("command line", f"{text} would change nothing: {why}"))
-
-    def _sweep(self) -> dict[str, tuple[Any, ...]]:
-        given = self.source.data.get("sweep") or {}
-        if not isinstance(given, dict):
-            self._wrong(
-                ("sweep",),
-                "sweep is not a mapping of keys to lists. Fix: sweep: {optimizer.lr: [0.01, 0.1]}.",
-            )
-            return {}
-        sweep: dict[str, tuple[Any, ...]] = {}
-        for key, values in given.items():
-            if not isinstance(values, list) or not values:
-                self._wrong(("sweep", key), f"sweep.{key}: {values!r} is not a list with values in it.")
-            elif len({repr(value) for value in values}) < len(values):
-                self._wrong(("sweep", key), f"sweep.{key}: {values} repeats a value.")
+            self.mistakes.append(Mistake(COMMAND_LINE, f"{text} would change nothing: {why}"))
+        for section in dict.fromkeys(path[0] for path in self.base):
+            ours = {path: leaf for path, leaf in self.base.items() if path[0] == section}
+            if any(
+                alive(level, path, leaf.place) for path, leaf in ours.items() for level in levels.values()
+            ):
+                continue
+            path, leaf = next(iter(ours.items()))
+            what = f"{'.'.join(path)} changes nothing: every variant sets {section} itself"
+            if section in CHOICES and (section, "name") not in ours:
+                fix = f"Fix: write it in the variants, or name the {section} that it belongs to."
+                self.mistakes.append(Mistake(leaf.place, f"{what}, and its options go with its name. {fix}"))
             else:
-                sweep[key] = tuple(values)
-        return sweep
-
-    def _cells(
-        self, base: Layer, changes: Mapping[str, Mapping[str, Any]], sweep: Mapping[str, tuple[Any, ...]]
-    ) -> tuple[dict[str, Settings], list[StudyCell]]:
-        """The settings of every variant, and of every variant at every setting of the sweep."""
-        variants: dict[str, Settings] = {}
-        cells: list[StudyCell] = []
-        for name, change in (changes or {"": {}}).items():
-            layer = apply_change(base, change, ("variants", name), self.source)
-            settings = self._check(layer)
-            if settings:
-                variants[name] = settings
-            for setting in _settings_of(sweep):
-                swept = (
-                    self._check(apply_change(layer, setting, ("sweep",), self.source))
-                    if setting
-                    else settings
-                )
-                if swept and (same := _same_runs(name, swept, cells)):
-                    what = f"sweep: {setting} gives {name} the same runs as {same.setting}"
-                    why = "(engine changes no run's identity)" if "engine" in setting else ""
-                    self._wrong(("sweep",), f"{what}{' ' + why if why else ''}. Fix: leave one of them out.")
-                elif swept:
-                    cells.append(StudyCell(name, setting, swept))
-        return variants, cells
-
-    def _check(self, layer: Layer) -> Settings | None:
-        settings = check_settings(layer, self.vocabulary, self.mistakes, folder=self.path.parent)
-        return settings and settings.model_copy(update={"vary": self.vary})
+                self.warnings.append(f"{leaf.place}: {what}.")
 
     def _looks(self, given: Any, num_variants: int) -> tuple[int, ...]:
         """At how many seeds the study looks at its result, where `seeds: auto` leaves their number open."""
@@ -239,49 +225,35 @@ class _Resolver:
         return str(baseline)
 
 
-def _same_runs(variant: str, settings: Settings, cells: Sequence[StudyCell]) -> StudyCell | None:
-    """The variant's cell whose runs these settings would give again: the engine is no part of a run."""
-    plain = settings.model_copy(update={"engine": "auto"})
-    for cell in cells:
-        if cell.variant == variant and cell.settings.model_copy(update={"engine": "auto"}) == plain:
-            return cell
-    return None
+def _parted(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings, and the study's own keys; those of a `<<` too. x- keys are the user's: places for anchors."""
+    settings: dict[str, Any] = {}
+    study: dict[str, Any] = {}
+    for lower in reversed(raw.get(MERGE, [])):
+        below, theirs = _parted(lower)
+        settings.setdefault(MERGE, []).insert(0, below)
+        study |= theirs
+    for key, value in raw.items():
+        if key in STUDY_KEYS:
+            study[key] = value
+        elif key != MERGE and not key.startswith("x-"):
+            settings[key] = value
+    return settings, study
 
 
-def _no_mapping(name: str, change: Any) -> str:
-    return f"variants.{name}: {change!r} is no mapping. Fix: {name}: {{norm: {change}}}."
-
-
-def _folder_name(stem: str) -> str:
-    """A file's stem as a folder's name: "study two" becomes "study-two"."""
-    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", stem).strip("-._+")
-    return name or "study"
+def _cautions(made: Cells) -> list[str]:
+    """What limits the answers: of all variants, or of those that are named."""
+    found: dict[str, list[str]] = {}
+    for cell in made.cells:
+        for caution in cautions_of(cell.settings):
+            found.setdefault(caution, []).append(cell.variant)
+    everywhere = set(made.variants)
+    return [
+        caution if set(names) == everywhere else f"{', '.join(dict.fromkeys(names))}: {caution}"
+        for caution, names in found.items()
+    ]
 
 
 def _by_line(mistake: Mistake) -> tuple[str, int, str]:
     file, _, line = mistake.place.rpartition(":")
     return (file, int(line), mistake.message) if line.isdigit() else (mistake.place, 0, mistake.message)
-
-
-def _settings_of(sweep: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
-    """Every combination of the swept values; one empty setting where nothing is swept."""
-    for values in itertools.product(*sweep.values()):
-        yield dict(zip(sweep, values, strict=True))
-
-
-def _norm_name(norm: Any) -> str:
-    """The name of the only variant of a study without variants."""
-    name = norm.get("name") if isinstance(norm, dict) else norm
-    return "none" if means_none(name) or not _NAME.fullmatch(str(name)) else str(name)
-
-
-def _sets(change: Mapping[str, Any], key: str) -> bool:
-    """Whether a variant's changes overrule that dotted key."""
-    head, _, rest = key.partition(".")
-    for name, value in change.items():
-        if name == key or key.startswith(f"{name}."):
-            if not isinstance(value, dict) or name == key:
-                return True
-        if name == head and isinstance(value, dict) and (not rest or _sets(value, rest)):
-            return True
-    return False
