@@ -34,6 +34,7 @@ from bnbench.cli_options import (
     RunningVar,
     VerifyFormat,
     Words,
+    user_path,
 )
 from bnbench.errors import EXIT_DONE, EXIT_GATE
 from bnbench.terminal import close_doors, echo, open_doors
@@ -155,13 +156,17 @@ def compare(
 @app.command()
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER...", help="Folders that compare or train wrote.")
+        list[Path],
+        typer.Argument(metavar="FOLDER...", help="Folders that compare or train wrote.", parser=user_path),
     ],
     format: FormatOption = Format.table,
     layers: Annotated[
         bool, typer.Option("--layers", help="Also show the layers of every variant, as built.")
     ] = False,
-    figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the figures there.")] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write the figures there.", parser=user_path),
+    ] = None,
     figure_format: Annotated[Literal["svg", "png", "pdf"], typer.Option(help="What files.")] = "svg",
     fail_if: FailIf = None,
     debug: Debug = False,
@@ -264,6 +269,8 @@ def _studies_and_overrides(words: Sequence[str] | None) -> tuple[list[str], list
     words = words or []
     overrides = [word for word in words if "=" in word and not os.path.isfile(word)]
     studies = [word for word in words if word not in overrides]
+    if studies.count("-") > 1:
+        raise typer.BadParameter("standard input (-) can be read once.")
     return studies or ["quickstart"], overrides
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +19,19 @@ class Device(StrEnum):
     mps = "mps"
 
 
+def user_path(text: str) -> Path:
+    """A path in which ~ is the user's home: no shell expands that of --output=~/x."""
+    return Path(os.path.expanduser(text))
+
+
+def user_file(text: str) -> Path:
+    """The same, of a file that is there. Raises BadParameter."""
+    path = user_path(text)
+    if not path.is_file():
+        raise typer.BadParameter(f"{text}: there is no such file.")
+    return path
+
+
 class Format(StrEnum):
     """What is printed on stdout at the end."""
 
@@ -30,7 +44,10 @@ class Format(StrEnum):
 
 Words = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[STUDY] [KEY=VALUE]...", help="A YAML file or a shipped study; then overrides."),
+    typer.Argument(
+        metavar="[STUDY] [KEY=VALUE]...",
+        help="A YAML file, - for standard input, or a shipped study; then overrides.",
+    ),
 ]
 ManyWords = Annotated[
     list[str] | None,
@@ -44,6 +61,8 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
+        parser=user_path,
+        metavar="PATH",
         help="Results folder; of several studies, the folder that theirs are in. [default: results/<study>; "
         "of train, results/<study>-<variant>]",
     ),
@@ -62,6 +81,8 @@ DataDir = Annotated[
     Path | None,
     typer.Option(
         "--data-dir",
+        parser=user_path,
+        metavar="PATH",
         envvar="BNBENCH_DATA_DIR",
         help="Where data sets are kept. [default: the platform's cache folder]",
     ),
@@ -69,7 +90,10 @@ DataDir = Annotated[
 Plugins = Annotated[
     list[Path] | None,
     typer.Option(
-        "--plugin", exists=True, dir_okay=False, help="A Python file that registers your own names."
+        "--plugin",
+        parser=user_file,
+        metavar="FILE",
+        help="A Python file that registers your own names.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Run again what is finished already.")]

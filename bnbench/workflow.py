@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -38,8 +39,8 @@ _PACKAGES = ("bnbench", "torch", "torchvision", "numpy", "scipy", "scikit-learn"
 
 def find_study(name: str) -> Path:
     """A file, or the name of a shipped study. Raises ConfigError with the nearest name."""
-    path = Path(name)
-    if os.path.isfile(name):
+    path = Path(os.path.expanduser(name))
+    if name == "-" or is_readable(path):
         return path
     shipped = {file.stem: file for file in shipped_studies()}
     stem = path.stem if path.suffix in (".yaml", ".yml") else path.name
@@ -50,6 +51,15 @@ def find_study(name: str) -> Path:
     raise ConfigError(
         [Mistake(name, f"no such study.{hint} Shipped: {', '.join(shipped)}; or name a YAML file.")]
     )
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a study can be read from there: a file, or a pipe such as /dev/fd/63."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 def shipped_studies() -> list[Path]:
@@ -79,6 +89,8 @@ def _is_of_digits(study: Path, overrides: Sequence[str]) -> bool:
     for override in reversed(overrides):
         if re.match(r"dataset(\.name)?\s*=", override):
             return "digits" in override
+    if not study.is_file():
+        return True  # what a pipe holds can be read once
     return bool(re.search(rb"^dataset:\s*(\{\s*name:\s*)?digits\b", study.read_bytes(), re.M))
 
 

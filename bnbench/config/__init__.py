@@ -1,7 +1,9 @@
 """A study: YAML and key=value overrides in, one typed, frozen `Study` out, or all its mistakes at once."""
 
+from bnbench.config.cautions import cautions_of
 from bnbench.config.check import Vocabulary
 from bnbench.config.json_schema import json_schema
+from bnbench.config.names import name_fault
 from bnbench.config.resolved import resolved
 from bnbench.config.schema import (
     CHOICES,
@@ -16,6 +18,7 @@ from bnbench.config.schema import (
 )
 from bnbench.config.study import load_study, load_variant
 from bnbench.config.vary import DEFAULT_VARY, fixed_sentence
+from bnbench.config.yaml_source import read_yaml, to_yaml
 
 __all__ = [
     "CHOICES",
@@ -29,9 +32,13 @@ __all__ = [
     "StudyCell",
     "Target",
     "Vocabulary",
+    "cautions_of",
     "fixed_sentence",
     "json_schema",
     "load_study",
     "load_variant",
+    "name_fault",
+    "read_yaml",
     "resolved",
+    "to_yaml",
 ]

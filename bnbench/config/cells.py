@@ -11,7 +11,7 @@ from bnbench.config.check import Checker, Vocabulary
 from bnbench.config.merge import Layer, Level, open_level, overlay
 from bnbench.config.schema import CHOICES, Settings, StudyCell
 from bnbench.config.sweep import MAX_CELLS, Sweep, follow
-from bnbench.config.yaml_source import Source
+from bnbench.config.yaml_source import Path_, Source
 from bnbench.errors import Mistake, nearest
 
 
@@ -136,7 +136,7 @@ class CellMaker:
     def _level(self, setting: Mapping[str, Any], sweep: Sweep) -> Level:
         row = next((str(i) for i, row in enumerate(sweep.rows) if dict(row) == dict(setting)), None)
         prefix = ("sweep",) if row is None else ("sweep", row)
-        places = {(key,): self.source.place((*prefix, key)) for key in setting}
+        places: dict[Path_, str] = {(key,): self.source.place((*prefix, key)) for key in setting}
         return open_level(
             setting, (), Source(places={(): self.source.place(prefix), **places}), self.mistakes
         )

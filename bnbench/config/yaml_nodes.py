@@ -49,9 +49,9 @@ class Loader(yaml.SafeLoader):
         self.depth += 1
         self.composed += 1
         if self.depth > MAX_DEPTH:
-            raise fault("it is nested too deeply", self.peek_event().start_mark)
+            raise fault("it is nested too deeply", self.get_mark())
         if self.composed > MAX_NODES:
-            raise fault(_TOO_MANY, self.peek_event().start_mark)
+            raise fault(_TOO_MANY, self.get_mark())
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node

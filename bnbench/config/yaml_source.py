@@ -120,7 +120,7 @@ def _parse(text: str, filename: str, source: Source, path: Path_) -> Any:
         return _Builder(filename, source).build(node, path)
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
-        what = f"the character U+{ord(error.character):04X} can't stand in YAML"  # type: ignore[arg-type]
+        what = f"the character U+{ord(error.character):04X} can't stand in YAML"
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         what = _explained(error, text)

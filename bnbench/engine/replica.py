@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bnbench.config import cautions_of
 from bnbench.data.batches import Prepared, last_batch_note
 from bnbench.engine.build import layer_list
 from bnbench.engine.outcome import outcome_of
@@ -84,6 +85,7 @@ class Replica:
             history=tuple(self.history),
             step_losses=tuple(self.step_losses[:step].tolist()),
             notes=(*self.notes(), *notes),
+            cautions=cautions_of(self.settings, self.steps_per_epoch),
             layers=layer_list(self.model),
             environment=environment,
             num_samples=self._num_samples(),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from bnbench.config import DEFAULT_PRIMARY
+from bnbench.config import DEFAULT_PRIMARY, name_fault
 from bnbench.errors import UnknownNameError
 from bnbench.metrics import RECALL, metric_named, metric_of
 from bnbench.plan import RunRecord
@@ -35,8 +35,15 @@ def _known_name(name: str) -> str:
     return name
 
 
+def _folder_name(name: str) -> str:
+    """By the same rule as in a study."""
+    if wrong := name_fault(name):
+        raise ValueError(wrong)
+    return name
+
+
 _Metric = Annotated[str, AfterValidator(_known_metric)]
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=240)]
+_Name = Annotated[str, AfterValidator(_folder_name)]
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 

@@ -9,9 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from bnbench.config import Study, resolved
+from bnbench.config import Study, resolved, to_yaml
 from bnbench.errors import ResultsError
 from bnbench.plan import RunRecord, RunSpec
 from bnbench.results.contents import Cell, StudyResults
@@ -51,7 +49,7 @@ class ResultsFolder:
                 "Nothing in it was touched.",
                 "--output with another folder, or empty this one.",
             )
-        self.write(STUDY, yaml.safe_dump(resolved(study, self.path), sort_keys=False, allow_unicode=True))
+        self.write(STUDY, to_yaml(resolved(study, self.path)))
         self.write(PLAN, to_json({"schema_version": SCHEMA_VERSION, **plan}))
         self.write(ENVIRONMENT, to_json(environment))
 

@@ -10,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from bnbench.config import Margin, Target
-from bnbench.errors import ResultsError
+from bnbench.config import Margin, Target, read_yaml
+from bnbench.errors import ConfigError, ResultsError
 from bnbench.plan import HistoryRow, RunRecord
 from bnbench.results.checks import Plan, PlannedCell, check_run
 from bnbench.results.contents import Cell, EarlierLook, StudyResults
@@ -59,7 +58,7 @@ def load_folder(folder: Path) -> StudyResults:
     cells = tuple(_load_cell(folder, cell, warnings) for cell in plan.cells)
     targets = tuple(Target(t.metric, to_number(t.value), t.match_baseline) for t in plan.targets)
     margin = Margin(plan.margin.metric, plan.margin.value) if plan.margin else None
-    study = _optional(folder / STUDY, yaml.safe_load, warnings)
+    study = _optional(folder / STUDY, _read_study, warnings)
     environment = _optional(folder / ENVIRONMENT, json.loads, warnings)
     return StudyResults(
         plan.name,
@@ -182,6 +181,10 @@ def _read_steps(path: Path) -> tuple[float, ...]:
         raise ValueError(f"{path.name} has a row of the wrong length") from None
 
 
+def _read_study(text: str) -> Any:
+    return read_yaml(text, STUDY).data
+
+
 def _optional(path: Path, parse: Callable[[str], Any], warnings: list[str]) -> Mapping[str, Any]:
     """A file that no table needs: what is wrong with it is a warning."""
     try:
@@ -189,6 +192,6 @@ def _optional(path: Path, parse: Callable[[str], Any], warnings: list[str]) -> M
         if not isinstance(values, dict):
             raise ValueError("it holds no keys and values")
         return values
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, ConfigError) as error:
         warnings.append(f"{path}: can't be read: {error}.")
         return {}
