@@ -31,12 +31,13 @@ from bnbench.cli_options import (
     Plugins,
     Profile,
     Quiet,
+    Refresh,
     RunningVar,
     VerifyFormat,
     Words,
     user_path,
 )
-from bnbench.errors import EXIT_DONE, EXIT_GATE
+from bnbench.errors import EXIT_DONE, EXIT_GATE, DataError
 from bnbench.terminal import close_doors, echo, open_doors
 
 app = typer.Typer(
@@ -79,6 +80,7 @@ def train(
     data_dir: DataDir = None,
     plugin: Plugins = None,
     force: Force = False,
+    refresh: Refresh = None,
     format: FormatOption = Format.table,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -87,7 +89,8 @@ def train(
     with Errors(debug):
         from bnbench.commands import prepare_works, run_works
         from bnbench.config import load_variant
-        from bnbench.workflow import find_study, known_names, start_workers_early
+        from bnbench.plugins import known_names
+        from bnbench.workflow import Options, find_study, start_workers_early
 
         name, overrides = _study_and_overrides(words)
         if not debug:
@@ -99,12 +102,7 @@ def train(
             [study],
             names,
             folder,
-            device=device,
-            data_dir=_data_dir(data_dir),
-            force=force,
-            debug=debug,
-            jobs=jobs,
-            plugins=plugin or (),
+            Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs, plugin or ()),
         )
         raise typer.Exit(run_works(works, format, quiet=quiet, epoch_lines=True))
 
@@ -118,6 +116,7 @@ def compare(
     data_dir: DataDir = None,
     plugin: Plugins = None,
     force: Force = False,
+    refresh: Refresh = None,
     format: FormatOption = Format.table,
     quiet: Quiet = False,
     fail_if: FailIf = None,
@@ -130,7 +129,8 @@ def compare(
     """
     with Errors(debug):
         from bnbench.commands import load_studies, prepare_works, run_works
-        from bnbench.workflow import gates_of, known_names, start_workers_early
+        from bnbench.plugins import known_names
+        from bnbench.workflow import Options, gates_of, start_workers_early
 
         texts, overrides = _studies_and_overrides(words)
         if not debug:
@@ -142,13 +142,8 @@ def compare(
             studies,
             names,
             output,
+            Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs, plugin or ()),
             gates,
-            device=device,
-            data_dir=_data_dir(data_dir),
-            force=force,
-            debug=debug,
-            jobs=jobs,
-            plugins=plugin or (),
         )
         raise typer.Exit(run_works(works, format, quiet=quiet, gates=gates, profile=profile))
 
@@ -198,7 +193,8 @@ def check(
     """All mistakes of a study at once; its runs, steps, and an estimate of time and memory. Trains nothing."""
     with Errors(debug):
         from bnbench.config import load_study
-        from bnbench.workflow import find_study, known_names
+        from bnbench.plugins import known_names
+        from bnbench.workflow import find_study
 
         names = known_names(plugin or ())
         if json_schema:
@@ -222,8 +218,9 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
     """Models, data sets, normalizers, optimizers, schedules, losses and shipped studies."""
     with Errors(debug):
         from bnbench.commands import console_on
+        from bnbench.plugins import known_names
         from bnbench.report.lists import print_names
-        from bnbench.workflow import known_names, shipped_studies
+        from bnbench.workflow import shipped_studies
 
         print_names(console_on(stderr=False), known_names(plugin or ()).vocabulary, shipped_studies())
 
@@ -243,9 +240,9 @@ def verify(
     """Is this a batch norm? Checks any torch layer, and names what is wrong. Exits with 4 where a check fails."""
     with Errors(debug):
         from bnbench.commands import console_on
+        from bnbench.plugins import known_names
         from bnbench.report.verification import FORMATS, print_verification
         from bnbench.verify.judge import Wishes, verify
-        from bnbench.workflow import known_names
 
         known_names(plugin or ())
         found = verify(layer, Wishes(dim, eps, momentum, momentum_convention, running_var), debug=debug)
@@ -277,7 +274,22 @@ def _studies_and_overrides(words: Sequence[str] | None) -> tuple[list[str], list
 def _data_dir(given: Path | None) -> Path:
     from platformdirs import user_cache_path
 
-    return given or user_cache_path("bnbench")
+    if given:
+        return given
+    try:
+        found = user_cache_path("bnbench")
+    except (RuntimeError, KeyError):  # a user id without an entry, and no HOME
+        found = Path("~")
+    if not found.is_absolute():
+        raise DataError(
+            "this user has no home folder, so there is no place for data sets.",
+            fix="--data-dir DIR, or the environment variable BNBENCH_DATA_DIR.",
+        )
+    return found
+
+
+def _again(force: bool, refresh: str | None) -> Literal["none", "changed", "all"]:
+    return "all" if force else "changed" if refresh else "none"
 
 
 def main() -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-from typing import Any, NoReturn
-
 import typer
 
 from bnbench.errors import EXIT_INTERRUPTED, BnbenchError, ConfigError
 from bnbench.terminal import echo, indented
+from bnbench.user_code import signals_handled
 
 
 class Errors:
@@ -18,9 +16,11 @@ class Errors:
         self.debug = debug
 
     def __enter__(self) -> None:
-        signal.signal(signal.SIGTERM, _interrupt)
+        self._signals = signals_handled()
+        self._signals.__enter__()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._signals.__exit__(None, None, None)
         if self.debug or error is None:
             return
         if isinstance(error, BnbenchError):
@@ -43,7 +43,3 @@ def error_text(error: BnbenchError) -> str:
     fix = f"Fix: {error.fix}" if error.fix else ""
     parts = [part for part in (error.what, error.why, fix) if part] or [str(error)]
     return "Error: " + "\n".join(map(indented, parts))
-
-
-def _interrupt(signum: int, frame: Any) -> NoReturn:
-    raise KeyboardInterrupt

@@ -96,7 +96,15 @@ Plugins = Annotated[
         help="A Python file that registers your own names.",
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Run again what is finished already.")]
+Force = Annotated[bool, typer.Option("--force", help="Train again all that is finished already.")]
+Refresh = Annotated[
+    Literal["changed"] | None,
+    typer.Option(
+        "--refresh",
+        help="changed: train again what was finished under other circumstances than today's: "
+        "versions, device, processor, threads.",
+    ),
+]
 FormatOption = Annotated[
     Format, typer.Option("--format", help="What to print on stdout; the rest goes to stderr.")
 ]

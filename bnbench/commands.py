@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bnbench.cli_options import Format
 from bnbench.errors import (
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from bnbench.analysis.contents import Summary
     from bnbench.config import Study
     from bnbench.plan import RunSpec
+    from bnbench.plugins import Names
     from bnbench.results import ResultsFolder, StudyResults
-    from bnbench.workflow import Names, Work
+    from bnbench.workflow import Options, Work
 
 
 def load_studies(texts: Sequence[str], overrides: Sequence[str], names: Names) -> list[Study]:
@@ -56,14 +57,16 @@ def prepare_works(
     studies: Sequence[Study],
     names: Names,
     output: Path | None,
+    options: Options,
     gates: Sequence[Sequence[str]] = (),
-    **options: Any,
 ) -> list[Work]:
     """Every study ready to run, each in its folder: `output` for one, a folder in it for each of several.
 
-    Raises ConfigError with what does not fit together in any of them, before a folder is made.
+    Raises ConfigError with what does not fit together in any of them, before a folder is made, and ResultsError
+    where a folder is not theirs, before another one is touched.
     """
     from bnbench.phases import Phases
+    from bnbench.user_code import stdout_to_stderr
     from bnbench.workflow import prepare_work
 
     several, phases = len(studies) > 1, Phases()
@@ -72,15 +75,35 @@ def prepare_works(
     for study, fail_if in zip(studies, gates or [()] * len(studies), strict=True):
         folder = output if output and not several else (output or Path("results")) / study.name
         try:
-            works.append(prepare_work(study, names, folder, gates=fail_if, phases=phases, **options))
+            with stdout_to_stderr():
+                works.append(prepare_work(study, names, folder, options, phases, fail_if))
         except ConfigError as error:
             place = f"study {study.name}, " if several else ""
             mistakes += [Mistake(place + mistake.place, mistake.message) for mistake in error.mistakes]
     if mistakes:
         raise ConfigError(mistakes)
+    _check_folders(works)
     for work in works:
         work.open()
     return works
+
+
+def _check_folders(works: Sequence[Work]) -> None:
+    """All that is wrong with any of them. Raises ResultsError."""
+    from bnbench.results.files import free_name
+
+    errors: list[ResultsError] = []
+    for work in works:
+        try:
+            work.check()
+        except ResultsError as error:
+            errors.append(error)
+    if len(works) < 2 and errors:
+        raise errors[0]
+    if errors:
+        what = "\n".join(error.what for error in errors)
+        parent = works[0].folder.path.parent
+        raise ResultsError(what, errors[0].why, f"--output {free_name(parent)}")
 
 
 def run_works(
@@ -137,21 +160,23 @@ def show_folders(
     One of several that can't be read is told and left out; then the exit code is 1.
     """
     from bnbench.analysis.gates import share_gates
+    from bnbench.one_study import check_apart
     from bnbench.workflow import summarize_results
 
     folders = _study_folders(folders)
     several = len(folders) > 1
     found, unreadable = _load_folders(folders)
+    check_apart({str(folder.path): results for folder, results in found.values()})
     variants = [[cell.variant for cell in results.cells] for _, results in found.values()]
     gates = share_gates(fail_if, variants)
     shown: dict[str, Summary] = {}
     for (name, (folder, results)), gate in zip(found.items(), gates, strict=True):
         summary = summarize_results(results, gate)
         shown[name] = summary
+        _write_again(folder, results, summary, page=format is Format.table)
         _print_study(name, summary, format, several=several, layers=layers)
         _tell_others(console_on(stderr=True), folder)
         _tell_gates(name, summary, several)
-        _write(folder, results, summary, page=format is Format.table)
         if figures:
             _write_figures(summary, figures / name.strip("/").replace("/", "-") if several else figures, kind)
     if several:
@@ -182,6 +207,7 @@ def console_on(*, stderr: bool) -> Console:
 def _train(console: Console, work: Work, quiet: bool, epoch_lines: bool) -> bool:
     """Train what is left to do of a study; whether it was interrupted."""
     from bnbench.report.console import LiveProgress
+    from bnbench.user_code import stdout_to_stderr
     from bnbench.workflow import carry_out
 
     _tell_plan(console, work, quiet)
@@ -190,7 +216,10 @@ def _train(console: Console, work: Work, quiet: bool, epoch_lines: bool) -> bool
         for runs in work.rounds():
             _tell_look(console, work, runs, quiet)
             planned = runs if work.study.looks else work.runs
-            with LiveProgress(console, planned, runs, quiet=quiet, epoch_lines=epoch_lines) as live:
+            with (
+                stdout_to_stderr(),
+                LiveProgress(console, planned, runs, quiet=quiet, epoch_lines=epoch_lines) as live,
+            ):
                 carry_out(work, runs, live.on)
     except KeyboardInterrupt:
         return True
@@ -211,15 +240,22 @@ def _tell_look(console: Console, work: Work, runs: Sequence[RunSpec], quiet: boo
 
 
 def _show_run(work: Work, format: Format, fail_if: Sequence[str], *, several: bool, visible: bool) -> Summary:
-    from bnbench.workflow import summarize_folder
+    """Keep what the runs say, then show it: whatever comes between the two, the files are there."""
+    from bnbench.workflow import summarize_work
 
     work.phases.enter("statistics")
-    results, summary = summarize_folder(work.folder, fail_if)
+    results, summary = summarize_work(work, fail_if)
     work.phases.enter("tables and report.html")
+    error: ResultsError | None = None
+    try:
+        _write(work.folder, results, summary)
+    except ResultsError as unwritten:  # the disk is full: what was found is shown all the same
+        error = unwritten
     if visible:
         _print_study(work.study.name, summary, format, several=several)
     _tell_gates(work.study.name, summary, several)
-    _write(work.folder, results, summary)
+    if error:
+        raise error
     return summary
 
 
@@ -239,7 +275,9 @@ def _tell_plan(console: Console, work: Work, quiet: bool) -> None:
     done = len(work.runs) - len(work.todo)
     if done:
         most = "up to " if work.study.looks else ""
-        console.print(f"{done} of {most}{len(work.runs)} runs are finished already; --force runs them again.")
+        console.print(
+            f"{done} of {most}{len(work.runs)} runs are finished already; --force trains them again."
+        )
     _tell_others(console, work.folder)
     for warning in work.study.warnings:
         console.print(f"Warning: {warning}", soft_wrap=True, markup=False)
@@ -262,7 +300,9 @@ def _print_study(name: str, summary: Summary, format: Format, *, several: bool, 
             console.rule(f"Study {name}".replace("[", r"\["), align="left", style="dim")
         print_summary(console, summary, layers=layers)
         return
-    for warning in summary.warnings:  # some formats have no place for them
+    for caution in summary.cautions:  # some formats have no place for them
+        echo(f"Caution: {caution}", err=True)
+    for warning in summary.warnings:
         echo(f"Warning: {warning}", err=True)
     if not several:
         from bnbench.report.export import FORMATS
@@ -279,6 +319,13 @@ def _show_together(
     from bnbench.results import WORKLOADS_JSON, write_whole
 
     workloads = compare_workloads(shown)
+    if len(shown) > 1 and folder is not None:
+        try:
+            write_whole(folder / WORKLOADS_JSON, workloads_to_json(workloads))
+        except ResultsError as error:
+            echo(f"Warning: {error.what}", err=True)
+    elif len(shown) > 1:
+        echo(f"The folders are not side by side, so no {WORKLOADS_JSON} is written.", err=True)
     if format is not Format.table:
         echo(FORMATS[format.value](shown, workloads), newline=False)
     elif visible and len(shown) > 1:
@@ -287,12 +334,6 @@ def _show_together(
         console = console_on(stderr=False)
         console.rule(f"{len(shown)} workloads", align="left", style="dim")
         print_workloads(console, workloads)
-    if len(shown) < 2:
-        return
-    if folder is None:
-        echo(f"The folders are not side by side, so no {WORKLOADS_JSON} is written.", err=True)
-        return
-    write_whole(folder / WORKLOADS_JSON, workloads_to_json(workloads))
 
 
 def _study_folders(paths: Sequence[Path]) -> list[Path]:
@@ -335,6 +376,15 @@ def _write(folder: ResultsFolder, results: StudyResults, summary: Summary, *, pa
 
     if warning := write_summaries(folder, results, summary, page=page):
         echo(f"Warning: {warning}", err=True)
+
+
+def _write_again(folder: ResultsFolder, results: StudyResults, summary: Summary, *, page: bool) -> None:
+    """As `_write`, but a folder that can't be written is shown all the same."""
+    try:
+        _write(folder, results, summary, page=page)
+    except ResultsError as error:
+        what = "summary.json, summary.csv" + (" and report.html" if page else "")
+        echo(f"Warning: {what} in {folder.path} are not written again: {error.what}", err=True)
 
 
 def _write_figures(summary: Summary, folder: Path, kind: str) -> None:

@@ -35,6 +35,7 @@ class RunSpec:
 
     setting: the swept keys and values, empty where nothing is swept.
     cell: identity of everything but the seed, 12 hex digits; the runs of a cell are replicates.
+    provenance: what of that is not in the settings: the data's content, a plugin's source.
     """
 
     variant: str
@@ -42,6 +43,7 @@ class RunSpec:
     seed: int
     cell: str
     settings: Settings = field(repr=False)
+    provenance: Any = field(default=None, repr=False)
 
     @property
     def label(self) -> str:
@@ -177,11 +179,21 @@ def make_plan(study: Study, provenance: Callable[[Settings], Any]) -> list[RunSp
     provenance: what else can change the numbers of these settings (the data's content, a
     plugin's source), as plain values.
     """
-    cells = [(cell, cell_identity(cell.settings, provenance(cell.settings))) for cell in study.cells]
-    return [
-        RunSpec(cell.variant, cell.setting, seed, identity, cell.settings)
-        for seed, (cell, identity) in itertools.product(study.seeds, cells)
+    cells = [(cell, provenance(cell.settings)) for cell in study.cells]
+    specs = [
+        (cell.variant, cell.setting, cell_identity(cell.settings, facts), cell.settings, facts)
+        for cell, facts in cells
     ]
+    return [
+        RunSpec(variant, setting, seed, identity, settings, facts)
+        for seed, (variant, setting, identity, settings, facts) in itertools.product(study.seeds, specs)
+    ]
+
+
+def identity_facts(settings: Settings, provenance: Any) -> dict[str, Any]:
+    """Everything but the seed that can change a run's numbers, as plain values."""
+    facts = provenance if isinstance(provenance, Mapping) else {"provenance": provenance}
+    return {"numerics": NUMERICS_VERSION, "settings": settings.identity(), **facts}
 
 
 def cell_identity(settings: Settings, provenance: Any) -> str:

@@ -15,6 +15,8 @@ import types
 import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
@@ -34,11 +36,15 @@ class NoFacts:
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered name: its factory, and what others must know of it (the facts of its kind)."""
+    """One registered name: its factory, and what others must know of it (the facts of its kind).
+
+    plugin: the module name of the plugin that registered it; "" where none did.
+    """
 
     name: str
     factory: Callable[..., Any]
     facts: Any
+    plugin: str = ""
 
     @property
     def summary(self) -> str:
@@ -140,6 +146,19 @@ def means_none(value: object) -> bool:
     return value is None or value is False or str(value).strip().lower() in ("none", "no", "off", "null", "~")
 
 
+_plugin: ContextVar[str] = ContextVar("plugin", default="")
+
+
+@contextmanager
+def registering(plugin: str) -> Iterator[None]:
+    """Inside, what is registered is that plugin's (its module name)."""
+    token = _plugin.set(plugin)
+    try:
+        yield
+    finally:
+        _plugin.reset(token)
+
+
 class Registry:
     """The names of one kind. Imports every module of `package` on first use, and only then."""
 
@@ -160,10 +179,14 @@ class Registry:
                     f'the {self.kind} "{name}" is registered already, by {before.factory.__module__}.',
                     fix="choose another name.",
                 )
-            self._entries[name] = Entry(name, factory, known)
+            self._entries[name] = Entry(name, factory, known, _plugin.get())
             return factory
 
         return add
+
+    def forget_plugins(self) -> None:
+        """Forget what plugins registered."""
+        self._entries = {name: entry for name, entry in self._entries.items() if not entry.plugin}
 
     def _checked_facts(self, name: str, facts: Mapping[str, Any]) -> Any:
         if not isinstance(name, str) or not name:

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
 import re
 import stat
-import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from bnbench.analysis.circumstances import differences, other_circumstances
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.gates import gate_columns, judge_gates, read_gates, share_gates
 from bnbench.analysis.stops import follow
 from bnbench.analysis.summary import summarize
-from bnbench.config import CHOICES, Settings, Study, Vocabulary
-from bnbench.errors import ConfigError, Mistake, PluginError, ResultsError, nearest
+from bnbench.circumstances import session
+from bnbench.config import Settings, Study
+from bnbench.errors import ConfigError, Mistake, ResultsError, nearest
 from bnbench.metrics import metric_of
 from bnbench.phases import Phases
 from bnbench.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
-from bnbench.python_file import import_file, line_of
+from bnbench.plugins import Names, built_objects, installed_versions, load_same
 from bnbench.report.export import to_csv, to_json
 from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
 
 _HERE = Path(__file__).parent
 #: Shipped studies: inside an installed package, beside it in a checkout.
 STUDIES = next((folder for folder in (_HERE / "configs", _HERE.parent / "configs") if folder.is_dir()), _HERE)
-QUICKSTART = "quickstart"
-_PACKAGES = ("bnbench", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pydantic")
 
 
 def find_study(name: str) -> Path:
@@ -95,48 +91,6 @@ def _is_of_digits(study: Path, overrides: Sequence[str]) -> bool:
 
 
 @dataclass(frozen=True)
-class Names:
-    """What is registered, and which of it came from plugins (module name -> hash of its source)."""
-
-    vocabulary: Vocabulary
-    plugins: Mapping[str, str] = field(default_factory=dict)
-
-    def source(self, settings: Settings) -> list[str]:
-        """Hashes of the plugins that these settings use."""
-        modules = (self.vocabulary[key][getattr(settings, key).name].factory.__module__ for key in CHOICES)
-        return sorted({self.plugins[module] for module in modules if module in self.plugins})
-
-
-def known_names(plugins: Sequence[Path] = ()) -> Names:
-    """Load everything that is registered, then the user's plugins. Raises PluginError."""
-    from bnbench.data import datasets
-    from bnbench.models import models
-    from bnbench.norms import norms
-    from bnbench.optim import losses, optimizers, schedules
-
-    registries = dict(zip(CHOICES, (datasets, models, norms, optimizers, schedules, losses), strict=True))
-    for registry in registries.values():
-        registry.names()  # so that a plugin that takes a name is the one to be blamed
-    hashes = {_import_plugin(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in plugins}
-    vocabulary = {
-        key: {entry.name: entry for entry in registry.entries()} for key, registry in registries.items()
-    }
-    return Names(vocabulary, hashes)
-
-
-def _import_plugin(path: Path) -> str:
-    """Import one Python file of the user's; its module name."""
-    try:
-        return import_file(path, "bnbench_plugin").__name__
-    except PluginError as error:
-        raise PluginError(f"--plugin {path}: {error.what}", error.why, error.fix) from None
-    except Exception as error:
-        raise PluginError(
-            f"--plugin {path}:{line_of(error, path)}: {type(error).__name__}: {error}"
-        ) from error
-
-
-@dataclass(frozen=True)
 class Work:
     """A study that is ready to run: its runs, those still to do, and the folder they go to."""
 
@@ -146,6 +100,11 @@ class Work:
     folder: ResultsFolder
     events: Callable[[Sequence[RunSpec]], Generator[Event]]
     phases: Phases
+    today: Callable[[RunSpec], Mapping[str, Any]]
+
+    def check(self) -> None:
+        """Raises ResultsError where the folder is someone else's, or answers another question. Touches nothing."""
+        self.folder.check_for(self.study, self.runs)
 
     def rounds(self) -> Iterator[tuple[RunSpec, ...]]:
         """What is to be trained, in turn: everything, or with `seeds: auto` what the next look needs.
@@ -174,45 +133,56 @@ class Work:
 
     def open(self) -> None:
         """Make the results folder and write down what is planned. Raises ResultsError."""
-        self.folder.open_for(self.study, self.runs, environment())
+        self.folder.open_for(self.study, self.runs)
 
     def has_records(self) -> bool:
         """Whether any run is there to be shown."""
         return any(self.folder.has(run) for run in self.runs)
 
 
-def prepare_work(
-    study: Study,
-    names: Names,
-    output: Path,
-    *,
-    device: str,
-    data_dir: Path,
-    force: bool,
-    debug: bool,
-    jobs: int | None = None,
-    plugins: Sequence[Path] = (),
-    gates: Sequence[str] = (),
-    phases: Phases,
-) -> Work:
-    """Load the data and plan the runs. Writes and trains nothing yet.
+@dataclass(frozen=True)
+class Options:
+    """How to prepare studies. again: which of the finished runs to train again.
 
     jobs: worker processes; None for what suits the device. plugins: loaded again in each of them.
+    """
+
+    device: str
+    data_dir: Path
+    again: Literal["none", "changed", "all"] = "none"
+    debug: bool = False
+    jobs: int | None = None
+    plugins: Sequence[Path] = ()
+
+
+def prepare_work(
+    study: Study, names: Names, output: Path, options: Options, phases: Phases, gates: Sequence[str] = ()
+) -> Work:
+    """Load the data and plan the runs. Trains nothing yet, and writes nothing of it.
+
     gates: the study's --fail-if.
     """
     from bnbench.data.classes import unmeasured
     from bnbench.engine.device import pick_device
     from bnbench.engine.execute import Library, rehearse
     from bnbench.engine.jobs import run_all
+    from bnbench.engine.today import Today
 
     phases.enter("data")
-    torch_device = pick_device(device)  # type: ignore[arg-type]
-    library = Library(data_dir, torch_device)
+    device = pick_device(options.device)  # type: ignore[arg-type]
+    library = Library(options.data_dir, device)
     folder = ResultsFolder(output)
+    folder.recover()
+    packages: dict[str, dict[str, str]] = {}
 
     def provenance(settings: Settings) -> dict[str, Any]:
-        library.prepared(settings)
-        return {"data": library.dataset(settings).fingerprint, "plugins": names.source(settings)}
+        data = library.prepared(settings)
+        plugins: Any = []
+        if names.uses_plugins(settings):
+            found = names.reached(settings, built_objects(settings, data))
+            packages[settings.model_dump_json()] = installed_versions(found.installed)
+            plugins = found.content()
+        return {"data": library.dataset(settings).fingerprint, "plugins": plugins}
 
     runs = make_plan(study, provenance)
     phases.enter("rehearsal")
@@ -224,15 +194,26 @@ def prepare_work(
     prepared = (library.prepared(settings) for settings in study.variants.values())
     asked = {text for data in prepared for text in unmeasured(columns, data)}
     mistakes = [Mistake("metrics of single classes", text) for text in sorted(asked)]
-    if mistakes := [*mistakes, *rehearse(runs, library, torch_device)]:
+    if mistakes := [*mistakes, *rehearse(runs, library, device)]:
         raise ConfigError(mistakes)
-    todo = [run for run in runs if force or not folder.has(run)]
-    load = partial(known_names, plugins) if plugins else None
+    today = Today(library, device, packages)
+    todo = [run for run in runs if _is_to_do(run, folder, options.again, today.of)]
+    load = partial(load_same, options.plugins, names.content()) if options.plugins else None
 
     def events(runs: Sequence[RunSpec]) -> Generator[Event]:
-        return run_all(runs, library, torch_device, workers=jobs, debug=debug, prepare=load)
+        events = run_all(runs, library, device, workers=options.jobs, debug=options.debug, prepare=load)
+        with closing(events):
+            for event in events:
+                yield today.noted(event) if isinstance(event, RunEnded) else event
 
-    return Work(study, tuple(runs), tuple(todo), folder, events, phases)
+    return Work(study, tuple(runs), tuple(todo), folder, events, phases, today.of)
+
+
+def _is_to_do(
+    run: RunSpec, folder: ResultsFolder, again: str, today: Callable[[RunSpec], Mapping[str, Any]]
+) -> bool:
+    record = folder.finished(run) if again != "all" else None
+    return record is None or (again == "changed" and bool(differences(record.environment, today(run))))
 
 
 def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
@@ -247,10 +228,13 @@ def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
 
 def carry_out(work: Work, runs: Sequence[RunSpec], listener: Callable[[Event], None]) -> None:
     """Train these runs of a study; every run is on disk as soon as it ends."""
+    now = session()
     with closing(work.events(runs)) as events:  # whatever comes in between, no worker is left behind
         for event in events:
             if isinstance(event, RunEnded):
                 with work.phases.during("files"):
+                    told = {**event.record.environment, "session": now}
+                    event = replace(event, record=replace(event.record, environment=told))
                     work.folder.save(event.run, event.record, event.weights)
             listener(event)
 
@@ -283,10 +267,20 @@ def summarize_results(results: StudyResults, fail_if: Sequence[str] = ()) -> Sum
     return replace(summary, gates=tuple(judge_gates(gates, summary)))
 
 
-def summarize_folder(folder: ResultsFolder, fail_if: Sequence[str] = ()) -> tuple[StudyResults, Summary]:
-    """What a results folder holds and says. Needs no torch. Raises ResultsError and GateError."""
-    results = load_results(folder)
-    return results, summarize_results(results, fail_if)
+def summarize_work(work: Work, fail_if: Sequence[str] = ()) -> tuple[StudyResults, Summary]:
+    """What a study's folder holds and says, also of runs that were trained under other circumstances than today's.
+
+    Raises ResultsError and GateError.
+    """
+    results = load_results(work.folder)
+    summary = summarize_results(results, fail_if)
+    specs = {(run.variant, run.cell, run.seed): run for run in work.runs}
+    changed = other_circumstances(
+        (run, work.today(specs[run.variant, run.cell, run.seed]))
+        for cell in results.cells
+        for run in cell.records
+    )
+    return results, replace(summary, limits=(*summary.limits, *changed))
 
 
 def write_summaries(
@@ -299,6 +293,7 @@ def write_summaries(
     """
     folder.write(SUMMARY_JSON, to_json(summary))
     folder.write(SUMMARY_CSV, to_csv(summary))
+    folder.write_environment(results)
     if not page:
         return ""
     try:
@@ -310,34 +305,3 @@ def write_summaries(
         return f"{REPORT} can't be drawn: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
     folder.write(REPORT, text)
     return ""
-
-
-def environment() -> dict[str, Any]:
-    """What a reader of the results may want to know of the machine and the versions."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cpu_count": os.cpu_count(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-        "git_revision": _git_revision(),
-        "command": ["bnbench", *sys.argv[1:]],
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _git_revision() -> str | None:
-    """Revision of the checkout that bnbench runs from, None where it is installed as a package."""
-    if not (_HERE.parent / ".git").exists():
-        return None
-    command = ["git", "-C", str(_HERE.parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,10 +103,16 @@ def test_rerun_skips_adds_and_never_touches(run: Run) -> None:
     second = {path: path.stat().st_mtime_ns for path in Path("results/small/runs").rglob("run.json")}
     assert len(second) == 6
     assert {path: second[path] for path in first} == first
+    before = {path: path.read_bytes() for path in Path("results/small").rglob("*") if path.is_file()}
     result = run("compare", "small.yaml", "seeds=2", "epochs=1")
+    assert result.exit_code == 1
+    assert "epochs: 2 there, 1 now" in result.stderr
+    assert "--output results/small-2" in result.stderr
+    assert {path: path.read_bytes() for path in Path("results/small").rglob("*") if path.is_file()} == before
+    result = run("compare", "small.yaml", "seeds=2", "epochs=1", "--output", "results/small-2")
     assert result.exit_code == 0
-    assert "6 runs of other settings or seeds" in result.output
-    assert {item["steps"] for variant in summary()["variants"] for item in variant["runs"]} == {21}
+    shown = summary(Path("results/small-2"))
+    assert {item["steps"] for variant in shown["variants"] for item in variant["runs"]} == {21}
     result = run("compare", "small.yaml", "seeds=1", "--force")
     assert result.exit_code == 0
     third = {path: path.stat().st_mtime_ns for path in first}
@@ -207,6 +214,10 @@ def test_a_changed_plugin_makes_other_runs(run: Run) -> None:
     assert process(*words).returncode == 0
     plugin.write_text(CRASHING.replace("return x", "return 2 * x"))
     result = process(*words)
+    assert result.returncode == 1
+    assert "variant custom: source of mine.py: changed since" in result.stdout
+    shutil.copytree("results/small/runs", "other/runs")
+    result = process(*words, "--output", "other")
     assert "2 of 3 runs are finished already" in result.stdout
     assert "1 run of other settings or seeds" in result.stdout
 

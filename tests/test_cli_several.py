@@ -54,6 +54,7 @@ def test_the_whole_way(run: Run) -> None:
     first = json.loads(Path("out/a/summary.json").read_text())
     assert {item["steps"] for item in first["variants"][0]["runs"]} == {11}  # the override is for both
 
+    assert run("compare", "a.yaml", "epochs=2", "seeds=1").exit_code == 0
     again = run("compare", "a.yaml", "b.yaml", "epochs=1", "--output", "out", "--format", "json")
     assert "6 of 6 runs are finished already" in again.stderr
     document = json.loads(again.stdout)
@@ -72,12 +73,17 @@ def test_the_whole_way(run: Run) -> None:
     # of several folders, one that can't be read is named and left out; our own file is no folder
     shutil.copytree("out/a", "copy")
     (Path("out/b") / "plan.json").write_text("{")
-    rest = run("report", "out/a", "out/b", "out/workloads.json", "copy", "--format", "csv")
+    twice = run("report", "out/a", "copy", "--format", "csv")
+    assert twice.exit_code == 1
+    assert "out/a and copy hold runs of one study (a), so they are not two workloads" in twice.stderr
+    assert not twice.stdout
+    shutil.copytree("results/a", "other")  # the same name, another question
+    rest = run("report", "out/a", "out/b", "out/workloads.json", "other", "--format", "csv")
     assert rest.exit_code == 1
     assert "Error: out/b/plan.json: damaged" in rest.stderr
     assert "workloads.json: no results" not in rest.stderr
     rows = list(csv.DictReader(rest.stdout.splitlines()))
-    assert [row["study"] for row in rows] == ["out/a"] * 6 + ["copy"] * 6
+    assert [row["study"] for row in rows] == ["out/a"] * 6 + ["other"] * 2
     assert run("report", "out/b", "nowhere").exit_code == 1
 
 
@@ -139,7 +145,7 @@ def test_crashes_of_one_study_are_the_exit_code_of_all(run: Run) -> None:
     assert result.returncode == 3, result.stderr
     assert result.stdout == ""
     assert Path("results/workloads.json").exists()
-    result = process("a.yaml", *boom, "variants.none.norm=boom", "--format", "csv")
+    result = process("a.yaml", *boom, "variants.none.norm=boom", "--format", "csv", "--output", "out")
     assert result.returncode == 1
     assert result.stdout.count("crashed") == 2
 

@@ -57,7 +57,7 @@ def test_the_results_folder_keeps_them_and_older_folders_load(
 ) -> None:
     study = load_study(write_study(MINIMAL + GOALS + MATCH), [], vocabulary)
     folder = ResultsFolder(tmp_path / "out")
-    folder.open_for(study, make_plan(study, lambda settings: {}), {})
+    folder.open_for(study, make_plan(study, lambda settings: {}))
     results = folder.load()
     assert (results.margin, results.primary) == (study.margin, "val_loss")
     assert results.targets[0].match_baseline

@@ -283,7 +283,7 @@ WARNED: dict[str, tuple[Damage, str]] = {
     ),
     "environment of another version": (
         put("environment.torch", "1.13.0"),
-        "the runs come from different machines, devices or versions",
+        "the runs were not all trained under the same circumstances (torch: ",
     ),
     "a baseline that is not there": (put("baseline", "ghost", "/plan.json"), "the baseline ghost has no runs"),
     "runs of other settings": (

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from bnbench.analysis.circumstances import mixed_circumstances
 from bnbench.analysis.comparison import Comparison, Spread, compare, with_verdicts
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import summarize_target
@@ -28,9 +29,6 @@ from bnbench.analysis.twins import first_of_equals, groups_of_equals, mark_twins
 from bnbench.config import DEFAULT_VARY, Target
 from bnbench.plan import MISSING, OUTCOMES, RunRecord
 from bnbench.results import Cell, StudyResults
-
-#: What of a run's environment follows from its settings, and is judged where seconds are compared.
-_OF_THE_MODEL = ("num_threads", "engine", "engine_reason", "replicas")
 
 METHOD_WORDS = {"t": "the paired t test", "bootstrap": "the bootstrap"}
 
@@ -90,7 +88,11 @@ def summarize(results: StudyResults) -> Summary:
         interactions=tuple(interactions(results, comparisons)) if swept else (),
         looks=results.looks,
         stops=course.stops if course else (),
-        limits=(*look_cautions(results), *_cautions(results, comparisons)),
+        limits=(
+            *mixed_circumstances(run for cell in results.cells for run in cell.records),
+            *look_cautions(results),
+            *_cautions(results, comparisons),
+        ),
     )
 
 
@@ -201,8 +203,6 @@ def _warnings(
     for cell in results.cells:
         if not _baseline_of(cell, results):
             yield f"{cell.label}: the baseline {results.baseline} has no runs at this setting; not compared."
-    if _environments_differ(run for variant in variants for run in variant.runs):
-        yield "the runs come from different machines, devices or versions: their times don't compare."
     engines = {
         engine_of(run)
         for variant in variants
@@ -214,14 +214,3 @@ def _warnings(
             f"the runs were trained by different engines ({', '.join(sorted(engines))}): the same mathematics, "
             "but other last bits, and their times don't compare."
         )
-
-
-def _environments_differ(runs: Iterable[RunRecord]) -> bool:
-    """Whether two runs name the same thing (a device, a version) and differ in it; only runs in Keras name its own."""
-    told = {
-        (key, str(value))
-        for run in runs
-        for key, value in run.environment.items()
-        if key not in _OF_THE_MODEL
-    }
-    return len(told) > len({key for key, _ in told})

@@ -15,6 +15,7 @@ from bnbench.engine.device import all_threads
 from bnbench.engine.process_state import ProcessState, left_as_found
 from bnbench.engine.stacked_layers import chain, is_plain
 from bnbench.engine.stacked_optimizer import ELEMENTWISE
+from bnbench.user_code import raise_interrupt
 
 Engine = Literal["stacked", "sequential", "compiled"]
 
@@ -114,7 +115,8 @@ def _rehearse(
     with left_as_found(device) as before:
         try:
             objective(model(images.view(4, *input_shape)), labels).backward()  # type: ignore[no-untyped-call]
-        except Exception as error:
+        except BaseException as error:
+            raise_interrupt(error)
             return f"{type(error).__name__} on a made-up batch: {error}".partition("\n")[0]
         if ProcessState.now(device).has_drawn_since(before):
             return "a layer or the loss draws random numbers"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
 from typing import Any, Literal
 
 import torch
 
+from bnbench.circumstances import processor, versions
 from bnbench.errors import DeviceError
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -52,16 +52,12 @@ def all_threads() -> int:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Plain values: what can change a run's last bits or its speed."""
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.processor() or platform.machine()
-    )
     return {
         "device": device.type,
-        "device_name": name,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "num_threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
+        **versions(),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from bnbench.engine.process_state import left_as_found
 from bnbench.errors import BnbenchError, DataError, Mistake
 from bnbench.norms import norms
 from bnbench.plan import Event, RunEnded, RunRecord, RunSpec
+from bnbench.user_code import raise_interrupt, text_of
 
 
 class Prepares(Protocol):
@@ -55,11 +55,12 @@ class Library:
             entry = datasets.get(settings.dataset.name)
             try:
                 self._datasets[key] = entry.factory(self._data_dir, **entry.typed(settings.dataset.options))
-            except (BnbenchError, KeyboardInterrupt):
+            except BnbenchError:
                 raise
-            except Exception as error:
+            except BaseException as error:
+                raise_interrupt(error)
                 raise DataError(
-                    f"data set {entry.name}: {type(error).__name__}: {error}",
+                    f"data set {entry.name}: {text_of(error)}",
                     f"Its function in {entry.factory.__module__} raised this.",
                     "--debug shows where.",
                 ) from error
@@ -106,21 +107,34 @@ def execute_group(
 ) -> Iterator[Event]:
     """Train replicas. Where several raise together, each is tried again alone: only the guilty one crashes."""
     left, settings = list(runs), runs[0].settings
+    error: BaseException | None = None
+    events: Iterator[Event] = iter(())
     try:
         data, augmentation = library.prepared(settings.for_seed(runs[0].seed)), augmentation_of(settings)
         _warm_up(runs[0], data, augmentation, device)
-        for event in trainer_of(settings)(runs, data, augmentation, device):
-            if isinstance(event, RunEnded):
-                left.remove(event.run)
-            yield event
-    except Exception as error:
-        if debug:
-            raise
-        if len(runs) == 1:
-            yield RunEnded(runs[0], crashed(runs[0], error, device))
+        events = trainer_of(settings)(runs, data, augmentation, device)
+    except BaseException as raised:
+        raise_interrupt(raised)
+        error = raised
+    while error is None:
+        try:
+            event = next(events)
+        except StopIteration:
             return
-        for run in left:
-            yield from execute_group([run], library, device)
+        except BaseException as raised:
+            raise_interrupt(raised)
+            error = raised
+            break
+        if isinstance(event, RunEnded):
+            left.remove(event.run)
+        yield event
+    if debug:
+        raise error
+    if len(runs) == 1:
+        yield RunEnded(runs[0], crashed(runs[0], error, device))
+        return
+    for run in left:
+        yield from execute_group([run], library, device)
 
 
 #: Steps that a process makes of every cell before the first one that is timed.
@@ -138,10 +152,13 @@ def _warm_up(run: RunSpec, data: Prepared, augmentation: Augmentation, device: t
     if key in _WARM or run.settings.framework == "keras" or run.settings.engine == "compiled":
         return
     _WARM.add(key)
-    with contextlib.suppress(Exception), left_as_found(device):  # the run itself will say what is wrong
-        training = training_of(run, data, augmentation, device)
-        for images, labels in itertools.islice(training.batches(), WARM_UP_STEPS):
-            training.train_step(0, images, labels)
+    try:
+        with left_as_found(device):
+            training = training_of(run, data, augmentation, device)
+            for images, labels in itertools.islice(training.batches(), WARM_UP_STEPS):
+                training.train_step(0, images, labels)
+    except BaseException as error:  # the run itself will say what is wrong
+        raise_interrupt(error)
 
 
 def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) -> list[Mistake]:
@@ -158,8 +175,8 @@ def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) ->
             check_batches(run.settings, len(data.train_labels))
         except BnbenchError as error:
             mistakes.setdefault(str(error), Mistake(f"variant {run.label}", str(error)))
-        except Exception:
-            continue
+        except BaseException as error:
+            raise_interrupt(error)
     return list(mistakes.values())
 
 
@@ -184,9 +201,9 @@ def augmentation_of(settings: Settings) -> Augmentation:
     return usual
 
 
-def crashed(run: RunSpec, error: Exception, device: torch.device) -> RunRecord:
+def crashed(run: RunSpec, error: BaseException, device: torch.device) -> RunRecord:
     """The record of a run that raised: its error's first line says what, the rest where."""
-    what = str(error) if isinstance(error, BnbenchError) else f"{type(error).__name__}: {error}"
+    what = str(error) if isinstance(error, BnbenchError) else text_of(error)
     where = "" if isinstance(error, BnbenchError) else "".join(traceback.format_exception(error))
     return RunRecord(
         variant=run.variant,

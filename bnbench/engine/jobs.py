@@ -16,6 +16,7 @@ from bnbench.engine.memory import keep_freed_memory
 from bnbench.engine.server import count_cores
 from bnbench.engine.workers import run_in_workers
 from bnbench.plan import Event, RunSpec
+from bnbench.user_code import raise_interrupt
 
 #: Seconds of predicted work below which everything is trained in this process: workers take one to start.
 WORTH_WORKERS = 4.0
@@ -107,7 +108,8 @@ def _cell(runs: Sequence[RunSpec], library: Library, device: torch.device) -> Ce
     try:
         data = library.prepared(settings)  # the split of another seed has the same size
         choice = choose(settings, data.input_shape, data.num_classes, device)
-    except Exception:
+    except BaseException as error:
+        raise_interrupt(error)
         return None
     steps = (
         steps_per_epoch(len(data.train_labels), settings.batch_size, settings.last_batch) * settings.epochs

@@ -22,6 +22,7 @@ from bnbench.engine.server import start_server
 from bnbench.engine.shared import SharedData, SharedLibrary
 from bnbench.errors import BnbenchError
 from bnbench.plan import Event, RunEnded, RunSpec
+from bnbench.user_code import stdout_to_stderr
 
 Job = Sequence[RunSpec]
 
@@ -44,7 +45,7 @@ def run_in_workers(
     try:
         while waiting or busy:
             while waiting and len(busy) < workers:
-                worker = _Worker(shared, device, prepare)
+                worker = _started(shared, device, prepare)
                 busy[worker.connection] = worker
                 worker.give(waiting.pop(0))
             for ready in connection.wait(list(busy)):
@@ -58,6 +59,18 @@ def run_in_workers(
         for worker in busy.values():
             worker.stop()
         shared.close()
+
+
+def _started(shared: SharedData, device: torch.device, prepare: Callable[[], object] | None) -> _Worker:
+    """Raises BnbenchError where the process that they are forked from is gone."""
+    try:
+        return _Worker(shared, device, prepare)
+    except (EOFError, OSError) as error:
+        raise BnbenchError(
+            f"no worker process can be started: {type(error).__name__}: {error}".rstrip(": ") + ".",
+            "The process that workers are forked from ended early; what it said is above.",
+            "--jobs 1 trains in this process; or see whether memory or the number of processes is limited.",
+        ) from None
 
 
 class _Worker:
@@ -121,11 +134,28 @@ def _serve(
 ) -> None:
     """A worker's life: job after job, until the parent goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    keep_freed_memory()
-    if prepare:
-        prepare()
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            for event in execute_group(parent.recv(), library, device):
-                parent.send(event)
-            parent.send(None)
+    with stdout_to_stderr():  # for good: stdout is the parent's
+        keep_freed_memory()
+        failure = _prepared(prepare)
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                job = parent.recv()
+                for event in (
+                    _failed(job, failure, device) if failure else execute_group(job, library, device)
+                ):
+                    parent.send(event)
+                parent.send(None)
+
+
+def _prepared(prepare: Callable[[], object] | None) -> BaseException | None:
+    """What went wrong, if anything did: every run of this worker says it."""
+    try:
+        if prepare:
+            prepare()
+    except BaseException as error:
+        return error
+    return None
+
+
+def _failed(job: Job, failure: BaseException, device: torch.device) -> Iterator[Event]:
+    return (RunEnded(run, crashed(run, failure, device)) for run in job)

@@ -48,13 +48,14 @@ _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class PlannedCell(BaseModel):
-    """Which runs belong to a variant at a setting."""
+    """Which runs belong to a variant at a setting. facts: what identifies it, beside what all cells share."""
 
     model_config = _STRICT
     variant: _Name
     setting: dict[str, Any]
     cell: _Name
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
+    facts: dict[str, Any] = {}
 
 
 class PlannedTarget(BaseModel):
@@ -96,6 +97,7 @@ class Plan(BaseModel):
     primary: _Metric = DEFAULT_PRIMARY
     margin: PlannedMargin | None = None
     metrics: list[Annotated[str, AfterValidator(_known_name)]] = []
+    facts: dict[str, Any] = {}
     looks: list[Annotated[int, Field(ge=1)]] = []
     earlier: list[PlannedLook] = []
 

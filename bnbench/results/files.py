@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import itertools
 import json
 import math
 import os
+import secrets
+import shlex
+import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,11 @@ STUDY, PLAN, ENVIRONMENT = "study.yaml", "plan.json", "environment.json"
 #: Beside the folders of several studies: what they say together.
 WORKLOADS_JSON = "workloads.json"
 SUMMARY_JSON, SUMMARY_CSV, REPORT = "summary.json", "summary.csv", "report.html"
+#: The folder of all runs, and the files of each.
+RUNS = "runs"
 RUN, HISTORY, STEPS, CHECKPOINT = "run.json", "history.csv", "steps.csv", "checkpoint.safetensors"
+#: How the name of a file ends that is being written, or that a kill left behind.
+WRITING = ".writing"
 
 
 @contextmanager
@@ -41,15 +49,59 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def write_whole(target: Path, text: str) -> None:
-    """Write aside, then rename. Raises ResultsError where the disk won't do."""
+    """Write aside, then rename: the file is there whole or not at all, also after a power loss.
+
+    Raises ResultsError where the disk won't do.
+    """
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.{os.getpid()}.writing")
+        aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}{WRITING}")
         try:
-            aside.write_text(text, encoding="utf-8")
+            write_file(aside, text.encode("utf-8"))
             aside.replace(target)
+            sync_folder(target.parent)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a new file, down to the disk: a rename must not survive its data."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Write a folder's names down to the disk, where the system can do that."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def read_text(path: Path) -> str:
+    """The text of a regular file. Raises OSError for anything else: a pipe would never end."""
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if stat.S_ISDIR(os.fstat(number).st_mode):
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        with os.fdopen(number, encoding="utf-8", newline="", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(number)
+
+
+def free_name(folder: Path) -> str:
+    """A folder of nearly that name that is not there yet, quoted for a shell."""
+    name = folder.resolve().name or "results"
+    free = (folder.resolve().parent / f"{name}-{number}" for number in itertools.count(2))
+    path = next(path for path in free if not os.path.lexists(path))
+    return shlex.quote(os.path.relpath(path) if not folder.is_absolute() else str(path))
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -64,8 +116,7 @@ def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file, as texts."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
 
 
 def to_number(value: Any) -> float:

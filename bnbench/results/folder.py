@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import errno
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from bnbench.config import Study, resolved, to_yaml
 from bnbench.errors import ResultsError
-from bnbench.plan import RunRecord, RunSpec
+from bnbench.plan import RunRecord, RunSpec, identity_facts
+from bnbench.results.checks import Plan
 from bnbench.results.contents import Cell, StudyResults
+from bnbench.results.environment import trained_under
 from bnbench.results.files import (
     CHECKPOINT,
     ENVIRONMENT,
     HISTORY,
     PLAN,
     RUN,
+    RUNS,
     SCHEMA_VERSION,
     STEPS,
     STUDY,
+    WRITING,
     disk_errors,
+    free_name,
     to_csv,
     to_json,
+    write_file,
     write_whole,
 )
 from bnbench.results.history import earlier_looks
-from bnbench.results.reader import PlanDamagedError, load_folder, load_run, read_plan, run_folder
+from bnbench.results.placing import aside_of, put, recover
+from bnbench.results.question import differences, with_facts
+from bnbench.results.reader import (
+    PlanDamagedError,
+    is_cut,
+    load_folder,
+    load_run,
+    load_runs,
+    read_plan,
+    run_folder,
+)
+
+#: The folder of a cell's runs: its variant and its identity.
+_RUNS_OF = re.compile(r".+-[0-9a-f]{12}")
+#: How the names of files start that are written when a folder is opened.
+_OPENED = (f".{PLAN}.", f".{STUDY}.")
 
 
 class ResultsFolder:
@@ -37,64 +61,112 @@ class ResultsFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def open_for(self, study: Study, runs: Sequence[RunSpec], environment: Mapping[str, Any]) -> None:
-        """Make the folder, and write down what is planned, before any training."""
-        plan = _plan(study, runs)
-        if (self.path / PLAN).exists():
-            self._check_plan()
-            plan["earlier"] = earlier_looks(self.path, plan)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+    def check_for(self, study: Study, runs: Sequence[RunSpec]) -> None:
+        """Raises ResultsError where the folder is someone else's, or answers another question. Touches nothing."""
+        with disk_errors(self.path):
+            if not os.path.lexists(self.path / PLAN):
+                self._check_unplanned()
+                return
+        try:
+            old = Plan.model_validate(read_plan(self.path)).model_dump()
+        except (PlanDamagedError, ValidationError) as error:
+            if (self.path / RUNS).is_dir() or is_cut(self.path / PLAN):
+                return  # it is written again
+            fix = f"remove that file if it is of no use, or --output {free_name(self.path)}"
+            what = getattr(error, "what", f"{self.path / PLAN}: it is not a plan of bnbench.")
+            raise ResultsError(what, "Nothing in the folder was touched.", fix) from None
+        answered = {cell["cell"] for cell in old["cells"] if self._is_answered(cell)}
+        found = differences(old, _plan(study, runs), answered)
+        if found:
             raise ResultsError(
-                f"{self.path}: the folder is not empty and holds no results of bnbench.",
+                f"{self.path} holds the answer to another question. What differs:\n"
+                + "\n".join(f"  {line}" for line in found),
+                "A results folder holds one answer. Nothing in this one was touched.",
+                f"--output {free_name(self.path)}",
+            )
+
+    def _is_answered(self, planned: Mapping[str, Any]) -> bool:
+        cell = Cell(planned["variant"], planned["setting"], planned["cell"], tuple(planned["seeds"]))
+        return any(record.outcome != "crashed" for record in load_runs(self.path, cell, []))
+
+    def _check_unplanned(self) -> None:
+        """Empty, or what bnbench itself leaves: runs that were copied here, files that a kill left half-written."""
+        if not self.path.is_dir():
+            if os.path.lexists(self.path) and not self.path.is_symlink():
+                raise NotADirectoryError(errno.ENOTDIR, "it is not a folder", str(self.path))
+            return
+        others = [name for name in sorted(os.listdir(self.path)) if not self._is_ours(name)]
+        if others:
+            raise ResultsError(
+                f"{self.path}: the folder is not empty and holds no results of bnbench (but {others[0]}).",
                 "Nothing in it was touched.",
                 "--output with another folder, or empty this one.",
             )
-        self.write(STUDY, to_yaml(resolved(study, self.path)))
-        self.write(PLAN, to_json({"schema_version": SCHEMA_VERSION, **plan}))
-        self.write(ENVIRONMENT, to_json(environment))
 
-    def _check_plan(self) -> None:
-        """Refuses to overwrite a newer schema, and what may not be ours; one that is damaged is written anew."""
-        try:
-            read_plan(self.path)
-        except PlanDamagedError:
-            if not (self.path / "runs").is_dir():
-                raise
+    def _is_ours(self, name: str) -> bool:
+        if name == RUNS:
+            names = os.listdir(self.path / RUNS) if (self.path / RUNS).is_dir() else ["?"]
+            return all(_RUNS_OF.fullmatch(item) for item in names)
+        return name.startswith(_OPENED) and name.endswith(WRITING)
+
+    def open_for(self, study: Study, runs: Sequence[RunSpec]) -> None:
+        """Make the folder, and write down what is planned, before any training.
+
+        The plan is what makes it ours, in one step: whatever comes after it may be missing.
+        """
+        self.check_for(study, runs)
+        self.recover()
+        with disk_errors(self.path):
+            for path in self.path.glob(f".*{WRITING}") if self.path.is_dir() else ():
+                path.unlink(missing_ok=True)
+        plan = _plan(study, runs)
+        plan["earlier"] = earlier_looks(self.path, plan) if (self.path / PLAN).exists() else []
+        self.write(PLAN, to_json({"schema_version": SCHEMA_VERSION, **plan}))
+        self.write(STUDY, to_yaml(resolved(study, self.path)))
+
+    def recover(self) -> None:
+        """Bring runs that a kill left beside their places there, and clean up what it left half-written."""
+        if os.path.lexists(self.path / PLAN):
+            recover(self.path / RUNS)
 
     def has(self, run: RunSpec) -> bool:
         """Whether this very run is there with a result (a crashed run is none: it is tried again)."""
+        return self.finished(run) is not None
+
+    def finished(self, run: RunSpec) -> RunRecord | None:
+        """The record of this very run, where it is there with a result."""
         cell = Cell(run.variant, run.setting, run.cell, (run.seed,))
         record = load_run(self.path, cell, run.seed, [])
-        return record is not None and record.outcome != "crashed"
+        return record if record and record.outcome != "crashed" else None
 
     def save(self, run: RunSpec, record: RunRecord, weights: Mapping[str, Any] | None) -> None:
         """Write a run's folder, whole or not at all; a folder of the same run is replaced."""
         target = self._run_folder(run)
+        content = {
+            HISTORY: to_csv(_history_rows(record)).encode("utf-8"),
+            STEPS: to_csv(_step_rows(record)).encode("utf-8"),
+        }
+        if weights is not None:
+            from safetensors.numpy import save
+
+            content[CHECKPOINT] = save(dict(weights))
+        content[RUN] = to_json(_run_json(record)).encode("utf-8")  # the last: with it, the folder is whole
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
-            replaced = aside.with_suffix(".replaced")
             try:
-                (aside / RUN).write_text(to_json(_run_json(record)), encoding="utf-8")
-                (aside / HISTORY).write_text(to_csv(_history_rows(record)), encoding="utf-8")
-                (aside / STEPS).write_text(to_csv(_step_rows(record)), encoding="utf-8")
-                if weights is not None:
-                    from safetensors.numpy import save
-
-                    (aside / CHECKPOINT).write_bytes(save(dict(weights)))
-                aside.chmod(0o755)
-                if target.exists():
-                    target.rename(replaced)
-                aside.rename(target)
-            finally:
-                if replaced.exists() and not target.exists():
-                    replaced.rename(target)  # interrupted in between: the old run is better than none
-                shutil.rmtree(aside, ignore_errors=True)
-                shutil.rmtree(replaced, ignore_errors=True)
+                _write_run(target, content)
+            except FileNotFoundError:  # another process took the half-written folder for a leftover
+                _write_run(target, content)
 
     def write(self, name: str, text: str) -> None:
         """Write one file of the folder, whole or not at all."""
         write_whole(self.path / name, text)
+
+    def write_environment(self, results: StudyResults) -> None:
+        """Write down under which circumstances every run was trained, where the runs know that."""
+        told = trained_under(record for cell in results.cells for record in cell.records)
+        if told:
+            self.write(ENVIRONMENT, to_json(told))
 
     def load(self) -> StudyResults:
         """Read everything back (see `reader.py`)."""
@@ -107,18 +179,29 @@ class ResultsFolder:
             for cell in read_plan(self.path)["cells"]
             for seed in cell["seeds"]
         }
-        return sum(run.parent not in shown for run in self.path.glob(f"runs/*/seed-*/{RUN}"))
+        return sum(run.parent not in shown for run in self.path.glob(f"{RUNS}/*/seed-*/{RUN}"))
 
     def _run_folder(self, run: RunSpec) -> Path:
         return run_folder(self.path, run.variant, run.cell, run.seed)
 
 
+def _write_run(target: Path, content: Mapping[str, bytes]) -> None:
+    with aside_of(target) as aside:
+        for name, data in content.items():
+            write_file(aside / name, data)
+        put(aside, target)
+
+
 def _plan(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:
     cells: dict[str, dict[str, Any]] = {}
+    facts: dict[str, Mapping[str, Any]] = {}
     for run in runs:
         key = f"{run.variant}-{run.cell}"
         cell = {"variant": run.variant, "setting": dict(run.setting), "cell": run.cell, "seeds": []}
         cells.setdefault(key, cell)["seeds"].append(run.seed)
+        if key not in facts:
+            facts[key] = identity_facts(run.settings, run.provenance)
+    shared = with_facts(list(cells.values()), list(facts.values()))
     return {
         "name": study.name,
         "baseline": study.baseline,
@@ -127,6 +210,7 @@ def _plan(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:
         "margin": asdict(study.margin) if study.margin else None,
         "looks": list(study.looks),
         "metrics": list(study.metrics),
+        "facts": shared,
         "cells": list(cells.values()),
     }
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,18 +18,24 @@ from bnbench.errors import ConfigError, ResultsError
 from bnbench.plan import HistoryRow, RunRecord
 from bnbench.results.checks import Plan, PlannedCell, check_run
 from bnbench.results.contents import Cell, EarlierLook, StudyResults
+from bnbench.results.environment import trained_under
 from bnbench.results.files import (
     ENVIRONMENT,
     HISTORY,
     PLAN,
     RUN,
+    RUNS,
     SCHEMA_VERSION,
     STEPS,
     STUDY,
     read_csv,
+    read_text,
     to_number,
 )
+from bnbench.results.placing import leftovers
 
+#: So often a run is read while another process writes it again.
+_TRIES = 5
 _RERUN = "run `bnbench compare` with the same study again: finished runs are kept."
 _RECORD = TypeAdapter(RunRecord)
 #: What reading a damaged file can raise.
@@ -59,14 +66,17 @@ def load_folder(folder: Path) -> StudyResults:
     targets = tuple(Target(t.metric, to_number(t.value), t.match_baseline) for t in plan.targets)
     margin = Margin(plan.margin.metric, plan.margin.value) if plan.margin else None
     study = _optional(folder / STUDY, _read_study, warnings)
-    environment = _optional(folder / ENVIRONMENT, json.loads, warnings)
+    environment = (
+        _optional(folder / ENVIRONMENT, json.loads, warnings) if (folder / ENVIRONMENT).exists() else {}
+    )
+    told = trained_under(record for cell in cells for record in cell.records)
     return StudyResults(
         plan.name,
         plan.baseline,
         targets,
         cells,
         study,
-        environment,
+        told or environment,
         tuple(warnings),
         primary=plan.primary,
         margin=margin,
@@ -80,7 +90,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
     """The plan of a folder. Raises ResultsError where there is none, or one from a newer bnbench."""
     path = folder / PLAN
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_text(path))
         version = values["schema_version"]
     except (FileNotFoundError, NotADirectoryError):
         raise ResultsError(
@@ -102,6 +112,23 @@ def read_plan(folder: Path) -> dict[str, Any]:
     return dict(values)
 
 
+def is_cut(path: Path) -> bool:
+    """Whether a plan was cut short (a power loss, a full disk): empty, or JSON that ends too early."""
+    try:
+        text = read_text(path).strip()
+    except (OSError, ValueError):
+        return False
+    if not text:
+        return True
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return text.startswith('{\n "schema_version"') and error.pos >= len(text) - 1
+    except RecursionError:
+        return False
+    return False
+
+
 def _first(error: ValidationError) -> str:
     """The first thing that is wrong, and where."""
     detail = error.errors()[0]
@@ -111,22 +138,59 @@ def _first(error: ValidationError) -> str:
 
 def _load_cell(folder: Path, cell: PlannedCell, warnings: list[str]) -> Cell:
     found = Cell(cell.variant, cell.setting, cell.cell, tuple(cell.seeds))
-    records = (load_run(folder, found, seed, warnings) for seed in found.seeds)
-    return replace(found, records=tuple(record for record in records if record))
+    return replace(found, records=tuple(load_runs(folder, found, warnings)))
 
 
 def run_folder(folder: Path, variant: str, cell: str, seed: int) -> Path:
     """Where a run lies in the results folder."""
-    return folder / "runs" / f"{variant}-{cell}" / f"seed-{seed}"
+    return folder / RUNS / f"{variant}-{cell}" / f"seed-{seed}"
 
 
-def load_run(results: Path, cell: Cell, seed: int, warnings: list[str]) -> RunRecord | None:
-    """The record of one run; None where it is missing or, with a warning, where it can't be believed."""
-    folder = run_folder(results, cell.variant, cell.cell, seed)
-    if not os.path.lexists(folder):
+def load_runs(results: Path, cell: Cell, warnings: list[str]) -> Iterator[RunRecord]:
+    """The records of a cell that are there, also those that a kill left beside their places."""
+    beside = leftovers(run_folder(results, cell.variant, cell.cell, 0).parent)
+    for seed in cell.seeds:
+        if record := load_run(results, cell, seed, warnings, beside):
+            yield record
+
+
+def load_run(
+    results: Path,
+    cell: Cell,
+    seed: int,
+    warnings: list[str],
+    beside: Mapping[str, Path] = MappingProxyType({}),
+) -> RunRecord | None:
+    """The record of one run; None where it is missing or, with a warning, where it can't be believed.
+
+    beside: where runs lie that are not in their places.
+    """
+    place = run_folder(results, cell.variant, cell.cell, seed)
+    folder = place if os.path.lexists(place) else beside.get(place.name)
+    if folder is None:
         return None
+    for left in reversed(range(_TRIES)):
+        told: list[str] = []
+        before = _stands_for(folder)
+        record = _load_record(folder, cell, seed, told)
+        if before == _stands_for(folder) or not left:
+            break
+        folder = place  # another process wrote the run again in between
+    warnings += told
+    return record
+
+
+def _stands_for(folder: Path) -> int | None:
+    """Another number once another folder has taken this one's place."""
     try:
-        values = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        return folder.stat().st_ino
+    except OSError:
+        return None
+
+
+def _load_record(folder: Path, cell: Cell, seed: int, warnings: list[str]) -> RunRecord | None:
+    try:
+        values = json.loads(read_text(folder / RUN))
         version = values.pop("schema_version")
         if version not in range(1, SCHEMA_VERSION + 1):
             raise ValueError(f"schema version {version}, this bnbench knows up to {SCHEMA_VERSION}")
@@ -171,7 +235,7 @@ def _read_steps(path: Path) -> tuple[float, ...]:
     """The objective of every step; empty where the file was left behind (it is large, and no table needs it)."""
     if not path.exists():
         return ()
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    header, *lines = read_text(path).splitlines()
     if not lines:
         return ()
     column = header.split(",").index("batch_loss")
@@ -188,7 +252,7 @@ def _read_study(text: str) -> Any:
 def _optional(path: Path, parse: Callable[[str], Any], warnings: list[str]) -> Mapping[str, Any]:
     """A file that no table needs: what is wrong with it is a warning."""
     try:
-        values = parse(path.read_text(encoding="utf-8"))
+        values = parse(read_text(path))
         if not isinstance(values, dict):
             raise ValueError("it holds no keys and values")
         return values

@@ -226,7 +226,7 @@ def real(studies: int, n: int) -> Iterator[str]:
     from bnbench.engine.device import pick_device
     from bnbench.engine.execute import Library, execute
     from bnbench.plan import RunEnded, make_plan
-    from bnbench.workflow import known_names
+    from bnbench.plugins import known_names
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "real.yaml"

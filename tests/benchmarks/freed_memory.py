@@ -24,7 +24,8 @@ from bnbench.engine.evaluate import evaluate
 from bnbench.engine.memory import keep_freed_memory
 from bnbench.engine.train import Training
 from bnbench.plan import RunSpec
-from bnbench.workflow import find_study, known_names
+from bnbench.plugins import known_names
+from bnbench.workflow import find_study
 
 STEPS, ROUNDS = 20, 3
 

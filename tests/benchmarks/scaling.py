@@ -26,7 +26,7 @@ from bnbench.data.batches import Prepared
 from bnbench.engine.choose import Choice, Engine
 from bnbench.engine.train import Training
 from bnbench.plan import RunSpec
-from bnbench.workflow import known_names
+from bnbench.plugins import known_names
 
 #: What is varied, one at a time, around the first of each.
 SEEDS, HIDDEN, BATCH, EPOCHS = (5, 1, 2, 15, 30, 64), (64, 128, 256, 512, 1024), (32, 8, 128, 512), (1, 2, 5)

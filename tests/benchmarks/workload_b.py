@@ -91,7 +91,8 @@ def study_words(task: Task, options: tuple[str, ...]) -> list[str]:
 def load(task: Task, options: tuple[str, ...]) -> Study:
     """The study. Raises ConfigError, also where this bnbench does not know a key."""
     from bnbench.config import load_study
-    from bnbench.workflow import find_study, known_names
+    from bnbench.plugins import known_names
+    from bnbench.workflow import find_study
 
     name, *overrides = study_words(task, options)
     return load_study(find_study(name), overrides, known_names(()).vocabulary)

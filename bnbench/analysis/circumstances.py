@@ -1,0 +1,137 @@
+"""Under which circumstances runs were trained: versions, device, processor, threads. They can change the last bits.
+
+They are no part of what identifies a run, so runs of other circumstances stand in one table; then it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bnbench.plan import RunRecord, cell_label
+
+#: What of a run's environment follows from its settings, or changes no number.
+_NOT_COMPARED = ("num_threads", "engine", "engine_reason", "replicas", "session")
+_REFRESH = "`--refresh changed` trains again those that differ from today's."
+#: So many differences are named; the rest is counted.
+_NAMED = 4
+
+
+def mixed_circumstances(runs: Iterable[RunRecord]) -> tuple[str, ...]:
+    """A sentence where the runs were not all trained under the same circumstances; else nothing."""
+    runs = [run for run in runs if run.environment and run.outcome != "crashed"]
+    found = [
+        f"{_word(key)}: " + ", ".join(f"{value} ({_runs(group)})" for value, group in values.items())
+        for key, values in _differing(runs)
+    ]
+    return (
+        (f"{_head('the runs were not all trained under the same circumstances', found)} {_REFRESH}",)
+        if found
+        else ()
+    )
+
+
+def other_circumstances(runs: Iterable[tuple[RunRecord, Mapping[str, Any]]]) -> tuple[str, ...]:
+    """A sentence where some runs were trained under other circumstances than today's (beside each); else nothing."""
+    changed = [
+        (run, texts)
+        for run, today in runs
+        if run.outcome != "crashed" and (texts := differences(run.environment, today))
+    ]
+    found = list(dict.fromkeys(text for _, texts in changed for text in texts))
+    if not found:
+        return ()
+    which = _runs([run for run, _ in changed])
+    return (f"{_head(f'trained under other circumstances than today: {which}', found)} {_REFRESH}",)
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is known of both and differs: "torch 2.8.0 then, 2.14.1 now"."""
+    texts = []
+    on_cpu = then.get("device") == now.get("device") == "cpu"  # its model is the processor's
+    for key in then:
+        if on_cpu and key == "device_name" and "processor" in then:
+            continue
+        if key not in now or key in _NOT_COMPARED[1:] or then[key] == now[key]:
+            continue
+        if isinstance(then[key], Mapping) and isinstance(now[key], Mapping):
+            texts += differences(then[key], now[key])
+        else:
+            texts.append(f"{_word(key)} {then[key]} then, {now[key]} now")
+    return texts
+
+
+def _head(what: str, found: Sequence[str]) -> str:
+    more = f"; and {len(found) - _NAMED} more differences" if len(found) > _NAMED else ""
+    named = "; ".join(found[:_NAMED])
+    return f"{what} ({named}{more}): for that reason alone their numbers may differ, not only their seconds."
+
+
+def _differing(runs: Sequence[RunRecord]) -> Iterator[tuple[str, dict[str, list[RunRecord]]]]:
+    """Every key with more than one value, and the runs of each value. Only runs in Keras name Keras's version."""
+    keys = dict.fromkeys(key for run in runs for key in _flat(run.environment))
+    if all(run.environment.get("device") == "cpu" for run in runs) and "processor" in keys:
+        keys.pop("device_name", None)
+    for key in keys:
+        values: dict[str, list[RunRecord]] = {}
+        for run in runs:
+            environment = _flat(run.environment)
+            if key in environment:
+                values.setdefault(str(environment[key]), []).append(run)
+        if len(values) > 1:
+            yield key, values
+    threads = {key: group for key, group in _threads(runs).items() if len({value for value, _ in group}) > 1}
+    if threads:
+        by_value: dict[str, list[RunRecord]] = {}
+        for group in threads.values():
+            for value, run in group:
+                by_value.setdefault(value, []).append(run)
+        yield "num_threads", by_value
+
+
+def _threads(runs: Iterable[RunRecord]) -> dict[tuple[str, str], list[tuple[str, RunRecord]]]:
+    """By cell: how many threads a run has follows from its settings, and then from the machine."""
+    found: dict[tuple[str, str], list[tuple[str, RunRecord]]] = {}
+    for run in runs:
+        if "num_threads" in run.environment:
+            found.setdefault((run.label, run.cell), []).append((str(run.environment["num_threads"]), run))
+    return found
+
+
+def _flat(environment: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in environment.items():
+        if key in _NOT_COMPARED:
+            continue
+        if isinstance(value, Mapping):
+            values |= value
+        else:
+            values[key] = value
+    return values
+
+
+def _word(key: str) -> str:
+    words = {"device_name": "device model", "num_threads": "threads"}
+    return words.get(key, key)
+
+
+def _runs(runs: Sequence[RunRecord]) -> str:
+    """ "none seeds 0-4; batch seed 0"."""
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        seeds.setdefault(cell_label(run.variant, run.setting), []).append(run.seed)
+    if len(seeds) > _NAMED:
+        return f"{len(runs)} runs"
+    return "; ".join(f"{label} {ranges(values)}" for label, values in seeds.items())
+
+
+def ranges(seeds: Sequence[int]) -> str:
+    """ "seed 3", "seeds 0-4, 7"."""
+    parts: list[list[int]] = []
+    for seed in sorted(set(seeds)):
+        if parts and seed == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], seed]
+        else:
+            parts.append([seed])
+    text = ", ".join("-".join(map(str, part)) for part in parts)
+    return f"seed {text}" if len(set(seeds)) == 1 else f"seeds {text}"

@@ -1,0 +1,29 @@
+"""environment.json: under which circumstances every run of the folder was trained, taken from the runs themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bnbench.plan import RunRecord
+
+#: What of a run's environment is its own, not its session's.
+_OF_THE_RUN = ("engine", "engine_reason", "replicas", "num_threads")
+
+
+def trained_under(runs: Iterable[RunRecord]) -> dict[str, Any]:
+    """The circumstances, each once, with the runs that were trained under them; empty where no run knows its own."""
+    groups: dict[str, tuple[dict[str, Any], dict[str, list[int]]]] = {}
+    for run in runs:
+        if "session" not in run.environment:
+            continue
+        told = {key: value for key, value in run.environment.items() if key not in _OF_THE_RUN}
+        session = told.pop("session")
+        told |= session if isinstance(session, Mapping) else {}
+        key = json.dumps(told, sort_keys=True, default=str)
+        _, members = groups.setdefault(key, (told, {}))
+        members.setdefault(run.label, []).append(run.seed)
+    if not groups:
+        return {}
+    return {"trained_under": [{**told, "runs": members} for told, members in groups.values()]}

@@ -1,0 +1,142 @@
+"""Which question a results folder answers, and in what another study differs from it.
+
+The same question: the same name, and of every variant that has results the same cells. More seeds and further
+variants belong to it; so do another description, target, primary metric, margin or baseline, which change no run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+#: Longest text of a value in a message.
+_SHOWN = 60
+_WORDS = {
+    "data": "the data has other content",
+    "numerics": "bnbench computes other numbers than the version that made it",
+}
+_ABSENT = object()
+
+
+def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested facts by their dotted keys, without the parts that a study doesn't write ("options", "settings")."""
+    values: dict[str, Any] = {}
+    for key, value in facts.items():
+        inner = key in ("options", "settings")
+        name = prefix if inner else f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping) and (value or inner):
+            values |= flat(value, name)
+        else:
+            values[name.removesuffix(".name") if key == "name" else name] = value
+    return values
+
+
+def with_facts(cells: Sequence[dict[str, Any]], facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a plan stores to name differences later: facts that all cells share once, the others with each cell."""
+    plain = [json.loads(json.dumps(flat(values), default=str)) for values in facts]
+    shared = {
+        key: value
+        for key, value in (plain[0] if plain else {}).items()
+        if all(key in other and other[key] == value for other in plain)
+    }
+    for cell, values in zip(cells, plain, strict=True):
+        cell["facts"] = {key: value for key, value in values.items() if key not in shared}
+    return shared
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], answered: Collection[str]) -> list[str]:
+    """In what a planned study differs from the one that the folder answers; empty where it is the same question.
+
+    answered: the identities of the old cells that have a result. The others are free to change.
+    """
+    mine = [cell for cell in old["cells"] if cell["cell"] in answered]
+    if not mine:
+        return []
+    found = [f"name: {old['name']} there, {new['name']} now"] if old["name"] != new["name"] else []
+    kept = _by_variant(new)
+    gone = sorted({cell["variant"] for cell in mine} - set(kept))
+    found += [f"variant {name}: only there" for name in gone]
+    changed = Counter[str]()
+    counted = 0
+    for variant, cells in _by_variant(old).items():
+        if variant not in kept or not any(cell["cell"] in answered for cell in cells.values()):
+            continue
+        counted += 1
+        if set(cells) != set(kept[variant]):
+            changed[f"sweep: {_sweep(cells)} there, {_sweep(kept[variant])} now"] += 1
+            before, now = next(iter(cells.values())), next(iter(kept[variant].values()))
+            pairs = [(cells[key], kept[variant][key]) for key in cells if key in kept[variant]] or [
+                (before, now)
+            ]
+        else:
+            pairs = [(cells[key], kept[variant][key]) for key in cells]
+        swept = {key for cell in (*cells.values(), *kept[variant].values()) for key in cell["setting"]}
+        texts = {
+            text: None
+            for before, now in pairs
+            if before["cell"] != now["cell"] and before["cell"] in answered
+            for text in _facts_differ(old, before, new, now, swept)
+        }
+        for text in texts:
+            changed[f"{text}\0{variant}"] += 1
+    return list(dict.fromkeys([*found, *_gathered(changed, counted)]))
+
+
+def _gathered(changed: Mapping[str, int], variants: int) -> Iterator[str]:
+    """What differs in every variant is said once, the rest with its variant."""
+    everywhere = Counter(text.partition("\0")[0] for text in changed)
+    for text in changed:
+        what, _, variant = text.partition("\0")
+        yield what if not variant or everywhere[what] == variants else f"variant {variant}: {what}"
+
+
+def _by_variant(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Variant -> setting (as text) -> cell."""
+    found: dict[str, dict[str, Any]] = {}
+    for cell in plan["cells"]:
+        key = json.dumps(cell["setting"], sort_keys=True, default=str)
+        found.setdefault(cell["variant"], {})[key] = cell
+    return found
+
+
+def _sweep(cells: Mapping[str, Mapping[str, Any]]) -> str:
+    values: dict[str, list[Any]] = {}
+    for cell in cells.values():
+        for key, value in cell["setting"].items():
+            if value not in values.setdefault(key, []):
+                values[key].append(value)
+    return "; ".join(f"{key}={_text(value)}" for key, value in values.items()) or "none"
+
+
+def _facts_differ(
+    old: Mapping[str, Any],
+    before: Mapping[str, Any],
+    new: Mapping[str, Any],
+    now: Mapping[str, Any],
+    swept: Collection[str],
+) -> list[str]:
+    ours = {**new.get("facts", {}), **now.get("facts", {})}
+    theirs = {**old.get("facts", {}), **before.get("facts", {})}
+    if not theirs:
+        return ["other settings, data or source than there"]
+    texts = []
+    for key in dict.fromkeys([*theirs, *ours]):
+        a, b = theirs.get(key, _ABSENT), ours.get(key, _ABSENT)
+        if a == b or key in swept:
+            continue
+        if key in _WORDS:
+            texts.append(_WORDS[key])
+        elif key.startswith("plugins"):
+            name = key.removeprefix("plugins").strip(".") or "a plugin"
+            how = "not used there" if a is _ABSENT else "not used now" if b is _ABSENT else "changed since"
+            texts.append(f"source of {name}: {how}")
+        else:
+            texts.append(f"{key}: {_text(a)} there, {_text(b)} now")
+    return texts or (["the seeds, settings or data are identified in another way"] if not swept else [])
+
+
+def _text(value: Any) -> str:
+    text = "not set" if value is _ABSENT else json.dumps(value, default=str, ensure_ascii=False).strip('"')
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

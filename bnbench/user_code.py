@@ -1,0 +1,108 @@
+"""Running code of others: what it prints is kept out of stdout, and whatever it raises is told from a real Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+#: The signals that end a command, and whether one came: code may raise a KeyboardInterrupt by itself.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_handled: list[int] = []
+_received: list[int] = []
+
+
+@contextlib.contextmanager
+def signals_handled() -> Iterator[None]:
+    """Inside, Ctrl-C and SIGTERM raise KeyboardInterrupt, and `is_interrupt` knows theirs; an ignored one stays so."""
+    before: dict[signal.Signals, Any] = {}
+    _received.clear()
+    with contextlib.suppress(ValueError):  # only the main thread may ask for signals
+        for number in _SIGNALS:
+            if (old := signal.getsignal(number)) is not signal.SIG_IGN:
+                signal.signal(number, _interrupt)
+                before[number] = old
+    _handled[:] = before
+    try:
+        yield
+    finally:
+        _handled.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    _received.append(number)
+    raise KeyboardInterrupt
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether the user or the system wants the command to end; code can raise a KeyboardInterrupt by itself."""
+    if bool(_received):
+        return isinstance(error, KeyboardInterrupt)
+    return isinstance(error, KeyboardInterrupt) and signal.SIGINT not in _handled and not _in_worker()
+
+
+def _in_worker() -> bool:
+    """Workers ignore Ctrl-C, which their parent handles."""
+    with contextlib.suppress(ValueError):
+        return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    return False
+
+
+def raise_interrupt(error: BaseException) -> None:
+    """Raise it again where it is a real interrupt: to be called first where everything is caught."""
+    if is_interrupt(error):
+        raise error
+
+
+def text_of(error: BaseException) -> str:
+    """Type and message, on one line where it has one."""
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    return f"{text} (the code tried to end the program)" if isinstance(error, SystemExit) else text
+
+
+@contextlib.contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Inside, what Python code, C code and child processes write to stdout goes to stderr: stdout is for results."""
+    _flush()
+    kept = _redirect()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _flush()
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def _redirect() -> int | None:
+    """Let descriptor 1 be what 2 is; a copy of what it was, None where a test or a notebook has its own streams."""
+    try:
+        if sys.stdout.fileno() != 1:
+            return None
+        kept = os.dup(1)
+    except (OSError, ValueError, AttributeError):
+        return None
+    try:
+        os.dup2(2, 1)
+    except OSError:
+        os.close(kept)
+        return None
+    return kept
+
+
+def _flush() -> None:
+    """Python's buffer and C's: what is in them belongs to where they pointed when it was written."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__):
+        with contextlib.suppress(Exception):
+            if stream is not None:
+                stream.flush()
+    with contextlib.suppress(Exception):
+        ctypes.CDLL(None).fflush(None)
