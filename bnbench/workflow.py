@@ -243,7 +243,7 @@ def gates_of(texts: Sequence[str], studies: Sequence[Study]) -> list[tuple[str, 
     """The --fail-if of each study. Raises GateError where one fits no study."""
     shared = share_gates(texts, [study.variants for study in studies])
     for gates, study in zip(shared, studies, strict=True):
-        read_gates(gates, study.variants, len(study.seeds))
+        read_gates(gates, study.variants, len(study.seeds), study.margin)
     return shared
 
 
@@ -261,7 +261,7 @@ def load_results(folder: ResultsFolder) -> StudyResults:
 def summarize_results(results: StudyResults, fail_if: Sequence[str] = ()) -> Summary:
     """What they say, and what the gates say of it. Raises GateError where a gate does not fit."""
     seeds = min(len(cell.seeds) for cell in results.cells)
-    gates = read_gates(fail_if, dict.fromkeys(cell.variant for cell in results.cells), seeds)
+    gates = read_gates(fail_if, dict.fromkeys(cell.variant for cell in results.cells), seeds, results.margin)
     asked = (*results.metrics, *(metric_of(gate.metric).name for gate in gates))
     summary = summarize(replace(results, metrics=asked))
     return replace(summary, gates=tuple(judge_gates(gates, summary)))

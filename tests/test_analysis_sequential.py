@@ -82,33 +82,33 @@ def test_holm_runs_over_all_and_a_decided_one_keeps_its_p() -> None:
     first, second = Track(), Track()
     first.take(Seen(0.001, True), 0.0625)  # P 0.016, twice 0.032
     second.take(Seen(0.0025, False), 0.0625)  # P 0.04 stays 0.04 after the first
-    decide([first, second])
+    decide([first, second], "ab")
     assert (first.p_holm, second.p_holm) == pytest.approx((0.032, 0.04))
     assert (first.decided, second.decided, second.rises) == ("different", "different", False)
     alone, weak = Track(), Track()
     alone.take(Seen(0.002, True), 0.0625)  # P 0.032, twice 0.064
     weak.take(Seen(0.5, True), 0.0625)
-    decide([alone, weak])
+    decide([alone, weak], "ab")
     assert (alone.decided, alone.stopped) == ("", "")
 
 
 def test_the_margin_counts_first_and_no_verdict_is_taken_back() -> None:
     track = Track()
     track.take(Seen(0.0001, True, margin_p=0.001), 0.0625)
-    decide([track])
+    decide([track], "a")
     assert (track.decided, track.stopped) == ("same", "decided")
     sure = Track()
     sure.take(Seen(0.0001, True, margin_p=0.5), 0.0625)
-    decide([sure])
+    decide([sure], "a")
     sure.margin_p = 0.0
-    decide([sure])
+    decide([sure], "a")
     assert sure.decided == "different"
 
 
 def test_a_lost_pair_decides_nothing() -> None:
     track = Track()
     track.take(Seen(0.0, True, lost=True), 0.0625)
-    decide([track])
+    decide([track], "a")
     assert (track.p, track.decided, track.stopped) == (1.0, "", "lost")
 
 

@@ -1,4 +1,4 @@
-"""Rates, noise floors, usable settings and interactions: small studies with answers by hand."""
+"""Rates and noise floors of a sweep: small studies with answers by hand."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from scipy.stats import fisher_exact
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.noise import binomial_error
-from bnbench.analysis.plain import as_json
 from bnbench.analysis.summary import summarize
-from bnbench.analysis.sweeps import longest_block
 from bnbench.plan import Outcome, RunRecord
 from bnbench.report.tables import Table, tables
 from bnbench.results import Cell, StudyResults
@@ -46,52 +44,6 @@ def sweep(
 
 def table(summary: Summary, title: str) -> Table:
     return next(found for found in tables(summary) if found.title.startswith(title))
-
-
-def test_the_longest_unbroken_block() -> None:
-    assert longest_block([True, False, True, True, False]) == (2, 3)
-    assert longest_block([True, False, True]) == (0, 0)
-    assert longest_block([False]) is None
-    assert longest_block([]) is None
-
-
-def test_usable_learning_rates_in_decades() -> None:
-    # none: 1, 1 and 0 decades; batch: 3, 2 and 3, its crash at seed 3 says nothing
-    summary = sweep({"none": ["++-+", "++++", "---+", "----"], "batch": ["++++", "++++", "++++", "+-+x"]})
-    none, batch = summary.usable_ranges
-    assert none.decades == ((0, 1.0), (1, 1.0), (2, 0.0), (3, 2.0))
-    assert (none.lowest, none.highest) == (0.1, 0.1)
-    assert none.mean == pytest.approx(1.0)
-    # std of 1 1 0 2 is 0.8165, t(3) 3.18245, √4
-    assert (none.ci_low, none.ci_high) == pytest.approx((1 - 1.29923, 1 + 1.29923), abs=1e-4)
-    assert batch.decades == ((0, 3.0), (1, 2.0), (2, 3.0))
-    assert (batch.n, batch.n_planned, batch.lowest, batch.highest) == (3, 4, 0.01, 1.0)
-    assert batch.difference == pytest.approx((2 + 1 + 3) / 3)
-    assert batch.open_ended
-    row = table(summary, "Usable optimizer.lr").rows[1]
-    assert row[:3] == ("batch", "0.01", "1")
-    assert row[3].startswith(">= 2.7 [")
-    assert row[4] == "3 of 4"
-
-
-def test_a_range_inside_the_sweep_is_no_lower_bound() -> None:
-    none, _ = sweep({"none": ["---", "+++", "+++", "---"], "batch": ["+++"] * 4}).usable_ranges
-    assert not none.open_ended
-    assert (none.mean, none.ci_low) == (1.0, 1.0)
-
-
-def test_the_interaction_is_a_difference_of_differences() -> None:
-    heights = {"none": [0.90, 0.80, 0.70, 0.60], "batch": [0.91, 0.85, 0.90, 0.60]}
-    summary = sweep({"none": ["+++"] * 4, "batch": ["+++"] * 4}, heights)
-    assert [row.value for row in summary.interactions] == list(LRS)
-    assert [row.change for row in summary.interactions] == [
-        None, *(pytest.approx(change) for change in (0.04, 0.19, -0.01)),
-    ]  # fmt: skip
-    rows = table(summary, "How the difference moves with optimizer.lr").rows
-    assert rows[0][3] == "–"
-    assert rows[2][:2] == ("batch", "1.0")
-    assert rows[2][3].startswith("+19.00 pp [+19.00")
-    assert len(as_json(summary)["interactions"]) == 4
 
 
 def test_words_can_be_swept_without_decades() -> None:

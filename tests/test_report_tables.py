@@ -275,11 +275,12 @@ def test_sentence_of_a_sweep_speaks_of_the_best_settings() -> None:
         ("batch", 1, 0.95),
     ):
         setting = {"lr": lr}
-        runs = tuple(run(variant, s, accuracy + s * lr / 1000, setting=setting) for s in range(3))
-        cells.append(Cell(variant, setting, "c", (0, 1, 2), runs))
+        runs = tuple(run(variant, s, accuracy + s * lr / 1000, setting=setting) for s in range(5))
+        cells.append(Cell(variant, setting, "c", tuple(range(5)), runs))
     summary = summarize(StudyResults("demo", "none", (), tuple(cells)))
     assert verdict_sentences(summary)[0].startswith(
-        "batch @ lr=1 is better than none @ lr=0.1 in test accuracy, each at its best setting: +5.09 pp"
+        "batch @ lr=1 is better than none @ lr=0.1 in test accuracy, each at its best setting (chosen with 2 other "
+        "seeds): +5.27 pp"
     )
     best = table(summary, "Best settings")
     assert [(row[0], row[2]) for row in best.rows] == [("none @ lr=0.1", "2"), ("batch @ lr=1", "2")]

@@ -8,12 +8,14 @@ from typing import Any
 
 from bnbench.analysis.comparison import Comparison, Spread
 from bnbench.analysis.convergence import TargetSummary
+from bnbench.analysis.interactions import Interaction
 from bnbench.analysis.noise import NoiseFloor
 from bnbench.analysis.pairs import Phase
+from bnbench.analysis.ranges import UsableRange
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.speed import AreaComparison, SpeedComparison
 from bnbench.analysis.stops import Stop
-from bnbench.analysis.sweeps import BestSetting, Interaction, UsableRange
+from bnbench.analysis.sweeps import BestSetting
 from bnbench.analysis.times import how_trained, shares_time
 from bnbench.config import DEFAULT_PRIMARY, DEFAULT_VARY, Margin, Target, fixed_sentence
 from bnbench.metrics import DEFAULT_METRICS, columns_of

@@ -1,22 +1,30 @@
 """Gates for CI: conditions under which a finished study fails the build.
 
-    VARIANT.METRIC < NUMBER              also <=, >, >=; the mean over seeds, after the last step
-    VARIANT.METRIC worse than VARIANT    by the verdict on the paired differences, so that noise fails nothing
+    VARIANT.METRIC < NUMBER                  also <=, >, >=; the mean over seeds, after the last step
+    VARIANT.METRIC worse than VARIANT        shown to be worse: the 95 % interval of the paired differences excludes 0
+    VARIANT.METRIC not the same as VARIANT   not shown to be the same within the study's margin, or `within NUMBER`
+    VARIANT.METRIC not as good as VARIANT    not shown to be worse by less than that margin
 
-Both fail where a planned run of the variants did not finish: a mean of the survivors is
-no proof. In a sweep each variant stands for its best setting.
+The second passes what few seeds can't tell; the last two fail it: they ask for a proof. All fail where a planned
+run of the variants did not finish: a mean of the survivors is no proof. In a sweep each variant stands for its best
+setting.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from bnbench.analysis.comparison import compare
+from bnbench.analysis.comparison import Comparison, compare
 from bnbench.analysis.contents import GateOutcome, Summary, VariantSummary
 from bnbench.analysis.intervals import MIN_SEEDS
+from bnbench.analysis.stops import repeated
+from bnbench.analysis.sweeps import MIN_PARTED, at_best, part_seeds, shared_seeds
+from bnbench.config import Margin
 from bnbench.errors import GateError, UnknownNameError, unknown_name
 from bnbench.metrics import RECALL, SPLITS, metric_of
 from bnbench.results import Cell
@@ -29,14 +37,25 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
 }
 #: The name of a class may hold anything.
 _SIDE = rf"\s*(?P<variant>\S+?)\.(?P<metric>(?:{'|'.join(SPLITS)})_{RECALL}:.+?|[^.\s]+?)"
-_LIMIT = re.compile(rf"{_SIDE}\s*(?P<sign><=|>=|<|>)\s*(?P<value>[^\s%]+)(?P<percent>\s*%)?\s*")
-_VERDICT = re.compile(rf"{_SIDE}\s+worse\s+than\s+(?P<other>\S+)\s*")
-_FORMS = "'builtin.test_accuracy < 0.95' or 'custom.val_loss worse than builtin'"
+_NUMBER = r"(?P<value>[^\s%]+)(?P<percent>\s*%)?"
+_VERDICT = re.compile(
+    rf"{_SIDE}\s+(?P<kind>worse\s+than|not\s+the\s+same\s+as|not\s+as\s+good\s+as)\s+(?P<other>\S+)"
+    rf"(?:\s+within\s+{_NUMBER})?\s*"
+)
+_LIMIT = re.compile(rf"{_SIDE}\s*(?P<sign><=|>=|<|>)\s*{_NUMBER}\s*")
+_FORMS = (
+    "'builtin.test_accuracy < 0.95', 'custom.val_loss worse than builtin' or "
+    "'custom.test_accuracy not the same as builtin'"
+)
+Kind = Literal["limit", "worse than", "not the same as", "not as good as"]
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One condition. Either sign and limit, or other: the variant that this one must not be worse than."""
+    """One condition. kind "limit": sign and limit; else other: the variant that this one is held against.
+
+    margin: the difference that counts as none, of "not the same as" and "not as good as".
+    """
 
     text: str
     variant: str
@@ -44,6 +63,8 @@ class Gate:
     sign: str = ""
     limit: float = 0.0
     other: str | None = None
+    kind: Kind = "limit"
+    margin: float | None = None
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -51,9 +72,11 @@ class Gate:
         return tuple(filter(None, (self.variant, self.other)))
 
 
-def read_gates(texts: Sequence[str], variants: Collection[str], num_seeds: int) -> tuple[Gate, ...]:
+def read_gates(
+    texts: Sequence[str], variants: Collection[str], num_seeds: int, margin: Margin | None = None
+) -> tuple[Gate, ...]:
     """Check every gate against what the study has. Raises GateError, before anything is trained."""
-    gates = tuple(_parse(text) for text in texts)
+    gates = tuple(_with_margin(_parse(text), margin) for text in texts)
     for gate in gates:
         for name in gate.variants:
             if name not in variants:
@@ -68,6 +91,19 @@ def read_gates(texts: Sequence[str], variants: Collection[str], num_seeds: int) 
                 fix=f"seeds={MIN_SEEDS} or more, or a gate on the mean, such as 'x.val_loss > 0.3'.",
             )
     return gates
+
+
+def _with_margin(gate: Gate, margin: Margin | None) -> Gate:
+    """With the study's margin where the gate needs one and names none."""
+    if gate.kind not in ("not the same as", "not as good as") or gate.margin is not None:
+        return gate
+    if margin is None or margin.metric != gate.metric:
+        theirs = f"a margin of {margin.metric}" if margin else "no margin"
+        raise GateError(
+            f"--fail-if '{gate.text}': how much may it differ? The study has {theirs}, none of {gate.metric}.",
+            fix=f"margin={{metric: {gate.metric}, value: 0.005}}, or '{gate.text} within 0.5%'.",
+        )
+    return replace(gate, margin=margin.value)
 
 
 def share_gates(texts: Sequence[str], studies: Sequence[Collection[str]]) -> list[tuple[str, ...]]:
@@ -92,28 +128,43 @@ def gate_columns(texts: Sequence[str]) -> list[str]:
 def judge_gates(gates: Sequence[Gate], summary: Summary) -> Iterator[GateOutcome]:
     """One outcome a gate."""
     for gate in gates:
-        ours = _at_best(summary, gate.variant)
-        theirs = _at_best(summary, gate.other) if gate.other else None
-        lost = "; ".join(found for found in (_lost(ours), _lost(theirs) if theirs else "") if found)
+        sides = [_at_best(summary, name) for name in gate.variants]
+        lost = "; ".join(filter(None, (_lost(side, summary) for side in sides)))
         if lost:
             yield GateOutcome(gate.text, True, lost)
+        elif gate.kind == "limit":
+            yield _by_limit(gate, sides[0])
         else:
-            yield _by_verdict(gate, ours, theirs, summary) if theirs else _by_limit(gate, ours)
+            yield _by_difference(gate, summary)
 
 
 def _parse(text: str) -> Gate:
     limit, verdict = _LIMIT.fullmatch(text), _VERDICT.fullmatch(text)
-    if verdict:
-        return Gate(text.strip(), verdict["variant"], verdict["metric"], other=verdict["other"])
-    if not limit:
+    match = verdict or limit
+    if not match:
         raise GateError(f"--fail-if '{text}': this is no gate.", fix=f"write {_FORMS}.")
+    value = _value(text, match)
+    gate = Gate(text.strip(), match["variant"], match["metric"])
+    if not verdict:
+        return replace(gate, sign=match["sign"], limit=value or 0.0)
+    kind: Kind = " ".join(verdict["kind"].split())  # type: ignore[assignment]
+    if value is not None and (value <= 0 or kind == "worse than"):
+        why = "is not above 0" if value <= 0 else "is for 'not the same as' and 'not as good as'"
+        raise GateError(f"--fail-if '{text}': within {verdict['value']} {why}.", fix=f"write {_FORMS}.")
+    return replace(gate, other=verdict["other"], kind=kind, margin=value)
+
+
+def _value(text: str, match: re.Match[str]) -> float | None:
+    """The number of a limit or a margin; None where the gate has none."""
+    if match["value"] is None:
+        return None
     try:
-        value = float(limit["value"]) / (100 if limit["percent"] else 1)
+        value = float(match["value"]) / (100 if match["percent"] else 1)
     except ValueError:
-        raise GateError(
-            f"--fail-if '{text}': \"{limit['value']}\" is not a number.", fix=f"write {_FORMS}."
-        ) from None
-    return Gate(text.strip(), limit["variant"], limit["metric"], limit["sign"], value)
+        value = math.nan
+    if not math.isfinite(value):
+        raise GateError(f"--fail-if '{text}': \"{match['value']}\" is not a number.", fix=f"write {_FORMS}.")
+    return value
 
 
 def _at_best(summary: Summary, name: str) -> VariantSummary:
@@ -124,8 +175,10 @@ def _at_best(summary: Summary, name: str) -> VariantSummary:
     )
 
 
-def _lost(variant: VariantSummary) -> str:
+def _lost(variant: VariantSummary, summary: Summary) -> str:
     """ "of 5 runs of custom: 1 not finite", "" where all finished."""
+    if any(stop.label == variant.label and not stop.stopped for stop in summary.stops):
+        return f"the next look of {variant.label} is not complete: the study is not over"
     shown = ", ".join(
         f"{count} {outcome.replace('_', ' ')}"
         for outcome, count in variant.outcomes.items()
@@ -143,17 +196,76 @@ def _by_limit(gate: Gate, ours: VariantSummary) -> GateOutcome:
     return GateOutcome(gate.text, holds, f"{ours.label}: mean {gate.metric} {spread.mean:.6g} over {seeds}")
 
 
-def _by_verdict(gate: Gate, ours: VariantSummary, theirs: VariantSummary, summary: Summary) -> GateOutcome:
-    found = compare(_cell(ours), _cell(theirs), gate.metric, "final", summary.margin)
-    verdict = found.verdict
-    if found.difference is None or found.ci_low is None:
-        return GateOutcome(gate.text, True, f"{found.label} against {found.baseline_label}: {verdict}")
-    reason = (
-        f"{found.label} against {found.baseline_label} in {gate.metric}: {verdict}: {found.difference:+.4g}, "
-        f"95% interval [{found.ci_low:+.4g}, {found.ci_high:+.4g}], {found.n} paired seeds"
+def _by_difference(gate: Gate, summary: Summary) -> GateOutcome:
+    found = _compared(gate, summary)
+    if isinstance(found, str):
+        return GateOutcome(gate.text, True, found)
+    sides = f"{found.label} against {found.baseline_label} in {gate.metric}"
+    if found.n < found.n_planned or found.difference is None or found.ci_low is None or found.ci_high is None:
+        return GateOutcome(gate.text, True, f"{sides}: no verdict from {found.n} of {found.n_planned} pairs")
+    failed, interval = _JUDGES[gate.kind](found)
+    return GateOutcome(
+        gate.text, failed, f"{sides}: {found.difference:+.4g}, {interval}, {found.n} paired seeds"
     )
-    return GateOutcome(gate.text, verdict in ("worse", "pairs_lost", "too_few_seeds"), reason)
 
 
-def _cell(variant: VariantSummary) -> Cell:
-    return Cell(variant.variant, variant.setting, "", variant.seeds, variant.runs)
+def _compared(gate: Gate, summary: Summary) -> Comparison | str:
+    """The two variants; in a sweep each at the setting that some seeds choose, on the others. Or why not."""
+    cells = [
+        Cell(v.variant, v.setting, "", v.seeds, v.runs)
+        for v in summary.variants
+        if v.variant in gate.variants
+    ]
+    margin = Margin(gate.metric, gate.margin) if gate.margin else summary.margin
+    if summary.best_settings:
+        choosing, comparing = part_seeds(shared_seeds(cells))
+        if choosing == comparing:
+            return f"a sweep needs {MIN_PARTED} seeds for it: some choose the setting, the others compare"
+        ours, theirs = (at_best(cells, name, choosing, comparing) for name in (gate.variant, str(gate.other)))
+    else:
+        ours, theirs = (
+            next(cell for cell in cells if cell.variant == name) for name in (gate.variant, str(gate.other))
+        )
+    found = compare(ours, theirs, gate.metric, "final", margin)
+    return repeated(found, summary.looks) if summary.looks else found
+
+
+def _shown_worse(found: Comparison) -> tuple[bool, str]:
+    """Worse, and not within the margin where the study has one."""
+    interval = f"95% interval [{found.ci_low:+.4g}, {found.ci_high:+.4g}]"
+    same = found.margin is not None and _inside(found, found.margin)
+    least = _loss_bounds(found, found.ci_low, found.ci_high)[0]
+    return found.verdict != "undecided" and not same and least > 0, interval
+
+
+def _not_shown_same(found: Comparison) -> tuple[bool, str]:
+    """The 90 % interval is not inside the margin (two one-sided tests at 5 %)."""
+    interval = f"90% interval [{found.inner_low:+.4g}, {found.inner_high:+.4g}], margin {found.margin:g}"
+    return not _inside(found, found.margin or 0.0), interval
+
+
+def _not_shown_as_good(found: Comparison) -> tuple[bool, str]:
+    """The largest loss that fits, one-sided at 5 %, is not below the margin (non-inferiority)."""
+    most = _loss_bounds(found, found.inner_low, found.inner_high)[1]
+    return most >= (
+        found.margin or 0.0
+    ), f"worse by at most {most:.4g} (95%, one-sided), margin {found.margin:g}"
+
+
+def _inside(found: Comparison, margin: float) -> bool:
+    low, high = found.inner_low, found.inner_high
+    return low is not None and high is not None and -margin < low and high < margin
+
+
+def _loss_bounds(found: Comparison, low: float | None, high: float | None) -> tuple[float, float]:
+    """An interval of the difference as one of how much worse the variant is; infinite where there is none."""
+    if low is None or high is None:
+        return -math.inf, math.inf
+    return (-high, -low) if metric_of(found.metric).better == "higher" else (low, high)
+
+
+_JUDGES: dict[Kind, Callable[[Comparison], tuple[bool, str]]] = {
+    "worse than": _shown_worse,
+    "not the same as": _not_shown_same,
+    "not as good as": _not_shown_as_good,
+}

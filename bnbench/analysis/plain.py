@@ -34,6 +34,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
                 "variant": best.variant,
                 "setting": best.setting,
                 "val_loss": _spread(best.val_loss),
+                "choosing_seeds": best.choosing,
+                "comparing_seeds": best.comparing,
                 "comparisons": [_comparison(comparison) for comparison in best.comparisons],
             }
             for best in summary.best_settings
@@ -48,9 +50,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "best_rates": [vars(rate) for rate in summary.best_rates],
         "same_results": summary.same_results,
         "noise": [vars(floor) for floor in summary.noise],
-        "usable_ranges": [
-            {**vars(found), "decades": _by_seed(found.decades, "decades")} for found in summary.usable_ranges
-        ],
+        "usable_ranges": [asdict(found) for found in summary.usable_ranges],
         "interactions": [
             {**vars(found), "comparison": _comparison(found.comparison)} for found in summary.interactions
         ],

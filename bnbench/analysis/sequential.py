@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bnbench.analysis.intervals import ALPHA, Interval, holm
+from bnbench.analysis.intervals import ALPHA, Interval, holm, std
 
 #: From so many seeds on a comparison may be given up as hopeless: fewer don't know their own scatter.
 MIN_FUTILE = 8
@@ -76,24 +76,33 @@ def weights(looks: Sequence[int]) -> tuple[float, ...]:
     )
 
 
-def decide(tracks: Sequence[Track]) -> None:
+def decide(tracks: Sequence[Track], names: Sequence[str]) -> int:
     """Holm's correction over the family at one look: decides what can be decided, and keeps what was.
 
-    Inside the margin counts first, where one look shows both: a difference that is sure but too small to matter
-    is none.
+    names: comparisons of one name have the same results and count once, with the largest P of theirs. Inside the
+    margin counts first, where one look shows both: a difference that is sure but too small to matter is none.
+    Returns how many comparisons there are.
     """
-    for track, p, margin_p in zip(
-        tracks, holm([t.p for t in tracks]), holm([t.margin_p for t in tracks]), strict=True
-    ):
-        track.p_holm, track.margin_holm = p, margin_p
+    p_values = _holm_once(names, [track.p for track in tracks])
+    margin_p_values = _holm_once(names, [track.margin_p for track in tracks])
+    for track, name in zip(tracks, names, strict=True):
+        track.p_holm, track.margin_holm = p_values[name], margin_p_values[name]
         if track.decided or track.stopped == "lost":
             continue
-        if margin_p <= ALPHA:
+        if track.margin_holm <= ALPHA:
             track.decided = "same"
-        elif p <= ALPHA:
+        elif track.p_holm <= ALPHA:
             track.decided = "different"
         if track.decided:
             track.stopped = "decided"
+    return len(p_values)
+
+
+def _holm_once(names: Sequence[str], p_values: Sequence[float]) -> dict[str, float]:
+    largest: dict[str, float] = {}
+    for name, p in zip(names, p_values, strict=True):
+        largest[name] = max(largest.get(name, 0.0), p)
+    return dict(zip(largest, holm(list(largest.values())), strict=True))
 
 
 def needed_t(looks: Sequence[int], index: int, comparisons: int = 1) -> float:
@@ -129,3 +138,24 @@ def _quantile(freedom: int, probability: float) -> float:
     from scipy import special
 
     return float(special.stdtrit(freedom, probability))
+
+
+def weight_of(n: int, looks: Sequence[int]) -> float:
+    """The share of the 5 % at n seeds: all of it where the number of seeds is fixed; the least where n is no look."""
+    shares = weights(looks) if looks else (1.0,)
+    return shares[looks.index(n)] if n in looks else min(shares)
+
+
+def scatter_of(values: Sequence[float], least: float = 0.0) -> float:
+    """The standard deviation (n-1), at least that of the numbers' rounding."""
+    return max(std(values), least)
+
+
+def tail(values: Sequence[float], distance: float, least: float = 0.0) -> float:
+    """P(T > distance / standard error) of Student's t; without any scatter 0, 1/2 or 1."""
+    from scipy import special
+
+    error = scatter_of(values, least) / math.sqrt(len(values))
+    if not error:
+        return 0.5 if distance == 0 else float(distance < 0)
+    return float(special.stdtr(len(values) - 1, -distance / error))

@@ -13,7 +13,17 @@ from typing import Any, Literal
 
 from bnbench.analysis.comparison import Comparison, Verdict, compare
 from bnbench.analysis.intervals import ALPHA, equivalence_p, paired_p, scatter
-from bnbench.analysis.sequential import Seen, Stopped, Track, decide, is_futile, repeated_interval, weights
+from bnbench.analysis.sequential import (
+    Seen,
+    Stopped,
+    Track,
+    decide,
+    is_futile,
+    repeated_interval,
+    weight_of,
+    weights,
+)
+from bnbench.analysis.twins import first_of_equals
 from bnbench.metrics import metric_of
 from bnbench.plan import cell_label
 from bnbench.results import Cell, StudyResults
@@ -78,6 +88,8 @@ class _Member:
     baseline: Cell
     seeds: int = 0
     track: Track = field(default_factory=Track)
+    twin: str | None = None
+    family: int = 1
 
 
 def first_seeds(cell: Cell, count: int) -> Cell:
@@ -103,24 +115,26 @@ def follow(results: StudyResults) -> Course:
         for member in active:
             member.seeds = size
             member.track.take(_see(member, results), share)
-        decide([member.track for member in members])
+        _decide(members, size)
     for member in members:
         if not member.track.stopped and member.seeds == looks[-1]:
             member.track.stopped = "last"
     return _course(results, members, reached, wanted)
 
 
-def repeated(found: Comparison, looks: Sequence[int]) -> Comparison:
-    """A comparison at one of the looks, with the p and the interval that hold at every look together."""
-    if found.n not in looks:
+def repeated(found: Comparison, looks: Sequence[int], family: int = 1) -> Comparison:
+    """A comparison at one of the looks, with the p and the intervals that hold at every look together.
+
+    What rests on a single look goes: the sign-flip check, and what a fixed number of seeds would find.
+    """
+    if found.n < 2 or found.ci_low is None:
         return found
-    weight = weights(looks)[looks.index(found.n)]
-    if found.p is None:
-        return found  # its differences are equal, which says nothing of the next one
+    weight = weight_of(found.n, looks)
     values = [value for _, value in found.values]
     mean, spread = statistics.fmean(values), _scatter(found)
     low, high = repeated_interval(mean, spread, found.n, weight)
     inner_low, inner_high = repeated_interval(mean, spread, found.n, weight, 2 * ALPHA)
+    together = repeated_interval(mean, spread, found.n, weight / family)
     p = paired_p(values, found.grain or 0.0)
     return replace(
         found,
@@ -130,8 +144,16 @@ def repeated(found: Comparison, looks: Sequence[int]) -> Comparison:
         inner_low=inner_low,
         inner_high=inner_high,
         p=None if p is None else min(1.0, p / weight),
-        sign_flip_p=None,  # a check of a single look
+        family=family,
+        family_low=together[0],
+        family_high=together[1],
+        new_low=None if found.new_low is None else min(found.new_low, low or 0.0),
+        new_high=None if found.new_high is None else max(found.new_high, high or 0.0),
+        sign_flip_p=None,
         detectable=None,
+        detectable_low=None,
+        detectable_high=None,
+        seeds_for_margin=None,
     )
 
 
@@ -141,6 +163,26 @@ def _members(results: StudyResults) -> Iterator[_Member]:
         baseline = baselines.get(str(dict(cell.setting)))
         if baseline and cell.variant != results.baseline:
             yield _Member(cell, baseline)
+
+
+def _decide(members: Sequence[_Member], size: int) -> None:
+    """At one look. Comparisons with the same results count once; one with the baseline's results not at all."""
+    cells = {cell.label: cell for member in members for cell in (member.baseline, member.cell)}
+    first = first_of_equals([first_seeds(cell, size) for cell in cells.values()])
+    names: dict[str, str] = {}
+    for member in members:
+        ours, theirs = first[member.cell.label], first[member.baseline.label]
+        if ours == theirs:
+            member.twin = member.baseline.label
+            continue
+        earlier = names.setdefault(f"{ours}\n{theirs}", member.cell.label)
+        member.twin = None if earlier == member.cell.label else earlier
+    others = [member for member in members if member.twin != member.baseline.label]
+    family = decide(
+        [member.track for member in others], [member.twin or member.cell.label for member in others]
+    )
+    for member in others:
+        member.family = family
 
 
 def _going_on(active: Sequence[_Member]) -> list[Cell]:
@@ -197,20 +239,20 @@ def _course(
     there = sum(len(cell.records) for cell in results.cells)
     return Course(
         results=replace(results, cells=cells),
-        judged={member.cell.label: _judged(member, results, len(members)) for member in members},
+        judged={member.cell.label: _judged(member, results) for member in members},
         stops=stops,
         wanted=wanted,
         unused=there - sum(len(cell.records) for cell in cells),
     )
 
 
-def _judged(member: _Member, results: StudyResults, family: int) -> Comparison:
+def _judged(member: _Member, results: StudyResults) -> Comparison:
     """At the member's last look; before the first, without a verdict."""
     track = member.track
     if not track.num_looks:
         found = _found(replace(member, seeds=results.looks[0]), results)
-        return replace(found, verdict="too_few_seeds", uncorrected="too_few_seeds", p=None, family=family)
-    found = repeated(_found(member, results), results.looks)
+        return replace(found, verdict="too_few_seeds", uncorrected="too_few_seeds", p=None, p_holm=None)
+    found = repeated(_found(member, results), results.looks, member.family)
     towards: Verdict = "better" if track.rises == (metric_of(found.metric).better == "higher") else "worse"
     verdict: Verdict = "undecided"
     if track.stopped == "lost":
@@ -219,10 +261,10 @@ def _judged(member: _Member, results: StudyResults, family: int) -> Comparison:
         verdict = "same" if track.decided == "same" else towards
     return replace(
         found,
-        family=family,
         p=track.p,
-        p_holm=track.p_holm,
-        margin_p=None if found.margin is None else track.margin_holm,
+        p_holm=None if verdict == "pairs_lost" else track.p_holm,
+        margin_p=None if found.margin is None or verdict == "pairs_lost" else track.margin_holm,
+        twin=member.twin,
         uncorrected=towards if track.p <= ALPHA else "undecided",
         verdict=verdict,
     )

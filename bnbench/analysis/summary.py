@@ -12,18 +12,14 @@ from bnbench.analysis.comparison import Comparison, Spread, compare, with_verdic
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import summarize_target
 from bnbench.analysis.earlier import look_cautions
+from bnbench.analysis.interactions import interactions
 from bnbench.analysis.noise import noise_floors
 from bnbench.analysis.pairs import PHASES, Phase, number
+from bnbench.analysis.ranges import usable_ranges
 from bnbench.analysis.rates import TrainedRate, trained_rates
 from bnbench.analysis.speed import compare_areas, compare_speed
 from bnbench.analysis.stops import follow
-from bnbench.analysis.sweeps import (
-    BestSetting,
-    best_cell,
-    best_settings,
-    interactions,
-    usable_ranges,
-)
+from bnbench.analysis.sweeps import BestSetting, best_cell, best_settings
 from bnbench.analysis.times import engine_of, why_not_comparable
 from bnbench.analysis.twins import first_of_equals, groups_of_equals, mark_twins
 from bnbench.config import DEFAULT_VARY, Target
@@ -113,8 +109,10 @@ def _judged_best(results: StudyResults, first: Mapping[str, str]) -> tuple[BestS
 
 
 def _best_rates(results: StudyResults, best: Sequence[BestSetting]) -> tuple[TrainedRate, ...]:
-    """How often each variant trained at its best setting, against the baseline at its own."""
-    cells = {found.variant: best_cell(results.cells, found.variant) for found in best}
+    """How often each variant trained at the best setting that is compared, against the baseline at its own."""
+    labels = {c.label for found in best for c in found.comparisons}
+    labels |= {c.baseline_label for found in best for c in found.comparisons}
+    cells = {cell.variant: cell for cell in results.cells if cell.label in labels}
     return trained_rates([(cell, cells.get(results.baseline)) for cell in cells.values()])
 
 

@@ -23,6 +23,7 @@ from bnbench.report.numbers import (
     verdict_text,
     words,
 )
+from bnbench.report.sweep_tables import choice_words
 from bnbench.report.table import Table, baseline_first, count_text, labels_of
 
 #: The splits whose differences from the baseline are shown.
@@ -36,11 +37,7 @@ def difference_tables(summary: Summary) -> Iterator[Table]:
     name = f"Difference from {summary.baseline}"
     yield from _tables(summary, f"{name}{swept}", here, "")
     best = [comparison for best in summary.best_settings for comparison in best.comparisons]
-    remark = (
-        " The test metrics did not choose, but share each run's luck with the validation loss that did: a variant with "
-        "many equally good settings is favoured, by up to half a standard deviation of a run. To be sure, run the best "
-        "settings with new seeds."
-    )
+    remark = f" {choice_words(summary)}" if summary.best_settings else ""
     # the primary metric is shown there too, wherever it comes from: the verdict is about it
     yield from _tables(summary, f"{name}, each at its best setting", _shown(summary, best, ("test",)), remark)
 

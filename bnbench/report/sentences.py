@@ -23,19 +23,20 @@ from bnbench.report.numbers import (
     target_text,
     words,
 )
+from bnbench.report.sweep_sentences import best_comparisons, best_words, sweep_sentences
 from bnbench.report.table import count_text
 
 
 def verdict_sentences(summary: Summary) -> list[str]:
     """One a variant, on the study's primary metric; in a sweep, with every variant at its best setting."""
-    comparisons = [c for best in summary.best_settings for c in best.comparisons] or summary.comparisons
-    where = ", each at its best setting" if summary.best_settings else ""
+    comparisons = best_comparisons(summary) if summary.best_settings else summary.comparisons
+    where = best_words(summary) if summary.best_settings else ""
     judged = (
         _sentence(comparison, where) + _success(summary, comparison) + "".join(_failures(summary, comparison))
         for comparison in comparisons
         if comparison.verdict is not None
     )
-    return [*judged, *map(_same_results, summary.same_results)]
+    return [*judged, *sweep_sentences(summary), *map(_same_results, summary.same_results)]
 
 
 def speed_sentences(summary: Summary) -> list[str]:
