@@ -186,7 +186,8 @@ def test_one_setting_is_no_sweep() -> None:
 
 
 def test_a_setting_without_the_baseline_is_warned_of() -> None:
-    summary = study(NONE, cell("batch", *BATCH.records, setting={"optimizer.lr": 9}))
+    baselines = [cell("none", *NONE.records, setting={"optimizer.lr": lr}) for lr in (1, 2)]
+    summary = study(*baselines, cell("batch", *BATCH.records, setting={"optimizer.lr": 9}))
     assert not summary.comparisons
     assert any("optimizer.lr=9: the baseline none has no runs" in warning for warning in summary.warnings)
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bnbench.analysis.comparison import Comparison
-from bnbench.analysis.grid import lines, swept_keys, without
+from bnbench.analysis.grid import lines, part
 from bnbench.analysis.intervals import MIN_SEEDS, Interval, holm
 from bnbench.analysis.sequential import repeated_interval, scatter_of, tail, weight_of
+from bnbench.analysis.settings import free_keys
 from bnbench.plan import cell_label
 from bnbench.results import StudyResults
 
@@ -48,13 +49,15 @@ class Interaction:
 def interactions(results: StudyResults, comparisons: Sequence[Comparison]) -> Iterator[Interaction]:
     """Along every swept key, for the final primary metric. comparisons: those at the same setting."""
     shown = {c.label: c for c in comparisons if c.at == "final" and c.metric == results.primary}
-    for key in swept_keys(results.cells):
+    free = free_keys(results.cells)
+    for key in free:
+        others = [other for other in free if other != key]
         along = [
             [shown[cell.label] for cell in cells if cell.label in shown]
-            for cells in lines(results.cells, key)
+            for cells in lines(results.cells, key, others)
         ]
         found = [_interaction(key, line[0], c, results.looks) for line in along for c in line]
-        yield from _corrected(found)
+        yield from _corrected([replace(row, others=part(row.comparison.setting, others)) for row in found])
 
 
 def _corrected(found: Sequence[Interaction]) -> Iterator[Interaction]:
@@ -69,7 +72,7 @@ def _interaction(key: str, first: Comparison, found: Comparison, looks: Sequence
     row = Interaction(
         key=key,
         value=found.setting[key],
-        others=without(found.setting, key),
+        others={},
         comparison=found,
         change=None,
         change_low=None,

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
-from bnbench.analysis.grid import is_numeric, lines, swept_keys, without
+from bnbench.analysis.grid import is_numeric, lines, part
 from bnbench.analysis.intervals import ALPHA, MIN_SEEDS, Interval, holm
 from bnbench.analysis.sequential import tail, weight_of
+from bnbench.analysis.settings import free_keys
 from bnbench.plan import cell_label
 from bnbench.results import Cell, StudyResults
 
@@ -110,9 +111,11 @@ class UsableRange:
 def usable_ranges(results: StudyResults) -> tuple[UsableRange, ...]:
     """For every swept key whose values are positive numbers."""
     found: list[UsableRange] = []
-    for key in swept_keys(results.cells):
-        numeric = [line for line in lines(results.cells, key) if is_numeric(line, key)]
-        ranges = [_usable_range(line, key) for line in numeric]
+    free = free_keys(results.cells)
+    for key in free:
+        others = [other for other in free if other != key]
+        numeric = [line for line in lines(results.cells, key, others) if is_numeric(line, key)]
+        ranges = [_usable_range(line, key, others) for line in numeric]
         steps = [_largest_step(line, key) for line in numeric]
         baselines = {str(r.others): r for r in ranges if r.variant == results.baseline}
         against = [baselines.get(str(found_range.others)) for found_range in ranges]
@@ -139,7 +142,7 @@ def longest_block(values: Sequence[float], flags: Sequence[bool]) -> tuple[int, 
     return max(blocks, key=lambda block: math.log10(values[block[1]] / values[block[0]]), default=None)
 
 
-def _usable_range(cells: Sequence[Cell], key: str) -> UsableRange:
+def _usable_range(cells: Sequence[Cell], key: str, others: Sequence[str]) -> UsableRange:
     cells = sorted(cells, key=lambda cell: float(cell.setting[key]))
     values = [float(cell.setting[key]) for cell in cells]
     # a run that crashed does not say whether the variant trains
@@ -155,7 +158,7 @@ def _usable_range(cells: Sequence[Cell], key: str) -> UsableRange:
     return UsableRange(
         variant=cells[0].variant,
         key=key,
-        others=without(cells[0].setting, key),
+        others=part(cells[0].setting, others),
         seeds=tuple(seeds),
         n_planned=len(cells[0].seeds),
         first=common.first,

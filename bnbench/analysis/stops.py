@@ -23,6 +23,7 @@ from bnbench.analysis.sequential import (
     weight_of,
     weights,
 )
+from bnbench.analysis.settings import baselines_of
 from bnbench.analysis.twins import first_of_equals
 from bnbench.metrics import metric_of
 from bnbench.plan import cell_label
@@ -158,9 +159,8 @@ def repeated(found: Comparison, looks: Sequence[int], family: int = 1) -> Compar
 
 
 def _members(results: StudyResults) -> Iterator[_Member]:
-    baselines = {str(dict(c.setting)): c for c in results.cells if c.variant == results.baseline}
-    for cell in results.cells:
-        baseline = baselines.get(str(dict(cell.setting)))
+    baselines = baselines_of(results.cells, results.baseline)
+    for cell, baseline in zip(results.cells, baselines, strict=True):
         if baseline and cell.variant != results.baseline:
             yield _Member(cell, baseline)
 

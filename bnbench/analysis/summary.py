@@ -17,6 +17,7 @@ from bnbench.analysis.noise import noise_floors
 from bnbench.analysis.pairs import PHASES, Phase, number
 from bnbench.analysis.ranges import usable_ranges
 from bnbench.analysis.rates import TrainedRate, trained_rates
+from bnbench.analysis.settings import baselines_of
 from bnbench.analysis.speed import compare_areas, compare_speed
 from bnbench.analysis.stops import follow
 from bnbench.analysis.sweeps import BestSetting, best_cell, best_settings
@@ -38,7 +39,7 @@ def summarize(results: StudyResults) -> Summary:
     columns = results.columns
     variants = tuple(_summarize_cell(cell, results.targets, reference, columns) for cell in results.cells)
     swept = len({str(dict(cell.setting)) for cell in results.cells}) > 1
-    pairs = [(cell, _baseline_of(cell, results)) for cell in results.cells]
+    pairs = list(zip(results.cells, baselines_of(results.cells, results.baseline), strict=True))
     compared = [(cell, base) for cell, base in pairs if base and cell.variant != results.baseline]
     first = first_of_equals(results.cells)
     comparisons = _judged(
@@ -173,12 +174,6 @@ def _spread(cell: Cell, metric: str, at: Phase) -> Spread:
     return Spread.of(number(record, metric, at) for record in cell.records if record.outcome != "crashed")
 
 
-def _baseline_of(cell: Cell, results: StudyResults) -> Cell | None:
-    """The baseline's cell at the same setting."""
-    candidates = (other for other in results.cells if other.variant == results.baseline)
-    return next((other for other in candidates if dict(other.setting) == dict(cell.setting)), None)
-
-
 def _warnings(
     results: StudyResults, variants: Sequence[VariantSummary], comparisons: Sequence[Comparison]
 ) -> Iterator[str]:
@@ -198,8 +193,8 @@ def _warnings(
                 f"no run reached the target {target.metric} {target.value:g}: it says nothing about speed here. "
                 "Choose one that some runs reach, or more epochs."
             )
-    for cell in results.cells:
-        if not _baseline_of(cell, results):
+    for cell, baseline in zip(results.cells, baselines_of(results.cells, results.baseline), strict=True):
+        if not baseline:
             yield f"{cell.label}: the baseline {results.baseline} has no runs at this setting; not compared."
     engines = {
         engine_of(run)

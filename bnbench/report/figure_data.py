@@ -14,6 +14,7 @@ from bnbench.analysis.comparison import Comparison, Spread
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import TargetSummary
 from bnbench.analysis.pairs import Phase
+from bnbench.analysis.settings import free_keys
 from bnbench.metrics import METRICS, columns_of, metric_of
 from bnbench.plan import HistoryRow
 from bnbench.report.numbers import MAX_DECIMALS, difference_text
@@ -193,9 +194,8 @@ def difference_rows(
 
 
 def swept_keys(summary: Summary) -> list[str]:
-    """The keys that take more than one value over the study's settings."""
-    keys = dict.fromkeys(key for variant in summary.variants for key in variant.setting)
-    return [key for key in keys if len({str(v.setting.get(key)) for v in summary.variants}) > 1]
+    """The keys that take more than one value over the study's settings, but those that follow others."""
+    return free_keys(summary.variants)
 
 
 def swept_values(summary: Summary, key: str) -> list[Any]:
