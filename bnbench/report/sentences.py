@@ -11,6 +11,7 @@ from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.speed import SpeedComparison
 from bnbench.metrics import metric_of
 from bnbench.plan import MISSING
+from bnbench.report.look_sentences import before_the_first_look, stop_words
 from bnbench.report.numbers import (
     amount_text,
     difference_text,
@@ -32,7 +33,10 @@ def verdict_sentences(summary: Summary) -> list[str]:
     comparisons = best_comparisons(summary) if summary.best_settings else summary.comparisons
     where = best_words(summary) if summary.best_settings else ""
     judged = (
-        _sentence(comparison, where) + _success(summary, comparison) + "".join(_failures(summary, comparison))
+        _sentence(summary, comparison, where)
+        + stop_words(summary, comparison)
+        + _success(summary, comparison)
+        + "".join(_failures(summary, comparison))
         for comparison in comparisons
         if comparison.verdict is not None
     )
@@ -72,12 +76,14 @@ def _reached(summary: Summary, speed: SpeedComparison, name: str, index: int) ->
     return f"{variant.targets[index].k} of {len(variant.seeds)} runs"
 
 
-def _sentence(comparison: Comparison, where: str) -> str:
+def _sentence(summary: Summary, comparison: Comparison, where: str) -> str:
     ours, theirs, metric = comparison.label, comparison.baseline_label, words(comparison.metric) + where
     numbers = _numbers(comparison)
     match comparison.verdict:
         case "pairs_lost":
             return f"{ours} against {theirs}: no verdict on {metric}: {_lost(comparison)}."
+        case "too_few_seeds" if summary.looks:
+            return before_the_first_look(summary, comparison)
         case "too_few_seeds":
             too_few = f"too few seeds for a verdict ({MIN_SEEDS} or more)"
             return f"{ours} against {theirs} in {metric}: {numbers}: {too_few}."

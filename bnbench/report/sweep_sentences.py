@@ -13,6 +13,7 @@ from bnbench.analysis.ranges import Shift, UsableRange
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.sweeps import MIN_PARTED
 from bnbench.metrics import metric_of
+from bnbench.report.look_sentences import sweep_stop_words
 from bnbench.report.numbers import difference_text, interval_text, p_text, verdict_text, words
 from bnbench.report.sweep_tables import edge_text, shift_text
 
@@ -26,6 +27,7 @@ def sweep_sentences(summary: Summary) -> list[str]:
     return [
         *_without_verdict(summary),
         *_same_setting(summary),
+        *([sweep_stop_words(summary)] if summary.stops else []),
         *_shares(summary),
         *_ranges(summary),
         *_interactions(summary),
