@@ -62,12 +62,12 @@ class Metric:
         return self.largest_change(present[:1] if self.class_name is not None else present)
 
 
-def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+def loss_by_sample(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the softmax of the logits, in nats: never smoothed, never doubled."""
     return logits.logsumexp(-1) - logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
 
 
-def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+def accuracy_by_sample(logits: Tensor, labels: Tensor) -> Tensor:
     """1 where the largest logit is the label's, else 0 (logits that are not all finite are always wrong)."""
     right = logits.argmax(-1) == labels
     return (right & logits.isfinite().all(-1)).to(logits.dtype)
@@ -121,8 +121,8 @@ def _largest_change_of_f1(sizes: Sequence[int]) -> float:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("loss", "lower", False, by_sample=_loss),
-        Metric("accuracy", "higher", True, by_sample=_accuracy, largest_change=_one_in_all),
+        Metric("loss", "lower", False, by_sample=loss_by_sample),
+        Metric("accuracy", "higher", True, by_sample=accuracy_by_sample, largest_change=_one_in_all),
         Metric("balanced_accuracy", "higher", True, by_class=_recall, largest_change=_one_in_its_class),
         Metric("macro_f1", "higher", True, by_class=_f1, largest_change=_largest_change_of_f1),
     )

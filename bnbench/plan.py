@@ -156,12 +156,28 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
+class TestSamples:
+    """What a run answered on each of N test samples in the end, as arrays.
+
+    right: (N,) uint8, 1 where the answer is right. loss: (N,) float32. labels: a hash of the labels in their
+    order, which names the samples.
+    """
+
+    __test__ = False  # no class of tests
+
+    right: Any
+    loss: Any
+    labels: str
+
+
+@dataclass(frozen=True)
 class RunEnded:
-    """A run is over, one way or another. weights: its last state_dict (None where it crashed)."""
+    """A run is over, one way or another. weights: its last state_dict; None where it crashed, as are samples."""
 
     run: RunSpec
     record: RunRecord
     weights: Mapping[str, Any] | None = field(default=None, repr=False)
+    samples: TestSamples | None = field(default=None, repr=False)
 
 
 Event = RunStarted | Stepped | Evaluated | RunEnded

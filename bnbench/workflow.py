@@ -235,7 +235,7 @@ def carry_out(work: Work, runs: Sequence[RunSpec], listener: Callable[[Event], N
                 with work.phases.during("files"):
                     told = {**event.record.environment, "session": now}
                     event = replace(event, record=replace(event.record, environment=told))
-                    work.folder.save(event.run, event.record, event.weights)
+                    work.folder.save(event.run, event.record, event.weights, event.samples)
             listener(event)
 
 

@@ -13,6 +13,7 @@ from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import summarize_target
 from bnbench.analysis.earlier import look_cautions
 from bnbench.analysis.interactions import interactions
+from bnbench.analysis.new_samples import NewSamples
 from bnbench.analysis.noise import noise_floors
 from bnbench.analysis.pairs import PHASES, Phase, number
 from bnbench.analysis.ranges import usable_ranges
@@ -54,7 +55,12 @@ def summarize(results: StudyResults) -> Summary:
     )
     if course:
         comparisons = tuple(course.at_its_look(found) for found in comparisons)
-    best = _judged_best(results, first) if swept else ()
+    samples = NewSamples(results)
+    comparisons = tuple(samples.added(comparisons))
+    best = tuple(
+        replace(found, comparisons=tuple(samples.added(found.comparisons)))
+        for found in (_judged_best(results, first) if swept else ())
+    )
     return Summary(
         name=results.name,
         baseline=results.baseline,
@@ -68,6 +74,7 @@ def summarize(results: StudyResults) -> Summary:
             *results.warnings,
             *_warnings(results, variants, comparisons),
             *(course.warnings if course else ()),
+            *samples.warnings,
         ),
         primary=results.primary,
         margin=results.margin,

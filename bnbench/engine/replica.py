@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from bnbench.config import cautions_of
 from bnbench.data.batches import Prepared, last_batch_note
 from bnbench.engine.build import layer_list
+from bnbench.engine.evaluate import Measured
 from bnbench.engine.outcome import outcome_of
 from bnbench.metrics import Split
 from bnbench.plan import Evaluated, HistoryRow, RunEnded, RunRecord, RunSpec
 
-Evaluate = Callable[[nn.Module, tuple[Split, ...]], dict[str, float]]
+Evaluate = Callable[[nn.Module, tuple[Split, ...]], Measured]
 
 
 class Replica:
@@ -57,6 +58,7 @@ class Replica:
     ) -> RunEnded:
         """The run is over: its record and its last weights."""
         final = self._all_metrics(step)
+        samples = final.samples
         final_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
         best, best_step = final, step
         if self.best and self.best[1] != step:
@@ -79,8 +81,8 @@ class Replica:
             steps_per_epoch=self.steps_per_epoch,
             train_seconds=seconds,
             num_parameters=sum(parameter.numel() for parameter in self.model.parameters()),
-            final=final,
-            best=best,
+            final=dict(final),
+            best=dict(best),
             best_step=best_step,
             history=tuple(self.history),
             step_losses=tuple(self.step_losses[:step].tolist()),
@@ -92,14 +94,17 @@ class Replica:
             class_counts=self.data.class_counts(),
             class_names=self.data.class_names,
         )
-        return RunEnded(run, record, _plain(final_weights))
+        return RunEnded(run, record, _plain(final_weights), samples)
 
-    def _all_metrics(self, step: int) -> dict[str, float]:
+    def _all_metrics(self, step: int) -> Measured:
         """Every metric of the model as it is, which is that of `step`: what the history knows already, and the rest."""
         known = next((row.metrics for row in self.history if row.step == step), None)
         if known is None:
             return self.evaluate(self.model, ("train", "val", "test"))
-        return {**known, **self.evaluate(self.model, ("test",))}
+        found = self.evaluate(self.model, ("test",))
+        whole = Measured({**known, **found})
+        whole.samples = found.samples
+        return whole
 
     def notes(self) -> tuple[str, ...]:
         """What the user should know of the data and of how it is cut into batches."""

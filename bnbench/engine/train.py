@@ -15,7 +15,7 @@ from bnbench.data.batches import Augmentation, Prepared, augment, epoch_order, s
 from bnbench.engine.build import build_model, make_schedule
 from bnbench.engine.choose import Choice, choose
 from bnbench.engine.device import environment, synchronize
-from bnbench.engine.evaluate import evaluate
+from bnbench.engine.evaluate import Measured, evaluate
 from bnbench.engine.graphed import Graphed
 from bnbench.engine.process_state import in_private
 from bnbench.engine.replica import Replica
@@ -188,7 +188,7 @@ class Training:
         interval = self.steps_per_epoch if every == "epoch" else every
         return step % interval == 0 or step == self.planned_steps
 
-    def _evaluate(self, model: nn.Module, splits: tuple[Split, ...]) -> dict[str, float]:
+    def _evaluate(self, model: nn.Module, splits: tuple[Split, ...]) -> Measured:
         with autocast(self.settings, self.device):
             return evaluate(model, self.data, splits)
 

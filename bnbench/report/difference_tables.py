@@ -75,9 +75,10 @@ def _caption(summary: Summary, shown: Sequence[Comparison]) -> str:
         if any(found.new_low is not None for found in shown)
         else ""
     )
+    fixed = "these" if "split" in summary.vary else "this split and these"
     return (
         f"Final numbers, variant minus {summary.baseline}: mean over seeds and 95% interval ({method}) for new seeds, "
-        f"on this split and these samples, at these settings; pp: percentage points.{samples} pairs: seeds with a "
+        f"on {fixed} samples, at these settings; pp: percentage points.{samples} pairs: seeds with a "
         f"number on both sides. verdict: on the primary metric, {words(summary.primary)}, alone ({correction}); the "
         "other metrics have intervals."
     )

@@ -11,6 +11,7 @@
         history.csv    one row an evaluation
         steps.csv      the objective of every step's batch
         checkpoint.safetensors   the last weights
+        test_samples.safetensors   right or wrong, and the loss, of each test sample in the end
 
 A run's folder is named after the hash of its settings, so that runs of other settings never mix.
 Beside the folders of several studies, workloads.json says what they say together.

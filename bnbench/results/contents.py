@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bnbench.config import DEFAULT_PRIMARY, Margin, Target
 from bnbench.metrics import columns_of, shown_metrics
-from bnbench.plan import RunRecord, cell_label
+from bnbench.plan import RunRecord, TestSamples, cell_label
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,15 @@ class Cell:
     def label(self) -> str:
         """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
         return cell_label(self.variant, self.setting)
+
+
+LoadSamples = Callable[[Cell, RunRecord], TestSamples | None]
+
+
+def no_samples(cell: Cell, run: RunRecord) -> TestSamples | None:
+    """Of results that have none."""
+    del cell, run
+    return None
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,8 @@ class StudyResults:
     counts as none. warnings: what could not be read, and why. looks: of `seeds: auto`, how many of a
     cell's seeds each look takes; empty where the number of seeds is fixed. earlier: results that were
     shown before the number of seeds (or the looks, the primary metric, the margin) was changed.
-    metrics: what the study asks for beside the default ones.
+    metrics: what the study asks for beside the default ones. samples: reads a run's answers on the test samples;
+    None where there are none; raises ValueError or OSError where they can't be believed.
     """
 
     name: str
@@ -67,6 +77,7 @@ class StudyResults:
     looks: tuple[int, ...] = ()
     earlier: tuple[EarlierLook, ...] = ()
     metrics: tuple[str, ...] = ()
+    samples: LoadSamples = field(default=no_samples, compare=False)
 
     @property
     def shown_metrics(self) -> tuple[str, ...]:

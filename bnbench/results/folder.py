@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from bnbench.config import Study, resolved, to_yaml
 from bnbench.errors import ResultsError
-from bnbench.plan import RunRecord, RunSpec, identity_facts
+from bnbench.plan import RunRecord, RunSpec, TestSamples, identity_facts
 from bnbench.results.checks import Plan
 from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.environment import trained_under
@@ -48,6 +48,7 @@ from bnbench.results.reader import (
     read_plan,
     run_folder,
 )
+from bnbench.results.samples import SAMPLES, samples_bytes
 
 #: The folder of a cell's runs: its variant and its identity.
 _RUNS_OF = re.compile(r".+-[0-9a-f]{12}")
@@ -139,7 +140,13 @@ class ResultsFolder:
         record = load_run(self.path, cell, run.seed, [])
         return record if record and record.outcome != "crashed" else None
 
-    def save(self, run: RunSpec, record: RunRecord, weights: Mapping[str, Any] | None) -> None:
+    def save(
+        self,
+        run: RunSpec,
+        record: RunRecord,
+        weights: Mapping[str, Any] | None,
+        samples: TestSamples | None = None,
+    ) -> None:
         """Write a run's folder, whole or not at all; a folder of the same run is replaced."""
         target = self._run_folder(run)
         content = {
@@ -150,6 +157,8 @@ class ResultsFolder:
             from safetensors.numpy import save
 
             content[CHECKPOINT] = save(dict(weights))
+        if samples is not None:
+            content[SAMPLES] = samples_bytes(samples)
         content[RUN] = to_json(_run_json(record)).encode("utf-8")  # the last: with it, the folder is whole
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)

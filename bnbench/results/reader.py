@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bnbench.config import Margin, Target, read_yaml
 from bnbench.errors import ConfigError, ResultsError
-from bnbench.plan import HistoryRow, RunRecord
+from bnbench.plan import HistoryRow, RunRecord, TestSamples
 from bnbench.results.checks import Plan, PlannedCell, check_run
 from bnbench.results.contents import Cell, EarlierLook, StudyResults
 from bnbench.results.environment import trained_under
@@ -33,6 +34,7 @@ from bnbench.results.files import (
     to_number,
 )
 from bnbench.results.placing import leftovers
+from bnbench.results.samples import SAMPLES, read_samples
 
 #: So often a run is read while another process writes it again.
 _TRIES = 5
@@ -83,6 +85,7 @@ def load_folder(folder: Path) -> StudyResults:
         looks=tuple(plan.looks),
         earlier=tuple(EarlierLook(e.seeds, tuple(e.looks), e.primary, e.margin) for e in plan.earlier),
         metrics=tuple(plan.metrics),
+        samples=partial(_load_samples, folder),
     )
 
 
@@ -215,6 +218,12 @@ def _load_record(folder: Path, cell: Cell, seed: int, warnings: list[str]) -> Ru
         warnings.append(f"{folder}: left out, as it can't be right: {error}.")
         return None
     return record
+
+
+def _load_samples(results: Path, cell: Cell, run: RunRecord) -> TestSamples | None:
+    place = run_folder(results, cell.variant, cell.cell, run.seed)
+    folder = place if os.path.lexists(place) else leftovers(place.parent).get(place.name, place)
+    return read_samples(folder / SAMPLES, run)
 
 
 def _read_history(path: Path) -> Iterator[HistoryRow]:

@@ -1,0 +1,112 @@
+"""How a difference would come out on new test samples from the same source, and not only with new seeds.
+
+Every run of a study answers the same test samples, so more seeds make a difference surer for these
+samples alone. D_ij, the difference of the two variants on sample j with seed i, has a part of the
+seed, a part of the sample, and the rest (crossed random effects):
+
+    var(mean) = s2_seed / n + s2_sample / N
+    s2_seed   = var_i(mean_j D)                             which holds a share of the rest, as it must
+    s2_sample = var_j(mean_i D) - mean_j(var_i D) / n       at least 0
+
+The interval is mean ± t · √var(mean), with Satterthwaite's degrees of freedom (1946). It is never
+narrower than the one for new seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.intervals import CONFIDENCE, t_quantile
+from bnbench.results import Cell, StudyResults
+
+#: The metrics whose value is a mean over test samples, and the answers that they are the mean of.
+OF_SAMPLES = {"test_accuracy": "right", "test_loss": "loss"}
+
+
+class NewSamples:
+    """Adds the interval for new samples to the comparisons of one study.
+
+    warnings: which answers could not be read, and why; complete once all comparisons are seen.
+    """
+
+    def __init__(self, results: StudyResults) -> None:
+        self._load, self._cells = results.samples, {cell.label: cell for cell in results.cells}
+        self._kept: dict[str, Mapping[int, Any]] = {}
+        self.warnings: list[str] = []
+
+    def added(self, comparisons: Iterable[Comparison]) -> Iterator[Comparison]:
+        """The same comparisons, those of OF_SAMPLES after the last step with the interval where it is known."""
+        for found in comparisons:
+            differences = self._differences(found)
+            if differences is None or found.ci_low is None or found.ci_high is None:
+                yield found
+                continue
+            low, high = new_samples_interval(differences, found.grain or 0.0)
+            yield replace(
+                found,
+                new_low=min(low, found.ci_low),
+                new_high=max(high, found.ci_high),
+                num_samples=differences.shape[1],
+            )
+
+    def _differences(self, found: Comparison) -> Any:
+        """(seeds, samples) float64; None where an answer is missing, or the samples are not the same."""
+        if found.at != "final" or found.metric not in OF_SAMPLES or found.lost or found.n < 2:
+            return None
+        seeds = [seed for seed, _ in found.values]
+        sides = [self._of(label) for label in (found.label, found.baseline_label)]
+        if any(seed not in side for side in sides for seed in seeds):
+            return None
+        runs = [side[seed] for side in sides for seed in seeds]
+        if len({(run.labels, len(run.right)) for run in runs}) > 1:
+            return None
+        import numpy as np
+
+        name = OF_SAMPLES[found.metric]
+        ours, theirs = (np.stack([getattr(side[seed], name) for seed in seeds]) for side in sides)
+        differences = ours.astype(np.float64) - theirs
+        return differences if differences.shape[1] > 1 and np.isfinite(differences).all() else None
+
+    def _of(self, label: str) -> Mapping[int, Any]:
+        """The answers of a cell's runs by seed; of the last cells that were asked for, so that few are in memory."""
+        if label not in self._kept:
+            cell = self._cells[label]
+            while len(self._kept) > 1:
+                del self._kept[next(iter(self._kept))]
+            self._kept[label] = dict(self._read(cell))
+        self._kept[label] = self._kept.pop(label)  # the latest last
+        return self._kept[label]
+
+    def _read(self, cell: Cell) -> Iterator[tuple[int, Any]]:
+        for run in cell.records:
+            try:
+                samples = self._load(cell, run)
+            except (ValueError, OSError) as error:
+                warning = (
+                    f"{cell.label}, seed {run.seed}: no interval for new samples, as its answers on the test samples "
+                    f"can't be read: {error}."
+                )
+                if warning not in self.warnings:
+                    self.warnings.append(warning)
+                continue
+            if samples is not None:
+                yield run.seed, samples
+
+
+def new_samples_interval(differences: Any, grain: float = 0.0) -> tuple[float, float]:
+    """95 % interval of the mean of (seeds, samples) differences, for new seeds and new samples. Both at least 2."""
+    seeds, samples = differences.shape
+    of_seeds = max(float(differences.mean(1).var(ddof=1)), grain**2 / 6) / seeds
+    within = float(differences.var(0, ddof=1).mean()) / seeds
+    of_samples = max(0.0, float(differences.mean(0).var(ddof=1)) - within) / samples
+    mean, variance = float(differences.mean()), of_seeds + of_samples
+    if not variance:
+        return mean, mean
+    shares = (of_seeds / variance, of_samples / variance)
+    freedom = 1 / (shares[0] ** 2 / (seeds - 1) + shares[1] ** 2 / (samples - 1))
+    half = t_quantile(freedom, (1 + CONFIDENCE) / 2) * math.sqrt(variance)
+    return mean - half, mean + half
