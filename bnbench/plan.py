@@ -117,13 +117,17 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class CellEstimate:
-    """The cost of one variant: of one of its runs. memory_bytes: data, weights, optimizer, activations."""
+    """The cost of one variant: of one of its runs. memory_bytes: data, weights, optimizer, activations.
+
+    notes: what is to be known of its data.
+    """
 
     label: str
     num_parameters: int
     steps: int
     seconds: float
     memory_bytes: int
+    notes: tuple[str, ...] = ()
 
 
 # Events: what the engine says while it works.

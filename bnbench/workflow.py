@@ -162,7 +162,7 @@ def prepare_work(
 
     gates: the study's --fail-if.
     """
-    from bnbench.data.classes import unmeasured
+    from bnbench.engine.data_notes import class_mistakes
     from bnbench.engine.device import pick_device
     from bnbench.engine.execute import Library, rehearse
     from bnbench.engine.jobs import run_all
@@ -186,14 +186,8 @@ def prepare_work(
 
     runs = make_plan(study, provenance)
     phases.enter("rehearsal")
-    columns = [
-        *study.columns,
-        *gate_columns(gates),
-        *(f"test_{name}" for name in study.metrics if ":" in name),
-    ]
-    prepared = (library.prepared(settings) for settings in study.variants.values())
-    asked = {text for data in prepared for text in unmeasured(columns, data)}
-    mistakes = [Mistake("metrics of single classes", text) for text in sorted(asked)]
+    columns = [*study.asked_columns, *gate_columns(gates)]
+    mistakes = list(class_mistakes(study.variants.values(), library, columns, loads=True))
     if mistakes := [*mistakes, *rehearse(runs, library, device)]:
         raise ConfigError(mistakes)
     today = Today(library, device, packages)
@@ -218,12 +212,21 @@ def _is_to_do(
 
 def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
     """What every cell of the study will cost."""
+    from bnbench.engine.data_notes import class_mistakes, early_notes
     from bnbench.engine.device import pick_device
     from bnbench.engine.estimate import estimate_study
     from bnbench.engine.execute import Library
 
     torch_device = pick_device(device)  # type: ignore[arg-type]
-    return estimate_study(study, torch_device, Library(data_dir, torch_device))
+    library = Library(data_dir, torch_device)
+    found = estimate_study(study, torch_device, library)
+    variants = study.variants.values()
+    if mistakes := list(class_mistakes(variants, library, study.asked_columns, loads=False)):
+        raise ConfigError(mistakes)
+    return [
+        replace(cell, notes=early_notes(of.settings, library))
+        for cell, of in zip(found, study.cells, strict=True)
+    ]
 
 
 def carry_out(work: Work, runs: Sequence[RunSpec], listener: Callable[[Event], None]) -> None:

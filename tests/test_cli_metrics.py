@@ -82,7 +82,7 @@ def test_the_metrics_that_a_study_asks_for_are_in_every_output(run: Run) -> None
 
 def test_what_is_not_asked_for_is_measured_all_the_same_and_not_shown(run: Run) -> None:
     result = run("compare", "own.yaml", "seeds=1")
-    assert "balanced" not in result.output
+    assert "Balanced accuracy" not in result.output
     first = json.loads(Path("results/own/summary.json").read_text())["variants"][0]["runs"][0]
     assert "test_balanced_accuracy" in first["final"]
     result = run("compare", "own.yaml", "seeds=1", "metrics=balanced_accuracy")

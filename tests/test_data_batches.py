@@ -202,7 +202,7 @@ def test_classes_without_a_training_sample_are_noted(tmp_path: Path) -> None:
     data = prepared(digits(tmp_path), max_train_samples=3)
     assert data.notes[:2] == (
         "3 of 1293 training samples are used (max_train_samples)",
-        "7 of 10 classes have no sample in the training part",
+        '7 of 10 classes have no sample in the training part: "1", "2", "3" and 4 more',
     )
 
 

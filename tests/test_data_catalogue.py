@@ -29,6 +29,12 @@ LABELS = np.array([3, 1, 4, 1, 5, 9, 2], np.uint8)
 
 
 @pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that were written this moment are kept, too."""
+    monkeypatch.setattr("bnbench.data.kept.SETTLED", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(request: urllib.request.Request, timeout: float) -> None:
         raise urllib.error.HTTPError(request.full_url, 403, "Forbidden", None, None)  # type: ignore[arg-type]

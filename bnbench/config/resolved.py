@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bnbench.config.schema import MATCH_BASELINE, Choice, Settings, Study
+from bnbench.config.schema import DATA_PATHS, MATCH_BASELINE, Choice, Settings, Study
 
 
 def resolved(study: Study, folder: Path) -> dict[str, Any]:
@@ -54,6 +54,8 @@ def _plain(settings: Settings, folder: Path) -> dict[str, Any]:
         else:
             plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
             values[key] = list(plain) if isinstance(plain, tuple) else plain
-    if "path" in values["dataset"] and Path(values["dataset"]["path"]).is_relative_to(Path.cwd()):
-        values["dataset"]["path"] = os.path.relpath(values["dataset"]["path"], folder)
+    for key in DATA_PATHS:
+        place = values["dataset"].get(key)
+        if place and Path(place).is_relative_to(Path.cwd()):
+            values["dataset"][key] = os.path.relpath(place, folder)
     return values

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bnbench.config.vary import DEFAULT_VARY, Source
+from bnbench.metrics import RECALL
 from bnbench.registry import is_optional_number, means_none
 
 
@@ -72,11 +73,18 @@ class Validation(Section):
     """The part of the training set on which every decision is made."""
 
     fraction: Float = Field(0.1, gt=0, lt=1, description="share of the training set that is held out")
+    by: Literal["auto", "sample", "class", "group"] = Field(
+        "auto",
+        description="auto: the data's own validation part where it has one, else single samples; sample; class: the "
+        "same share of every class; group: whole groups (npz: groups, imagefolder: groups: file.csv)",
+    )
     split_seed: Int = Field(
         0, ge=0, description="which samples are held out; the same for every run, but where seeds vary it"
     )
 
 
+#: Options of data sets that are places, not content.
+DATA_PATHS = ("path", "groups")
 #: Keys of `Settings` that older results do not have.
 ADDED_LATER = ("precision", "framework")
 #: Options of models that older results do not have, with what those had.
@@ -120,6 +128,9 @@ class Settings(Section):
     max_train_samples: Annotated[Int, Field(ge=1)] | None = Field(
         None, description="train on this many samples only, after the validation part is taken"
     )
+    max_eval_samples: Annotated[Int, Field(ge=1)] | None = Field(
+        None, description="evaluate on this many samples of each part only, always the same random ones"
+    )
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="bf16: torch.autocast around the network; weights stay float32"
     )
@@ -157,7 +168,8 @@ class Settings(Section):
         for key, before in OPTIONS_ADDED_LATER.items():
             if values["model"]["options"].get(key) == before:
                 del values["model"]["options"][key]
-        values["dataset"]["options"].pop("path", None)
+        for key in DATA_PATHS:
+            values["dataset"]["options"].pop(key, None)
         return values
 
 
@@ -247,3 +259,8 @@ class Study:
         """The metrics that its questions are about, by split."""
         columns = [self.primary, *(target.metric for target in self.targets)]
         return tuple(dict.fromkeys([*columns, self.margin.metric] if self.margin else columns))
+
+    @property
+    def asked_columns(self) -> tuple[str, ...]:
+        """These, and those of the metrics that it shows of the test part."""
+        return (*self.columns, *(f"test_{name}" for name in self.metrics if name != RECALL))

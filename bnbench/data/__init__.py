@@ -46,7 +46,10 @@ class Dataset:
     """A whole data set in memory, as it came.
 
     *_images: (N, channels, height, width), uint8 (0..255) or float32. *_labels: (N,) int64 in
-    0..num_classes-1. fingerprint: hash of the content of all four tensors, hex.
+    0..num_classes-1. fingerprint: hash of the content of all tensors, hex. val_*: a validation part of
+    the data's own; None where there is none. groups: (N,) of each training sample, from 0: what belongs
+    together. shifted: the images were centred as they were read, so zero is not what was zero. notes:
+    what reading left out or changed; cautions: what of that limits every answer.
     """
 
     train_images: Tensor
@@ -55,3 +58,9 @@ class Dataset:
     test_labels: Tensor
     class_names: tuple[str, ...]
     fingerprint: str
+    val_images: Tensor | None = None
+    val_labels: Tensor | None = None
+    groups: Tensor | None = None
+    shifted: bool = False
+    notes: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()

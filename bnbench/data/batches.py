@@ -5,6 +5,7 @@ All of it is drawn from private CPU streams, so it is the same for every variant
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from bnbench.data import Dataset
-from bnbench.errors import DataError
+from bnbench.data.split import SplitBy, split
+from bnbench.data.tally import listed
+from bnbench.data.tensors import channel_statistics
+from bnbench.errors import BnbenchError, DataError
 from bnbench.metrics import SPLITS
 from bnbench.seeding import generator
 
@@ -25,8 +29,10 @@ Normalize = Literal["standard", "unit"]
 PROBE_SIZE = 5000
 #: Pixels of padding on each side before a random crop (He et al. 2015, section 4.2).
 PADDING = 4
-#: Samples that are widened to float64 at once.
-CHUNK = 1024
+#: The largest class has so many times the samples of the smallest: accuracy alone would mislead.
+IMBALANCED = 2
+#: Shares of padding in what `crop_flip` gives: beyond the first it is refused, beyond the second noted.
+MOSTLY_PADDING, MUCH_PADDING = 0.5, 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +43,7 @@ class Prepared:
     bytes stay bytes in memory. Other *_images: float32, (images as they came - mean) / std.
     *_labels: (N,) int64. probe_*: the fixed samples of the training part, as they are, on which
     train_loss is measured. center, scale: mean and std of the channels, (C, 1, 1) float32; the scale of
-    a channel that never varies is 1. notes: what the user should know.
+    a channel that never varies is 1. notes: what the user should know. cautions: what limits the answer.
     """
 
     train_images: Tensor
@@ -54,6 +60,7 @@ class Prepared:
     center: Tensor
     scale: Tensor
     notes: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -87,19 +94,36 @@ def prepare(
     max_train_samples: int | None,
     device: torch.device,
     normalize: Normalize = "standard",
+    by: SplitBy = "auto",
+    max_eval_samples: int | None = None,
 ) -> Prepared:
-    """Hold out the validation part, cut the rest to `max_train_samples`, move to the device.
+    """Hold out the validation part (see `split`), cut the rest to `max_train_samples`, move to the device.
 
-    Both are the first samples of one seeded permutation and of its rest, so they do not depend on each
-    other, and a smaller training part is a part of a larger one. What is evaluated is shuffled, once and
-    for all: a layer that uses the batch's statistics at inference should not see a class at a time.
-    normalize: "standard" takes out the training part's mean and std per channel; "unit" divides by its
-    largest absolute value, so that what is zero stays zero. Raises DataError where nothing is left to
-    train on.
+    What is evaluated is shuffled, once and for all: a layer that uses the batch's statistics at inference
+    should not see a class at a time; with max_eval_samples, only the first so many of each part are
+    evaluated. normalize: "standard" takes out the training part's mean and std per channel; "unit"
+    divides by its largest absolute value, so that what is zero stays zero. Raises DataError where
+    nothing is left to train on.
     """
-    val, train, available = _split(len(dataset.train_labels), val_fraction, split_seed, max_train_samples)
+    chosen = split(dataset, by, val_fraction, split_seed, max_train_samples)
+    train = chosen.train
+    val_images, val_labels = dataset.train_images, dataset.train_labels
+    val = chosen.val
+    if val is None:
+        assert dataset.val_images is not None
+        assert dataset.val_labels is not None
+        val_images, val_labels = dataset.val_images, dataset.val_labels
+        val = torch.randperm(len(val_labels), generator=generator(0, "val order"))
     test = torch.randperm(len(dataset.test_labels), generator=generator(0, "test order"))
+    sizes = {"validation": len(val), "test": len(test)}
+    val, test = val[:max_eval_samples], test[:max_eval_samples]
     train_images, train_labels = dataset.train_images[train], dataset.train_labels[train]
+    if normalize == "unit" and dataset.shifted:
+        raise DataError(
+            "normalize: unit: the inputs were centred before they became float32, as their values are too large.",
+            "What is zero in the file is not zero any more.",
+            "normalize: standard (the default), or smaller numbers in the file.",
+        )
     if normalize == "unit":
         largest = max(abs(float(train_images.min())), abs(float(train_images.max())))
         mean = torch.zeros(train_images.shape[1], dtype=torch.float64)
@@ -118,41 +142,22 @@ def prepare(
     return Prepared(
         train_images.to(device),
         train_labels.to(device),
-        *ready(dataset.train_images[val], dataset.train_labels[val]),
+        *ready(val_images[val], val_labels[val]),
         *ready(dataset.test_images[test], dataset.test_labels[test]),
-        *ready(*_probe(train_images, train_labels, split_seed)),
+        *ready(*_probe(train_images, train_labels, split_seed, max_eval_samples)),
         class_names=dataset.class_names,
         input_shape=(channels, height, width),
         fingerprint=dataset.fingerprint,
         center=center.to(device),
         scale=scale.to(device),
-        notes=_notes(train_labels, dataset.class_names, std, available),
+        notes=(
+            *dataset.notes,
+            *chosen.notes,
+            *_notes(train_labels, dataset.class_names, std, chosen.available),
+            *_notes_on_evaluation(sizes, (val_labels[val], dataset.test_labels[test]), dataset.class_names),
+        ),
+        cautions=dataset.cautions,
     )
-
-
-def _split(total: int, fraction: float, seed: int, limit: int | None) -> tuple[Tensor, Tensor, int]:
-    """Indices of the validation and the training part, and how many could be trained on without the limit."""
-    num_val = max(1, round(total * fraction))
-    available = total - num_val
-    if available < 1:
-        raise DataError(
-            f"validation.fraction: {fraction:g} of {total} training samples are {num_val}: none is left to train on.",
-            "The validation part is taken out of the training set.",
-            "a smaller validation.fraction, or more data.",
-        )
-    order = torch.randperm(total, generator=generator(seed, "split"))
-    val, train = order[:num_val], order[num_val:][:limit]
-    return val, train.sort().values, available
-
-
-def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and std (divisor N) over samples and pixels, each (C,) float64. In two passes: no digits are lost."""
-    count = images.numel() / images.shape[1]
-    chunks = torch.split(images, CHUNK)
-    mean = sum((chunk.double().sum((0, 2, 3)) for chunk in chunks), torch.zeros(())) / count
-    center = mean[:, None, None]
-    squares = sum(((chunk.double() - center).square_().sum((0, 2, 3)) for chunk in chunks), torch.zeros(()))
-    return mean, (squares / count).sqrt()
 
 
 def _normalise_(images: Tensor, center: Tensor, scale: Tensor) -> Tensor:
@@ -160,9 +165,11 @@ def _normalise_(images: Tensor, center: Tensor, scale: Tensor) -> Tensor:
     return images.sub_(center).div_(scale)
 
 
-def _probe(images: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def _probe(images: Tensor, labels: Tensor, seed: int, limit: int | None) -> tuple[Tensor, Tensor]:
     """A fixed draw from the training part, or all of it where it is small."""
-    index = torch.randperm(len(labels), generator=generator(seed, "probe"))[:PROBE_SIZE]
+    index = torch.randperm(len(labels), generator=generator(seed, "probe"))[
+        : min(PROBE_SIZE, limit or PROBE_SIZE)
+    ]
     return images.index_select(0, index), labels.index_select(0, index)
 
 
@@ -170,15 +177,39 @@ def _notes(labels: Tensor, class_names: tuple[str, ...], std: Tensor, available:
     notes = []
     if len(labels) < available:
         notes.append(f"{len(labels)} of {available} training samples are used (max_train_samples)")
-    absent = int((labels.bincount(minlength=len(class_names)) == 0).sum())
-    if absent:
-        notes.append(f"{absent} of {len(class_names)} classes have no sample in the training part")
+    counts = count_classes(labels, len(class_names))
+    notes += _absent(counts, class_names, "training")
+    seen = [count for count in counts if count]
+    if max(seen) > IMBALANCED * min(seen):
+        notes.append(
+            f"classes of the training part have {min(seen):,} to {max(seen):,} samples, and accuracy is mostly that of "
+            "the large ones (metrics: [balanced_accuracy] counts all alike)"
+        )
     flat = int((std == 0).sum())
     if flat:
         notes.append(
             f"{flat} of {len(std)} input channels never vary in the training part: centred, not scaled"
         )
     return tuple(notes)
+
+
+def _absent(counts: Sequence[int], class_names: Sequence[str], part: str) -> list[str]:
+    absent = [name for name, count in zip(class_names, counts, strict=True) if not count]
+    if not absent:
+        return []
+    return [
+        f"{len(absent)} of {len(class_names)} classes have no sample in the {part} part: {listed(absent, 3)}"
+    ]
+
+
+def _notes_on_evaluation(
+    sizes: Mapping[str, int], labels: Sequence[Tensor], class_names: Sequence[str]
+) -> Iterator[str]:
+    """Of validation and test: what is left out, and which classes are not there."""
+    for (part, size), found in zip(sizes.items(), labels, strict=True):
+        if len(found) < size:
+            yield f"{len(found):,} of {size:,} {part} samples are evaluated, a fixed random draw (max_eval_samples)"
+        yield from _absent(count_classes(found, len(class_names)), class_names, part)
 
 
 def _cut(num_samples: int, batch_size: int, last_batch: LastBatch) -> tuple[int, int]:
@@ -219,6 +250,37 @@ def last_batch_note(num_samples: int, batch_size: int, last_batch: LastBatch = "
         return f"{start}: merged into the one before it"
     if rest == 1:
         return f"{start}: kept, and a batch of one has no variance"
+    return None
+
+
+def padding_share(input_shape: Sequence[int]) -> float:
+    """The expected share of padding in what `crop_flip` gives of inputs of (channels, height, width)."""
+
+    def kept(length: int) -> float:
+        return sum(max(0, length - abs(shift)) for shift in range(-PADDING, PADDING + 1)) / (
+            length * (2 * PADDING + 1)
+        )
+
+    return 1 - kept(input_shape[1]) * kept(input_shape[2])
+
+
+def check_augmentation(kind: Augmentation, input_shape: Sequence[int]) -> None:
+    """Raises BnbenchError where little of the image would be left."""
+    share = padding_share(input_shape)
+    if kind == "crop_flip" and share > MOSTLY_PADDING:
+        raise BnbenchError(
+            f"augment: crop_flip: of inputs of {input_shape[1]}x{input_shape[2]} (height x width), {share:.1%} of "
+            "what is trained on would be padding.",
+            f"It pads {PADDING} pixels on each side and crops at a random place.",
+            "augment: none.",
+        )
+
+
+def augmentation_note(kind: Augmentation, input_shape: Sequence[int]) -> str | None:
+    """How much of what is trained on is padding, where that is much."""
+    share = padding_share(input_shape)
+    if kind == "crop_flip" and share > MUCH_PADDING:
+        return f"augment: crop_flip: {share:.0%} of what is trained on is padding, as the inputs are small"
     return None
 
 

@@ -2,98 +2,116 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import PIL
-from PIL import Image
 
 from bnbench.data.kept import hash_of, keep, read_kept, state_of
+from bnbench.data.pictures import (
+    CHANGED,
+    DARK,
+    Decoding,
+    Pixels,
+    Unusable,
+    no_limit_of_pillow,
+    read_picture,
+)
 from bnbench.data.progress import progress, say
+from bnbench.data.tally import Remark, Tally, printable
 from bnbench.errors import DataError
 
-Pixels = npt.NDArray[np.uint8]
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 #: Change it where the same files would now give other pixels.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 CHUNK = 64
 SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Decoding:
-    """How an image becomes pixels.
-
-    image_size: None keeps its size; a number scales the short side to it and cuts the centre square.
-    channels: 3 colour, 1 gray.
-    """
-
-    image_size: int | None
-    channels: int
-
-
-class _Fault(Exception):
-    """Why one image is of no use."""
-
-
-def decoded(root: Path, paths: Sequence[Path], how: Decoding, cache_dir: Path) -> Pixels:
-    """The pixels of `paths` (all below `root`), (N, channels, height, width).
+def decoded(root: Path, paths: Sequence[Path], how: Decoding, cache_dir: Path) -> tuple[Pixels, list[str]]:
+    """The pixels of `paths` (all below `root`), (N, channels, height, width), and what was lost, a sentence each.
 
     From the cache where no file and no option changed since. Where the cache can't be written, that is
     said on stderr and nothing else changes. Raises DataError with the images that can't be read.
     """
-    place = hash_of([str(root.resolve()), how.image_size, how.channels])
+    place = hash_of([os.fspath(root.resolve()), asdict(how)])
     cache, key = cache_dir / f"{place}.npz", state_of(root, paths, CACHE_VERSION, PIL.__version__)
-    kept = _kept_pixels(cache, key, (len(paths), how.channels))
+    kept = _kept(cache, key, (len(paths), how.channels)) if key else None
     if kept is not None:
         return kept
-    pixels = decode(paths, how, title=f"Decoding {len(paths)} images of {root}")
+    pixels, tally = decode(paths, how, title=f"Decoding {len(paths)} images of {printable(root)}", root=root)
+    notes = _sentences(tally, pixels, how)
     try:
-        keep(cache, key, {"pixels": pixels})
+        if key:
+            keep(cache, key, {"pixels": pixels, "notes": np.array(json.dumps(notes))})
     except OSError as error:
         say(
             f"The decoded images can't be kept in {cache_dir} ({error.strerror or error}); the next run decodes again."
         )
-    return pixels
+    return pixels, notes
 
 
-def _kept_pixels(cache: Path, key: str, wanted: tuple[int, int]) -> Pixels | None:
-    """The pixels, or None where there are none, or they are of other files, or damaged."""
-    pixels = read_kept(cache, lambda _: key).get("pixels", np.empty(0))
-    return pixels if pixels.dtype == np.uint8 and pixels.ndim == 4 and pixels.shape[:2] == wanted else None
+def _kept(cache: Path, key: str, wanted: tuple[int, int]) -> tuple[Pixels, list[str]] | None:
+    """The pixels and notes, or None where there are none, or they are of other files, or damaged."""
+    kept = read_kept(cache, lambda _: key)
+    pixels = kept.get("pixels", np.empty(0))
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:2] != wanted or "notes" not in kept:
+        return None
+    return pixels, list(json.loads(str(kept["notes"])))
 
 
-def decode(paths: Sequence[Path], how: Decoding, *, title: str) -> Pixels:
+def decode(paths: Sequence[Path], how: Decoding, *, title: str, root: Path) -> tuple[Pixels, Tally]:
     """Decode all. Raises DataError with the first few of the images that can't be read, and how many there are."""
-    height, width = _size(paths[0], how)
-    pixels: Pixels = np.empty((len(paths), how.channels, height, width), np.uint8)
+    with no_limit_of_pillow():
+        first = _first(paths[0], how)
+        pixels = _room(len(paths), first.shape)
 
-    def work(start: int) -> list[str]:
-        faults = []
-        for index in range(start, min(start + CHUNK, len(paths))):
+        def work(start: int) -> tuple[list[str], list[Remark]]:
+            faults, remarks = [], []
+            for index in range(start, min(start + CHUNK, len(paths))):
+                try:
+                    found, seen = read_picture(paths[index], how)
+                    _check_shape(paths[index], found, paths[0], first)
+                except Unusable as fault:
+                    faults.append(printable(fault))
+                else:
+                    pixels[index] = found
+                    remarks += seen
+            return faults, remarks
+
+        faults, tally = [], Tally()
+        with progress(title, len(paths)) as advance, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             try:
-                pixels[index] = _pixels(paths[index], how, (height, width), paths[0])
-            except _Fault as fault:
-                faults.append(str(fault))
-        return faults
-
-    faults: list[str] = []
-    with progress(title, len(paths)) as advance, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        try:
-            for found in pool.map(work, range(0, len(paths), CHUNK)):
-                faults += found
-                advance(CHUNK)
-        except BaseException:  # Ctrl-C should not wait for what has not begun
-            pool.shutdown(cancel_futures=True)
-            raise
+                for wrong, remarks in pool.map(work, range(0, len(paths), CHUNK)):
+                    faults += wrong
+                    for remark in remarks:
+                        tally.add(remark.kind, os.path.relpath(remark.example, root), remark.value)
+                    advance(CHUNK)
+            except BaseException:  # Ctrl-C should not wait for what has not begun
+                pool.shutdown(cancel_futures=True)
+                raise
     _raise_faults(faults, len(paths))
-    return pixels
+    return pixels, tally
+
+
+def _sentences(tally: Tally, pixels: Pixels, how: Decoding) -> list[str]:
+    """What was lost. Raises DataError where 16-bit images would lose nearly everything."""
+    largest = tally.largest("depth")
+    if largest is not None and largest < DARK:
+        raise DataError(
+            f"imagefolder: {tally.count('depth')} images have 16 bits a value, but none is above {largest:.0f} of "
+            f"65535: 8 bits would keep {int(largest) // 256 + 1} levels of them.",
+            "They are probably of 10, 12 or 14 bits.",
+            "scale them to 0..255, or use an npz file, which keeps every value.",
+        )
+    height, width = pixels.shape[2:]
+    white = {(255, 255, 255): "white", (0, 0, 0): "black"}
+    background = white.get(how.background, f"the colour {list(how.background)}")
+    return tally.sentences(CHANGED, total=len(pixels), h=height, w=width, background=background)
 
 
 def _raise_faults(faults: list[str], total: int) -> None:
@@ -107,51 +125,33 @@ def _raise_faults(faults: list[str], total: int) -> None:
         )
 
 
-def _size(first: Path, how: Decoding) -> tuple[int, int]:
-    """Height and width that all images will have."""
-    if how.image_size is not None:
-        return how.image_size, how.image_size
+def _first(path: Path, how: Decoding) -> Pixels:
+    """The first image, whose size all others must have."""
     try:
-        with Image.open(first) as image:
-            return image.height, image.width
-    except Exception as error:  # a decoder may raise anything for a corrupt file
-        _raise_faults([f"{first}: {error}"], 1)
+        return read_picture(path, how)[0]
+    except Unusable as fault:
+        _raise_faults([printable(fault)], 1)
         raise
 
 
-def _pixels(path: Path, how: Decoding, size: tuple[int, int], first: Path) -> Pixels:
-    """One image, (channels, height, width). Raises _Fault."""
+def _room(count: int, shape: tuple[int, ...]) -> Pixels:
+    """An array for all. Raises DataError where it can't fit into memory."""
+    size = count * int(np.prod(shape))
     try:
-        with Image.open(path) as opened:
-            image = _eight_bits(opened, how.channels)
-            if how.image_size is not None:
-                image = _square(image, how.image_size)
-    except Exception as error:  # a decoder may raise anything for a corrupt file
-        raise _Fault(f"{path}: {error}") from error
-    if (image.height, image.width) != size:
-        raise _Fault(
-            f"{path}: it is {image.width}x{image.height}, and {first} is {size[1]}x{size[0]} (width x height)"
+        if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+            raise MemoryError
+        return np.empty((count, *shape), np.uint8)
+    except MemoryError:
+        raise DataError(
+            f"imagefolder: {count} images of {shape[1]}x{shape[2]} (height x width) are {size / 2**30:.0f} GiB.",
+            "All of them are kept in memory, and this machine has less.",
+            "a smaller image_size, such as image_size: 64.",
+        ) from None
+
+
+def _check_shape(path: Path, found: Pixels, first_path: Path, first: Pixels) -> None:
+    if found.shape != first.shape:
+        height, width = found.shape[1:]
+        raise Unusable(
+            f"{path}: it is {width}x{height}, and {first_path} is {first.shape[2]}x{first.shape[1]} (width x height)"
         )
-    array = np.asarray(image)
-    return array[None] if how.channels == 1 else array.transpose(2, 0, 1)
-
-
-def _eight_bits(image: Image.Image, channels: int) -> Image.Image:
-    """Gray or RGB. Raises _Fault for more than 8 bits a pixel, which PIL would cut off at 255."""
-    if image.mode.startswith(("I", "F")):
-        raise _Fault(
-            f'its pixels have more than 8 bits (mode "{image.mode}"); convert it, or use an npz file'
-        )
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("L" if channels == 1 else "RGB")
-
-
-def _square(image: Image.Image, side: int) -> Image.Image:
-    """The short side scaled to `side` (bilinear, antialiased), then the centre square."""
-    short = min(image.size)
-    width, height = (max(side, round(length * side / short)) for length in image.size)
-    if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - side) // 2, (height - side) // 2
-    return image.crop((left, top, left + side, top + side))

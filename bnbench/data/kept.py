@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,27 @@ def hash_of(value: object) -> str:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
 
 
-def state_of(root: Path, paths: Iterable[Path], *makers: object) -> str:
-    """Stands for the files as they are now: relative path, size and time of change of each.
+#: Seconds after its last change in which a file may change again and look the same: clocks of file systems tick.
+SETTLED = 1.0
 
-    makers: what else the arrays depend on, such as versions. Raises OSError where a file is gone.
+
+def state_of(root: Path, paths: Iterable[Path], *makers: object) -> str | None:
+    """Stands for the files as they are now; None where one changed so lately that it can't be told from its next state.
+
+    Of each the relative path, size, both times of change and the inode: two files that swap their names,
+    or one that is edited and gets its old time again, are seen. makers: what else the arrays depend on,
+    such as versions. Raises OSError where a file is gone.
     """
-    files = []
+    files, latest = [], 0
     for path in paths:
         stat = path.stat()
-        files.append((os.path.relpath(path, root), stat.st_size, stat.st_mtime_ns))
-    return hash_of([*makers, files])
+        latest = max(latest, stat.st_ctime_ns)
+        numbers = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        files.append((os.path.relpath(path, root), *numbers))
+    return hash_of([*makers, files]) if time.time_ns() - latest >= SETTLED * 1e9 else None
 
 
-def read_kept(place: Path, key_of: Callable[[Arrays], str]) -> dict[str, Array]:
+def read_kept(place: Path, key_of: Callable[[Arrays], str | None]) -> dict[str, Array]:
     """The arrays; none where there are none, where they are damaged (the zip has checksums), or of another key.
 
     key_of: the key that they should have, from the arrays, each of which is read when it is looked at.

@@ -2,178 +2,116 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from bnbench.data import Dataset, datasets
+from bnbench.data.class_names import in_order, twin_hint, twin_notes
+from bnbench.data.inputs import read_inputs
+from bnbench.data.labels import read_groups, read_labels
+from bnbench.data.npz_file import Array, read_arrays
+from bnbench.data.own import check_scales, shared_samples
+from bnbench.data.tally import listed, printable
 from bnbench.data.tensors import make_dataset
 from bnbench.errors import DataError
 
-Array = npt.NDArray[Any]
-KEYS = ("x_train", "y_train", "x_test", "y_test")
-SAVE = "np.savez('data.npz', x_train=..., y_train=..., x_test=..., y_test=...)"
+PARTS = ("train", "val", "test")
 
 
 @datasets.register("npz", augment="none")
-def npz(data_dir: Path, *, path: Path) -> Dataset:
+def npz(data_dir: Path, *, path: Path, same_scale: bool = True) -> Dataset:
     """Your own arrays in one .npz file: x_train, y_train, x_test, y_test, as Keras names and shapes them.
 
     x: (N, height, width), (N, height, width, 1 or 3), or (N, features), which become (N, features, 1, 1):
-    every feature a channel, normalised by itself. uint8 stays, all else becomes float32. y: (N,) or (N, 1)
-    integers from 0; the classes are the values that y_train has. Raises DataError.
+    every feature a channel, normalised by itself. uint8 stays, all else becomes float32 (centred first,
+    where float32 alone would lose digits). y: (N,) or (N, 1), whole numbers from 0 or strings; the classes
+    are the values that y_train has. x_val and y_val are the validation part, where they are there. groups:
+    of the samples of x_train, what belongs together, for `validation: {by: group}`. same_scale: refuse
+    parts whose values lie on different scales. Raises DataError.
     """
     path = path.expanduser()
-    arrays = _read(path)
-    images = {part: _images(path, f"x_{part}", arrays[f"x_{part}"]) for part in ("train", "test")}
-    labels = {part: _labels(path, f"y_{part}", arrays[f"y_{part}"]) for part in ("train", "test")}
-    for part in ("train", "test"):
+    arrays, unused = read_arrays(path)
+    parts = [part for part in PARTS if f"x_{part}" in arrays]
+    place = printable(path)
+    images, shape_notes, shifted = read_inputs(place, {part: arrays[f"x_{part}"] for part in parts})
+    labels = {part: read_labels(place, f"y_{part}", arrays[f"y_{part}"]) for part in parts}
+    for part in parts:
         if len(images[part]) != len(labels[part]):
             raise DataError(
-                f"{path}: x_{part} has {len(images[part])} samples and y_{part} {len(labels[part])}.",
-                "Each sample has one label.",
+                f"{place}: x_{part} has {len(images[part])} samples and y_{part} {len(labels[part])}.",
+                "Each sample has one label, and samples are the first axis.",
+                f"save them in one order: the shapes are {arrays[f'x_{part}'].shape} and {arrays[f'y_{part}'].shape}.",
             )
-    classes = _classes(path, labels["train"], labels["test"])
-    indices = {part: torch.from_numpy(np.searchsorted(classes, labels[part])) for part in ("train", "test")}
+    names = _classes(place, labels)
+    places = {name: index for index, name in enumerate(names)}
+    pairs = {part: (images[part], torch.tensor([places[label] for label in labels[part]])) for part in parts}
+    groups, group_cautions = _groups(place, arrays, labels)
+    left_out = [f"arrays that are not used: {listed(sorted(unused))}"] if unused else []
     return make_dataset(
-        str(path),
-        (images["train"], indices["train"]),
-        (images["test"], indices["test"]),
-        [str(value) for value in classes],
+        place,
+        pairs["train"],
+        pairs["test"],
+        names,
+        val=pairs.get("val"),
+        groups=groups,
+        shifted=shifted,
+        notes=(*left_out, *shape_notes, *_label_notes(arrays["y_train"], names, labels["train"])),
+        cautions=(*check_scales(place, images, refuse=same_scale), *shared_samples(images), *group_cautions),
     )
 
 
-def _read(path: Path) -> dict[str, Array]:
-    """The four arrays. Raises DataError."""
-    if not path.is_file():
-        state = "is a folder" if path.is_dir() else "does not exist"
+def _classes(place: str, labels: Mapping[str, Sequence[str]]) -> list[str]:
+    """The labels in y_train, sorted. Raises DataError for one only, or for others in another part."""
+    names = in_order(set(labels["train"]))
+    if len(names) == 1:
         raise DataError(
-            f"npz: {path.absolute()} {state}.", "A .npz file is wanted.", f"write one with {SAVE}"
+            f"{place}: y_train has only one class, {printable(names[0])}.", "There is nothing to tell apart."
         )
-    with path.open("rb") as file:
-        try:
-            archive = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise _not_npz(path, str(error)) from error
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise _not_npz(path, "it holds one array without a name")
-        missing = [key for key in KEYS if key not in archive]
-        if missing:
+    for part, found in labels.items():
+        if unknown := in_order(set(found) - set(names)):
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise DataError(
-                f"{path}: it has no {', '.join(missing)}.",
-                f"There is: {', '.join(archive.files) or 'nothing'}.",
-                f"write it with {SAVE}",
+                f"{place}: y_{part} has labels that y_train lacks: {', '.join(unknown[:5])}{more}.",
+                f"No network can learn a class that it never sees.{twin_hint(unknown, names)}",
+                "write them alike, or split the samples again, so that each class is in y_train.",
             )
-        return {key: _array(path, archive, key) for key in KEYS}
+    return names
 
 
-def _not_npz(path: Path, reason: str) -> DataError:
-    return DataError(
-        f"{path}: this is no .npz file, or a damaged one: {reason}", fix=f"write it again with {SAVE}"
-    )
-
-
-def _array(path: Path, archive: Any, key: str) -> Array:
-    """One array, its numbers checked to be numbers. Raises DataError."""
-    try:
-        array: Array = archive[key]
-    except ValueError as error:
-        if "Object arrays" not in str(error):
-            raise _not_npz(path, f"{key}: {error}") from error
-        raise DataError(
-            f"{path}: {key} is an array of Python objects.",
-            "Such arrays are pickles, which can run code when they are read; bnbench reads none.",
-            f"give all samples one shape and one type: {key} = np.stack({key}).astype('float32')",
-        ) from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _not_npz(path, f"{key}: {error}") from error
-    if array.dtype.kind not in ("biufUS" if key.startswith("y") else "biuf"):
-        raise DataError(f"{path}: {key} holds {array.dtype}, not numbers.", fix=f"{key}.astype('float32')")
-    if array.ndim == 0 or array.size == 0:
-        raise DataError(f"{path}: {key} is empty: its shape is {array.shape}.")
-    return array
-
-
-def _images(path: Path, key: str, array: Array) -> Tensor:
-    """(N, C, H, W), uint8 or float32. Raises DataError for another shape, NaN or infinity."""
-    if array.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # becomes infinite, and is then reported
-            array = array.astype(np.float32)
-        _check_finite(path, key, array)
-    if array.ndim == 2:
-        array = array[:, :, None, None]
-    elif array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim == 4 and array.shape[-1] in (1, 3):
-        array = array.transpose(0, 3, 1, 2)
-    else:
-        first = array.ndim == 4 and array.shape[1] in (1, 3)
-        raise DataError(
-            f"{path}: {key} has the shape {array.shape}.",
-            "It should be (N, features), (N, height, width), or (N, height, width, channels) with 1 or 3 channels.",
-            f"channels come last: {key}.transpose(0, 2, 3, 1)" if first else "reshape it, or drop channels.",
+def _label_notes(given: Array, names: Sequence[str], labels: Sequence[str]) -> list[str]:
+    notes = twin_notes(names)
+    numbers = given.dtype.kind in "iuf" and all(name.isdigit() for name in names)
+    if numbers and [int(name) for name in names] != list(range(len(names))):
+        notes.append(
+            f"the labels of y_train are {', '.join(names[:5])}{', …' if len(names) > 5 else ''}, not 0 to "
+            f"{len(names) - 1}: {len(names)} classes, by their values"
         )
-    return torch.from_numpy(np.ascontiguousarray(array))
+    if len(labels) < 2 * len(names):
+        notes.append(
+            f"y_train has {len(names)} classes for {len(labels)} samples: are they class labels, or measured values?"
+        )
+    return notes
 
 
-def _check_finite(path: Path, key: str, array: Array) -> None:
-    wrong = ~np.isfinite(array)
-    count = int(wrong.sum())
-    if count:
-        where = tuple(int(index) for index in np.unravel_index(wrong.argmax(), array.shape))
-        raise DataError(
-            f"{path}: {key} has {count} values that are NaN or infinite (as float32); the first is {key}{list(where)}.",
-            "One of them makes every weight NaN.",
-            "remove those samples, or np.nan_to_num",
-        )
-
-
-def _labels(path: Path, key: str, array: Array) -> Array:
-    """(N,) int64, none negative. Raises DataError."""
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        one_hot = array.ndim == 2 and bool(np.isin(array, (0, 1)).all())
-        raise DataError(
-            f"{path}: {key} has the shape {array.shape}{': it looks one-hot' if one_hot else ''}.",
-            "Labels are one integer a sample, (N,) or (N, 1).",
-            f"{key}.argmax(axis=1)" if one_hot else f"give {key} one label a sample.",
-        )
-    if array.dtype.kind in "US":
-        return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
-    if array.dtype.kind == "f":
-        raise DataError(
-            f"{path}: {key} holds {array.dtype}.",
-            "Labels are integers; bnbench compares classifiers.",
-            f"{key}.astype('int64'), if they are class numbers",
-        )
-    if int(array.min()) < 0:
-        raise DataError(
-            f"{path}: {key} has a negative label, {int(array.min())} (sample {int(array.argmin())}).",
-            "Classes count from 0; -1 often stands for a sample without a label.",
-            "remove those samples, or number the classes from 0.",
-        )
-    return array.astype(np.int64)
-
-
-def _classes(path: Path, train: Array, test: Array) -> Array:
-    """The values in the training labels, sorted. Raises DataError for one only, or for others in test."""
-    classes: Array = np.unique(train)
-    if len(classes) == 1:
-        raise DataError(
-            f"{path}: y_train has only one class, {classes[0]}.", "There is nothing to tell apart."
-        )
-    unknown = np.setdiff1d(test, classes)
-    if len(unknown):
-        raise DataError(
-            f"{path}: y_test has labels that y_train lacks: {', '.join(map(str, unknown[:5]))}.",
-            "No network can learn a class that it never sees.",
-            "split the samples again, so that each class is in both.",
-        )
-    return classes
+def _groups(
+    place: str, arrays: Mapping[str, Array], labels: Mapping[str, Sequence[str]]
+) -> tuple[list[str] | None, list[str]]:
+    """The group of each training sample, and cautions on groups that are in two parts. Raises DataError."""
+    groups = {
+        part: read_groups(place, f"groups_{part}", arrays[f"groups_{part}"], len(labels[part]))
+        for part in labels
+        if f"groups_{part}" in arrays
+    }
+    train = groups.get("train")
+    cautions = []
+    for part, found in groups.items():
+        shared = sorted(set(found) & set(train)) if train and part != "train" else []
+        if shared:
+            count = sum(group in set(shared) for group in found)
+            cautions.append(
+                f"{count} of {len(found)} samples of {part} are of groups that are in train, too "
+                f"({listed(shared, 3)}): the {part} numbers are too good"
+            )
+    return train, cautions

@@ -11,27 +11,76 @@ from torch import Tensor
 from bnbench.data import Dataset
 from bnbench.errors import DataError
 
+#: Samples that are widened to float64 at once.
+CHUNK = 1024
+
+Pair = tuple[Tensor, Tensor]
+
 
 def make_dataset(
     name: str,
-    train: tuple[Tensor, Tensor],
-    test: tuple[Tensor, Tensor],
+    train: Pair,
+    test: Pair,
     class_names: Sequence[str],
+    *,
+    val: Pair | None = None,
+    groups: Sequence[str] | None = None,
+    shifted: bool = False,
+    notes: Sequence[str] = (),
+    cautions: Sequence[str] = (),
 ) -> Dataset:
-    """A data set from (images, labels) of its two parts.
+    """A data set from (images, labels) of its parts.
 
     name: what messages call it. images: (N, C, H, W) uint8 or float32; labels: (N,) integers in
-    0..len(class_names)-1. Raises DataError where lengths, image shapes or labels do not fit.
+    0..len(class_names)-1. val: a validation part of its own. groups: of each training sample. shifted,
+    notes, cautions: see `Dataset`. Raises DataError where lengths, image shapes or labels do not fit.
     """
-    for part, (images, labels) in (("train", train), ("test", test)):
+    parts = {"train": train, **({"val": val} if val else {}), "test": test}
+    for part, (images, labels) in parts.items():
         _check_part(name, part, images, labels, len(class_names))
-    if train[0].shape[1:] != test[0].shape[1:]:
-        raise DataError(
-            f"{name}: a training image has the shape {shape_text(train[0])} and a test image {shape_text(test[0])}.",
-            "one network has to take both.",
-        )
-    tensors = (train[0].contiguous(), train[1].long(), test[0].contiguous(), test[1].long())
-    return Dataset(*tensors, class_names=tuple(class_names), fingerprint=fingerprint(*tensors))
+        if images.shape[1:] != train[0].shape[1:]:
+            ours, theirs = shape_text(train[0]), shape_text(images)
+            raise DataError(
+                f"{name}: a training image has the shape {ours} and a {part} image {theirs}.",
+                "one network has to take both.",
+            )
+    if again := sorted({n for n in class_names if list(class_names).count(n) > 1}):
+        raise DataError(f"{name}: two classes have one name: {', '.join(again)}.")
+    group_index = _index(groups) if groups is not None else None
+    if group_index is not None and len(group_index) != len(train[1]):
+        raise DataError(f"{name}: there are {len(train[1])} training samples and {len(group_index)} groups.")
+    whole = {part: (images.contiguous(), labels.long()) for part, (images, labels) in parts.items()}
+    tensors = [tensor for pair in whole.values() for tensor in pair]
+    extra = [group_index] if group_index is not None else []
+    own = whole.get("val", (None, None))
+    return Dataset(
+        *whole["train"],
+        *whole["test"],
+        class_names=tuple(class_names),
+        fingerprint=fingerprint(*tensors, *extra),
+        val_images=own[0],
+        val_labels=own[1],
+        groups=group_index,
+        shifted=shifted,
+        notes=tuple(notes),
+        cautions=tuple(cautions),
+    )
+
+
+def _index(groups: Sequence[str]) -> Tensor:
+    """(N,) int64, from 0 in the order of the names."""
+    places = {name: place for place, name in enumerate(sorted(set(groups)))}
+    return torch.tensor([places[name] for name in groups])
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and std (divisor N) over samples and pixels, each (C,) float64. In two passes: no digits are lost."""
+    count = images.numel() / images.shape[1]
+    chunks = torch.split(images, CHUNK)
+    mean = sum((chunk.double().sum((0, 2, 3)) for chunk in chunks), torch.zeros(())) / count
+    center = mean[:, None, None]
+    squares = sum(((chunk.double() - center).square_().sum((0, 2, 3)) for chunk in chunks), torch.zeros(()))
+    return mean, (squares / count).sqrt()
 
 
 def shape_text(images: Tensor) -> str:

@@ -59,11 +59,12 @@ def load(class_name: str, data_dir: Path) -> Dataset:
             f"delete {', '.join(path.name for path in files)} there and run again.",
         ) from error
     with contextlib.suppress(OSError):  # no cache, no harm
-        keep(cache, key or _key(data_dir, files), _arrays(data_dir, files, *read))
+        if key := key or _key(data_dir, files):
+            keep(cache, key, _arrays(data_dir, files, *read))
     return make_dataset(class_name, *read)
 
 
-def _key(data_dir: Path, files: Sequence[Path]) -> str:
+def _key(data_dir: Path, files: Sequence[Path]) -> str | None:
     return state_of(data_dir, files, CACHE_VERSION, _version("torchvision"))
 
 

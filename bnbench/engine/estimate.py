@@ -12,9 +12,11 @@ import torch
 
 from bnbench.config import Settings, Study
 from bnbench.data import datasets
-from bnbench.data.batches import PROBE_SIZE, Prepared, steps_per_epoch
+from bnbench.data.batches import PROBE_SIZE, Prepared, check_augmentation, steps_per_epoch
+from bnbench.data.split import no_groups
+from bnbench.engine.augmentation import augmentation_of
 from bnbench.engine.evaluate import EVAL_BATCH, evaluate
-from bnbench.engine.execute import Library, augmentation_of, check_batches
+from bnbench.engine.execute import Library, check_batches
 from bnbench.engine.frameworks import training_of
 from bnbench.engine.memory import keep_freed_memory
 from bnbench.engine.train import Training
@@ -68,9 +70,12 @@ def shape_of(settings: Settings, library: Library) -> Shape:
     if facts.num_train:
         total, num_test = facts.num_train, facts.num_test
         input_shape, num_classes = facts.input_shape, facts.num_classes
+        if settings.validation.by == "group":
+            raise no_groups()
         num_val = max(1, round(total * settings.validation.fraction))
         num_train = min(total - num_val, settings.max_train_samples or total)
-        return Shape(num_train, num_val, num_test, input_shape, num_classes)
+        limit = settings.max_eval_samples or total
+        return Shape(num_train, min(num_val, limit), min(num_test, limit), input_shape, num_classes)
     data = library.prepared(settings)
     return Shape(
         len(data.train_labels),
@@ -85,11 +90,12 @@ def shape_of(settings: Settings, library: Library) -> Shape:
 def _estimate(label: str, settings: Settings, device: torch.device, library: Library) -> CellEstimate:
     shape = shape_of(settings, library)
     check_batches(settings, shape.num_train)
+    check_augmentation(augmentation_of(settings), shape.input_shape)
     data = _made_up(shape, settings.batch_size, device)
     run = RunSpec(label, {}, 0, "", settings)
     training = training_of(run, data, augmentation_of(settings), device)
     seconds_a_step, activations = _timed_steps(training)
-    probe = min(PROBE_SIZE, shape.num_train)
+    probe = min(PROBE_SIZE, shape.num_train, settings.max_eval_samples or PROBE_SIZE)
     evaluated = probe + shape.num_val
     seconds_a_sample = _timed(lambda: evaluate(training.models[0], data, ("val",))) / len(data.val_labels)
     steps = steps_per_epoch(shape.num_train, settings.batch_size, settings.last_batch) * settings.epochs

@@ -13,7 +13,8 @@ import torch
 from bnbench.config import Settings
 from bnbench.config.schema import Validation
 from bnbench.data import Dataset, datasets
-from bnbench.data.batches import Augmentation, Prepared, epoch_order, prepare
+from bnbench.data.batches import Augmentation, Prepared, check_augmentation, epoch_order, prepare
+from bnbench.engine.augmentation import augmentation_of
 from bnbench.engine.device import environment
 from bnbench.engine.frameworks import trainer_of, training_of
 from bnbench.engine.process_state import left_as_found
@@ -31,9 +32,13 @@ class Prepares(Protocol):
         ...
 
 
+#: The settings that choose and prepare the data.
+_OF_THE_DATA = {"dataset", "validation", "max_train_samples", "max_eval_samples", "normalize"}
+
+
 def data_key(settings: Settings) -> str:
     """Settings of the same key have the same data, split and normalised alike."""
-    return settings.model_dump_json(include={"dataset", "validation", "max_train_samples", "normalize"})
+    return settings.model_dump_json(include=_OF_THE_DATA)
 
 
 _SOME_SPLIT = Validation()
@@ -70,6 +75,8 @@ class Library:
         """The data set, split and normalised, on the device. Raises DataError."""
         key = data_key(settings)
         if key not in self._prepared:
+            if "split" in settings.vary and settings.validation.by == "auto":
+                _check_varied(self.dataset(settings))
             if "split" in settings.vary:  # of the splits of all seeds, only the last one is kept
                 some = data_key(settings.model_copy(update={"validation": _SOME_SPLIT}))
                 self._prepared.pop(self._last_split.get(some, ""), None)
@@ -81,8 +88,19 @@ class Library:
                 max_train_samples=settings.max_train_samples,
                 device=self._device,
                 normalize=settings.normalize,
+                by=settings.validation.by,
+                max_eval_samples=settings.max_eval_samples,
             )
         return self._prepared[key]
+
+
+def _check_varied(dataset: Dataset) -> None:
+    if dataset.val_labels is not None:
+        raise DataError(
+            "vary: split: the data has a validation part of its own, which is the same for every seed.",
+            "There is no split to vary.",
+            "validation: {by: sample}, which holds out a part of train and leaves the data's own one unused.",
+        )
 
 
 def execute(
@@ -173,6 +191,7 @@ def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) ->
             with left_as_found(device):
                 training_of(run, data, augmentation_of(run.settings), device)
             check_batches(run.settings, len(data.train_labels))
+            check_augmentation(augmentation_of(run.settings), data.input_shape)
         except BnbenchError as error:
             mistakes.setdefault(str(error), Mistake(f"variant {run.label}", str(error)))
         except BaseException as error:
@@ -191,14 +210,6 @@ def check_batches(settings: Settings, num_train: int) -> None:
             f"and norm: {settings.norm.name} has no variance for 1 value.",
             fix="last_batch: merge (the default), last_batch: drop, another batch_size, more data, or norm: layer.",
         )
-
-
-def augmentation_of(settings: Settings) -> Augmentation:
-    """The augmentation of these settings: "none" or "crop_flip"."""
-    if settings.augment != "auto":
-        return settings.augment
-    usual: Augmentation = datasets.get(settings.dataset.name).facts.augment
-    return usual
 
 
 def crashed(run: RunSpec, error: BaseException, device: torch.device) -> RunRecord:

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bnbench.config import cautions_of
-from bnbench.data.batches import Prepared, last_batch_note
+from bnbench.config import Settings, cautions_of
+from bnbench.data.batches import Prepared, augmentation_note, last_batch_note
+from bnbench.engine.augmentation import augmentation_of
 from bnbench.engine.build import layer_list
 from bnbench.engine.evaluate import Measured
 from bnbench.engine.outcome import outcome_of
@@ -87,7 +88,7 @@ class Replica:
             history=tuple(self.history),
             step_losses=tuple(self.step_losses[:step].tolist()),
             notes=(*self.notes(), *notes),
-            cautions=cautions_of(self.settings, self.steps_per_epoch),
+            cautions=(*self.data.cautions, *cautions_of(self.settings, self.steps_per_epoch)),
             layers=layer_list(self.model),
             environment=environment,
             num_samples=self._num_samples(),
@@ -111,7 +112,7 @@ class Replica:
         note = last_batch_note(
             len(self.data.train_labels), self.settings.batch_size, self.settings.last_batch
         )
-        return (*self.data.notes, *([note] if note else []))
+        return (*notes_on_data(self.data, self.settings), *([note] if note else []))
 
     def _num_samples(self) -> dict[str, int]:
         full_batches = self.steps_per_epoch * self.settings.batch_size
@@ -121,6 +122,12 @@ class Replica:
             "val": len(self.data.val_labels),
             "test": len(self.data.test_labels),
         }
+
+
+def notes_on_data(data: Prepared, settings: Settings) -> tuple[str, ...]:
+    """What the user should know of the data, and of what augmentation makes of it."""
+    note = augmentation_note(augmentation_of(settings), data.input_shape)
+    return (*data.notes, *([note] if note else []))
 
 
 def _plain(weights: Mapping[str, Tensor]) -> dict[str, object]:

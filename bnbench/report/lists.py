@@ -50,6 +50,8 @@ def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]
     print_text(console, f"Baseline: {study.baseline}. {_seeds(study)}.")
     for target in study.targets:
         print_text(console, f"Target: {target_text(target)}.")
+    for note in dict.fromkeys(note for cell in estimates for note in cell.notes):
+        print_text(console, f"Data: {note}.")
     for warning in study.warnings:
         print_text(console, f"Warning: {warning}")
 

@@ -1,0 +1,101 @@
+"""Folders of image files as they are on a disk: links, hidden files, pipes, doubles. Each real file once."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from bnbench.data.tally import Tally
+from bnbench.errors import DataError
+
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif".split()
+)
+#: Device and inode; the real path where a file system has no inodes.
+FileId = tuple[int, int] | str
+
+#: What is left out, and why.
+LEFT_OUT = {
+    "hidden": "{count} hidden files or folders are left out",
+    "suffix": "{count} files are left out, as no image's name ends like theirs",
+    "beside": "{count} files beside the class folders are left out, as they have no class",
+    "broken": "{count} links that lead nowhere are left out",
+    "special": "{count} pipes, sockets or devices are left out",
+    "loop": "{count} links back to a folder above, or to one that was read already, are not followed",
+    "again": "{count} files are there a second time in their class (a link to the same file) and count once",
+    "folder": "{count} folders beside train, test and val are left out",
+    "file": "{count} files beside the folders train and test are left out",
+}
+
+
+def identity(path: Path) -> FileId:
+    """What is the same for two names of one file. Follows links. Raises OSError."""
+    found = path.stat()
+    return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name. Raises DataError where it can't be read."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(
+            f"imagefolder: {folder} can't be read: {error.strerror or error}.",
+            "No image is left out unseen.",
+            f"chmod -R u+rX '{folder}', or move the folder elsewhere.",
+        ) from error
+
+
+def is_hidden(name: str) -> bool:
+    """Also what systems leave in folders of pictures."""
+    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini", "__macosx")
+
+
+def kind_of(entry: os.DirEntry[str]) -> str:
+    """ "folder", "file", or why it is neither: "hidden", "broken" or "special"."""
+    if is_hidden(entry.name):
+        return "hidden"
+    try:
+        mode = os.stat(entry.path).st_mode
+    except OSError:  # no such file; too many links
+        return "broken"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else "special"
+
+
+def images_below(folder: Path, root: Path, tally: Tally) -> Iterator[tuple[FileId, Path]]:
+    """Every image file below `folder`, in an order that never changes; what is left out goes to the tally.
+
+    root: the data set's folder, to which examples are relative. Links are followed, but never back up.
+    Raises DataError where a folder can't be read.
+    """
+    above = {identity(parent) for path in (folder.absolute(), folder.resolve()) for parent in path.parents}
+    seen: set[FileId] = above | {identity(folder)}
+    files: set[FileId] = set()
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        deeper = []
+        for entry in entries(place):
+            path, kind = place / entry.name, kind_of(entry)
+            example = os.path.relpath(path, root)
+            if kind == "folder":
+                if identity(path) in seen:
+                    tally.add("loop", example)
+                else:
+                    seen.add(identity(path))
+                    deeper.append(path)
+            elif kind != "file":
+                tally.add(kind, example)
+            elif path.suffix.lower() not in SUFFIXES:
+                tally.add("suffix", example)
+            elif identity(path) in files:
+                tally.add("again", example)
+            else:
+                files.add(identity(path))
+                yield identity(path), path
+        waiting += reversed(deeper)

@@ -1,0 +1,58 @@
+"""What a reader left out or changed, counted by kind: how many, and one example of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+def printable(text: object) -> str:
+    """The same text with what no terminal and no UTF-8 file can show written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def listed(names: Iterable[str], limit: int = 5) -> str:
+    """'"a", "b" and 3 more'."""
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(f'"{printable(name)}"' for name in names[:limit]) + more
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing that happened to one file. value: how strongly, where that can be told."""
+
+    kind: str
+    example: str
+    value: float = 0.0
+
+
+class Tally:
+    """Remarks by kind, in the order in which the kinds first came."""
+
+    def __init__(self, remarks: Iterable[Remark] = ()) -> None:
+        self._by_kind: dict[str, list[Remark]] = {}
+        for remark in remarks:
+            self.add(remark.kind, remark.example, remark.value)
+
+    def add(self, kind: str, example: object, value: float = 0.0) -> None:
+        """Count one more."""
+        self._by_kind.setdefault(kind, []).append(Remark(kind, printable(example), value))
+
+    def count(self, kind: str) -> int:
+        """How many of a kind."""
+        return len(self._by_kind.get(kind, ()))
+
+    def largest(self, kind: str) -> float | None:
+        """The largest value of a kind; None where there is none."""
+        return max((remark.value for remark in self._by_kind.get(kind, ())), default=None)
+
+    def sentences(self, words: Mapping[str, str], **facts: object) -> list[str]:
+        """One a kind that `words` has: its text with {count}, {value} (the largest) and the facts filled in."""
+        found = []
+        for kind, remarks in self._by_kind.items():
+            if kind in words:
+                worst = max(remarks, key=lambda remark: remark.value)
+                text = words[kind].format(count=len(remarks), value=worst.value, **facts)
+                found.append(f"{text}, e.g. {worst.example}")
+        return found

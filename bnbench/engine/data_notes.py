@@ -1,0 +1,33 @@
+"""What is to be known of a study's data before anything trains on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from bnbench.config import Settings
+from bnbench.data import datasets
+from bnbench.data.classes import unmeasured
+from bnbench.engine.execute import Library
+from bnbench.engine.replica import notes_on_data
+from bnbench.errors import Mistake
+
+
+def early_notes(settings: Settings, library: Library) -> tuple[str, ...]:
+    """Cautions and notes on the data; none of data that would have to be downloaded first."""
+    if datasets.get(settings.dataset.name).facts.num_train:
+        return ()
+    data = library.prepared(settings)
+    return (*data.cautions, *notes_on_data(data, settings))
+
+
+def class_mistakes(
+    settings: Iterable[Settings], library: Library, columns: Iterable[str], *, loads: bool
+) -> Iterator[Mistake]:
+    """Metrics of classes that the data lacks. loads: also where the data has to be downloaded first."""
+    columns, seen = list(columns), set()
+    for each in settings:
+        if loads or not datasets.get(each.dataset.name).facts.num_train:
+            for text in unmeasured(columns, library.prepared(each)):
+                if text not in seen:
+                    seen.add(text)
+                    yield Mistake("metrics of single classes", text)
