@@ -277,7 +277,7 @@ def test_all_mistakes_at_once_each_with_its_line(write_study: Write, vocabulary:
         'study.yaml:4: unknown key "batchsize". Did you mean "batch_size"? Known: ',
         "study.yaml:6: epochs: 0 is wrong: it should be greater than or equal to 1.",
         "study.yaml:7: seeds: 1 repeated. The same seed twice is one run, not two replicates.",
-        'study.yaml:8: unknown key "spilt_seed" in validation. Did you mean "split_seed"?.',
+        'study.yaml:8: unknown key "spilt_seed" in validation. Did you mean "split_seed"?',
         "study.yaml:8: validation.fraction: 2 is wrong: it should be less than 1.",
         "study.yaml:9: schedule.milestones is missing.",
         'study.yaml:11: unknown norm "bathc". Did you mean "batch"? Known: ',
