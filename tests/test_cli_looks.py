@@ -149,6 +149,10 @@ def test_a_sweep_is_one_family_of_looks() -> None:
     by_setting: dict[str, dict[str, int]] = {}
     for stop in values["stops"]:
         by_setting.setdefault(str(stop["setting"]), {})[stop["variant"]] = stop["seeds"]
+    best = [c for best in values["best_settings"] for c in best["comparisons"]]
+    assert {found["verdict"] for found in best} == {
+        None
+    }  # the looks are at the comparisons at the same setting
     for stops in by_setting.values():  # a setting's baseline goes on while a variant there does
         assert stops["none"] == max(stops.values())
 

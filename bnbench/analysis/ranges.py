@@ -16,7 +16,8 @@ from typing import Any, Literal
 from bnbench.analysis.grid import is_numeric, lines, part
 from bnbench.analysis.intervals import ALPHA, MIN_SEEDS, Interval, holm
 from bnbench.analysis.sequential import tail, weight_of
-from bnbench.analysis.settings import free_keys
+from bnbench.analysis.settings import baselines_of, free_keys
+from bnbench.analysis.sweeps import shared_seeds
 from bnbench.plan import cell_label
 from bnbench.results import Cell, StudyResults
 
@@ -108,6 +109,15 @@ class UsableRange:
         return cell_label(self.variant, self.others)
 
 
+@dataclass(frozen=True)
+class _At:
+    """A range at a setting of the other keys."""
+
+    variant: str
+    setting: Mapping[str, Any]
+    found: UsableRange
+
+
 def usable_ranges(results: StudyResults) -> tuple[UsableRange, ...]:
     """For every swept key whose values are positive numbers."""
     found: list[UsableRange] = []
@@ -117,14 +127,19 @@ def usable_ranges(results: StudyResults) -> tuple[UsableRange, ...]:
         numeric = [line for line in lines(results.cells, key, others) if is_numeric(line, key)]
         ranges = [_usable_range(line, key, others) for line in numeric]
         steps = [_largest_step(line, key) for line in numeric]
-        baselines = {str(r.others): r for r in ranges if r.variant == results.baseline}
-        against = [baselines.get(str(found_range.others)) for found_range in ranges]
+        against = baseline_ranges(ranges, results.baseline)
         shifted = [
             _against(ours, base, step, results.looks) if base and base is not ours else ours
             for ours, base, step in zip(ranges, against, steps, strict=True)
         ]
         found += _corrected(shifted)
     return tuple(found)
+
+
+def baseline_ranges(ranges: Sequence[UsableRange], baseline: str) -> list[UsableRange | None]:
+    """For each range of one key the baseline's, where the other keys have the same values."""
+    found = baselines_of([_At(r.variant, r.others, r) for r in ranges], baseline)
+    return [place.found if place else None for place in found]
 
 
 def longest_block(values: Sequence[float], flags: Sequence[bool]) -> tuple[int, int] | None:
@@ -160,7 +175,7 @@ def _usable_range(cells: Sequence[Cell], key: str, others: Sequence[str]) -> Usa
         key=key,
         others=part(cells[0].setting, others),
         seeds=tuple(seeds),
-        n_planned=len(cells[0].seeds),
+        n_planned=len(shared_seeds(cells)),
         first=common.first,
         last=common.last,
         fails_below=common.fails_below,
@@ -194,7 +209,7 @@ def _against(ours: UsableRange, base: UsableRange, step: float, looks: Sequence[
     both = [(a, b) for a, b in pairs if a.first is not None and b.first is not None]
     lower = [_bounds(b.first, b.fails_below, a.first, a.fails_below, sign=-1) for a, b in both]
     upper = [_bounds(b.last, b.fails_above, a.last, a.fails_above, sign=1) for a, b in both]
-    whole = len(both) == ours.n_planned
+    whole = len(both) == min(ours.n_planned, base.n_planned)
     return replace(ours, lower=_shift(lower, step, whole, looks), upper=_shift(upper, step, whole, looks))
 
 

@@ -100,6 +100,8 @@ def best_settings(results: StudyResults) -> tuple[BestSetting, ...]:
         found = tuple(
             replace(c, verdict="too_few_seeds", uncorrected="too_few_seeds", p_holm=None) for c in found
         )
+    elif results.looks:  # these look at the comparisons at the same setting
+        found = tuple(replace(c, verdict=None, uncorrected=None, p_holm=None) for c in found)
     return tuple(
         BestSetting(
             name,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.comparison import VERDICTS, Comparison
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.interactions import Interaction
 from bnbench.analysis.intervals import ALPHA, MIN_SEEDS
-from bnbench.analysis.ranges import Shift, UsableRange
+from bnbench.analysis.ranges import Shift, UsableRange, baseline_ranges
 from bnbench.analysis.rates import TrainedRate
+from bnbench.analysis.settings import baselines_of
 from bnbench.analysis.sweeps import MIN_PARTED
 from bnbench.metrics import metric_of
 from bnbench.report.look_sentences import sweep_stop_words
@@ -62,11 +63,11 @@ def _same_setting(summary: Summary) -> Iterator[str]:
     """ "group against batch at the same setting, in test accuracy: better at batch_size=2 (…); undecided at …"."""
     shown = [c for c in summary.comparisons if (c.metric, c.at) == (summary.primary, "final") and c.verdict]
     for name in dict.fromkeys(c.variant for c in shown):
-        verdicts: dict[str, list[Comparison]] = {}
+        verdicts: dict[str, list[Comparison]] = {verdict_text(word): [] for word in VERDICTS}
         for found in shown:
             if found.variant == name and found.verdict:
-                verdicts.setdefault(verdict_text(found.verdict), []).append(found)
-        parts = [f"{word} at {', '.join(map(_at, found))}" for word, found in verdicts.items()]
+                verdicts[verdict_text(found.verdict)].append(found)
+        parts = [f"{word} at {', '.join(map(_at, found))}" for word, found in verdicts.items() if found]
         head = f"{name} against {summary.baseline} at the same setting, in {words(summary.primary)}"
         yield f"{head}: {'; '.join(parts)}."
 
@@ -87,16 +88,18 @@ def _shares(summary: Summary) -> Iterator[str]:
     rates = summary.rates
     if all(rate.trained == rate.n for rate in rates):
         return
-    baselines = {str(dict(rate.setting)): rate for rate in rates if rate.variant == summary.baseline}
+    beside = list(zip(rates, baselines_of(rates, summary.baseline), strict=True))
     for name in dict.fromkeys(rate.variant for rate in rates if rate.variant != summary.baseline):
-        ours = [rate for rate in rates if rate.variant == name]
-        pairs = [(r, baselines[str(dict(r.setting))]) for r in ours if str(dict(r.setting)) in baselines]
+        pairs = [(rate, base) for rate, base in beside if rate.variant == name and base]
         if pairs:
             yield _share(name, summary.baseline, pairs)
 
 
 def _share(name: str, baseline: str, pairs: Sequence[tuple[TrainedRate, TrainedRate]]) -> str:
-    ours, theirs = [rate for rate, _ in pairs], [rate for _, rate in pairs]
+    ours = [rate for rate, _ in pairs]
+    theirs = list(
+        {rate.label: rate for _, rate in pairs}.values()
+    )  # without the key it stands at several settings
     head = f"{name} trained in {_count(ours)} runs of the sweep, {baseline} in {_count(theirs)}"
     tested = [(a, b) for a, b in pairs if a.p_holm is not None and a.trained * b.n != b.trained * a.n]
     if not tested:
@@ -127,9 +130,7 @@ def _ranges(summary: Summary) -> Iterator[str]:
                 "outside of the sweep."
             )
             continue
-        baselines = {str(found.others): found for found in ranges if found.variant == summary.baseline}
-        for found in ranges:
-            baseline = baselines.get(str(found.others))
+        for found, baseline in zip(ranges, baseline_ranges(ranges, summary.baseline), strict=True):
             if baseline and baseline is not found:
                 yield _range(found, baseline)
 
