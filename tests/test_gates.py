@@ -64,13 +64,13 @@ def test_gates(gate: str, fails: bool) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["not_finite", "crashed"])
-@pytest.mark.parametrize("gate", ["none.test_accuracy < 0", "noisy.test_accuracy worse than none"])
+@pytest.mark.parametrize("gate", ["none.test_accuracy < 0.01", "noisy.test_accuracy worse than none"])
 def test_a_variant_that_lost_runs_fails_its_gates(outcome: Outcome, gate: str) -> None:
     summary = study(outcome)
     (found,) = judge_gates(read_gates([gate], ["none", "noisy"], 5), summary)
     assert found.failed
     assert found.reason == f"of 5 runs of none: 1 {outcome.replace('_', ' ')}"
-    assert not failed("noisy.test_accuracy < 0", summary)
+    assert not failed("noisy.test_accuracy < 0.01", summary)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,20 @@ def test_a_variant_that_lost_runs_fails_its_gates(outcome: Outcome, gate: str) -
         ("batch.val_loss < few", '"few" is not a number'),
         ("batch.val_loss == 1", "this is no gate"),
         ("batch < 1", "this is no gate"),
+        (
+            "batch.test_accuracy > 95",
+            "is a share, from 0 to 1: it can never hold.\nFix: 0.95 or 95% in place of 95.",
+        ),
+        ("batch.test_accuracy < 95", "is a share, from 0 to 1: it would always hold.\nFix: 0.95 or 95%"),
+        ("batch.test_accuracy < 9500%", "is a share, from 0 to 1: it would always hold."),
+        ("batch.test_accuracy > 1", "it can never hold"),
+        ("batch.test_accuracy >= 0", "it would always hold"),
+        ("batch.test_balanced_accuracy <= 1", "it would always hold"),
+        ("batch.test_accuracy < -0.5", "it can never hold"),
+        ("batch.val_loss < 0", "val_loss is never below 0: it can never hold"),
+        ("batch.val_loss > -1", "val_loss is never below 0: it would always hold"),
+        ("batch.val_loss < inf", '"inf" is not a number'),
+        ("batch.test_accuracy not as good as none within 2", "no difference is larger"),
         ("", "this is no gate"),
     ],
 )

@@ -26,7 +26,7 @@ from bnbench.analysis.stops import repeated
 from bnbench.analysis.sweeps import MIN_PARTED, at_best, part_seeds, shared_seeds
 from bnbench.config import Margin
 from bnbench.errors import GateError, UnknownNameError, unknown_name
-from bnbench.metrics import RECALL, SPLITS, metric_of
+from bnbench.metrics import RECALL, SPLITS, Metric, metric_of
 from bnbench.results import Cell
 
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
@@ -82,15 +82,39 @@ def read_gates(
             if name not in variants:
                 raise GateError(f"--fail-if '{gate.text}': {unknown_name('variant', name, variants)}")
         try:
-            metric_of(gate.metric)
+            metric = metric_of(gate.metric)
         except UnknownNameError as error:
             raise GateError(f"--fail-if '{gate.text}': {error}") from None
+        _check_number(gate, metric)
         if gate.other and num_seeds < MIN_SEEDS:
             raise GateError(
                 f"--fail-if '{gate.text}': {num_seeds} seed{'s' * (num_seeds != 1)} can't have a verdict.",
                 fix=f"seeds={MIN_SEEDS} or more, or a gate on the mean, such as 'x.val_loss > 0.3'.",
             )
     return gates
+
+
+def _check_number(gate: Gate, metric: Metric) -> None:
+    """Raises GateError where the answer is known before anything is trained: a share is from 0 to 1, a loss from 0."""
+    highest = 1.0 if metric.percent else math.inf
+    value = gate.margin if gate.other else gate.limit
+    if value is None:
+        return
+    what = "a share, from 0 to 1" if metric.percent else "never below 0"
+    fix = (
+        f"{value / 100:g} or {value:g}% in place of {value:g}." if metric.percent and 1 < value <= 100 else ""
+    )
+    if gate.other and value > highest:
+        why = f"{gate.metric} is {what}: no difference is larger."
+        raise GateError(f"--fail-if '{gate.text}': {why}", fix=fix or "a smaller margin, such as 0.5%.")
+    if gate.other:
+        return
+    always = {"<": value > highest, "<=": value >= highest, ">": value < 0, ">=": value <= 0}[gate.sign]
+    never = {"<": value <= 0, "<=": value < 0, ">": value >= highest, ">=": value > highest}[gate.sign]
+    if always or never:
+        holds = "it would always hold" if always else "it can never hold"
+        fix = fix or f"a number that {gate.metric} can have, on both sides of it."
+        raise GateError(f"--fail-if '{gate.text}': {gate.metric} is {what}: {holds}.", fix=fix)
 
 
 def _with_margin(gate: Gate, margin: Margin | None) -> Gate:
