@@ -199,8 +199,10 @@ def _message(detail: ErrorDetails, path: Path_, model: type[BaseModel], section:
             return f"{key}: {value!r} is not one of {context['expected'].replace(chr(39), '')}."
         case "value_error":
             return f"{key}: {value!r} is wrong: {context['error']}."
-    wanted = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{key}: {value!r} is wrong: it should be {wanted}."
+    message = detail["msg"]
+    wanted = message.removeprefix("Input should be ")
+    why = f"it should be {wanted}" if wanted != message else message[:1].lower() + message[1:]
+    return f"{key}: {value!r} is wrong: {why}."
 
 
 class _Short:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, SECTIONS
@@ -58,12 +59,12 @@ def open_level(raw: Mapping[str, Any], path: Path_, source: Source, mistakes: li
     """The mapping that stands at `path` of the source, with dotted keys and `<<` opened up."""
     level: Level = {}
     for lower in reversed(raw.get(MERGE, [])):
-        level = overlay(level, open_level(lower, path, source, mistakes), mistakes)
+        level = _merge(level, open_level(lower, path, source, mistakes), mistakes)
     own: Level = {}
     for key, value in raw.items():
         if key != MERGE:
             add(own, _leaves(key, value, (*path, key), source, mistakes), mistakes)
-    return overlay(level, own, mistakes)
+    return _merge(level, own, mistakes)
 
 
 def add(level: Level, leaves: Level, mistakes: list[Mistake]) -> None:
@@ -82,11 +83,22 @@ def add(level: Level, leaves: Level, mistakes: list[Mistake]) -> None:
 
 
 def overlay(lower: Level, upper: Level, mistakes: list[Mistake]) -> Level:
-    """A new level: what the lower one says, where the upper one says nothing else."""
+    """A new level: what the lower one says, where the upper one says nothing else.
+
+    Options without a name belong to the default name of their section, where it has one.
+    """
+    return _merge(lower, upper, mistakes, DEFAULT_CHOICES)
+
+
+def _merge(
+    lower: Level, upper: Level, mistakes: list[Mistake], defaults: Mapping[str, str] = MappingProxyType({})
+) -> Level:
+    """As `overlay`; within one mapping (`<<`) options without a name wait for one: no defaults."""
     level = dict(lower)
     for section in CHOICES:
-        name, before = upper.get((section, "name")), _name(section, _value(lower, (section, "name")))
-        if name and before is not None and _name(section, name.value) != before:
+        name, before = upper.get((section, "name")), lower.get((section, "name"))
+        old = _name(section, before.value) if before else defaults.get(section)
+        if name and old is not None and _name(section, name.value) != old:
             level = {path: leaf for path, leaf in level.items() if path[0] != section}
     for path, leaf in upper.items():
         whole = next((path[:n] for n in range(len(path) - 1, 0, -1) if path[:n] in level), None)
@@ -154,10 +166,6 @@ def set_in(values: Any, path: Path_, value: Any) -> None:
 def alive(level: Level, path: Path_, place: str) -> bool:
     """Whether what was written there for that key is still said by the level."""
     return any(level[key].place == place for key in _related(level, path))
-
-
-def _value(level: Level, path: Path_) -> Any:
-    return level[path].value if path in level else None
 
 
 def _name(section: str, value: Any) -> Any:

@@ -70,19 +70,23 @@ class Overrides:
         return open_level(raw, (), Source(places={(): place}), self._mistakes)
 
     def _of_a_variant(self, key: str, rest: str, value: Any, place: str) -> None:
-        variants = self._source.data.setdefault("variants", {})
-        if not isinstance(variants, dict):
-            what = f"{key}: the study's variants are a list. Fix: write them as variants: {{none: {{norm: none}}}}."
+        variants = self._source.data.get("variants")
+        if isinstance(variants, list) and all(isinstance(name, str) for name in variants):
+            variants = dict.fromkeys(variants)  # names alone, as in {none, batch}
+        if not isinstance(variants, dict | None):
+            what = f"{key}: the study's variants are not a mapping. Fix: variants: {{none: {{norm: none}}}}."
             self._mistakes.append(Mistake(place, what))
             return
+        variants = variants or {}
         name, setting = _split(rest, variants)
         if name is None:
             what = (
-                f"{key}: no variant of the study is meant by {rest}. Known: {', '.join(variants)}. "
+                f"{key}: no variant of the study is meant by {rest}. Known: {', '.join(variants) or 'none'}. "
                 "Fix: variants.NAME.KEY=VALUE, such as variants.batch.norm.eps=1e-3."
             )
             self._mistakes.append(Mistake(place, what))
             return
+        self._source.data["variants"] = variants
         if not setting and (name not in variants or not isinstance(value, dict)):
             variants[name] = value
             self._move(("variants", name), place)

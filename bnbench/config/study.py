@@ -62,8 +62,8 @@ class _Resolver:
 
     def study(self) -> Study:
         """All variants at all settings."""
-        variants = self._variants()
         base = overlay(self.base, self.overrides.settings, self.mistakes)
+        variants = self._variants(base)
         levels = {}
         for name, change in variants.levels(variants.names()).items():
             level = overlay(base, change, self.mistakes)
@@ -73,7 +73,7 @@ class _Resolver:
 
     def one_variant(self, variant: str | None) -> Study:
         """A study of one variant; the command line has the last word."""
-        variants = self._variants()
+        variants = self._variants(overlay(self.base, self.overrides.settings, []))
         names = variants.names()
         name = variant or next(iter(names), "none")
         if variant and "variants" not in self.source.data:
@@ -122,8 +122,8 @@ class _Resolver:
         warnings = (*self.warnings, *_cautions(made))
         return replace(study, warnings=tuple(dict.fromkeys(warnings)))
 
-    def _variants(self) -> Variants:
-        return Variants(self.source, self.checker.vocabulary["norm"], self.base, self.mistakes)
+    def _variants(self, base: Level) -> Variants:
+        return Variants(self.source, self.checker.vocabulary["norm"], base, self.mistakes)
 
     def _with_paths(self, sweep: Sweep) -> Sweep:
         def absolute(key: str, value: Any) -> Any:
@@ -170,9 +170,10 @@ class _Resolver:
 
     def _dead_settings(self, levels: Mapping[str, Level], sweep: Sweep) -> None:
         """What is overruled everywhere would do nothing: report it."""
+        wrong = {mistake.place for mistake in self.mistakes}
         for path, leaf in self.overrides.settings.items():
             key, text = self.overrides.texts.get(leaf.place, ("", ""))
-            if not key or not levels:
+            if not key or leaf.place in wrong:
                 continue
             if not any(alive(level, path, leaf.place) for level in levels.values()):
                 why = (

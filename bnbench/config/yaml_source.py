@@ -111,28 +111,24 @@ def _decoded(content: bytes, name: str) -> str:
 
 def _parse(text: str, filename: str, source: Source, path: Path_) -> Any:
     """The value of a text that stands at `path` of a study. Raises ConfigError."""
-    line: int | None = None
+    loader: Loader | None = None
     try:
-        node = Loader(text).get_single_node()
+        loader = Loader(text)
+        node = loader.get_single_node()
         if node is None:
             return None
         count(node)
         return _Builder(filename, source).build(node, path)
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
-        what = f"the character U+{ord(error.character):04X} can't stand in YAML"
+        what = f"the character U+{int(error.character):04X} can't stand in YAML"
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         what = _explained(error, text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:  # a \U escape out of range
+        line = loader.line + 1 if loader else 1
         what = str(error)
-    except (
-        ValueError,
-        RecursionError,
-        OverflowError,
-    ) as error:  # of PyYAML's scanner: a \U escape out of range
-        what = f"{type(error).__name__}: {error}"
-    place = filename if line is None else f"{filename}:{line}"
+    place = filename if filename == "value" else f"{filename}:{line}"
     raise ConfigError([Mistake(place, f"not valid YAML: {what}.")]) from None
 
 

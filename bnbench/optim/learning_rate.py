@@ -7,12 +7,26 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bnbench.optim import schedules
 
 Schedule = Callable[[int], float]
 Epochs = Annotated[float, Field(ge=0)]
+
+
+def _in_order(milestones: list[float]) -> list[float]:
+    """Their order means nothing; one that stands there twice has no clear meaning."""
+    repeated = sorted({milestone for milestone in milestones if milestones.count(milestone) > 1})
+    if repeated:
+        shown = ", ".join(f"{milestone:g}" for milestone in repeated)
+        raise ValueError(f"{shown} stands there twice; name each once, or choose another gamma")
+    return sorted(milestones)
+
+
+Milestones = Annotated[
+    list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=1000), AfterValidator(_in_order)
+]
 
 
 @schedules.register("constant")
@@ -44,12 +58,12 @@ def step(
     total_steps: int,
     steps_per_epoch: int,
     *,
-    milestones: list[Annotated[float, Field(gt=0)]],
+    milestones: Milestones,
     gamma: Annotated[float, Field(gt=0)] = 0.1,
     warmup_epochs: Epochs = 0.0,
 ) -> Schedule:
     """Multiply by gamma at every milestone (an epoch), as in He et al. 2015."""
-    drops = sorted(milestone * steps_per_epoch for milestone in milestones)
+    drops = [milestone * steps_per_epoch for milestone in milestones]
     return _with_warmup(lambda index: gamma ** bisect_right(drops, index), warmup_epochs * steps_per_epoch)
 
 
