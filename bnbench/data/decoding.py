@@ -19,7 +19,7 @@ from bnbench.data.pictures import (
     Decoding,
     Pixels,
     Unusable,
-    no_limit_of_pillow,
+    pillow_is_quiet,
     read_picture,
 )
 from bnbench.data.progress import progress, say
@@ -66,7 +66,7 @@ def _kept(cache: Path, key: str, wanted: tuple[int, int]) -> tuple[Pixels, list[
 
 def decode(paths: Sequence[Path], how: Decoding, *, title: str, root: Path) -> tuple[Pixels, Tally]:
     """Decode all. Raises DataError with the first few of the images that can't be read, and how many there are."""
-    with no_limit_of_pillow():
+    with pillow_is_quiet():
         first = _first(paths[0], how)
         pixels = _room(len(paths), first.shape)
 

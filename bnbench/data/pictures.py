@@ -6,6 +6,7 @@ Whatever of the picture is lost on the way is remarked.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,12 +70,14 @@ class Decoding:
 
 
 @contextlib.contextmanager
-def no_limit_of_pillow() -> Iterator[None]:
-    """Pillow's own limit is one for the whole process, and warns; ours is an option, and an error."""
+def pillow_is_quiet() -> Iterator[None]:
+    """Pillow's own limit is one for the whole process, and warns; ours is an option, and an error. Left as found."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of is remarked, or an error
+            yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
@@ -95,7 +98,7 @@ def read_picture(path: Path, how: Decoding) -> tuple[Pixels, list[Remark]]:
             image = _upright(opened, remark)
             image = _eight_bits(image, how, remark)
             if deep:  # Pillow has cut these off already
-                remark("depth", np.asarray(image).max() * 256 + 255)
+                remark("depth", float(np.asarray(image).max()) * 256 + 255)
             image = _sized(image, how, remark)
     except Unusable as error:
         raise Unusable(f"{path}: {error}") from None
@@ -129,7 +132,9 @@ def _remark_file(image: Image.Image, remark: _Remark) -> None:
 def _upright(image: Image.Image, remark: _Remark) -> Image.Image:
     """The picture as its EXIF orientation says that it stands."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        exif = image.getexif()
+        broken = bool(image.info.get("exif")) and not len(exif)
+        orientation = None if broken else exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # EXIF of any camera, repaired by any program
         orientation = None
     image.load()  # a TIFF turns itself here
