@@ -24,11 +24,12 @@ def read_labels(place: str, key: str, array: Array) -> list[str]:
             f"{key}.astype('int64') or {key}.astype(str), if they are classes",
         )
     if array.dtype.kind == "f":
+        given, array = array.dtype, array.astype(np.float64)
         wrong = ~(np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < 2**53))
         if wrong.any():
             first = int(wrong.argmax())
             raise DataError(
-                f"{place}: {key} holds {array.dtype} with {int(wrong.sum())} values that are no whole numbers, "
+                f"{place}: {key} holds {given} with {int(wrong.sum())} values that are no whole numbers, "
                 f"e.g. {array[first]} (sample {first}).",
                 "Labels are classes; bnbench compares classifiers.",
                 f"{key}.astype('int64') if they are class numbers; remove samples without a label.",
