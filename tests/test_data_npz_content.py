@@ -249,7 +249,7 @@ def test_scales_that_differ_less_are_a_caution(tmp_path: Path) -> None:
 
 def test_single_features_on_another_scale_are_a_caution(tmp_path: Path) -> None:
     train, test = RNG.normal(size=(60, 30)), RNG.normal(size=(30, 30))
-    test[:, 3] *= 15
+    test[:, 3] *= 13
     labels = {"y_train": np.tile(Y, 5), "y_test": np.tile(Y, 5)[:30]}
     (caution,) = read(tmp_path, x_train=train, x_test=test, **labels).cautions
     assert caution.startswith(
