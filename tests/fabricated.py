@@ -22,7 +22,7 @@ def record(
     setting: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> RunRecord:
-    """An evaluation every 10 steps (2 epochs, a second) with those val losses; the accuracy is 1 - loss / 10."""
+    """An evaluation every 10 steps (2 epochs, a second) with those val losses; the accuracy is 1 - loss / 10, or 0."""
     if outcome == "crashed":
         error = fields.get("error", "ValueError: no")
         return RunRecord(variant, setting or {}, seed, "c", variant, outcome, error=error)
@@ -47,7 +47,7 @@ def record(
 
 
 def _metrics(loss: float, splits: Sequence[str]) -> dict[str, float]:
-    values = {"loss": loss, "accuracy": 1 - loss / 10}
+    values = {"loss": loss, "accuracy": max(1 - loss / 10, 0.0)}
     return {f"{split}_{name}": value for split in splits for name, value in values.items()}
 
 

@@ -87,19 +87,41 @@ def test_seconds_are_censored_at_what_each_run_took_and_a_diverged_one_never() -
 
 def test_restricted_mean_and_speed_up_by_hand() -> None:
     # steps: ours 10 20 never, theirs 30 40 40, budget 50: differences -20 -20 +10, mean -10, std 17.32,
-    # half width 4.30265 * 17.32 / √3 = 43.03; ratios 3 and 2 where both: √6, log half 12.7062 * 0.2867 / √2
+    # half width 4.30265 * 17.32 / √3 = 43.03; ratios 3 and 2 where both: √6, of two seeds without an interval
     found = {c.clock: c for c in compare_speed(cell("a", [10, 20, None]), cell("b", [30, 40, 40]), TARGET)}
     steps = found["steps"]
     assert (steps.difference, steps.budget, steps.n, steps.n_both) == (pytest.approx(-10), 50, 3, 2)
     assert (steps.ci_low, steps.ci_high) == pytest.approx((-10 - 43.0265, -10 + 43.0265), abs=1e-3)
     assert steps.ratio == pytest.approx(math.sqrt(6))
-    half = 12.70620 * math.log(1.5) / math.sqrt(2) / math.sqrt(2)
-    assert (steps.ratio_low, steps.ratio_high) == pytest.approx(
-        (math.sqrt(6) * math.exp(-half), math.sqrt(6) * math.exp(half)), rel=1e-5
-    )
+    assert (steps.ratio_low, steps.ratio_high) == (None, None)
     assert found["epochs"].difference == pytest.approx(-10 / 25)
     assert found["samples"].difference == pytest.approx(-1000)
     assert found["seconds"].difference == pytest.approx(-1)
+
+
+def test_the_interval_of_a_speed_up_by_hand() -> None:
+    # ratios 3, 2, 4: 24^(1/3); logarithms 1.0986 0.6931 1.3863 with std 0.34825, half 4.30265 * 0.34825 / √3 = 0.8651
+    steps = next(compare_speed(cell("a", [10, 20, 10]), cell("b", [30, 40, 40]), TARGET))
+    ratio = 24 ** (1 / 3)
+    assert steps.ratio == pytest.approx(ratio)
+    ends = (ratio * math.exp(-0.86510), ratio * math.exp(0.86510))
+    assert (steps.ratio_low, steps.ratio_high) == pytest.approx(ends, rel=1e-4)
+
+
+def test_equal_times_are_known_no_better_than_to_an_evaluation() -> None:
+    """Evaluated every 10 steps: a standard deviation of 10/√6, half width 4.30265 * 4.0825 / √3 = 10.1415."""
+    both = list(compare_speed(cell("a", [20] * 3), cell("b", [20] * 3), TARGET))
+    steps, epochs = both[:2]
+    assert (steps.difference, steps.ci_low, steps.ci_high) == pytest.approx((0, -10.1415, 10.1415), abs=1e-3)
+    assert (epochs.ci_low, epochs.ci_high) == pytest.approx((-10.1415 / 25, 10.1415 / 25), abs=1e-4)
+    half = math.exp(10.1415 / 20)
+    assert (steps.ratio, steps.ratio_low, steps.ratio_high) == pytest.approx((1, 1 / half, half), rel=1e-4)
+
+
+def test_two_seeds_have_no_interval_of_speed() -> None:
+    for found in compare_speed(cell("a", [10, 40]), cell("b", [40, 10]), TARGET):
+        assert (found.ci_low, found.ci_high, found.ratio_low, found.ratio_high) == (None,) * 4
+        assert found.n == 2
 
 
 def test_the_budget_is_the_one_that_both_had() -> None:
@@ -153,7 +175,7 @@ def test_seconds_of_other_threads_or_devices_are_refused_with_the_reason() -> No
     assert shown["Cost and outcomes"].rows[1][2] == "2 threads, not 1"
     assert "no seconds are compared" in shown["Cost and outcomes"].caption
     assert shown["Convergence speed: val_accuracy >= 90%"].rows[1][4] == "2 threads, not 1"
-    assert shown["Time saved: val_accuracy >= 90%"].rows[3][2:5] == ("2 threads, not 1", "3", "–")
+    assert shown["Time to target: val_accuracy >= 90%"].rows[3][2:5] == ("2 threads, not 1", "3", "–")
     assert as_json(summary)["variants"][1]["seconds_refused"] == "2 threads, not 1"
 
 

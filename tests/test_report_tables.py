@@ -199,7 +199,7 @@ def test_runs_that_failed_are_named_with_their_reason() -> None:
 def test_outcomes_are_counted() -> None:
     assert [row[3:] for row in table(broken(), "Cost").rows] == [("4", "0", "0"), ("1", "1", "2")]
     assert table(broken(), "Cost").columns[3:] == ("finished", "stuck at chance", "crashed")
-    assert table(broken(), "Cost").rows[1][1:3] == ("1,234", "50.0000 ± 0.0000 (2 of 4)")
+    assert table(broken(), "Cost").rows[1][1:3] == ("1,234", "50.0 (2 of 4)")
 
 
 def test_why_a_run_is_not_finite() -> None:

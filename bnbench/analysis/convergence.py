@@ -99,7 +99,7 @@ def summarize_target(records: Sequence[RunRecord], target: Target) -> TargetSumm
         median_samples=samples,
         median_seconds=seconds,
         budget=budget,
-        evaluated_every=_evaluated_every(records),
+        evaluated_every=evaluated_every(records),
         areas=tuple(area(record, target.metric, budget) for record in records),
     )
 
@@ -181,6 +181,7 @@ def _median_on(clock: Clock, records: Sequence[RunRecord], times: Sequence[Reach
     return median_time(kaplan_meier(moments, observed))
 
 
-def _evaluated_every(records: Sequence[RunRecord]) -> int | None:
+def evaluated_every(records: Sequence[RunRecord]) -> int | None:
+    """Steps between evaluations, the most that there are: how finely a time to a target is known."""
     gaps = [after.step - before.step for record in records for before, after in pairwise(record.history)]
     return max(gaps, default=None)

@@ -64,8 +64,14 @@ def _floor(cell: Cell, metric: str, runs: list[RunRecord], num_samples: int | No
 
 
 def binomial_error(share: float | None, n: int | None) -> float | None:
-    """√(p(1-p)/n); None where the share or n is not known."""
-    return None if share is None or not n else math.sqrt(share * (1 - share) / n)
+    """√(p(1-p)/n); None where the share or n is not known.
+
+    All right or all wrong is no certainty: such a share counts as half a sample away from it.
+    """
+    if share is None or not n:
+        return None
+    p = min(max(share, 0.5 / n), 1 - 0.5 / n)
+    return math.sqrt(p * (1 - p) / n)
 
 
 def _num_samples(runs: Iterable[RunRecord], split: str) -> int | None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bnbench.analysis.convergence import CLOCKS, Clock, Reached, area, budget_of, reached
-from bnbench.analysis.intervals import paired_interval
+from bnbench.analysis.convergence import CLOCKS, Clock, Reached, area, budget_of, evaluated_every, reached
+from bnbench.analysis.intervals import MIN_SEEDS, Interval, paired_interval, scatter
 from bnbench.analysis.times import why_not_comparable
 from bnbench.config import Target
 from bnbench.plan import RunRecord, cell_label
@@ -22,9 +22,10 @@ class SpeedComparison:
 
     difference: restricted mean difference, variant minus baseline: the time within the common
     `budget`, a run that did not reach the target counting with all of it. ci_low, ci_high: its 95 %
-    paired t interval over n of n_planned seeds. ratio: speed-up, the baseline's time over the
-    variant's, geometric mean over the n_both seeds where both reached it, with the paired t
-    interval of its logarithm. None where there is nothing to say: no run of the two reached it.
+    paired t interval over n of n_planned seeds, which knows that a time is no finer than the gap between
+    evaluations. ratio: speed-up, the baseline's time over the variant's, geometric mean over the n_both
+    seeds where both reached it, with the paired t interval of its logarithm. No interval for fewer than
+    three seeds. None where there is nothing to say: no run of the two reached it.
     refused: why this clock can't be compared; then there are no numbers.
     """
 
@@ -88,7 +89,7 @@ def compare_areas(variant: Cell, baseline: Cell, metric: str) -> AreaComparison:
     budget = min((run.planned_steps for pair in pairs for run in pair if run.planned_steps), default=0)
     both = [area(ours, metric, budget) - area(theirs, metric, budget) for ours, theirs in pairs]
     differences = [value for value in both if math.isfinite(value)]
-    low, high = paired_interval(differences)
+    low, high = _interval(differences, 0.0)
     return AreaComparison(
         variant=variant.variant,
         setting=variant.setting,
@@ -109,11 +110,31 @@ def restricted_difference(ours: Sequence[float], theirs: Sequence[float], budget
 
 
 def speed_up(
-    ours: Sequence[float], theirs: Sequence[float]
+    ours: Sequence[float], theirs: Sequence[float], grain: float = 0.0
 ) -> tuple[float | None, float | None, float | None]:
-    """Geometric mean of theirs / ours, with the 95 % paired t interval of its logarithm. Times above 0."""
+    """Geometric mean of theirs / ours, with the 95 % paired t interval of its logarithm. Times above 0.
+
+    grain: how finely the times are known, which is a share of them on the scale of the logarithm.
+    """
     logs = [math.log(b) - math.log(a) for a, b in zip(ours, theirs, strict=True)]
-    return mean_ratio(logs, *paired_interval(logs))
+    share = grain / statistics.fmean([*ours, *theirs]) if logs else 0.0
+    return mean_ratio(logs, *_interval(logs, share))
+
+
+def _interval(differences: Sequence[float], grain: float) -> Interval:
+    """None of fewer than three seeds, or where no scatter is seen: it would be as wide as can be, or without width."""
+    known = len(differences) >= MIN_SEEDS and scatter(differences, grain) > 0
+    return paired_interval(differences, grain=grain) if known else (None, None)
+
+
+def _grain(pairs: Sequence[Pair], clock: Clock) -> float:
+    """How finely the times of these runs are known on a clock: the time between two evaluations."""
+    return max((_gap(run, clock) for pair in pairs for run in pair), default=0.0)
+
+
+def _gap(run: RunRecord, clock: Clock) -> float:
+    steps, whole = evaluated_every([run]), budget_of(run, clock)
+    return whole * steps / run.planned_steps if steps and whole and run.planned_steps else 0.0
 
 
 def mean_ratio(
@@ -152,9 +173,10 @@ def _on_clock(
     ours = [_time(first, clock) for first, _ in times]
     theirs = [_time(second, clock) for _, second in times]
     differences = restricted_difference(ours, theirs, budget)
-    low, high = paired_interval(differences)
+    grain = _grain(pairs, clock)
+    low, high = _interval(differences, grain)
     both = [(a, b) for a, b in zip(ours, theirs, strict=True) if 0 < a < math.inf and 0 < b < math.inf]
-    ratio, ratio_low, ratio_high = speed_up([a for a, _ in both], [b for _, b in both])
+    ratio, ratio_low, ratio_high = speed_up([a for a, _ in both], [b for _, b in both], grain)
     return replace(
         found,
         n_both=len(both),

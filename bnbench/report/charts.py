@@ -109,8 +109,11 @@ def difference_chart(variants: Sequence[str], data: str, title: str, splits: Seq
     filled = alt.condition("datum.split === 'test'", colour, alt.value("transparent"))
     tooltip = ["label:N", "split:N", alt.Tooltip("text:N", title="difference"), "n:Q", "verdict:N"]
     zero = alt.Chart(alt.NamedData(data)).mark_rule(strokeDash=[3, 3], color="#999").encode(x=alt.datum(0))
-    intervals = base.mark_rule(strokeWidth=2).encode(
-        alt.X("low:Q", title=title), alt.X2("high:Q"), y, lane, colour
+    ends = {end: f"isValid(datum.{end}) ? datum.{end} : datum.difference" for end in ("low", "high")}
+    intervals = (
+        base.transform_calculate(**ends)
+        .mark_rule(strokeWidth=2)
+        .encode(alt.X("low:Q", title=title), alt.X2("high:Q"), y, lane, colour)
     )
     dots = base.mark_point(size=60, strokeWidth=2, opacity=1).encode(
         x, y, lane, colour, fill=filled, tooltip=[_typed(item) for item in tooltip]

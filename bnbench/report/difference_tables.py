@@ -9,6 +9,7 @@ from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.resampling import MIN_BOOTSTRAP, MIN_SIGN_FLIP
 from bnbench.metrics import metric_of
+from bnbench.plan import RunRecord
 from bnbench.report.numbers import (
     NOTHING,
     amount_text,
@@ -190,11 +191,17 @@ def _values(variant: VariantSummary, metric: str) -> str:
     shown = []
     for seed in variant.seeds:
         value = runs[seed].final.get(metric, math.nan) if seed in runs else math.nan
-        outcome = runs[seed].outcome if seed in runs else "missing"
         shown.append(
-            f"{seed}: {value_text(metric, value) if math.isfinite(value) else outcome_text(outcome)}"
+            f"{seed}: {value_text(metric, value) if math.isfinite(value) else _why_none(runs.get(seed))}"
         )
     return ", ".join(shown)
+
+
+def _why_none(run: RunRecord | None) -> str:
+    """In place of a number: what became of the run; one that finished has none where there was nothing to measure."""
+    if run is None:
+        return "missing"
+    return "no number" if run.outcome == "finished" else outcome_text(run.outcome)
 
 
 def _lower(title: str) -> str:

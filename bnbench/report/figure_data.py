@@ -17,7 +17,7 @@ from bnbench.analysis.pairs import Phase
 from bnbench.analysis.settings import free_keys
 from bnbench.metrics import METRICS, columns_of, metric_of
 from bnbench.plan import HistoryRow
-from bnbench.report.numbers import MAX_DECIMALS, difference_text
+from bnbench.report.numbers import MAX_DECIMALS, difference_text, verdict_text
 from bnbench.report.tables import baseline_first
 
 Row = dict[str, Any]
@@ -184,7 +184,7 @@ def difference_rows(
             "low": in_unit(found.metric, found.ci_low),
             "high": in_unit(found.metric, found.ci_high),
             "n": found.n,
-            "verdict": found.verdict,
+            "verdict": verdict_text(found.verdict),
             "text": difference_text(found),
         }
         for found in comparisons

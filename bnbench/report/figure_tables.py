@@ -71,8 +71,13 @@ def survival_table(rows: Sequence[Row]) -> Table:
 
 def difference_words(rows: Sequence[Row]) -> str:
     """Every difference with its interval."""
-    parts = [f"{row['label']}, {row['split']}: {row['text']}, {row['verdict']}" for row in rows]
+    parts = [_difference_words(row) for row in rows]
     return f"Differences from the baseline with their 95% intervals: {'; '.join(parts)}."
+
+
+def _difference_words(row: Row) -> str:
+    verdict = "" if row["verdict"] == NOTHING else f", {row['verdict']}"
+    return f"{row['label']}, {row['split']}: {row['text']}{verdict}"
 
 
 def difference_table(rows: Sequence[Row]) -> Table:

@@ -36,7 +36,8 @@ class Figure:
 
     name: of its file. alternative: what it shows, in a sentence or two. controls: what a reader can change
     in the page: "split", "axis", "setting", "log"; log: whether a loss is on a log scale at first. draw: the
-    Altair chart, without its data. row_height: of a chart that has a row for each value of a column: (column, pixels).
+    Altair chart, without its data. row_height: of a chart that has a row for each value of a column: (column,
+    pixels). drawn: whether there is a number to draw.
     """
 
     name: str
@@ -49,12 +50,13 @@ class Figure:
     controls: tuple[str, ...] = ()
     log: bool = False
     row_height: tuple[str, int] | None = None
+    drawn: bool = True
 
 
 def figures(summary: Summary) -> list[Figure]:
     """Every figure that has something to show, in reading order."""
     found = [*_sweeps(summary), *_curves(summary), *_survival(summary), *_differences(summary)]
-    return [figure for figure in found if figure.table.rows]
+    return [figure for figure in found if figure.table.rows and figure.drawn]
 
 
 def _curves(summary: Summary) -> Iterator[Figure]:
@@ -74,6 +76,7 @@ def _curves(summary: Summary) -> Iterator[Figure]:
             draw=partial(charts.curve_chart, names, column, title, log=log),
             controls=("split", "axis", "setting", *(() if metric_of(column).percent else ("log",))),
             log=log,
+            drawn=any(row[column] is not None for row in means),
         )
 
 
@@ -133,6 +136,7 @@ def _difference_figure(
             splits,
         ),
         row_height=("label", 58 if len(splits) > 1 else 48),
+        drawn=any(row["difference"] is not None for row in rows),
     )
 
 
@@ -158,6 +162,7 @@ def _sweeps(summary: Summary) -> Iterator[Figure]:
                 _with_unit(column),
                 values[0],
             ),
+            drawn=any(row["mean"] is not None for row in rows),
         )
     if len(keys) == 2:
         yield from _heat_maps(summary, (keys[0], keys[1]), rows, values)
@@ -182,6 +187,7 @@ def _heat_maps(
             data={data: cells},
             draw=partial(charts.heat_chart, data, keys, title, values, _domain(known)),
             row_height=("key_1", 34),
+            drawn=any(row["mean"] is not None for row in cells),
         )
 
 

@@ -12,6 +12,7 @@ from bnbench.metrics import metric_of
 LOSS_DECIMALS, PERCENT_DECIMALS = 4, 2
 MAX_DECIMALS = 6
 NOTHING = "–"
+_LEAST_POINTS = 1e-6
 
 
 def spread_text(spread: Spread, planned: int, *, percent: bool = False) -> str:
@@ -20,7 +21,8 @@ def spread_text(spread: Spread, planned: int, *, percent: bool = False) -> str:
     lost = f" ({spread.n} of {planned})" if spread.n != planned else ""
     if spread.mean is None:
         return f"{NOTHING}{lost}"
-    mean, std = scale * spread.mean, None if spread.std is None else scale * spread.std
+    known = spread.std is not None and math.isfinite(spread.std)
+    mean, std = scale * spread.mean, scale * spread.std if known and spread.std is not None else None
     if _is_extreme(mean):
         return f"{mean:.2e}{'' if std is None else f' ± {std:.1e}'}{lost}"
     decimals = decimals_for(std, percent)
@@ -29,6 +31,14 @@ def spread_text(spread: Spread, planned: int, *, percent: bool = False) -> str:
         return f"{number}{lost}"
     too_small = std > 0 and float(f"{std:.{decimals}f}") == 0
     return f"{number} ± {f'{std:.0e}' if too_small else f'{std:.{decimals}f}'}{lost}"
+
+
+def time_text(spread: Spread, planned: int) -> str:
+    """As `spread_text`; a time without a scatter has three digits, as no clock is as fine as a loss."""
+    if spread.mean is None or spread.std:
+        return spread_text(spread, planned)
+    lost = f" ({spread.n} of {planned})" if spread.n != planned else ""
+    return f"{_digits(spread.mean) if spread.mean > 0 else '0'}{lost}"
 
 
 def metric_text(column: str, value: float) -> str:
@@ -45,10 +55,17 @@ def difference_text(comparison: Comparison) -> str:
     if comparison.difference is None:
         return NOTHING
     text = amount_text(comparison, comparison.difference)
-    low, high = comparison.ci_low, comparison.ci_high
-    if low is None or high is None:
+    if not has_width(comparison.ci_low, comparison.ci_high):
         return text
-    return f"{text} [{_amount(comparison, low)}, {_amount(comparison, high)}]"
+    low, high = (_amount(comparison, end or 0.0) for end in (comparison.ci_low, comparison.ci_high))
+    return f"{text} [{low}, {high}]"
+
+
+def has_width(low: float | None, high: float | None) -> bool:
+    """Whether an interval says anything: equal ends are what is left where no seed scatters."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return False
+    return high - low > 1e-9 * max(abs(low), abs(high))
 
 
 def new_samples_text(comparison: Comparison) -> str:
@@ -70,8 +87,10 @@ def _amount(comparison: Comparison, value: float, sign: str = "+") -> str:
 def interval_text(value: float | None, low: float | None, high: float | None, *, percent: bool) -> str:
     """ "+1.83 pp [+1.10, +2.56]" of anything in a metric's unit; without a value, the interval alone."""
     unit = " pp" if percent else ""
+    if percent and low is not None and high is not None and max(abs(low), abs(high)) < _LEAST_POINTS:
+        low = high = None  # no share of samples is so small: arithmetic
     shown = "" if value is None else f"{_number(value, low, high, percent)}{unit}"
-    if low is None or high is None:
+    if low is None or high is None or not has_width(low, high):
         return shown or NOTHING
     interval = f"[{_number(low, low, high, percent)}, {_number(high, low, high, percent)}]"
     return f"{shown} {interval}" if shown else f"{interval}{unit}"
@@ -81,10 +100,25 @@ def plain_interval(value: float | None, low: float | None, high: float | None, s
     """ "-120 [-180, -60]" of a count, a time or a ratio."""
     if value is None:
         return NOTHING
-    if low is None or high is None:
+    if low is None or high is None or not has_width(low, high):
         return _plain(value, abs(value) / 10, sign)
     half = (high - low) / 2
     return f"{_plain(value, half, sign)} [{_plain(low, half, sign)}, {_plain(high, half, sign)}]"
+
+
+def ratio_text(value: float | None, low: float | None, high: float | None) -> str:
+    """ "2.83 [1.41, 5.66]" of a ratio, three digits each: neither 0 nor the other end hides how far it reaches."""
+    if value is None:
+        return NOTHING
+    if low is None or high is None or not has_width(low, high):
+        return _digits(value)
+    return f"{_digits(value)} [{_digits(low)}, {_digits(high)}]"
+
+
+def _digits(value: float) -> str:
+    if not 1e-3 <= value < 1e6:
+        return "<0.001" if value < 1 else ">999,999"
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(float(f'{value:.2e}'))))}f}"
 
 
 def _plain(value: float, scatter: float, sign: str) -> str:
@@ -121,8 +155,10 @@ def value_text(column: str, value: float) -> str:
 
 def _number(value: float, low: float | None, high: float | None, percent: bool, sign: str = "+") -> str:
     scale = 100 if percent else 1
-    half = None if low is None or high is None else scale * (high - low) / 2
+    half = scale * (high - low) / 2 if low is not None and high is not None and has_width(low, high) else None
     value *= scale
+    if percent and half is None and abs(value) < _LEAST_POINTS:
+        value = 0.0
     if half and abs(value) < 1e-6 * half:
         value = 0.0  # what rounding leaves of seeds that cancel
     if _is_extreme(value):

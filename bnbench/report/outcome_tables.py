@@ -11,7 +11,15 @@ from bnbench.analysis.plain import first_line
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.times import shares_time
 from bnbench.plan import MISSING, OUTCOMES, RunRecord
-from bnbench.report.numbers import NOTHING, metric_text, outcome_text, p_text, share_text, spread_text, words
+from bnbench.report.numbers import (
+    NOTHING,
+    metric_text,
+    outcome_text,
+    p_text,
+    share_text,
+    time_text,
+    words,
+)
 from bnbench.report.table import Table, baseline_first
 
 
@@ -92,7 +100,7 @@ def _milliseconds(variant: VariantSummary) -> str:
     spread = Spread.of(1000 * seconds for seconds in variant.seconds_per_step.values)
     if any(map(shares_time, variant.runs)):
         spread = replace(spread, std=None)  # equal shares of one time have no spread of their own
-    return spread_text(spread, len(variant.seeds))
+    return time_text(spread, len(variant.seeds))
 
 
 def rates_table(summary: Summary) -> Table:

@@ -20,7 +20,7 @@ from bnbench.report.numbers import (
     new_samples_text,
     outcome_text,
     p_text,
-    plain_interval,
+    ratio_text,
     target_text,
     words,
 )
@@ -63,7 +63,7 @@ def _speed_sentence(speed: SpeedComparison, summary: Summary, index: int) -> str
     head = f"{speed.label} reached {target_text(speed.target)} with {ours} ({speed.baseline}: {theirs})"
     if speed.ratio is None:
         return f"{head}: no speed-up can be given."
-    ratio = plain_interval(speed.ratio, speed.ratio_low, speed.ratio_high, sign="")
+    ratio = ratio_text(speed.ratio, speed.ratio_low, speed.ratio_high)
     ratio = ratio.replace(" [", ", 95% interval [")
     seeds = f"{count_text(speed.n_both, speed.n_planned)} seed{'s' * (speed.n_planned != 1)}"
     return f"{head}: speed-up in steps {ratio}, over {seeds} where both did."
@@ -73,7 +73,8 @@ def _reached(summary: Summary, speed: SpeedComparison, name: str, index: int) ->
     """ "4 of 5 runs"."""
     found = (variant for variant in summary.variants if variant.variant == name)
     variant = next(variant for variant in found if variant.setting == speed.setting)
-    return f"{variant.targets[index].k} of {len(variant.seeds)} runs"
+    target = variant.targets[index]
+    return f"{target.k} of {target.n} runs" if target.n else "no run yet"
 
 
 def _sentence(summary: Summary, comparison: Comparison, where: str) -> str:
@@ -85,6 +86,8 @@ def _sentence(summary: Summary, comparison: Comparison, where: str) -> str:
         case "too_few_seeds" if summary.looks:
             return before_the_first_look(summary, comparison)
         case "too_few_seeds":
+            if not comparison.n:
+                return f"{ours} against {theirs} in {metric}: no verdict: no seed has a number for both."
             too_few = f"too few seeds for a verdict ({MIN_SEEDS} or more)"
             return f"{ours} against {theirs} in {metric}: {numbers}: {too_few}."
         case "better" | "worse":

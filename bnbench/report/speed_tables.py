@@ -9,7 +9,15 @@ from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Reached, TargetSummary
 from bnbench.analysis.speed import AreaComparison, SpeedComparison
 from bnbench.metrics import metric_of
-from bnbench.report.numbers import NOTHING, interval_text, plain_interval, spread_text, target_text, words
+from bnbench.report.numbers import (
+    NOTHING,
+    interval_text,
+    plain_interval,
+    ratio_text,
+    spread_text,
+    target_text,
+    words,
+)
 from bnbench.report.table import Table, baseline_first, count_text
 
 
@@ -76,14 +84,14 @@ def _saved_table(summary: Summary, index: int) -> Table:
     found = [speed for speed in summary.speeds if speed.target == target and _is_known(speed)]
     reached = any(speed.difference is not None for speed in found)
     caption = (
-        f"Time to target, variant minus {summary.baseline}, within the common budget: mean over seeds, a run that "
+        f"Variant minus {summary.baseline} (below 0: sooner), within the common budget: mean over seeds, a run that "
         "never reached it counting with the whole budget (restricted mean). speed-up: the baseline's time over the "
         "variant's, geometric mean over the seeds where both reached it; it says nothing about the others. 95% "
-        "paired t intervals, not corrected."
+        "paired t intervals from three seeds on, no narrower than the gap between evaluations allows; not corrected."
     )
     columns = ("variant", "in", "difference [95% CI]", "pairs", "speed-up [95% CI]", "both")
     rows = tuple(_saved_row(speed) for speed in found) if reached else ()
-    return Table(f"Time saved: {target_text(target)}", caption, columns, rows, "llrrrr")
+    return Table(f"Time to target: {target_text(target)}", caption, columns, rows, "llrrrr")
 
 
 def _is_known(speed: SpeedComparison) -> bool:
@@ -93,7 +101,7 @@ def _is_known(speed: SpeedComparison) -> bool:
 
 def _saved_row(speed: SpeedComparison) -> tuple[str, ...]:
     difference = plain_interval(speed.difference, speed.ci_low, speed.ci_high)
-    ratio = plain_interval(speed.ratio, speed.ratio_low, speed.ratio_high, sign="")
+    ratio = ratio_text(speed.ratio, speed.ratio_low, speed.ratio_high)
     pairs = count_text(speed.n, speed.n_planned)
     return speed.label, speed.clock, speed.refused or difference, pairs, ratio, str(speed.n_both)
 

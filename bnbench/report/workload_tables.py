@@ -16,7 +16,7 @@ from bnbench.analysis.workloads import (
     Standing,
     Workloads,
 )
-from bnbench.report.numbers import NOTHING, difference_text, plain_interval, verdict_text, words
+from bnbench.report.numbers import NOTHING, difference_text, ratio_text, verdict_text, words
 from bnbench.report.table import Table, count_text
 
 #: The factors at which a profile is read; the JSON has every workload's own.
@@ -127,11 +127,11 @@ def _counts(standing: Standing) -> tuple[str, str]:
 
 
 def _speed_text(speed: Speed) -> str:
-    return speed.gap or plain_interval(speed.ratio, speed.ratio_low, speed.ratio_high, sign="")
+    return speed.gap or ratio_text(speed.ratio, speed.ratio_low, speed.ratio_high)
 
 
 def _mean_text(mean: MeanSpeedUp) -> str:
-    return f"{plain_interval(mean.ratio, mean.low, mean.high, sign='')} ({mean.n} of {mean.num_workloads})"
+    return f"{ratio_text(mean.ratio, mean.low, mean.high)} ({mean.n} of {mean.num_workloads})"
 
 
 def _profile_table(workloads: Workloads, clock: Clock) -> Table:
@@ -187,7 +187,7 @@ def _speed_sentence(compared: Sequence[Standing], mean: MeanSpeedUp | None) -> s
     if mean.ratio is None:
         told = " No workload has a speed-up to the target."
     else:
-        ratio = plain_interval(mean.ratio, mean.low, mean.high, sign="").replace(" [", ", 95% interval [")
+        ratio = ratio_text(mean.ratio, mean.low, mean.high).replace(" [", ", 95% interval [")
         few = f"; fewer than {MIN_WORKLOADS} give no interval" if mean.low is None else ""
         told = f" Speed-up in steps to the target {ratio}, geometric mean over {over}{few}."
     left_out = [_left_out(standing) for standing in compared if standing.speeds["steps"].gap]
