@@ -20,7 +20,7 @@ from bnbench.report.html import pack, to_html
 from bnbench.report.sentences import verdict_sentences
 from bnbench.report.tables import layer_lists, tables
 from bnbench.results import REPORT, Cell, ResultsFolder, StudyResults, files
-from bnbench.workflow import summarize_folder, write_summaries
+from bnbench.workflow import load_results, write_summaries
 
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 STUDY = {"name": "demo", "description": "On digits", "epochs": 2}
@@ -216,7 +216,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ResultsFolder:
 
 
 def test_the_folder_gets_its_page(folder: ResultsFolder) -> None:
-    results, summary = summarize_folder(folder)
+    results = load_results(folder)
+    summary = summarize(results)
     assert write_summaries(folder, results, summary) == ""
     text = (folder.path / "report.html").read_text()
     assert text == to_html(summarize(PLAIN), PLAIN)
@@ -231,7 +232,8 @@ def test_what_goes_wrong_in_drawing_costs_no_results(
         raise RuntimeError("no fonts\nat all")
 
     monkeypatch.setattr("bnbench.report.html.to_html", broken)
-    results, summary = summarize_folder(folder)
+    results = load_results(folder)
+    summary = summarize(results)
     warning = write_summaries(folder, results, summary)
     assert warning == "report.html can't be drawn: RuntimeError: no fonts"
     assert json.loads((folder.path / files.SUMMARY_JSON).read_text())["name"] == "demo"
