@@ -66,7 +66,7 @@ def prepare_works(
     where a folder is not theirs, before another one is touched.
     """
     from bnbench.phases import Phases
-    from bnbench.user_code import stdout_to_stderr
+    from bnbench.user_code import guarded
     from bnbench.workflow import prepare_work
 
     several, phases = len(studies) > 1, Phases()
@@ -75,7 +75,7 @@ def prepare_works(
     for study, fail_if in zip(studies, gates or [()] * len(studies), strict=True):
         folder = output if output and not several else (output or Path("results")) / study.name
         try:
-            with stdout_to_stderr():
+            with guarded():
                 works.append(prepare_work(study, names, folder, options, phases, fail_if))
         except ConfigError as error:
             place = f"study {study.name}, " if several else ""
@@ -207,7 +207,7 @@ def console_on(*, stderr: bool) -> Console:
 def _train(console: Console, work: Work, quiet: bool, epoch_lines: bool) -> bool:
     """Train what is left to do of a study; whether it was interrupted."""
     from bnbench.report.console import LiveProgress
-    from bnbench.user_code import stdout_to_stderr
+    from bnbench.user_code import guarded
     from bnbench.workflow import carry_out
 
     _tell_plan(console, work, quiet)
@@ -217,7 +217,7 @@ def _train(console: Console, work: Work, quiet: bool, epoch_lines: bool) -> bool
             _tell_look(console, work, runs, quiet)
             planned = runs if work.study.looks else work.runs
             with (
-                stdout_to_stderr(),
+                guarded(),
                 LiveProgress(console, planned, runs, quiet=quiet, epoch_lines=epoch_lines) as live,
             ):
                 carry_out(work, runs, live.on)

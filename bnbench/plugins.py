@@ -15,7 +15,7 @@ from bnbench.errors import PluginError
 from bnbench.python_file import import_file, place_of
 from bnbench.reached import Module, Reach, loaded_modules, module_of, modules_behind, reach
 from bnbench.registry import Registry, registering
-from bnbench.user_code import raise_interrupt, stdout_to_stderr, text_of
+from bnbench.user_code import guarded, raise_interrupt, text_of
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _registries() -> dict[str, Registry]:
 
 def _import_plugin(path: Path) -> ModuleType:
     """Import one Python file of the user's."""
-    with _blamed(path), stdout_to_stderr():
+    with _blamed(path), guarded():
         return import_file(path, "bnbench_plugin", registering)
 
 

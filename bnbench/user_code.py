@@ -55,6 +55,11 @@ def _in_worker() -> bool:
     return False
 
 
+def was_interrupted() -> bool:
+    """Whether a signal came, also where code of others caught what it raised."""
+    return bool(_received)
+
+
 def raise_interrupt(error: BaseException) -> None:
     """Raise it again where it is a real interrupt: to be called first where everything is caught."""
     if is_interrupt(error):
@@ -68,14 +73,26 @@ def text_of(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def stdout_to_stderr() -> Iterator[None]:
-    """Inside, what Python code, C code and child processes write to stdout goes to stderr: stdout is for results."""
+def guarded() -> Iterator[None]:
+    """Inside, code of others may print and exit: what it writes goes to stderr, as stdout is for results.
+
+    So does what C code and child processes write. `os._exit` raises SystemExit, which is caught as what it is.
+    """
     _flush()
     kept = _redirect()
+    leave, process = os._exit, os.getpid()
+
+    def raise_exit(status: int) -> NoReturn:
+        if os.getpid() != process:  # a child that it has forked
+            leave(status)
+        raise SystemExit(status)
+
+    os._exit = raise_exit
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
+        os._exit = leave
         _flush()
         if kept is not None:
             os.dup2(kept, 1)

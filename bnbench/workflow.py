@@ -27,6 +27,7 @@ from bnbench.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
 from bnbench.plugins import Names, built_objects, installed_versions, load_same
 from bnbench.report.export import to_csv, to_json
 from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
+from bnbench.user_code import was_interrupted
 
 _HERE = Path(__file__).parent
 #: Shipped studies: inside an installed package, beside it in a checkout.
@@ -240,6 +241,8 @@ def carry_out(work: Work, runs: Sequence[RunSpec], listener: Callable[[Event], N
                     event = replace(event, record=replace(event.record, environment=told))
                     work.folder.save(event.run, event.record, event.weights, event.samples)
             listener(event)
+            if was_interrupted():
+                raise KeyboardInterrupt
 
 
 def gates_of(texts: Sequence[str], studies: Sequence[Study]) -> list[tuple[str, ...]]:

@@ -12,7 +12,7 @@ from bnbench.engine.choose import choose
 from bnbench.engine.device import environment
 from bnbench.engine.execute import Library
 from bnbench.plan import RunEnded, RunSpec
-from bnbench.user_code import raise_interrupt
+from bnbench.user_code import guarded, raise_interrupt
 
 
 class Today:
@@ -52,8 +52,9 @@ class Today:
         if run.cell not in self._threads:
             settings = run.settings
             try:
-                data = self._library.prepared(settings)
-                choice = choose(settings, data.input_shape, data.num_classes, self._device)
+                with guarded():
+                    data = self._library.prepared(settings.for_seed(run.seed))
+                    choice = choose(settings, data.input_shape, data.num_classes, self._device)
                 self._threads[run.cell] = choice.threads
             except BaseException as error:
                 raise_interrupt(error)

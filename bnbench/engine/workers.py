@@ -22,7 +22,7 @@ from bnbench.engine.server import start_server
 from bnbench.engine.shared import SharedData, SharedLibrary
 from bnbench.errors import BnbenchError
 from bnbench.plan import Event, RunEnded, RunSpec
-from bnbench.user_code import stdout_to_stderr
+from bnbench.user_code import guarded
 
 Job = Sequence[RunSpec]
 
@@ -134,7 +134,7 @@ def _serve(
 ) -> None:
     """A worker's life: job after job, until the parent goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with stdout_to_stderr():  # for good: stdout is the parent's
+    with guarded():  # for good: stdout is the parent's
         keep_freed_memory()
         failure = _prepared(prepare)
         with contextlib.suppress(EOFError, OSError):
