@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ from bnbench.cli_options import (
     Words,
     user_path,
 )
-from bnbench.errors import EXIT_DONE, EXIT_GATE, DataError
+from bnbench.errors import EXIT_DONE, EXIT_GATE
 from bnbench.terminal import close_doors, echo, open_doors
 
 app = typer.Typer(
@@ -274,27 +275,30 @@ def _studies_and_overrides(words: Sequence[str] | None) -> tuple[list[str], list
 def _data_dir(given: Path | None) -> Path:
     from platformdirs import user_cache_path
 
-    if given:
-        return given
-    try:
-        found = user_cache_path("bnbench")
-    except (RuntimeError, KeyError):  # a user id without an entry, and no HOME
-        found = Path("~")
-    if not found.is_absolute():
-        raise DataError(
-            "this user has no home folder, so there is no place for data sets.",
-            fix="--data-dir DIR, or the environment variable BNBENCH_DATA_DIR.",
-        )
-    return found
+    return given or user_cache_path("bnbench")
 
 
 def _again(force: bool, refresh: str | None) -> Literal["none", "changed", "all"]:
     return "all" if force else "changed" if refresh else "none"
 
 
+def _give_home() -> None:
+    """A user id without an entry and a HOME (a container's) gets one: libraries ask for it when they are imported."""
+    try:
+        Path.home()
+    except (RuntimeError, KeyError):
+        import tempfile
+
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # then there is no place for anything, and the command says so
+            os.environ["HOME"] = os.path.join(tempfile.gettempdir(), f"bnbench-home-{os.getuid()}")
+
+
 def main() -> None:
     """The console script. A reader that goes away (`bnbench list | head`) is no error."""
     open_doors()
+    _give_home()
     try:
         app()
         code = EXIT_DONE

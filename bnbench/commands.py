@@ -34,13 +34,15 @@ if TYPE_CHECKING:
 def load_studies(texts: Sequence[str], overrides: Sequence[str], names: Names) -> list[Study]:
     """Read and check every study. Raises ConfigError with the mistakes of all, also where two have one name."""
     from bnbench.config import load_study
+    from bnbench.user_code import guarded
     from bnbench.workflow import find_study
 
     studies: dict[str, Study] = {}
     mistakes: list[Mistake] = []
     for text in texts:
         try:
-            study = load_study(find_study(text), overrides, names.vocabulary)
+            with guarded():  # types of a plugin's options may run its code
+                study = load_study(find_study(text), overrides, names.vocabulary)
         except ConfigError as error:
             mistakes += error.mistakes
             continue

@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
 from bnbench.errors import PluginError, UnknownNameError, unknown_name
+from bnbench.user_code import raise_interrupt
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -59,7 +60,8 @@ class Entry:
     def _options(self) -> type[BaseModel]:
         try:
             return _options_model(self.name, self.factory)
-        except Exception as error:  # whatever a type hint can raise
+        except BaseException as error:  # whatever a type hint can raise
+            raise_interrupt(error)
             what = f"{self.name}: its options can't be read from a study: {type(error).__name__}: {error}"
             where = f"They are the keyword-only parameters of {self.factory.__qualname__}."
             raise PluginError(

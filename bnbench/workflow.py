@@ -20,14 +20,14 @@ from bnbench.analysis.stops import follow
 from bnbench.analysis.summary import summarize
 from bnbench.circumstances import session
 from bnbench.config import Settings, Study
-from bnbench.errors import ConfigError, Mistake, ResultsError, nearest
+from bnbench.errors import BnbenchError, ConfigError, Mistake, ResultsError, nearest
 from bnbench.metrics import metric_of
 from bnbench.phases import Phases
 from bnbench.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
 from bnbench.plugins import Names, built_objects, installed_versions, load_same
 from bnbench.report.export import to_csv, to_json
 from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
-from bnbench.user_code import was_interrupted
+from bnbench.user_code import guarded, was_interrupted
 
 _HERE = Path(__file__).parent
 #: Shipped studies: inside an installed package, beside it in a checkout.
@@ -170,6 +170,7 @@ def prepare_work(
     from bnbench.engine.today import Today
 
     phases.enter("data")
+    check_temporary_folder()
     device = pick_device(options.device)  # type: ignore[arg-type]
     library = Library(options.data_dir, device)
     folder = ResultsFolder(output)
@@ -204,6 +205,20 @@ def prepare_work(
     return Work(study, tuple(runs), tuple(todo), folder, events, phases, today.of)
 
 
+def check_temporary_folder() -> None:
+    """Raises BnbenchError where there is none: torch needs one, and says something else in its absence."""
+    import tempfile
+
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise BnbenchError(
+            f"no folder for temporary files can be written: {error.strerror}.",
+            "The disk may be full, or these folders read-only.",
+            "free some space, or name a folder: export TMPDIR=DIR",
+        ) from None
+
+
 def _is_to_do(
     run: RunSpec, folder: ResultsFolder, again: str, today: Callable[[RunSpec], Mapping[str, Any]]
 ) -> bool:
@@ -218,9 +233,11 @@ def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
     from bnbench.engine.estimate import estimate_study
     from bnbench.engine.execute import Library
 
+    check_temporary_folder()
     torch_device = pick_device(device)  # type: ignore[arg-type]
     library = Library(data_dir, torch_device)
-    found = estimate_study(study, torch_device, library)
+    with guarded():
+        found = estimate_study(study, torch_device, library)
     variants = study.variants.values()
     if mistakes := list(class_mistakes(variants, library, study.asked_columns, loads=False)):
         raise ConfigError(mistakes)

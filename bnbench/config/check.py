@@ -18,6 +18,7 @@ from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, SECTIONS, STUDY_KEYS
 from bnbench.config.yaml_source import Path_
 from bnbench.errors import Mistake, nearest, unknown_name
 from bnbench.registry import Entry, means_none
+from bnbench.user_code import raise_interrupt
 
 #: For each of CHOICES, what is registered: the command line, which sees everything, hands it in.
 Vocabulary = Mapping[str, Mapping[str, Entry]]
@@ -174,7 +175,8 @@ def _validated(
             unknown = detail["type"] == "extra_forbidden"
             path = (*prefix, *(str(part) for part in detail["loc"] if unknown or not _is_tag(part)))
             mistakes.append(Mistake(layer.place(path), _message(detail, path, model, section)))
-    except Exception as error:  # whatever a plugin's validator can raise
+    except BaseException as error:  # whatever a plugin's validator can raise
+        raise_interrupt(error)
         what = f"{section or 'the settings'}: {type(error).__name__}: {error}."
         mistakes.append(Mistake(layer.place(prefix), what))
     return None

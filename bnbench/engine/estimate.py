@@ -23,6 +23,7 @@ from bnbench.engine.train import Training
 from bnbench.errors import BnbenchError, ConfigError, DataError, Mistake
 from bnbench.plan import CellEstimate, RunSpec, cell_label
 from bnbench.seeding import generator
+from bnbench.user_code import raise_interrupt
 
 #: How long the steps of one variant are timed, after a warm-up.
 TIMED_SECONDS = 0.3
@@ -56,7 +57,8 @@ def estimate_study(study: Study, device: torch.device, library: Library) -> list
             raise
         except BnbenchError as error:
             mistakes.setdefault(str(error), Mistake(f"variant {label}", str(error)))
-        except Exception as error:  # from inside a layer: what every run of this variant would crash with
+        except BaseException as error:  # from inside a layer: what every run of this variant would crash with
+            raise_interrupt(error)
             what = f"{type(error).__name__}: {error}"
             mistakes.setdefault(what, Mistake(f"variant {label}", what))
     if mistakes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -36,6 +37,8 @@ from bnbench.results.files import (
 from bnbench.results.placing import leftovers
 from bnbench.results.samples import SAMPLES, read_samples
 
+#: So many folders are named in a message.
+_NAMED = 6
 #: So often a run is read while another process writes it again.
 _TRIES = 5
 _RERUN = "run `bnbench compare` with the same study again: finished runs are kept."
@@ -96,10 +99,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
         values = json.loads(read_text(path))
         version = values["schema_version"]
     except (FileNotFoundError, NotADirectoryError):
-        raise ResultsError(
-            f"{folder}: no results of bnbench here ({PLAN} is missing).",
-            fix="name the folder that `bnbench compare` wrote, such as results/quickstart.",
-        ) from None
+        raise _no_results(folder) from None
     except OSError as error:
         raise ResultsError(f"{path}: can't be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -113,6 +113,24 @@ def read_plan(folder: Path) -> dict[str, Any]:
             "upgrade bnbench, or name another folder with --output.",
         )
     return dict(values)
+
+
+def _no_results(folder: Path) -> ResultsError:
+    """There is no plan; where the results are instead, if they are near."""
+    inner = sorted(path.parent for path in folder.glob(f"*/{PLAN}"))
+    if inner:
+        many = len(inner) > _NAMED
+        names = ", ".join(path.name for path in inner[:_NAMED]) + (", ..." if many else "")
+        words = f"{shlex.quote(str(folder))}/*/" if many else shlex.join(map(str, inner))
+        what = f"{folder}: holds no results itself, but {len(inner)} results folder{'s' * (len(inner) > 1)}: {names}."
+        return ResultsError(what, fix=f"bnbench report {words}")
+    outer = next((path for path in folder.absolute().parents if (path / PLAN).is_file()), None)
+    return ResultsError(
+        f"{folder}: no results of bnbench here ({PLAN} is missing).",
+        fix=f"bnbench report {shlex.quote(os.path.relpath(outer))}"
+        if outer
+        else "name the folder that `bnbench compare` wrote, such as results/quickstart.",
+    )
 
 
 def is_cut(path: Path) -> bool:
