@@ -22,7 +22,9 @@ from bnbench.results.files import RUN, sync_folder
 
 _LEFTOVER = re.compile(r"\.(?:writing|replaced)-(?P<run>seed-\d+)-[0-9a-f]{8}")
 #: So often a writer tries again that others get in the way of.
-_TRIES = 8
+_TRIES = 20
+#: Of a rename to a name that is taken.
+_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -43,19 +45,23 @@ def put(aside: Path, target: Path) -> None:
     sync_folder(aside)
     for left in reversed(range(_TRIES)):
         try:
-            os.rename(aside, target)
+            _take(aside, target)
             break
-        except OSError as error:
-            if not left or error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
-        try:
-            if not _exchange(aside, target):
-                _replace(aside, target)
-            break
-        except FileNotFoundError:  # another writer took the target away in between
-            if not left or not aside.exists():
+        except OSError as error:  # another writer put its run there, or took one away, in between
+            others = (*_OCCUPIED, errno.ENOENT)
+            if not left or error.errno not in others or not aside.exists():
                 raise
     sync_folder(target.parent)
+
+
+def _take(aside: Path, target: Path) -> None:
+    try:
+        os.rename(aside, target)
+    except OSError as error:
+        if error.errno not in _OCCUPIED:
+            raise
+        if not _exchange(aside, target):
+            _replace(aside, target)
 
 
 def _exchange(one: Path, other: Path) -> bool:

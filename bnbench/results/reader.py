@@ -201,12 +201,13 @@ def load_run(
     return record
 
 
-def _stands_for(folder: Path) -> int | None:
-    """Another number once another folder has taken this one's place."""
+def _stands_for(folder: Path) -> tuple[int, ...] | None:
+    """Other numbers once another folder has taken this one's place."""
     try:
-        return folder.stat().st_ino
+        state = folder.stat()
     except OSError:
         return None
+    return state.st_ino, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _load_record(folder: Path, cell: Cell, seed: int, warnings: list[str]) -> RunRecord | None:
