@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -300,15 +300,17 @@ def _corrected_verdict(found: Comparison, p: float, margin_p: float) -> Verdict 
     return found.uncorrected if p <= ALPHA else "undecided"
 
 
-def with_verdicts(comparisons: Iterable[Comparison], primary: str) -> tuple[Comparison, ...]:
-    """Verdicts, corrected, for the primary metric after the last step alone.
+def with_verdicts(
+    comparisons: Iterable[Comparison], primary: str, checks: Container[str] = ()
+) -> tuple[Comparison, ...]:
+    """Verdicts, corrected, for the primary metric after the last step alone; none of variants that are checks.
 
     A table of five variants and four metrics in which every number may have its word holds a false
     one in 12 to 18 % of studies without any difference. The others keep their numbers and intervals.
     """
     return corrected(
         found
-        if (found.metric, found.at) == (primary, "final")
+        if (found.metric, found.at) == (primary, "final") and found.variant not in checks
         else replace(found, verdict=None, uncorrected=None, p_holm=None, margin_p=None)
         for found in comparisons
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from bnbench.analysis.agreement import Agreement
 from bnbench.analysis.comparison import Comparison, Spread
 from bnbench.analysis.convergence import TargetSummary
 from bnbench.analysis.interactions import Interaction
@@ -66,14 +67,15 @@ class VariantSummary:
 class Summary:
     """A study's result. variants: the study's order. targets: their values known (`match_baseline`).
 
-    comparisons: every variant with the baseline at the same setting, in every metric; so are speeds
-    (in every target, on every clock), areas (once a metric of a target) and rates. best_settings,
-    usable_ranges, interactions: empty where nothing is swept. primary: the metric that the verdict
-    is about; margin: a smaller difference counts as none. gates: what became of each --fail-if. looks, stops:
-    of `seeds: auto`, and where each variant stands; empty where the number of seeds is fixed. limits: what
-    limits the verdict besides the runs' own cautions. metrics: those that are shown. vary: the sources of
-    randomness that a seed changes. best_rates: the rates at the best settings. same_results: groups of
-    variants that are equal in every metric on every seed.
+    comparisons: every variant with the baseline at the same setting, in every metric; so are speeds (in every
+    target, on every clock), areas (once a metric of a target) and rates. best_settings, usable_ranges,
+    interactions: empty where nothing is swept. primary: the metric that the verdict is about; margin: a
+    smaller difference counts as none. gates: what became of each --fail-if. looks, stops: of `seeds: auto`,
+    and where each variant stands; empty where the number of seeds is fixed. limits: what limits the verdict
+    besides the runs' own cautions. metrics: those that are shown. vary: the sources of randomness that a seed
+    changes. best_rates: the rates at the best settings. checks, agreements: the variants with `role: check`,
+    what they check, and what came of it. same_results: groups of variants that are equal in every metric on
+    every seed.
     """
 
     name: str
@@ -89,6 +91,8 @@ class Summary:
     areas: tuple[AreaComparison, ...] = ()
     rates: tuple[TrainedRate, ...] = ()
     best_rates: tuple[TrainedRate, ...] = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
+    agreements: tuple[Agreement, ...] = ()
     same_results: tuple[tuple[str, ...], ...] = ()
     noise: tuple[NoiseFloor, ...] = ()
     usable_ranges: tuple[UsableRange, ...] = ()

@@ -48,6 +48,10 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "areas": [vars(area) for area in summary.areas],
         "rates": [vars(rate) for rate in summary.rates],
         "best_rates": [vars(rate) for rate in summary.best_rates],
+        "checks": summary.checks,
+        "agreements": [
+            {**vars(found), "comparison": _comparison(found.comparison)} for found in summary.agreements
+        ],
         "same_results": summary.same_results,
         "noise": [vars(floor) for floor in summary.noise],
         "usable_ranges": [asdict(found) for found in summary.usable_ranges],

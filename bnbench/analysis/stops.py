@@ -161,7 +161,7 @@ def repeated(found: Comparison, looks: Sequence[int], family: int = 1) -> Compar
 def _members(results: StudyResults) -> Iterator[_Member]:
     baselines = baselines_of(results.cells, results.baseline)
     for cell, baseline in zip(results.cells, baselines, strict=True):
-        if baseline and cell.variant != results.baseline:
+        if baseline and cell.variant != results.baseline and cell.variant not in results.checks:
             yield _Member(cell, baseline)
 
 

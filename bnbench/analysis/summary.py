@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from bnbench.analysis.agreement import agreements
 from bnbench.analysis.circumstances import mixed_circumstances
 from bnbench.analysis.comparison import Comparison, Spread, compare, with_verdicts
 from bnbench.analysis.contents import Summary, VariantSummary
@@ -69,7 +70,9 @@ def summarize(results: StudyResults) -> Summary:
         comparisons=comparisons,
         best_settings=best,
         best_rates=_best_rates(results, best),
-        same_results=groups_of_equals(results.cells, first),
+        same_results=groups_of_equals([c for c in results.cells if c.variant not in results.checks], first),
+        checks=results.checks,
+        agreements=tuple(agreements(results)),
         warnings=(
             *results.warnings,
             *_warnings(results, variants, comparisons),
@@ -104,7 +107,7 @@ def _judged(
     comparisons: Iterable[Comparison], results: StudyResults, first: Mapping[str, str]
 ) -> tuple[Comparison, ...]:
     """With a verdict on the primary metric, where variants with the same results count once."""
-    return with_verdicts(mark_twins(comparisons, first), results.primary)
+    return with_verdicts(mark_twins(comparisons, first), results.primary, results.checks)
 
 
 def _judged_best(results: StudyResults, first: Mapping[str, str]) -> tuple[BestSetting, ...]:

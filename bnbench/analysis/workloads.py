@@ -167,6 +167,8 @@ def _standings(workload: str, summary: Summary) -> Iterator[Standing]:
     baseline = variants.get(summary.baseline)
     speeds = {clock: _speeds(variants, summary, clock) for clock in RATIO_CLOCKS}
     for name in dict.fromkeys(variant.variant for variant in summary.variants):
+        if name in summary.checks:
+            continue
         variant = variants[name]
         yield Standing(
             workload=workload,

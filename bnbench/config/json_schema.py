@@ -89,7 +89,7 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
                 "minProperties": 1,
                 "additionalProperties": {
                     "type": ["object", "null"],
-                    "properties": changes,
+                    "properties": {**changes, "role": {"const": "check"}, "check_of": {"type": "string"}},
                     "patternProperties": dotted,
                     "additionalProperties": False,
                 },

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from bnbench.config.roles import CHECK, CHECK_OF, ROLE
 from bnbench.config.schema import DATA_PATHS, MATCH_BASELINE, Choice, Settings, Study
 
 
@@ -28,6 +29,8 @@ def resolved(study: Study, folder: Path) -> dict[str, Any]:
         name: {key: value for key, value in settings.items() if key not in shared}
         for name, settings in variants.items()
     }
+    for name, other in study.checks.items():
+        values["variants"][name] |= {ROLE: CHECK, CHECK_OF: other}
     values["baseline"] = study.baseline
     if study.targets:
         values["target"] = [

@@ -7,7 +7,7 @@ hidden: [64]}`); the options are checked against the entry's own signature (see 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -237,7 +237,8 @@ class Study:
     should know although it is no mistake. primary: the metric that the verdict is about. margin:
     how much of a difference counts as none. looks: of `seeds: auto`, at how many of the seeds the
     result is looked at; empty where their number is fixed. metrics: what is shown beside loss and
-    accuracy. None of them can change a run.
+    accuracy. checks: the variants with `role: check`, and which variant each of them checks. None of them can
+    change a run.
     """
 
     name: str
@@ -253,6 +254,7 @@ class Study:
     margin: Margin | None = None
     looks: tuple[int, ...] = ()
     metrics: tuple[str, ...] = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from bnbench.config.merge import Level, alive, open_level, overlay
 from bnbench.config.names import folder_name, name_fault
 from bnbench.config.overrides import COMMAND_LINE, Overrides
 from bnbench.config.plain import with_paths
+from bnbench.config.roles import refuse_baseline, take_roles
 from bnbench.config.schema import CHOICES, DEFAULT_PRIMARY, STUDY_KEYS, Settings, Study
 from bnbench.config.seeds import MAX_SEEDS, read_seeds
 from bnbench.config.sweep import MAX_RUNS, Sweep, read_sweep
@@ -59,6 +60,7 @@ class _Resolver:
         self.base = open_level(settings, (), source, self.mistakes)
         self.checker = Checker(vocabulary, path.parent)
         self.vary = self._vary()
+        self.checks: dict[str, str] = {}
 
     def study(self) -> Study:
         """All variants at all settings."""
@@ -68,6 +70,7 @@ class _Resolver:
         for name, change in variants.levels(variants.names()).items():
             level = overlay(base, change, self.mistakes)
             levels[name] = overlay(level, self.overrides.variants.get(name, {}), self.mistakes)
+        self.checks = take_roles(levels, base, self.mistakes)
         sweep = read_sweep(self.source.data.get("sweep"), self._wrong)
         return self._study(levels or {"none": base}, self._with_paths(sweep))
 
@@ -84,6 +87,7 @@ class _Resolver:
                 [Mistake(self.source.place(("variants",)), unknown_name("variant", name, names))]
             )
         change = variants.levels(names, only=name).get(name, {})
+        take_roles({name: change}, {}, [])  # alone, it checks nothing
         level = overlay(self.base, change, self.mistakes)
         if self.source.data.pop("sweep", None):
             self.warnings.append("one variant is trained as it is: the study's sweep is left out.")
@@ -110,7 +114,9 @@ class _Resolver:
             margin=goals.margin(data.get("margin")),
             looks=looks,
             metrics=goals.metrics(data.get("metrics")),
+            checks=self.checks,
         )
+        refuse_baseline(study.baseline, self.checks, self.source.place(("baseline",)), self.mistakes)
         runs = len(study.cells) * len(study.seeds)
         if runs > MAX_RUNS:
             what = f"{len(study.cells):,} cells x {len(study.seeds):,} seeds are {runs:,} runs"

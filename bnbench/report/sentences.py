@@ -11,6 +11,7 @@ from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.speed import SpeedComparison
 from bnbench.metrics import metric_of
 from bnbench.plan import MISSING
+from bnbench.report.agreement_words import agreement_sentences
 from bnbench.report.look_sentences import before_the_first_look, stop_words
 from bnbench.report.numbers import (
     amount_text,
@@ -40,7 +41,7 @@ def verdict_sentences(summary: Summary) -> list[str]:
         for comparison in comparisons
         if comparison.verdict is not None
     )
-    return [*judged, *sweep_sentences(summary), *map(_same_results, summary.same_results)]
+    return [*judged, *sweep_sentences(summary), *agreement_sentences(summary), *_same_results(summary)]
 
 
 def speed_sentences(summary: Summary) -> list[str]:
@@ -196,10 +197,14 @@ def _disagree(comparison: Comparison) -> str:
     return f"; but the sign-flip test says otherwise (p {p_text(comparison.sign_flip_p)})"
 
 
-def _same_results(names: tuple[str, ...]) -> str:
+def _same_results(summary: Summary) -> Iterator[str]:
     """ "custom and builtin gave the same results on every seed: they count as one comparison."."""
-    listed = f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{listed} gave the same results on every seed: they count as one comparison."
+    baselines = {variant.label for variant in summary.variants if variant.variant == summary.baseline}
+    for names in summary.same_results:
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        base = any(name in baselines or name == summary.baseline for name in names)
+        counted = "what is equal to the baseline is no comparison" if base else "they count as one comparison"
+        yield f"{listed} gave the same results on every seed: {counted}."
 
 
 def _success(summary: Summary, comparison: Comparison) -> str:

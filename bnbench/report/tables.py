@@ -5,6 +5,7 @@ from __future__ import annotations
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.pairs import PHASES
 from bnbench.metrics import METRICS, SPLITS, metric_named
+from bnbench.report.agreement_words import agreement_table
 from bnbench.report.difference_tables import difference_tables, seeds_table
 from bnbench.report.numbers import heading, spread_text
 from bnbench.report.outcome_tables import cost_table, failure_table, noise_table, rates_table, why_it_failed
@@ -25,6 +26,7 @@ def tables(summary: Summary) -> list[Table]:
         seeds_table(summary),
         noise_table(summary),
         *difference_tables(summary),
+        agreement_table(summary),
         *sweep_tables(summary),
         *speed_tables(summary),
         cost_table(summary),

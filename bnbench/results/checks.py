@@ -100,6 +100,16 @@ class Plan(BaseModel):
     facts: dict[str, Any] = {}
     looks: list[Annotated[int, Field(ge=1)]] = []
     earlier: list[PlannedLook] = []
+    checks: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _checks_of_its_variants(self) -> Plan:
+        """A check and what it checks are there, and the latter is no check."""
+        names = {cell.variant for cell in self.cells}
+        for name, other in self.checks.items():
+            if name not in names or other not in names or other in self.checks or name == self.baseline:
+                raise ValueError(f"{name} can't be a check of {other}")
+        return self
 
     @model_validator(mode="after")
     def _looks_at_its_seeds(self) -> Plan:

@@ -61,8 +61,9 @@ class StudyResults:
     counts as none. warnings: what could not be read, and why. looks: of `seeds: auto`, how many of a
     cell's seeds each look takes; empty where the number of seeds is fixed. earlier: results that were
     shown before the number of seeds (or the looks, the primary metric, the margin) was changed.
-    metrics: what the study asks for beside the default ones. samples: reads a run's answers on the test samples;
-    None where there are none; raises ValueError or OSError where they can't be believed.
+    metrics: what the study asks for beside the default ones. checks: the
+    variants with `role: check`, and which variant each of them checks. samples: reads a run's answers on the
+    test samples; None where there are none; raises ValueError or OSError where they can't be believed.
     """
 
     name: str
@@ -77,6 +78,7 @@ class StudyResults:
     looks: tuple[int, ...] = ()
     earlier: tuple[EarlierLook, ...] = ()
     metrics: tuple[str, ...] = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
     samples: LoadSamples = field(default=no_samples, compare=False)
 
     @property

@@ -88,6 +88,7 @@ def load_folder(folder: Path) -> StudyResults:
         looks=tuple(plan.looks),
         earlier=tuple(EarlierLook(e.seeds, tuple(e.looks), e.primary, e.margin) for e in plan.earlier),
         metrics=tuple(plan.metrics),
+        checks=plan.checks,
         samples=partial(_load_samples, folder),
     )
 
