@@ -97,10 +97,10 @@ class ConfigError(BnbenchError):
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
 
-def nearest(value: str, known: Iterable[str]) -> str | None:
-    """The known name most like `value`, or None where nothing is like it."""
+def nearest(value: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """The known name most like `value`, or None where nothing is like it (1: the same letters)."""
     by_lower = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=likeness)
     return by_lower[found[0]] if found else None
 
 

@@ -84,7 +84,7 @@ class Variants:
             fix = f"Fix: {name}: {{norm: {norm}}}, or {as_it_is}, whose norm is {common}."
             self._wrong(path, f"variants.{name} has no value, and two meanings. {fix}")
             return None
-        guess = nearest(name, self.norms)
+        guess = nearest(name, self.norms, likeness=0.7)
         others = [other for other, value in given.items() if other != name and not value]
         if guess or others:
             hint = f' Did you mean "{guess}"?' if guess else ""
