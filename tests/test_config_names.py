@@ -131,7 +131,7 @@ RATES = st.lists(st.floats(1e-5, 10), min_size=1, max_size=3)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=NAMES, variants=st.lists(NAMES, min_size=1, max_size=3), seeds=SEEDS, rates=RATES)
+@given(name=NAMES, variants=st.lists(NAMES, min_size=1, max_size=3, unique=True), seeds=SEEDS, rates=RATES)
 def test_what_is_accepted_comes_back(
     name: str,
     variants: list[str],

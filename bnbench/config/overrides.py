@@ -7,7 +7,7 @@ from typing import Any
 
 from bnbench.config.merge import Level, add, open_level, set_in
 from bnbench.config.schema import CHOICES, SECTIONS, STUDY_KEYS, Settings
-from bnbench.config.yaml_source import Path_, Source, read_value
+from bnbench.config.yaml_source import MERGE, Path_, Source, read_value
 from bnbench.errors import ConfigError, Mistake
 
 #: How the place of every override begins.
@@ -35,7 +35,7 @@ class Overrides:
     def _read(self, text: str, given: dict[str, tuple[Any, str]]) -> None:
         key, equals, written = (part.strip() for part in text.partition("="))
         place = place_of(text)
-        if not equals or not key:
+        if not equals or not key or MERGE in key.split("."):
             what = f'"{text}" is not of the form key=value, such as epochs=3.'
             self._mistakes.append(Mistake(COMMAND_LINE, what))
             return
