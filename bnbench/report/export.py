@@ -78,8 +78,8 @@ def markdown(title: str, lists: Mapping[str, Sequence[str]], shown: Iterable[Tab
 def markdown_table(table: Table) -> str:
     """A table under its title, its caption below."""
     marks = ["---" if side == "l" else "---:" for side in table.align]
-    lines = [table.columns, marks, *table.rows]
-    body = "\n".join(f"| {' | '.join(map(markdown_text, line))} |" for line in lines)
+    head, *rows = [list(map(markdown_text, line)) for line in (table.columns, *table.rows)]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in (head, marks, *rows))
     return f"## {markdown_text(table.title)}\n\n{body}\n\n{markdown_text(table.caption)}"
 
 
