@@ -1,5 +1,6 @@
 """The named data sets: digits as it is known, and torchvision's from files that the tests write."""
 
+import gzip
 import hashlib
 import importlib.metadata
 import io
@@ -21,10 +22,13 @@ import torch
 
 from bnbench.data import vision
 from bnbench.data.catalogue import cifar10, cifar100, digits, fashion_mnist, mnist, svhn
+from bnbench.data.packing import CONTENTS
 from bnbench.data.tensors import fingerprint, make_dataset
 from bnbench.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)
+#: A copy of MNIST for development; the tests pass without it.
+SHARED_MNIST = Path(__file__).parents[1] / "shared" / "data" / "mnist"
 LABELS = np.array([3, 1, 4, 1, 5, 9, 2], np.uint8)
 
 
@@ -36,10 +40,10 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(request: urllib.request.Request, timeout: float) -> None:
+    def refuse(opener: Any, request: urllib.request.Request, timeout: float) -> None:
         raise urllib.error.HTTPError(request.full_url, 403, "Forbidden", None, None)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", refuse)
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -239,6 +243,80 @@ def small_cifar(monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, dict[str, bytes
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": sums["batches.meta"]})
     return archive, contents
+
+
+@pytest.fixture
+def known_content(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """The four files of a small MNIST, whose content is known by its checksum."""
+    files = {
+        "train-images-idx3-ubyte": idx(PIXELS),
+        "train-labels-idx1-ubyte": idx(LABELS),
+        "t10k-images-idx3-ubyte": idx(PIXELS[:3]),
+        "t10k-labels-idx1-ubyte": idx(LABELS[:3]),
+    }
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    monkeypatch.setitem(CONTENTS, "MNIST", sums)
+    return files
+
+
+def test_files_that_someone_else_compressed_are_known_by_their_content(
+    known_content: dict[str, bytes], tmp_path: Path
+) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for level, (name, content) in enumerate(known_content.items(), start=1):
+        (raw / f"{name}.gz").write_bytes(gzip.compress(content, level))
+    data = mnist(tmp_path)
+    np.testing.assert_array_equal(data.train_images.numpy(), PIXELS[:, None])
+    assert not [path for path in raw.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("damage", ["other content", "truncated", "no gzip", "empty"])
+def test_a_file_of_another_content_has_its_checksum_named(
+    damage: str, known_content: dict[str, bytes], tmp_path: Path
+) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, content in known_content.items():
+        (raw / f"{name}.gz").write_bytes(gzip.compress(content))
+    file = raw / "t10k-labels-idx1-ubyte.gz"
+    content = {
+        "other content": gzip.compress(known_content["t10k-labels-idx1-ubyte"][:-1] + b"\1"),
+        "truncated": file.read_bytes()[:-9],
+        "no gzip": b"<html>",
+        "empty": b"",
+    }[damage]
+    file.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        mnist(tmp_path)
+    assert f"{file} is there, but it is not the original: its MD5 is " in caught.value.what
+    assert "gunzip -k" in caught.value.fix
+    assert sorted(path.name for path in raw.iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.skipif(not SHARED_MNIST.is_dir(), reason="no copy of MNIST here")
+def test_the_content_of_mnist_itself_is_known(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in CONTENTS["MNIST"]:
+        packed = gzip.decompress((SHARED_MNIST / f"{name}.gz").read_bytes())
+        (raw / f"{name}.gz").write_bytes(gzip.compress(packed, 1))
+    data = mnist(tmp_path)
+    assert (len(data.train_labels), len(data.test_labels)) == (60_000, 10_000)
+
+
+@pytest.mark.filterwarnings("ignore:Python 3.14 will, by default, filter extracted tar")
+def test_an_archive_that_someone_else_packed_is_known_by_its_files(
+    small_cifar: tuple[bytes, dict[str, bytes]], tmp_path: Path
+) -> None:
+    archive, _ = small_cifar
+    path = tmp_path / "cifar-10-python.tar.gz"
+    path.write_bytes(archive)
+    expected = cifar10(tmp_path).fingerprint
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / path.name).write_bytes(gzip.compress(gzip.decompress(archive), 1))
+    assert cifar10(other).fingerprint == expected
 
 
 @pytest.mark.filterwarnings("ignore:Python 3.14 will, by default, filter extracted tar")

@@ -10,13 +10,17 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bnbench.data.progress import progress
+from bnbench.data.tally import printable
 from bnbench.errors import DataError
 
 #: Seconds without a byte after which a server counts as silent.
 TIMEOUT = 30
 CHUNK = 1 << 18
+#: No data set that is known here is larger.
+MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,17 @@ def fetch(name: str, files: Sequence[RemoteFile]) -> None:
     files and folder to fill by hand.
     """
     for file in files:
-        if _has_md5(file.path, file.md5):
+        there = md5_of(file.path) if file.path.is_file() else None
+        if there == file.md5:
             continue
         reasons = _try_all(file)
+        if reasons and there:
+            unpack = f", or unpack it there (gunzip -k {file.path}): " if file.name.endswith(".gz") else ""
+            raise DataError(
+                f"{file.path} is there, but it is not the original: its MD5 is {there}, not {file.md5}.",
+                f"A fresh copy could not be downloaded either: {'; '.join(reasons)}.",
+                f"put the original into its place{unpack}{'unpacked files are read as they are' if unpack else ''}.",
+            )
         if reasons:
             raise DataError(
                 f"Could not download {name}: {'; '.join(reasons)}.",
@@ -66,10 +78,10 @@ def _try_all(file: RemoteFile) -> list[str]:
         try:
             _download(url, file)
             return []
-        except (OSError, http.client.HTTPException, _Incomplete) as error:
+        except (OSError, ValueError, http.client.HTTPException, _Incomplete) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) and error.reason else error
             code = f"HTTP {error.code} " if isinstance(error, urllib.error.HTTPError) else ""
-            reasons.append(f"{url}: {code}{reason}")
+            reasons.append(f"{url}: {code}{printable(reason) or type(error).__name__}")
     return reasons
 
 
@@ -84,7 +96,8 @@ def _download(url: str, file: RemoteFile) -> None:
     done = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "bnbench"} | ({"Range": f"bytes={done}-"} if done else {})
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        opener = urllib.request.build_opener(_NoWayDown)
+        response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is as long as the file, or longer: it is of no use
             part.unlink()
@@ -92,8 +105,8 @@ def _download(url: str, file: RemoteFile) -> None:
     with response:
         if response.status != 206:
             done = 0
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length else None
+        length = _length(response.headers.get("Content-Length"))
+        total = None if length is None else done + length
         with (
             part.open("ab" if done else "wb") as out,
             progress(f"Downloading {url}", total, in_bytes=True) as advance,
@@ -102,22 +115,38 @@ def _download(url: str, file: RemoteFile) -> None:
             while chunk := response.read(CHUNK):
                 out.write(chunk)
                 advance(len(chunk))
+                if out.tell() > MOST_BYTES:
+                    raise _Incomplete(f"more than {MOST_BYTES / 1e6:.0f} MB came: this is not the file")
     _accept(part, file, total)
+
+
+def _length(header: str | None) -> int | None:
+    """What a server says of the length; None where that is no number."""
+    return int(header) if header and header.strip().isdecimal() else None
+
+
+class _NoWayDown(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but none from https to a protocol that anyone on the way can change."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+            raise urllib.error.URLError(f"redirected from https to {newurl}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _accept(part: Path, file: RemoteFile, total: int | None) -> None:
     """Give the finished part its name; throw it away where it is not what was promised."""
     size = part.stat().st_size
-    if total is not None and size < total:
-        raise _Incomplete(f"the connection ended after {size / 1e6:.1f} of {total / 1e6:.1f} MB")
-    if not _has_md5(part, file.md5):
+    found = md5_of(part)
+    if found != file.md5:
+        if total is not None and size < total:
+            raise _Incomplete(f"the connection ended after {size / 1e6:.1f} of {total / 1e6:.1f} MB")
         part.unlink()
-        raise _Incomplete(f"what came ({size} bytes) is not the file: its MD5 is not {file.md5}")
+        raise _Incomplete(f"what came ({size} bytes) is not the file: its MD5 is {found}, not {file.md5}")
     os.replace(part, file.path)
 
 
-def _has_md5(path: Path, md5: str) -> bool:
-    if not path.is_file():
-        return False
+def md5_of(path: Path) -> str:
+    """Its checksum, hex."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

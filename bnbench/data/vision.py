@@ -22,6 +22,7 @@ from torch import Tensor
 from bnbench.data import Dataset
 from bnbench.data.download import RemoteFile, fetch
 from bnbench.data.kept import Array, Arrays, keep, read_kept, state_of
+from bnbench.data.packing import CONTENTS, unpack_same
 from bnbench.data.tensors import make_dataset
 from bnbench.errors import DataError
 
@@ -42,9 +43,13 @@ def load(class_name: str, data_dir: Path) -> Dataset:
         return make_dataset(class_name, *kept)
     source = _torchvision_class(class_name)
     files = _files(source, data_dir)
+    if not all(path.is_file() for path in files):
+        _unpack_other_packings(source, data_dir)
     missing = not all(path.is_file() for path in files)
     if missing:
-        fetch(class_name, _remote_files(source, data_dir))
+        fetch(
+            class_name, [file for file in _remote_files(source, data_dir) if not _is_unpacked(source, file)]
+        )
     try:
         # stdout is for results alone, whatever a version of torchvision has to say
         with contextlib.redirect_stdout(sys.stderr):
@@ -62,6 +67,26 @@ def load(class_name: str, data_dir: Path) -> Dataset:
         if key := key or _key(data_dir, files):
             keep(cache, key, _arrays(data_dir, files, *read))
     return make_dataset(class_name, *read)
+
+
+def _unpack_other_packings(source: Any, data_dir: Path) -> None:
+    """Files that were compressed by someone else have another checksum, and may have the same content."""
+    if hasattr(source, "resources"):
+        known = CONTENTS.get(source.__name__, {})
+        for file in _remote_files(source, data_dir):
+            name = file.path.stem
+            if name in known and file.path.is_file() and not _is_unpacked(source, file):
+                unpack_same(file.path, {name: known[name]}, file.folder)
+    elif hasattr(source, "base_folder"):
+        (file,) = _remote_files(source, data_dir)
+        inside = [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
+        if file.path.is_file():
+            unpack_same(file.path, {f"{source.base_folder}/{name}": md5 for name, md5 in inside}, data_dir)
+
+
+def _is_unpacked(source: Any, file: RemoteFile) -> bool:
+    """Of the MNIST family, where each archive holds one file."""
+    return hasattr(source, "resources") and file.path.with_suffix("").is_file()
 
 
 def _key(data_dir: Path, files: Sequence[Path]) -> str | None:
