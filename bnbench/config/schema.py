@@ -1,7 +1,7 @@
 """The typed, frozen form of a study. Plain values only; free of torch.
 
 A `Choice` names one entry of a registry (`model: mlp`) with its options (`model: {name: mlp,
-hidden: [64]}`); the options are checked against the entry's own signature (see `study.py`).
+hidden: [64]}`); the options are checked against the entry's own signature (see `check.py`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The checks, one function each; importing this package fills `bnbench.verify.outcome.CHECKS`, in order."""
+"""The checks, one function each; importing this package fills `bnbench.verify.checklist.CHECKS`, in order."""
 
 from bnbench.verify.checks import (  # isort: skip  # the order of the table
     training,
