@@ -126,7 +126,7 @@ def compare(
 ) -> None:
     """Train every variant of a study on every seed, and compare them. Without a study: the quickstart.
 
-    Of several studies, also what they say together.
+    With several studies, also prints a joint summary.
     """
     with Errors(debug):
         from bnbench.commands import load_studies, prepare_works, run_works
@@ -163,13 +163,15 @@ def report(
         Path | None,
         typer.Option(metavar="DIR", help="Also write the figures there.", parser=user_path),
     ] = None,
-    figure_format: Annotated[Literal["svg", "png", "pdf"], typer.Option(help="What files.")] = "svg",
+    figure_format: Annotated[
+        Literal["svg", "png", "pdf"], typer.Option(help="File format of the figures.")
+    ] = "svg",
     fail_if: FailIf = None,
     debug: Debug = False,
 ) -> None:
-    """Show the tables of results folders again; write their summaries (and report.html, with tables) anew.
+    """Show the tables of results folders, and rewrite their summaries (and report.html, with tables).
 
-    Of several folders, also what they say together.
+    With several folders, also prints a joint summary.
     """
     with Errors(debug):
         from bnbench.commands import show_folders
@@ -191,7 +193,7 @@ def check(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """All mistakes of a study at once; its runs, steps, and an estimate of time and memory. Trains nothing."""
+    """Check a study without training: list every error, the planned runs and the estimated cost."""
     with Errors(debug):
         from bnbench.config import load_study
         from bnbench.plugins import known_names
@@ -216,7 +218,7 @@ def check(
 
 @app.command(name="list")
 def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
-    """Models, data sets, normalizers, optimizers, schedules, losses and shipped studies."""
+    """List models, data sets, normalizers, optimizers, schedules, losses and shipped studies."""
     with Errors(debug):
         from bnbench.commands import console_on
         from bnbench.plugins import known_names

@@ -63,7 +63,7 @@ Output = Annotated[
         "-o",
         parser=user_path,
         metavar="PATH",
-        help="Results folder; of several studies, the folder that theirs are in. [default: results/<study>; "
+        help="Results folder. With several studies, the parent folder. [default: results/<study>; "
         "of train, results/<study>-<variant>]",
     ),
 ]
@@ -74,7 +74,7 @@ Jobs = Annotated[
         "--jobs",
         "-j",
         min=1,
-        help="Processes that train at the same time; no number depends on it. [default: about one a core on the CPU]",
+        help="Processes that train at the same time; does not affect results. [default: about one a core on the CPU]",
     ),
 ]
 DataDir = Annotated[
@@ -128,13 +128,26 @@ Layer = Annotated[
 ]
 Dim = Annotated[
     Literal["1", "2", "both"],
-    typer.Option("--dim", help="1: (N, C) must work; 2: (N, C, H, W) must; both: whatever it takes."),
+    typer.Option(
+        "--dim",
+        help="Input shapes that must work: 1 = (N, C), 2 = (N, C, H, W); both = every shape that the layer accepts.",
+    ),
 ]
 Eps = Annotated[
     float | None,
-    typer.Option("--eps", min=0, help="Passed to a layer that takes it; of another, what it uses."),
+    typer.Option(
+        "--eps", min=0, help="eps passed to the layer; if it takes none, the eps it is assumed to use."
+    ),
 ]
-Momentum = Annotated[float | None, typer.Option("--momentum", min=0, max=1, help="As --eps.")]
+Momentum = Annotated[
+    float | None,
+    typer.Option(
+        "--momentum",
+        min=0,
+        max=1,
+        help="Momentum passed to the layer; if it takes none, the value it is assumed to use.",
+    ),
+]
 MomentumConvention = Annotated[
     Literal["new", "old"],
     typer.Option(

@@ -21,6 +21,7 @@ from bnbench.report.export import FORMATS
 from bnbench.report.figure_files import write_figures
 from bnbench.report.html import to_html
 from bnbench.report.tables import Table, tables
+from bnbench.report.workload_tables import workload_tables
 from bnbench.terminal_console import SafeConsole
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -109,6 +110,14 @@ def test_several_studies_of_extremes() -> None:
         text = function(studies, workloads)
         assert form != "json" or json.loads(text, parse_constant=pytest.fail)
         assert form != "latex" or text.isascii()
+
+
+def test_a_run_that_is_missing_is_no_miss_of_the_target() -> None:
+    names = ("all crashed", "baseline missing", "ten seeds", "no runs")
+    found = workload_tables(compare_workloads({name: summary_of(name) for name in names}))
+    rows = next(table.rows for table in found if table.title.startswith("Speed-up"))
+    # equal times, evaluated every 10 of 20 steps: the logarithm's half width is t(9) 2.26216 * 0.5/√6 / √10 = 0.1460
+    assert [row[4] for row in rows[:4]] == ["missed", "runs missing", "1.00 [0.864, 1.16]", "runs missing"]
 
 
 # What some of them say

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,9 +127,9 @@ def _interval(differences: Sequence[float], grain: float) -> Interval:
     return paired_interval(differences, grain=grain) if known else (None, None)
 
 
-def _grain(pairs: Sequence[Pair], clock: Clock) -> float:
+def grain_of(runs: Iterable[RunRecord], clock: Clock) -> float:
     """How finely the times of these runs are known on a clock: the time between two evaluations."""
-    return max((_gap(run, clock) for pair in pairs for run in pair), default=0.0)
+    return max((_gap(run, clock) for run in runs), default=0.0)
 
 
 def _gap(run: RunRecord, clock: Clock) -> float:
@@ -173,7 +173,7 @@ def _on_clock(
     ours = [_time(first, clock) for first, _ in times]
     theirs = [_time(second, clock) for _, second in times]
     differences = restricted_difference(ours, theirs, budget)
-    grain = _grain(pairs, clock)
+    grain = grain_of((run for pair in pairs for run in pair), clock)
     low, high = _interval(differences, grain)
     both = [(a, b) for a, b in zip(ours, theirs, strict=True) if 0 < a < math.inf and 0 < b < math.inf]
     ratio, ratio_low, ratio_high = speed_up([a for a, _ in both], [b for _, b in both], grain)

@@ -18,7 +18,7 @@ from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Clock, Reached
 from bnbench.analysis.intervals import paired_interval
-from bnbench.analysis.speed import mean_ratio, speed_up
+from bnbench.analysis.speed import grain_of, mean_ratio, speed_up
 
 #: Fewer workloads than this give a geometric mean, but no interval.
 MIN_WORKLOADS = 3
@@ -27,7 +27,8 @@ RATIO_CLOCKS: tuple[Clock, ...] = ("steps", "seconds")
 
 #: Why a workload has no ratio. at the start: the target was reached before the first step. not
 #: comparable: seconds of different machines, threads, engines or sizes of stacks, or no seed that all share.
-Gap = Literal["", "no target", "no baseline", "missed", "at the start", "not comparable"]
+#: runs missing: planned runs of the variant or of the baseline are not there (yet), which is no miss.
+Gap = Literal["", "no target", "no baseline", "missed", "at the start", "not comparable", "runs missing"]
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,20 @@ def _speeds(variants: Mapping[str, VariantSummary], summary: Summary, clock: Clo
     """Every variant's time on the seeds that all those have that reached the target with every seed."""
     if not summary.targets:
         return dict.fromkeys(variants, Speed(gap="no target"))
+    partial = {name for name, variant in variants.items() if len(variant.runs) < len(variant.seeds)}
+    found = _speeds_of_runs(variants, summary, clock)
+    for name in variants:
+        if name in partial:
+            found[name] = Speed(gap="runs missing")
+        elif summary.baseline in partial:
+            known = found[name]
+            found[name] = Speed(time=known.time, tau=known.tau, gap="runs missing")
+    return found
+
+
+def _speeds_of_runs(
+    variants: Mapping[str, VariantSummary], summary: Summary, clock: Clock
+) -> dict[str, Speed]:
     times = {name: _times(variant, clock) for name, variant in variants.items()}
     whole = [found for found in times.values() if found is not None]
     seeds = sorted(set.intersection(*map(set, whole))) if whole else []
@@ -217,7 +232,8 @@ def _speeds(variants: Mapping[str, VariantSummary], summary: Summary, clock: Clo
         tau = math.exp(min(log - fastest, 700.0)) if math.isfinite(log) else math.inf
         found[name] = Speed(time=math.exp(log), tau=tau)
         if name != summary.baseline:
-            found[name] = _against(found[name], times[name], times.get(summary.baseline, {}), seeds)
+            theirs = times.get(summary.baseline, {})
+            found[name] = _against(found[name], times[name], theirs, seeds, _grain(variants, clock))
     return found
 
 
@@ -227,15 +243,23 @@ def _without_ratio(times: Mapping[str, Mapping[int, float] | None], gap: Gap) ->
     return {name: missed if found is None else Speed(gap=gap) for name, found in times.items()}
 
 
+def _grain(variants: Mapping[str, VariantSummary], clock: Clock) -> float:
+    return grain_of([run for variant in variants.values() for run in variant.runs], clock)
+
+
 def _against(
-    speed: Speed, ours: Mapping[int, float] | None, theirs: Mapping[int, float] | None, seeds: Sequence[int]
+    speed: Speed,
+    ours: Mapping[int, float] | None,
+    theirs: Mapping[int, float] | None,
+    seeds: Sequence[int],
+    grain: float,
 ) -> Speed:
     """With its ratio to the baseline's times, or with the reason that there is none."""
     if ours is None or theirs is None:
         return replace(speed, gap="missed")
     if not theirs:
         return replace(speed, gap="no baseline")
-    ratio, low, high = speed_up([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds])
+    ratio, low, high = speed_up([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], grain)
     return replace(speed, ratio=ratio, ratio_low=low, ratio_high=high)
 
 

@@ -1,4 +1,4 @@
-"""A study's result on a terminal: the tables, the verdicts, and what the user should know besides."""
+"""A study's result on a terminal: the tables, the verdicts, notes, warnings and cautions."""
 
 from __future__ import annotations
 

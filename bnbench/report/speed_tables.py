@@ -95,7 +95,7 @@ def _saved_table(summary: Summary, index: int) -> Table:
 
 
 def _is_known(speed: SpeedComparison) -> bool:
-    """Folders of before do not say how many samples an epoch has."""
+    """Not where the runs do not say how many samples an epoch has."""
     return speed.clock != "samples" or speed.budget is not None
 
 

@@ -79,16 +79,16 @@ def answer(found: Verification) -> str:
     """One sentence: how many checks passed, and for how many causes the others did not."""
     failed, passed = len(found.having("failed")), len(found.having("passed"))
     skipped = len(found.having("skipped"))
-    besides = f" ({skipped} skipped)" if skipped else ""
+    skips = f" ({skipped} skipped)" if skipped else ""
     if not failed:
-        return f"All {passed} checks passed{besides}."
+        return f"All {passed} checks passed{skips}."
     causes = [cause for cause in found.by_cause() if cause]
     why = (
         f"{len(causes)} {'cause' if len(causes) == 1 else 'causes'} found"
         if causes
         else "no usual cause fits"
     )
-    return f"{failed} of {failed + passed} checks FAILED{besides}: {why}."
+    return f"{failed} of {failed + passed} checks FAILED{skips}: {why}."
 
 
 def to_json(found: Verification) -> str:

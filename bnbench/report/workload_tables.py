@@ -185,13 +185,13 @@ def _speed_sentence(compared: Sequence[Standing], mean: MeanSpeedUp | None) -> s
         return ""
     over = f"{count_text(mean.n, mean.num_workloads)} workload{'s' * (mean.num_workloads != 1)}"
     if mean.ratio is None:
-        told = " No workload has a speed-up to the target."
+        sentence = " No workload has a speed-up to the target."
     else:
         ratio = ratio_text(mean.ratio, mean.low, mean.high).replace(" [", ", 95% interval [")
         few = f"; fewer than {MIN_WORKLOADS} give no interval" if mean.low is None else ""
-        told = f" Speed-up in steps to the target {ratio}, geometric mean over {over}{few}."
+        sentence = f" Speed-up in steps to the target {ratio}, geometric mean over {over}{few}."
     left_out = [_left_out(standing) for standing in compared if standing.speeds["steps"].gap]
-    return told + (f" Left out: {', '.join(left_out)}." if left_out else "")
+    return sentence + (f" Left out: {', '.join(left_out)}." if left_out else "")
 
 
 def _left_out(standing: Standing) -> str:
