@@ -117,7 +117,7 @@ def test_a_study_shows_both_intervals() -> None:
     assert found.num_samples == COUNT
     sentence = verdict_sentences(summary)[0]
     assert "for new seeds on these test samples, [" in sentence
-    assert "] for new samples from their source, 4 paired seeds" in sentence
+    assert "] for new samples from the same source, 4 paired seeds" in sentence
     table = next(t for t in tables(summary) if t.title == "Difference from none")
     assert table.columns[3] == "new samples"
     shown = {c["metric"]: c["new_low"] for c in as_json(summary)["comparisons"] if c["at"] == "final"}

@@ -22,7 +22,8 @@ class TrainedRate:
     after Holm's correction over the variants. The seeds are paired, but whether another network trains with
     a seed is as good as independent of it, and McNemar's test, which uses the pairs, could not
     decide below 6 seeds. only_variant, only_baseline: seeds with which only that one trained, and
-    paired_p: McNemar's exact p of them; None where no seed has both.
+    paired_p: McNemar's exact p of them; None where no seed has both. against: the label of
+    the baseline's cell, "" for the baseline itself.
     """
 
     variant: str
@@ -36,6 +37,7 @@ class TrainedRate:
     only_variant: int | None = None
     only_baseline: int | None = None
     paired_p: float | None = None
+    against: str = ""
 
     @property
     def label(self) -> str:
@@ -59,6 +61,8 @@ def _rates(pairs: Sequence[tuple[Cell, Cell | None]]) -> Iterator[TrainedRate]:
         low, high = wilson(sum(ours.values()), len(ours))
         rate = TrainedRate(cell.variant, cell.setting, sum(ours.values()), len(ours), low, high)
         theirs = _trained(baseline) if baseline and baseline is not cell else {}
+        if baseline and baseline is not cell:
+            rate = replace(rate, against=baseline.label)
         yield _tested(rate, ours, theirs) if ours and theirs else rate
 
 

@@ -109,6 +109,8 @@ def _shares(run: RunRecord) -> dict[str, str]:
 def _same_run(ours: RunRecord, theirs: RunRecord) -> bool:
     if ours.outcome in ("crashed", "not_finite") or not math.isfinite(ours.final.get("val_loss", 0.0)):
         return False
+    if not any(map(math.isfinite, ours.final.values())):
+        return False
     if [row.step for row in ours.history] != [row.step for row in theirs.history]:
         return False
     numbers = [

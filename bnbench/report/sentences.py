@@ -110,7 +110,7 @@ def _numbers(comparison: Comparison) -> str:
     text = difference_text(comparison).replace(" [", ", 95% interval [")
     if comparison.new_low is not None:
         text += " for new seeds on these test samples, "
-        text += f"{new_samples_text(comparison)} for new samples from their source"
+        text += f"{new_samples_text(comparison)} for new samples from the same source"
     seeds = f"{comparison.n} paired seed{'' if comparison.n == 1 else 's'}"
     lost = comparison.n_planned - comparison.n
     return f"{text}, {seeds}{f' of {comparison.n_planned} planned' if lost else ''}"
@@ -209,15 +209,13 @@ def _same_results(summary: Summary) -> Iterator[str]:
 
 def _success(summary: Summary, comparison: Comparison) -> str:
     """ " batch trained in 5 of 5 runs, none in 0 of 5 (Fisher's exact test, p 0.0079)." where not every run did."""
-    rates = {rate.label: rate for rate in summary.best_rates or summary.rates}
-    ours, theirs = rates.get(comparison.label), rates.get(comparison.baseline_label)
-    if (
-        not ours
-        or not theirs
-        or not ours.n
-        or not theirs.n
-        or ours.trained + theirs.trained == ours.n + theirs.n
-    ):
+    rates = (*summary.best_rates, *summary.rates)
+    here = (comparison.label, comparison.baseline_label)
+    ours = next((rate for rate in rates if (rate.label, rate.against) == here), None)
+    theirs = next((rate for rate in rates if rate.label == comparison.baseline_label), None)
+    if not ours or not theirs or not ours.n or not theirs.n:
+        return ""
+    if (ours.trained, theirs.trained) == (ours.n, theirs.n):
         return ""
     after = " after Holm's correction" if ours.p_holm != ours.p else ""
     test = f" (Fisher's exact test, p {p_text(ours.p_holm)}{after})" if ours.p is not None else ""
