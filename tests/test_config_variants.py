@@ -134,6 +134,17 @@ def test_a_plugin_that_takes_equal_names_is_not_confused_with_options(
     assert len(study.cells) == 2
 
 
+def test_a_variant_that_is_called_as_a_norm_has_it(write_study: Write, vocabulary: Vocabulary) -> None:
+    told = refused(write_study, vocabulary, "variants: {batch: {}, layer: {norm: layer}}")
+    assert told == [
+        "4: variants.batch: {} is the study as it is, whose norm is none. Fix: batch: {norm: batch}, or another name."
+    ]
+    study = load(write_study, vocabulary, "variants: {batch: {norm: layer}, none: {norm: none}}")
+    assert study.warnings == ("the variant batch has norm: layer, though it is called as the norm batch is.",)
+    study = load(write_study, vocabulary, "norm: batch\nvariants: {none: {}, batch: {batch_size: 64}}")
+    assert not study.warnings  # no norms are compared
+
+
 def test_training_one_variant_looks_at_that_one_alone(write_study: Write, vocabulary: Vocabulary) -> None:
     path = write_study(MINIMAL + "variants: {none, bathc: , a: {}, b: {}}\n")
     assert load_variant(path, "none", [], vocabulary).variants["none"].norm.name == "none"

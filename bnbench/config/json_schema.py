@@ -7,9 +7,16 @@ from typing import Any
 
 from bnbench.config.check import Vocabulary
 from bnbench.config.looks import FIRST_LOOK, MAX_LOOK
-from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, DEFAULT_PRIMARY, MATCH_BASELINE, Settings
+from bnbench.config.schema import (
+    CHOICES,
+    DEFAULT_CHOICES,
+    DEFAULT_PRIMARY,
+    MATCH_BASELINE,
+    SECTIONS,
+    Settings,
+)
 from bnbench.metrics import METRICS, RECALL, SPLITS, columns_of
-from bnbench.registry import Entry
+from bnbench.registry import Entry, is_optional_number
 
 
 def _one_of(names: Iterable[str], splits: Sequence[str] = ()) -> dict[str, Any]:
@@ -40,6 +47,22 @@ _MARGIN: dict[str, Any] = {
         "value": {"type": "number", "exclusiveMinimum": 0},
     },
 }
+#: Text, though YAML may read it as something else: a study may be called 1e3.
+_WORD: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+_NO_NORM = [None, False, "no", "off", "null"]
+_SWEEP: dict[str, Any] = {
+    "anyOf": [
+        {
+            "type": "object",
+            "description": "lists are crossed; a formula in other keys, such as 0.1 * batch_size / 128, follows them",
+            "additionalProperties": {
+                "anyOf": [{"type": "array", "minItems": 1}, {"type": ["string", "object"]}]
+            },
+        },
+        {"type": "array", "items": {"type": "object", "minProperties": 1}, "uniqueItems": True},
+        {"type": "null"},
+    ]
+}
 _LOOKS: dict[str, Any] = {
     "type": "object",
     "description": "seeds are added look by look until every variant is decided, up to max",
@@ -64,17 +87,27 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     for key in CHOICES:
         properties[key] = _choice(vocabulary[key], definitions, key)
         changes[key] = _choice(vocabulary[key], definitions, key, partial=True)
-    dotted: dict[str, Any] = {rf"^({'|'.join(properties)})\.": {}}
+    for key in properties:
+        for place in (properties, changes):
+            if key in place and key not in CHOICES:
+                place[key] = _short_forms(key, place[key])
+    dotted: dict[str, Any] = {rf"^({'|'.join(properties)})\.": {}, "^<<$": {}}
+    setting = {
+        "type": ["object", "null"],
+        "properties": {**changes, "role": {"const": "check"}, "check_of": _WORD},
+        "patternProperties": dotted,
+        "additionalProperties": False,
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "bnbench study",
         "type": "object",
         "required": [key for key in CHOICES if key not in DEFAULT_CHOICES],
         "additionalProperties": False,
-        "patternProperties": dotted,
+        "patternProperties": {**dotted, "^x-": {"description": "a place for anchors; no setting"}},
         "properties": {
-            "name": {"type": "string"},
-            "description": {"type": "string"},
+            "name": _WORD,
+            "description": {**_WORD, "type": [*_WORD["type"], "null"]},
             "seeds": {
                 "anyOf": [
                     {"type": "integer", "minimum": 1},
@@ -83,27 +116,46 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
                     _LOOKS,
                 ]
             },
-            # a variant may change any setting, by dotted key too
+            # a variant may change any setting, by dotted key too; a name alone is that of a norm
             "variants": {
-                "type": "object",
-                "minProperties": 1,
-                "additionalProperties": {
-                    "type": ["object", "null"],
-                    "properties": {**changes, "role": {"const": "check"}, "check_of": {"type": "string"}},
-                    "patternProperties": dotted,
-                    "additionalProperties": False,
-                },
+                "anyOf": [
+                    {"type": "object", "minProperties": 1, "additionalProperties": setting},
+                    {
+                        "type": "array",
+                        "minItems": 1,
+                        "uniqueItems": True,
+                        "items": {"enum": [*sorted(vocabulary["norm"]), *_NO_NORM]},
+                    },
+                ]
             },
-            "baseline": {"type": "string"},
+            "baseline": {**_WORD, "type": [*_WORD["type"], "null"]},
             "target": {"anyOf": [_TARGET, {"type": "array", "items": _TARGET}, {"type": "null"}]},
             "primary": {**_COLUMN, "default": DEFAULT_PRIMARY},
             "margin": _MARGIN,
             "metrics": {"anyOf": [_METRIC, {"type": "array", "items": _METRIC}, {"type": "null"}]},
-            "sweep": {"type": "object", "additionalProperties": {"type": "array", "minItems": 1}},
+            "sweep": _SWEEP,
             **properties,
         },
         "$defs": definitions,
     }
+
+
+def _short_forms(key: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """`init: he` is `init: {name: he}`; where null is allowed, `none` means it."""
+    section = SECTIONS.get(key)
+    if section and "name" in section.model_fields:
+        return {"anyOf": [schema, section.model_json_schema()["properties"]["name"]]}
+    if is_optional_number(Settings.model_fields[key].annotation):
+        return {**schema, "anyOf": [*schema["anyOf"], {"enum": ["none", "no", "off"]}]}
+    return schema
+
+
+def _schema_of(entry: Entry) -> dict[str, Any]:
+    """Of an entry's options; anything goes where a plugin's types have no schema."""
+    try:
+        return entry.options().model_json_schema()
+    except Exception:  # pydantic has several
+        return {"properties": {option: {} for option in entry.options().model_fields}}
 
 
 def _choice(
@@ -111,10 +163,10 @@ def _choice(
 ) -> dict[str, Any]:
     """A name alone, or a mapping with that name and its options; partial: nothing is required."""
     names = sorted(entries)
-    nothing = [None, False, "no", "off", "null"] if key == "norm" else []
+    nothing = _NO_NORM if key == "norm" else []
     forms: list[dict[str, Any]] = [{"enum": [*names, *nothing]}]
     for name in names:
-        options = entries[name].options().model_json_schema()
+        options = _schema_of(entries[name])
         definitions.update(options.pop("$defs", {}))
         forms.append(
             {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,8 @@ class _Resolver:
             )
         if self.mistakes:
             raise ConfigError(sorted(set(self.mistakes), key=_by_line))
-        warnings = (*self.warnings, *_cautions(made))
+        misnamed = _misnamed(made.variants, self.checker.vocabulary["norm"])
+        warnings = (*self.warnings, *misnamed, *_cautions(made))
         return replace(study, warnings=tuple(dict.fromkeys(warnings)))
 
     def _variants(self, base: Level) -> Variants:
@@ -246,6 +247,17 @@ def _parted(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         elif key != MERGE and not key.startswith("x-"):
             settings[key] = value
     return settings, study
+
+
+def _misnamed(variants: Mapping[str, Settings], norms: Collection[str]) -> list[str]:
+    """Variants that are called as a norm is, and have another one, where norms are compared."""
+    if len({settings.norm.name for settings in variants.values()}) == 1:
+        return []
+    return [
+        f"the variant {name} has norm: {settings.norm.name}, though it is called as the norm {name} is."
+        for name, settings in variants.items()
+        if name in norms and settings.norm.name != name
+    ]
 
 
 def _cautions(made: Cells) -> list[str]:

@@ -67,6 +67,9 @@ class Variants:
     def _settings(self, name: str, change: Any, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
         path = ("variants", name)
         if isinstance(change, dict):
+            if not change and name in self.norms and name != "none" and ("norm", "name") not in self.base:
+                fix = f"Fix: {name}: {{norm: {name}}}, or another name."
+                self._wrong(path, f"variants.{name}: {{}} is the study as it is, whose norm is none. {fix}")
             return change
         if change is not None:
             word = change if isinstance(change, str) else "batch"
