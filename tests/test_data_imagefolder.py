@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bnbench.data import Dataset
+from bnbench.data.batches import prepare
 from bnbench.data.imagefolder import imagefolder
 from bnbench.data.progress import progress
+from bnbench.data.split import Sampling
 from bnbench.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -329,3 +332,50 @@ def test_no_thread_is_left(root: Path) -> None:
     before = threading.active_count()
     read(root)
     assert threading.active_count() == before
+
+
+# a part of the images
+
+
+def many(root: Path, count: int = 30) -> None:
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            for number in range(count):
+                save(root / part / name / f"{number:02}.png", RNG.integers(0, 256, (4, 6, 3), np.uint8))
+
+
+@pytest.mark.parametrize("own_val", [False, True])
+@pytest.mark.parametrize("by", ["auto", "sample", "class"])
+def test_only_what_is_used_is_decoded_and_it_is_the_same(
+    by: Any, own_val: bool, root: Path, opened: list[Any]
+) -> None:
+    many(root)
+    if own_val:
+        for name in ("cat", "dog"):
+            for number in range(9):
+                save(root / "val" / name / f"{number}.png", RNG.integers(0, 256, (4, 6, 3), np.uint8))
+    cpu = torch.device("cpu")
+    limits = {"max_train_samples": 10, "max_eval_samples": 7}
+    whole = prepare(read(root), val_fraction=0.25, split_seed=3, device=cpu, by=by, **limits)  # type: ignore[arg-type]
+    opened.clear()
+    data = imagefolder(root.parent / "other", Sampling(by, 0.25, 3, 10, 7), path=root)
+    assert len(opened) == 10 + 7 + 7 + 1  # and the first once more, for its size
+    part = prepare(data, val_fraction=0.25, split_seed=3, device=cpu, by=by, **limits)  # type: ignore[arg-type]
+    for name in ("train", "val", "test", "probe"):
+        assert torch.equal(getattr(part, f"{name}_images"), getattr(whole, f"{name}_images")), name
+        assert torch.equal(getattr(part, f"{name}_labels"), getattr(whole, f"{name}_labels")), name
+    assert any("of 7 images" not in text and "max_train_samples" in text for text in part.notes)
+    assert set(part.notes) == set(whole.notes)
+
+
+def test_a_part_has_its_own_cache_and_fingerprint(root: Path, opened: list[Any]) -> None:
+    many(root)
+    few = Sampling("auto", 0.25, 0, 10, 7)
+    prints = set()
+    for _ in range(2):
+        prints |= {imagefolder(root.parent / "data_dir", few, path=root).fingerprint, read(root).fingerprint}
+    assert len(prints) == 2
+    opened.clear()
+    imagefolder(root.parent / "data_dir", few, path=root)
+    assert opened == []
+    assert len(cache_files(root)) == 2

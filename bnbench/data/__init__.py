@@ -16,6 +16,8 @@ from bnbench.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bnbench.data.split import Chosen
+
 
 @dataclass(frozen=True)
 class DatasetFacts:
@@ -49,7 +51,8 @@ class Dataset:
     0..num_classes-1. fingerprint: hash of the content of all tensors, hex. val_*: a validation part of
     the data's own; None where there is none. groups: (N,) of each training sample, from 0: what belongs
     together. shifted: the images were centred as they were read, so zero is not what was zero. notes:
-    what reading left out or changed; cautions: what of that limits every answer.
+    what reading left out or changed; cautions: what of that limits every answer. chosen: where not all
+    was read: which samples these are, train, val and test as they are used.
     """
 
     train_images: Tensor
@@ -64,3 +67,4 @@ class Dataset:
     shifted: bool = False
     notes: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    chosen: Chosen | None = None

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from bnbench.data import Dataset
-from bnbench.data.split import SplitBy, split
+from bnbench.data.split import Chosen, Sampling, SplitBy, choose
 from bnbench.data.tally import listed
-from bnbench.data.tensors import channel_statistics
+from bnbench.data.tensors import Pair, channel_statistics
 from bnbench.errors import BnbenchError, DataError
 from bnbench.metrics import SPLITS
 from bnbench.seeding import generator
@@ -97,27 +97,16 @@ def prepare(
     by: SplitBy = "auto",
     max_eval_samples: int | None = None,
 ) -> Prepared:
-    """Hold out the validation part (see `split`), cut the rest to `max_train_samples`, move to the device.
+    """Hold out the validation part and choose what is used (see `choose`), move to the device.
 
-    What is evaluated is shuffled, once and for all: a layer that uses the batch's statistics at inference
-    should not see a class at a time; with max_eval_samples, only the first so many of each part are
-    evaluated. normalize: "standard" takes out the training part's mean and std per channel; "unit"
+    normalize: "standard" takes out the training part's mean and std per channel; "unit"
     divides by its largest absolute value, so that what is zero stays zero. Raises DataError where
     nothing is left to train on.
     """
-    chosen = split(dataset, by, val_fraction, split_seed, max_train_samples)
-    train = chosen.train
-    val_images, val_labels = dataset.train_images, dataset.train_labels
-    val = chosen.val
-    if val is None:
-        assert dataset.val_images is not None
-        assert dataset.val_labels is not None
-        val_images, val_labels = dataset.val_images, dataset.val_labels
-        val = torch.randperm(len(val_labels), generator=generator(0, "val order"))
-    test = torch.randperm(len(dataset.test_labels), generator=generator(0, "test order"))
-    sizes = {"validation": len(val), "test": len(test)}
-    val, test = val[:max_eval_samples], test[:max_eval_samples]
-    train_images, train_labels = dataset.train_images[train], dataset.train_labels[train]
+    chosen = dataset.chosen or choose(
+        dataset, Sampling(by, val_fraction, split_seed, max_train_samples, max_eval_samples)
+    )
+    (train_images, train_labels), val, test = _parts(dataset, chosen)
     if normalize == "unit" and dataset.shifted:
         raise DataError(
             "normalize: unit: the inputs were centred before they became float32, as their values are too large.",
@@ -142,8 +131,8 @@ def prepare(
     return Prepared(
         train_images.to(device),
         train_labels.to(device),
-        *ready(val_images[val], val_labels[val]),
-        *ready(dataset.test_images[test], dataset.test_labels[test]),
+        *ready(*val),
+        *ready(*test),
         *ready(*_probe(train_images, train_labels, split_seed, max_eval_samples)),
         class_names=dataset.class_names,
         input_shape=(channels, height, width),
@@ -154,9 +143,30 @@ def prepare(
             *dataset.notes,
             *chosen.notes,
             *_notes(train_labels, dataset.class_names, std, chosen.available),
-            *_notes_on_evaluation(sizes, (val_labels[val], dataset.test_labels[test]), dataset.class_names),
+            *_notes_on_evaluation(chosen.sizes, (val[1], test[1]), dataset.class_names),
         ),
         cautions=dataset.cautions,
+    )
+
+
+def _parts(dataset: Dataset, chosen: Chosen) -> tuple[Pair, Pair, Pair]:
+    """Images and labels to train on, to validate and to test with."""
+    own = dataset.val_images, dataset.val_labels
+    if dataset.chosen:  # it holds nothing else
+        assert own[0] is not None
+        assert own[1] is not None
+        return (
+            (dataset.train_images, dataset.train_labels),
+            (own[0], own[1]),
+            (dataset.test_images, dataset.test_labels),
+        )
+    images, labels = own if chosen.own_val else (dataset.train_images, dataset.train_labels)
+    assert images is not None
+    assert labels is not None
+    return (
+        (dataset.train_images[chosen.train], dataset.train_labels[chosen.train]),
+        (images[chosen.val], labels[chosen.val]),
+        (dataset.test_images[chosen.test], dataset.test_labels[chosen.test]),
     )
 
 

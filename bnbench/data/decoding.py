@@ -32,13 +32,17 @@ CHUNK = 64
 SHOWN = 5
 
 
-def decoded(root: Path, paths: Sequence[Path], how: Decoding, cache_dir: Path) -> tuple[Pixels, list[str]]:
+def decoded(
+    root: Path, paths: Sequence[Path], how: Decoding, cache_dir: Path, part_of: bool = False
+) -> tuple[Pixels, list[str]]:
     """The pixels of `paths` (all below `root`), (N, channels, height, width), and what was lost, a sentence each.
 
-    From the cache where no file and no option changed since. Where the cache can't be written, that is
+    part_of: these are a part of the images, and kept beside those of other parts. From the cache where no
+    file and no option changed since. Where the cache can't be written, that is
     said on stderr and nothing else changes. Raises DataError with the images that can't be read.
     """
-    place = hash_of([os.fspath(root.resolve()), asdict(how)])
+    names = sorted(os.path.relpath(path, root) for path in paths)
+    place = hash_of([os.fspath(root.resolve()), asdict(how), part_of, names if part_of else None])
     cache, key = cache_dir / f"{place}.npz", state_of(root, paths, CACHE_VERSION, PIL.__version__)
     kept = _kept(cache, key, (len(paths), how.channels)) if key else None
     if kept is not None:

@@ -20,8 +20,9 @@ from bnbench.data.decoding import decoded
 from bnbench.data.folders import LEFT_OUT, SUFFIXES, FileId, entries, identity, images_below, kind_of
 from bnbench.data.group_file import read_groups
 from bnbench.data.pictures import Decoding, Resize
+from bnbench.data.split import Chosen, Labels, Sampling, choose
 from bnbench.data.tally import Tally, listed, printable
-from bnbench.data.tensors import make_dataset
+from bnbench.data.tensors import index_of, make_dataset
 from bnbench.errors import DataError
 
 LAYOUT = "PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg (or png, bmp, gif, webp, tif)"
@@ -47,6 +48,7 @@ class Part:
 @datasets.register("imagefolder", augment="none")
 def imagefolder(
     data_dir: Path,
+    sampling: Sampling | None = None,
     *,
     path: Path,
     image_size: Side | tuple[Side, Side] | None = None,
@@ -64,7 +66,8 @@ def imagefolder(
     antialiased). channels: 3 colour, 1 gray. background: what stands behind transparency. max_pixels: a
     larger picture is refused. groups: a CSV file with the columns file (relative to PATH) and group, for
     `validation: {by: group}`. Pictures stand as their EXIF orientation says. Decoded once; the pixels
-    are kept in data_dir/imagefolder-cache until a file changes. Raises DataError.
+    are kept in data_dir/imagefolder-cache until a file changes. sampling: decode only what it chooses;
+    None: all. Raises DataError.
     """
     root, tally = path.expanduser(), Tally()
     parts = _parts(root, tally)
@@ -73,26 +76,48 @@ def imagefolder(
     size = (both[0], both[1]) if both[0] is not None and both[1] is not None else None
     colours = {"white": (255, 255, 255), "black": (0, 0, 0)}
     colour = colours[background] if isinstance(background, str) else background
-    paths = [file for part in parts.values() for file in part.paths]
     how = Decoding(size, resize, channels, colour, max_pixels)
-    pixels, changes = decoded(root, paths, how, data_dir / "imagefolder-cache")
-    cuts = torch.split(torch.from_numpy(pixels), [len(part.paths) for part in parts.values()])
-    images = dict(zip(parts, cuts, strict=True))
     index = {name: place for place, name in enumerate(names)}
-    pairs = {
-        name: (images[name], torch.tensor([index[label] for label in part.labels]))
-        for name, part in parts.items()
-    }
+    labels = {name: torch.tensor([index[label] for label in part.labels]) for name, part in parts.items()}
+    group_names = read_groups(groups, root, parts["train"].paths) if groups else None
+    chosen = None
+    files = {name: (part.paths, labels[name]) for name, part in parts.items()}
+    if sampling:
+        group_index = index_of(group_names) if group_names else None
+        known = Labels(labels["train"], labels.get("val"), labels["test"], group_index)
+        chosen = choose(known, sampling)
+        files, group_names = _only(files, chosen), None
+    paths = [file for found, _ in files.values() for file in found]
+    pixels, changes = decoded(root, paths, how, data_dir / "imagefolder-cache", part_of=bool(chosen))
+    cuts = torch.split(torch.from_numpy(pixels), [len(found) for found, _ in files.values()])
+    pairs = {name: (images, files[name][1]) for name, images in zip(files, cuts, strict=True)}
     return make_dataset(
         printable(path),
         pairs["train"],
         pairs["test"],
         names,
         val=pairs.get("val"),
-        groups=read_groups(groups, root, parts["train"].paths) if groups else None,
+        groups=group_names,
         notes=(*tally.sentences(LEFT_OUT), *twin_notes(names), *_missing(parts, names), *changes),
         cautions=_doubles(root, parts),
+        chosen=chosen,
     )
+
+
+Files = dict[str, tuple[tuple[Path, ...], torch.Tensor]]
+
+
+def _only(files: Files, chosen: Chosen) -> Files:
+    """The files and labels of the samples that are used, in the order in which they are."""
+    wanted = {
+        "train": ("train", chosen.train),
+        "val": ("val" if chosen.own_val else "train", chosen.val),
+        "test": ("test", chosen.test),
+    }
+    return {
+        name: (tuple(files[source][0][place] for place in places.tolist()), files[source][1][places])
+        for name, (source, places) in wanted.items()
+    }
 
 
 def _parts(root: Path, tally: Tally) -> dict[str, Part]:

@@ -3,16 +3,104 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from bnbench.data import Dataset
 from bnbench.errors import DataError
 from bnbench.seeding import generator
 
 SplitBy = Literal["auto", "sample", "class", "group"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What of a data set is used. by, fraction, seed: of the validation part (see `split`).
+
+    max_train, max_eval: at most so many samples are trained on, and of each other part evaluated; None: all.
+    """
+
+    by: SplitBy
+    fraction: float
+    seed: int
+    max_train: int | None = None
+    max_eval: int | None = None
+
+
+class Labelled(Protocol):
+    """A data set, or what is known of it before its images are read: see `Labels`."""
+
+    @property
+    def train_labels(self) -> Tensor:
+        """(N,) int64."""
+        ...
+
+    @property
+    def val_labels(self) -> Tensor | None:
+        """Of the data's own validation part."""
+        ...
+
+    @property
+    def test_labels(self) -> Tensor:
+        """(M,) int64."""
+        ...
+
+    @property
+    def groups(self) -> Tensor | None:
+        """(N,) int64: what belongs together."""
+        ...
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of each part, and the groups of train, before images are read."""
+
+    train_labels: Tensor
+    val_labels: Tensor | None
+    test_labels: Tensor
+    groups: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Indices of the samples that are used: train ascending, val and test in the order in which they are evaluated.
+
+    val: into the data's own validation part where own_val, else into the training set. sizes: of the
+    validation and test part before they were cut. available: how many there would be to train on. notes:
+    how it was split.
+    """
+
+    train: Tensor
+    val: Tensor
+    own_val: bool
+    test: Tensor
+    sizes: dict[str, int]
+    available: int
+    notes: tuple[str, ...]
+
+
+def choose(data: Labelled, sampling: Sampling) -> Chosen:
+    """The samples to train on and to evaluate. Raises DataError.
+
+    What is evaluated is shuffled, once and for all: a layer that uses the batch's statistics at inference
+    should not see a class at a time; with max_eval, the first so many are evaluated.
+    """
+    found = split(data, sampling.by, sampling.fraction, sampling.seed, sampling.max_train)
+    val = found.val
+    if val is None:
+        assert data.val_labels is not None
+        val = torch.randperm(len(data.val_labels), generator=generator(0, "val order"))
+    test = torch.randperm(len(data.test_labels), generator=generator(0, "test order"))
+    return Chosen(
+        found.train,
+        val[: sampling.max_eval],
+        found.val is None,
+        test[: sampling.max_eval],
+        {"validation": len(val), "test": len(test)},
+        found.available,
+        found.notes,
+    )
 
 
 @dataclass(frozen=True)
@@ -29,7 +117,7 @@ class Split:
     notes: tuple[str, ...] = ()
 
 
-def split(dataset: Dataset, by: SplitBy, fraction: float, seed: int, limit: int | None) -> Split:
+def split(dataset: Labelled, by: SplitBy, fraction: float, seed: int, limit: int | None) -> Split:
     """Hold out a part, then cut the rest to `limit`.
 
     Both are the first samples of one seeded permutation and of its rest, so they do not depend on each
@@ -94,7 +182,7 @@ def _by_class(labels: Tensor, order: Tensor, fraction: float) -> Tensor:
     return held
 
 
-def _by_group(dataset: Dataset, order: Tensor, fraction: float) -> tuple[Tensor, str]:
+def _by_group(dataset: Labelled, order: Tensor, fraction: float) -> tuple[Tensor, str]:
     """Whole groups, in a seeded order, as long as that brings their samples nearer to the wanted share."""
     groups = dataset.groups
     if groups is None:

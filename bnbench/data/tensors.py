@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bnbench.data import Dataset
+from bnbench.data.split import Chosen
 from bnbench.errors import DataError
 
 #: Samples that are widened to float64 at once.
@@ -28,12 +29,13 @@ def make_dataset(
     shifted: bool = False,
     notes: Sequence[str] = (),
     cautions: Sequence[str] = (),
+    chosen: Chosen | None = None,
 ) -> Dataset:
     """A data set from (images, labels) of its parts.
 
     name: what messages call it. images: (N, C, H, W) uint8 or float32; labels: (N,) integers in
     0..len(class_names)-1. val: a validation part of its own. groups: of each training sample. shifted,
-    notes, cautions: see `Dataset`. Raises DataError where lengths, image shapes or labels do not fit.
+    notes, cautions, chosen: see `Dataset`. Raises DataError where lengths, image shapes or labels do not fit.
     """
     parts = {"train": train, **({"val": val} if val else {}), "test": test}
     for part, (images, labels) in parts.items():
@@ -46,7 +48,7 @@ def make_dataset(
             )
     if again := sorted({n for n in class_names if list(class_names).count(n) > 1}):
         raise DataError(f"{name}: two classes have one name: {', '.join(again)}.")
-    group_index = _index(groups) if groups is not None else None
+    group_index = index_of(groups) if groups is not None else None
     if group_index is not None and len(group_index) != len(train[1]):
         raise DataError(f"{name}: there are {len(train[1])} training samples and {len(group_index)} groups.")
     whole = {part: (images.contiguous(), labels.long()) for part, (images, labels) in parts.items()}
@@ -64,10 +66,11 @@ def make_dataset(
         shifted=shifted,
         notes=tuple(notes),
         cautions=tuple(cautions),
+        chosen=chosen,
     )
 
 
-def _index(groups: Sequence[str]) -> Tensor:
+def index_of(groups: Sequence[str]) -> Tensor:
     """(N,) int64, from 0 in the order of the names."""
     places = {name: place for place, name in enumerate(sorted(set(groups)))}
     return torch.tensor([places[name] for name in groups])

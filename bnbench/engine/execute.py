@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from bnbench.config import Settings
 from bnbench.config.schema import Validation
 from bnbench.data import Dataset, datasets
 from bnbench.data.batches import Augmentation, Prepared, check_augmentation, epoch_order, prepare
+from bnbench.data.split import Sampling
 from bnbench.engine.augmentation import augmentation_of
 from bnbench.engine.device import environment
 from bnbench.engine.frameworks import trainer_of, training_of
@@ -44,6 +46,25 @@ def data_key(settings: Settings) -> str:
 _SOME_SPLIT = Validation()
 
 
+def _sampling(settings: Settings) -> Sampling:
+    validation = settings.validation
+    return Sampling(
+        validation.by,
+        validation.fraction,
+        validation.split_seed,
+        settings.max_train_samples,
+        settings.max_eval_samples,
+    )
+
+
+def _reads_a_part(factory: Callable[..., Dataset], settings: Settings) -> bool:
+    """Whether the data set can leave unread what is not used. Not where the seeds use different samples."""
+    limited = settings.max_train_samples or settings.max_eval_samples
+    return (
+        bool(limited) and "split" not in settings.vary and "sampling" in inspect.signature(factory).parameters
+    )
+
+
 class Library:
     """The data sets of a study, each loaded once and prepared once for each way of splitting it."""
 
@@ -55,11 +76,14 @@ class Library:
 
     def dataset(self, settings: Settings) -> Dataset:
         """The data set of these settings. Raises DataError."""
-        key = settings.dataset.model_dump_json()
+        entry = datasets.get(settings.dataset.name)
+        chosen = {"sampling": _sampling(settings)} if _reads_a_part(entry.factory, settings) else {}
+        key = f"{settings.dataset.model_dump_json()} {chosen}"
         if key not in self._datasets:
-            entry = datasets.get(settings.dataset.name)
             try:
-                self._datasets[key] = entry.factory(self._data_dir, **entry.typed(settings.dataset.options))
+                self._datasets[key] = entry.factory(
+                    self._data_dir, **chosen, **entry.typed(settings.dataset.options)
+                )
             except BnbenchError:
                 raise
             except BaseException as error:
