@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
@@ -30,6 +31,7 @@ variants:
 target: {metric: val_accuracy, value: 0.5}
 """
 PLANNED = {(variant, str(seed)) for variant in ("none", "batch") for seed in range(3)}
+SAMPLES = "test_samples.safetensors"
 #: The run that is damaged.
 VICTIM = ("batch", "1")
 
@@ -93,6 +95,16 @@ def put(key: str, value: Any, name: str = "run.json") -> Damage:
         values[int(last) if isinstance(values, list) else last] = value
 
     return edit(name, change)
+
+
+def put_yaml(key: str, value: Any) -> Damage:
+    """Set a key of study.yaml."""
+
+    def damage(folder: Path) -> None:
+        path = folder / "study.yaml"
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), key: value}))
+
+    return damage
 
 
 def drop(key: str, name: str = "run.json") -> Damage:
@@ -285,6 +297,17 @@ WARNED: dict[str, tuple[Damage, str]] = {
         put("environment.torch", "1.13.0"),
         "the runs were not all trained under the same circumstances (torch: ",
     ),
+    "answers on the samples cut": (
+        lambda folder: (victim(folder) / SAMPLES).write_bytes((victim(folder) / SAMPLES).read_bytes()[:-9]) and None,
+        "no interval for new samples, as its answers on the test samples can't be read",
+    ),
+    "answers of another run": (
+        lambda folder: shutil.copy(next(folder.glob("runs/none-*/seed-0")) / SAMPLES, victim(folder)) and None,
+        "its mean is not the run's test_",
+    ),
+    "answers that are no file of arrays": (raw("test_samples.safetensors", b"x" * 500), "can't be read"),
+    "a study that varies nothing": (put_yaml("vary", 5), "study.yaml: vary: 5 is not a list"),
+    "a check of a study that is there no more": (put("checks", {"batch": "none"}, "/plan.json"), ""),
     "a baseline that is not there": (put("baseline", "ghost", "/plan.json"), "the baseline ghost has no runs"),
     "runs of other settings": (
         lambda folder: shutil.copytree(victim(folder).parent, folder / "runs" / "batch-0123456789ab") and None,

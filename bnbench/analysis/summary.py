@@ -26,6 +26,7 @@ from bnbench.analysis.sweeps import BestSetting, best_cell, best_settings
 from bnbench.analysis.times import engine_of, why_not_comparable
 from bnbench.analysis.twins import first_of_equals, groups_of_equals, mark_twins
 from bnbench.config import DEFAULT_VARY, Target
+from bnbench.config.vary import read_vary
 from bnbench.plan import MISSING, OUTCOMES, RunRecord
 from bnbench.results import Cell, StudyResults
 
@@ -56,6 +57,7 @@ def summarize(results: StudyResults) -> Summary:
     )
     if course:
         comparisons = tuple(course.at_its_look(found) for found in comparisons)
+    vary, unread = _vary(results)
     samples = NewSamples(results)
     comparisons = tuple(samples.added(comparisons))
     best = tuple(
@@ -75,6 +77,7 @@ def summarize(results: StudyResults) -> Summary:
         agreements=tuple(agreements(results)),
         warnings=(
             *results.warnings,
+            *unread,
             *_warnings(results, variants, comparisons),
             *(course.warnings if course else ()),
             *samples.warnings,
@@ -82,7 +85,7 @@ def summarize(results: StudyResults) -> Summary:
         primary=results.primary,
         margin=results.margin,
         metrics=results.shown_metrics,
-        vary=tuple(results.study.get("vary", DEFAULT_VARY)),
+        vary=vary,
         speeds=tuple(s for t in results.targets for pair in compared for s in compare_speed(*pair, t)),
         areas=tuple(
             compare_areas(*pair, metric)
@@ -125,6 +128,14 @@ def _best_rates(results: StudyResults, best: Sequence[BestSetting]) -> tuple[Tra
     labels |= {c.baseline_label for found in best for c in found.comparisons}
     cells = {cell.variant: cell for cell in results.cells if cell.label in labels}
     return trained_rates([(cell, cells.get(results.baseline)) for cell in cells.values()])
+
+
+def _vary(results: StudyResults) -> tuple[tuple[str, ...], list[str]]:
+    """The sources of randomness that study.yaml names, and what is wrong with it: then they are not known."""
+    try:
+        return read_vary(results.study.get("vary", list(DEFAULT_VARY))), []
+    except ValueError as error:
+        return DEFAULT_VARY, [f"study.yaml: {error} Taken for {', '.join(DEFAULT_VARY)}."]
 
 
 def _cautions(results: StudyResults, comparisons: Sequence[Comparison]) -> Iterator[str]:
