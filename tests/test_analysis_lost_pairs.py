@@ -106,7 +106,7 @@ def test_training_success_has_a_sentence_with_its_test() -> None:
     p = fisher_exact([[5, 0], [0, 5]]).pvalue
     assert p == pytest.approx(0.0079, abs=5e-5)
     assert verdict_sentences(summary)[0].endswith(
-        " batch trained in 5 of 5 runs, none in 0 of 5 (5 not finite) (Fisher's exact test, p 0.0079)."
+        " batch trained in 5 of 5 runs, none in 0 of 5 (5 not finite): Fisher's exact test, p 0.0079."
     )
     rate = next(rate for rate in as_json(summary)["rates"] if rate["variant"] == "batch")
     assert rate["p"] == pytest.approx(p)

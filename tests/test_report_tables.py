@@ -261,7 +261,7 @@ def test_sentence_names_the_runs_that_failed() -> None:
     )
     # Fisher's exact test of 1 of 2 and 4 of 4: 2 of the 6 tables are as unlikely
     assert sentence.endswith(
-        "batch trained in 1 of 2 runs (1 stuck at chance), none in 4 of 4 (Fisher's exact test, p 0.33). "
+        "batch trained in 1 of 2 runs (1 stuck at chance), none in 4 of 4: Fisher's exact test, p 0.33. "
         "2 of 4 runs of batch crashed."
     )
 

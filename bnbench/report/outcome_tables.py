@@ -149,7 +149,7 @@ def why_it_failed(record: RunRecord) -> str:
     shown = ", ".join(
         f"{name} {metric_text(name, value)}"
         for name, value in record.final.items()
-        if name.startswith("val_")
+        if name in ("val_loss", "val_accuracy")
     )
     first = record.history[0].metrics.get("val_loss") if record.history else None
     began = "" if first is None else f"; val_loss at the start {metric_text('val_loss', first)}"

@@ -208,7 +208,7 @@ def _same_results(summary: Summary) -> Iterator[str]:
 
 
 def _success(summary: Summary, comparison: Comparison) -> str:
-    """ " batch trained in 5 of 5 runs, none in 0 of 5 (Fisher's exact test, p 0.0079)." where not every run did."""
+    """ " batch trained in 5 of 5 runs, none in 0 of 5: Fisher's exact test, p 0.0079." where not every run did."""
     rates = (*summary.best_rates, *summary.rates)
     here = (comparison.label, comparison.baseline_label)
     ours = next((rate for rate in rates if (rate.label, rate.against) == here), None)
@@ -218,7 +218,7 @@ def _success(summary: Summary, comparison: Comparison) -> str:
     if (ours.trained, theirs.trained) == (ours.n, theirs.n):
         return ""
     after = " after Holm's correction" if ours.p_holm != ours.p else ""
-    test = f" (Fisher's exact test, p {p_text(ours.p_holm)}{after})" if ours.p is not None else ""
+    test = f": Fisher's exact test, p {p_text(ours.p_holm)}{after}" if ours.p is not None else ""
     return f" {_trained(summary, ours, 'runs')}, {_trained(summary, theirs, '')}{test}."
 
 
