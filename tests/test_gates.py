@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
+from scipy import stats
+from sweep_studies import sweep
+from test_analysis_sequential import effect
+from test_analysis_sequential import study as losses
 from typer.testing import CliRunner
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.gates import judge_gates, read_gates
 from bnbench.analysis.summary import summarize
 from bnbench.cli import app
+from bnbench.config import Margin
 from bnbench.errors import GateError
 from bnbench.plan import Outcome, RunRecord
 from bnbench.results import Cell, StudyResults
@@ -155,3 +161,110 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert bnbench("report", "results/s", "--fail-if", "none.test_accuracy < 2%")[0] == 0
     assert bnbench("report", "results/s", "--fail-if", "none.val_loss > 0")[0] == 4
     assert bnbench("report", "results/s", "--fail-if", "none.val_los > 0")[0] == 2
+
+
+def proof(lead: float, noise: float = 0.001, seeds: int = 5) -> Summary:
+    """mine leads builtin by so much in test accuracy, give or take the noise; the margin is 1 point."""
+    wobble = (1, -1, 0.5, -0.6, 0.2, -0.1)
+    cells = tuple(
+        Cell(
+            name, {}, "c", tuple(range(seeds)),
+            tuple(run(name, s, 0.9 + s / 1000 + (lead + noise * wobble[s]) * (name == "mine")) for s in range(seeds)),
+        )
+        for name in ("builtin", "mine")
+    )  # fmt: skip
+    return summarize(StudyResults("demo", "builtin", (), cells, margin=MARGIN))
+
+
+MARGIN = Margin("test_accuracy", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("lead", "noise", "same", "as_good"),
+    [
+        (0.0, 0.001, True, True),
+        (0.008, 0.001, True, True),
+        (-0.008, 0.001, True, True),
+        (0.02, 0.001, False, True),  # better by more than the margin is not the same, but as good
+        (-0.02, 0.001, False, False),
+        (0.0, 0.02, False, False),  # nothing is wrong, and nothing is shown
+        (-0.0095, 0.001, False, False),  # inside, but not surely
+    ],
+)
+def test_gates_that_ask_for_a_proof(lead: float, noise: float, same: bool, as_good: bool) -> None:
+    summary = proof(lead, noise)
+    for text, passes in (
+        ("mine.test_accuracy not the same as builtin", same),
+        ("mine.test_accuracy  not  as good as builtin", as_good),
+    ):
+        (outcome,) = judge_gates(read_gates([text], ["builtin", "mine"], 5, MARGIN), summary)
+        assert outcome.failed is not passes
+        assert "margin 0.01" in outcome.reason
+
+
+def test_the_bounds_of_a_proof() -> None:
+    # differences of mean 0.00002 and std 0.000814 of 5: 90 % interval ± t_4(0.95) s / √5
+    differences = [0.001, -0.001, 0.0005, -0.0006, 0.0002]
+    half = stats.t.ppf(0.95, 4) * stats.tstd(differences) / math.sqrt(5)
+    assert half == pytest.approx(0.0007757, abs=1e-7)
+    (same,) = judge_gates(
+        read_gates(["mine.test_accuracy not the same as builtin within 0.1%"], ["builtin", "mine"], 5),
+        proof(0.0),
+    )
+    assert not same.failed
+    assert "90% interval [-0.0007557, +0.0007957], margin 0.001" in same.reason
+    (good,) = judge_gates(
+        read_gates(["mine.test_accuracy not as good as builtin within 0.0005"], ["builtin", "mine"], 5),
+        proof(0.0),
+    )
+    assert good.failed
+    assert "worse by at most 0.0007557 (95%, one-sided), margin 0.0005" in good.reason
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        (
+            "mine.val_loss not the same as builtin",
+            "The study has a margin of test_accuracy, none of val_loss",
+        ),
+        ("mine.test_accuracy not the same as builtin within x", '"x" is not a number'),
+        ("mine.test_accuracy not the same as builtin within 0", "is not above 0"),
+        ("mine.test_accuracy worse than builtin within 1%", "is for 'not the same as'"),
+        ("mine.test_accuracy < nan", '"nan" is not a number'),
+        ("mine.test_accuracy > inf", '"inf" is not a number'),
+        ("mine.test_accuracy not the same as", "this is no gate"),
+    ],
+)
+def test_a_proof_that_can_not_be_asked_for(gate: str, said: str) -> None:
+    with pytest.raises(GateError) as caught:
+        read_gates([gate], ["builtin", "mine"], 5, MARGIN)
+    assert said in str(caught.value)
+
+
+def test_a_gate_of_a_sweep_compares_on_seeds_that_did_not_choose() -> None:
+    trains = {"none": ["+" * 5] * 2, "batch": ["+" * 5] * 2}
+    lucky = sweep(
+        trains, lambda variant, place, seed: 0.95 if (variant, place, seed < 2) == ("none", 1, True) else 0.9
+    )
+    (outcome,) = judge_gates(read_gates(["batch.test_accuracy worse than none"], ["none", "batch"], 5), lucky)
+    assert not outcome.failed
+    assert outcome.reason.endswith("3 paired seeds")
+    few = sweep({name: ["+++"] * 2 for name in trains})
+    (outcome,) = judge_gates(read_gates(["batch.test_accuracy worse than none"], ["none", "batch"], 3), few)
+    assert (outcome.failed, outcome.reason) == (
+        True,
+        "a sweep needs 5 seeds for it: some choose the setting, the others compare",
+    )
+
+
+def test_a_study_that_waits_for_a_look_fails_its_gates() -> None:
+    waiting = summarize(losses({"batch": effect(0.5, 5)}, num_base=5))
+    gate = "batch.test_loss worse than none"
+    (outcome,) = judge_gates(read_gates([gate], ["none", "batch"], 20), waiting)
+    assert (outcome.failed, "is not complete" in outcome.reason) == (True, True)
+    (outcome,) = judge_gates(
+        read_gates([gate], ["none", "batch"], 20), summarize(losses({"batch": effect(9, 5)}, num_base=5))
+    )
+    assert outcome.failed
+    assert "95% interval [+6.154" in outcome.reason  # the repeated one: 9 - 6.36 / √5
