@@ -78,8 +78,8 @@ class RunRecord:
     step_losses: the objective of every step's batch. notes: what the user should know of the run.
     layers: the built model, a line each. environment: what can change the last bits.
     num_samples: "train" (seen in an epoch), "val" and "test"; empty in folders of before.
-    class_counts: samples of each class in "train", "val" and "test", in the order of class_names;
-    empty where unknown.
+    class_counts: samples of each class in "train", "probe" (the training samples that train metrics are
+    measured on), "val" and "test", in the order of class_names; empty where unknown.
     cautions: what limits the answer (a warm-up that never ended, running statistics that are not
     filled yet); shown beside the verdict, where notes stand at the end.
     """

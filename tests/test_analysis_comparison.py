@@ -11,14 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bnbench.analysis.comparison import (
-    Comparison,
-    Spread,
-    compare,
-    judge,
-)
+from bnbench.analysis.comparison import Comparison, compare, judge
 from bnbench.analysis.intervals import correlation, paired_interval, welch_interval
-from bnbench.analysis.pairs import Pairs
+from bnbench.analysis.pairs import Pairs, Spread
 from bnbench.analysis.power import detectable_difference
 from bnbench.plan import RunRecord
 from bnbench.results import Cell

@@ -24,7 +24,11 @@ CLASSES = ("cat", "dog", "emu")
 
 
 def cell(name: str, values: Sequence[float], metric: str = "test_accuracy", **more: object) -> Cell:
-    facts = {"class_counts": {"test": COUNTS}, "class_names": CLASSES, **more}
+    facts = {
+        "class_counts": {"test": COUNTS, "train": (900, 900, 900), "probe": (20, 20, 10)},
+        "class_names": CLASSES,
+        **more,
+    }
     runs = tuple(
         RunRecord(name, {}, seed, name, name, "finished", final={metric: value}, **facts)  # type: ignore[arg-type]
         for seed, value in enumerate(values)
@@ -104,6 +108,7 @@ def test_a_margin_below_one_sample_is_a_caution() -> None:
         ("test_balanced_accuracy", 1 / (3 * 40)),
         ("test_recall:dog", 1 / 80),
         ("test_macro_f1", (2 / 41 + 1 / 161) / 3),
+        ("train_accuracy", 1 / 50),  # measured on the probe, not on all that is trained on
         ("test_loss", None),
         ("val_accuracy", None),  # no run says how many
     ],

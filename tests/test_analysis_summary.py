@@ -128,7 +128,8 @@ def test_a_target_that_no_run_reaches_is_said() -> None:
 def test_runs_of_different_machines_are_warned_of() -> None:
     other = cell("batch", run("batch", 0, 0.05, environment="cuda"))
     assert any("not all trained under the same circumstances" in text for text in study(NONE, other).cautions)
-    assert not (study(NONE, BATCH).cautions or study(NONE, BATCH).warnings)
+    assert not study(NONE, BATCH).cautions
+    assert not study(NONE, BATCH).warnings
 
 
 def test_notes_are_collected_once() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bnbench.analysis.comparison import Spread
 from bnbench.analysis.contents import Summary
+from bnbench.analysis.pairs import Spread
 from bnbench.analysis.summary import summarize
 from bnbench.config import Target
 from bnbench.plan import HistoryRow, Outcome, RunRecord

@@ -8,7 +8,6 @@ studentised bootstrap takes the place of t.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,6 @@ from bnbench.analysis.intervals import (
     paired_interval,
     paired_p,
     scatter,
-    std,
     welch_interval,
 )
 from bnbench.analysis.pairs import Pairs, Phase, pair_up
@@ -40,34 +38,6 @@ from bnbench.results import Cell
 Verdict = Literal["better", "worse", "same", "undecided", "pairs_lost", "too_few_seeds"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Method = Literal["t", "bootstrap"]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A number over seeds. std: with n-1, None where n < 2; mean: None where n is 0.
-
-    values: the finite ones, in the order of the seeds. num_nonfinite: runs whose number is NaN or
-    infinite: not in the mean, but counted.
-    """
-
-    mean: float | None
-    std: float | None
-    n: int
-    values: tuple[float, ...] = ()
-    num_nonfinite: int = 0
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Spread:
-        """The spread of some numbers, finite or not."""
-        values = list(values)
-        finite = tuple(value for value in values if math.isfinite(value))
-        return cls(
-            mean=mean(finite) if finite else None,
-            std=std(finite) if len(finite) > 1 else None,
-            n=len(finite),
-            values=finite,
-            num_nonfinite=len(values) - len(finite),
-        )
 
 
 @dataclass(frozen=True)

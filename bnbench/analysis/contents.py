@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnbench.analysis.agreement import Agreement
-from bnbench.analysis.comparison import Comparison, Spread
+from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.convergence import TargetSummary
 from bnbench.analysis.interactions import Interaction
 from bnbench.analysis.noise import NoiseFloor
-from bnbench.analysis.pairs import Phase
+from bnbench.analysis.pairs import Phase, Spread
 from bnbench.analysis.ranges import UsableRange
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.speed import AreaComparison, SpeedComparison

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bnbench.analysis.comparison import Spread
-from bnbench.analysis.pairs import number
+from bnbench.analysis.pairs import Spread, number
 from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bnbench.analysis.intervals import mean, std
 from bnbench.metrics import Metric, metric_of
 from bnbench.plan import RunRecord
 from bnbench.results import Cell
@@ -22,6 +23,34 @@ ROUNDING = 1e-6
 ENOUGH_EQUAL = 6
 #: Why a pair has no difference, where no outcome of its runs says so: the metric has no value on this data.
 WITHOUT_NUMBER = "without_a_number"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number over seeds. std: with n-1, None where n < 2; mean: None where n is 0.
+
+    values: the finite ones, in the order of the seeds. num_nonfinite: runs whose number is NaN or
+    infinite: not in the mean, but counted.
+    """
+
+    mean: float | None
+    std: float | None
+    n: int
+    values: tuple[float, ...] = ()
+    num_nonfinite: int = 0
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """The spread of some numbers, finite or not."""
+        values = list(values)
+        finite = tuple(value for value in values if math.isfinite(value))
+        return cls(
+            mean=mean(finite) if finite else None,
+            std=std(finite) if len(finite) > 1 else None,
+            n=len(finite),
+            values=finite,
+            num_nonfinite=len(values) - len(finite),
+        )
 
 
 @dataclass(frozen=True)
@@ -104,12 +133,13 @@ def grain_of(records: Iterable[RunRecord], column: str) -> float | None:
 
 
 def _grain(record: RunRecord, metric: Metric, split: str) -> float | None:
-    counts = record.class_counts.get(split)
+    counts = record.class_counts.get("probe" if split == "train" else split)
     if counts:
         return metric.granularity(counts, record.class_names)
     samples = record.num_samples.get(split)
     # without the classes' sizes, only a share of all samples is known to be so fine
-    return metric.granularity((samples,)) if samples and metric.name == "accuracy" else None
+    known = samples and metric.name == "accuracy" and split != "train"
+    return metric.granularity((samples,)) if known and samples else None
 
 
 def _reason(pair: tuple[RunRecord, RunRecord]) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bnbench.analysis.comparison import Comparison, Spread
+from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Reached, TargetSummary
-from bnbench.analysis.pairs import PHASES
+from bnbench.analysis.pairs import PHASES, Spread
 from bnbench.analysis.workloads import Standing, Workloads
 from bnbench.config import Target
 from bnbench.metrics import SPLIT_METRICS

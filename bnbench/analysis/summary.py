@@ -9,14 +9,14 @@ from dataclasses import replace
 
 from bnbench.analysis.agreement import agreements
 from bnbench.analysis.circumstances import mixed_circumstances
-from bnbench.analysis.comparison import Comparison, Spread, compare, with_verdicts
+from bnbench.analysis.comparison import Comparison, compare, with_verdicts
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import summarize_target
 from bnbench.analysis.earlier import look_cautions
 from bnbench.analysis.interactions import interactions
 from bnbench.analysis.new_samples import NewSamples
 from bnbench.analysis.noise import noise_floors
-from bnbench.analysis.pairs import PHASES, Phase, number
+from bnbench.analysis.pairs import PHASES, Phase, Spread, number
 from bnbench.analysis.ranges import usable_ranges
 from bnbench.analysis.rates import TrainedRate, trained_rates
 from bnbench.analysis.settings import baselines_of

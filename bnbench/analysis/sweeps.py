@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bnbench.analysis.comparison import Comparison, Spread, compare, corrected
-from bnbench.analysis.pairs import PHASES, number
+from bnbench.analysis.comparison import Comparison, compare, corrected
+from bnbench.analysis.pairs import PHASES, Spread, number
 from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell, StudyResults
 

@@ -18,7 +18,6 @@ from bnbench.data.split import Chosen, Sampling, SplitBy, choose
 from bnbench.data.tally import listed
 from bnbench.data.tensors import Pair, channel_statistics
 from bnbench.errors import BnbenchError, DataError
-from bnbench.metrics import SPLITS
 from bnbench.seeding import generator
 
 LastBatch = Literal["merge", "keep", "drop"]
@@ -68,9 +67,14 @@ class Prepared:
         return len(self.class_names)
 
     def class_counts(self) -> dict[str, tuple[int, ...]]:
-        """Samples of each class that are trained on, and that each part is evaluated on."""
-        parts = {"train": self.train_labels, "val": self.val_labels, "test": self.test_labels}
-        return {split: count_classes(parts[split], self.num_classes) for split in SPLITS}
+        """Samples of each class in "train" (trained on), "probe" (what train metrics are of), "val" and "test"."""
+        parts = {
+            "train": self.train_labels,
+            "probe": self.probe_labels,
+            "val": self.val_labels,
+            "test": self.test_labels,
+        }
+        return {part: count_classes(labels, self.num_classes) for part, labels in parts.items()}
 
     def normalise_(self, images: Tensor) -> Tensor:
         """(images - mean) / std, in place: float32 of shape (..., C, H, W)."""

@@ -23,7 +23,7 @@ def unmeasured(columns: Iterable[str], data: Prepared) -> Iterator[str]:
                 f"{column}: the data has {data.num_classes} classes; the {RECALL} of each is measured for at most "
                 f"{MOST_CLASSES}. Fix: {split}_balanced_accuracy or {split}_macro_f1."
             )
-        elif not counts[split][data.class_names.index(class_name)]:
+        elif not counts["probe" if split == "train" else split][data.class_names.index(class_name)]:
             yield (
                 f'{column}: no sample of the {split} part is of class "{class_name}". '
                 "Fix: another class, or a larger part."

@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bnbench.analysis.comparison import Comparison, Spread
+from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import TargetSummary
-from bnbench.analysis.pairs import Phase
+from bnbench.analysis.pairs import Phase, Spread
 from bnbench.analysis.settings import free_keys
 from bnbench.metrics import METRICS, columns_of, metric_of
 from bnbench.plan import HistoryRow

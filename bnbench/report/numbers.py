@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from bnbench.analysis.comparison import Comparison, Spread
+from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.pairs import Spread
 from bnbench.config import Target
 from bnbench.metrics import metric_of
 

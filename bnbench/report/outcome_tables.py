@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bnbench.analysis.comparison import Spread
 from bnbench.analysis.contents import Summary, VariantSummary
+from bnbench.analysis.pairs import Spread
 from bnbench.analysis.plain import first_line
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.times import shares_time

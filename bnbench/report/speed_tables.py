@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnbench.analysis.comparison import Spread
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Reached, TargetSummary
+from bnbench.analysis.pairs import Spread
 from bnbench.analysis.speed import AreaComparison, SpeedComparison
 from bnbench.metrics import metric_of
 from bnbench.report.numbers import (
