@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import os
 import sys
 import sysconfig
@@ -107,7 +108,8 @@ class OwnModules:
         """Inside, modules in that folder are found first; afterwards, after all others."""
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
-        self.folders[folder] = None
+        importlib.invalidate_caches()  # files may be new
+        self.folders = {folder: None, **self.folders}  # the last one first
         self._first.insert(0, folder)
         try:
             yield
@@ -120,10 +122,15 @@ FINDER = OwnModules()
 
 
 def file_of(module: ModuleType) -> str | None:
-    """The file that it was loaded from; None for a namespace package or what is built in."""
+    """The file that it was loaded from, if that is there; None for a namespace package or what is built in."""
+    file = _origin(module)
+    return file if file and os.path.isfile(file) else None
+
+
+def _origin(module: ModuleType) -> str | None:
     spec = getattr(module, "__spec__", None)
     file = getattr(module, "__file__", None) or (getattr(spec, "origin", None) if spec else None)
-    return file if isinstance(file, str) and os.path.isfile(file) else None
+    return file if isinstance(file, str) else None
 
 
 def has_changed(name: str) -> bool:
@@ -144,11 +151,23 @@ def has_changed(name: str) -> bool:
 def is_elsewhere(name: str, folder: str) -> bool:
     """Whether a loaded module of one's own has the name of another one that lies in that folder."""
     module = sys.modules.get(name)
-    file = file_of(module) if isinstance(module, ModuleType) else None
-    if file is None or not is_own(file):
+    here = (
+        _first_of(_origin(module), getattr(module, "__path__", ())) if isinstance(module, ModuleType) else ""
+    )
+    if not here or not is_own(here):
         return False
     spec = PathFinder.find_spec(name, [folder])
-    return bool(spec and spec.origin and os.path.realpath(spec.origin) != os.path.realpath(file))
+    there = _first_of(spec.origin, spec.submodule_search_locations) if spec else ""
+    return bool(there) and os.path.realpath(there) != os.path.realpath(here)
+
+
+def _first_of(file: str | None, folders: Iterable[str] | None) -> str:
+    return file or next(iter(folders or ()), "")
+
+
+def loaded_digest(name: str) -> str | None:
+    """The content that a module was loaded from, where it is known."""
+    return FINDER.loaded.get(name) if name in sys.modules else None
 
 
 def forget(names: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from bnbench.config import CHOICES, Settings, Vocabulary
 from bnbench.errors import PluginError
+from bnbench.own_modules import FINDER
 from bnbench.python_file import import_file, place_of
 from bnbench.reached import Module, Reach, loaded_modules, module_of, modules_behind, reach
 from bnbench.registry import Registry, registering
@@ -50,6 +51,7 @@ def known_names(plugins: Sequence[Path] = ()) -> Names:
     Raises PluginError; then no plugin is registered.
     """
     registries = _registries()
+    FINDER.folders.clear()
     for registry in registries.values():
         registry.names()  # so that a plugin that takes a name is the one to be blamed
         registry.forget_plugins()

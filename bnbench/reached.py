@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from bnbench.own_modules import FINDER, file_digest, file_of, find_unloaded, is_own
+from bnbench.own_modules import file_digest, file_of, find_unloaded, is_own, loaded_digest
 
 #: Calls that load code by a name or a path.
 _LOADERS = {
@@ -67,7 +67,7 @@ def reach(starts: Iterable[Module]) -> Reach:
         if module.file in seen:
             continue
         seen.add(module.file)
-        found.own[_free(module.name, found.own)] = FINDER.loaded.get(module.name) or file_digest(module.file)
+        found.own[_free(module.name, found.own)] = loaded_digest(module.name) or file_digest(module.file)
         names, files = _imports(module)
         for name in sorted(names):
             for part in _parents(name):
@@ -300,7 +300,7 @@ def _inside(value: Any, found: dict[str, Module]) -> Iterator[Any]:
         yield from list(dict.values(value)) if isinstance(value, dict) else ()
     elif isinstance(value, list | tuple | set | frozenset):
         yield from list(value)[:10_000]
-    else:
+    elif type(value).__module__ != "bnbench.registry":  # which holds the factories of all plugins
         yield type(value)
         state = getattr(value, "__dict__", None)
         yield from list(state.values()) if isinstance(state, dict) else ()
