@@ -24,6 +24,8 @@ def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested facts by their dotted keys, without the parts that a study doesn't write ("options", "settings")."""
     values: dict[str, Any] = {}
     for key, value in facts.items():
+        if key == "plugins" and not value:
+            continue
         inner = key in ("options", "settings")
         name = prefix if inner else f"{prefix}.{key}" if prefix else str(key)
         if isinstance(value, Mapping) and (value or inner):
@@ -124,7 +126,9 @@ def _facts_differ(
     texts = []
     for key in dict.fromkeys([*theirs, *ours]):
         a, b = theirs.get(key, _ABSENT), ours.get(key, _ABSENT)
-        if a == b or key in swept:
+        parent = key.partition(".")[0]
+        other_choice = parent != key and theirs.get(parent) != ours.get(parent)
+        if a == b or key in swept or other_choice:
             continue
         if key in _WORDS:
             texts.append(_WORDS[key])

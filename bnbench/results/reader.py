@@ -135,7 +135,7 @@ def _no_results(folder: Path) -> ResultsError:
 
 
 def is_cut(path: Path) -> bool:
-    """Whether a plan was cut short (a power loss, a full disk): empty, or JSON that ends too early."""
+    """Whether it is a plan of ours that was cut short (a power loss, a full disk): empty, or no JSON any more."""
     try:
         text = read_text(path).strip()
     except (OSError, ValueError):
@@ -144,8 +144,8 @@ def is_cut(path: Path) -> bool:
         return True
     try:
         json.loads(text)
-    except json.JSONDecodeError as error:
-        return text.startswith('{\n "schema_version"') and error.pos >= len(text) - 1
+    except json.JSONDecodeError:
+        return text.startswith('{\n "schema_version"')
     except RecursionError:
         return False
     return False
