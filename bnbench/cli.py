@@ -213,7 +213,11 @@ def check(
 
         name, overrides = _study_and_overrides(words)
         study = load_study(find_study(name), overrides, names.vocabulary)
-        print_plan(console_on(stderr=False), study, estimate(study, device, _data_dir(data_dir)))
+
+        def progress(text: str) -> None:
+            echo(f"{text} ...", err=True)
+
+        print_plan(console_on(stderr=False), study, estimate(study, device, _data_dir(data_dir), progress))
 
 
 @app.command(name="list")

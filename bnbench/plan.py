@@ -119,6 +119,7 @@ class RunRecord:
 class CellEstimate:
     """The cost of one variant: of one of its runs. memory_bytes: data, weights, optimizer, activations.
 
+    evaluation_seconds: the part of `seconds` in which nothing is trained. warnings: what will limit its answer.
     notes: what is to be known of its data.
     """
 
@@ -128,6 +129,8 @@ class CellEstimate:
     seconds: float
     memory_bytes: int
     notes: tuple[str, ...] = ()
+    evaluation_seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 # Events: what the engine says while it works.

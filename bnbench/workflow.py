@@ -190,14 +190,16 @@ def prepare_work(
     phases.enter("rehearsal")
     columns = [*study.asked_columns, *gate_columns(gates)]
     mistakes = list(class_mistakes(study.variants.values(), library, columns, loads=True))
-    if mistakes := [*mistakes, *rehearse(runs, library, device)]:
+    rehearsal = rehearse(runs, library, device)
+    if mistakes := [*mistakes, *rehearsal.mistakes]:
         raise ConfigError(mistakes)
     today = Today(library, device, packages)
     todo = [run for run in runs if _is_to_do(run, folder, options.again, today.of)]
     load = partial(load_same, options.plugins, names.content()) if options.plugins else None
 
     def events(runs: Sequence[RunSpec]) -> Generator[Event]:
-        events = run_all(runs, library, device, workers=options.jobs, debug=options.debug, prepare=load)
+        how: dict[str, Any] = {"workers": options.jobs, "debug": options.debug, "prepare": load}
+        events = run_all(runs, library, device, cautions=rehearsal.cautions, **how)
         with closing(events):
             for event in events:
                 yield today.noted(event) if isinstance(event, RunEnded) else event
@@ -226,8 +228,10 @@ def _is_to_do(
     return record is None or (again == "changed" and bool(differences(record.environment, today(run))))
 
 
-def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
-    """What every cell of the study will cost."""
+def estimate(
+    study: Study, device: str, data_dir: Path, progress: Callable[[str], None]
+) -> list[CellEstimate]:
+    """What every cell of the study will cost. progress: is told what is being done."""
     from bnbench.engine.data_notes import class_mistakes, early_notes
     from bnbench.engine.device import pick_device
     from bnbench.engine.estimate import estimate_study
@@ -237,7 +241,7 @@ def estimate(study: Study, device: str, data_dir: Path) -> list[CellEstimate]:
     torch_device = pick_device(device)  # type: ignore[arg-type]
     library = Library(data_dir, torch_device)
     with guarded():
-        found = estimate_study(study, torch_device, library)
+        found = estimate_study(study, torch_device, library, progress)
     variants = study.variants.values()
     if mistakes := list(class_mistakes(variants, library, study.asked_columns, loads=False)):
         raise ConfigError(mistakes)

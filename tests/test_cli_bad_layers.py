@@ -73,7 +73,6 @@ def compare(tmp_path: Path, norm: str) -> tuple[subprocess.CompletedProcess[str]
     [
         ("narrow", ", 16) and returned ("),
         ("two", "and returned a tuple"),
-        ("no_module", "norm no_module: its factory returned"),
     ],
 )
 def test_a_layer_of_the_wrong_kind_is_a_crash_with_one_message(tmp_path: Path, norm: str, said: str) -> None:
@@ -82,6 +81,16 @@ def test_a_layer_of_the_wrong_kind_is_a_crash_with_one_message(tmp_path: Path, n
     assert said in " ".join(result.stdout.replace("│", " ").split())
     assert "Traceback" not in result.stdout
     assert [run["outcome"] for run in runs] == ["finished", "crashed"]
+
+
+def test_a_factory_that_raises_is_a_mistake_before_training(tmp_path: Path) -> None:
+    result, runs = compare(tmp_path, "no_module")
+    assert result.returncode == 1, result.stdout
+    assert "it can't be built: TypeError: norm no_module: its factory returned" in " ".join(
+        result.stdout.split()
+    )
+    assert "Traceback" not in result.stdout
+    assert not runs
 
 
 def test_nan_is_a_divergence(tmp_path: Path) -> None:

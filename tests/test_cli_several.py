@@ -94,12 +94,12 @@ def test_the_whole_way(run: Run) -> None:
         (
             ["a.yaml", "b.yaml", "nope", "epoch=3"],
             1,
-            ['command line: unknown key "epoch"', "nope: no such study"],
+            ['unknown key "epoch"', "nope: no such study"],
         ),
         (
             ["a.yaml", "b.yaml", "last_batch=keep", "max_train_samples=129"],
             1,
-            ["study a, variant batch: batch_size: 129", "study b, variant batch: batch_size: 129"],
+            ["study a, variant batch: norm: batch", "study b, variant batch: norm: batch", "which has 1"],
         ),
         (["a.yaml", "b.yaml", "--fail-if", "bacth.val_loss > 1"], 2, ['unknown variant "bacth"']),
     ],

@@ -14,8 +14,7 @@ from bnbench.engine.choose import Choice, choose
 from bnbench.engine.device import all_threads
 from bnbench.engine.execute import Library, execute
 from bnbench.engine.steppers import Compiled
-from bnbench.plan import RunEnded, RunRecord, RunSpec, make_plan
-from bnbench.results import ResultsFolder
+from bnbench.plan import RunEnded, RunRecord, RunSpec
 
 CPU = torch.device("cpu")
 COMMITTED = Path(__file__).parent.parent / "results" / "double_softmax"
@@ -58,17 +57,6 @@ def test_the_choice_follows_the_settings(settings: Callable[..., Settings]) -> N
     assert (wide.engine, wide.threads) == ("sequential", all_threads())
     assert "large enough" in wide.reason
     assert chosen(model="{name: cnn, channels: [4]}").engine == "sequential"
-
-
-def test_an_upgrade_keeps_what_is_finished(vocabulary: Vocabulary) -> None:
-    """The committed results were made before `engine` and `precision`: they are the runs of their study still."""
-    study = load_study(COMMITTED / "study.yaml", [], vocabulary)
-    folder = ResultsFolder(COMMITTED)
-    assert all(folder.has(run) for run in make_plan(study, lambda settings: {"data": MNIST, "plugins": []}))
-    other = load_study(COMMITTED / "study.yaml", ["precision=bf16"], vocabulary)
-    assert not any(
-        folder.has(run) for run in make_plan(other, lambda settings: {"data": MNIST, "plugins": []})
-    )
 
 
 def test_identity_knows_precision_and_not_the_engine(settings: Callable[..., Settings]) -> None:

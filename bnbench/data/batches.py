@@ -263,7 +263,7 @@ def last_batch_note(num_samples: int, batch_size: int, last_batch: LastBatch = "
     if rest == 1 and full and last_batch == "merge":
         return f"{start}: merged into the one before it"
     if rest == 1:
-        return f"{start}: kept, and a batch of one has no variance"
+        return f"{start}: kept"
     return None
 
 

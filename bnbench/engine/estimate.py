@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from bnbench.config import Settings, Study
 from bnbench.data import datasets
-from bnbench.data.batches import PROBE_SIZE, Prepared, check_augmentation, steps_per_epoch
+from bnbench.data.batches import PROBE_SIZE, Prepared, steps_per_epoch
 from bnbench.data.split import no_groups
 from bnbench.engine.augmentation import augmentation_of
-from bnbench.engine.evaluate import EVAL_BATCH, evaluate
-from bnbench.engine.execute import Library, check_batches
+from bnbench.engine.device import synchronize
+from bnbench.engine.evaluate import EVAL_BATCH, EVAL_LEAST, evaluate
+from bnbench.engine.execute import Library
 from bnbench.engine.frameworks import training_of
 from bnbench.engine.memory import keep_freed_memory
+from bnbench.engine.process_state import left_as_found
+from bnbench.engine.rehearsal import Case, crash_mistake, rehearse_cases
 from bnbench.engine.train import Training
-from bnbench.errors import BnbenchError, ConfigError, DataError, Mistake
+from bnbench.errors import ConfigError, DataError
 from bnbench.plan import CellEstimate, RunSpec, cell_label
 from bnbench.seeding import generator
 from bnbench.user_code import raise_interrupt
 
-#: How long the steps of one variant are timed, after a warm-up.
-TIMED_SECONDS = 0.3
+#: Seconds in which all timings together should be done, and the least and the most for one of them.
+ALL_SECONDS, LEAST_SECONDS, MOST_SECONDS = 4.0, 0.2, 0.8
+#: Samples of the first step, which says how many the timed ones may have.
+FIRST_SAMPLES = 8
+
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -41,29 +49,55 @@ class Shape:
     bytes_a_value: int = 1
 
 
-def estimate_study(study: Study, device: torch.device, library: Library) -> list[CellEstimate]:
+def estimate_study(
+    study: Study, device: torch.device, library: Library, progress: Progress = lambda text: None
+) -> list[CellEstimate]:
     """One estimate a cell, in the study's order. Own data is read; a data set to be downloaded is not fetched.
 
+    Cells whose steps do the same work are timed once. progress: is told what is being done.
     Raises ConfigError with every variant whose settings do not fit together.
     """
     keep_freed_memory()
-    estimates: list[CellEstimate] = []
-    mistakes: dict[str, Mistake] = {}
-    for cell in study.cells:
-        label = cell_label(cell.variant, cell.setting)
-        try:
-            estimates.append(_estimate(label, cell.settings, device, library))
-        except DataError:
-            raise
-        except BnbenchError as error:
-            mistakes.setdefault(str(error), Mistake(f"variant {label}", str(error)))
-        except BaseException as error:  # from inside a layer: what every run of this variant would crash with
-            raise_interrupt(error)
-            what = f"{type(error).__name__}: {error}"
-            mistakes.setdefault(what, Mistake(f"variant {label}", what))
-    if mistakes:
-        raise ConfigError(list(mistakes.values()))
-    return estimates
+    cells = {cell_label(cell.variant, cell.setting): cell.settings for cell in study.cells}
+    progress(f"Looking at {len(cells)} networks")
+    shapes = {label: shape_of(settings, library) for label, settings in cells.items()}
+    cases = [_case(label, cells[label], shape, study.seeds) for label, shape in shapes.items()]
+    rehearsal = rehearse_cases(cases)
+    # from inside a layer: what every run of this variant would crash with
+    raised = [crash_mistake(label, error) for label, error in rehearsal.forward_errors.items()]
+    if mistakes := [*rehearsal.mistakes, *raised]:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
+    work = {label: _work(settings, shapes[label]) for label, settings in cells.items()}
+    seconds = min(MOST_SECONDS, max(LEAST_SECONDS, ALL_SECONDS / len(set(work.values()))))
+    timings: dict[str, Timing] = {}
+    for label, settings in cells.items():
+        if work[label] not in timings:
+            progress(f"Timing a few steps of {label} ({len(timings) + 1} of {len(set(work.values()))})")
+            timings[work[label]] = _timing(label, settings, shapes[label], device, seconds)
+    return [
+        _estimate(label, settings, shapes[label], timings[work[label]], rehearsal.cautions.get(label, ()))
+        for label, settings in cells.items()
+    ]
+
+
+def _case(label: str, settings: Settings, shape: Shape, seeds: tuple[int, ...]) -> Case:
+    parts = (min(PROBE_SIZE, shape.num_train), shape.num_val, shape.num_test)
+    augmentation = augmentation_of(settings)
+    sizes = (shape.input_shape, shape.num_classes, shape.num_train)
+    return Case(label, settings, *sizes, min(parts), augmentation, seeds)
+
+
+def _work(settings: Settings, shape: Shape) -> str:
+    """Settings of one key take steps of the same cost: numbers such as rates and momenta cost nothing."""
+    kinds = {key: getattr(settings, key) for key in ("model", "norm", "optimizer", "loss")}
+    facts = {key: (choice.name, _without_rates(choice.options)) for key, choice in kinds.items()}
+    how = [getattr(settings, key) for key in ("batch_size", "precision", "engine", "framework")]
+    return repr((facts, how, augmentation_of(settings), settings.clip_norm is None, shape))
+
+
+def _without_rates(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a float, whether it is zero is all that matters: no momentum, no decay."""
+    return {key: bool(value) if isinstance(value, float) else value for key, value in options.items()}
 
 
 def shape_of(settings: Settings, library: Library) -> Shape:
@@ -89,28 +123,63 @@ def shape_of(settings: Settings, library: Library) -> Shape:
     )
 
 
-def _estimate(label: str, settings: Settings, device: torch.device, library: Library) -> CellEstimate:
-    shape = shape_of(settings, library)
-    check_batches(settings, shape.num_train)
-    check_augmentation(augmentation_of(settings), shape.input_shape)
-    data = _made_up(shape, settings.batch_size, device)
-    run = RunSpec(label, {}, 0, "", settings)
-    training = training_of(run, data, augmentation_of(settings), device)
-    seconds_a_step, activations = _timed_steps(training)
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a step and a sample of evaluation; bytes that one step keeps for its backward pass."""
+
+    step: float
+    sample: float
+    activations: int
+    num_parameters: int
+
+
+def _timing(label: str, settings: Settings, shape: Shape, device: torch.device, seconds: float) -> Timing:
+    """A few steps and an evaluation of noise: one to warm up and at least one that counts."""
+    # compiling takes longer than `check` may: its steps are timed without, which they are not slower than
+    settings = (
+        settings.model_copy(update={"engine": "sequential"}) if settings.engine == "compiled" else settings
+    )
+    try:
+        with left_as_found(device):
+            data = _made_up(shape, settings.batch_size, device)
+            run = RunSpec(label, {}, 0, "", settings)
+            training = training_of(run, data, augmentation_of(settings), device)
+            step, activations = _timed_steps(training, settings.batch_size, device, seconds / 2)
+            sample = _timed_evaluation(training.models[0], data, step / settings.batch_size, seconds / 2)
+            num_parameters = sum(parameter.numel() for parameter in training.models[0].parameters())
+    except BaseException as error:
+        raise_interrupt(error)
+        if isinstance(error, DataError):
+            raise
+        raise ConfigError([crash_mistake(label, error)]) from error
+    return Timing(step, sample, activations, num_parameters)
+
+
+def _estimate(
+    label: str, settings: Settings, shape: Shape, timing: Timing, cautions: tuple[str, ...]
+) -> CellEstimate:
     probe = min(PROBE_SIZE, shape.num_train, settings.max_eval_samples or PROBE_SIZE)
-    evaluated = probe + shape.num_val
-    seconds_a_sample = _timed(lambda: evaluate(training.models[0], data, ("val",))) / len(data.val_labels)
     steps = steps_per_epoch(shape.num_train, settings.batch_size, settings.last_batch) * settings.epochs
     every = settings.evaluate_every
-    evaluations = settings.epochs if every == "epoch" else steps // every
-    seconds = steps * seconds_a_step + seconds_a_sample * ((evaluations + 1) * evaluated + 2 * shape.num_test)
-    num_parameters = sum(parameter.numel() for parameter in training.models[0].parameters())
+    evaluations = settings.epochs if every == "epoch" else math.ceil(steps / every)
+    # before the first step, at every evaluation, and the test set for the last and the best weights
+    samples = (evaluations + 1) * (probe + shape.num_val) + 2 * shape.num_test
+    evaluation = samples * timing.sample
     size = shape.bytes_a_value
     # data as it came, the part to train on once more, and float32 to evaluate
     held = 2 * size * shape.num_train + (size + 4) * (shape.num_val + shape.num_test) + 4 * probe
     # weights, gradients, two moments, the best weights
-    memory = held * math.prod(shape.input_shape) + 4 * 5 * num_parameters + activations
-    return CellEstimate(label, num_parameters, steps, seconds, memory)
+    memory = held * math.prod(shape.input_shape) + 4 * 5 * timing.num_parameters + timing.activations
+    seconds = steps * timing.step + evaluation
+    return CellEstimate(
+        label,
+        timing.num_parameters,
+        steps,
+        seconds,
+        memory,
+        evaluation_seconds=evaluation,
+        warnings=cautions,
+    )
 
 
 def _made_up(shape: Shape, batch_size: int, device: torch.device) -> Prepared:
@@ -138,32 +207,58 @@ def _made_up(shape: Shape, batch_size: int, device: torch.device) -> Prepared:
     )
 
 
-def _timed_steps(training: Any) -> tuple[float, int]:
-    """Seconds a step, and the bytes that one step keeps for its backward pass."""
+def _timed_steps(training: Any, batch_size: int, device: torch.device, seconds: float) -> tuple[float, int]:
+    """Seconds a step, and the bytes that one step keeps for its backward pass.
+
+    Where whole batches take too long, a part of one stands for it.
+    """
     saved: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
+    images, labels = next(training.batches())
+    axis = labels.dim() - 1  # (S, N) in torch's runs, (N,) in Keras's
+    whole = labels.shape[axis]
+    count = min(whole, FIRST_SAMPLES) if device.type == "cpu" else whole
+
+    def step(samples: int) -> float:
+        start = time.perf_counter()
+        training.train_step(0, images.narrow(axis, 0, samples), labels.narrow(axis, 0, samples))
+        synchronize(device)
+        return time.perf_counter() - start
+
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        images, labels = next(training.batches())
-        training.train_step(0, images, labels)
-    if isinstance(training, Training):
+        step(count)
+    kept = sum(saved.values()) * whole // count
+    first = step(count)
+    if count < whole:
+        # two steps of so many samples should fit, if they take no less a sample than the first ones
+        count = max(count, min(whole, int(count * seconds / 2 / first)))
+    if count == whole and isinstance(training, Training):
         training.stepper.prepare(images, labels)
+    step(count)
+    times = [step(count)]
+    while sum(times) < seconds / 2:
+        times.append(step(count))
+    gathering = _seconds_of(lambda: next(training.batches()))
+    return (statistics.median(times) * whole / count + gathering) * batch_size / whole, kept
 
-    def step() -> None:
-        for index, (images, labels) in zip(range(4), training.batches(), strict=False):
-            training.train_step(index % training.planned_steps, images, labels)
 
-    return _timed(step) / min(4, training.planned_steps), sum(saved.values())
+def _timed_evaluation(model: Any, data: Prepared, seconds_a_sample: float, seconds: float) -> float:
+    """Seconds a sample, from as many samples as the time is good for: a step takes at least as long a sample."""
+    count = min(len(data.val_labels), max(EVAL_LEAST, int(seconds / 2 / max(seconds_a_sample, 1e-9))))
+    part = replace(data, val_images=data.val_images[:count], val_labels=data.val_labels[:count])
+
+    def call() -> object:
+        return evaluate(model, part, ("val",))
+
+    first = _seconds_of(call)
+    return (_seconds_of(call) if first < seconds else first) / count
 
 
-def _timed(call: Callable[[], object]) -> float:
-    """Seconds a call, after one call as warm-up."""
+def _seconds_of(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
     call()
-    count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < TIMED_SECONDS:
-        call()
-        count += 1
-    return (time.perf_counter() - start) / count
+    return time.perf_counter() - start

@@ -14,14 +14,14 @@ import torch
 from bnbench.config import Settings
 from bnbench.config.schema import Validation
 from bnbench.data import Dataset, datasets
-from bnbench.data.batches import Augmentation, Prepared, check_augmentation, epoch_order, prepare
+from bnbench.data.batches import Augmentation, Prepared, prepare
 from bnbench.data.split import Sampling
 from bnbench.engine.augmentation import augmentation_of
 from bnbench.engine.device import environment
 from bnbench.engine.frameworks import trainer_of, training_of
 from bnbench.engine.process_state import left_as_found
+from bnbench.engine.rehearsal import Case, Rehearsal, build_mistake, rehearse_cases
 from bnbench.errors import BnbenchError, DataError, Mistake
-from bnbench.norms import norms
 from bnbench.plan import Event, RunEnded, RunRecord, RunSpec
 from bnbench.user_code import raise_interrupt, text_of
 
@@ -203,37 +203,34 @@ def _warm_up(run: RunSpec, data: Prepared, augmentation: Augmentation, device: t
         raise_interrupt(error)
 
 
-def rehearse(runs: Iterable[RunSpec], library: Library, device: torch.device) -> list[Mistake]:
-    """Build the model and the optimizer of every cell once: what does not fit together is told before training.
+def rehearse(runs: Iterable[RunSpec], library: Prepares, device: torch.device) -> Rehearsal:
+    """Build the network of every cell once and probe it: what can't have its meaning is found before training.
 
-    Only our own errors count; what else goes wrong is a crash of that run, and is recorded as such.
+    A network that can be built and raises on a batch is no mistake here: its runs crash, and the others go on.
     """
+    cells: dict[str, list[RunSpec]] = {}
+    for run in runs:
+        cells.setdefault(run.label, []).append(run)
+    cases: list[Case] = []
     mistakes: dict[str, Mistake] = {}
-    for run in {run.cell: run for run in runs}.values():
+    for label, (run, *others) in cells.items():
+        seeds = (run.seed, *(other.seed for other in others))
         try:
             data = library.prepared(run.settings.for_seed(run.seed))
             with left_as_found(device):
                 training_of(run, data, augmentation_of(run.settings), device)
-            check_batches(run.settings, len(data.train_labels))
-            check_augmentation(augmentation_of(run.settings), data.input_shape)
-        except BnbenchError as error:
-            mistakes.setdefault(str(error), Mistake(f"variant {run.label}", str(error)))
         except BaseException as error:
             raise_interrupt(error)
-    return list(mistakes.values())
-
-
-def check_batches(settings: Settings, num_train: int) -> None:
-    """Raises BnbenchError where a batch of one sample would reach a normalizer that can't take one."""
-    if not norms.get(settings.norm.name).facts.needs_batch:
-        return
-    sizes = {len(index) for index in epoch_order(num_train, settings.batch_size, 0, 0, settings.last_batch)}
-    if 1 in sizes:
-        raise BnbenchError(
-            f"batch_size: {num_train} training samples in batches of {settings.batch_size} leave a batch of 1, "
-            f"and norm: {settings.norm.name} has no variance for 1 value.",
-            fix="last_batch: merge (the default), last_batch: drop, another batch_size, more data, or norm: layer.",
-        )
+            mistake = build_mistake(label, error)
+            mistakes.setdefault(mistake.message, mistake)
+            continue
+        parts = (len(labels) for labels in (data.probe_labels, data.val_labels, data.test_labels))
+        shape, classes, num_train = data.input_shape, data.num_classes, len(data.train_labels)
+        augmentation = augmentation_of(run.settings)
+        cases.append(Case(label, run.settings, shape, classes, num_train, min(parts), augmentation, seeds))
+    done = rehearse_cases(cases)
+    done.mistakes = [*mistakes.values(), *done.mistakes]
+    return done
 
 
 def crashed(run: RunSpec, error: BaseException, device: torch.device) -> RunRecord:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -15,7 +16,7 @@ from bnbench.engine.execute import Library, data_key, execute_group, replicas
 from bnbench.engine.memory import keep_freed_memory
 from bnbench.engine.server import count_cores
 from bnbench.engine.workers import run_in_workers
-from bnbench.plan import Event, RunSpec
+from bnbench.plan import Event, RunEnded, RunSpec
 from bnbench.user_code import raise_interrupt
 
 #: Seconds of predicted work below which everything is trained in this process: workers take one to start.
@@ -60,6 +61,30 @@ def run_all(
     workers: int | None = None,
     debug: bool = False,
     prepare: Callable[[], object] | None = None,
+    cautions: Mapping[str, Sequence[str]] | None = None,
+) -> Generator[Event]:
+    """Train all runs, and write into the record of each what limits its cell's answer (by its label).
+
+    The other arguments: see `_train`.
+    """
+    events = _train(runs, library, device, workers=workers, debug=debug, prepare=prepare)
+    with closing(events):
+        for event in events:
+            found = (cautions or {}).get(event.run.label)
+            if found and isinstance(event, RunEnded) and event.record.outcome != "crashed":
+                record = replace(event.record, cautions=(*event.record.cautions, *found))
+                event = replace(event, record=record)
+            yield event
+
+
+def _train(
+    runs: Sequence[RunSpec],
+    library: Library,
+    device: torch.device,
+    *,
+    workers: int | None,
+    debug: bool,
+    prepare: Callable[[], object] | None,
 ) -> Generator[Event]:
     """Train all runs; what `workers` processes of one thread can do is theirs, the rest follows in this one.
 

@@ -30,7 +30,8 @@ class NormFacts:
 
     absorbs_bias: the layer subtracts a mean per channel, over a batch or over the positions, so that a
         bias right before it can't have any effect; models leave that bias out.
-    needs_batch: one value per channel has no statistics (a batch of one is refused).
+    needs_batch: one value per channel has no statistics. (Whether a network has a place with one value is
+        found on its real shapes, whatever is said here.)
     includes_activation: the layer is its own activation; the block adds no other.
     takes_place: the factory is called as `factory(num_features, dim, place, **options)` (place.py).
     residual_only: the layer does something in residual networks alone; plain ones refuse it.

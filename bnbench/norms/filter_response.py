@@ -33,6 +33,11 @@ class FilterResponseNorm(nn.Module):
             None if learnt_eps is None else nn.Parameter(torch.full((num_features,), learnt_eps))
         )
 
+    @property
+    def works_on_single_values(self) -> bool:
+        """With a learnt eps, a channel of one value keeps its size (section 3.2 of the paper)."""
+        return self.learnt_eps is not None
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalize every channel of every sample, then cut off below tau."""
         x = at_least_float32(input)

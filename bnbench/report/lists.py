@@ -37,13 +37,14 @@ def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]
             f"{cell.num_parameters:,}",
             f"{cell.steps:,}",
             f"about {duration(cell.seconds)}",
+            f"{cell.evaluation_seconds / cell.seconds:.0%}" if cell.seconds else "0%",
             f"about {cell.memory_bytes / 2**20:,.0f} MiB",
         )
         for cell in estimates
     )
     title = f"{study.name}: {_product(study, estimates)}"
-    columns = ("variant", "parameters", "steps a run", "time a run", "memory")
-    print_table(console, Table(title, "", columns, rows, "lrrrr"))
+    columns = ("variant", "parameters", "steps a run", "time a run", "evaluation", "memory")
+    print_table(console, Table(title, "", columns, rows, "lrrrrr"))
     total = sum(cell.seconds for cell in estimates)
     time = _range(duration(least * total), duration(seeds * total))
     print_text(console, f"No mistakes. All runs together: about {time}, one after the other.")
@@ -52,7 +53,7 @@ def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]
         print_text(console, f"Target: {target_text(target)}.")
     for note in dict.fromkeys(note for cell in estimates for note in cell.notes):
         print_text(console, f"Data: {note}.")
-    for warning in study.warnings:
+    for warning in dict.fromkeys([*study.warnings, *(text for cell in estimates for text in cell.warnings)]):
         print_text(console, f"Warning: {warning}")
 
 

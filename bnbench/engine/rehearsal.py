@@ -1,0 +1,305 @@
+"""What a study can't mean, and what limits its answer, found before it trains: on the real shapes of its networks."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import bnbench
+from bnbench.config import Settings
+from bnbench.data.batches import Augmentation, check_augmentation, epoch_order
+from bnbench.engine.build import build_model, make_optimizer, make_schedule
+from bnbench.engine.probes import MANY, absorbs_bias, has_shift, initial_share, takes, values_alone
+from bnbench.engine.sites import Site, Sites, WeightLayer, find_sites
+from bnbench.errors import BnbenchError, Mistake
+from bnbench.user_code import raise_interrupt, text_of
+
+#: More of the initial running statistics than this is worth a word.
+WORTH_A_WORD = 0.05
+_OURS = str(Path(bnbench.__file__).parent)
+_TORCHS = str(Path(torch.__file__).parent)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell of a study, and the sizes of its data. smallest_part: samples in the smallest evaluation batch."""
+
+    label: str
+    settings: Settings
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    num_train: int
+    smallest_part: int
+    augmentation: Augmentation
+    seeds: tuple[int, ...] = (0,)
+
+    def batches(self) -> Counter[int]:
+        """The sizes of an epoch's batches, and how many have each; the last batch has the last size."""
+        settings = self.settings
+        order = epoch_order(self.num_train, settings.batch_size, 0, 0, settings.last_batch)
+        return Counter(map(len, order))
+
+
+@dataclass
+class Rehearsal:
+    """What came out. cautions: of a cell's runs, by its label. forward_errors: of a cell's network, likewise."""
+
+    mistakes: list[Mistake] = field(default_factory=list)
+    cautions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    forward_errors: dict[str, BaseException] = field(default_factory=dict)
+
+
+def rehearse_cases(cases: Iterable[Case]) -> Rehearsal:
+    """Build and probe every cell's network. Cells of one network are probed once."""
+    done = Rehearsal()
+    probed: dict[str, _Probed] = {}
+    layers: dict[str, tuple[Case, _Probed]] = {}
+    messages: dict[str, Mistake] = {}
+    for case in cases:
+        try:
+            found = _probe_once(case, probed)
+            messages |= {text: Mistake(f"variant {case.label}", text) for text in found.mistakes}
+            if found.error:
+                done.forward_errors[case.label] = found.error
+            if text := equal_seeds(case, found):
+                messages.setdefault(text, Mistake(f"variant {case.label}", text))
+        except BaseException as error:
+            raise_interrupt(error)
+            mistake = build_mistake(case.label, error)
+            messages.setdefault(mistake.message, mistake)
+            continue
+        layers[case.label] = case, found
+        if text := _unfilled(case, found):
+            done.cautions[case.label] = (text,)
+    for label, text in missing_biases(layers).items():
+        done.cautions[label] = (*done.cautions.get(label, ()), text)
+    done.mistakes = list(messages.values())
+    return done
+
+
+def build_mistake(label: str, error: BaseException) -> Mistake:
+    """Of what was raised while a network, its optimizer or its schedule was made."""
+    return _mistake(label, error, "it can't be built: ")
+
+
+def crash_mistake(label: str, error: BaseException) -> Mistake:
+    """Of what a network raises on a batch."""
+    return _mistake(label, error, "")
+
+
+def _mistake(label: str, error: BaseException, head: str) -> Mistake:
+    if isinstance(error, BnbenchError):
+        return Mistake(f"variant {label}", str(error))
+    place = place_of(error)
+    what = text_of(error)
+    return Mistake(f"variant {label}", f"{head}{what}{f' ({place})' if place else ''}")
+
+
+def place_of(error: BaseException) -> str:
+    """The last line of the user's own code in the traceback, "my_norms.py:12"; "" where none is."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if not frame.filename.startswith((_OURS, _TORCHS, "<")) and "site-packages" not in frame.filename
+    ]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else ""
+
+
+@dataclass
+class _Probed:
+    """What was found out about one network. covered: of every layer of weights, whether something shifts its output."""
+
+    model: nn.Module
+    sites: Sites
+    mistakes: list[str]
+    error: BaseException | None
+    shares: list[tuple[Site, float]]
+    covered: list[tuple[WeightLayer, bool]]
+
+
+def _probe_once(case: Case, probed: dict[str, _Probed]) -> _Probed:
+    settings = case.settings
+    check_augmentation(case.augmentation, case.input_shape)
+    model = build_model(settings, case.input_shape, case.num_classes, case.seeds[0])
+    make_optimizer(settings)(model)  # for their own checks, which ask for every cell's options
+    steps = sum(case.batches().values())
+    make_schedule(settings, steps * settings.epochs, steps)
+    network = settings.model_dump_json(
+        include={"model", "norm", "batch_size", "last_batch", "epochs", "init", "framework"}
+    )
+    key = f"{network} {case.input_shape} {case.num_train} {case.smallest_part}"
+    if key not in probed:
+        probed[key] = _probe(case, model)
+    return probed[key]
+
+
+def _probe(case: Case, model: nn.Module) -> _Probed:
+    found = find_sites(model, case.input_shape)
+    sites = list({site.signature: site for site in found.norms}.values())
+    mistakes = [text for text in (_alone(case, found, site) for site in sites) if text]
+    # of all widths alike: what is kept depends on the batches alone
+    kinds = {(type(site.module), len(site.shape)): site for site in sites}.values()
+    shares = [] if mistakes or found.error else [(site, _share(case, site)) for site in kinds]
+    covered = [] if found.error else [(layer, _is_covered(layer)) for layer in found.layers]
+    return _Probed(model, found, mistakes, None if mistakes else found.error, shares, covered)
+
+
+def _alone(case: Case, found: Sites, site: Site) -> str:
+    """Why this normalizer can't work here; "" where it can: it sees more than one value a statistic."""
+    sizes = case.batches()
+    for size in sizes:
+        shape = site.shape_for(size)
+        share = values_alone(site.module, shape) if shape else 0.0
+        if shape and share:
+            alike = [other.name for other in found.norms if other.signature == site.signature]
+            only_last = len(sizes) > 1 and size == list(sizes)[-1]
+            return _alone_message(case, site, alike, shape, share, only_last)
+    shape = site.shape_for(case.smallest_part)
+    if case.smallest_part == 1 and shape and values_alone(site.module, shape, training=False):
+        return (
+            f"norm: {case.settings.norm.name}: at inference, too, {site} uses the statistics of its batch, and a "
+            "part that is evaluated has one sample, whose every statistic is of one value. "
+            "Fix: more data to evaluate, or a norm that keeps running statistics."
+        )
+    return ""
+
+
+def _alone_message(
+    case: Case, site: Site, alike: Sequence[str], shape: Sequence[int], share: float, only_last: bool
+) -> str:
+    settings = case.settings
+    more = f" (and {len(alike) - 1} more)" if len(alike) > 1 else ""
+    where = f"norm: {settings.norm.name}: {site}{more} gets {tuple(shape)}"
+    which = f" in the last batch of every epoch, which has {shape[0]}" if only_last else ""
+    part = "" if share == 1 else f" for {share:.0%} of the values"
+    why = (
+        f"every statistic{part} is of one value, and the output a constant, a mere sign or far too large, "
+        "whatever comes in"
+    )
+    larger = site.shape_for(MANY)
+    by_batch = larger is not None and not values_alone(site.module, larger)
+    return f"{where}{which}: {why}. Fix: {_fix(settings, by_batch, only_last, share)}"
+
+
+def _fix(settings: Settings, by_batch: bool, only_last: bool, share: float) -> str:
+    if by_batch and share < 1:
+        return "a batch_size that the norm's parts divide (and last_batch: drop), or another norm."
+    if by_batch and only_last:
+        return (
+            "last_batch: merge (the default) or drop, another batch_size, or a norm that looks at single "
+            "samples, such as layer."
+        )
+    if by_batch:
+        return "batch_size: 2 or more, or a norm that looks at single samples, such as layer."
+    learnt = (
+        "norm.learn_eps: true (made for single values), " if settings.norm.name == "filter_response" else ""
+    )
+    groups = "fewer groups, " if "groups" in settings.norm.options else ""
+    return (
+        f"{learnt}{groups}a network that leaves more positions or channels there, or a norm whose statistics "
+        "are of more values (batch: over the samples; layer: over the channels)."
+    )
+
+
+def _share(case: Case, site: Site) -> float:
+    """The share of its initial running statistics that is left at the end of a run."""
+    sizes = [(site.shape_for(size), count * case.settings.epochs) for size, count in case.batches().items()]
+    batches = [(shape, count) for shape, count in sizes if shape and len(shape) > 1]
+    small = [((*shape[:2], *(min(size, 2) for size in shape[2:])), count) for shape, count in batches]
+    if not batches:
+        return 0.0
+    return initial_share(site.module, small if takes(site.module, small[0][0]) else batches)
+
+
+def _unfilled(case: Case, found: _Probed) -> str:
+    kept = [(site, share) for site, share in found.shares if share > WORTH_A_WORD]
+    if not kept:
+        return ""
+    site, share = max(kept, key=lambda pair: pair[1])
+    steps = sum(case.batches().values()) * case.settings.epochs
+    options = case.settings.norm.options
+    momentum = f" (norm.momentum: {options['momentum']})" if "momentum" in options else ""
+    return (
+        f"{case.label}: after its {steps:,} steps the running statistics of {site.name} still hold "
+        f"{share:.0%} of their initial values{momentum}, and inference uses them: what is measured is a layer that "
+        "is not filled yet. More epochs, or a momentum that forgets sooner, fill it."
+    )
+
+
+def _is_covered(layer: WeightLayer) -> bool:
+    """Whether its output can be shifted, by its own bias or by the normalizer right behind it, or needs no shift."""
+    if not hasattr(layer.module, "bias") or layer.module.bias is not None:
+        return True
+    if layer.follower is None:
+        return False
+    site, shape = layer.follower, layer.follower.shape
+    return absorbs_bias(site.module, shape) or has_shift(site.module, shape)
+
+
+def missing_biases(layers: Mapping[str, tuple[Case, _Probed]]) -> dict[str, str]:
+    """By cell: layers whose bias did not come back where the normalizer went that had stood for it elsewhere."""
+    cautions: dict[str, str] = {}
+    for label, (case, found) in layers.items():
+        for other, (theirs, twin) in layers.items():
+            if theirs.settings.model.name != case.settings.model.name or not _same_layers(found, twin):
+                continue
+            pairs = zip(found.covered, twin.covered, strict=True)
+            bare = [layer.name for (layer, ours), (_, their) in pairs if their and not ours]
+            if bare:
+                cautions[label] = _bias_message(case, bare, other)
+                break
+    return cautions
+
+
+def _same_layers(found: _Probed, twin: _Probed) -> bool:
+    def shapes(probed: _Probed) -> list[object]:
+        weights = [getattr(layer.module, "weight", None) for layer, _ in probed.covered]
+        return [None if weight is None else tuple(weight.shape) for weight in weights]
+
+    return shapes(found) == shapes(twin)
+
+
+def _bias_message(case: Case, bare: Sequence[str], other: str) -> str:
+    more = f" and {len(bare) - 3} more" if len(bare) > 3 else ""
+    model, norm = case.settings.model.name, case.settings.norm.name
+    return (
+        f"{case.label}: in model {model}, {', '.join(bare[:3])}{more} have no bias, and norm: {norm} does not shift "
+        f"their output as the normalizer of {other} does: it is not the same network without it. "
+        "Fix: bias=not norm.absorbs_bias in the model, or the blocks of bnbench.models.layers."
+    )
+
+
+def equal_seeds(case: Case, found: _Probed) -> str:
+    """Why all seeds of a cell would be one run; "" where they differ, or there is one."""
+    if len(case.seeds) < 2 or "split" in case.settings.vary:
+        return ""
+    vary, sizes = case.settings.vary, case.batches()
+    if "order" in vary and (sum(sizes.values()) > 1 or sum(s * n for s, n in sizes.items()) < case.num_train):
+        return ""
+    if "augmentation" in vary and case.augmentation != "none":
+        return ""
+    if "init" in vary and _starts_differently(case, found.model):
+        return ""
+    if "noise" in vary and (found.sites.draws or _keeps_noise(found.model)):
+        return ""
+    return (
+        f"vary: [{', '.join(vary)}]: nothing of this changes a run of {case.label}, so that its {len(case.seeds)} "
+        f"seeds would be one run {len(case.seeds)} times, without any scatter. Fix: vary: [init, order], or seeds: 1."
+    )
+
+
+def _starts_differently(case: Case, model: nn.Module) -> bool:
+    other = build_model(case.settings, case.input_shape, case.num_classes, case.seeds[1])
+    pairs = zip(model.parameters(), other.parameters(), strict=True)
+    return any(not torch.equal(ours.detach().cpu(), theirs.detach()) for ours, theirs in pairs)
+
+
+def _keeps_noise(model: nn.Module) -> bool:
+    return any(callable(getattr(module, "reset_noise", None)) for module in model.modules())
