@@ -47,7 +47,16 @@ def _swept(keys: dict[str, tuple[object, ...]], primary: str = "test_accuracy") 
 
 
 def _nasty() -> StudyResults:
-    names = ["[red]x[/red]", "a|b*c_d`e", "</script><b>&amp;", "=1+1", "x\x1b[31m\r\n", "größe 雪", "n" * 60]
+    names = [
+        "[red]x[/red]",
+        "a|b*c_d`e",
+        "</script><b>&amp;",
+        "=1+1",
+        "x\x1b[31m\r\n",
+        "\u202eevil",
+        "größe 雪",
+        "n" * 60,
+    ]
     return results(*(_seeds(name, 3, 0.5 + i / 9) for i, name in enumerate(names)), targets=TARGETS)
 
 

@@ -91,16 +91,18 @@ def test_the_page_can_be_made(name: str) -> None:
     results = STUDIES[name]()
     seen = to_html(summarize(results), results).partition('<script type="application/json"')[0]
     assert "<b>" not in seen
+    assert not set(seen) & set("\x1b\r\x9b\u202e\u2066\x07")
     none = "" if name == "truth swept" else "|None"
     assert not re.search(rf">\s*(nan|NaN|inf{none})\s*<", seen)
 
 
 @pytest.mark.parametrize(
-    "name", ["infinite", "loss of zero", "one seed", "no runs", "a loss over two keys", "names swept"]
+    "name",
+    ["infinite", "loss of zero", "one seed", "no runs", "a loss over two keys", "names swept", "nasty names"],
 )
 def test_figures_can_be_drawn(name: str, tmp_path: Path) -> None:
     for path in write_figures(summary_of(name), tmp_path, "svg"):
-        assert not re.search(r"NaN|Infinity|undefined|>null<", path.read_text()), path
+        assert not re.search("NaN|Infinity|undefined|>null<|\u202e|\x1b", path.read_text()), path
 
 
 def test_several_studies_of_extremes() -> None:

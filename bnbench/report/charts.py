@@ -55,8 +55,11 @@ def curve_chart(
         _number(f"{column}_high", "mean + std"),
         alt.Tooltip(f"{column}_n", type="quantitative", title="seeds"),
     ]
+    # one seed has no band: its ends are then the line's own, or the axis would have no end
+    ends = {f"{column}_{end}": _or_else(f"{column}_{end}", column) for end in ("low", "high")}
+    band = means.transform_calculate(**ends).mark_area(opacity=0.15)
     return alt.layer(
-        means.mark_area(opacity=0.15).encode(x, low, alt.Y2(f"{column}_high"), _colour(variants)),
+        band.encode(x, low, alt.Y2(f"{column}_high"), _colour(variants)),
         seeds.mark_line(opacity=0.3, strokeWidth=0.8).encode(
             x, y, _colour(variants), detail=["setting:N", "seed:N"]
         ),
@@ -109,7 +112,7 @@ def difference_chart(variants: Sequence[str], data: str, title: str, splits: Seq
     filled = alt.condition("datum.split === 'test'", colour, alt.value("transparent"))
     tooltip = ["label:N", "split:N", alt.Tooltip("text:N", title="difference"), "n:Q", "verdict:N"]
     zero = alt.Chart(alt.NamedData(data)).mark_rule(strokeDash=[3, 3], color="#999").encode(x=alt.datum(0))
-    ends = {end: f"isValid(datum.{end}) ? datum.{end} : datum.difference" for end in ("low", "high")}
+    ends = {end: _or_else(end, "difference") for end in ("low", "high")}
     intervals = (
         base.transform_calculate(**ends)
         .mark_rule(strokeWidth=2)
@@ -206,6 +209,11 @@ def _names_axis(values: Sequence[Any], *, grid: bool = True) -> alt.Axis:
 
     is_long = len(values) * (1 + max((len(str(value)) for value in values), default=0)) > _MOST_LETTERS
     return alt.Axis(labelAngle=-90 if is_long else 0, labelLimit=0, grid=grid)
+
+
+def _or_else(field: str, other: str) -> str:
+    """An expression: the field, or another where it has no number."""
+    return f"isValid(datum['{field}']) ? datum['{field}'] : datum['{other}']"
 
 
 def zoomable(chart: Layers) -> Layers:

@@ -19,6 +19,7 @@ from bnbench.metrics import METRICS, columns_of, metric_of
 from bnbench.plan import HistoryRow
 from bnbench.report.numbers import MAX_DECIMALS, difference_text, verdict_text
 from bnbench.report.tables import baseline_first
+from bnbench.terminal import one_line
 
 Row = dict[str, Any]
 
@@ -40,17 +41,17 @@ def curves(summary: Summary) -> list[str]:
 
 def setting_text(setting: Mapping[str, Any]) -> str:
     """ "optimizer.lr=0.1", and "" where nothing is swept."""
-    return ", ".join(f"{key}={value}" for key, value in setting.items())
+    return one_line(", ".join(f"{key}={value}" for key, value in setting.items()))
 
 
 def variant_names(summary: Summary) -> list[str]:
     """Every variant once, the baseline first: the order of colours and legends."""
-    return list(dict.fromkeys(variant.variant for variant in baseline_first(summary)))
+    return list(dict.fromkeys(one_line(variant.variant) for variant in baseline_first(summary)))
 
 
 def best_settings(summary: Summary) -> dict[str, str]:
     """Variant -> the text of its best setting; empty where nothing is swept."""
-    return {best.variant: setting_text(best.setting) for best in summary.best_settings}
+    return {one_line(best.variant): setting_text(best.setting) for best in summary.best_settings}
 
 
 def at_best_setting(rows: Iterable[Row], summary: Summary) -> list[Row]:
@@ -99,7 +100,7 @@ def mean_rows(summary: Summary) -> list[Row]:
 
 
 def _cell(variant: VariantSummary) -> Row:
-    return {"variant": variant.variant, "setting": setting_text(variant.setting)}
+    return {"variant": one_line(variant.variant), "setting": setting_text(variant.setting)}
 
 
 def _drawn_steps(variant: VariantSummary) -> set[int]:
@@ -147,10 +148,11 @@ def survival_rows(summary: Summary, index: int) -> list[Row]:
             "x": x,
             "k": k,
             "n": target.n,
-            "share": 100 * k / target.n if target.n else None,
+            "share": 100 * k / target.n,
         }
         for variant in baseline_first(summary)
         for target in [variant.targets[index]]
+        if target.n
         for axis in AXES
         for x, k in _stairs(variant, target, axis)
     ]
@@ -176,8 +178,8 @@ def difference_rows(
     """Final differences from the baseline with their 95 % interval, one row a variant and split."""
     return [
         {
-            "label": found.label,
-            "variant": found.variant,
+            "label": one_line(found.label),
+            "variant": one_line(found.variant),
             "setting": setting_text(found.setting),
             "split": split,
             "difference": in_unit(found.metric, found.difference),
@@ -205,7 +207,11 @@ def swept_values(summary: Summary, key: str) -> list[Any]:
 
 
 def _plain(value: Any) -> float | str:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return (
+        float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        else one_line(str(value))
+    )
 
 
 def _swept(variant: VariantSummary, summary: Summary) -> Row:

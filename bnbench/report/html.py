@@ -21,6 +21,7 @@ from bnbench.report.sentences import speed_sentences, verdict_sentences
 from bnbench.report.tables import layer_lists, tables
 from bnbench.results import StudyResults
 from bnbench.results.files import write_whole
+from bnbench.terminal import visible
 
 
 def to_html(summary: Summary, results: StudyResults) -> str:
@@ -28,7 +29,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
     import jinja2
 
     found = figures(summary)
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown).from_string(
         _file("page.html")
     )
     return page.render(
@@ -49,6 +50,11 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         javascript=_file("page.js"),
         library=_library() if found else "",
     )
+
+
+def _shown(value: Any) -> Any:
+    """Text with its control characters written out: none turns the page's text around. Markup is ours."""
+    return visible(value) if type(value) is str else value
 
 
 #: Of the figures in the page; see page.js.
@@ -112,8 +118,8 @@ def _data(summary: Summary, found: Sequence[Figure]) -> str:
         "best": figure_data.best_settings(summary),
         "settings": _settings(summary),
     }
-    text = json.dumps(values, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    text = json.dumps(values, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
 
 
 def pack(rows: Sequence[Row]) -> dict[str, Any]:

@@ -42,6 +42,9 @@
       if (copy.title) copy.title = copy.title.replace(/^val /, choice.split + " ");
       if (copy.scale && figure.controls.includes("log")) copy.scale = choice.scale === "log" ? { type: "log" } : { type: "linear", zero: false };
     }
+    for (const key of ["calculate", "as"]) { // what a chart computes of its columns
+      if (figure.controls.includes("split") && typeof copy[key] === "string") copy[key] = copy[key].replaceAll("val_", choice.split + "_");
+    }
     if ("legend" in copy) copy.legend = null; // the page has one for all figures, with a button a variant
     return copy;
   }
