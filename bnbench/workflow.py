@@ -270,7 +270,13 @@ def gates_of(texts: Sequence[str], studies: Sequence[Study]) -> list[tuple[str, 
     """The --fail-if of each study. Raises GateError where one fits no study."""
     shared = share_gates(texts, [study.variants for study in studies])
     for gates, study in zip(shared, studies, strict=True):
-        read_gates(gates, study.variants, len(study.seeds), study.margin)
+        read_gates(
+            gates,
+            study.variants,
+            len(study.seeds),
+            study.margin,
+            swept=len(study.cells) > len(study.variants),
+        )
     return shared
 
 

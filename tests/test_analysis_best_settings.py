@@ -127,3 +127,20 @@ def test_every_setting_has_its_verdict() -> None:
         "batch against none at the same setting, in test accuracy: better at optimizer.lr=0.01 ("
     )
     assert said.endswith("undecided at optimizer.lr=10.0.")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "variants", "said"), [(3, 20, True), (3, 4, True), (3, 3, False), (4, 20, False)]
+)
+def test_three_seeds_and_many_comparisons_are_the_luck_of_the_scatter(
+    seeds: int, variants: int, said: bool
+) -> None:
+    names = ["none", *(f"v{index}" for index in range(variants))]
+    trains = {name: ["+" * seeds] for name in names}
+    summary = sweep(
+        trains, lambda name, place, seed: 0.8 + names.index(name) / 100 + seed**2 / 400 * (name != "none")
+    )
+    cautions = [text for text in summary.cautions if "times its scatter" in text]
+    assert bool(cautions) is said
+    if said:
+        assert f"{stats.t.ppf(1 - 0.05 / (2 * variants), 2) / 3**0.5:.1f} times its scatter" in cautions[0]

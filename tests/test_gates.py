@@ -268,3 +268,9 @@ def test_a_study_that_waits_for_a_look_fails_its_gates() -> None:
     )
     assert outcome.failed
     assert "95% interval [+6.154" in outcome.reason  # the repeated one: 9 - 6.36 / √5
+
+
+def test_a_sweep_needs_five_seeds_for_a_verdict() -> None:
+    with pytest.raises(GateError, match="4 seeds can't have a verdict in a sweep"):
+        read_gates(["none.val_loss worse than batch"], ["none", "batch"], 4, swept=True)
+    assert read_gates(["none.val_loss worse than batch"], ["none", "batch"], 5, swept=True)

@@ -73,9 +73,15 @@ class Gate:
 
 
 def read_gates(
-    texts: Sequence[str], variants: Collection[str], num_seeds: int, margin: Margin | None = None
+    texts: Sequence[str],
+    variants: Collection[str],
+    num_seeds: int,
+    margin: Margin | None = None,
+    *,
+    swept: bool = False,
 ) -> tuple[Gate, ...]:
     """Check every gate against what the study has. Raises GateError, before anything is trained."""
+    least = MIN_PARTED if swept else MIN_SEEDS
     gates = tuple(_with_margin(_parse(text), margin) for text in texts)
     for gate in gates:
         for name in gate.variants:
@@ -86,10 +92,11 @@ def read_gates(
         except UnknownNameError as error:
             raise GateError(f"--fail-if '{gate.text}': {error}") from None
         _check_number(gate, metric)
-        if gate.other and num_seeds < MIN_SEEDS:
+        if gate.other and num_seeds < least:
             raise GateError(
-                f"--fail-if '{gate.text}': {num_seeds} seed{'s' * (num_seeds != 1)} can't have a verdict.",
-                fix=f"seeds={MIN_SEEDS} or more, or a gate on the mean, such as 'x.val_loss > 0.3'.",
+                f"--fail-if '{gate.text}': {num_seeds} seed{'s' * (num_seeds != 1)} can't have a verdict"
+                f"{' in a sweep, where some choose the setting and the others compare' * swept}.",
+                fix=f"seeds={least} or more, or a gate on the mean, such as 'x.val_loss > 0.3'.",
             )
     return gates
 

@@ -14,6 +14,7 @@ from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import summarize_target
 from bnbench.analysis.earlier import look_cautions
 from bnbench.analysis.interactions import interactions
+from bnbench.analysis.intervals import ALPHA, MIN_SEEDS, t_quantile
 from bnbench.analysis.new_samples import NewSamples
 from bnbench.analysis.noise import noise_floors
 from bnbench.analysis.pairs import PHASES, Phase, Spread, number
@@ -29,6 +30,10 @@ from bnbench.config import DEFAULT_VARY, Target
 from bnbench.config.vary import read_vary
 from bnbench.plan import MISSING, OUTCOMES, RunRecord
 from bnbench.results import Cell, StudyResults
+
+#: A difference that must be so many times its scatter to be decided is decided by the luck of the scatter.
+MOST_TIMES = 5.0
+FEW_SEEDS = 5
 
 METHOD_WORDS = {"t": "the paired t test", "bootstrap": "the bootstrap"}
 
@@ -151,6 +156,23 @@ def _cautions(results: StudyResults, comparisons: Sequence[Comparison]) -> Itera
         yield (
             f"the margin {margin.value:g} of {margin.metric} is smaller than what the answer on one sample can "
             f"change ({max(grains):.3g}): the runs can't show it. Choose a larger margin, or more samples."
+        )
+    judged = [c for c in comparisons if c.verdict in ("better", "worse", "same", "undecided")]
+    if judged and not results.looks:
+        yield from _luck_of_the_scatter(min(c.n for c in judged), max(c.family for c in judged))
+
+
+def _luck_of_the_scatter(n: int, family: int) -> Iterator[str]:
+    """Where so few seeds must decide so many comparisons that the scatter's luck counts for more than the effect."""
+
+    def times(seeds: int) -> float:
+        return t_quantile(seeds - 1, 1 - ALPHA / (2 * family)) / math.sqrt(seeds)
+
+    if MIN_SEEDS <= n < FEW_SEEDS and times(n) > MOST_TIMES:
+        yield (
+            f"{n} seeds and {family} comparisons: a difference must be {times(n):.1f} times its scatter to be decided, "
+            "so that what is decided tends to be what scatters little by chance. "
+            f"{FEW_SEEDS} seeds need {times(FEW_SEEDS):.1f} times."
         )
 
 
