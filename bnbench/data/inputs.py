@@ -134,11 +134,11 @@ def _is_fine(values: Array) -> bool:
 
 def _cast(array: Array, center: Array | None, scale: Array | None) -> Array:
     if center is None or scale is None:
-        with np.errstate(over="ignore"):  # becomes infinite, and is then reported
+        with np.errstate(all="ignore"):  # what becomes infinite is then reported
             return array.astype(np.float32)
     found = np.empty(array.shape, np.float32)
     for start in range(0, len(array), CHUNK):
         part = array[start : start + CHUNK].astype(np.longdouble)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             found[start : start + CHUNK] = (part - center[:, None, None]) / scale[:, None, None]
     return found
