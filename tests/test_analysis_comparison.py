@@ -205,3 +205,14 @@ def test_swapping_the_sides_turns_the_answer_round(pairs: list[tuple[float, floa
     if here.ci_low is not None:
         assert here.ci_low <= here.difference <= here.ci_high
         assert there.ci_high == pytest.approx(-here.ci_low, abs=1e-12)
+
+
+@pytest.mark.parametrize(("metric", "share"), [("test_accuracy", 0.7), ("test_loss", 0.3)])
+def test_better_in_so_many_seeds_counts_a_tie_as_half(metric: str, share: float) -> None:
+    # three above, one equal, one below; Wilson's interval of 3.5 and 1.5 of 5 by the formula
+    result = difference(dict(enumerate([0.6, 0.7, 0.8, 0.5, 0.4])), dict.fromkeys(range(5), 0.5), metric)
+    assert result.better_share == pytest.approx(share)
+    z2 = 1.959963985**2
+    half = math.sqrt(z2) / (1 + z2 / 5) * math.sqrt(share * (1 - share) / 5 + z2 / 100)
+    middle = (share + z2 / 10) / (1 + z2 / 5)
+    assert (result.better_low, result.better_high) == pytest.approx((middle - half, middle + half))

@@ -148,3 +148,18 @@ def test_words_stand_at_the_primary_metric_alone() -> None:
     assert {row[1]: row[-1] for row in table.rows} == {
         "test loss": "better", "test accuracy": "–", "val loss": "–", "val accuracy": "–",
     }  # fmt: skip
+
+
+def test_a_comparison_that_lost_pairs_is_in_the_family_and_helps_no_other() -> None:
+    """Its survivors have a tiny p; with it, Holm would ask less of the comparison beside it."""
+    clear = cell("a", "FFFFF", 0.9, (0.11, 0.11, 0.12, 0.12, 0.1))
+    lost = cell("b", "FFFFN", 0.95, (0.1, 0.12, 0.1101, 0.13, 0.1))
+    summary = summarize(
+        StudyResults("demo", "none", (), (cell("none", "FFFFF", 0.7), clear, lost), primary="test_loss")
+    )
+    first, second = (c for c in summary.comparisons if c.verdict)
+    assert second.p is not None
+    assert first.p is not None
+    assert second.p < first.p
+    assert (first.family, first.p_holm) == (2, pytest.approx(2 * first.p))
+    assert (second.verdict, second.p_holm) == ("pairs_lost", None)
