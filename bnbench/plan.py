@@ -17,7 +17,7 @@ from bnbench.config import Settings, Study
 
 #: Raised by one whenever the same settings give other numbers than before: old runs are then
 #: other runs, and are left alone.
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 
 #: How a run ended. not_finite: NaN or infinity in a loss or in the weights. worse_than_at_start: the last
 #: validation loss is more than 5 % above the first, and the accuracy is not above chance.

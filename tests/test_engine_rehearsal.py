@@ -268,9 +268,9 @@ def test_a_bias_that_does_not_come_back_is_a_caution(tmp_path: Path) -> None:
     text = "model: net\nvariants: {none: {}, batch: {norm: batch}, layer: {norm: layer}, rms: {norm: rms}}\n"
     found = rehearsed(text, known_names().vocabulary, tmp_path)
     assert not found.mistakes
-    lost = {label for label, texts in found.cautions.items() if any("have no bias" in text for text in texts)}
+    lost = {label for label, texts in found.cautions.items() if any("no bias in" in text for text in texts)}
     assert lost == {"none", "rms"}
-    assert "in model net, 0 have no bias, and norm: none does not" in " ".join(found.cautions["none"])
+    assert "no bias in 0 (Conv2d) of model net, and norm: none does not" in " ".join(found.cautions["none"])
 
 
 @pytest.mark.parametrize("model", ["mlp", "{name: cnn, channels: [4, 4]}", "resnet20"])

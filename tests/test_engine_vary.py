@@ -13,6 +13,7 @@ import torch
 from bnbench.config import DEFAULT_VARY, Settings, Vocabulary, load_study, resolved
 from bnbench.config.vary import SOURCES
 from bnbench.data.batches import Prepared
+from bnbench.engine import jobs
 from bnbench.engine.build import build_model
 from bnbench.engine.choose import choose
 from bnbench.engine.execute import Library, execute, replicas
@@ -123,6 +124,22 @@ def test_every_seed_of_a_split_has_its_own_data(settings: Callable[..., Settings
     assert not torch.equal(one.scale, two.scale)  # each training part has statistics of its own
     groups = replicas([RunSpec("v", {}, seed, "cell", chosen) for seed in (0, 1, 2)])
     assert [[run.seed for run in group] for group in groups] == [[0], [1], [2]]
+
+
+def test_workers_have_the_split_of_each_seed(
+    settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes and one give the same bits, each seed on its own split."""
+    monkeypatch.setattr(jobs, "WORTH_WORKERS", 0.0)
+    chosen = settings("vary=[init, split]", "norm=batch")
+    runs = [RunSpec("v", {}, seed, "cell", chosen) for seed in range(3)]
+
+    def losses(workers: int) -> dict[int, tuple[Any, ...]]:
+        events = jobs.run_all(runs, Library(tmp_path, CPU), CPU, workers=workers)
+        ended = [event.record for event in events if isinstance(event, RunEnded)]
+        return {record.seed: (record.step_losses, dict(record.final)) for record in ended}
+
+    assert losses(2) == losses(1)
 
 
 def test_vary_is_part_of_what_identifies_a_run(

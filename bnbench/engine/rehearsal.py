@@ -226,10 +226,13 @@ def _unfilled(case: Case, found: _Probed) -> str:
     steps = sum(case.batches().values()) * case.settings.epochs
     options = case.settings.norm.options
     momentum = f" (norm.momentum: {options['momentum']})" if "momentum" in options else ""
+    more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
+    mended = "More epochs, or a momentum that forgets sooner, fill them."
+    if share > 0.999:
+        mended = "No number of steps changes that; another momentum does."
     return (
-        f"{case.label}: after its {steps:,} steps the running statistics of {site.name} still hold "
-        f"{share:.0%} of their initial values{momentum}, and inference uses them: what is measured is a layer that "
-        "is not filled yet. More epochs, or a momentum that forgets sooner, fill it."
+        f"{case.label}: after its {steps:,} steps the running statistics of {site}{more} still hold "
+        f"{share:.0%} of their initial values{momentum}, and inference uses them. {mended}"
     )
 
 
@@ -251,7 +254,11 @@ def missing_biases(layers: Mapping[str, tuple[Case, _Probed]]) -> dict[str, str]
             if theirs.settings.model.name != case.settings.model.name or not _same_layers(found, twin):
                 continue
             pairs = zip(found.covered, twin.covered, strict=True)
-            bare = [layer.name for (layer, ours), (_, their) in pairs if their and not ours]
+            bare = [
+                f"{layer.name} ({type(layer.module).__name__})"
+                for (layer, ours), (_, their) in pairs
+                if their and not ours
+            ]
             if bare:
                 cautions[label] = _bias_message(case, bare, other)
                 break
@@ -270,8 +277,8 @@ def _bias_message(case: Case, bare: Sequence[str], other: str) -> str:
     more = f" and {len(bare) - 3} more" if len(bare) > 3 else ""
     model, norm = case.settings.model.name, case.settings.norm.name
     return (
-        f"{case.label}: in model {model}, {', '.join(bare[:3])}{more} have no bias, and norm: {norm} does not shift "
-        f"their output as the normalizer of {other} does: it is not the same network without it. "
+        f"{case.label}: no bias in {', '.join(bare[:3])}{more} of model {model}, and norm: {norm} does not shift what "
+        f"comes out, as the normalizer of {other} does: it is not the same network without a normalizer. "
         "Fix: bias=not norm.absorbs_bias in the model, or the blocks of bnbench.models.layers."
     )
 
