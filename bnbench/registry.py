@@ -106,12 +106,12 @@ def _as_written(hint: Any) -> Any:
     """The same type, but where a number is wanted, true is not 1; where none is allowed, its words mean it."""
     from pydantic import BeforeValidator
 
-    kinds = set(kinds_of(hint))
-    numeric = bool(kinds & {int, float}) and bool not in kinds
+    inner = set(_inner_kinds(hint))
+    numeric = bool(inner & {int, float}) and bool not in inner
     optional = is_optional_number(hint)
 
     def read(value: Any) -> Any:
-        if isinstance(value, bool) and numeric:
+        if numeric and _holds_a_bool(value):
             raise ValueError("a number is wanted, not true or false")
         return None if optional and means_none(value) else value
 
@@ -134,6 +134,21 @@ def kinds_of(hint: Any) -> Iterator[Any]:
             yield from kinds_of(part)
     else:
         yield hint
+
+
+def _inner_kinds(hint: Any) -> Iterator[Any]:
+    """The types of a union, and of the elements of its lists and tuples."""
+    for kind in kinds_of(hint):
+        yield kind
+        if typing.get_origin(kind) in (list, tuple):
+            for part in typing.get_args(kind):
+                yield from _inner_kinds(part)
+
+
+def _holds_a_bool(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_a_bool, value))
+    return isinstance(value, bool)
 
 
 def _has_words(kind: Any) -> bool:

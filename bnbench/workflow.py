@@ -43,6 +43,8 @@ def find_study(name: str) -> Path:
     stem = path.stem if path.suffix in (".yaml", ".yml") else path.name
     if stem in shipped and path.parent in (Path(), Path("configs")):
         return shipped[stem]
+    if path.is_dir():
+        raise ConfigError([Mistake(name, "it is a folder. Fix: name the YAML file in it.")])
     guess = nearest(stem, shipped)
     hint = f' Did you mean "{guess}"?' if guess else ""
     raise ConfigError(

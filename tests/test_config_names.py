@@ -69,6 +69,7 @@ def held(study: Study, vocabulary: Vocabulary, folder: Path) -> Study:
         ("..", "it begins with '.'"),
         (".", "it begins with '.'"),
         ("-x", "it begins with '-'. Fix: begin with a letter or a digit, such as x"),
+        ("\u0301a", "it begins with"),
         ("a.", "Windows drops the '.' at its end, such as a"),
         ("a/b", "'/' can't be in it. Fix: use letters, digits, '.', '_', '+', '-', such as a-b"),
         ("a\\b", "'\\\\' can't be in it"),

@@ -212,6 +212,8 @@ def test_a_setting_that_every_variant_overrules_is_reported(
     assert study.warnings[0].endswith(
         "study.yaml:4: epochs changes nothing: every variant sets epochs itself."
     )
+    study = load_study(write_study(f"{MINIMAL}epochs: 9\n"), ["epochs=1"], vocabulary)
+    assert not study.warnings  # the command line overrules it, as it should
     with pytest.raises(
         ConfigError, match=r"study.yaml:4: norm.eps changes nothing: .* its options go with its name"
     ):

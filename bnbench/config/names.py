@@ -21,7 +21,7 @@ def name_fault(name: str) -> str:
         return f"{size} bytes, and a folder's name has room for {MAX_NAME}. Fix: a shorter one"
     if strange := next((c for c in name if not (_is_letter(c) or c in _MARKS)), None):
         return f"{strange!r} can't be in it. Fix: use letters, digits, '.', '_', '+', '-'{_hint(name)}"
-    if not _is_letter(name[0]) or unicodedata.category(name[0]).startswith("M"):
+    if not name[0].isalnum():
         return f"it begins with {name[0]!r}. Fix: begin with a letter or a digit{_hint(name)}"
     if name.endswith("."):
         return f"Windows drops the '.' at its end{_hint(name)}. Fix: leave it out"
@@ -46,10 +46,14 @@ def folder_name(stem: str) -> str:
     """A file's stem as a folder's name: "study two" becomes "study-two"."""
     stem = unicodedata.normalize("NFC", stem.encode("utf-8", "replace").decode())
     name = "".join(c if _is_letter(c) or c in _MARKS else "-" for c in stem)
-    name = re.sub("-{2,}", "-", name).strip(_MARKS)
+    name = re.sub("-{2,}", "-", name).rstrip(_MARKS)
+    while name and not name[0].isalnum():
+        name = name[1:]
     while len(name.encode()) > MAX_NAME:
         name = name[:-1].rstrip(_MARKS)
-    return f"study-{name}" if name and name_fault(name) else name or "study"
+    if name.partition(".")[0].lower() in _RESERVED:
+        name = f"study-{name}"
+    return name or "study"
 
 
 def _is_letter(character: str) -> bool:

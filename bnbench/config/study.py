@@ -58,7 +58,9 @@ class _Resolver:
         settings, source.data = _parted(source.data)
         self.overrides = Overrides(overrides, source, self.mistakes)
         self.base = open_level(settings, (), source, self.mistakes)
-        self.checker = Checker(vocabulary, path.parent)
+        #: Where relative paths are: beside the study's file, or, of one from a pipe, here.
+        self.folder = path.parent if path.is_file() else Path.cwd()
+        self.checker = Checker(vocabulary, self.folder)
         self.vary = self._vary()
         self.checks: dict[str, str] = {}
 
@@ -135,9 +137,7 @@ class _Resolver:
     def _with_paths(self, sweep: Sweep) -> Sweep:
         def absolute(key: str, value: Any) -> Any:
             from_file = not self.source.place(("sweep", key)).startswith(COMMAND_LINE)
-            return with_paths(
-                key, value, self.checker.vocabulary, self.path.parent if from_file else Path.cwd()
-            )
+            return with_paths(key, value, self.checker.vocabulary, self.folder if from_file else Path.cwd())
 
         return sweep.mapped(absolute)
 
@@ -192,9 +192,10 @@ class _Resolver:
             else:
                 continue
             self.mistakes.append(Mistake(COMMAND_LINE, f"{text} would change nothing: {why}"))
+        given = overlay(self.base, self.overrides.settings, [])
         for section in dict.fromkeys(path[0] for path in self.base):
             ours = {path: leaf for path, leaf in self.base.items() if path[0] == section}
-            if any(
+            if not any(alive(given, path, leaf.place) for path, leaf in ours.items()) or any(
                 alive(level, path, leaf.place) for path, leaf in ours.items() for level in levels.values()
             ):
                 continue

@@ -149,13 +149,18 @@ def split(dataset: Labelled, by: SplitBy, fraction: float, seed: int, limit: int
         )
     num_val = int(held.sum())
     if num_val == total:
-        raise DataError(
-            f"validation.fraction: {fraction:g} of {total} training samples are {num_val}: none is left to train on.",
-            "The validation part is taken out of the training set.",
-            "a smaller validation.fraction, or more data.",
-        )
+        raise none_left(fraction, total, num_val)
     val, train = order[held[order]], order[~held[order]]
     return Split(train[:limit].sort().values, val, total - num_val, tuple(notes))
+
+
+def none_left(fraction: float, total: int, num_val: int) -> DataError:
+    """Of a validation part that is the whole training set."""
+    return DataError(
+        f"validation.fraction: {fraction:g} of {total} training samples are {num_val}: none is left to train on.",
+        "The validation part is taken out of the training set.",
+        "a smaller validation.fraction, or more data.",
+    )
 
 
 def no_groups() -> DataError:

@@ -14,7 +14,7 @@ import torch
 from bnbench.config import Settings, Study
 from bnbench.data import datasets
 from bnbench.data.batches import PROBE_SIZE, Prepared, steps_per_epoch
-from bnbench.data.split import no_groups
+from bnbench.data.split import no_groups, none_left
 from bnbench.engine.augmentation import augmentation_of
 from bnbench.engine.device import synchronize
 from bnbench.engine.evaluate import EVAL_BATCH, EVAL_LEAST, evaluate
@@ -109,6 +109,8 @@ def shape_of(settings: Settings, library: Library) -> Shape:
         if settings.validation.by == "group":
             raise no_groups()
         num_val = max(1, round(total * settings.validation.fraction))
+        if num_val >= total:
+            raise none_left(settings.validation.fraction, total, num_val)
         num_train = min(total - num_val, settings.max_train_samples or total)
         limit = settings.max_eval_samples or total
         return Shape(num_train, min(num_val, limit), min(num_test, limit), input_shape, num_classes)

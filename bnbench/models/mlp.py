@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
+from bnbench.errors import BnbenchError
 from bnbench.models import models
 from bnbench.models.layers import Activation, Bias, NormLayer, NormPosition, linear_block
 
@@ -25,6 +26,12 @@ def mlp(
     bias: Bias = "auto",
 ) -> nn.Module:
     """Fully connected: Linear, norm, activation for each hidden size, then Linear."""
+    if not hidden and norm.entry.name != "none":
+        raise BnbenchError(
+            f"model.hidden: [] has no layer that norm {norm.entry.name} could stand after.",
+            "The network would be the same for every norm.",
+            "model.hidden: [64], or norm: none.",
+        )
     sizes = [prod(input_shape), *hidden]
     blocks = [
         linear_block(n_in, n_out, norm, activation, norm_position, bias) for n_in, n_out in pairwise(sizes)

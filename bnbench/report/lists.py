@@ -81,7 +81,11 @@ def _range(least: str, most: str) -> str:
 def _seeds(study: Study) -> str:
     """Which seeds there are, or when the study looks at its result and stops."""
     if not study.looks:
-        return f"Seeds: {', '.join(map(str, study.seeds))}"
+        first, end, number = study.seeds[0], study.seeds[-1], len(study.seeds)
+        if number > 20 and study.seeds == tuple(range(first, end + 1)):
+            return f"Seeds: {first} to {end}"
+        more = f", and {number - 20:,} more" if number > 20 else ""
+        return f"Seeds: {', '.join(map(str, study.seeds[:20]))}{more}"
     *looks, last = map(str, study.looks)
     when = f"Looks at {', '.join(looks)} and {last} seeds" if looks else f"One look at {last} seeds"
     return f"{when}; a variant that is decided gets no more"
