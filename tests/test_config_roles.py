@@ -117,3 +117,12 @@ def test_shipped_studies_declare_the_hand_written_layer_a_check(vocabulary: Voca
         norms = {settings.norm.name: name for name, settings in study.variants.items()}
         if {"batch_custom", "batch"} <= set(norms):
             assert study.checks == {norms["batch_custom"]: norms["batch"]}, path
+
+
+def test_seeds_auto_has_nothing_to_decide_about_a_check(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "dataset: digits\nmodel: mlp\noptimizer: {name: sgd, lr: 0.1}\nseeds: auto\nvariants:\n"
+        "  batch: {norm: batch}\n  custom: {norm: batch_custom, check_of: batch}\n"
+    )
+    assert any("nothing to compare it with" in mistake for mistake in mistakes_of(path, vocabulary))

@@ -102,7 +102,7 @@ class _Resolver:
         self._dead_settings(levels, sweep)
         goals = Goals(self.source, self.mistakes, self.warnings)
         seeds = data.get("seeds", 5)
-        looks = self._looks(seeds, len(levels)) if means_auto(seeds) else ()
+        looks = self._looks(seeds, len(levels) - len(self.checks)) if means_auto(seeds) else ()
         study = Study(
             name=self._name(),
             description=self._description(),
@@ -212,8 +212,8 @@ class _Resolver:
         if num_variants == 1:
             self._wrong(
                 ("seeds",),
-                "seeds: auto stops where a difference is decided, but there is one variant (train takes one), and "
-                "nothing to compare it with. Fix: a number of seeds, such as seeds=5.",
+                "seeds: auto stops where a difference is decided, but there is one variant (train takes one) beside "
+                "its checks, and nothing to compare it with. Fix: a number of seeds, such as seeds=5.",
             )
         return read_looks(given, MAX_SEEDS, lambda message: self._wrong(("seeds",), message))
 

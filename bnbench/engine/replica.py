@@ -43,7 +43,9 @@ class Replica:
 
     def evaluated(self, step: int, seconds: float) -> Evaluated:
         """Evaluate on the training probe and the validation part; keep the best weights so far."""
-        metrics = self.evaluate(self.model, ("train", "val"))
+        metrics = dict(
+            self.evaluate(self.model, ("train", "val"))
+        )  # events travel without the engine's classes
         since = self.history[-1].step if self.history else 0
         batch_loss = float(self.step_losses[since:step].mean()) if step > since else None
         row = HistoryRow(step, step / self.steps_per_epoch, seconds, batch_loss, metrics)
