@@ -68,7 +68,9 @@ def test_links_back_up_add_no_image_and_end(links: dict[str, str], root: Path) -
     data = read(root)
     assert time.monotonic() - start < 5
     assert shades(data) == PLAIN
-    assert note(data, "not followed").startswith(f"{len(links)} links back to a folder above")
+    assert note(data, "not followed").startswith(
+        f"not followed: {len(links)} link{'s' * (len(links) > 1)} back to a folder above"
+    )
 
 
 def test_a_link_to_the_part_itself_is_no_class(root: Path) -> None:
@@ -100,7 +102,7 @@ def test_one_file_with_several_names_counts_once_in_its_class(root: Path) -> Non
     (root / "train" / "cat" / "soft.png").symlink_to("0.png")
     data = read(root)
     assert shades(data) == PLAIN
-    assert note(data, "second time").startswith("2 files")
+    assert note(data, "second name").startswith("counted once: 2 files")
 
 
 def test_one_file_in_two_classes_or_in_two_parts_is_a_caution(root: Path) -> None:
@@ -108,10 +110,10 @@ def test_one_file_in_two_classes_or_in_two_parts_is_a_caution(root: Path) -> Non
     (root / "test" / "dog" / "seen.png").symlink_to(root / "train" / "dog" / "1.png")
     data = read(root)
     assert note(data, "two classes") == (
-        "1 files are in two classes of train (a link, or one file with two names), e.g. train/dog/same.png"
+        "in two classes of train: 1 file (a link, or one file with two names), e.g. train/dog/same.png"
     )
     assert note(data, "too good") == (
-        "1 of 3 files of test are files of train, too (links), e.g. test/dog/seen.png: the test numbers are too good"
+        "in test and in train: 1 of 3 files of test (links), e.g. test/dog/seen.png: the test numbers are too good"
     )
 
 
@@ -134,8 +136,8 @@ def test_pipes_sockets_and_broken_links_are_left_out_and_counted(
         data = read(root)
     assert time.monotonic() - start < 5
     assert shades(data) == PLAIN
-    assert note(data, "pipes").startswith("2 pipes, sockets or devices")
-    assert note(data, "nowhere").startswith("2 links that lead nowhere")
+    assert note(data, "pipes").startswith("left out: 2 pipes, sockets or devices")
+    assert note(data, "nowhere").startswith("left out: 2 links that lead nowhere")
 
 
 def test_hidden_files_and_folders_are_left_out_and_counted(root: Path) -> None:
@@ -146,7 +148,7 @@ def test_hidden_files_and_folders_are_left_out_and_counted(root: Path) -> None:
     save(root / "__MACOSX" / "train" / "t.png", 99)
     data = read(root)
     assert shades(data) == PLAIN
-    assert note(data, "hidden").startswith("7 hidden files or folders are left out, e.g. ")
+    assert note(data, "hidden").startswith("left out: 7 hidden files or folders, e.g. ")
 
 
 def test_other_suffixes_are_counted_and_known_ones_are_read_in_any_case(root: Path) -> None:
@@ -156,9 +158,7 @@ def test_other_suffixes_are_counted_and_known_ones_are_read_in_any_case(root: Pa
         (root / "train" / "cat" / name).write_bytes(b"x")
     data = read(root)
     assert shades(data) == [*PLAIN, 200, 205, 210]
-    assert note(data, "no image's name") == (
-        "3 files are left out, as no image's name ends like theirs, e.g. train/cat/a.heic"
-    )
+    assert note(data, "suffix") == ("left out: 3 files whose suffix is no image's, e.g. train/cat/a.heic")
 
 
 def test_files_and_folders_beside_the_parts_and_classes_are_counted(root: Path) -> None:
@@ -167,10 +167,10 @@ def test_files_and_folders_beside_the_parts_and_classes_are_counted(root: Path) 
     save(root / "extra" / "cat" / "0.png", 99)
     data = read(root)
     assert note(data, "beside the class folders") == (
-        "1 files beside the class folders are left out, as they have no class, e.g. train/loose.png"
+        "left out: 1 file beside the class folders, and so of no class, e.g. train/loose.png"
     )
-    assert note(data, "files beside the folders train and test").endswith("e.g. readme.txt")
-    assert note(data, "folders beside train, test").endswith("e.g. extra")
+    assert note(data, "file beside the folders train and test").endswith("e.g. readme.txt")
+    assert note(data, "folder beside train, test").endswith("e.g. extra")
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
@@ -268,7 +268,7 @@ def test_names_that_no_terminal_can_show_are_escaped(root: Path) -> None:
     for part in ("train", "test"):
         shutil.copy(root / part / "cat" / "0.png", os.fsencode(root / part) + b"/ca\xfft/0.png")
     data = read(root)
-    assert "\\x1b[31m\\n" in note(data, "no image's name")
+    assert "\\x1b[31m\\n" in note(data, "suffix")
     assert data.class_names == ("ca\\udcfft", "cat", "dog")
     "".join((*data.notes, *data.class_names)).encode("utf-8")
 

@@ -266,7 +266,7 @@ def test_a_test_set_of_one_value_is_a_caution(tmp_path: Path) -> None:
 def test_test_samples_that_are_in_train_are_a_caution(tmp_path: Path) -> None:
     (caution,) = read(tmp_path, x_test=np.concatenate((255 - X[:4], X[:2]))).cautions
     assert caution == (
-        "2 of 6 samples of test are in train, too, value for value, e.g. sample 4: the test numbers are too good"
+        "in test and in train, value for value: 2 of 6 samples of test, e.g. sample 4: the test numbers are too good"
     )
 
 

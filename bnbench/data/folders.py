@@ -18,15 +18,15 @@ FileId = tuple[int, int] | str
 
 #: What is left out, and why.
 LEFT_OUT = {
-    "hidden": "{count} hidden files or folders are left out",
-    "suffix": "{count} files are left out, as no image's name ends like theirs",
-    "beside": "{count} files beside the class folders are left out, as they have no class",
-    "broken": "{count} links that lead nowhere are left out",
-    "special": "{count} pipes, sockets or devices are left out",
-    "loop": "{count} links back to a folder above, or to one that was read already, are not followed",
-    "again": "{count} files are there a second time in their class (a link to the same file) and count once",
-    "folder": "{count} folders beside train, test and val are left out",
-    "file": "{count} files beside the folders train and test are left out",
+    "hidden": "left out: {count} hidden file{s} or folder{s}",
+    "suffix": "left out: {count} file{s} whose suffix is no image's",
+    "beside": "left out: {count} file{s} beside the class folders, and so of no class",
+    "broken": "left out: {count} link{s} that lead{v} nowhere",
+    "special": "left out: {count} pipe{s}, socket{s} or device{s}",
+    "loop": "not followed: {count} link{s} back to a folder above, or to one that was read already",
+    "again": "counted once: {count} file{s} with a second name in the same class (a link)",
+    "folder": "left out: {count} folder{s} beside train, test and val",
+    "file": "left out: {count} file{s} beside the folders train and test",
 }
 
 

@@ -256,7 +256,7 @@ def _doubles(root: Path, parts: Mapping[str, Part]) -> list[str]:
         ]
         if twice:
             found.append(
-                f"{len(twice)} files are in two classes of {part.name} (a link, or one file with two names), "
+                f"in two classes of {part.name}: {_count(len(twice))} (a link, or one file with two names), "
                 f"e.g. {printable(os.path.relpath(twice[0], root))}"
             )
     train = set(parts["train"].files)
@@ -264,7 +264,11 @@ def _doubles(root: Path, parts: Mapping[str, Part]) -> list[str]:
         shared = [path for file, path in zip(part.files, part.paths, strict=True) if file in train]
         if shared:
             found.append(
-                f"{len(shared)} of {len(part.paths)} files of {part.name} are files of train, too (links), "
+                f"in {part.name} and in train: {len(shared)} of {_count(len(part.paths))} of {part.name} (links), "
                 f"e.g. {printable(os.path.relpath(shared[0], root))}: the {part.name} numbers are too good"
             )
     return found
+
+
+def _count(number: int) -> str:
+    return f"{number} file{'s' * (number != 1)}"

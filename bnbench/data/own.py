@@ -101,6 +101,6 @@ def shared_samples(parts: Mapping[str, Tensor]) -> Iterator[str]:
         twice = [index for index, image in enumerate(images.numpy()) if hash(image.tobytes()) in seen]
         if twice:
             yield (
-                f"{len(twice)} of {len(images)} samples of {part} are in train, too, value for value, "
+                f"in {part} and in train, value for value: {len(twice)} of {len(images)} samples of {part}, "
                 f"e.g. sample {twice[0]}: the {part} numbers are too good"
             )

@@ -48,11 +48,17 @@ class Tally:
         return max((remark.value for remark in self._by_kind.get(kind, ())), default=None)
 
     def sentences(self, words: Mapping[str, str], **facts: object) -> list[str]:
-        """One a kind that `words` has: its text with {count}, {value} (the largest) and the facts filled in."""
+        """One a kind that `words` has: its text with {count}, {value} (the largest) and the facts filled in.
+
+        {s} is the ending of a noun, {v} that of a verb, as they agree with the count.
+        """
         found = []
         for kind, remarks in self._by_kind.items():
             if kind in words:
                 worst = max(remarks, key=lambda remark: remark.value)
-                text = words[kind].format(count=len(remarks), value=worst.value, **facts)
+                forms = ("", "s") if len(remarks) == 1 else ("s", "")
+                text = words[kind].format(
+                    count=len(remarks), value=worst.value, s=forms[0], v=forms[1], **facts
+                )
                 found.append(f"{text}, e.g. {worst.example}")
         return found
