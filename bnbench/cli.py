@@ -26,7 +26,6 @@ from bnbench.cli_options import (
     Jobs,
     Layer,
     ManyWords,
-    Momentum,
     MomentumConvention,
     Output,
     Plugins,
@@ -34,7 +33,10 @@ from bnbench.cli_options import (
     Quiet,
     Refresh,
     RunningVar,
+    Strict,
+    Timeout,
     VerifyFormat,
+    VerifyMomentum,
     Words,
     user_path,
 )
@@ -235,29 +237,35 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
 @app.command()
 def verify(
     layer: Layer,
-    dim: Dim = "both",
+    dim: Dim = "all",
     eps: Eps = None,
-    momentum: Momentum = None,
+    momentum: VerifyMomentum = None,
     momentum_convention: MomentumConvention = "new",
     running_var: RunningVar = "unbiased",
+    strict: Strict = False,
+    timeout: Timeout = 60.0,
     format: VerifyFormat = "table",
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Is this a batch norm? Checks any torch layer, and names what is wrong. Exits with 4 where a check fails."""
+    """Is this a batch norm? Checks any torch layer, and names what is wrong. Exits with 4 where the mathematics is."""
     with Errors(debug):
         from bnbench.commands import console_on
-        from bnbench.plugins import known_names
         from bnbench.report.verification import FORMATS, print_verification
-        from bnbench.verify.judge import Wishes, verify
+        from bnbench.verify.parent import verify
+        from bnbench.verify.wishes import Wishes
 
-        known_names(plugin or ())
-        found = verify(layer, Wishes(dim, eps, momentum, momentum_convention, running_var), debug=debug)
+        weight: float | Literal["none"] | None = (
+            "none" if momentum == "none" else None if momentum is None else float(momentum)
+        )
+        wishes = Wishes(dim, eps, weight, momentum_convention, running_var)
+        found = verify(layer, wishes, plugins=plugin or (), timeout=timeout, debug=debug)
         if format == "table":
             print_verification(console_on(stderr=False), found)
         else:
             echo(FORMATS[format](found), newline=False)
-        raise typer.Exit(EXIT_DONE if found.passed else EXIT_GATE)
+        good = found.strictly_passed if strict else found.passed
+        raise typer.Exit(EXIT_DONE if good else EXIT_GATE)
 
 
 def _study_and_overrides(words: Sequence[str] | None) -> tuple[str, list[str]]:

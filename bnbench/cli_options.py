@@ -127,26 +127,54 @@ Layer = Annotated[
     ),
 ]
 Dim = Annotated[
-    Literal["1", "2", "both"],
+    Literal["1", "2", "3", "all"],
     typer.Option(
         "--dim",
-        help="Input shapes that must work: 1 = (N, C), 2 = (N, C, H, W); both = every shape that the layer accepts.",
+        help="Input that must work: 1 = (N, C), 2 = (N, C, H, W), 3 = (N, C, D, H, W). Default: test every "
+        "shape that the layer accepts.",
     ),
 ]
 Eps = Annotated[
     float | None,
     typer.Option(
-        "--eps", min=0, help="eps passed to the layer; if it takes none, the eps it is assumed to use."
+        "--eps",
+        min=0,
+        help="eps passed to the layer; if it takes none, the eps it is assumed to use.",
     ),
 ]
-Momentum = Annotated[
-    float | None,
+
+
+def _momentum(word: str | float) -> str:
+    """0 to 1, or none."""
+    text = str(word).strip().lower()
+    if text == "none":
+        return text
+    try:
+        fits = 0 <= float(text) <= 1
+    except ValueError:
+        fits = False
+    if not fits:
+        raise typer.BadParameter(f"{word!r} is not a number from 0 to 1, nor none.")
+    return text
+
+
+VerifyMomentum = Annotated[
+    str | None,
     typer.Option(
         "--momentum",
-        min=0,
-        max=1,
-        help="Momentum passed to the layer; if it takes none, the value it is assumed to use.",
+        parser=_momentum,
+        metavar="FLOAT|none",
+        help="Momentum passed to the layer; if it takes none, the value it is assumed to use. none: the "
+        "plain average over all batches (torch's momentum=None).",
     ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Exit with 4 also where a check of the use as a library layer fails."),
+]
+Timeout = Annotated[
+    float,
+    typer.Option("--timeout", min=1, max=86400, help="Seconds after which the layer is given up."),
 ]
 MomentumConvention = Annotated[
     Literal["new", "old"],

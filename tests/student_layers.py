@@ -21,6 +21,8 @@ class Right(nn.Module):
         self.register_buffer("running_var", torch.ones(num_features))
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.numel() == 0:
+            return x.clone()
         dtype = x.dtype
         if dtype in (torch.float16, torch.bfloat16):
             x = x.float()
@@ -604,7 +606,7 @@ class Textbook(nn.Module):
         if self.training:
             n = z.numel() // z.shape[1]
             mean, var = z.mean(axes, keepdim=True), z.var(axes, unbiased=False, keepdim=True)
-            if n == 1:
+            if n < 2:
                 raise ValueError("one value")
             with torch.no_grad():
                 self.moving_mean += 0.1 * (mean - self.moving_mean)

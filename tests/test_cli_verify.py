@@ -39,9 +39,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def test_a_right_layer(run: Run) -> None:
     result = run("layer.py:Mine")
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1] == "All 61 checks passed (1 skipped)."
+    assert result.stdout.splitlines()[-2:] == [
+        "The mathematics: all 51 checks passed (2 skipped): this is a batch norm.",
+        "As a library layer: all 28 checks passed.",
+    ]
     assert "(N, C, H, W): the layer does not take it: ValueError: expected 2D or 3D input" in result.stdout
-    assert "Taken: gamma = weight, beta = bias, running mean = running_mean" in result.stdout
+    assert "Recognised: gamma = weight, beta = bias, running mean = running_mean" in result.stdout
     assert result.stderr == ""
 
 
@@ -51,21 +54,23 @@ def test_a_wrong_layer_exits_with_4_and_says_why(run: Run) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
     text = " ".join(result.stdout.split())
     assert "1. running_var is off by n/(n-1): torch stores the unbiased variance" in text
-    assert "3 of 87 checks FAILED (6 skipped): 1 cause found." in text
+    assert "The mathematics: 4 of 103 checks FAILED: 1 cause found." in text
     (row,) = (line for line in result.stdout.splitlines() if line.startswith("running_var (3 steps)  "))
-    assert row.split()[-3:] == ["FAILED"] * 3
+    assert row.split()[-4:] == ["FAILED"] * 4
 
 
 def test_json_alone_on_stdout(run: Run) -> None:
     result = run("students.py:EpsOutside", "--dim", "2", "--format", "json")
     assert result.exit_code == 4
     told = json.loads(result.stdout)
-    assert told["schema_version"] == 1
+    assert told["schema_version"] == 2
     assert told["passed"] is False
-    assert told["counts"]["failed"] == 5 == len(told["causes"][0]["checks"])
+    assert told["counts"]["mathematics"]["failed"] == 5 == len(told["causes"][0]["checks"])
     assert told["conventions"] == {
         "eps": 1e-3,
+        "eps_from": "argument",
         "momentum": 0.3,
+        "momentum_from": "argument",
         "momentum_is_weight_of": "new",
         "running_var": "unbiased",
     }
@@ -78,8 +83,8 @@ def test_json_alone_on_stdout(run: Run) -> None:
 def test_markdown(run: Run) -> None:
     result = run("students.py:MomentumOld", "--format", "markdown")
     assert result.exit_code == 4
-    assert result.stdout.startswith("# students.py:MomentumOld\n\n6 of 87 checks FAILED")
-    assert "| running\\_mean (3 steps) | FAILED | FAILED | FAILED |" in result.stdout
+    assert result.stdout.startswith("# students.py:MomentumOld\n\nThe mathematics: 8 of 103 checks FAILED")
+    assert "| running\\_mean (3 steps) | FAILED | FAILED | FAILED | FAILED |" in result.stdout
     right = run("students.py:MomentumOld", "--momentum-convention", "old", "--format", "markdown")
     assert right.exit_code == 0
     assert "FAILED" not in right.stdout
@@ -135,7 +140,10 @@ def test_a_file_may_import_its_neighbours(run: Run) -> None:
 def test_a_factory_gets_the_dim(run: Run) -> None:
     result = run("students.py:factory", "--format", "json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["counts"] == {"passed": 93, "failed": 0, "skipped": 0}
+    assert json.loads(result.stdout)["counts"] == {
+        "mathematics": {"passed": 77, "failed": 0, "skipped": 1},
+        "library": {"passed": 43, "failed": 0, "skipped": 0},
+    }
 
 
 def test_a_plugin_s_normalizer(run: Run) -> None:
@@ -158,5 +166,7 @@ def test_a_plugin_s_normalizer(run: Run) -> None:
 
 def test_usage(run: Run) -> None:
     assert run().exit_code == 2
-    assert run("batch", "--dim", "3").exit_code == 2
+    assert run("batch", "--dim", "4").exit_code == 2
+    assert run("batch", "--momentum", "some").exit_code == 2
+    assert run("batch", "--timeout", "0").exit_code == 2
     assert run("batch", "--momentum", "2").exit_code == 2

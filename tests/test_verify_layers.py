@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnbench.report.verification import answer
-from bnbench.verify.findings import INPUTS, Verification
-from bnbench.verify.judge import Wishes, verify
+from bnbench.errors import LayerError
+from bnbench.report.verification import answer_lines
+from bnbench.verify.findings import Verification
+from bnbench.verify.judge import verify
+from bnbench.verify.wishes import INPUTS, Wishes
 
 STUDENTS = Path(__file__).parent / "student_layers.py"
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
@@ -34,9 +36,12 @@ def test_registered_batch_norms_pass_every_check_on_every_input(name: str) -> No
 @pytest.mark.parametrize(
     ("name", "refused"),
     [
-        ("torch.nn:BatchNorm1d", {"(N, C, H, W)"}),
-        ("torch.nn:BatchNorm2d", {"(N, C)", "(N, C, L)"}),
-        ("bnbench.norms:BatchNorm1d", {"(N, C, H, W)"}),
+        ("torch.nn:BatchNorm1d", set(INPUTS[2:])),
+        ("torch.nn:BatchNorm2d", {*INPUTS[:2], INPUTS[3]}),
+        ("torch.nn:BatchNorm3d", set(INPUTS[:3])),
+        ("torch.nn:SyncBatchNorm", set()),
+        ("bnbench.norms:BatchNorm1d", set(INPUTS[2:])),
+        ("bnbench.norms:BatchNorm3d", set(INPUTS[:3])),
     ],
 )
 def test_layers_of_one_dim_are_judged_on_theirs(name: str, refused: set[str]) -> None:
@@ -66,8 +71,8 @@ def test_the_examples_of_the_docs() -> None:
         "running statistics not registered as buffers",
     ]
     page = (EXAMPLES.parent / "verify.md").read_text()
-    assert answer(right) in page
-    assert answer(wrong) in page
+    for line in (*answer_lines(right), *answer_lines(wrong)):
+        assert line in page
 
 
 def test_a_file_with_one_layer_needs_no_name() -> None:
@@ -97,7 +102,9 @@ def test_a_layer_with_less_is_judged_on_what_it_has() -> None:
     assert {"forward", "dx", "gradcheck (float64)", "offset 1e6 (float32)", "exchange with torch"} <= passed
     reasons = {item.check: item.message for item in found.having("skipped") if item.input == "(N, C)"}
     assert reasons["dgamma"] == "the layer has no gamma"
-    assert reasons["eval output"] == "the layer has no running mean and no running variance"
+    assert reasons["eval output"] == (
+        "the layer has no running mean and no running variance: in eval it uses the batch's"
+    )
     assert (
         "does not take it: AssertionError"
         in {item.input: item.message for item in found.having("skipped") if item.check == "any"}[
@@ -106,10 +113,17 @@ def test_a_layer_with_less_is_judged_on_what_it_has() -> None:
     )
 
 
-def test_a_dim_that_is_insisted_on_fails_where_the_layer_does_not_take_it() -> None:
-    found = judged("Plain", dim="2")
+def test_a_dim_that_is_insisted_on_fails_where_the_layer_does_not_take_it(tmp_path: Path) -> None:
+    with pytest.raises(LayerError, match="takes none of the inputs"):
+        judged("Plain", dim="2")
+    (tmp_path / "long.py").write_text(
+        "from torch import nn\nclass Long(nn.BatchNorm1d):\n    def forward(self, x):\n"
+        "        assert x.dim() == 3\n        return super().forward(x)\n"
+    )
+    found = verify(f"{tmp_path / 'long.py'}", Wishes(dim="1"))
     assert not found.passed
-    assert any("AssertionError" in item.message for item in found.having("failed"))
+    assert [(item.check, item.input) for item in found.having("failed")] == [("any", "(N, C)")]
+    assert verify(f"{tmp_path / 'long.py'}", Wishes()).passed
 
 
 def test_where_things_are_is_told() -> None:
@@ -136,24 +150,28 @@ def test_an_error_in_forward_fails_the_checks_that_meet_it_and_no_others() -> No
     messages = {item.message for item in found.having("failed")}
     assert messages == {"raised KeyError: 'no statistics'"}
     assert {"forward", "dx", "running_var (3 steps)"} <= {item.check for item in found.having("passed")}
-    found = judged("Raises", dim="1")
-    assert {item.message for item in found.having("failed")} == {"raised RuntimeError: shapes don't match"}
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("WrongShape", "forward returned shape (7, 2) for an input of shape (7, 5)"),
-        ("ReturnsTuple", "forward returned tuple, not a tensor"),
-        ("ReturnsNan", "NaN or infinite"),
+        ("Raises", "(N, C), (N, C, L): RuntimeError: shapes don't match"),
+        ("WrongShape", "(N, C): forward returned shape (7, 2) for (7, 5)"),
+        ("ReturnsTuple", "(N, C), (N, C, L): forward returned tuple, not a tensor"),
     ],
 )
-def test_an_output_that_is_none(name: str, message: str) -> None:
-    found = judged(name, dim="1")
+def test_a_layer_that_takes_no_input_is_one_error(name: str, message: str) -> None:
+    with pytest.raises(LayerError, match="takes none of the inputs") as error:
+        judged(name, dim="1")
+    assert message in str(error.value).splitlines()
+
+
+def test_an_output_that_is_not_finite() -> None:
+    found = judged("ReturnsNan", dim="1")
     (forward,) = (
         item for item in found.having("failed") if (item.check, item.input) == ("forward", "(N, C)")
     )
-    assert forward.message == message
+    assert forward.message == "NaN or infinite"
     assert list(found.by_cause()) == [""]
 
 

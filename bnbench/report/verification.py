@@ -10,7 +10,8 @@ from bnbench.report.console import print_lines, print_table, print_text
 from bnbench.report.escapes import markdown_text
 from bnbench.report.export import json_text, markdown_table
 from bnbench.report.table import Table
-from bnbench.verify.findings import INPUTS, Finding, Verification
+from bnbench.verify.findings import GROUPS, Finding, Group, Verification
+from bnbench.verify.wishes import INPUTS
 
 _NO_CAUSE = "No usual cause fits."
 #: So many checks are named where the same is said of all.
@@ -19,8 +20,10 @@ _WORDS = {"passed": "passed", "failed": "FAILED", "skipped": "skipped"}
 
 
 def print_verification(console: Console, found: Verification) -> None:
-    """The table, what was skipped and why, the causes of what failed; the answer stands last."""
-    print_table(console, check_table(found))
+    """The tables, what was skipped and why, the causes of what failed; the answer stands last."""
+    for group in GROUPS:
+        if any(item.group == group and item.check != WHOLE for item in found.findings):
+            print_table(console, check_table(found, group))
     for title, lines in (("Skipped", skipped_lines(found)), ("Notes", found.notes)):
         if lines:
             print_lines(console, title, lines)
@@ -29,30 +32,32 @@ def print_verification(console: Console, found: Verification) -> None:
         for line in lines:
             print_text(console, line, indent=3)
         console.print()
-    print_text(console, answer(found), style="bold")
+    for line in answer_lines(found):
+        print_text(console, line, style="bold")
 
 
-def check_table(found: Verification) -> Table:
-    """A row a check, a column a shape of input."""
+_TITLES: dict[Group, str] = {"mathematics": "The mathematics", "library": "As a library layer"}
+
+
+def check_table(found: Verification, group: Group) -> Table:
+    """A row a check of the group, a column a shape of input."""
     inputs = [name for name in INPUTS if any(item.input == name for item in found.findings)]
     by_cell = {(item.check, item.input): _WORDS[item.status] for item in found.findings}
-    checks = [check for check in dict.fromkeys(item.check for item in found.findings) if check != WHOLE]
-    refused = {item.input for item in found.findings if item.check == WHOLE}
+    checks = dict.fromkeys(
+        item.check for item in found.findings if item.group == group and item.check != WHOLE
+    )
+    whole = {item.input: _WORDS[item.status] for item in found.findings if item.check == WHOLE}
     rows = tuple(
-        (check, *("skipped" if name in refused else by_cell.get((check, name), "-") for name in inputs))
-        for check in checks
+        (check, *(whole.get(name) or by_cell.get((check, name), "-") for name in inputs)) for check in checks
     )
     caption = (
         f"Against the paper's equations in float64; {_conventions(found)}. "
         "Errors are relative to the channel's largest value. -: has no meaning there."
+        if group == "mathematics"
+        else "Other precisions, sizes, layouts and tools. Reported; exit code 4 only with --strict."
     )
-    return Table(
-        f"Checks of {found.layer}",
-        caption,
-        ("check", *inputs),
-        rows,
-        "l" * (1 + len(inputs)),
-    )
+    title = f"{_TITLES[group]}: {found.layer}"
+    return Table(title, caption, ("check", *inputs), rows, "l" * (1 + len(inputs)))
 
 
 #: The check of a finding that stands for a whole column.
@@ -76,19 +81,34 @@ def failed_lines(found: Verification) -> list[tuple[str, list[str]]]:
 
 
 def answer(found: Verification) -> str:
-    """One sentence: how many checks passed, and for how many causes the others did not."""
-    failed, passed = len(found.having("failed")), len(found.having("passed"))
-    skipped = len(found.having("skipped"))
-    skips = f" ({skipped} skipped)" if skipped else ""
-    if not failed:
-        return f"All {passed} checks passed{skips}."
-    causes = [cause for cause in found.by_cause() if cause]
-    why = (
-        f"{len(causes)} {'cause' if len(causes) == 1 else 'causes'} found"
-        if causes
-        else "no usual cause fits"
-    )
-    return f"{failed} of {failed + passed} checks FAILED{skips}: {why}."
+    """The answer in two sentences, on one line."""
+    return " ".join(answer_lines(found))
+
+
+def answer_lines(found: Verification) -> list[str]:
+    """The mathematics, and the use as a library layer: how many checks passed, and why the others did not."""
+    lines = []
+    for group in GROUPS:
+        failed, passed = len(found.having("failed", group)), len(found.having("passed", group))
+        skipped = len(found.having("skipped", group))
+        if not failed + passed:
+            continue
+        aside = f" ({skipped} skipped)" if skipped else ""
+        if failed:
+            lines.append(
+                f"{_TITLES[group]}: {failed} of {failed + passed} checks FAILED{aside}: {_why(found, group)}."
+            )
+        else:
+            end = ": this is a batch norm." if group == "mathematics" else "."
+            lines.append(f"{_TITLES[group]}: all {passed} checks passed{aside}{end}")
+    return lines
+
+
+def _why(found: Verification, group: Group) -> str:
+    causes = {cause for item in found.having("failed", group) for cause in item.causes}
+    if not causes:
+        return "no usual cause fits"
+    return f"{len(causes)} {'cause' if len(causes) == 1 else 'causes'} found"
 
 
 def to_json(found: Verification) -> str:
@@ -103,7 +123,7 @@ def to_markdown(found: Verification) -> str:
         parts.append(
             "\n".join([f"**{markdown_text(cause)}**", "", *(f"- {markdown_text(line)}" for line in lines)])
         )
-    parts.append(markdown_table(check_table(found)))
+    parts += [markdown_table(check_table(found, group)) for group in GROUPS]
     for title, said in (("Skipped", skipped_lines(found)), ("Notes", found.notes)):
         if said:
             parts.append(f"## {title}\n\n" + "\n".join(f"- {markdown_text(line)}" for line in said))
@@ -143,11 +163,13 @@ def _where(items: Sequence[Finding], found: Verification) -> str:
 
 
 def _conventions(found: Verification) -> str:
-    said = found.conventions
-    return (
-        f"eps {said['eps']:g}, momentum {said['momentum']:g} (weight of the {said['momentum_is_weight_of']} "
-        f"value), running_var {said['running_var']}"
+    used = found.conventions
+    momentum = (
+        "none (the plain average over all batches)"
+        if used["momentum"] is None
+        else f"{used['momentum']:g} (weight of the {used['momentum_is_weight_of']} value)"
     )
+    return f"eps {used['eps']:g}, momentum {momentum}, running_var {used['running_var']}"
 
 
 def _sentence(text: str) -> str:

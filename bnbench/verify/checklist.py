@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bnbench.verify.findings import Group
 from bnbench.verify.outcome import Skip, Wrong
 from bnbench.verify.subject import Subject
 
@@ -26,6 +27,7 @@ class Check:
 
     name: str
     run: Callable[[Subject], None]
+    group: Group
     needs: tuple[str, ...]
     ranks: tuple[int, ...]
 
@@ -35,12 +37,16 @@ CHECKS: list[Check] = []
 
 
 def check(
-    name: str, *, needs: Sequence[str] = (), ranks: Sequence[int] = (2, 3, 4)
+    name: str,
+    *,
+    group: Group = "mathematics",
+    needs: Sequence[str] = (),
+    ranks: Sequence[int] = (2, 3, 4, 5),
 ) -> Callable[[Callable[[Subject], None]], Callable[[Subject], None]]:
     """Decorator: a function of a subject becomes a check."""
 
     def add(function: Callable[[Subject], None]) -> Callable[[Subject], None]:
-        CHECKS.append(Check(name, function, tuple(needs), tuple(ranks)))
+        CHECKS.append(Check(name, function, group, tuple(needs), tuple(ranks)))
         return function
 
     return add

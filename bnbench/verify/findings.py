@@ -1,4 +1,4 @@
-"""What a verification found, as plain data: rows for tables and for machines."""
+"""What a verification found, as plain data: rows for tables and for machines. Does not reach torch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
-#: The shapes of input that a layer is judged on, in the order of the columns.
-INPUTS = ("(N, C)", "(N, C, L)", "(N, C, H, W)")
+SCHEMA_VERSION = 2
 
 Status = Literal["passed", "failed", "skipped"]
+Group = Literal["mathematics", "library"]
+#: The mathematics: what is computed and learnt. Library: use in other precisions, layouts, tools.
+GROUPS: tuple[Group, ...] = ("mathematics", "library")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Finding:
     size: float | None = None
     tolerance: float | None = None
     causes: tuple[str, ...] = ()
+    group: Group = "mathematics"
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,19 @@ class Verification:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
 
-    def having(self, status: Status) -> list[Finding]:
-        """The findings of one status, in the order of the checks."""
-        return [finding for finding in self.findings if finding.status == status]
+    def having(self, status: Status, group: Group | None = None) -> list[Finding]:
+        """The findings of one status, of one group or of both, in the order of the checks."""
+        return [item for item in self.findings if item.status == status and group in (None, item.group)]
 
     @property
     def passed(self) -> bool:
-        """Whether something was checked and nothing failed."""
-        return not self.having("failed") and bool(self.having("passed"))
+        """Whether the mathematics was checked and nothing of it failed."""
+        return not self.having("failed", "mathematics") and bool(self.having("passed", "mathematics"))
+
+    @property
+    def strictly_passed(self) -> bool:
+        """Whether no check of either group failed."""
+        return self.passed and not self.having("failed")
 
     def by_cause(self) -> dict[str, list[Finding]]:
         """The failed checks under each cause; under "" those that no usual cause explains."""
@@ -62,13 +69,18 @@ class Verification:
         unexplained = found.pop("", None)
         return found | ({"": unexplained} if unexplained else {})
 
+    def counts(self, group: Group) -> dict[str, int]:
+        """How many checks of the group passed, failed and were skipped."""
+        return {status: len(self.having(status, group)) for status in ("passed", "failed", "skipped")}
+
     def to_json(self) -> dict[str, Any]:
-        """Everything, ready for json.dumps."""
+        """Everything, ready for json.dumps. passed: the mathematics; strictly_passed: the library checks too."""
         return {
             "schema_version": SCHEMA_VERSION,
             "layer": self.layer,
             "passed": self.passed,
-            "counts": {status: len(self.having(status)) for status in ("passed", "failed", "skipped")},
+            "strictly_passed": self.strictly_passed,
+            "counts": {group: self.counts(group) for group in GROUPS},
             "conventions": dict(self.conventions),
             "parts": dict(self.parts),
             "causes": [
@@ -78,3 +90,9 @@ class Verification:
             "checks": [asdict(finding) for finding in self.findings],
             "notes": list(self.notes),
         }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Verification:
+        """What `to_json` wrote, read again."""
+        findings = tuple(Finding(**{**item, "causes": tuple(item["causes"])}) for item in data["checks"])
+        return Verification(data["layer"], data["conventions"], data["parts"], findings, tuple(data["notes"]))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 #: Which axes the statistics are taken over, by the number of axes of x.
 _AXES: dict[str, Callable[[int], tuple[int, ...]]] = {
@@ -22,8 +22,30 @@ _AXES: dict[str, Callable[[int], tuple[int, ...]]] = {
     "instance": lambda rank: tuple(range(2, rank)),
     "feature": lambda rank: (1,),
     "all": lambda rank: tuple(range(rank)),
-    "no width": lambda rank: (0, 2),
-    "no height": lambda rank: (0, 3),
+    "not the last": lambda rank: (0, *range(2, rank - 1)),
+    "not axis 2": lambda rank: (0, *range(3, rank)),
+    "not axis 3": lambda rank: (0, 2, *range(4, rank)),
+    "last": lambda rank: tuple(range(rank - 1)),
+}
+
+#: Activations that may have slipped into a layer.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "leaky relu (0.01)": nn.functional.leaky_relu,
+    "leaky relu (0.1)": lambda y: nn.functional.leaky_relu(y, 0.1),
+    "leaky relu (0.2)": lambda y: nn.functional.leaky_relu(y, 0.2),
+    "relu6": nn.functional.relu6,
+    "elu": nn.functional.elu,
+    "selu": nn.functional.selu,
+    "gelu": nn.functional.gelu,
+    "gelu (tanh)": lambda y: nn.functional.gelu(y, approximate="tanh"),
+    "silu": nn.functional.silu,
+    "softplus": nn.functional.softplus,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "hardswish": nn.functional.hardswish,
+    "softsign": nn.functional.softsign,
+    "abs": torch.abs,
 }
 
 
@@ -33,10 +55,15 @@ class Formula:
 
     eps: float
     momentum: float
-    kept: Literal["unbiased", "biased", "by samples", "unbiased twice", "deviation", "with eps"]
+    kept: Literal[
+        "unbiased", "biased", "by samples", "unbiased twice", "deviation", "biased deviation", "with eps",
+        "inverse deviation",
+    ]  # fmt: skip
     axes: str = "channel"
     divisor: Literal["n", "n - 1"] = "n"
-    root: Literal["inside", "outside", "variance", "none"] = "inside"
+    root: Literal["inside", "outside", "variance", "rsqrt", "none"] = "inside"
+    parts: int = 0  # ghost batches of so many samples; negative: so many ghost batches
+    activation: str = ""
     centred: bool = True
     affine: Literal["right", "swapped", "no gamma", "no beta", "none", "beta first", "1 + gamma"] = "right"
     constants: Literal["", "mean", "var", "both"] = ""
@@ -44,8 +71,8 @@ class Formula:
         "right", "no gamma in dx", "mean over n", "mean over N", "centred", "raw", "swapped"
     ] = "right"
     in_training: Literal["batch", "running"] = "batch"
-    update: Literal["average", "sum", "cumulative", "twice"] = "average"
-    in_eval: Literal["running", "batch", "corrected"] = "running"
+    update: Literal["average", "sum", "cumulative", "twice", "first replaces", "debiased"] = "average"
+    in_eval: Literal["running", "batch", "corrected", "debiased", "deviation", "inverse"] = "running"
 
 
 def training(x: Tensor, gamma: Tensor, beta: Tensor, dy: Tensor, f: Formula) -> dict[str, Tensor]:
@@ -68,17 +95,35 @@ def training(x: Tensor, gamma: Tensor, beta: Tensor, dy: Tensor, f: Formula) -> 
 def running(batches: Sequence[Tensor], mean: Tensor, var: Tensor, f: Formula) -> dict[str, Tensor]:
     """The running statistics after every batch: running_mean, running_var, each (batches, channels)."""
     mean, var = _column(mean, batches[0]), _column(var, batches[0])
-    means, variances = [], []
+    start, means, variances = (mean, var), [], []
     for number, x in enumerate(batches, start=1):
-        batch_mean, batch_var = _statistics(x, replace(f, divisor="n"))
-        batch_var = _kept(batch_var, x, f)
-        for _ in range(2 if f.update == "twice" else 1):
-            new = 1 / number if f.update == "cumulative" else f.momentum
-            old = 1.0 if f.update == "sum" else 1 - new
-            mean, var = old * mean + new * batch_mean, old * var + new * batch_var
-        means.append(mean.flatten())
-        variances.append(var.flatten())
+        for part in split(x, f):
+            batch_mean, batch_var = _statistics(part, replace(f, divisor="n", parts=0))
+            batch_var = _kept(batch_var, part, f)
+            for _ in range(2 if f.update == "twice" else 1):
+                old, new = _weights(number, f)
+                mean, var = old * mean + new * batch_mean, old * var + new * batch_var
+        shown = (mean, var)
+        if f.update == "debiased":  # the start is taken out too
+            left = (1 - f.momentum) ** number
+            shown = (mean - left * start[0]) / (1 - left), (var - left * start[1]) / (1 - left)
+        means.append(shown[0].flatten())
+        variances.append(shown[1].flatten())
     return {"running_mean": torch.stack(means), "running_var": torch.stack(variances)}
+
+
+def _weights(number: int, f: Formula) -> tuple[float, float]:
+    """Of the old value and of the new one, in the update with that number."""
+    if f.update == "cumulative" or (f.update == "first replaces" and number == 1):
+        return 1 - 1 / number, 1 / number
+    return (1.0 if f.update == "sum" else 1 - f.momentum), f.momentum
+
+
+def split(x: Tensor, f: Formula) -> Sequence[Tensor]:
+    """The parts of a batch that are normalized apart."""
+    if f.parts < 0:
+        return x.chunk(-f.parts)
+    return torch.split(x, f.parts) if f.parts else (x,)
 
 
 def evaluation(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, f: Formula) -> Tensor:
@@ -90,16 +135,33 @@ def evaluation(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor
     if f.in_eval == "corrected":
         count = x.numel() // x.shape[1]
         var = var * count / (count - 1)
+    if f.in_eval == "debiased":  # one batch has been seen
+        mean, var = mean / f.momentum, var / f.momentum
+    if f.in_eval in ("deviation", "inverse"):  # what is stored is taken as it is
+        var, f = (var**2 if f.in_eval == "deviation" else var**-2), replace(f, eps=0.0, root="inside")
     return _scaled(x, mean, var, gamma, beta, f)
 
 
 def _statistics(x: Tensor, f: Formula) -> tuple[Tensor, Tensor]:
     """Mean and variance over the formula's axes, kept as 1; a mistake in the divisor is in the variance."""
+    if f.parts:
+        pieces = split(x, f)
+        each = [_statistics(piece, replace(f, parts=0)) for piece in pieces]
+        mean, var = (
+            torch.cat(
+                [
+                    one[i].expand(len(piece), *one[i].shape[1:])
+                    for one, piece in zip(each, pieces, strict=True)
+                ]
+            )
+            for i in (0, 1)
+        )
+        return mean, var
     axes = _AXES[f.axes](x.dim())
     mean = x.mean(axes, keepdim=True)
     var = ((x - mean) ** 2).mean(axes, keepdim=True)
     count = x.numel() // mean.numel()
-    return mean, var * count / (count - 1) if f.divisor == "n - 1" else var
+    return mean, var * count / max(count - 1, 1) if f.divisor == "n - 1" else var
 
 
 def _scaled(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, f: Formula) -> Tensor:
@@ -108,10 +170,12 @@ def _scaled(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, f
         y = centred / torch.sqrt(var + f.eps)
     elif f.root == "outside":
         y = centred / (torch.sqrt(var) + f.eps)
+    elif f.root == "rsqrt":
+        y = centred / torch.rsqrt(var + f.eps)
     else:
         y = centred / (var + f.eps) if f.root == "variance" else centred
     gamma, beta = _column(gamma, x), _column(beta, x)
-    return {
+    y = {
         "right": lambda: gamma * y + beta,
         "swapped": lambda: beta * y + gamma,
         "no gamma": lambda: y + beta,
@@ -120,6 +184,7 @@ def _scaled(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, f
         "beta first": lambda: gamma * (y + beta),
         "1 + gamma": lambda: (1 + gamma) * y + beta,
     }[f.affine]()
+    return ACTIVATIONS[f.activation](y) if f.activation else y
 
 
 def _other_gradients(
@@ -141,10 +206,12 @@ def _kept(var: Tensor, x: Tensor, f: Formula) -> Tensor:
     return {
         "biased": var,
         "unbiased": var * bessel,
-        "by samples": var * len(x) / (len(x) - 1),
+        "by samples": var * len(x) / max(len(x) - 1, 1),
         "unbiased twice": var * bessel**2,
         "deviation": torch.sqrt(var * bessel),
+        "biased deviation": torch.sqrt(var),
         "with eps": var + f.eps,
+        "inverse deviation": torch.rsqrt(var + f.eps),
     }[f.kept]
 
 

@@ -1,4 +1,4 @@
-"""Runs every check on a layer, on every shape of input that it takes."""
+"""Runs every check on a layer, on every shape of input that it takes; in this process: see child.py."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ import contextlib
 import io
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import bnbench.verify.checks  # noqa: F401  # fills CHECKS
 from bnbench.errors import BnbenchError
+from bnbench.verify.causes import usual_causes
 from bnbench.verify.checklist import CHECKS, Check
-from bnbench.verify.findings import INPUTS, Finding, Verification
+from bnbench.verify.conventions import Convention, passed_values, provisional, settle
+from bnbench.verify.findings import Finding, Verification
+from bnbench.verify.hidden import uses_batch_in_eval
 from bnbench.verify.outcome import Skip, Wrong, first_line
-from bnbench.verify.parts import Parts, find_parts
-from bnbench.verify.subject import CHANNELS, SHAPES, Rules, Subject
+from bnbench.verify.parts import Parts, add_by_effect, find_parts
+from bnbench.verify.process import undisturbed
+from bnbench.verify.refusals import refusals
+from bnbench.verify.subject import CHANNELS, SHAPES, STATISTICS, Rules, Subject
 from bnbench.verify.target import Target, find_target
+from bnbench.verify.wishes import Wishes, dim_of
 
-#: What --dim insists on, and what it also looks at.
-_INSISTED = {"1": ("(N, C)",), "2": ("(N, C, H, W)",), "both": ()}
-_CONSIDERED = {"1": INPUTS[:2], "2": INPUTS[2:], "both": INPUTS}
-
-#: Given to a layer that takes them: not the usual values, so that a value written into it shows.
-_EPS, _MOMENTUM = 1e-3, 0.3
 _ROLES = {
     "gamma": "gamma",
     "beta": "beta",
@@ -34,45 +33,56 @@ _ROLES = {
     "running_var": "running variance",
     "counter": "counter",
 }
+Stage = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What the user said: the options of `bnbench verify`."""
-
-    dim: Literal["1", "2", "both"] = "both"
-    eps: float | None = None
-    momentum: float | None = None
-    weight_of: Literal["new", "old"] = "new"
-    kept: Literal["unbiased", "biased"] = "unbiased"
-
-
-def verify(word: str, wishes: Wishes, *, debug: bool = False) -> Verification:
+def verify(word: str, wishes: Wishes, *, debug: bool = False, at: Stage = lambda stage: None) -> Verification:
     """All checks of the layer that `word` names. Raises LayerError where there is no layer to check.
 
     debug: what a check raises unexpectedly is raised on, and what the layer prints is shown.
+    at: hears what is done next, in words, for the case that it never ends.
     """
-    printed = io.StringIO()
+    printed = _Counter()
     with _quiet(printed, debug):
+        at("while it was imported")
         target = find_target(word)
+        at("while it was made")
         makers = _makers(target, wishes)
-        rules = _rules(target, wishes, makers)
-        refused = _refused(makers, wishes)
-        findings, parts = [], dict[str, str]()
-        for name, maker in makers.items():
+        at("in its first call")
+        refused = refusals(word, makers, wishes)
+        taken = {name: maker for name, maker in makers.items() if name not in refused}
+        subjects, convention = _subjects(target, wishes, taken)
+        findings: list[Finding] = []
+        parts = dict[str, str]()
+        for name in makers:
             if name in refused:
-                findings.append(Finding("any", name, "skipped", refused[name]))
+                findings.append(refused[name])
                 continue
-            subject = Subject(name, maker, _parts_of(maker, name), rules)
-            findings += [_judge(check, subject, debug) for check in CHECKS if subject.rank in check.ranks]
-            parts |= _told(subject.parts)
-    notes = _notes(printed.getvalue(), parts)
-    return Verification(word, _conventions(rules), parts, tuple(findings), notes)
+            for check in CHECKS:
+                if subjects[name].rank in check.ranks:
+                    at(f'in the check "{check.name}" on {name}')
+                    findings.append(_judge(check, subjects[name], debug))
+            parts |= _told(subjects[name].parts)
+        notes = _notes(printed, parts, convention, next(iter(subjects.values())))
+    return Verification(word, convention.to_json(), parts, _consistent(findings, convention.rules), notes)
+
+
+class _Counter(io.TextIOBase):
+    """Takes what user code prints, and keeps the number of lines alone."""
+
+    lines = 0
+
+    def write(self, text: str) -> int:
+        self.lines += text.count("\n")
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
 
 
 @contextlib.contextmanager
-def _quiet(printed: io.StringIO, debug: bool) -> Iterator[None]:
-    """The user's code prints and warns into a box; its random numbers are the same every time."""
+def _quiet(printed: _Counter, debug: bool) -> Iterator[None]:
+    """Counts what the user's code prints; its random numbers are the same every time."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(warnings.catch_warnings())
@@ -85,16 +95,12 @@ def _quiet(printed: io.StringIO, debug: bool) -> Iterator[None]:
 
 def _makers(target: Target, wishes: Wishes) -> dict[str, Callable[[], nn.Module]]:
     """Input -> what makes a layer for it. Raises the first error where no input has a layer."""
-    values = {
-        "eps": _EPS if wishes.eps is None else wishes.eps,
-        "momentum": _MOMENTUM if wishes.momentum is None else wishes.momentum,
-    }
+    values = passed_values(wishes)
     makers: dict[str, Callable[[], nn.Module]] = {}
     errors: list[BnbenchError] = []
-    for name in _CONSIDERED[wishes.dim]:
-        dim = 2 if len(SHAPES[name]) == 4 else 1
+    for name in wishes.inputs:
 
-        def make(dim: int = dim) -> nn.Module:
+        def make(dim: int = dim_of(name)) -> nn.Module:
             torch.manual_seed(0)
             return target.make(CHANNELS, dim, values)
 
@@ -108,83 +114,108 @@ def _makers(target: Target, wishes: Wishes) -> dict[str, Callable[[], nn.Module]
     return makers
 
 
-def _rules(target: Target, wishes: Wishes, makers: dict[str, Callable[[], nn.Module]]) -> Rules:
-    """eps and momentum: as given; else as the layer was made with; else as it says; else torch's."""
-    options = target.options()
-    layer = next(iter(_made(makers)))
-
-    def value(key: Literal["eps", "momentum"], given: float | None, passed: float, usual: float) -> float:
-        if given is not None:
-            return given
-        if key in options:
-            return passed
-        told = getattr(layer, key, getattr(layer, "epsilon", None) if key == "eps" else None)
-        return float(told) if isinstance(told, int | float) else usual
-
-    momentum = value("momentum", wishes.momentum, _MOMENTUM, 0.1 if wishes.weight_of == "new" else 0.9)
-    return Rules(value("eps", wishes.eps, _EPS, 1e-5), momentum, wishes.weight_of, wishes.kept)
+def _subjects(
+    target: Target, wishes: Wishes, makers: dict[str, Callable[[], nn.Module]]
+) -> tuple[dict[str, Subject], Convention]:
+    """A subject for each input that the layer takes, under the rules that its numbers on the first one settle."""
+    rules = provisional(target, wishes)
+    subjects = {name: Subject(name, maker, _parts_of(maker, name), rules) for name, maker in makers.items()}
+    subjects = {name: _without_caches(subject) for name, subject in subjects.items()}
+    name, first = next(iter(subjects.items()))
+    with undisturbed():
+        convention = settle(target, wishes, first, makers[name]())
+    return {name: replace(one, rules=convention.rules) for name, one in subjects.items()}, convention
 
 
-def _made(makers: dict[str, Callable[[], nn.Module]]) -> Iterator[nn.Module]:
-    for maker in makers.values():
-        with contextlib.suppress(BnbenchError):
-            yield maker()
-
-
-def _refused(makers: dict[str, Callable[[], nn.Module]], wishes: Wishes) -> dict[str, str]:
-    """Input -> why the layer does not take it. Nothing where it takes none at all: then that is the fault."""
-    reasons = {}
-    for name, maker in makers.items():
-        try:
-            maker()(torch.randn(SHAPES[name], generator=torch.Generator().manual_seed(0)))
-        except (Exception, SystemExit) as error:
-            what = str(error).partition("\n")[0] if isinstance(error, BnbenchError) else first_line(error)
-            reasons[name] = f"the layer does not take it: {what}"
-    insisted = _INSISTED[wishes.dim]
-    return (
-        {}
-        if len(reasons) == len(makers)
-        else {name: why for name, why in reasons.items() if name not in insisted}
-    )
+def _without_caches(subject: Subject) -> Subject:
+    """What the first step makes and eval does not use is kept for a look; it is no running statistic."""
+    fresh = find_parts(subject.maker(), CHANNELS)
+    late = {role for role in STATISTICS if role in subject.parts and role not in fresh}
+    with undisturbed():
+        if not late or not uses_batch_in_eval(subject):
+            return subject
+    return replace(subject, parts={role: part for role, part in subject.parts.items() if role not in late})
 
 
 def _parts_of(maker: Callable[[], nn.Module], name: str) -> Parts:
     """Of a fresh layer, and what it makes in its first step."""
-    layer = maker().train()
+    layer, x = maker().train(), _input(name)
     parts = find_parts(layer, CHANNELS)
-    with contextlib.suppress(Exception, SystemExit):
-        layer(torch.randn(SHAPES[name], generator=torch.Generator().manual_seed(0)))
-    return {**find_parts(layer, CHANNELS), **parts}
+    with undisturbed(), contextlib.suppress(Exception, SystemExit):
+        layer(x.clone())
+        parts = {**find_parts(layer, CHANNELS), **parts}
+        add_by_effect(maker, parts, CHANNELS, x)
+    return parts
+
+
+def _input(name: str) -> Tensor:
+    return torch.randn(SHAPES[name], generator=torch.Generator().manual_seed(0))
 
 
 def _judge(check: Check, subject: Subject, debug: bool) -> Finding:
-    missing = [_ROLES[role] for role in check.needs if role not in subject.parts]
+    missing = [_ROLES[role] for role in check.needs if not _has(subject, role)]
+    found = Finding(check.name, subject.input, "passed", group=check.group)
     if missing:
-        return Finding(check.name, subject.input, "skipped", f"the layer has no {' and no '.join(missing)}")
+        return replace(found, status="skipped", message=f"the layer has no {' and no '.join(missing)}")
     try:
-        check.run(subject)
+        with undisturbed():
+            check.run(subject)
     except Skip as skip:
-        return Finding(check.name, subject.input, "skipped", str(skip))
+        return replace(found, status="skipped", message=str(skip))
     except Wrong as wrong:
-        return Finding(
-            check.name, subject.input, "failed", wrong.message, wrong.size, wrong.tolerance, wrong.causes
-        )
-    except (Exception, SystemExit) as error:
-        if debug:
+        causes = wrong.causes or (subject.foreign_words if check.group == "mathematics" else ())
+        failed = replace(found, status="failed", message=wrong.message, causes=causes)
+        return replace(failed, size=wrong.size, tolerance=wrong.tolerance)
+    except BaseException as error:  # whatever a layer raises is its own fault
+        if debug and isinstance(error, Exception):
             raise
-        return Finding(
-            check.name, subject.input, "failed", f"raised {first_line(error)}", causes=_raised(error)
-        )
-    return Finding(check.name, subject.input, "passed")
+        message = f"raised {first_line(error)}"
+        return replace(found, status="failed", message=message, causes=_raised(error, subject))
+    return found
 
 
-def _raised(error: BaseException) -> tuple[str, ...]:
+def _has(subject: Subject, role: str) -> bool:
+    if role in ("running_mean", "running_var"):
+        return subject.statistics_are != "absent"
+    return role in subject.parts
+
+
+def _raised(error: BaseException, subject: Subject) -> tuple[str, ...]:
     text = str(error)
     if "view size is not compatible" in text:
         return (".view() needs contiguous inputs: .reshape() takes any",)
     if "inplace operation" in text or "in-place operation" in text:
         return ("something that the backward pass needs is changed in place",)
-    return ()
+    return _not_registered(subject) if "dtype" in text else ()
+
+
+def _not_registered(subject: Subject) -> tuple[str, ...]:
+    """A layer that is not registered keeps its precision, wherever the network goes."""
+    from bnbench.verify.checks.registration import registration_causes
+
+    return registration_causes(subject)
+
+
+def _consistent(findings: list[Finding], rules: Rules) -> tuple[Finding, ...]:
+    """A formula is named for a check only where it fits on every input on which this check fails.
+
+    What is seen directly (a layer in a list, a wrong dtype) needs no formula, and stands where it is seen.
+    """
+    table = usual_causes(rules.right, rules.weight_of, rules.measured)
+    ranks = {cause.words: set[int]() for cause in table}
+    for cause in table:
+        ranks[cause.words] |= set(cause.ranks)
+
+    def fits(words: str, check: str) -> bool:
+        others = (other for other in findings if other.check == check and other.status == "failed")
+        return all(
+            words in other.causes for other in others if len(SHAPES[other.input]) in ranks.get(words, ())
+        )
+
+    return tuple(
+        replace(item, causes=tuple(words for words in item.causes if fits(words, item.check)))
+        for item in findings
+    )
 
 
 def _told(parts: Parts) -> dict[str, str]:
@@ -194,23 +225,23 @@ def _told(parts: Parts) -> dict[str, str]:
     }
 
 
-def _conventions(rules: Rules) -> dict[str, float | str]:
-    return {
-        "eps": rules.eps,
-        "momentum": rules.momentum,
-        "momentum_is_weight_of": rules.weight_of,
-        "running_var": rules.kept,
-    }
-
-
-def _notes(printed: str, parts: dict[str, str]) -> tuple[str, ...]:
+def _notes(
+    printed: _Counter, parts: dict[str, str], convention: Convention, subject: Subject
+) -> tuple[str, ...]:
     notes = []
     if parts:
-        notes.append(f"Taken: {', '.join(f'{role} = {path}' for role, path in parts.items())}.")
-    lines = len(printed.splitlines())
-    if lines:
-        notes.append(f"The layer printed {lines} {'line' if lines == 1 else 'lines'}; --debug shows them.")
+        notes.append(f"Recognised: {', '.join(f'{role} = {path}' for role, path in parts.items())}.")
+    notes += convention.notes()
+    if subject.statistics_are == "hidden":
+        notes.append(
+            "The running statistics are not among the layer's tensors; they were measured from its outputs in eval."
+        )
+    if printed.lines:
+        lines = f"{printed.lines} {'line' if printed.lines == 1 else 'lines'}"
+        notes.append(f"The layer printed {lines}; --debug shows them.")
     absent = [name for role, name in _ROLES.items() if role != "counter" and name not in parts]
+    if subject.statistics_are == "hidden":
+        absent = [name for name in absent if not name.startswith("running")]
     if absent:
         notes.append(f"Found no {', '.join(absent)} among the layer's tensors; what needs them is skipped.")
     return tuple(notes)

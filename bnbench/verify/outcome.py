@@ -28,5 +28,8 @@ class Wrong(Exception):
 
 def first_line(error: BaseException) -> str:
     """ "ValueError: what it says", on one line."""
-    text = str(error).strip().partition("\n")[0]
+    try:
+        text = str(error).strip().partition("\n")[0][:300]
+    except BaseException:  # its __str__ raises
+        text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,14 +1,13 @@
-"""Where a layer keeps gamma, beta and its running statistics: found by their common names, then by shape."""
+"""Which of a layer's tensors are gamma, beta and running statistics: by name, by their start, by their effect."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
+
+from bnbench.verify.tensors import Part, tensors
 
 #: Role -> the names that people give it, the surest first.
 _NAMES = {
@@ -28,80 +27,83 @@ _NAMES = {
     ),
     "counter": ("num_batches_tracked",),
 }
-
-
-@dataclass(frozen=True)
-class Part:
-    """One tensor of a layer. path: "running_mean", "bn.weight"; kind: parameter, buffer or attribute."""
-
-    path: str
-    kind: str
-
-    def read(self, layer: nn.Module) -> Any:
-        """What stands there now."""
-        return operator.attrgetter(self.path)(layer)
-
-    def vector(self, layer: nn.Module) -> Tensor:
-        """What stands there now, flat, in float64, cut from any graph."""
-        return torch.as_tensor(self.read(layer)).detach().double().flatten().clone()
-
-    def write(self, layer: nn.Module, values: Tensor) -> None:
-        """Put these numbers there, in place."""
-        tensor = self.read(layer)
-        with torch.no_grad():
-            tensor.copy_(values.reshape(tensor.shape))
-
+LEARNT = ("gamma", "beta")
 
 Parts = dict[str, Part]
+Maker = Callable[[], nn.Module]
 
 
 def find_parts(layer: nn.Module, num_features: int) -> Parts:
-    """Role -> part. Only tensors of num_features numbers count (the counter: of one)."""
-    tensors = list(_tensors(layer))
-    wide = {part: tensor for part, tensor in tensors if tensor.numel() == num_features}
+    """Role -> part. Vectors of num_features numbers; gamma and beta may be one number for all channels."""
     found: Parts = {}
+    held = dict(tensors(layer))
+    wide = {part: tensor for part, tensor in held.items() if tensor.numel() == num_features}
+    single = {part: tensor for part, tensor in held.items() if tensor.numel() == 1}
     for role, names in _NAMES.items():
-        pool = (
-            wide if role != "counter" else {part: tensor for part, tensor in tensors if tensor.numel() == 1}
-        )
-        named = {_last(part): part for part in reversed(pool) if _suits(part, role)}
-        name = next((name for name in names if name in named), None)
-        if name is not None:
-            found[role] = named[name]
-    _find_by_shape(wide, found)
+        for pool in (single,) if role == "counter" else (wide, single) if role in LEARNT else (wide,):
+            named = {part.name: part for part in reversed(pool) if _suits(part, role, pool is single)}
+            name = next((name for name in names if name in named), None)
+            if name is not None and role not in found and named[name] not in found.values():
+                found[role] = named[name]
+    _find_by_start(wide, found)
+    _find_by_start({part: held[part] for part in single if is_learnt(part, held[part])}, found)
     return found
 
 
-def _suits(part: Part, role: str) -> bool:
-    """A parameter is no statistic."""
-    return role in ("gamma", "beta") or part.kind != "parameter"
+def _suits(part: Part, role: str, is_single: bool) -> bool:
+    """A parameter is not a statistic; one number is gamma or beta only where it is learnt."""
+    if role in LEARNT:
+        return part.kind == "parameter" or not is_single
+    return part.kind != "parameter"
 
 
-def _find_by_shape(wide: dict[Part, Tensor], found: Parts) -> None:
-    """What no name gave away: of the parameters or buffers left, the ones that start at 1 or at 0."""
-    for role, kind, start in (
-        ("gamma", "parameter", 1),
-        ("beta", "parameter", 0),
-        ("running_mean", "buffer", 0),
-        ("running_var", "buffer", 1),
-    ):
-        left = [part for part in wide if part.kind == kind and part not in found.values()]
-        match = next((part for part in left if bool((wide[part] == start).all())), None)
+def _find_by_start(pool: Mapping[Part, Tensor], found: Parts) -> None:
+    """What no name gave away: of the tensors left, the ones that start at 1 or at 0."""
+    for role, start in (("gamma", 1), ("beta", 0), ("running_mean", 0), ("running_var", 1)):
+        left = [
+            part
+            for part, tensor in pool.items()
+            if is_learnt(part, tensor) == (role in LEARNT) and part not in found.values()
+        ]
+        match = next((part for part in left if bool((pool[part] == start).all())), None)
         if role not in found and match is not None:
             found[role] = match
 
 
-def _tensors(layer: nn.Module) -> Iterator[tuple[Part, Tensor]]:
-    for prefix, module in layer.named_modules():
-        dot = f"{prefix}." if prefix else ""
-        for name, parameter in module.named_parameters(recurse=False):
-            yield Part(dot + name, "parameter"), parameter
-        for name, buffer in module.named_buffers(recurse=False):
-            yield Part(dot + name, "buffer"), buffer
-        for name, value in vars(module).items():
-            if isinstance(value, Tensor):
-                yield Part(dot + name, "attribute"), value
+def is_learnt(part: Part, tensor: Tensor) -> bool:
+    """Whether it is meant to be learnt, registered or not."""
+    return part.kind == "parameter" or tensor.requires_grad
 
 
-def _last(part: Part) -> str:
-    return part.path.rpartition(".")[2].strip("_").lower()
+def add_by_effect(maker: Maker, parts: Parts, num_features: int, x: Tensor) -> None:
+    """Parameters that neither name nor start gave away: one that shifts a channel is beta, another gamma."""
+    for part, tensor in tensors(maker()):
+        learns = is_learnt(part, tensor) and tensor.is_floating_point() and part not in parts.values()
+        if not learns or tensor.numel() not in (1, num_features) or {"gamma", "beta"} <= set(parts):
+            continue
+        change = _change(maker, part, x)
+        rest = change - change.mean((0, *range(2, x.dim())), keepdim=True)
+        if float(change.abs().max()) < 1e-6:
+            continue
+        role = "beta" if float(rest.abs().max()) < 1e-4 * float(change.abs().max()) else "gamma"
+        parts.setdefault(role, part)
+
+
+def unknown_parameters(layer: nn.Module, parts: Parts) -> list[Part]:
+    """The parameters that have no role; their values are changed before every check."""
+    return [part for part, tensor in tensors(layer) if part not in parts.values() and is_learnt(part, tensor)]
+
+
+def has_effect(maker: Maker, part: Part, x: Tensor) -> bool:
+    """Whether the output, in training or in eval, changes with the part."""
+    return any(float(_change(maker, part, x, mode).abs().max()) > 1e-6 for mode in (True, False))
+
+
+def _change(maker: Maker, part: Part, x: Tensor, training: bool = True) -> Tensor:
+    before = maker().train(training)
+    after = maker().train(training)
+    value = part.vector(after)
+    part.write(after, value + 0.5)
+    with torch.no_grad():
+        change: Tensor = after(x.clone()) - before(x.clone())
+    return change.double().nan_to_num(1e9)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -12,38 +13,49 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.seeding import generator
-from bnbench.verify import formulas, reference
-from bnbench.verify.causes import BACKWARD, Cause, deviation, explain, usual_causes
-from bnbench.verify.findings import INPUTS
+from bnbench.verify import formulas, hidden, reference
+from bnbench.verify.causes import BACKWARD, Cause, Measured, usual_causes
+from bnbench.verify.fit import close, deviation, explain
 from bnbench.verify.formulas import Formula
 from bnbench.verify.outcome import Skip, Wrong
-from bnbench.verify.parts import Parts
+from bnbench.verify.parts import Parts, unknown_parameters
+from bnbench.verify.wishes import INPUTS
 
 CHANNELS = 5
 #: No two axes alike, so that statistics over the wrong axis can't come out right by chance.
-SHAPES = dict(zip(INPUTS, ((7, CHANNELS), (6, CHANNELS, 4), (7, CHANNELS, 3, 4)), strict=True))
+SHAPES = dict(
+    zip(INPUTS, ((7, CHANNELS), (6, CHANNELS, 4), (7, CHANNELS, 3, 4), (7, CHANNELS, 2, 3, 4)), strict=True)
+)
 #: Relative error allowed in float32, of outputs and statistics, and of gradients.
 TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 3e-4
+STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The conventions that the layer is held to. momentum: as the layer gets it; weight_of: of which value."""
+    """The conventions that the layer is held to. momentum: as the layer gets it; weight_of: of which value.
+
+    momentum None: the plain average over all batches. measured: what the layer's numbers say.
+    """
 
     eps: float
-    momentum: float
+    momentum: float | None
     weight_of: Literal["new", "old"]
     kept: Literal["unbiased", "biased"]
+    measured: Measured = field(default_factory=Measured)
 
-    @property
-    def new_weight(self) -> float:
-        """The weight of the new value in the running statistics."""
+    def new_weight(self, number: int) -> float:
+        """The weight of the new value in the running statistics, in the update with that number."""
+        if self.momentum is None:
+            return 1 / number
         return self.momentum if self.weight_of == "new" else 1 - self.momentum
 
     @property
     def right(self) -> Formula:
         """The formula that is right under these conventions."""
-        return Formula(self.eps, self.new_weight, self.kept)
+        update: Literal["average", "cumulative"] = "cumulative" if self.momentum is None else "average"
+        weight = 0.0 if self.momentum is None else self.new_weight(1)
+        return Formula(self.eps, weight, self.kept, update=update)
 
 
 @dataclass(frozen=True)
@@ -66,12 +78,26 @@ class Subject:
         return len(self.shape)
 
     def layer(self, dtype: torch.dtype = torch.float32) -> nn.Module:
-        """A fresh layer in training mode; its gamma and beta, where it has them, are not 1 and 0."""
+        """A fresh layer in training mode, every parameter changed: gamma and beta, and those without a role."""
         layer = self.maker().train()
         for role, values in (("gamma", self.gamma), ("beta", self.beta)):
             if role in self.parts:
-                self.parts[role].write(layer, values)
+                self._write(layer, role, values)
+        for part in unknown_parameters(layer, self.parts):
+            tensor = part.read(layer)
+            with torch.no_grad(), contextlib.suppress(Exception):
+                draw = generator(0, "verify", "unknown", part.path)
+                tensor.copy_(torch.rand(tensor.shape, generator=draw) * 1.5 + 0.5)
         return layer.to(dtype)
+
+    def _write(self, layer: nn.Module, role: str, values: Tensor) -> None:
+        part = self.parts[role]
+        try:
+            wide = part.read(layer).numel()
+        except (AttributeError, KeyError, IndexError):  # made in the first step
+            layer(self.data("before the parameters"))
+            wide = part.read(layer).numel()
+        part.write(layer, values[:1] if wide == 1 else values)
 
     @cached_property
     def gamma(self) -> Tensor:
@@ -83,16 +109,29 @@ class Subject:
         """(C,) float64: what `layer` sets, or the 0 of a layer that has none."""
         return self._vector("beta", 0.0, 2.5, 4.0)
 
+    def is_shared(self, role: str) -> bool:
+        """Whether the layer has one number of that role for all channels."""
+        return role in self.parts and self.parts[role].vector(self._made).numel() == 1
+
+    @cached_property
+    def _made(self) -> nn.Module:
+        layer = self.maker()
+        with contextlib.suppress(Exception):
+            layer(self.data("before the parameters"))
+        return layer
+
     def _vector(self, role: str, without: float, low: float, high: float) -> Tensor:
         if role not in self.parts:
             return torch.full((CHANNELS,), without, dtype=torch.float64)
         size = torch.rand(CHANNELS, generator=generator(0, "verify", role)) * (high - low) + low
         signs = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])
-        return (size * signs).double()
+        values = (size * signs).double()
+        return values[:1].expand(CHANNELS) if self.is_shared(role) else values
 
-    def data(self, *stream: object, eps: bool = True) -> Tensor:
+    def data(self, *stream: object, eps: bool = True, samples: int | None = None) -> Tensor:
         """A float32 batch. With eps, channels 0 and 4 have variances near eps, so that eps matters."""
-        noise = torch.randn(self.shape, generator=generator(0, "verify", self.input, *stream))
+        shape = (samples or self.shape[0], *self.shape[1:])
+        noise = torch.randn(shape, generator=generator(0, "verify", self.input, *stream))
         small = max(self.rules.eps, 1e-6) ** 0.5
         spread = torch.tensor([small, 1.0, 2.0, 0.3, 5 * small] if eps else [0.7, 1.0, 2.0, 0.5, 1.5])
         centre = spread * torch.tensor([1.5, -0.7, 0.4, -1.2, 0.9])
@@ -127,12 +166,23 @@ class Subject:
             reference.inference(_numpy(x), _numpy(mean), _numpy(var), gamma, beta, self.rules.eps)
         )
 
+    @cached_property
+    def statistics_are(self) -> Literal["tensors", "hidden", "absent"]:
+        """Whether the running statistics are among the layer's tensors, show in eval alone, or are not there."""
+        if set(STATISTICS) <= set(self.parts):
+            return "tensors"
+        return "absent" if hidden.uses_batch_in_eval(self) else "hidden"
+
     def statistics(self, layer: nn.Module) -> tuple[Tensor, Tensor]:
-        """The layer's running mean and variance now, flat, float64."""
+        """The layer's running mean and variance now, flat, float64: read, or solved for from what eval gives."""
+        if self.statistics_are == "hidden":
+            return hidden.statistics(self, layer)
         return self.parts["running_mean"].vector(layer), self.parts["running_var"].vector(layer)
 
     def set_statistics(self, layer: nn.Module) -> tuple[Tensor, Tensor]:
         """Running statistics of known values, put into the layer; the values, (C,) float64."""
+        if self.statistics_are == "hidden":
+            raise Skip("its running statistics are not among its tensors, and can't be set")
         eps = max(self.rules.eps, 1e-6)
         mean = torch.tensor([0.5, -1.0, 0.25, 2.0, -0.5], dtype=torch.float64)
         var = torch.tensor([eps, 2.0, 0.7, 3.0, 20 * eps], dtype=torch.float64).float().double()
@@ -166,7 +216,7 @@ class Subject:
     @cached_property
     def eval_is_wrong(self) -> bool:
         """Whether the output in eval is wrong for the running statistics that the layer has, if it has any."""
-        if not {"running_mean", "running_var"} <= set(self.parts):
+        if self.statistics_are != "tensors":
             return False
         layer = self.layer()
         try:
@@ -184,29 +234,47 @@ class Subject:
 
     @cached_property
     def forward_causes(self) -> tuple[Cause, ...]:
-        """The mistakes in the forward pass, where they were found out; other checks start from them."""
+        """The mistakes in the forward pass, where they were found out; other checks start from them.
+
+        They have to fit on two batches of different sizes.
+        """
         if not self.forward_is_wrong:
             return ()
-        x = self.data("forward")
-        y = self.output(self.layer(), x).detach()
+        batches = [self.data("forward"), self.data("forward again", samples=self.shape[0] + 4)]
+        seen = [(x, self.output(self.layer(), x).detach()) for x in batches]
 
         def fits(formula: Formula) -> bool:
-            return deviation(y, self.training_under(formula, x)["forward"], 1) <= TOLERANCE
+            return all(close(y, self.training_under(formula, x)["forward"], TOLERANCE) for x, y in seen)
 
         return self.explain("forward", fits)
 
+    @cached_property
+    def foreign_words(self) -> tuple[str, ...]:
+        """Parameters that batch norm does not have, where they alone make the output wrong."""
+        unknown = unknown_parameters(self.maker(), self.parts)
+        if not unknown or not self.forward_is_wrong:
+            return ()
+        layer, x = self.maker().train(), self.data("forward")
+        for role, values in (("gamma", self.gamma), ("beta", self.beta)):
+            if role in self.parts:
+                self._write(layer, role, values)
+        if deviation(self.output(layer, x).detach(), self.forward_expected(x), 1) > TOLERANCE:
+            return ()
+        return tuple(f"{part.path} is a parameter that batch norm does not have" for part in unknown)
+
     def training_under(self, formula: Formula, x: Tensor) -> Mapping[str, Tensor]:
         """What a formula would give in training."""
-        return formulas.training(x.double(), self.gamma, self.beta, self.upstream.double(), formula)
+        upstream = self.upstream.double() if x.shape == self.shape else torch.ones_like(x).double()
+        return formulas.training(x.double(), self.gamma, self.beta, upstream, formula)
 
     def explain(
         self, check: str, fits: Callable[[Formula], bool], known: tuple[Cause, ...] = ()
     ) -> tuple[Cause, ...]:
         """The mistakes of the table that fit. known: those of the forward pass, which this check may share."""
-        table = usual_causes(self.rules.right, self.rules.weight_of)
+        table = usual_causes(self.rules.right, self.rules.weight_of, self.rules.measured)
         if check in BACKWARD and (known or not self.forward_is_wrong):
             table = [cause for cause in table if "forward" not in cause.shows_in]  # those are settled
-        if "running_mean" not in self.parts:  # what is not there is not used
+        if self.statistics_are == "absent":  # what is not there is not used
             table = [cause for cause in table if "in_training" not in dict(cause.change)]
         return explain(fits, table, check, self.rank, self.rules.right, known)
 

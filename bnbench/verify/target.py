@@ -18,8 +18,8 @@ from bnbench.norms import norms
 from bnbench.python_file import import_file, line_of
 from bnbench.verify.outcome import first_line
 
-#: What a second positional parameter may be called, and what goes in for 1-D (N, C) and 2-D (N, C, H, W).
-_DIMS = {"dim": (1, 2), "dims": (1, 2), "ndim": (1, 2), "num_dims": (2, 4)}
+#: What a second positional parameter may be called, and what goes in for (N, C), (N, C, H, W), (N, C, D, H, W).
+_DIMS = {"dim": (1, 2, 3), "dims": (1, 2, 3), "ndim": (1, 2, 3), "num_dims": (2, 4, 5)}
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Target:
         spelled = (("eps", "eps"), ("eps", "epsilon"), ("momentum", "momentum"))
         return {key: name for key, name in spelled if name in names}
 
-    def make(self, num_features: int, dim: int, values: Mapping[str, float]) -> nn.Module:
+    def make(self, num_features: int, dim: int, values: Mapping[str, float | None]) -> nn.Module:
         """A fresh layer. Raises LayerError; a factory's own BnbenchError passes."""
         taken = {name: values[key] for key, name in self.options().items() if key in values}
         try:
             layer = self.factory(num_features, *self._dim(dim), **taken)
         except BnbenchError:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise LayerError(
                 f"{self._place(error)}: {self.name} can't be made: {first_line(error)}",
                 f"It was called as {_call(self.name, num_features, self._dim(dim), taken)}.",
@@ -76,8 +76,11 @@ def find_target(word: str) -> Target:
     if word.endswith(".py"):
         place, name = word, ""
     if not place:
+        if Path(word).suffix == ".ipynb":
+            _refuse_other_files(Path(word), "MyBatchNorm")
         return _registered(word)
     path = Path(place)
+    _refuse_other_files(path, name)
     if place.endswith(".py"):
         module: ModuleType = _import(path)
         thing, name = _pick(module, name, place, own=True)
@@ -87,6 +90,20 @@ def find_target(word: str) -> Target:
         target = Target(name, thing)
     _check_signature(target)
     return target
+
+
+def _refuse_other_files(path: Path, name: str) -> None:
+    """A notebook, a folder or another kind of file has no class that could be imported."""
+    if path.suffix == ".ipynb":
+        script = path.with_suffix(".py")
+        raise LayerError(
+            f"{path} is a notebook, and a layer is imported from a Python file.",
+            fix=f"jupyter nbconvert --to script {path}, then bnbench verify {script}:{name}; or copy the class "
+            f"and its imports into {script}.",
+        )
+    if path.suffix != ".py" and (path.exists() or "/" in str(path)):
+        kind = "a folder" if path.is_dir() else "not a Python file (.py)" if path.exists() else "no such file"
+        raise LayerError(f"{path}: {kind}.", fix="name a file and a class in it: my_layer.py:MyBatchNorm")
 
 
 def _registered(word: str) -> Target:
@@ -110,12 +127,12 @@ def _import(path: Path) -> ModuleType:
         sys.path.insert(0, folder)
     try:
         return import_file(path, "bnbench_verify")
-    except SystemExit as error:
+    except (SystemExit, KeyboardInterrupt) as error:
         raise LayerError(
             f"{path}:{line_of(error, path)}: it ends the program (sys.exit) while it is imported.",
             fix='put what the file does when it is run under if __name__ == "__main__":.',
         ) from error
-    except Exception as error:
+    except BaseException as error:
         raise LayerError(f"{path}:{line_of(error, path)}: {first_line(error)}") from error
 
 
@@ -127,7 +144,7 @@ def _import_module(name: str) -> ModuleType:
             f'no module "{error.name}" can be imported.',
             fix=f"for a file, end its name in .py: {name.replace('.', '/')}.py:Name.",
         ) from error
-    except Exception as error:
+    except BaseException as error:
         raise LayerError(f"{name}: {first_line(error)}") from error
 
 
@@ -193,7 +210,7 @@ def _check_signature(target: Target) -> None:
         why,
         "add a function that makes it, and name that one: "
         f"def make(num_features, dim): return {target.name}(num_features, ...)  "
-        "(dim is 1 for (N, C), 2 for (N, C, H, W))",
+        "(dim is 1 for (N, C), 2 for (N, C, H, W), 3 for (N, C, D, H, W))",
     )
 
 
@@ -204,6 +221,14 @@ def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         return {"num_features": inspect.Parameter("num_features", inspect.Parameter.POSITIONAL_ONLY)}
 
 
-def _call(name: str, num_features: int, dim: tuple[int, ...], options: Mapping[str, float]) -> str:
-    words = [str(num_features), *map(str, dim), *(f"{key}={value:g}" for key, value in options.items())]
+def _call(name: str, num_features: int, dim: tuple[int, ...], options: Mapping[str, float | None]) -> str:
+    words = [
+        str(num_features),
+        *map(str, dim),
+        *(f"{key}={_number(value)}" for key, value in options.items()),
+    ]
     return f"{name}({', '.join(words)})"
+
+
+def _number(value: float | None) -> str:
+    return "None" if value is None else f"{value:g}"

@@ -32,7 +32,7 @@ class BatchNorm(nn.Module):
 
     def update(self, mean, var, n):
         """Move the running statistics towards those of a batch of n values per channel."""
-        if n == 1:
-            raise ValueError("one value per channel has no variance to normalize with")
+        if n < 2:
+            raise ValueError("one value per channel, or none, has no variance to normalize with")
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(var * n / (n - 1), self.momentum)

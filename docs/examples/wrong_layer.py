@@ -20,6 +20,8 @@ class BatchNorm(nn.Module):
         x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         shape = (1, -1, *[1] * (x.dim() - 2))
         if self.training:
+            if x.numel() < 2 * x.shape[1]:
+                raise ValueError("one value per channel, or none, has no variance to normalize with")
             axes = (0, *range(2, x.dim()))
             with torch.no_grad():
                 mean, var = x.mean(axes), x.var(axes, unbiased=False)

@@ -5,8 +5,19 @@ from bnbench.verify.checks import (  # isort: skip  # the order of the table
     statistics,
     inference,
     registration,
-    precision,
+    sizes,
     robustness,
+    precision,
+    tools,
 )
 
-__all__ = ["inference", "precision", "registration", "robustness", "statistics", "training"]
+__all__ = [
+    "inference",
+    "precision",
+    "registration",
+    "robustness",
+    "sizes",
+    "statistics",
+    "tools",
+    "training",
+]

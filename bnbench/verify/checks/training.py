@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from bnbench.verify import reference
-from bnbench.verify.causes import deviation
 from bnbench.verify.checklist import check
+from bnbench.verify.fit import deviation
 from bnbench.verify.formulas import Formula
 from bnbench.verify.outcome import Wrong
 from bnbench.verify.subject import GRADIENT_TOLERANCE, TOLERANCE, Subject, hold
@@ -24,6 +24,22 @@ def forward(subject: Subject) -> None:
     x = subject.data("forward")
     y = subject.output(subject.layer(), x).detach()
     hold(deviation(y, subject.forward_expected(x), 1), TOLERANCE, lambda: subject.forward_causes)
+
+
+@check("same input, same output")
+def repeatable(subject: Subject) -> None:
+    """Nothing random is inside: two fresh layers give the same, also from other states of torch's generator."""
+    x, layers = subject.data("forward"), (subject.layer(), subject.layer())
+    outputs = []
+    for seed, layer in enumerate(layers):
+        torch.manual_seed(seed)
+        outputs.append(subject.output(layer, x).detach())
+    hold(deviation(outputs[1], outputs[0], 1), 1e-5, lambda: _random(outputs))
+
+
+def _random(outputs: list[Tensor]) -> tuple[str, ...]:
+    finite = all(bool(y.isfinite().all()) for y in outputs)
+    return ("something random is in the layer (noise, dropout): the same input gives other outputs",) * finite
 
 
 @check("dx")
@@ -47,11 +63,16 @@ def dbeta(subject: Subject) -> None:
 def _gradient(subject: Subject, name: str) -> None:
     x = subject.data("forward")
     seen = _seen(subject, x, name)
-    expected = dict(zip(("dx", "dgamma", "dbeta"), _expected(subject, x), strict=True))[name]
-    axis = 1 if name == "dx" else 0
+    axis, shared = (1 if name == "dx" else 0), subject.is_shared(_ROLES[name])
+
+    def summed(gradient: Tensor) -> Tensor:
+        return gradient.sum().reshape(1) if shared else gradient
+
+    expected = summed(dict(zip(("dx", "dgamma", "dbeta"), _expected(subject, x), strict=True))[name])
 
     def fits(formula: Formula) -> bool:
-        return deviation(seen, subject.training_under(formula, x)[name], axis) <= GRADIENT_TOLERANCE
+        predicted = summed(subject.training_under(formula, x)[name])
+        return deviation(seen, predicted, axis) <= GRADIENT_TOLERANCE
 
     hold(
         deviation(seen, expected, axis),

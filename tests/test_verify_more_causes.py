@@ -1,0 +1,129 @@
+"""Mistakes beyond the usual ones, each planted alone: named, and never passed where it is not understood."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bnbench.verify.findings import Verification
+from bnbench.verify.judge import verify
+from bnbench.verify.wishes import Wishes
+
+HERE = Path(__file__).parent
+GHOST = "ghost batch normalization: statistics of"
+FOREIGN = "a parameter that batch norm does not have"
+OUTSIDE = "a layer that is kept outside"
+
+
+@pytest.fixture(autouse=True)
+def neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(HERE), *sys.path])
+
+
+def judged(name: str, **wishes: object) -> Verification:
+    return verify(f"{HERE / 'wrong_layers.py'}:{name}", Wishes(**wishes))  # type: ignore[arg-type]
+
+
+def mathematical_causes(found: Verification) -> list[str]:
+    causes = (cause for item in found.having("failed", "mathematics") for cause in item.causes or ("",))
+    return list(dict.fromkeys(causes))
+
+
+# The class, and words of each cause of the mathematics, in any order
+PLANTED: list[tuple[str, list[str]]] = [
+    ("EpsOdd", ["eps is 3.7e-06, not 0.001"]),
+    ("MomentumOdd", ["weight is 0.037, not 0.3"]),
+    ("EpsOutsideWritten", ["eps outside the root", "eps is 0.002, not 0.001"]),
+    ("FirstReplaces", ["the first batch's statistics replace"]),
+    ("DebiasedStored", ["the running statistics are debiased"]),
+    ("DebiasedInEval", ["in eval the running statistics are debiased"]),
+    ("InverseStored", ["running_var holds 1 / sqrt(var + eps)"]),
+    ("InverseThroughout", ["running_var holds 1 / sqrt(var + eps)", "taken for 1 / sqrt(var + eps)"]),
+    ("DeviationThroughout", ["holds the standard deviation", "taken for the standard deviation"]),
+    ("DividesByRsqrt", ["divided by rsqrt"]),
+    ("Activated", ["an activation is inside the layer (relu)"]),
+    ("ActivatedTanh", ["an activation is inside the layer (tanh)"]),
+    ("ActivatedGelu", ["an activation is inside the layer (gelu)"]),
+    ("ActivatedLeaky", ["an activation is inside the layer (leaky relu (0.2))"]),
+    ("LastAxis", ["features are expected on the last axis"]),
+    ("LastAxisPlain", ["features are expected on the last axis"]),
+    ("Ghost", [f"{GHOST} parts of 16 samples"]),
+    ("GhostLarge", [f"{GHOST} parts of 128 samples"]),
+    ("GhostSmall", [f"{GHOST} parts of 3 samples"]),
+    ("GhostChunks", [f"{GHOST} 4 parts"]),
+    ("SharedGamma", ["one gamma for all channels"]),
+    ("SharedGammaOddName", ["one gamma for all channels"]),
+    ("SharedBoth", ["one gamma for all channels", "one beta for all channels"]),
+    ("UnknownName", [f"zeta is {FOREIGN}"]),
+    ("UnusedParameter", [f"spare is {FOREIGN}"]),
+    ("Elementwise", [f"gamma is {FOREIGN}"]),
+    ("Stacked", [f"table is {FOREIGN}"]),
+    ("HiddenBiased", ["running_var is off by n/(n-1)"]),
+    ("InList", ["a layer is kept in self.norms (list)"]),
+    ("InDict", ["a layer is kept in self.norms (dict)"]),
+    ("MadeInForward", ["a layer is made in forward"]),
+    ("ParameterInForward", ["gamma or beta is made again in forward"]),
+    ("InClosure", [OUTSIDE]),
+    ("GlobalGamma", [OUTSIDE]),
+    ("ParameterList", ["not registered as parameters"]),
+    ("BranchWrong", ["normalized with the unbiased variance in training"]),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), PLANTED, ids=[name for name, _ in PLANTED])
+def test_a_mistake_is_named_on_every_input_and_nothing_else_is(name: str, words: list[str]) -> None:
+    found = judged(name)
+    assert not found.passed
+    causes = mathematical_causes(found)
+    assert len(causes) == len(words), causes
+    for word in words:
+        assert sum(word in cause for cause in causes) == 1, causes
+
+
+def test_noise_is_called_random() -> None:
+    (finding,) = (item for item in judged("Noise", dim="2").having("failed") if item.check.startswith("same"))
+    assert "something random is in the layer" in finding.causes[0]
+
+
+def test_a_layer_in_a_global_is_found() -> None:
+    assert any(OUTSIDE in cause for cause in mathematical_causes(judged("InGlobal", dim="1")))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("SetsGradMode", "whether gradients are recorded"), ("DefaultDtype", "torch's default dtype")],
+)
+def test_changed_settings_of_torch_are_named_and_do_not_reach_other_checks(name: str, what: str) -> None:
+    found = judged(name, dim="2")
+    (settings,) = (item for item in found.findings if item.check == "torch's settings")
+    assert what in settings.message
+    assert {"forward", "dx", "running_var (3 steps)"} <= {item.check for item in found.having("passed")}
+
+
+def test_what_is_wrong_on_images_alone_is_named_there_alone() -> None:
+    found = judged("BranchWrong")
+    assert {item.input for item in found.having("failed", "mathematics")} == {"(N, C, H, W)"}
+
+
+def test_a_cause_that_does_not_fit_everywhere_is_not_named(tmp_path: Path) -> None:
+    """Unbiased for (N, C), another mistake for the rest: no single formula fits forward on all inputs."""
+    (tmp_path / "mixed.py").write_text(
+        "import torch\nfrom student_layers import Right\n\n\nclass Mixed(Right):\n"
+        "    def statistics(self, x, axes):\n"
+        "        mean, var = super().statistics(x, axes)\n"
+        "        return (mean, var * 7 / 6) if x.dim() == 2 else (1.37 * mean, var)\n"
+    )
+    found = verify(f"{tmp_path / 'mixed.py'}", Wishes())
+    forward = [item for item in found.having("failed") if item.check == "forward"]
+    assert len(forward) == 4
+    assert all(item.causes == () for item in forward)
+
+
+def test_features_last_are_right_where_n_c_alone_is_asked_for() -> None:
+    found = judged("LastAxis", dim="1")
+    assert found.passed
+    assert "it takes (N, L, C)" in found.having("skipped")[-1].message or any(
+        "it takes (N, L, C)" in item.message for item in found.having("skipped")
+    )
