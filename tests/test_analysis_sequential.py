@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from bnbench.analysis.contents import Summary
+from bnbench.analysis.new_samples import new_samples_interval
+from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.sequential import (
     Seen,
     Track,
@@ -18,7 +21,7 @@ from bnbench.analysis.sequential import (
     repeated_interval,
     weights,
 )
-from bnbench.analysis.stops import follow
+from bnbench.analysis.stops import follow, spent_rates
 from bnbench.analysis.summary import summarize
 from bnbench.config import Margin
 from bnbench.plan import RunRecord
@@ -225,3 +228,15 @@ def test_at_the_last_look_everything_stops() -> None:
     assert [stop.stopped for stop in course.stops] == ["follows", "last"]
     assert (course.judged["batch"].verdict, course.judged["batch"].n) == ("undecided", 20)
     assert follow(study({"batch": effect(0.53, 20)})).judged["batch"].verdict == "worse"  # 2.31 / √20 = 0.517
+
+
+def test_other_tests_spend_the_share_of_their_look() -> None:
+    # of the first look 0.0625: Fisher's 2 / 252 of 5 of 5 against 0 of 5
+    (rate,) = spent_rates([TrainedRate("batch", {}, 5, 5, None, None, p=2 / 252, p_holm=2 / 252)], LOOKS)
+    assert rate.p == pytest.approx(2 / 252 / 0.0625)
+    (fixed,) = spent_rates([TrainedRate("batch", {}, 5, 5, None, None, p=2 / 252)], ())
+    assert (fixed.p, fixed.p_holm) == (2 / 252, None)
+    random = np.random.default_rng(0)
+    differences = random.normal(0.1, 1, (5, 400))
+    plain, wide = new_samples_interval(differences), new_samples_interval(differences, alpha=0.05 * 0.0625)
+    assert (wide[1] - wide[0]) > 1.5 * (plain[1] - plain[0])

@@ -20,7 +20,8 @@ from dataclasses import replace
 from typing import Any
 
 from bnbench.analysis.comparison import Comparison
-from bnbench.analysis.intervals import CONFIDENCE, t_quantile
+from bnbench.analysis.intervals import ALPHA, t_quantile
+from bnbench.analysis.sequential import weight_of
 from bnbench.results import Cell, StudyResults
 
 #: The metrics whose value is a mean over test samples, and the answers that they are the mean of.
@@ -35,6 +36,7 @@ class NewSamples:
 
     def __init__(self, results: StudyResults) -> None:
         self._load, self._cells = results.samples, {cell.label: cell for cell in results.cells}
+        self._looks = results.looks
         self._kept: dict[str, Mapping[int, Any]] = {}
         self.warnings: list[str] = []
 
@@ -45,7 +47,8 @@ class NewSamples:
             if differences is None or found.ci_low is None or found.ci_high is None:
                 yield found
                 continue
-            low, high = new_samples_interval(differences, found.grain or 0.0)
+            alpha = ALPHA * weight_of(found.n, self._looks)  # at a look of `seeds: auto`, its share
+            low, high = new_samples_interval(differences, found.grain or 0.0, alpha)
             yield replace(
                 found,
                 new_low=min(low, found.ci_low),
@@ -97,8 +100,8 @@ class NewSamples:
                 yield run.seed, samples
 
 
-def new_samples_interval(differences: Any, grain: float = 0.0) -> tuple[float, float]:
-    """95 % interval of the mean of (seeds, samples) differences, for new seeds and new samples. Both at least 2."""
+def new_samples_interval(differences: Any, grain: float = 0.0, alpha: float = ALPHA) -> tuple[float, float]:
+    """Interval at 1 - alpha of the mean of (seeds, samples) differences, for new seeds and new samples. Both at least 2."""
     seeds, samples = differences.shape
     of_seeds = max(float(differences.mean(1).var(ddof=1)), grain**2 / 6) / seeds
     within = float(differences.var(0, ddof=1).mean()) / seeds
@@ -108,5 +111,5 @@ def new_samples_interval(differences: Any, grain: float = 0.0) -> tuple[float, f
         return mean, mean
     shares = (of_seeds / variance, of_samples / variance)
     freedom = 1 / (shares[0] ** 2 / (seeds - 1) + shares[1] ** 2 / (samples - 1))
-    half = t_quantile(freedom, (1 + CONFIDENCE) / 2) * math.sqrt(variance)
+    half = t_quantile(freedom, 1 - alpha / 2) * math.sqrt(variance)
     return mean - half, mean + half

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from bnbench.analysis.comparison import Comparison, Verdict, compare
 from bnbench.analysis.intervals import ALPHA, equivalence_p, paired_p, scatter
+from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.sequential import (
     Seen,
     Stopped,
@@ -148,14 +149,21 @@ def repeated(found: Comparison, looks: Sequence[int], family: int = 1) -> Compar
         family=family,
         family_low=together[0],
         family_high=together[1],
-        new_low=None if found.new_low is None else min(found.new_low, low or 0.0),
-        new_high=None if found.new_high is None else max(found.new_high, high or 0.0),
         sign_flip_p=None,
         detectable=None,
         detectable_low=None,
         detectable_high=None,
         seeds_for_margin=None,
     )
+
+
+def spent_rates(rates: Sequence[TrainedRate], looks: Sequence[int]) -> tuple[TrainedRate, ...]:
+    """The exact tests of training success with the share of the 5 % that the look of each has."""
+
+    def spend(p: float | None, n: int) -> float | None:
+        return None if p is None else min(1.0, p / weight_of(n, looks))
+
+    return tuple(replace(r, p=spend(r.p, r.n), p_holm=spend(r.p_holm, r.n)) for r in rates)
 
 
 def _members(results: StudyResults) -> Iterator[_Member]:

@@ -22,7 +22,7 @@ from bnbench.analysis.ranges import usable_ranges
 from bnbench.analysis.rates import TrainedRate, trained_rates
 from bnbench.analysis.settings import baselines_of
 from bnbench.analysis.speed import compare_areas, compare_speed
-from bnbench.analysis.stops import follow
+from bnbench.analysis.stops import follow, spent_rates
 from bnbench.analysis.sweeps import BestSetting, best_cell, best_settings
 from bnbench.analysis.times import engine_of, why_not_comparable
 from bnbench.analysis.twins import first_of_equals, groups_of_equals, mark_twins
@@ -76,7 +76,7 @@ def summarize(results: StudyResults) -> Summary:
         variants=variants,
         comparisons=comparisons,
         best_settings=best,
-        best_rates=_best_rates(results, best),
+        best_rates=spent_rates(_best_rates(results, best), results.looks),
         same_results=groups_of_equals([c for c in results.cells if c.variant not in results.checks], first),
         checks=results.checks,
         agreements=tuple(agreements(results)),
@@ -97,7 +97,7 @@ def summarize(results: StudyResults) -> Summary:
             for metric in dict.fromkeys(target.metric for target in results.targets)
             for pair in compared
         ),
-        rates=trained_rates(pairs),
+        rates=spent_rates(trained_rates(pairs), results.looks),
         noise=tuple(noise_floors(results.cells)),
         usable_ranges=usable_ranges(results) if swept else (),
         interactions=tuple(interactions(results, comparisons)) if swept else (),
