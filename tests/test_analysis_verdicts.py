@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bnbench.analysis.comparison import Comparison, compare, corrected
 from bnbench.analysis.contents import Summary
+from bnbench.analysis.intervals import paired_interval
 from bnbench.analysis.plain import as_json
 from bnbench.analysis.power import detectable_difference
 from bnbench.analysis.summary import summarize
@@ -153,3 +155,43 @@ def test_everything_shown_is_in_the_json() -> None:
     assert (values["primary"], values["margin"]) == (METRIC, {"metric": METRIC, "value": 0.002})
     assert [row["variant"] for row in values["noise"]] == ["base"] * 2 + ["a"] * 2
     assert {"speeds", "areas", "rates", "usable_ranges", "interactions", "gates"} <= set(values)
+
+
+def test_a_family_of_hundreds_can_decide_with_twenty_seeds() -> None:
+    """Where no resample is as large, p is Student's: 1 / 10,000 times 460 is 0.046, times 520 more than 5 %."""
+    found = against(np.random.default_rng(3).normal(0.05, 0.01, 20).tolist())
+    assert found.method == "bootstrap"
+    family = corrected(replace(found, variant=f"a{index}") for index in range(520))
+    assert {(c.verdict, c.family) for c in family} == {("better", 520)}
+    assert family[0].p_holm < 1e-6
+
+
+def test_what_fits_is_the_interval_of_the_whole_family() -> None:
+    """Bonferroni's: it holds 0 wherever Holm's correction took the verdict."""
+    five = corrected(
+        [against(CLEAR), *(against([0.01, -0.01, 0.02, -0.02, i / 1000], f"b{i}") for i in range(4))]
+    )
+    deltas = [value for _, value in five[0].values]
+    assert (five[0].family_low, five[0].family_high) == pytest.approx(paired_interval(deltas, 0.99))
+    assert five[0].ci_low > 0 > five[0].family_low
+    assert five[0].verdict == "undecided"
+
+
+def test_how_well_seeds_know_what_they_find() -> None:
+    alone = against(CLEAR)
+    factors = (alone.detectable_low / alone.detectable, alone.detectable_high / alone.detectable)
+    assert factors == pytest.approx(
+        (0.599, 2.874), abs=1e-3
+    )  # tables of chi-square, 4 degrees: 11.143, 0.48442
+
+
+def test_a_decided_comparison_has_no_clause_on_power() -> None:
+    """Power computed from the difference that was seen says no more than its p value."""
+    decided = verdict_sentences(study({"a": CLEAR}))[0]
+    undecided = verdict_sentences(study({"a": [0.01, -0.02, 0.03, 0.0, 0.01]}))[0]
+    assert decided.endswith("5 paired seeds.")
+    assert "find" not in decided
+    assert "fit; 5 seeds with this scatter find" in undecided
+    for text in (decided, undecided):
+        assert "need" not in text
+        assert "80%" not in text
