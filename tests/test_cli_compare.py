@@ -255,7 +255,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, run: Run) -> None:
             'unknown key "epoch". Did you mean "epochs"?',
         ),
         (["compare", "small.yaml", "seeds=[1, 1]"], 1, "seeds: 1 repeated."),
-        (["compare", "small.yaml", "batch_size=1"], 1, "gets (1, 16): every statistic is of one value"),
+        (["compare", "small.yaml", "batch_size=1"], 1, "gets (1, 16): its statistics have too few values"),
         (["compare", "small.yaml", "variants={}"], 1, "variants is empty"),
         (["compare", "small.yaml", "model=mlq"], 1, 'unknown model "mlq". Did you mean "mlp"?'),
         (
@@ -282,17 +282,17 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, run: Run) -> None:
         (
             ["compare", "small.yaml", "last_batch=keep", "max_train_samples=65"],
             1,
-            "in the last batch of every epoch, which has 1: every statistic is of one value",
+            "in the last batch of every epoch, which has 1: its statistics have too few",
         ),
         (
             ["check", "small.yaml", "last_batch=keep", "max_train_samples=65"],
             1,
-            "in the last batch of every epoch, which has 1: every statistic is of one value",
+            "in the last batch of every epoch, which has 1: its statistics have too few",
         ),
         (
             ["check", "vgg.yaml", "norm=instance"],
             1,
-            "(InstanceNorm2d) gets (32, 512, 1, 1): every statistic is of one value",
+            "(InstanceNorm2d) gets (32, 512, 1, 1): its statistics have too few values",
         ),
         (["report", "nowhere"], 1, "no results of bnbench here"),
         (

@@ -18,6 +18,7 @@ from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import NormFacts, norms
 from bnbench.plan import make_plan
+from bnbench.plugins import known_names
 from bnbench.registry import Entry
 
 CPU = torch.device("cpu")
@@ -204,11 +205,14 @@ def test_batches_of_one_are_refused_only_where_they_have_one_value(
     both = "variants: {none: {}, batch: {norm: batch}}\nbatch_size: 1\n"
     assert not rehearsed(f"model: {{name: cnn, channels: [4, 4]}}\n{both}", vocabulary, tmp_path).mistakes
     (message,) = messages(rehearsed(f"model: mlp\n{both}", vocabulary, tmp_path))
-    assert message.startswith("variant batch: norm: batch: blocks.0.norm (BatchNorm1d) gets (1, 64): every")
+    assert message.startswith(
+        "variant batch: norm: batch: blocks.0.norm (BatchNorm1d) gets (1, 64): its stat"
+    )
     assert "Fix: batch_size: 2 or more, or" in message
     last = ("batch_size=127", "last_batch=keep")
     (message,) = messages(rehearsed(f"model: mlp\n{both}", vocabulary, tmp_path, *last))
-    assert "in the last batch of every epoch, which has 1:" in message
+    assert "in the last batch of every epoch, which has 1: its statistics have too few values" in message
+    assert "Expected more than 1 value per channel" in message
     assert "Fix: last_batch: merge" in message
     assert not rehearsed(f"model: mlp\n{both}", vocabulary, tmp_path, "batch_size=127").mistakes
 
@@ -252,10 +256,10 @@ def biasless(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model of one's own whose convolution never has a bias."""
 
     def net(input_shape: Any, num_classes: int, norm: NormLayer) -> nn.Module:
-        conv = nn.Conv2d(1, 4, 3, bias=False)
-        return nn.Sequential(
-            conv, norm(4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(144, num_classes, bias=False)
-        )
+        layers: list[nn.Module] = [nn.Conv2d(1, 4, 3, bias=False)]
+        layers += [] if norm.entry.name == "none" else [norm(4, 2)]
+        layers += [nn.ReLU(), nn.Conv2d(4, 4, 3, bias=False), nn.MaxPool2d(2), norm(4, 2), nn.Flatten()]
+        return nn.Sequential(*layers, nn.Linear(16, num_classes, bias=False))
 
     models.names()
     monkeypatch.setitem(models._entries, "net", Entry("net", net, ModelFacts()))
@@ -263,14 +267,69 @@ def biasless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("biasless")
 def test_a_bias_that_does_not_come_back_is_a_caution(tmp_path: Path) -> None:
-    from bnbench.plugins import known_names
-
     text = "model: net\nvariants: {none: {}, batch: {norm: batch}, layer: {norm: layer}, rms: {norm: rms}}\n"
     found = rehearsed(text, known_names().vocabulary, tmp_path)
     assert not found.mistakes
     lost = {label for label, texts in found.cautions.items() if any("no bias in" in text for text in texts)}
     assert lost == {"none", "rms"}
-    assert "no bias in 0 (Conv2d) of model net, and norm: none does not" in " ".join(found.cautions["none"])
+    text = " ".join(found.cautions["none"])
+    assert "no bias in 0 (Conv2d), 2 (Conv2d) of model net, and norm: none does not" in text
+
+
+def test_a_normalized_weight_that_stands_alone_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Standardized(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            flat = self.weight.flatten(1)
+            flat = (flat - flat.mean(1, keepdim=True)) / (
+                flat.var(1, correction=0, keepdim=True) + 1e-5
+            ).sqrt()
+            return self._conv_forward(x, flat.view_as(self.weight), self.bias)
+
+    def net(size: int, features: int) -> Any:
+        def make(input_shape: Any, num_classes: int, norm: NormLayer) -> nn.Module:
+            conv = Standardized(1, 4, size)
+            return nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(features, num_classes))
+
+        return make
+
+    models.names()
+    for name, size, features in (("one", 1, 256), ("nine", 3, 144)):
+        monkeypatch.setitem(models._entries, name, Entry(name, net(size, features), ModelFacts()))
+    words = known_names().vocabulary
+    (message,) = messages(rehearsed("model: one\n", words, tmp_path))
+    assert "0 (Standardized) has one weight an output" in message
+    assert not rehearsed("model: nine\n", words, tmp_path).mistakes
+
+
+def test_a_model_of_a_fixed_batch_is_probed_at_its_own_size(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Fixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(2, 16, -1).flatten(0, 1)
+
+    def net(input_shape: Any, num_classes: int, norm: NormLayer) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), Fixed(), nn.Linear(64, 8), norm(8, 1), nn.Linear(8, num_classes))
+
+    models.names()
+    monkeypatch.setitem(models._entries, "fixed", Entry("fixed", net, ModelFacts()))
+    found = rehearsed("model: fixed\nnorm: batch\n", known_names().vocabulary, tmp_path)
+    assert not found.mistakes
+    assert not found.forward_errors
+
+
+def test_a_norm_that_is_written_into_a_model_is_judged_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def net(input_shape: Any, num_classes: int, norm: NormLayer) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, num_classes))
+
+    models.names()
+    monkeypatch.setitem(models._entries, "own", Entry("own", net, ModelFacts()))
+    (message,) = messages(rehearsed("model: own\n", known_names().vocabulary, tmp_path, "batch_size=1"))
+    assert "model: own: 2 (BatchNorm1d) gets (1, 8)" in message
 
 
 @pytest.mark.parametrize("model", ["mlp", "{name: cnn, channels: [4, 4]}", "resnet20"])
@@ -312,8 +371,6 @@ def test_the_order_of_one_batch_changes_nothing_and_noise_where_there_is_some_do
 
 
 def test_a_factory_that_raises_is_blamed_by_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bnbench.plugins import known_names
-
     def broken(num_features: int, dim: int) -> nn.Module:
         raise SystemExit(0)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.engine.process_state import left_as_found
-from bnbench.user_code import raise_interrupt
+from bnbench.user_code import raise_interrupt, text_of
 
 #: A statistic over k values is found in a trial with a probability of 1/4 or more, so that 64 miss one in 10^8.
 TRIALS, FEW_TRIALS = 64, 4
@@ -42,6 +42,13 @@ def values_alone(module: nn.Module, shape: Sequence[int], training: bool = True)
             if share is not None:
                 return share
         return float(is_normalizer)
+
+
+def refusal(module: nn.Module, shape: Sequence[int]) -> str:
+    """What it raises on this shape in training; "" where it raises nothing."""
+    with _tried(module, True) as tried:
+        tried(tried.signed(shape))
+        return tried.raised
 
 
 def takes(module: nn.Module, shape: Sequence[int]) -> bool:
@@ -131,16 +138,19 @@ class _Tried:
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         self.module, self.device, self.state, self.seed = module, device, ModuleState(module), 0
         self.draw = torch.Generator().manual_seed(0)
+        self.raised = ""
 
     def __call__(self, x: Tensor, keep: bool = False) -> Tensor | None:
         """Its output, None where it raises or gives no finite tensor of this shape. keep: its state moves on."""
         if not keep:
             self.state.restore()
         torch.manual_seed(self.seed)
+        self.raised = ""
         try:
             y = self.module(x.to(self.device))
         except BaseException as error:
             raise_interrupt(error)
+            self.raised = text_of(error)
             return None
         if not isinstance(y, Tensor) or y.shape != x.shape or not y.isfinite().all():
             return None

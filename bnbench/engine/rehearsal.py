@@ -15,9 +15,10 @@ import bnbench
 from bnbench.config import Settings
 from bnbench.data.batches import Augmentation, check_augmentation, epoch_order
 from bnbench.engine.build import build_model, make_optimizer, make_schedule
-from bnbench.engine.probes import MANY, absorbs_bias, has_shift, initial_share, takes, values_alone
-from bnbench.engine.sites import Site, Sites, WeightLayer, find_sites
+from bnbench.engine.probes import MANY, absorbs_bias, has_shift, initial_share, refusal, takes, values_alone
+from bnbench.engine.sites import Site, Sites, WeightLayer, find_sites, ignores_shift, ignores_size
 from bnbench.errors import BnbenchError, Mistake
+from bnbench.norms.owner import made_as
 from bnbench.user_code import raise_interrupt, text_of
 
 #: More of the initial running statistics than this is worth a word.
@@ -142,12 +143,15 @@ def _probe_once(case: Case, probed: dict[str, _Probed]) -> _Probed:
 
 def _probe(case: Case, model: nn.Module) -> _Probed:
     found = find_sites(model, case.input_shape)
+    if found.error:  # perhaps at the number of samples: once more with the study's own
+        found = find_sites(model, case.input_shape, max(case.batches()))
     sites = list({site.signature: site for site in found.norms}.values())
     mistakes = [text for text in (_alone(case, found, site) for site in sites) if text]
     # of all widths alike: what is kept depends on the batches alone
     kinds = {(type(site.module), len(site.shape)): site for site in sites}.values()
     shares = [] if mistakes or found.error else [(site, _share(case, site)) for site in kinds]
-    covered = [] if found.error else [(layer, _is_covered(layer)) for layer in found.layers]
+    covered = [] if found.error else [(layer, _is_covered(layer, model, case)) for layer in found.layers]
+    mistakes += [text for layer in found.layers if (text := _one_weight(case, layer))]
     return _Probed(model, found, mistakes, None if mistakes else found.error, shares, covered)
 
 
@@ -176,13 +180,16 @@ def _alone_message(
 ) -> str:
     settings = case.settings
     more = f" (and {len(alike) - 1} more)" if len(alike) > 1 else ""
-    where = f"norm: {settings.norm.name}: {site}{more} gets {tuple(shape)}"
+    owner = f"norm: {settings.norm.name}" if made_as(site.module) else f"model: {settings.model.name}"
+    where = f"{owner}: {site}{more} gets {tuple(shape)}"
     which = f" in the last batch of every epoch, which has {shape[0]}" if only_last else ""
     part = "" if share == 1 else f" for {share:.0%} of the values"
     why = (
         f"every statistic{part} is of one value, and the output a constant, a mere sign or far too large, "
         "whatever comes in"
     )
+    if raised := refusal(site.module, shape):
+        why = f"its statistics have too few values there ({raised})"
     larger = site.shape_for(MANY)
     by_batch = larger is not None and not values_alone(site.module, larger)
     return f"{where}{which}: {why}. Fix: {_fix(settings, by_batch, only_last, share)}"
@@ -236,14 +243,31 @@ def _unfilled(case: Case, found: _Probed) -> str:
     )
 
 
-def _is_covered(layer: WeightLayer) -> bool:
-    """Whether its output can be shifted, by its own bias or by the normalizer right behind it, or needs no shift."""
+def _one_weight(case: Case, layer: WeightLayer) -> str:
+    """Why a layer that normalizes its weights can't: each output has one. "" where nothing is wrong."""
+    weight = getattr(layer.module, "weight", None)
+    plain = type(layer.module).__module__.startswith("torch.nn")
+    if plain or not isinstance(weight, nn.Parameter) or weight[0].numel() > 1:
+        return ""
+    if not ignores_size(layer.module, weight):
+        return ""
+    kind = type(layer.module).__name__
+    return (
+        f"norm: {case.settings.norm.name}: {layer.name} ({kind}) has one weight an output: normalized, it is "
+        "the same whatever it was. Fix: a model with more than 1 input to each layer, or norm: group."
+    )
+
+
+def _is_covered(layer: WeightLayer, model: nn.Module, case: Case) -> bool:
+    """Whether its output can be shifted, by its own bias or by the normalizer behind it, or needs no shift."""
     if not hasattr(layer.module, "bias") or layer.module.bias is not None:
         return True
-    if layer.follower is None:
-        return False
-    site, shape = layer.follower, layer.follower.shape
-    return absorbs_bias(site.module, shape) or has_shift(site.module, shape)
+    if layer.follower and absorbs_bias(layer.follower.module, layer.follower.shape):
+        return True
+    if layer.next and has_shift(layer.next.module, layer.next.shape):
+        return True
+    # a normalizer may still take out what is added here, behind a pooling
+    return ignores_shift(model, layer.module, case.input_shape)
 
 
 def missing_biases(layers: Mapping[str, tuple[Case, _Probed]]) -> dict[str, str]:
