@@ -75,7 +75,7 @@ def write_file(path: Path, content: bytes) -> None:
 def sync_folder(folder: Path) -> None:
     """Write a folder's names down to the disk, where the system can do that."""
     with suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
+        number = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         try:
             os.fsync(number)
         finally:

@@ -104,12 +104,12 @@ def _replace(aside: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """A folder with all that is in it, or a link; as far as the system lets us."""
-    if path.is_symlink():
+    """A folder with all that is in it, or whatever else has that name; as far as the system lets us."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         with suppress(OSError):
             path.unlink()
-    else:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def leftovers(parent: Path) -> dict[str, Path]:
@@ -177,7 +177,7 @@ def _lock(folder: Path, *, exclusive: bool) -> int | None:
     except ImportError:
         return None
     try:
-        number = os.open(folder, os.O_RDONLY)
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a pipe would wait for a writer
     except OSError:
         return None
     try:
