@@ -265,7 +265,7 @@ def _tell_interrupted(console: Console, work: Work, others: Sequence[Work]) -> N
     if work.has_records():
         console.print("Interrupted. Finished runs are kept; the same command goes on from here.")
     else:
-        console.print("Interrupted before the first run was finished. Nothing is lost, nothing is there.")
+        console.print("Interrupted. No run had finished, so nothing was saved.")
     if others:
         names = ", ".join(other.study.name for other in others)
         console.print(f"Not started, and not shown: {names}.", soft_wrap=True, markup=False)
@@ -288,8 +288,9 @@ def _tell_plan(console: Console, work: Work, quiet: bool) -> None:
 def _tell_others(console: Console, folder: ResultsFolder) -> None:
     """Runs that are in the folder, and in none of the tables."""
     if others := folder.other_runs():
-        verb = "run of other settings or seeds is" if others == 1 else "runs of other settings or seeds are"
-        console.print(f"{others} {verb} in {folder.path}, and left alone.", markup=False)
+        runs, are = ("run", "it is") if others == 1 else ("runs", "they are")
+        also = f"{folder.path} also contains {others} {runs} with other settings or seeds; {are} not shown."
+        console.print(also, soft_wrap=True)
 
 
 def _print_study(name: str, summary: Summary, format: Format, *, several: bool, layers: bool = False) -> None:

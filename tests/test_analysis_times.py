@@ -24,7 +24,7 @@ def test_equal_shares_of_one_time_have_no_spread_of_their_own() -> None:
     assert cost_table(summary(2)).rows[0][2].startswith("105")
     assert "±" not in cost_table(summary(2)).rows[0][2]
     assert not summary(1).notes
-    assert "share its seconds equally" in summary(2).notes[0]
+    assert "share its time equally" in summary(2).notes[0]
 
 
 def test_what_trained_the_runs_is_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -143,3 +144,23 @@ def test_what_is_trained_is_kept_whatever_becomes_of_the_streams(tmp_path: Path,
 def test_a_misread_command_line_ends_with_2_whatever_becomes_of_stderr(tmp_path: Path) -> None:
     assert bnbench(tmp_path, "compare", "--nothing", shell="2> /dev/full").returncode == 2
     assert bnbench(tmp_path, "compare", "--nothing", shell="2>&-").returncode == 2
+
+
+def test_no_format_obeys_a_hostile_folder(tmp_path: Path) -> None:
+    """Notes, cautions, layers and the environment as someone may have sent them."""
+    (tmp_path / "study.yaml").write_text(STUDY)
+    assert bnbench(tmp_path, "compare", "study.yaml", "--quiet").returncode == 0
+    folder = tmp_path / "results/study"
+    for path in folder.glob("runs/*/*/run.json"):
+        run = json.loads(path.read_text())
+        path.write_text(json.dumps({**run, "notes": [HOSTILE], "cautions": [HOSTILE], "layers": [HOSTILE]}))
+    (folder / "environment.json").write_text(json.dumps({"platform": HOSTILE, HOSTILE: 1}))
+    for form in ("table", "json", "markdown", "latex"):
+        result = bnbench(tmp_path, "report", str(folder), "--format", form, "--layers")
+        assert result.returncode == 0, result.stderr
+        assert not set(result.stdout + result.stderr) & set(OBEYED)
+    page = (
+        (folder / "report.html").read_text(encoding="utf-8").partition('<script type="application/json"')[0]
+    )
+    assert "\\x1b]0;title\\x07b" in page
+    assert not set(page) & set(OBEYED)

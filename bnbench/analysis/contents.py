@@ -125,8 +125,8 @@ class Summary:
     def notes(self) -> tuple[str, ...]:
         """What the runs had to say, each note once; what trained them, and what is to be known of their seconds."""
         shared = (
-            "seeds that trained as one stack share its seconds equally: what is said of seconds over seeds "
-            "does not hold the clock's own noise."
+            "Seeds trained in one stack share its time equally, so the spread of times over seeds excludes the noise "
+            "of the measurement."
         )
         about_seconds = [shared] if any(map(shares_time, self.runs)) else []
         told = (note for run in self.runs for note in run.notes)

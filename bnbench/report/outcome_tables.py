@@ -64,8 +64,8 @@ def cost_table(summary: Summary) -> Table:
         for variant in variants
     ]
     refused = (
-        f" Where a device or a number of threads stands instead, the runs are not those of {summary.baseline}'s "
-        "device or threads, and no seconds are compared."
+        f' "on cuda, not cpu": no seconds are compared, because the runs used another device or number of threads '
+        f"than those of {summary.baseline}."
         if any(variant.seconds_refused for variant in variants)
         else ""
     )
