@@ -101,7 +101,7 @@ class NewSamples:
 
 
 def new_samples_interval(differences: Any, grain: float = 0.0, alpha: float = ALPHA) -> tuple[float, float]:
-    """Interval at 1 - alpha of the mean of (seeds, samples) differences, for new seeds and new samples. Both at least 2."""
+    """Interval at 1 - alpha of the mean of (seeds, samples) differences, for new seeds and samples. Both at least 2."""
     seeds, samples = differences.shape
     of_seeds = max(float(differences.mean(1).var(ddof=1)), grain**2 / 6) / seeds
     within = float(differences.var(0, ddof=1).mean()) / seeds
