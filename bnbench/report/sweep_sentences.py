@@ -48,28 +48,41 @@ def best_words(summary: Summary) -> str:
 
 def _without_verdict(summary: Summary) -> Iterator[str]:
     """The best settings where the same seeds chose and compared."""
-    for best in summary.best_settings:
-        for found in best.comparisons if not best.parted else ():
-            if (found.metric, found.at) == (summary.primary, "final"):
-                yield (
-                    f"{found.label} against {found.baseline_label}, each at its best setting, in "
-                    f"{words(found.metric)}: {difference_text(found)}, no verdict: the same {found.n_planned} seeds "
-                    f"chose the settings, which favours a variant with many equally good ones. From {MIN_PARTED} "
-                    "seeds on some choose and the others compare."
-                )
+    shown = [
+        found
+        for best in summary.best_settings
+        for found in best.comparisons
+        if not best.parted and (found.metric, found.at) == (summary.primary, "final")
+    ]
+    if shown:
+        differences = "; ".join(f"{found.label} {difference_text(found)}" for found in shown)
+        yield (
+            f"Each at its best setting, against {shown[0].baseline_label}, in {words(summary.primary)}: no verdict, as "
+            f"the same {shown[0].n_planned} seeds chose the settings, which favours a variant with many equally good "
+            f"ones; from {MIN_PARTED} seeds on some choose and the others compare. Differences: {differences}."
+        )
 
 
 def _same_setting(summary: Summary) -> Iterator[str]:
     """ "group against batch at the same setting, in test accuracy: better at batch_size=2 (…); undecided at …"."""
     shown = [c for c in summary.comparisons if (c.metric, c.at) == (summary.primary, "final") and c.verdict]
+    alike: dict[str, list[str]] = {}
     for name in dict.fromkeys(c.variant for c in shown):
-        verdicts: dict[str, list[Comparison]] = {verdict_text(word): [] for word in VERDICTS}
-        for found in shown:
-            if found.variant == name and found.verdict:
-                verdicts[verdict_text(found.verdict)].append(found)
-        parts = [f"{word} at {', '.join(map(_at, found))}" for word, found in verdicts.items() if found]
-        head = f"{name} against {summary.baseline} at the same setting, in {words(summary.primary)}"
-        yield f"{head}: {'; '.join(parts)}."
+        alike.setdefault(_verdicts([c for c in shown if c.variant == name]), []).append(name)
+    for text, names in alike.items():
+        yield (
+            f"{', '.join(names)} against {summary.baseline} at the same setting, in {words(summary.primary)}: {text}."
+        )
+
+
+def _verdicts(comparisons: Sequence[Comparison]) -> str:
+    verdicts: dict[str, list[Comparison]] = {verdict_text(word): [] for word in VERDICTS}
+    for found in comparisons:
+        verdicts[verdict_text(str(found.verdict))].append(found)
+    said = {word: found for word, found in verdicts.items() if found}
+    if len(said) == 1 and comparisons[0].verdict not in ("better", "worse", "same"):
+        return f"{next(iter(said))} at every setting"
+    return "; ".join(f"{word} at {', '.join(map(_at, found))}" for word, found in said.items())
 
 
 def _at(found: Comparison) -> str:
@@ -176,27 +189,29 @@ def _edge(shift: Shift) -> str:
 
 
 def _interactions(summary: Summary) -> Iterator[str]:
-    lines: dict[tuple[str, str], list[Interaction]] = {}
-    for row in summary.interactions:
-        lines.setdefault((row.key, row.label), []).append(row)
-    for (key, label), rows in lines.items():
-        what = f"the effect of {label} against {summary.baseline} on {words(summary.primary)}"
-        tested = [row for row in rows if row.p_holm is not None]
-        if not tested:
-            changed = [row for row in rows[1:] if row.n]
-            few = f"fewer than {MIN_SEEDS} seeds" if changed else "no pairs"
-            yield f"Whether {what} depends on {key}: no verdict ({few})."
-            continue
-        best = min(tested, key=lambda row: (row.p_holm or 0.0, -abs(row.change or 0.0)))
-        numbers = f"from {key}={rows[0].value} to {best.value} it changes by {_change(best)}"
-        if (best.p_holm or 0.0) <= ALPHA:
-            yield f"{what[0].upper()}{what[1:]} depends on {key}: {numbers}."
-        else:
-            yield f"Whether {what} depends on {key} is undecided: {numbers}."
+    """A sentence for each effect that depends on a key, and one for all those of which it is undecided."""
+    on = f"against {summary.baseline} on {words(summary.primary)}"
+    for key in dict.fromkeys(row.key for row in summary.interactions):
+        lines: dict[str, list[Interaction]] = {}
+        for row in summary.interactions:
+            if row.key == key:
+                lines.setdefault(row.label, []).append(row)
+        undecided = []
+        for label, rows in lines.items():
+            tested = [row for row in rows if row.p_holm is not None]
+            best = min(tested, key=lambda row: (row.p_holm or 0.0, -abs(row.change or 0.0)), default=None)
+            if best is None:
+                undecided.append(f"{label} (fewer than {MIN_SEEDS} pairs, or pairs are missing)")
+            elif (best.p_holm or 0.0) <= ALPHA:
+                yield f"The effect of {label} {on} depends on {key}: {_change(rows[0], best)}."
+            else:
+                undecided.append(f"{label} ({_change(rows[0], best)})")
+        if undecided:
+            yield f"Undecided is whether the effect {on} depends on {key}, of {'; '.join(undecided)}."
 
 
-def _change(row: Interaction) -> str:
+def _change(first: Interaction, row: Interaction) -> str:
     percent = metric_of(row.comparison.metric).percent
     text = interval_text(row.change, row.change_low, row.change_high, percent=percent)
     shown = text.replace(" [", ", 95% interval [")
-    return f"{shown}, {row.n} paired seeds, Holm p {p_text(row.p_holm)}"
+    return f"from {first.value} to {row.value} it changes by {shown}, {row.n} paired seeds, Holm p {p_text(row.p_holm)}"

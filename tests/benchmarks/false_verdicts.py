@@ -42,7 +42,7 @@ STUDY = """
 dataset: digits
 model: {name: mlp, hidden: [64, 64]}
 norm: batch
-optimizer: {name: sgd, lr: 0.1, momentum: 0.9}
+optimizer: {name: adam, lr: 0.01}
 batch_size: 64
 epochs: 10
 """
