@@ -102,3 +102,13 @@ def test_compiling_leaves_the_model_as_it_was(
     Compiled(model, chosen, CPU).prepare(torch.randn(1, 32, 1, 8, 8), torch.zeros(1, 32, dtype=torch.long))
     for name, value in other.state_dict().items():
         assert torch.equal(model.state_dict()[name], value)
+
+
+def test_a_network_that_can_not_be_copied_trains_alone(settings: Callable[..., Settings]) -> None:
+    from bnbench.engine.build import build_model
+    from bnbench.engine.choose import why_not_stacked
+
+    chosen = settings(norm="batch")
+    model = build_model(chosen, (1, 8, 8), 10, 0)
+    model.get_submodule("blocks.0.norm").lock = (step for step in [])  # type: ignore[assignment]
+    assert why_not_stacked(model, chosen, (1, 8, 8), 10) == "it can't be copied: TypeError"

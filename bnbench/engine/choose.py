@@ -101,7 +101,12 @@ def why_not_stacked(
         return "the optimizer leaves some parameters out"
     if not any(type(layer) is nn.Linear for layer in chain(model)):
         return "no layer would gain by it"
-    return _rehearse(copy.deepcopy(model), settings, input_shape, num_classes)
+    try:
+        other = copy.deepcopy(model)
+    except BaseException as error:
+        raise_interrupt(error)
+        return f"it can't be copied: {type(error).__name__}"
+    return _rehearse(other, settings, input_shape, num_classes)
 
 
 def _rehearse(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from torch import nn
 import bnbench
 from bnbench.config import Settings
 from bnbench.data.batches import Augmentation, check_augmentation, epoch_order
+from bnbench.engine.biases import Layers, is_covered, missing_biases
 from bnbench.engine.build import build_model, make_optimizer, make_schedule
-from bnbench.engine.probes import MANY, absorbs_bias, has_shift, initial_share, refusal, takes, values_alone
-from bnbench.engine.sites import Site, Sites, WeightLayer, find_sites, ignores_shift, ignores_size
+from bnbench.engine.probes import MANY, initial_share, refusal, takes, values_alone
+from bnbench.engine.sites import Site, Sites, WeightLayer, find_sites, ignores_size
 from bnbench.errors import BnbenchError, Mistake
 from bnbench.norms.owner import made_as
 from bnbench.user_code import raise_interrupt, text_of
@@ -60,7 +61,7 @@ def rehearse_cases(cases: Iterable[Case]) -> Rehearsal:
     """Build and probe every cell's network. Cells of one network are probed once."""
     done = Rehearsal()
     probed: dict[str, _Probed] = {}
-    layers: dict[str, tuple[Case, _Probed]] = {}
+    layers: list[Layers] = []
     messages: dict[str, Mistake] = {}
     for case in cases:
         try:
@@ -75,7 +76,8 @@ def rehearse_cases(cases: Iterable[Case]) -> Rehearsal:
             mistake = build_mistake(case.label, error)
             messages.setdefault(mistake.message, mistake)
             continue
-        layers[case.label] = case, found
+        model, norm = case.settings.model.name, case.settings.norm.name
+        layers.append(Layers(case.label, model, norm, found.covered))
         if text := _unfilled(case, found):
             done.cautions[case.label] = (text,)
     for label, text in missing_biases(layers).items():
@@ -122,7 +124,7 @@ class _Probed:
     mistakes: list[str]
     error: BaseException | None
     shares: list[tuple[Site, float]]
-    covered: list[tuple[WeightLayer, bool]]
+    covered: tuple[tuple[WeightLayer, bool], ...]
 
 
 def _probe_once(case: Case, probed: dict[str, _Probed]) -> _Probed:
@@ -150,7 +152,8 @@ def _probe(case: Case, model: nn.Module) -> _Probed:
     # of all widths alike: what is kept depends on the batches alone
     kinds = {(type(site.module), len(site.shape)): site for site in sites}.values()
     shares = [] if mistakes or found.error else [(site, _share(case, site)) for site in kinds]
-    covered = [] if found.error else [(layer, _is_covered(layer, model, case)) for layer in found.layers]
+    shape, known = case.input_shape, () if found.error else tuple(found.layers)
+    covered = tuple((layer, is_covered(layer, model, shape)) for layer in known)
     mistakes += [text for layer in found.layers if (text := _one_weight(case, layer))]
     return _Probed(model, found, mistakes, None if mistakes else found.error, shares, covered)
 
@@ -255,55 +258,6 @@ def _one_weight(case: Case, layer: WeightLayer) -> str:
     return (
         f"norm: {case.settings.norm.name}: {layer.name} ({kind}) has one weight an output: normalized, it is "
         "the same whatever it was. Fix: a model with more than 1 input to each layer, or norm: group."
-    )
-
-
-def _is_covered(layer: WeightLayer, model: nn.Module, case: Case) -> bool:
-    """Whether its output can be shifted, by its own bias or by the normalizer behind it, or needs no shift."""
-    if not hasattr(layer.module, "bias") or layer.module.bias is not None:
-        return True
-    if layer.follower and absorbs_bias(layer.follower.module, layer.follower.shape):
-        return True
-    if layer.next and has_shift(layer.next.module, layer.next.shape):
-        return True
-    # a normalizer may still take out what is added here, behind a pooling
-    return ignores_shift(model, layer.module, case.input_shape)
-
-
-def missing_biases(layers: Mapping[str, tuple[Case, _Probed]]) -> dict[str, str]:
-    """By cell: layers whose bias did not come back where the normalizer went that had stood for it elsewhere."""
-    cautions: dict[str, str] = {}
-    for label, (case, found) in layers.items():
-        for other, (theirs, twin) in layers.items():
-            if theirs.settings.model.name != case.settings.model.name or not _same_layers(found, twin):
-                continue
-            pairs = zip(found.covered, twin.covered, strict=True)
-            bare = [
-                f"{layer.name} ({type(layer.module).__name__})"
-                for (layer, ours), (_, their) in pairs
-                if their and not ours
-            ]
-            if bare:
-                cautions[label] = _bias_message(case, bare, other)
-                break
-    return cautions
-
-
-def _same_layers(found: _Probed, twin: _Probed) -> bool:
-    def shapes(probed: _Probed) -> list[object]:
-        weights = [getattr(layer.module, "weight", None) for layer, _ in probed.covered]
-        return [None if weight is None else tuple(weight.shape) for weight in weights]
-
-    return shapes(found) == shapes(twin)
-
-
-def _bias_message(case: Case, bare: Sequence[str], other: str) -> str:
-    more = f" and {len(bare) - 3} more" if len(bare) > 3 else ""
-    model, norm = case.settings.model.name, case.settings.norm.name
-    return (
-        f"{case.label}: no bias in {', '.join(bare[:3])}{more} of model {model}, and norm: {norm} does not shift what "
-        f"comes out, as the normalizer of {other} does: it is not the same network without a normalizer. "
-        "Fix: bias=not norm.absorbs_bias in the model, or the blocks of bnbench.models.layers."
     )
 
 
