@@ -20,7 +20,15 @@ from bnbench.analysis.stops import follow
 from bnbench.analysis.summary import summarize
 from bnbench.circumstances import session
 from bnbench.config import Settings, Study
-from bnbench.errors import BnbenchError, ConfigError, Mistake, ResultsError, nearest
+from bnbench.errors import (
+    BnbenchError,
+    ConfigError,
+    GateError,
+    Mistake,
+    ResultsError,
+    nearest,
+    unknown_name,
+)
 from bnbench.metrics import metric_of
 from bnbench.phases import Phases
 from bnbench.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
@@ -297,6 +305,11 @@ def summarize_results(results: StudyResults, fail_if: Sequence[str] = ()) -> Sum
     """What they say, and what the gates say of it. Raises GateError where a gate does not fit."""
     seeds = min(len(cell.seeds) for cell in results.cells)
     gates = read_gates(fail_if, dict.fromkeys(cell.variant for cell in results.cells), seeds, results.margin)
+    known = next((run.class_names for cell in results.cells for run in cell.records if run.class_names), ())
+    for gate in gates:
+        class_name = metric_of(gate.metric).class_name
+        if known and class_name is not None and class_name not in known:
+            raise GateError(f"--fail-if '{gate.text}': {unknown_name('class', class_name, known)}")
     asked = (*results.metrics, *(metric_of(gate.metric).name for gate in gates))
     summary = summarize(replace(results, metrics=asked))
     return replace(summary, gates=tuple(judge_gates(gates, summary)))

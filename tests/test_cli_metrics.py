@@ -121,3 +121,21 @@ def test_the_key_is_checked_resolved_and_in_the_schema(vocabulary: Vocabulary, t
     with pytest.raises(ConfigError, match='unknown metric "test_accuracy"'):
         load_study(path, ["metrics=test_accuracy"], vocabulary)
     assert "recall" in str(json_schema(vocabulary)["properties"]["metrics"])
+
+
+def test_a_gate_on_a_class_that_the_runs_lack_is_refused_by_report(run: Run) -> None:
+    assert run("compare", "own.yaml", "seeds=1").exit_code == 0
+    result = run("report", "results/own", "--fail-if", "batch.test_recall:emo < 0.5")
+    assert result.exit_code == 2
+    assert 'unknown class "emo"' in result.output
+    result = run("report", "results/own", "--fail-if", "batch.test_recall:emu. big worse than none")
+    assert "can't have a verdict" in result.output
+
+
+def test_a_sweep_with_a_metric_of_a_class(run: Run) -> None:
+    words = ["seeds=3", "epochs=2", "sweep={optimizer.lr: [0.1, 0.5]}", "primary=test_recall:cat"]
+    result = run("compare", "own.yaml", *words, "--output", "swept")
+    assert result.exit_code == 0, result.output
+    assert "recall of cat" in Path("swept/report.html").read_text()
+    for format in ("latex", "markdown", "csv", "json"):
+        assert run("report", "swept", "--format", format).exit_code == 0

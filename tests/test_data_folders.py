@@ -359,3 +359,28 @@ def test_notes_are_kept_with_the_pixels(root: Path) -> None:
     first, second = read(root), read(root)
     assert "1 of 9 images are gray" in note(first, "gray")
     assert first.notes == second.notes
+
+
+def test_copies_of_pixels_are_noted_and_those_in_test_a_caution(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            for number in range(3):
+                path = tmp_path / "images" / part / name / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).save(path)
+    root = tmp_path / "images"
+    shutil.copy(root / "train" / "cat" / "0.png", root / "train" / "dog" / "9.png")
+    shutil.copy(root / "train" / "cat" / "1.png", root / "test" / "cat" / "9.png")
+    data = read(root)
+    assert note(data, "copies").startswith("1 of 7 samples of train are copies of others, value for value")
+    assert note(data, "too good") == (
+        "in test and in train, value for value: 1 of 7 samples of test, e.g. test/cat/9.png: "
+        "the test numbers are too good"
+    )
+
+
+def test_parts_that_are_lit_differently_are_a_caution(root: Path) -> None:
+    for path in (root / "test").rglob("*.png"):
+        save(path, 250)
+    assert "every input of test is equal" in note(read(root), "every input")

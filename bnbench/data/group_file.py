@@ -41,6 +41,11 @@ def read_groups(path: Path, root: Path, images: Sequence[Path]) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        state = "is no plain file" if path.exists() else "does not exist"
+        raise DataError(
+            f"groups: {path} can't be read: it {state}.", fix=f"groups: to a CSV file with {FORM}"
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:

@@ -19,6 +19,7 @@ from bnbench.data.class_names import in_order, read_as, twin_hint, twin_notes
 from bnbench.data.decoding import decoded
 from bnbench.data.folders import LEFT_OUT, SUFFIXES, FileId, entries, identity, images_below, kind_of
 from bnbench.data.group_file import read_groups
+from bnbench.data.own import check_scales, copies
 from bnbench.data.pictures import Decoding, Resize
 from bnbench.data.split import Chosen, Labels, Sampling, choose
 from bnbench.data.tally import Tally, listed, printable
@@ -31,8 +32,8 @@ VALIDATION = ("val", "valid", "validation", "dev")
 #: Pillow's own limit: beyond it a small file can fill the memory.
 MAX_PIXELS = 178_956_970
 
-Side = Annotated[int, Field(ge=1, le=100_000)]
-Level = Annotated[int, Field(ge=0, le=255)]
+Side = Annotated[int, Field(ge=1, le=100_000, strict=True)]
+Level = Annotated[int, Field(ge=0, le=255, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ def imagefolder(
     pixels, changes = decoded(root, paths, how, data_dir / "imagefolder-cache", part_of=bool(chosen))
     cuts = torch.split(torch.from_numpy(pixels), [len(found) for found, _ in files.values()])
     pairs = {name: (images, files[name][1]) for name, images in zip(files, cuts, strict=True)}
+    images = {name: pair[0] for name, pair in pairs.items() if name in parts}
+    twice, leaks = _copies(images, {name: files[name][0] for name in images}, root)
     return make_dataset(
         printable(path),
         pairs["train"],
@@ -98,10 +101,26 @@ def imagefolder(
         names,
         val=pairs.get("val"),
         groups=group_names,
-        notes=(*tally.sentences(LEFT_OUT), *twin_notes(names), *_missing(parts, names), *changes),
-        cautions=_doubles(root, parts),
+        notes=(*tally.sentences(LEFT_OUT), *twin_notes(names), *_missing(parts, names), *changes, *twice),
+        cautions=(*_doubles(root, parts), *check_scales(printable(path), images, refuse=False), *leaks),
         chosen=chosen,
     )
+
+
+def _copies(
+    images: Mapping[str, torch.Tensor], paths: Mapping[str, Sequence[Path]], root: Path
+) -> tuple[list[str], list[str]]:
+    """See `copies`; of files that are no links to one another, which `_doubles` knows."""
+    train = set(map(identity, paths["train"]))
+    other = {
+        name: [place for place, path in enumerate(found) if name == "train" or identity(path) not in train]
+        for name, found in paths.items()
+    }
+    names = {
+        name: [printable(os.path.relpath(paths[name][place], root)) for place in places]
+        for name, places in other.items()
+    }
+    return copies({name: images[name][places] for name, places in other.items()}, names)
 
 
 Files = dict[str, tuple[tuple[Path, ...], torch.Tensor]]

@@ -12,7 +12,7 @@ from bnbench.data.class_names import in_order, twin_hint, twin_notes
 from bnbench.data.inputs import read_inputs
 from bnbench.data.labels import read_groups, read_labels
 from bnbench.data.npz_file import Array, read_arrays
-from bnbench.data.own import check_scales, shared_samples
+from bnbench.data.own import check_scales, copies
 from bnbench.data.tally import listed, printable
 from bnbench.data.tensors import make_dataset
 from bnbench.errors import DataError
@@ -48,6 +48,10 @@ def npz(data_dir: Path, *, path: Path, same_scale: bool = True) -> Dataset:
     places = {name: index for index, name in enumerate(names)}
     pairs = {part: (images[part], torch.tensor([places[label] for label in labels[part]])) for part in parts}
     groups, group_cautions = _groups(place, arrays, labels)
+    twice, leaks = copies(images)
+    types = sorted({str(images[part].dtype).removeprefix("torch.") for part in parts})
+    if len(types) > 1:
+        twice.append(f"the parts have the types {' and '.join(types)}; are they on one scale?")
     left_out = [f"arrays that are not used: {listed(sorted(unused))}"] if unused else []
     return make_dataset(
         place,
@@ -57,8 +61,8 @@ def npz(data_dir: Path, *, path: Path, same_scale: bool = True) -> Dataset:
         val=pairs.get("val"),
         groups=groups,
         shifted=shifted,
-        notes=(*left_out, *shape_notes, *_label_notes(arrays["y_train"], names, labels["train"])),
-        cautions=(*check_scales(place, images, refuse=same_scale), *shared_samples(images), *group_cautions),
+        notes=(*left_out, *shape_notes, *_label_notes(arrays["y_train"], names, labels["train"]), *twice),
+        cautions=(*check_scales(place, images, refuse=same_scale), *leaks, *group_cautions),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from bnbench.errors import DataError
 REFUSED, STRANGE = 50.0, 3.0
 #: Samples of fewer values are often equal by chance.
 LEAST_VALUES = 16
+#: About so many samples, evenly spaced, stand for a part where its scale is measured.
+SAMPLES = 5000
 
 
 def check_scales(name: str, parts: Mapping[str, Tensor], *, refuse: bool) -> Iterator[str]:
@@ -46,7 +48,7 @@ def check_scales(name: str, parts: Mapping[str, Tensor], *, refuse: bool) -> Ite
 
 def _place(images: Tensor) -> tuple[float, float]:
     """Mean and std of all values."""
-    means, stds = channel_statistics(images)
+    means, stds = channel_statistics(images[:: max(1, len(images) // SAMPLES)])
     mean = means.mean()
     return float(mean), float((stds.square() + (means - mean).square()).mean().sqrt())
 
@@ -90,17 +92,30 @@ def _scaling(train: Tensor, images: Tensor, part: str) -> str:
     return "bring them to one scale"
 
 
-def shared_samples(parts: Mapping[str, Tensor]) -> Iterator[str]:
-    """Cautions on samples of other parts that are in train, value for value."""
+def copies(
+    parts: Mapping[str, Tensor], names: Mapping[str, Sequence[str]] | None = None
+) -> tuple[list[str], list[str]]:
+    """Notes on training samples that are there twice, value for value; cautions on those that another part has, too.
+
+    names: what messages call each sample; None: its number.
+    """
     if parts["train"][0].numel() < LEAST_VALUES:
-        return
-    seen = {hash(image.tobytes()) for image in parts["train"].numpy()}
+        return [], []
+    train = [hash(image.tobytes()) for image in parts["train"].numpy()]
+    seen = set(train)
+    notes, cautions = [], []
+    if extra := len(train) - len(seen):
+        notes.append(
+            f"{extra} of {len(train)} samples of train are copies of others, value for value; a random validation part "
+            "can hold one of two"
+        )
     for part, images in parts.items():
         if part == "train" or images.dtype != parts["train"].dtype:
             continue
         twice = [index for index, image in enumerate(images.numpy()) if hash(image.tobytes()) in seen]
         if twice:
-            yield (
+            cautions.append(
                 f"in {part} and in train, value for value: {len(twice)} of {len(images)} samples of {part}, "
-                f"e.g. sample {twice[0]}: the {part} numbers are too good"
+                f"e.g. {names[part][twice[0]] if names else f'sample {twice[0]}'}: the {part} numbers are too good"
             )
+    return notes, cautions
