@@ -168,3 +168,20 @@ def test_in_a_sweep_each_setting_is_checked() -> None:
     ]  # fmt: skip
     assert {c.variant for c in summary.comparisons if c.verdict} == {"builtin"}
     assert {c.variant for best in summary.best_settings for c in best.comparisons if c.verdict} == {"builtin"}
+
+
+def test_in_a_sweep_a_check_is_in_no_family() -> None:
+    """Of the ranges, the interactions, the success rates and the best settings neither."""
+    cells = [
+        cell(name, [value - lr / 100 * seed for seed, value in enumerate(values)], setting={"lr": lr})
+        for name, values in (("none", NONE), ("custom", BUILTIN), ("builtin", BUILTIN))
+        for lr in (0.1, 1.0)
+    ]
+    summary = summarize(StudyResults("demo", "none", (), tuple(cells), checks={"custom": "builtin"}))
+    assert {found.variant for found in summary.usable_ranges} == {"none", "builtin"}
+    assert {row.comparison.variant for row in summary.interactions} == {"builtin"}
+    assert {rate.variant for rate in summary.rates if rate.p is not None} == {"builtin"}
+    assert {best.variant: bool(best.comparisons) for best in summary.best_settings}["custom"] is False
+    about = [sentence for sentence in verdict_sentences(summary) if "custom" in sentence]
+    assert [sentence.split(" @ ")[0] for sentence in about] == ["custom", "custom"]
+    assert all("agrees with builtin" in sentence for sentence in about)

@@ -63,6 +63,7 @@ def summarize(results: StudyResults) -> Summary:
     if course:
         comparisons = tuple(course.at_its_look(found) for found in comparisons)
     vary, unread = _vary(results)
+    findings = _without_checks(results)
     samples = NewSamples(results)
     comparisons = tuple(samples.added(comparisons))
     best = tuple(
@@ -77,7 +78,7 @@ def summarize(results: StudyResults) -> Summary:
         comparisons=comparisons,
         best_settings=best,
         best_rates=spent_rates(_best_rates(results, best), results.looks),
-        same_results=groups_of_equals([c for c in results.cells if c.variant not in results.checks], first),
+        same_results=groups_of_equals(findings.cells, first),
         checks=results.checks,
         agreements=tuple(agreements(results)),
         warnings=(
@@ -97,10 +98,10 @@ def summarize(results: StudyResults) -> Summary:
             for metric in dict.fromkeys(target.metric for target in results.targets)
             for pair in compared
         ),
-        rates=spent_rates(trained_rates(pairs), results.looks),
+        rates=spent_rates(_rates(pairs, results), results.looks),
         noise=tuple(noise_floors(results.cells)),
-        usable_ranges=usable_ranges(results) if swept else (),
-        interactions=tuple(interactions(results, comparisons)) if swept else (),
+        usable_ranges=usable_ranges(findings) if swept else (),
+        interactions=tuple(interactions(findings, comparisons)) if swept else (),
         looks=results.looks,
         stops=course.stops if course else (),
         limits=(
@@ -119,11 +120,25 @@ def _judged(
 
 
 def _judged_best(results: StudyResults, first: Mapping[str, str]) -> tuple[BestSetting, ...]:
-    found = best_settings(results)
+    """The checks are there too, compared with nothing."""
+    checks = [best for best in best_settings(results) if best.variant in results.checks]
+    found = (*best_settings(_without_checks(results)), *(replace(best, comparisons=()) for best in checks))
     comparisons = _judged((c for best in found for c in best.comparisons), results, first)
     return tuple(
         replace(best, comparisons=tuple(c for c in comparisons if c.variant == best.variant))
         for best in found
+    )
+
+
+def _without_checks(results: StudyResults) -> StudyResults:
+    """The findings alone: a check takes no part in any family, of comparisons, ranges or interactions."""
+    return replace(results, cells=tuple(c for c in results.cells if c.variant not in results.checks))
+
+
+def _rates(pairs: Iterable[tuple[Cell, Cell | None]], results: StudyResults) -> tuple[TrainedRate, ...]:
+    """How often each variant trained; a check is not tested."""
+    return trained_rates(
+        [(cell, None if cell.variant in results.checks else baseline) for cell, baseline in pairs]
     )
 
 

@@ -98,7 +98,7 @@ def setting_text(setting: Mapping[str, Any]) -> str:
 
 def _shares(summary: Summary) -> Iterator[str]:
     """How often a variant trained at all over the sweep; Fisher's exact test at each setting, after Holm."""
-    rates = summary.rates
+    rates = [rate for rate in summary.rates if rate.variant not in summary.checks]
     if all(rate.trained == rate.n for rate in rates):
         return
     beside = list(zip(rates, baselines_of(rates, summary.baseline), strict=True))
