@@ -240,7 +240,7 @@ def _warnings(
             yield (
                 f"{found.label}, {found.metric}: {METHOD_WORDS[found.method]} (p {found.p:.2g}) and the sign-flip "
                 f"test (p {found.sign_flip_p:.2g}) disagree: don't rest on this verdict; look at every seed, or "
-                "add seeds."
+                "plan a new study with more (seeds: auto)."
             )
     for index, target in enumerate(results.targets):
         runs = [time for variant in variants for time in variant.targets[index].reached]
