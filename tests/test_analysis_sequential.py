@@ -115,6 +115,18 @@ def test_a_lost_pair_decides_nothing() -> None:
     assert (track.p, track.decided, track.stopped) == (1.0, "", "lost")
 
 
+def test_a_pair_that_is_lost_later_is_not_decided_when_the_others_are() -> None:
+    lost, other = Track(), Track()
+    lost.take(Seen(0.002, True), 0.0625)  # P 0.032, twice 0.064
+    other.take(Seen(0.5, True), 0.0625)
+    decide([lost, other], "ab")
+    lost.take(Seen(1.0, True, lost=True), 0.0975)
+    other.take(Seen(1e-6, True), 0.0975)
+    decide([lost, other], "ab")
+    assert (other.decided, lost.p_holm) == ("different", pytest.approx(0.032))
+    assert (lost.decided, lost.stopped) == ("", "lost")
+
+
 def test_giving_up() -> None:
     # at 8 of 20: (0.1 + 1/√8) √20 = 2.03 < t_19(1 - 0.032/2) = 2.31; 0.2 gives 2.48
     assert is_futile(0.1, 1.0, 8, LOOKS)
