@@ -145,7 +145,8 @@ def test_crashes_of_one_study_are_the_exit_code_of_all(run: Run) -> None:
     assert result.returncode == 3, result.stderr
     assert result.stdout == ""
     assert Path("results/workloads.json").exists()
-    result = process("a.yaml", *boom, "variants.none.norm=boom", "--format", "csv", "--output", "out")
+    both = [*boom, "variants.none={norm: boom, batch_size: 16}"]
+    result = process("a.yaml", *both, "--format", "csv", "--output", "out")
     assert result.returncode == 1
     assert result.stdout.count("crashed") == 2
 

@@ -54,6 +54,17 @@ def test_a_name_alone_may_get_more_on_the_command_line(write_study: Write, vocab
         assert study.variants["layer"].norm.name == "layer"
 
 
+def test_a_variant_of_the_command_line_alone(write_study: Write, vocabulary: Vocabulary) -> None:
+    study = load(
+        write_study,
+        vocabulary,
+        "variants: {none, mine}",
+        "variants.layer.norm=layer",
+        "variants.mine.norm=rms",
+    )
+    assert [settings.norm.name for settings in study.variants.values()] == ["none", "rms", "layer"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

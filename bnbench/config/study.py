@@ -69,7 +69,7 @@ class _Resolver:
         base = overlay(self.base, self.overrides.settings, self.mistakes)
         variants = self._variants(base)
         levels = {}
-        for name, change in variants.levels(variants.names()).items():
+        for name, change in variants.levels(variants.names(), more=self.overrides.variants).items():
             level = overlay(base, change, self.mistakes)
             levels[name] = overlay(level, self.overrides.variants.get(name, {}), self.mistakes)
         self.checks = take_roles(levels, base, self.mistakes)

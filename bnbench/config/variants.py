@@ -7,6 +7,7 @@ A variant is a mapping of settings. A name alone, without a value, is a normaliz
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from bnbench.config.merge import Level, open_level
@@ -42,8 +43,16 @@ class Variants:
             merged |= lower
         return {name: change for name, change in {**merged, **given}.items() if name != MERGE}
 
-    def levels(self, given: Mapping[str, Any], only: str | None = None) -> dict[str, Level]:
-        """The changes of those that make sense. only: the others are not looked at."""
+    def levels(
+        self,
+        given: Mapping[str, Any],
+        only: str | None = None,
+        more: Mapping[str, Level] = MappingProxyType({}),
+    ) -> dict[str, Level]:
+        """The changes of those that make sense. only: the others are not looked at.
+
+        more: what the command line says of some of them; a variant may be made by that alone.
+        """
         levels: dict[str, Level] = {}
         if len(given) > MAX_VARIANTS:
             self._wrong(("variants",), f"variants: {len(given):,}: a study has at most {MAX_VARIANTS:,}.")
@@ -54,7 +63,9 @@ class Variants:
             if wrong := name_fault(name):
                 self._wrong(("variants", name), f"variant name {_short(name)}: {wrong}.")
                 continue
-            settings = self._settings(name, change, given)
+            settings = {} if not change and name in more else self._settings(name, change, given)
+            if name in more and change is None and name in self.norms and ("norm", "name") not in more[name]:
+                settings = {"norm": name}
             if settings is not None:
                 levels[name] = open_level(settings, ("variants", name), self.source, self.mistakes)
         if only is None and (pair := twins(given)):
