@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from bnbench.analysis.settings import baselines_of, free_keys
-from bnbench.results import Cell
+from bnbench.analysis.summary import summarize
+from bnbench.plan import RunRecord
+from bnbench.report.figure_data import sweep_mean_rows, swept_values
+from bnbench.results import Cell, StudyResults
 
 
 def cell(variant: str, **setting: Any) -> Cell:
@@ -44,3 +47,24 @@ def test_with_a_second_key_it_stands_at_the_same_value_of_that_one() -> None:
 def test_linked_values_that_differ_by_variant_are_at_the_same_setting() -> None:
     cells = [Cell("b32", {"lr": 0.025}, "c", (0,)), Cell("b64", {"lr": 0.05}, "c", (0,))]
     assert baselines_of(cells, "b32") == [cells[0], cells[0]]
+
+
+def test_a_chart_draws_a_variant_without_the_key_at_each_of_its_values() -> None:
+    def at(variant: str, **setting: Any) -> Cell:
+        runs = tuple(
+            RunRecord(variant, setting, seed, "c", variant, "finished", final={"test_accuracy": 0.5})
+            for seed in range(3)
+        )
+        return Cell(variant, setting, "c", (0, 1, 2), runs)
+
+    summary = summarize(
+        StudyResults("s", "none", (), (at("none"), at("ghost", size=8), at("ghost", size=16)))
+    )
+    assert swept_values(summary, "size") == [8.0, 16.0]
+    rows = sweep_mean_rows(summary, "test_accuracy")
+    assert [(row["variant"], row["key_0"]) for row in rows] == [
+        ("none", 8.0),
+        ("none", 16.0),
+        ("ghost", 8.0),
+        ("ghost", 16.0),
+    ]

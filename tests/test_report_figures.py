@@ -177,7 +177,7 @@ def test_curves_of_a_sweep_are_drawn_at_the_best_setting() -> None:
 
 def test_swept_values_are_numbers_in_order_or_texts() -> None:
     assert figure_data.swept_values(sweep("optimizer.lr"), "optimizer.lr") == [0.01, 1.0]
-    assert figure_data.swept_values(sweep("x"), "missing") == ["None"]
+    assert figure_data.swept_values(sweep("x"), "missing") == []
 
 
 def names(found: list[Figure]) -> list[str]:

@@ -6,6 +6,7 @@ finite is None, and a line breaks there.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -202,7 +203,8 @@ def swept_keys(summary: Summary) -> list[str]:
 
 def swept_values(summary: Summary, key: str) -> list[Any]:
     """The values of a swept key: numbers in order, anything else as text in the study's order."""
-    values = list(dict.fromkeys(_plain(variant.setting.get(key)) for variant in summary.variants))
+    given = (variant.setting[key] for variant in summary.variants if key in variant.setting)
+    values = list(dict.fromkeys(map(_plain, given)))
     return sorted(values) if all(isinstance(value, float) for value in values) else [str(v) for v in values]
 
 
@@ -214,9 +216,20 @@ def _plain(value: Any) -> float | str:
     )
 
 
-def _swept(variant: VariantSummary, summary: Summary) -> Row:
-    """key_0, key_1, ...: the values of the swept keys, in their order."""
-    return {f"key_{i}": _plain(variant.setting.get(key)) for i, key in enumerate(swept_keys(summary))}
+def _swept(summary: Summary) -> Iterator[tuple[VariantSummary, Row]]:
+    """Every cell with key_0, key_1, ...: the values of the swept keys, in their order.
+
+    A variant without a key is the same at each of its values: it stands at all of them.
+    """
+    keys = swept_keys(summary)
+    values = [[_plain(value) for value in swept_values(summary, key)] for key in keys]
+    for variant in baseline_first(summary):
+        here = [
+            [_plain(variant.setting[key])] if key in variant.setting else everywhere
+            for key, everywhere in zip(keys, values, strict=True)
+        ]
+        for at in itertools.product(*here):
+            yield variant, {f"key_{i}": value for i, value in enumerate(at)}
 
 
 def sweep_mean_rows(summary: Summary, column: str, at: Phase = "final") -> list[Row]:
@@ -224,12 +237,12 @@ def sweep_mean_rows(summary: Summary, column: str, at: Phase = "final") -> list[
     return [
         {
             **_cell(variant),
-            **_swept(variant, summary),
+            **swept,
             "mean": in_unit(column, spread.mean),
             **_band("mean", column, spread),
             "failed": len(variant.runs) - variant.outcomes["finished"],
         }
-        for variant in baseline_first(summary)
+        for variant, swept in _swept(summary)
         for spread in [variant.spreads[at, column]]
     ]
 
@@ -249,12 +262,12 @@ def sweep_seed_rows(summary: Summary, column: str) -> list[Row]:
     return [
         {
             **_cell(variant),
-            **_swept(variant, summary),
+            **swept,
             "seed": run.seed,
             "outcome": run.outcome,
             "value": value,
         }
-        for variant in baseline_first(summary)
+        for variant, swept in _swept(summary)
         for run in variant.runs
         for value in [in_unit(column, run.final.get(column))]
         if value is not None
