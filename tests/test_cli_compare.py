@@ -219,7 +219,7 @@ def test_a_changed_plugin_makes_other_runs(run: Run) -> None:
     shutil.copytree("results/small/runs", "other/runs")
     result = process(*words, "--output", "other")
     assert "2 of 3 runs are finished already" in result.stdout
-    assert "1 run of other settings or seeds" in result.stdout
+    assert "also contains 1 run with other settings or seeds" in result.stdout
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, run: Run) -> None:

@@ -311,7 +311,7 @@ WARNED: dict[str, tuple[Damage, str]] = {
     "a baseline that is not there": (put("baseline", "ghost", "/plan.json"), "the baseline ghost has no runs"),
     "runs of other settings": (
         lambda folder: shutil.copytree(victim(folder).parent, folder / "runs" / "batch-0123456789ab") and None,
-        "3 runs of other settings or seeds are in",
+        "also contains 3 runs with other settings or seeds",
     ),
 }  # fmt: skip
 
