@@ -117,6 +117,12 @@ def test_what_a_layer_prints_does_not_reach_stdout(run: Run) -> None:
         ("exits.py:Mine", "exits.py:2: it ends the program (sys.exit) while it is imported."),
         ("nothing_like_it:Mine", 'no module "nothing_like_it" can be imported.'),
         ("torch.nn:BatchNorm", 'torch.nn: there is no "BatchNorm" in it. Did you mean'),
+        ("hw.ipynb:Mine", "hw.ipynb is a notebook, and a layer is imported from a Python file."),
+        ("hw.ipynb:Mine", "jupyter nbconvert --to script hw.ipynb, then bnbench verify hw.py:Mine"),
+        ("hw.ipynb", "hw.ipynb is a notebook"),
+        ("notes.txt:Mine", "notes.txt: not a Python file (.py)."),
+        ("folder:Mine", "folder: a folder."),
+        ("students.py:Raises", "takes none of the inputs."),
         ("batch_costum", 'no normalizer "batch_costum" is registered. Did you mean "batch_custom"?'),
     ],
 )
@@ -124,6 +130,8 @@ def test_a_layer_that_can_not_be_had(run: Run, word: str, said: str) -> None:
     Path("syntax.py").write_text("x = 1\ndef f(:\n")
     Path("fails.py").write_text("x = 1\n\nimport nothing_like_it\n")
     Path("exits.py").write_text("import sys\nsys.exit(3)\n")
+    Path("notes.txt").write_text("x")
+    Path("folder").mkdir()
     result = run(word)
     assert result.exit_code == 1, result.output
     assert result.stdout == ""
@@ -162,6 +170,29 @@ def test_a_plugin_s_normalizer(run: Run) -> None:
     )
     assert out.returncode == 0, out.stderr
     assert json.loads(out.stdout)["conventions"]["momentum"] == 0.1  # what the layer says it has
+
+
+def test_strict_counts_the_library_checks(run: Run) -> None:
+    (Path.cwd() / "textbook.py").write_text(Path("students.py").read_text().replace("if n < 2:", "if False:"))
+    assert run("textbook.py:Textbook", "--dim", "1").exit_code == 0
+    result = run("textbook.py:Textbook", "--dim", "1", "--strict")
+    assert result.exit_code == 4
+    assert "The mathematics: all" in result.stdout
+    assert "one value in training" in result.stdout
+
+
+def test_volumes(run: Run) -> None:
+    result = run("torch.nn:BatchNorm3d", "--dim", "3", "--format", "json")
+    assert result.exit_code == 0, result.output
+    assert {item["input"] for item in json.loads(result.stdout)["checks"]} == {"(N, C, D, H, W)"}
+    assert run("torch.nn:BatchNorm3d", "--dim", "2").exit_code == 1
+
+
+def test_momentum_none(run: Run) -> None:
+    result = run("batch", "--dim", "1", "--momentum", "none", "--format", "json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["conventions"]["momentum"] is None
+    assert run("students.py:Averaged", "--dim", "1").exit_code == 4
 
 
 def test_usage(run: Run) -> None:

@@ -75,9 +75,9 @@ def test_a_crash_of_the_interpreter(name: str, what: str) -> None:
 )
 def test_an_endless_loop_is_given_up(name: str, where: str) -> None:
     started = time.monotonic()
-    with pytest.raises(LayerError, match=r"did not finish within 12 s\.") as error:
-        judged(name, timeout=12)
-    assert time.monotonic() - started < 40
+    with pytest.raises(LayerError, match=r"did not finish within 4 s\.") as error:
+        judged(name, timeout=4)
+    assert time.monotonic() - started < 60
     assert where in error.value.why
 
 

@@ -38,7 +38,6 @@ def main(folder: str) -> None:
     request = json.loads(Path(folder, "request.json").read_text(encoding="utf-8"))
     traces = open(Path(folder, "traces.txt"), "w", encoding="utf-8")
     faulthandler.enable(traces)
-    faulthandler.dump_traceback_later(request["timeout"], exit=True, file=traces)
     _limit_memory()
     if hasattr(os, "register_at_fork"):  # a layer that forks must not be judged twice
         os.register_at_fork(after_in_child=lambda: os._exit(0))
@@ -46,6 +45,8 @@ def main(folder: str) -> None:
     warnings.simplefilter("ignore")
     report.write(at="while torch was imported")
     try:
+        _import_torch()
+        faulthandler.dump_traceback_later(request["timeout"], exit=True, file=traces)  # the layer's time
         line = _judged(request, report)
     except BaseException as error:
         line = {"error": _described(error, request["debug"])}
@@ -56,13 +57,16 @@ def main(folder: str) -> None:
     os._exit(0)
 
 
-def _judged(request: dict[str, Any], report: _Report) -> dict[str, Any]:
+def _import_torch() -> None:
     from bnbench.errors import LayerError
 
     try:
-        import torch  # noqa: F401
-    except Exception as error:
+        import bnbench.verify.judge  # noqa: F401  # and torch with it
+    except ImportError as error:
         raise LayerError(f"torch can't be imported: {type(error).__name__}: {error}") from error
+
+
+def _judged(request: dict[str, Any], report: _Report) -> dict[str, Any]:
     from bnbench.verify.judge import verify
     from bnbench.verify.wishes import Wishes
 
