@@ -34,6 +34,8 @@ def mathematical_causes(found: Verification) -> list[str]:
 # The class, and words of each cause of the mathematics, in any order
 PLANTED: list[tuple[str, list[str]]] = [
     ("EpsOdd", ["eps is 3.7e-06, not 0.001"]),
+    ("EpsHuge", ["eps is 0.5, not 1e-05"]),
+    ("Frozen", ["gamma or beta is frozen from the start"]),
     ("MomentumOdd", ["weight is 0.037, not 0.3"]),
     ("EpsOutsideWritten", ["eps outside the root", "eps is 0.002, not 0.001"]),
     ("FirstReplaces", ["the first batch's statistics replace"]),

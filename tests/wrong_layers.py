@@ -376,3 +376,20 @@ class ParameterList(Right):
 
     def affine(self, normalized, x):
         return self.column(self.vectors[0], x) * normalized + self.column(self.vectors[1], x)
+
+
+class EpsHuge(Right):
+    """Written in, no argument takes another, and no eps that anyone means."""
+
+    def __init__(self, num_features):
+        super().__init__(num_features)
+        del self.eps
+
+    def normalize(self, x, mean, var):
+        return (x - mean) / torch.sqrt(var + 0.5)
+
+
+class Frozen(Right):
+    def make(self, num_features):
+        super().make(num_features)
+        self.gamma.requires_grad_(False)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bnbench.seeding import generator
@@ -83,7 +84,10 @@ def _measure(subject: Subject) -> tuple[dict[str, float], list[Tensor], list[Ten
     eps: dict[str, float] = {}
     with contextlib.suppress(Exception, SystemExit):
         x = solve.eps_probe(subject.shape, generator(0, "verify", "eps"))
-        eps = solve.solve_eps(x, subject.output(subject.layer(), x).detach(), subject.gamma)
+        layer = subject.layer()
+        if "beta" in subject.parts:  # outputs around 0 have the most digits
+            subject.parts["beta"].write(layer, torch.zeros_like(subject.parts["beta"].vector(layer)))
+        eps = solve.solve_eps(x, subject.output(layer, x).detach(), subject.gamma)
     means, batches = [], []
     with contextlib.suppress(Exception, SystemExit):
         if subject.statistics_are == "absent":

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bnbench.verify.checklist import check
-from bnbench.verify.checks.training import NO_PARAMETERS
+from bnbench.verify.checks.training import FROZEN, NO_PARAMETERS
 from bnbench.verify.outcome import Skip, Wrong
 from bnbench.verify.parts import has_effect, unknown_parameters
 from bnbench.verify.subject import CHANNELS, STATISTICS, Subject
@@ -147,9 +147,7 @@ def parameters(subject: Subject) -> None:
         )
     frozen = [role for role in present if not subject.parts[role].read(subject.layer()).requires_grad]
     if frozen:
-        raise Wrong(
-            f"requires_grad is False: {', '.join(frozen)}", causes=["gamma or beta is frozen from the start"]
-        )
+        raise Wrong(f"requires_grad is False: {', '.join(frozen)}", causes=[FROZEN])
 
 
 @check("statistics are buffers", group="library", needs=STATISTICS)

@@ -14,6 +14,7 @@ from bnbench.verify.outcome import Wrong
 from bnbench.verify.subject import GRADIENT_TOLERANCE, TOLERANCE, Subject, hold
 
 NO_PARAMETERS = "gamma or beta not registered as parameters: nn.Parameter(...), or no optimizer trains them"
+FROZEN = "gamma or beta is frozen from the start"
 _ROLES = {"dx": "x", "dgamma": "gamma", "dbeta": "beta"}
 _CUT = "the output is cut from the graph (detach, .data, no_grad, .item() or NumPy in forward)"
 
@@ -89,7 +90,9 @@ def _seen(subject: Subject, x: Tensor, name: str) -> Tensor:
         raise Wrong("no gradient comes out of the layer", causes=[_CUT])
     asked = leaf if name == "dx" else subject.parts[_ROLES[name]].read(layer)
     if not asked.requires_grad:
-        raise Wrong(f"{_ROLES[name]} asks for no gradient", causes=[NO_PARAMETERS])
+        registered = subject.parts[_ROLES[name]].kind == "parameter"
+        cause = FROZEN if registered else NO_PARAMETERS
+        raise Wrong(f"{_ROLES[name]} asks for no gradient", causes=[cause])
     (gradient,) = torch.autograd.grad(y, asked, subject.upstream.to(y.dtype), allow_unused=True)
     if gradient is None:
         unused = (f"{_ROLES[name]} takes no part in the output, or is cut from the graph",)
