@@ -2,7 +2,7 @@
 
     study.yaml         the resolved study: every default written out; it can be run again
     plan.json          which runs belong to it: cells (variant x setting of the sweep) and seeds
-    environment.json   versions, machine, git revision, command
+    environment.json   the versions, machine and command that every run was trained with
     summary.json       what the tables show, and every run with its outcome
     summary.csv        one row a run
     report.html        the figures and tables, one file that needs nothing else
@@ -13,7 +13,8 @@
         checkpoint.safetensors   the last weights
         test_samples.safetensors   right or wrong, and the loss, of each test sample in the end
 
-A run's folder is named after the hash of its settings, so that runs of other settings never mix.
+A folder answers one question (`question.py`). A run's folder is named after the hash of what identifies it, and takes
+its place in one step (`placing.py`).
 Beside the folders of several studies, workloads.json says what they say together.
 Plain text and tensors only: nothing here can run code when it is read.
 """
