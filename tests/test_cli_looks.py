@@ -126,8 +126,8 @@ def test_seeds_that_are_added_after_a_look_are_reported_as_that() -> None:
     assert bnbench("compare", "s.yaml", "-q")[0] == 0
     cautions = about_looks()
     assert [caution.partition(":")[0] for caution in cautions] == [
-        "the looks were planned anew after a look at 3 seeds (a fixed number)",
-        "the looks were planned anew after a look at 5 seeds (a fixed number)",
+        "the present looks were planned after a look at 3 seeds (a fixed number)",
+        "the present looks were planned after a look at 5 seeds (a fixed number)",
     ]
 
 
@@ -143,7 +143,32 @@ def test_a_change_that_adds_nothing_after_a_look_is_none() -> None:
 def test_more_looks_after_the_last_are_reported() -> None:
     assert bnbench("compare", "s.yaml", "-q", "seeds={auto: true, max: 5}")[0] == 0
     assert bnbench("compare", "s.yaml", "-q", "seeds={auto: true, max: 8}")[0] == 0
-    assert "planned anew after a look at 5 seeds (seeds: auto, up to 5)" in about_looks()[0]
+    assert "planned after a look at 5 seeds (seeds: auto, up to 5)" in about_looks()[0]
+
+
+def test_a_variant_that_joins_or_leaves_after_a_look_is_reported() -> None:
+    fewer = STUDY.replace("  layer: {norm: layer}\n", "")
+    Path("s.yaml").write_text(fewer)
+    assert bnbench("compare", "s.yaml", "-q")[0] == 0
+    Path("s.yaml").write_text(STUDY)
+    assert bnbench("compare", "s.yaml", "-q")[0] == 0
+    (caution,) = about_looks()
+    assert caution.startswith("layer joined the comparisons after a look at ")
+    assert bnbench("compare", "s.yaml", "-q")[0] == 0  # it is said again, and once
+    assert about_looks() == [caution]
+
+
+def test_a_fixed_number_of_seeds_knows_which_comparisons_were_seen() -> None:
+    Path("s.yaml").write_text(STUDY.replace("seeds: {auto: true, max: 12}", "seeds: 3"))
+    assert bnbench("compare", "s.yaml", "-q")[0] == 0
+    added = ["variants.rms={norm: rms}"]
+    assert bnbench("compare", "s.yaml", "-q", *added)[0] == 0
+    assert not about_looks()  # Holm's correction counts it
+    checked = [*added, "variants.layer={norm: layer, role: check, check_of: batch}"]
+    assert bnbench("compare", "s.yaml", "-q", *checked)[0] == 0
+    assert about_looks()[0].startswith("layer left the comparisons after a look at 3 seeds: not a 5 % test.")
+    assert bnbench("compare", "s.yaml", "-q", *added, "baseline=batch")[0] == 0
+    assert "batch is the baseline after a look at 3 seeds against none: not a 5 % test." in about_looks()[0]
 
 
 def test_a_sweep_is_one_family_of_looks() -> None:

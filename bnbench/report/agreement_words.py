@@ -47,7 +47,11 @@ def _sentence(found: Agreement) -> str:
     if found.first_beyond == 1:
         return f"{ours} differs from {theirs} at once: {_beyond(found)}; {_end(found)}."
     within = f"within {found.largest:.0e} of each other" if found.largest else "equal"
-    losses = f"the first {found.steps} losses are {within}"
+    losses = (
+        f"the first {found.steps} losses are {within}"
+        if found.steps > 1
+        else f"the first losses are {within}"
+    )
     if found.first_beyond is not None:
         losses = f"{_beyond(found)}, which some optimizers make of rounding"
     match found.answer:

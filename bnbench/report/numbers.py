@@ -143,6 +143,11 @@ def p_text(p: float | None) -> str:
     return "<0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
+def runs_text(count: int) -> str:
+    """ "5 runs", "1 run"."""
+    return f"{count:,} run{'s' * (count != 1)}"
+
+
 def margin_text(comparison: Comparison) -> str:
     """ "0.2 pp" for an accuracy, "0.01" for a loss."""
     margin = comparison.margin or 0.0

@@ -12,16 +12,19 @@ from bnbench.analysis.speed import SpeedComparison
 from bnbench.metrics import metric_of
 from bnbench.plan import MISSING
 from bnbench.report.agreement_words import agreement_sentences
+from bnbench.report.doubts import disagreement, doubts
 from bnbench.report.look_sentences import before_the_first_look, stop_words
 from bnbench.report.numbers import (
     amount_text,
     difference_text,
+    has_width,
     interval_text,
     margin_text,
     new_samples_text,
     outcome_text,
     p_text,
     ratio_text,
+    runs_text,
     target_text,
     words,
 )
@@ -75,7 +78,7 @@ def _reached(summary: Summary, speed: SpeedComparison, name: str, index: int) ->
     found = (variant for variant in summary.variants if variant.variant == name)
     variant = next(variant for variant in found if variant.setting == speed.setting)
     target = variant.targets[index]
-    return f"{target.k} of {target.n} runs" if target.n else "no run yet"
+    return f"{target.k} of {runs_text(target.n)}" if target.n else "no run yet"
 
 
 def _sentence(summary: Summary, comparison: Comparison, where: str) -> str:
@@ -92,8 +95,7 @@ def _sentence(summary: Summary, comparison: Comparison, where: str) -> str:
             too_few = f"too few seeds for a verdict ({MIN_SEEDS} or more)"
             return f"{ours} against {theirs} in {metric}: {numbers}: {too_few}."
         case "better" | "worse":
-            doubts = f"{_other_samples(comparison)}{_disagree(comparison)}"
-            return f"{ours} is {comparison.verdict} than {theirs} in {metric}: {numbers}{doubts}."
+            return f"{ours} is {comparison.verdict} than {theirs} in {metric}: {numbers}{doubts(comparison)}."
         case "same":
             margin = margin_text(comparison)
             return (
@@ -101,7 +103,7 @@ def _sentence(summary: Summary, comparison: Comparison, where: str) -> str:
             )
     return (
         f"{ours} against {theirs} in {metric}: undecided: {numbers}{_holm(comparison)}"
-        f"{_what_fits(comparison)}{_power(comparison)}{_not_the_same(comparison)}{_disagree(comparison)}."
+        f"{_what_fits(comparison)}{_power(comparison)}{_not_the_same(comparison)}{disagreement(comparison)}."
     )
 
 
@@ -129,21 +131,14 @@ def _lost(comparison: Comparison) -> str:
     return f"{reasons}; of the {comparison.n} {left} left: {numbers}"
 
 
-def _other_samples(comparison: Comparison) -> str:
-    """Where the verdict is about these test samples alone."""
-    low, high = comparison.new_low, comparison.new_high
-    if low is None or high is None or low > 0 or high < 0:
-        return ""
-    return "; on new samples the difference may be none"
-
-
 def _inner(comparison: Comparison) -> str:
     """The interval that lies inside the margin, and what is to be said of a difference that is sure but small."""
     percent = metric_of(comparison.metric).percent
     inner = interval_text(None, comparison.inner_low, comparison.inner_high, percent=percent)
     sure = comparison.uncorrected in ("better", "worse") and (comparison.p_holm or 0) <= ALPHA
     small = f"; {comparison.uncorrected}, but by less than the study's margin" if sure else ""
-    return f"; 90% interval {inner}{small}"
+    shown = f"; 90% interval {inner}" if has_width(comparison.inner_low, comparison.inner_high) else ""
+    return f"{shown}{small}"
 
 
 def _holm(comparison: Comparison) -> str:
@@ -191,12 +186,6 @@ def _not_the_same(comparison: Comparison) -> str:
     return f"; nor shown to be the same within {margin_text(comparison)}"
 
 
-def _disagree(comparison: Comparison) -> str:
-    if not comparison.checks_disagree:
-        return ""
-    return f"; but the sign-flip test says otherwise (p {p_text(comparison.sign_flip_p)})"
-
-
 def _same_results(summary: Summary) -> Iterator[str]:
     """ "custom and builtin gave the same results on every seed: they count as one comparison."."""
     baselines = {variant.label for variant in summary.variants if variant.variant == summary.baseline}
@@ -231,7 +220,7 @@ def _trained(summary: Summary, rate: TrainedRate, runs: str) -> str:
         if count and outcome not in ("finished", "crashed", MISSING)
     )
     verb = " trained" if runs else ""
-    text = f"{rate.label}{verb} in {rate.trained} of {rate.n}{f' {runs}' if runs else ''}"
+    text = f"{rate.label}{verb} in {rate.trained} of {runs_text(rate.n) if runs else rate.n}"
     return f"{text} ({others})" if others else text
 
 
@@ -243,4 +232,4 @@ def _failures(summary: Summary, comparison: Comparison) -> Iterator[str]:
             count = variant.outcomes[outcome]
             if variant.label in sides and count:
                 verb = "crashed" if outcome == "crashed" else f"{('is', 'are')[count > 1]} missing"
-                yield f" {count} of {len(variant.seeds)} runs of {variant.label} {verb}."
+                yield f" {count} of {runs_text(len(variant.seeds))} of {variant.label} {verb}."

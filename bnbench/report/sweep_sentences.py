@@ -14,6 +14,7 @@ from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.settings import baselines_of
 from bnbench.analysis.sweeps import MIN_PARTED
 from bnbench.metrics import metric_of
+from bnbench.report.doubts import doubts
 from bnbench.report.look_sentences import sweep_stop_words
 from bnbench.report.numbers import difference_text, interval_text, p_text, verdict_text, words
 from bnbench.report.sweep_tables import edge_text, shift_text
@@ -88,7 +89,9 @@ def _verdicts(comparisons: Sequence[Comparison]) -> str:
 def _at(found: Comparison) -> str:
     """ "batch_size=2 (+4.1 pp [+2.0, +6.2])"; without the numbers where nothing is decided."""
     where = setting_text(found.setting)
-    return f"{where} ({difference_text(found)})" if found.verdict in ("better", "worse", "same") else where
+    if found.verdict not in ("better", "worse", "same"):
+        return where
+    return f"{where} ({difference_text(found)}{doubts(found) if found.verdict != 'same' else ''})"
 
 
 def setting_text(setting: Mapping[str, Any]) -> str:

@@ -84,6 +84,8 @@ class PlannedLook(BaseModel):
     looks: list[Annotated[int, Field(ge=1)]] = []
     primary: _Metric = DEFAULT_PRIMARY
     margin: float | None = None
+    baseline: str = ""
+    family: list[str] = []
 
 
 class Plan(BaseModel):

@@ -43,13 +43,16 @@ def no_samples(cell: Cell, run: RunRecord) -> TestSamples | None:
 class EarlierLook:
     """A result that this folder has shown before, under another design: of how many seeds, on which metric.
 
-    looks: those of `seeds: auto`; empty where the number of seeds was fixed.
+    looks: those of `seeds: auto`; empty where the number of seeds was fixed. baseline, family: what was
+    compared with what; "" and empty where that is not known.
     """
 
     seeds: int
     looks: tuple[int, ...]
     primary: str
     margin: float | None
+    baseline: str = ""
+    family: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

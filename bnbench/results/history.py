@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bnbench.errors import ResultsError
+from bnbench.plan import cell_label
 from bnbench.results.checks import Plan, PlannedCell, PlannedLook
 from bnbench.results.files import RUN, SUMMARY_JSON
 from bnbench.results.reader import read_plan, run_folder
@@ -39,17 +40,41 @@ def _look_at(
 ) -> Iterator[PlannedLook]:
     """That at the old plan's runs, where it was shown and the new plan has another design."""
     seen = max(_num_runs(folder, cell) for cell in cells)
-    margin = old.margin.value if old.margin else None
-    new_margin = plan["margin"]["value"] if plan["margin"] else None
-    before = ({tuple(cell.seeds) for cell in cells}, old.looks, old.primary, margin)
-    after = (
-        {tuple(cell["seeds"]) for cell in plan["cells"]},
-        plan["looks"],
-        plan["primary"],
-        new_margin,
-    )
-    if before != after and seen >= _LEAST_SEEDS and (folder / SUMMARY_JSON).exists():
-        yield PlannedLook(seeds=seen, looks=old.looks, primary=old.primary, margin=margin)
+    if seen < _LEAST_SEEDS or not (folder / SUMMARY_JSON).exists():
+        return
+    before = _design(old.model_dump())
+    look = PlannedLook(seeds=seen, family=sorted(_family(old.model_dump())), **before)
+    same_seeds = {tuple(cell.seeds) for cell in cells} == {tuple(cell["seeds"]) for cell in plan["cells"]}
+    if not same_seeds or before != _design(plan) or _other_family(look, plan):
+        yield look
+
+
+def _design(plan: Mapping[str, Any]) -> dict[str, Any]:
+    margin = plan["margin"]["value"] if plan["margin"] else None
+    return {
+        "looks": plan["looks"],
+        "primary": plan["primary"],
+        "margin": margin,
+        "baseline": plan["baseline"],
+    }
+
+
+def _family(plan: Mapping[str, Any]) -> set[str]:
+    """What is compared with the baseline, and has a verdict."""
+    return {
+        cell_label(cell["variant"], cell["setting"])
+        for cell in plan["cells"]
+        if cell["variant"] != plan["baseline"] and cell["variant"] not in plan["checks"]
+    }
+
+
+def _other_family(look: PlannedLook, plan: Mapping[str, Any]) -> bool:
+    """Whether a comparison left the family, or one came to looks that had spent their 5 % without it.
+
+    A fixed number of seeds may be asked about one variant more: Holm's correction then counts all of them.
+    """
+    left, came = set(look.family) - _family(plan), _family(plan) - set(look.family)
+    return bool(left or (came and look.looks))
 
 
 def _num_runs(folder: Path, cell: PlannedCell) -> int:
@@ -60,6 +85,6 @@ def _num_runs(folder: Path, cell: PlannedCell) -> int:
 def _is_part(look: PlannedLook, plan: Mapping[str, Any]) -> bool:
     """Whether the new plan is that very design again, at all of its seeds: then nothing was added to it."""
     sizes = {len(cell["seeds"]) for cell in plan["cells"]}
-    margin = plan["margin"]["value"] if plan["margin"] else None
-    same = (look.looks, look.primary, look.margin) == (plan["looks"], plan["primary"], margin)
+    design = look.model_dump(include={"looks", "primary", "margin", "baseline"})
+    same = design == _design(plan) and not _other_family(look, plan)
     return same and sizes == {look.seeds} and not look.looks

@@ -86,7 +86,10 @@ def load_folder(folder: Path) -> StudyResults:
         primary=plan.primary,
         margin=margin,
         looks=tuple(plan.looks),
-        earlier=tuple(EarlierLook(e.seeds, tuple(e.looks), e.primary, e.margin) for e in plan.earlier),
+        earlier=tuple(
+            EarlierLook(e.seeds, tuple(e.looks), e.primary, e.margin, e.baseline, tuple(e.family))
+            for e in plan.earlier
+        ),
         metrics=tuple(plan.metrics),
         checks=plan.checks,
         samples=partial(_load_samples, folder),
