@@ -123,8 +123,15 @@ FINDER = OwnModules()
 
 def file_of(module: ModuleType) -> str | None:
     """The file that it was loaded from, if that is there; None for a namespace package or what is built in."""
-    file = _origin(module)
-    return file if file and os.path.isfile(file) else None
+    return on_disk(_origin(module))
+
+
+def on_disk(file: str | None) -> str | None:
+    """The file, or the archive that it is a member of ("lib.zip/helper.py"); None where neither is there."""
+    while file and not os.path.isfile(file):
+        parent = os.path.dirname(file)
+        file = parent if parent != file and not os.path.isdir(parent) else None
+    return file or None
 
 
 def _origin(module: ModuleType) -> str | None:

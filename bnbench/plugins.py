@@ -14,7 +14,7 @@ from bnbench.config import CHOICES, Settings, Vocabulary
 from bnbench.errors import PluginError
 from bnbench.own_modules import FINDER
 from bnbench.python_file import import_file, place_of
-from bnbench.reached import Module, Reach, loaded_modules, module_of, modules_behind, reach
+from bnbench.reached import Module, Reach, loaded_modules, module_of, modules_behind, reach, two_of_a_name
 from bnbench.registry import Registry, registering
 from bnbench.user_code import guarded, raise_interrupt, text_of
 
@@ -55,8 +55,12 @@ def known_names(plugins: Sequence[Path] = ()) -> Names:
     for registry in registries.values():
         registry.names()  # so that a plugin that takes a name is the one to be blamed
         registry.forget_plugins()
+    paths = list({path.resolve(): path for path in plugins}.values())
     try:
-        modules = [_import_plugin(path) for path in {path.resolve(): path for path in plugins}.values()]
+        modules = [_import_plugin(path) for path in paths]
+        starts = {module.__name__: _starts_of(module) for module in modules}
+        for path, found in zip(paths, starts.values(), strict=True):
+            _check_names(path, reach(found))
     except BaseException:
         for registry in registries.values():
             registry.forget_plugins()
@@ -64,7 +68,7 @@ def known_names(plugins: Sequence[Path] = ()) -> Names:
     vocabulary = {
         key: {entry.name: entry for entry in registry.entries()} for key, registry in registries.items()
     }
-    return Names(vocabulary, {module.__name__: _starts_of(module) for module in modules})
+    return Names(vocabulary, starts)
 
 
 def load_same(plugins: Sequence[Path], content: Mapping[str, str]) -> None:
@@ -126,6 +130,17 @@ def _import_plugin(path: Path) -> ModuleType:
         return import_file(path, "bnbench_plugin", registering)
 
 
+def _check_names(path: Path, found: Reach) -> None:
+    """Raises PluginError where an import of the plugin's may mean a file beside it, and gets another one."""
+    for name in sorted({*found.own, *found.installed}):
+        if both := two_of_a_name(name, str(path.resolve().parent)):
+            raise PluginError(
+                f'--plugin {path}: it imports "{name}", which is two modules: {" and ".join(both)}.',
+                "Python keeps one module of a name, so which one runs depends on what is imported first.",
+                f"give one of them another name, such as {path.stem}_{name}.",
+            )
+
+
 @contextmanager
 def _blamed(path: Path) -> Iterator[None]:
     """Whatever the file raises is one message that names it."""
@@ -137,7 +152,14 @@ def _blamed(path: Path) -> Iterator[None]:
         raise_interrupt(error)
         line, helper = place_of(error, path)
         where = f"{helper}: " if helper else ""
-        raise PluginError(f"--plugin {path}:{line}: {where}{text_of(error)}") from error
+        relative = isinstance(error, ImportError) and "no known parent package" in str(error) and not helper
+        raise PluginError(
+            f"--plugin {path}:{line}: {where}{text_of(error)}",
+            "A plugin is a file of its own, in no package." if relative else "",
+            "import what lies beside it by its name: `from helper import X`, not `from .helper import X`."
+            if relative
+            else "",
+        ) from error
 
 
 def _starts_of(module: ModuleType) -> tuple[Module, ...]:

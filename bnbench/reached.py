@@ -6,27 +6,22 @@ too many costs a training, one too few a wrong result.
 
 from __future__ import annotations
 
-import ast
-import functools
 import inspect
 import os
 import re
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from bnbench.own_modules import file_digest, file_of, find_unloaded, is_own, loaded_digest
+from bnbench.own_modules import file_digest, file_of, find_unloaded, is_own, loaded_digest, on_disk
+from bnbench.source_text import SourceText, read_source
 
-#: Calls that load code by a name or a path.
-_LOADERS = {
-    "import_module", "__import__", "spec_from_file_location", "run_path", "run_module", "exec", "execfile",
-    "iter_modules", "walk_packages", "SourceFileLoader",
-}  # fmt: skip
-_NAME = re.compile(r"\.*[A-Za-z_][\w.]*")
 #: The name of a module that `python_file` made.
 _OF_A_FILE = re.compile(r"bnbench_[a-z]+_(.+)_[0-9a-f]{8}'*")
 #: How deep into lists, mappings and attributes of a built network to look.
@@ -61,17 +56,18 @@ class Reach:
 
 def reach(starts: Iterable[Module]) -> Reach:
     """Follow the imports of these modules, and of those that they import, and so on."""
-    found, waiting, seen = Reach(), list(starts), set[str]()
+    found, waiting, seen = Reach(), list(starts), set[tuple[str, str]]()
     while waiting:
         module = waiting.pop()
-        if module.file in seen:
+        key = (module.file, module.name if zipfile.is_zipfile(module.file) else "")
+        if key in seen:
             continue
-        seen.add(module.file)
+        seen.add(key)
         found.own[_free(module.name, found.own)] = loaded_digest(module.name) or file_digest(module.file)
         names, files = _imports(module)
         for name in sorted(names):
             for part in _parents(name):
-                other = locate(part)
+                other = locate(part) or _nearby(part, module)
                 if other is None:
                     if _is_installed(part):
                         found.installed.add(part.partition(".")[0])
@@ -109,13 +105,53 @@ def locate(name: str) -> Module | None:
             within = list(package.folders)
         if name in sys.stdlib_module_names or not (spec := find_unloaded(name, within)):
             return None
-        file, path = spec.origin if spec.has_location else None, spec.submodule_search_locations
+        file, path = on_disk(spec.origin) if spec.has_location else None, spec.submodule_search_locations
     if file and not is_own(file):
         return None
     if not file and path is None:
         return None
     folders = tuple(path or ())
     return Module(name, file or "", name if folders else name.rpartition(".")[0], folders)
+
+
+def two_of_a_name(name: str, folder: str) -> list[str]:
+    """The file of that name in the folder and the one that is loaded in its place; nothing where they are one."""
+    if "." in name or name in sys.stdlib_module_names:
+        return []
+    spec = PathFinder.find_spec(name, [folder])
+    there = on_disk(spec.origin) if spec and spec.has_location else None
+    loaded = sys.modules.get(name)
+    if isinstance(loaded, ModuleType):
+        here = file_of(loaded)
+    else:
+        other = find_unloaded(name, None)
+        here = on_disk(other.origin) if other and other.has_location else None
+    if not there or not here or not is_own(there) or os.path.realpath(there) == os.path.realpath(here):
+        return []
+    return sorted(os.path.relpath(file) for file in (there, here))
+
+
+def _nearby(name: str, module: Module) -> Module | None:
+    """The module of a name that leads nowhere yet, as the code extends sys.path when it runs.
+
+    It is looked for in the module's own folder, and in those that its source names.
+    """
+    if "." in name or name in sys.stdlib_module_names or name in sys.modules or find_unloaded(name, None):
+        return None
+    here = os.path.dirname(os.path.realpath(module.file))
+    bases = (here, os.path.dirname(here), os.getcwd())
+    places = [here, *(os.path.join(base, text) for text in sorted(_text_of(module).texts) for base in bases)]
+    spec = PathFinder.find_spec(name, [place for place in dict.fromkeys(places) if os.path.isdir(place)])
+    file = on_disk(spec.origin) if spec and spec.has_location else None
+    return Module(name, file) if file and is_own(file) else None
+
+
+def _text_of(module: Module) -> SourceText:
+    try:
+        state = os.stat(module.file)
+    except OSError:
+        return SourceText()
+    return read_source(module.file, (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino))
 
 
 def _is_installed(name: str) -> bool:
@@ -142,11 +178,7 @@ def module_named(name: str) -> Module | None:
 
 def _imports(module: Module) -> tuple[set[str], set[str]]:
     """Names of modules that a file may import, and further files that it may execute."""
-    try:
-        state = os.stat(module.file)
-        told = _read(module.file, (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino))
-    except OSError:
-        return set(), set()
+    told = _text_of(module)
     names = {_absolute(name, module.package) for name in told.names}
     for base, parts in told.starred:
         start = _absolute(base, module.package)
@@ -194,9 +226,7 @@ def _listed(name: str) -> set[str]:
     package = locate(name)
     if package is None or not package.folders or not package.file:
         return set()
-    state = os.stat(package.file)
-    told = _read(package.file, (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino))
-    return {f"{name}.{word}" for word in told.listed}
+    return {f"{name}.{word}" for word in _text_of(package).listed}
 
 
 def _beside(name: str, file: str) -> Iterator[str]:
@@ -205,61 +235,6 @@ def _beside(name: str, file: str) -> Iterator[str]:
         if os.path.isfile(path) and is_own(path):
             yield os.path.realpath(path)
             return
-
-
-@dataclass(frozen=True)
-class _Text:
-    """What a source says of modules. starred: `from base import parts`; words: texts that may be names."""
-
-    names: frozenset[str] = frozenset()
-    starred: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    dynamic: bool = False
-    words: frozenset[str] = frozenset()
-    files: frozenset[str] = frozenset()
-    listed: frozenset[str] = frozenset()
-
-
-@functools.lru_cache(1024)
-def _read(file: str, state: tuple[int, ...]) -> _Text:
-    try:
-        tree = ast.parse(Path(file).read_bytes())
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        RecursionError,
-    ):  # an extension module, or one that does not load
-        return _Text()
-    names, words, listed = set[str](), set[str](), set[str]()
-    starred: list[tuple[str, tuple[str, ...]]] = []
-    dynamic = False
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = "." * node.level + (node.module or "")
-            starred.append((base, tuple(alias.name for alias in node.names)))
-        elif isinstance(node, ast.Name | ast.Attribute):
-            dynamic |= (node.id if isinstance(node, ast.Name) else node.attr) in _LOADERS
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200:
-            words.add(node.value)
-        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign) and _names_all(node):
-            listed |= {
-                n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)
-            }
-    return _Text(
-        frozenset(names),
-        tuple(starred),
-        dynamic,
-        frozenset(word.rstrip(".") for word in words if _NAME.fullmatch(word)) if dynamic else frozenset(),
-        frozenset(word for word in words if word.endswith(".py")) if dynamic else frozenset(),
-        frozenset(listed),
-    )
-
-
-def _names_all(node: ast.Assign | ast.AugAssign | ast.AnnAssign) -> bool:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    return any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets)
 
 
 def modules_behind(values: Iterable[Any]) -> list[Module]:
@@ -322,7 +297,8 @@ def _file_of_class(kind: type) -> str | None:
 
 
 def _note(name: Any, file: str | None, found: dict[str, Module]) -> None:
-    if not isinstance(name, str) or not file or not os.path.isfile(file) or not is_own(file):
+    file = on_disk(file)
+    if not isinstance(name, str) or not file or not is_own(file):
         return
     loaded = module_named(name)
     same = loaded is not None and os.path.realpath(loaded.file) == os.path.realpath(file)
