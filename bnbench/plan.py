@@ -21,8 +21,9 @@ NUMERICS_VERSION = 3
 
 #: How a run ended. not_finite: NaN or infinity in a loss or in the weights. worse_than_at_start: the last
 #: validation loss is more than 5 % above the first, and the accuracy is not above chance.
-#: stuck_at_chance: finite, and the validation accuracy is within 2 standard errors of the majority
-#: class. crashed: an exception ended it, so that it has no numbers. A run trained where it finished.
+#: stuck_at_chance: finite, and the validation accuracy is within 2 standard errors of the majority class
+#: (where that is more than half, the loss is also not 5 % below the best constant guess). crashed: an
+#: exception ended it, so that it has no numbers. A run trained where it finished.
 Outcome = Literal["finished", "stuck_at_chance", "worse_than_at_start", "not_finite", "crashed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 #: Planned, and not there: it was not run yet, or was interrupted.

@@ -105,7 +105,7 @@ def test_without_an_effect_the_sentence_is_undecided() -> None:
     summary = sweep(ALL, lambda v, place, s: 0.9 + (wobble[(s * (place + 2)) % 6] if v == "batch" else 0.0))
     (said,) = [s for s in verdict_sentences(summary) if "depends on" in s]
     assert said.startswith(
-        "Undecided is whether the effect against none on test accuracy depends on optimizer.lr, of batch (from 0.01 to "
+        "It is undecided whether the effect against none on test accuracy depends on optimizer.lr: batch (from 0.01 to "
     )
 
 

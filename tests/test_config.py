@@ -388,11 +388,35 @@ def test_odd_keys_and_odd_names_are_told_not_raised(write_study: Write, vocabula
         load_variant(path, None, ["variants.none.norm=batch"], vocabulary)
 
 
-def test_a_target_that_no_run_can_reach_is_said_and_kept(write_study: Write, vocabulary: Vocabulary) -> None:
-    path = write_study(MINIMAL + "target: {metric: val_accuracy, value: 97}")
-    study = load_study(path, [], vocabulary)
-    assert study.targets[0].value == 97
-    assert "no run can reach val_accuracy 97 (a fraction, at most 1; 0.97 is 97 %)" in study.warnings[0]
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (
+            "{metric: val_accuracy, value: 97}",
+            "no run can reach val_accuracy 97, a share, at most 1. Fix: 0.97.",
+        ),
+        ("{metric: train_loss, value: -0.1}", "no run can reach train_loss -0.1: a loss is never below 0."),
+    ],
+)
+def test_a_target_that_no_run_can_reach_is_refused(
+    target: str, said: str, write_study: Write, vocabulary: Vocabulary
+) -> None:
+    assert said in mistakes_of(write_study(MINIMAL + f"target: {target}"), vocabulary)[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "fix"),
+    [
+        ("primary: recall:3", "test_recall:3"),
+        ("primary: balanced_accuracy", "test_balanced_accuracy"),
+        ("target: {metric: loss, value: 0.1}", "val_loss"),
+    ],
+)
+def test_a_metric_without_its_part_gets_the_usual_one_as_fix(
+    key: str, fix: str, write_study: Write, vocabulary: Vocabulary
+) -> None:
+    path = write_study(MINIMAL + key)
+    assert mistakes_of(path, vocabulary)[0].endswith(f"a metric begins with its part. Fix: {fix}.")
 
 
 def test_a_file_that_is_not_there_names_the_shipped_studies() -> None:

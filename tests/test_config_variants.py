@@ -136,6 +136,7 @@ def test_two_variants_with_the_same_settings_are_refused(
     assert len(told) == 1, told
     assert "variants a and b have the same settings" in told[0]
     assert "Fix: give b another one" in told[0]
+    assert told[0].count("norm: batch}") == ("settings: norm batch" not in told[0])  # the fix is another norm
 
 
 def test_a_plugin_that_takes_equal_names_is_not_confused_with_options(

@@ -73,3 +73,13 @@ def test_where_no_accuracy_can_beat_the_largest_class_the_loss_decides(labels: t
     assert above_chance(1.0, 0.7, 0.1, labels)
     assert above_chance(0.95, 0.7, 0.693, labels)
     assert not above_chance(1.0, 0.7, 0.694, labels)
+
+
+def test_where_one_class_is_large_a_loss_below_every_constant_guess_has_learnt() -> None:
+    """95 of 100 in one class: accuracy is above chance from 0.9936. The entropy by hand is 0.19852."""
+    labels = torch.tensor([0] * 950 + [1] * 50)
+    entropy = -(0.95 * math.log(0.95) + 0.05 * math.log(0.05))
+    assert entropy == pytest.approx(0.19852, abs=1e-5)
+    assert above_chance(0.95, 0.7, 0.94 * entropy, labels)
+    assert not above_chance(0.95, 0.7, 0.96 * entropy, labels)
+    assert not above_chance(0.95, 0.7, entropy, labels)  # the constant guess itself

@@ -45,8 +45,7 @@ def _schedule_cautions(settings: Settings) -> Iterator[str]:
             shown = ", ".join(f"{milestone:g}" for milestone in late)
             has = "has" if len(late) == 1 else "have"
             yield (
-                f"schedule.milestones: {shown} of {len(milestones)} {has} no effect: the run ends after "
-                f"epoch {settings.epochs}."
+                f"schedule.milestones: {shown} {has} no effect: the run ends after epoch {settings.epochs}."
             )
     gamma = options.get("gamma", 0)
     if _is_number(gamma) and gamma > 1:

@@ -161,7 +161,8 @@ class CellMaker:
             what = (
                 f"variants {pair[0]} and {pair[1]} have the same settings{at}: norm {cell.settings.norm.name}"
             )
-            fix = f"Fix: give {pair[1]} another one, such as {pair[1]}: {{norm: batch}}, or leave one of them out."
+            norm = "layer" if cell.settings.norm.name == "batch" else "batch"
+            fix = f"Fix: give {pair[1]} another one, such as {pair[1]}: {{norm: {norm}}}, or leave one of them out."
             self._wrong(("variants", pair[1]), f"{what} and all else{why}. {fix}")
 
     def _wrong(self, path: tuple[str, ...], message: str) -> None:

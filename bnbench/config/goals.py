@@ -75,7 +75,11 @@ class Goals:
         try:
             return metric_of(name)
         except UnknownNameError as error:
-            self._wrong(path, str(error))
+            split = "test" if path[0] == "primary" else "val"
+            fix = f" Fix: {split}_{name}." if metric_named(name) else ""
+            self._wrong(
+                path, f'unknown metric "{name}": a metric begins with its part.{fix}' if fix else str(error)
+            )
             return None
 
     def _number(self, value: Any, path: Path_, key: str, hint: str = "") -> float | None:
@@ -104,15 +108,18 @@ class Goals:
                 (*path, "metric"),
                 f"target: {name} can't be a target: the test set is looked at once, at the end. Use one of {known}.",
             )
-        self._warn_of_impossible(metric, name, value, (*path, "value"))
-        yield Target(name, value, matches)
+        if self._can_be_reached(metric, name, value, (*path, "value")):
+            yield Target(name, value, matches)
 
-    def _warn_of_impossible(self, metric: Metric, name: str, value: float, path: Path_) -> None:
-        if not ((metric.percent and value > 1) or (metric.name == "loss" and value < 0)):
-            return
-        limit = (
-            f"a fraction, at most 1; {value / 100:g} is {value:g} %" if metric.percent else "never below 0"
-        )
-        self.warnings.append(
-            f"{self.source.place(path)}: no run can reach {name} {value:g} ({limit}): every run will be censored."
-        )
+    def _can_be_reached(self, metric: Metric, name: str, value: float, path: Path_) -> bool:
+        """A share is at most 1, a loss never below 0; NaN stands for what the baseline reaches."""
+        if metric.percent and value > 1:
+            self._wrong(
+                path,
+                f"target.value: no run can reach {name} {value:g}, a share, at most 1. Fix: {value / 100:g}.",
+            )
+        elif metric.name == "loss" and value < 0:
+            self._wrong(path, f"target.value: no run can reach {name} {value:g}: a loss is never below 0.")
+        else:
+            return True
+        return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from bnbench.plan import HistoryRow, Outcome
@@ -13,6 +14,8 @@ from bnbench.plan import HistoryRow, Outcome
 WORSE = 0.05
 #: Where no accuracy can beat a constant guess, a loss that fell by less than this share has learnt nothing.
 NO_PROGRESS = 0.01
+#: Where one class is large, a loss below the best constant guess by more than this share has learnt.
+BETTER = 0.05
 
 
 def outcome_of(
@@ -42,13 +45,18 @@ def has_finite_weights(model: nn.Module) -> bool:
 
 
 def above_chance(accuracy: float, first_loss: float, last_loss: float, labels: Tensor) -> bool:
-    """Whether an accuracy beats the constant guess of the largest class by 2 binomial standard errors.
+    """Whether a run has learnt: it beats what a guess can reach that never looks at its input.
 
-    Where no accuracy can (one class, or few and one-sided samples), the loss decides: it has to have
-    fallen by 1 % of its start.
+    Its accuracy is above the share of the largest class by 2 binomial standard errors. Where that class
+    holds more than half of the samples, a network learns long before its accuracy shows it: there a
+    cross-entropy more than 5 % below the entropy of the class shares, the least that a constant guess
+    can have, counts too. Where no accuracy can be above chance (one class, or few and one-sided
+    samples), so does a loss that fell by 1 % of its start.
     """
-    largest = int(labels.cpu().bincount().max()) / len(labels)
+    shares = labels.cpu().bincount().double() / len(labels)
+    largest = float(shares.max())
     threshold = largest + 2 * math.sqrt(largest * (1 - largest) / len(labels))
-    if threshold >= 1:
-        return last_loss <= (1 - NO_PROGRESS) * first_loss
-    return accuracy > threshold
+    if threshold >= 1 and last_loss <= (1 - NO_PROGRESS) * first_loss:
+        return True
+    entropy = float(torch.special.entr(shares).sum())
+    return accuracy > threshold or (largest > 0.5 and last_loss < (1 - BETTER) * entropy)

@@ -79,7 +79,10 @@ def cost_table(summary: Summary) -> Table:
 
 #: What each outcome means, where a table shows it.
 OUTCOME_WORDS = {
-    "stuck_at_chance": "stuck at chance: validation accuracy within 2 standard errors of the largest class.",
+    "stuck_at_chance": (
+        "stuck at chance: validation accuracy within 2 standard errors of the largest class (where that is "
+        "more than half: and the loss not 5% below that of the best constant guess)."
+    ),
     "worse_than_at_start": "worse than at the start: last validation loss over 5% above the first, accuracy at chance.",
     "not_finite": "not finite: NaN or infinity in a loss or in the weights.",
     "crashed": "crashed: ended by an error, without numbers.",

@@ -210,7 +210,7 @@ def _interactions(summary: Summary) -> Iterator[str]:
             else:
                 undecided.append(f"{label} ({_change(rows[0], best)})")
         if undecided:
-            yield f"Undecided is whether the effect {on} depends on {key}, of {'; '.join(undecided)}."
+            yield f"It is undecided whether the effect {on} depends on {key}: {'; '.join(undecided)}."
 
 
 def _change(first: Interaction, row: Interaction) -> str:
