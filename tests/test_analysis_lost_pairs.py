@@ -95,6 +95,10 @@ def test_runs_that_are_missing_are_not_lost() -> None:
     assert verdict(summary) == "better"
     assert "4 paired seeds of 5 planned" in verdict_sentences(summary)[0]
     assert verdict_sentences(summary)[0].endswith(" 1 of 5 runs of batch is missing.")
+    assert summary.limits[-1].startswith(
+        "not all planned runs are there (batch: 4 of 5 pairs): a verdict before "
+    )
+    assert not study("FFFFF").limits
 
 
 def test_runs_that_did_not_learn_keep_their_number() -> None:

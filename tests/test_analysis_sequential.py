@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from bnbench.analysis.summary import summarize
 from bnbench.config import Margin
 from bnbench.plan import RunRecord
 from bnbench.results import Cell, StudyResults
+from tests.fabricated import cell, record, results
 
 #: |t| that is needed, computed apart from this code: t_(n-1)(1 - 0.05 w / 2m), to two digits.
 BOUNDARIES = {
@@ -252,3 +254,37 @@ def test_other_tests_spend_the_share_of_their_look() -> None:
     differences = random.normal(0.1, 1, (5, 400))
     plain, wide = new_samples_interval(differences), new_samples_interval(differences, alpha=0.05 * 0.0625)
     assert (wide[1] - wide[0]) > 1.5 * (plain[1] - plain[0])
+
+
+def test_what_an_earlier_look_has_shown_counts_only_where_the_last_one_agrees() -> None:
+    """P 0.032 of the first look is twice 0.064 then, and after the other is decided 0.032: within 5 %."""
+    for p_now, decided in ((0.4, ""), (0.004, "different")):
+        early, other = Track(), Track()
+        early.take(Seen(0.002, True), 0.0625)
+        other.take(Seen(0.5, True), 0.0625)
+        decide([early, other], "ab")
+        early.take(Seen(p_now, True), 0.0975)
+        other.take(Seen(1e-6, True), 0.0975)
+        decide([early, other], "ab")
+        assert (other.decided, early.p_holm) == ("different", pytest.approx(0.032))
+        assert early.decided == decided
+
+
+def test_what_repeats_the_baseline_is_the_same_within_a_margin_at_the_first_look() -> None:
+    values = [0.80, 0.81, 0.82, 0.83, 0.84, 0.5, 0.6, 0.7]
+    counts = {"num_samples": {"test": 1000}}
+
+    def runs(name: str, last: float) -> Cell:
+        made = [record(name, seed, **counts) for seed in range(8)]
+        accuracies = [*values[:-1], last]
+        return cell(name, [replace(run, final={**run.final, "test_accuracy": value}) for run, value in
+                           zip(made, accuracies, strict=True)], seeds=20)  # fmt: skip
+
+    study = replace(
+        results(runs("none", 0.7), runs("again", 0.1)),
+        looks=LOOKS, primary="test_accuracy", margin=Margin("test_accuracy", 0.01),
+    )  # fmt: skip
+    found = follow(study).judged["again"]
+    assert (found.verdict, found.n, found.twin) == ("same", 5, "none")
+    without = follow(replace(study, margin=None)).judged["again"]
+    assert (without.verdict, without.n) == ("undecided", 8)

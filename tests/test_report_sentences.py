@@ -9,9 +9,10 @@ from typing import Any
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.summary import summarize
-from bnbench.config import Margin
+from bnbench.config import Margin, Target
 from bnbench.plan import RunRecord
 from bnbench.report.sentences import verdict_sentences
+from bnbench.report.speed_tables import speed_tables
 from tests.fabricated import cell, record, results
 
 COUNTS = {"class_counts": {"test": (50,) * 10}, "class_names": tuple("0123456789")}
@@ -70,3 +71,29 @@ def test_a_sweep_says_what_limits_each_verdict() -> None:
     said = next(line for line in verdict_sentences(summarize(results(*cells))) if "same setting" in line)
     assert "worse at optimizer.lr=1.0 (-7.5 pp [" in said
     assert "; but the sign-flip test says otherwise (p 0.062))" in said
+
+
+def test_one_exploded_seed_makes_no_tie_of_the_others() -> None:
+    """Better with 4 of 5: a loss of 1e9 tells nothing of the rounding of 0.4 and 0.5."""
+    ours = cell(
+        "batch", [_run("batch", i, value, "test_loss") for i, value in enumerate([0.4, 0.4, 0.4, 0.4, 2e9])]
+    )
+    base = cell(
+        "none", [_run("none", i, value, "test_loss") for i, value in enumerate([0.5, 0.5, 0.5, 0.5, 1e9])]
+    )
+    found = next(
+        c for c in summarize(results(base, ours)).comparisons if c.metric == "test_loss" and c.at == "final"
+    )
+    assert found.better_share == 0.8
+
+
+def test_the_area_says_which_runs_have_none() -> None:
+    runs = [record("none", i) for i in range(3)]
+    lost = [
+        record("batch", 0, (2.3, math.nan), "not_finite", planned_steps=20),
+        *(record("batch", i) for i in (1, 2)),
+    ]
+    summary = summarize(results(cell("none", runs), cell("batch", lost), targets=[Target("val_loss", 0.9)]))
+    area = next(table for table in speed_tables(summary) if table.title.startswith("Area"))
+    assert "(2 of 3)" in area.rows[1][1]
+    assert area.caption.endswith("up to the last step; the others are left out.")

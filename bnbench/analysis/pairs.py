@@ -92,9 +92,11 @@ class Pairs:
 
     @property
     def wins(self) -> float:
-        """Seeds where the first number is the larger; a tie (to rounding) is half a win."""
-        values = self.differences
-        return sum(1.0 if value > self.rounding else 0.5 * (value >= -self.rounding) for value in values)
+        """Seeds where the first number is the larger; a tie (to the rounding of these two) is half a win."""
+        return sum(
+            0.5 if abs(ours - theirs) <= ROUNDING * max(abs(ours), abs(theirs)) else float(ours > theirs)
+            for ours, theirs in zip(self.first, self.second, strict=True)
+        )
 
 
 def pair_up(variant: Cell, baseline: Cell, metric: str, at: Phase) -> Pairs:

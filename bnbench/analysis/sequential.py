@@ -43,7 +43,8 @@ class Seen:
 class Track:
     """One comparison over its looks. p, margin_p: sequential; p_holm, margin_holm: after Holm's correction.
 
-    rises: the direction at the look whose p counts. decided: "" while it is not.
+    rises: the direction at the look whose p counts. differs_now, same_now: whether the last look by itself says
+    so too. decided: "" while it is not.
     """
 
     p: float = 1.0
@@ -51,6 +52,8 @@ class Track:
     p_holm: float = 1.0
     margin_holm: float = 1.0
     rises: bool = True
+    differs_now: bool = False
+    same_now: bool = False
     decided: Literal["", "different", "same"] = ""
     stopped: Stopped = ""
     num_looks: int = 0
@@ -63,8 +66,10 @@ class Track:
             return
         if seen.p / weight < self.p:
             self.p, self.rises = seen.p / weight, seen.rises
+        self.differs_now = seen.p / weight <= ALPHA and seen.rises == self.rises
         if seen.margin_p is not None:
             self.margin_p = min(self.margin_p, seen.margin_p / weight)
+            self.same_now = seen.margin_p / weight <= ALPHA
         self.stopped = "unlikely" if seen.futile else ""
 
 
@@ -81,7 +86,9 @@ def decide(tracks: Sequence[Track], names: Sequence[str]) -> int:
 
     names: comparisons of one name have the same results and count once, with the largest P of theirs. Inside the
     margin counts first, where one look shows both: a difference that is sure but too small to matter is none.
-    Returns how many comparisons there are.
+    What an earlier look has shown, and Holm's correction allows only now, counts where the last look agrees: a
+    verdict does not contradict the interval beside it, and asking for more can only lower the false ones. Returns
+    how many comparisons there are.
     """
     p_values = _holm_once(names, [track.p for track in tracks])
     margin_p_values = _holm_once(names, [track.margin_p for track in tracks])
@@ -89,9 +96,9 @@ def decide(tracks: Sequence[Track], names: Sequence[str]) -> int:
         track.p_holm, track.margin_holm = p_values[name], margin_p_values[name]
         if track.decided or track.stopped == "lost":
             continue
-        if track.margin_holm <= ALPHA:
+        if track.margin_holm <= ALPHA and track.same_now:
             track.decided = "same"
-        elif track.p_holm <= ALPHA:
+        elif track.p_holm <= ALPHA and track.differs_now:
             track.decided = "different"
         if track.decided:
             track.stopped = "decided"
@@ -123,8 +130,10 @@ def is_futile(mean: float, scatter: float, n: int, looks: Sequence[int], margin:
     lower the share of false verdicts.
     """
     most, last = looks[-1], weights(looks)[-1]
-    if not MIN_FUTILE <= n < most or not scatter:
+    if not MIN_FUTILE <= n < most:
         return False
+    if not scatter:
+        return mean == 0 and margin is None
     error = scatter / math.sqrt(n)
     unit = scatter / math.sqrt(most)
     if (abs(mean) + error) / unit >= _quantile(most - 1, 1 - ALPHA * last / 2):

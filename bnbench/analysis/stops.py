@@ -174,7 +174,7 @@ def _members(results: StudyResults) -> Iterator[_Member]:
 
 
 def _decide(members: Sequence[_Member], size: int) -> None:
-    """At one look. Comparisons with the same results count once; one with the baseline's results not at all."""
+    """At one look. Comparisons with the same results count once; the baseline's are a family apart."""
     cells = {cell.label: cell for member in members for cell in (member.baseline, member.cell)}
     first = first_of_equals([first_seeds(cell, size) for cell in cells.values()])
     names: dict[str, str] = {}
@@ -185,12 +185,12 @@ def _decide(members: Sequence[_Member], size: int) -> None:
             continue
         earlier = names.setdefault(f"{ours}\n{theirs}", member.cell.label)
         member.twin = None if earlier == member.cell.label else earlier
-    others = [member for member in members if member.twin != member.baseline.label]
-    family = decide(
-        [member.track for member in others], [member.twin or member.cell.label for member in others]
-    )
-    for member in others:
-        member.family = family
+    for repeats in (False, True):
+        group = [member for member in members if (member.twin == member.baseline.label) == repeats]
+        names_of = [member.twin or member.cell.label for member in group]
+        family = decide([member.track for member in group], names_of)
+        for member in group:
+            member.family = family
 
 
 def _going_on(active: Sequence[_Member]) -> list[Cell]:
@@ -273,6 +273,6 @@ def _judged(member: _Member, results: StudyResults) -> Comparison:
         p_holm=None if verdict == "pairs_lost" else track.p_holm,
         margin_p=None if found.margin is None or verdict == "pairs_lost" else track.margin_holm,
         twin=member.twin,
-        uncorrected=towards if track.p <= ALPHA else "undecided",
+        uncorrected=towards if track.p <= ALPHA and track.differs_now else "undecided",
         verdict=verdict,
     )

@@ -10,7 +10,7 @@ from bnbench.report.numbers import words
 def stop_words(summary: Summary, comparison: Comparison) -> str:
     """ " Stopped at 8 of up to 20 seeds; …" after a sentence; nothing where the number of seeds is fixed."""
     stop = next((stop for stop in summary.stops if stop.label == comparison.label), None)
-    if stop is None:
+    if stop is None or comparison.verdict == "too_few_seeds":
         return ""
     seeds = f"{stop.seeds} of up to {stop.most} seeds"
     match stop.stopped:
@@ -31,9 +31,10 @@ def stop_words(summary: Summary, comparison: Comparison) -> str:
 
 def before_the_first_look(summary: Summary, comparison: Comparison) -> str:
     """The sentence where the first look is not complete."""
+    pairs = "1 pair is" if comparison.n == 1 else f"{comparison.n} pairs are"
     return (
         f"{comparison.label} against {comparison.baseline_label} in {words(comparison.metric)}: no verdict before the "
-        f"first look at {summary.looks[0]} seeds, of which {comparison.n} pairs are there."
+        f"first look at {summary.looks[0]} seeds, of which {pairs} there."
     )
 
 

@@ -112,14 +112,16 @@ def _area_tables(summary: Summary) -> Iterator[Table]:
         found = {area.label: area for area in summary.areas if area.metric == metric}
         percent = metric_of(metric).percent
         rows = []
-        for variant in baseline_first(summary):
-            spread = Spread.of(variant.targets[place].areas)
+        spreads = [(v, Spread.of(v.targets[place].areas)) for v in baseline_first(summary)]
+        for variant, spread in spreads:
             text = spread_text(spread, len(variant.seeds), percent=percent)
             rows.append((variant.label, text, *_area_cells(found.get(variant.label), percent)))
         caption = (
             f"Mean height of {metric} over the steps of a run: higher is {_better(metric)}, and no target has to be "
             f"chosen. difference: from {summary.baseline}, over the common steps, 95% paired t interval."
         )
+        if any(spread.n < len(v.seeds) for v, spread in spreads):
+            caption += " (k of n): only k of n runs have a finite value up to the last step; the others are left out."
         columns = ("variant", "area", "difference [95% CI]", "pairs")
         known = any(area == area for v in summary.variants for area in v.targets[place].areas)
         title = f"Area under the curve: {words(metric)}{' (%)' if percent else ''}"

@@ -154,17 +154,21 @@ def look_by_look(
     p, margin_p = np.ones(values.shape[:-1]), np.ones(values.shape[:-1])
     sign, decided = np.ones(p.shape, int), np.zeros(p.shape, int)
     seeds, active = np.zeros(p.shape, int), np.ones(p.shape, bool)
+    differs_now, same_now = np.zeros(p.shape, bool), np.zeros(p.shape, bool)
     for size, share in zip(looks, weights(looks), strict=True):
         here = values[..., :size]
         now = t_test(here, grain) / share
         smaller = active & (now < p)
-        p, sign = np.where(smaller, now, p), np.where(smaller, np.sign(here.mean(-1)).astype(int), sign)
+        direction = np.sign(here.mean(-1)).astype(int)
+        p, sign = np.where(smaller, now, p), np.where(smaller, direction, sign)
+        differs_now = np.where(active, (now <= ALPHA) & (direction == sign), differs_now)
         if margin is not None:
             now = equivalence(here, margin, grain) / share
             margin_p = np.where(active, np.minimum(margin_p, now), margin_p)
+            same_now = np.where(active, now <= ALPHA, same_now)
         seeds = np.where(active, size, seeds)
         given_up = active & futility & hopeless(here, looks, grain, margin)
-        same, different = holm(margin_p) <= ALPHA, holm(p) <= ALPHA
+        same, different = (holm(margin_p) <= ALPHA) & same_now, (holm(p) <= ALPHA) & differs_now
         decided = np.where(decided == 0, np.where(same, 2, np.where(different, sign, 0)), decided)
         active &= (decided == 0) & ~given_up
     return Looked(decided, seeds)
