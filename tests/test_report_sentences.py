@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from rich.console import Console
+
 from bnbench.analysis.contents import Summary
+from bnbench.analysis.plain import workloads_as_json
 from bnbench.analysis.summary import summarize
+from bnbench.analysis.workloads import compare_workloads
 from bnbench.config import Margin, Target
 from bnbench.plan import RunRecord
+from bnbench.report.console import print_workloads
+from bnbench.report.export import to_latex
 from bnbench.report.sentences import verdict_sentences
 from bnbench.report.speed_tables import speed_tables
+from bnbench.report.workload_export import FORMATS
 from tests.fabricated import cell, record, results
 
 COUNTS = {"class_counts": {"test": (50,) * 10}, "class_names": tuple("0123456789")}
@@ -97,3 +105,29 @@ def test_the_area_says_which_runs_have_none() -> None:
     area = next(table for table in speed_tables(summary) if table.title.startswith("Area"))
     assert "(2 of 3)" in area.rows[1][1]
     assert area.caption.endswith("up to the last step; the others are left out.")
+
+
+def test_cautions_stand_beside_the_verdicts_in_every_output() -> None:
+    """What limits the verdict of one study is said with the joint one too, and in a table for a paper."""
+    limit = "2 more seeds after a look at 3: not a 5 % test."
+    made = summarize(results(cell("none", [record("none", 0)]), cell("batch", [record("batch", 0)])))
+    studies = {"first": replace(made, limits=(limit,)), "second": made}
+    found = compare_workloads(studies)
+    assert found.cautions == (f"first: {limit}",)
+    assert workloads_as_json(found)["cautions"] == [f"first: {limit}"]
+    assert f"- first: {limit}" in FORMATS["markdown"](studies, found).split("# Workloads")[1]
+    console = Console(file=io.StringIO(), width=200)
+    print_workloads(console, found)
+    assert f"first: {limit}" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Caution: 2 more seeds" in to_latex(studies["first"])
+    assert "Caution" not in to_latex(made)
+    assert "Caution: first: 2 more seeds" in FORMATS["latex"](studies, found)
+
+
+def test_seeds_that_are_not_there_are_named_though_the_others_have_a_verdict() -> None:
+    """Where a comparison is too short for a verdict, the family is smaller than the planned one."""
+    base = cell("none", [record("none", i) for i in range(5)])
+    whole = cell("batch", [record("batch", i, (2.3, 0.4 + 0.01 * i)) for i in range(5)])
+    begun = cell("layer", [record("layer", 0)], seeds=5)
+    (limit,) = summarize(results(base, whole, begun)).limits
+    assert limit.startswith("not all planned runs are there (layer: 1 of 5 pairs)")

@@ -88,6 +88,7 @@ def workloads_as_json(workloads: Workloads) -> dict[str, Any]:
         ],
         "profiles": [vars(profile) for profile in workloads.profiles],
         "notes": workloads.notes,
+        "cautions": workloads.cautions,
     }
     plain: dict[str, Any] = _strict(values)
     return plain

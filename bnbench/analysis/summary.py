@@ -174,13 +174,13 @@ def _cautions(results: StudyResults, comparisons: Sequence[Comparison]) -> Itera
         )
     judged = [c for c in comparisons if c.verdict in ("better", "worse", "same", "undecided")]
     if judged and not results.looks:
-        yield from _unfinished(judged)
+        yield from _unfinished([c for c in comparisons if c.verdict is not None])
         yield from _luck_of_the_scatter(min(c.n for c in judged), max(c.family for c in judged))
 
 
-def _unfinished(judged: Sequence[Comparison]) -> Iterator[str]:
+def _unfinished(asked: Sequence[Comparison]) -> Iterator[str]:
     """Where runs are missing: who stops at the verdict that pleases has looked more than once."""
-    short = [c for c in judged if c.n + sum(c.lost.values()) < c.n_planned]
+    short = [c for c in asked if c.n + sum(c.lost.values()) < c.n_planned]
     if short:
         least = min(short, key=lambda found: found.n)
         yield (

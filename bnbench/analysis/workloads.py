@@ -115,7 +115,7 @@ class Workloads:
     """Several studies' results, side by side.
 
     names: the workloads. variants: every name, in order of appearance. standings: one a variant and
-    workload that has it. notes: where the studies are not alike.
+    workload that has it. notes: where the studies are not alike. cautions: what limits the verdict of each study.
     """
 
     names: tuple[str, ...]
@@ -124,6 +124,7 @@ class Workloads:
     means: tuple[MeanSpeedUp, ...]
     profiles: tuple[Profile, ...]
     notes: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
 
     def of(self, variant: str) -> list[Standing]:
         """The standings of one variant."""
@@ -150,6 +151,7 @@ def compare_workloads(studies: Mapping[str, Summary]) -> Workloads:
         means=tuple(_means(variants, standings)),
         profiles=tuple(_profiles(variants, standings)),
         notes=tuple(_notes(studies, variants)),
+        cautions=tuple(f"{name}: {text}" for name, summary in studies.items() for text in summary.cautions),
     )
 
 

@@ -40,6 +40,7 @@ def print_workloads(console: Console, workloads: Workloads) -> None:
         print_table(console, table)
     print_lines(console, "Notes", workloads.notes)
     print_lines(console, "Over the workloads", workload_sentences(workloads))
+    print_lines(console, "Cautions", workloads.cautions)
 
 
 def print_table(console: Console, table: Table) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bnbench.analysis.contents import Summary
@@ -86,12 +87,14 @@ def markdown_table(table: Table) -> str:
 @_format("latex")
 def to_latex(summary: Summary) -> str:
     r"""The tables for a paper: \usepackage{booktabs} is all they need."""
-    return latex(tables(summary))
+    return latex(tables(summary), summary.cautions)
 
 
-def latex(shown: Iterable[Table]) -> str:
-    """Tables, one after the other."""
-    return "\n\n".join(map(_latex_table, shown)) + "\n"
+def latex(shown: Iterable[Table], cautions: Sequence[str] = ()) -> str:
+    """Tables, one after the other; the cautions in the caption of those with a verdict, which may stand alone."""
+    limits = "".join(f" Caution: {text}" for text in cautions)
+    found = (replace(t, caption=f"{t.caption}{limits}") if "verdict" in t.columns else t for t in shown)
+    return "\n\n".join(map(_latex_table, found)) + "\n"
 
 
 def _latex_table(table: Table) -> str:

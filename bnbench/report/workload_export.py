@@ -35,13 +35,17 @@ def _to_csv(studies: Studies, workloads: Workloads) -> str:
 
 
 def _to_markdown(studies: Studies, workloads: Workloads) -> str:
-    lists = {"Over the workloads": workload_sentences(workloads), "Notes": workloads.notes}
+    lists = {
+        "Over the workloads": workload_sentences(workloads),
+        "Cautions": workloads.cautions,
+        "Notes": workloads.notes,
+    }
     title = f"Workloads: {', '.join(workloads.names)}"
     return "\n".join([*map(to_markdown, _named(studies)), markdown(title, lists, workload_tables(workloads))])
 
 
 def _to_latex(studies: Studies, workloads: Workloads) -> str:
-    return "\n".join([*map(to_latex, _named(studies)), latex(workload_tables(workloads))])
+    return "\n".join([*map(to_latex, _named(studies)), latex(workload_tables(workloads), workloads.cautions)])
 
 
 #: Name of a format -> function that writes several studies in it; the names are those of `export.FORMATS`.
