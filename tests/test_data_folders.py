@@ -284,6 +284,19 @@ def test_groups_from_a_csv_file(root: Path, tmp_path: Path) -> None:
     assert groups.tolist() == [0, 1, 2, 0, 1, 2]
 
 
+@pytest.mark.parametrize("header", ["file,group", "\ufefffile, group", '"group_of", file,"group"'])
+def test_groups_are_compared_as_people_read_them(header: str, root: Path, tmp_path: Path) -> None:
+    """Oracle: by hand. é is one letter, however it was typed; a line separator inside a name ends no line."""
+    names = ["\u00e9", "e\u0301", '"a, b"', '"a, b"', "c\u2028d", "c\u2028d"]
+    start = "x," if "group_of" in header else ""
+    files = [f"train/{name}/{number}.png" for name in ("cat", "dog") for number in range(3)]
+    lines = [f"{start}{file},{name}" for file, name in zip(files, names, strict=True)]
+    (tmp_path / "g.csv").write_text("\n".join([header, *lines]))
+    groups = read(root, groups=tmp_path / "g.csv").groups
+    assert groups is not None
+    assert [groups[i] == groups[i + 1] for i in range(5)] == [True, False, True, False, True]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -294,6 +307,9 @@ def test_groups_from_a_csv_file(root: Path, tmp_path: Path) -> None:
         ("file,group\ntrain/cat/0.png,a\ntrain/cat/0.png,b\n", ':3: "train/cat/0.png" is in two groups'),
         ('file,group\n"train/cat', "is no CSV file"),
         ("ALL,train/cat/9.png,z", 'e.g. "train/cat/9.png"'),
+        ("file,group\n\n\ntrain/cat/0.png,\n", ":4: a file or its group is missing"),
+        ("file,group\ntrain/cat/0.png,Smith, John\n", ":2: the line has more values than the header"),
+        ("file,group,group\n", "has the columns: file, group, group"),
     ],
 )
 def test_groups_that_do_not_fit(text: str, message: str, root: Path, tmp_path: Path) -> None:

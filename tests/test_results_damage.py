@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -301,6 +302,10 @@ WARNED: dict[str, tuple[Damage, str]] = {
         lambda folder: (victim(folder) / SAMPLES).write_bytes((victim(folder) / SAMPLES).read_bytes()[:-9]) and None,
         "no interval for new samples, as its answers on the test samples can't be read",
     ),
+    "answers of one run gone": (
+        lambda folder: (victim(folder) / SAMPLES).unlink(),
+        "no interval for new samples, as its answers on the test samples are not there",
+    ),
     "answers of another run": (
         lambda folder: shutil.copy(next(folder.glob("runs/none-*/seed-0")) / SAMPLES, victim(folder)) and None,
         "its mean is not the run's test_",
@@ -365,9 +370,7 @@ def test_the_tables_and_the_page_of_a_damaged_folder(folder: Path) -> None:
     assert (folder / "report.html").exists()
 
 
-def test_compare_mends_what_is_damaged(folder: Path, healthy: Path) -> None:
-    LOST["run.json cut"](folder)
-    (folder / "plan.json").write_text("{")
+def compare(folder: Path, healthy: Path) -> Result:
     words = [
         "compare",
         str(healthy.parent / "tiny.yaml"),
@@ -378,11 +381,43 @@ def test_compare_mends_what_is_damaged(folder: Path, healthy: Path) -> None:
         "--device",
         "cpu",
     ]
-    result = CliRunner().invoke(app, words)
+    return CliRunner().invoke(app, words)
+
+
+def plan_is(kind: str, folder: Path) -> None:
+    plan = folder / "plan.json"
+    plan.unlink()
+    if kind == "a pipe":
+        os.mkfifo(plan)
+    elif kind == "a link to itself":
+        plan.symlink_to(plan.name)
+    else:
+        plan.write_text("{")
+
+
+@pytest.mark.parametrize("plan", ["cut", "a pipe", "a link to itself"])
+@pytest.mark.parametrize("lost", ["run.json", "answers"])
+def test_compare_mends_what_is_damaged(lost: str, plan: str, folder: Path, healthy: Path) -> None:
+    if lost == "answers":
+        (victim(folder) / SAMPLES).write_bytes(b"x" * 500)
+    else:
+        LOST["run.json cut"](folder)
+    plan_is(plan, folder)
+    result = compare(folder, healthy)
     assert result.exit_code == 0, result.output
+    assert "can't be read" not in result.stderr
     assert "5 of 6 runs are finished already" in result.stderr
     rows = list(csv.DictReader(result.stdout.splitlines()))
     assert [row["outcome"] for row in rows] == ["finished"] * 6
+
+
+def test_a_file_in_place_of_the_runs_is_refused_before_anything_trains(folder: Path, healthy: Path) -> None:
+    shutil.rmtree(folder / "runs")
+    (folder / "runs").write_text("")
+    result = compare(folder, healthy)
+    assert result.exit_code == 1
+    assert "runs: it is not a folder, so no run can be kept there." in result.stderr
+    assert "epoch" not in result.stderr
 
 
 JUNK: list[Any] = [

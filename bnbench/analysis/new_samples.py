@@ -62,7 +62,15 @@ class NewSamples:
             return None
         seeds = [seed for seed, _ in found.values]
         sides = [self._of(label) for label in (found.label, found.baseline_label)]
-        if any(seed not in side for side in sides for seed in seeds):
+        lacking = [
+            (label, seed)
+            for label, side in zip((found.label, found.baseline_label), sides, strict=True)
+            for seed in seeds
+            if seed not in side
+        ]
+        if lacking:
+            if any(sides):
+                self._warn(*lacking[0], "are not there")
             return None
         runs = [side[seed] for side in sides for seed in seeds]
         if len({(run.labels, len(run.right)) for run in runs}) > 1:
@@ -89,15 +97,15 @@ class NewSamples:
             try:
                 samples = self._load(cell, run)
             except (ValueError, OSError) as error:
-                warning = (
-                    f"{cell.label}, seed {run.seed}: no interval for new samples, as its answers on the test samples "
-                    f"can't be read: {error}."
-                )
-                if warning not in self.warnings:
-                    self.warnings.append(warning)
+                self._warn(cell.label, run.seed, f"can't be read: {error}")
                 continue
             if samples is not None:
                 yield run.seed, samples
+
+    def _warn(self, label: str, seed: int, what: str) -> None:
+        start = f"{label}, seed {seed}: no interval for new samples, as its answers on the test samples "
+        if not any(warning.startswith(start) for warning in self.warnings):
+            self.warnings.append(f"{start}{what}.")
 
 
 def new_samples_interval(differences: Any, grain: float = 0.0, alpha: float = ALPHA) -> tuple[float, float]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bnbench.data.tally import listed, printable
 from bnbench.errors import DataError
@@ -16,7 +19,8 @@ FORM = "a header `file,group`, then one line an image of train, such as `train/c
 def read_groups(path: Path, root: Path, images: Sequence[Path]) -> list[str]:
     """The group of every image. Raises DataError where one has none, and for a line that fits no image."""
     path = path.expanduser()
-    wanted = {os.path.relpath(image, root).replace(os.sep, "/"): None for image in images}
+    names = [_composed(os.path.relpath(image, root).replace(os.sep, "/")) for image in images]
+    wanted = dict.fromkeys(names)
     by_file = _read(path)
     known = {name: group for name, group in by_file.items() if name in wanted}
     missing = [name for name in wanted if name not in known]
@@ -29,7 +33,7 @@ def read_groups(path: Path, root: Path, images: Sequence[Path]) -> list[str]:
     strange = [
         name
         for name in by_file
-        if (name not in wanted and name.startswith("train/")) or not (root / name).exists()
+        if name not in wanted and (name.startswith("train/") or not (root / name).exists())
     ]
     if strange:
         raise DataError(
@@ -37,7 +41,7 @@ def read_groups(path: Path, root: Path, images: Sequence[Path]) -> list[str]:
             "The file does not fit the folder.",
             "remove the lines, or correct the paths (relative to the data set's folder).",
         )
-    return [known[name] for name in wanted]
+    return [known[name] for name in names]
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -54,21 +58,35 @@ def _read(path: Path) -> dict[str, str]:
         ) from None
     found: dict[str, str] = {}
     try:
-        rows = csv.DictReader(text.splitlines(), strict=True)
-        if rows.fieldnames is None or not {"file", "group"} <= {name.strip() for name in rows.fieldnames}:
-            columns = ", ".join(map(printable, rows.fieldnames or ())) or "none"
+        rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+        if any(rows.fieldnames.count(key) != 1 for key in ("file", "group")):
+            columns = ", ".join(map(printable, rows.fieldnames)) or "none"
             raise DataError(f"groups: {path} has the columns: {columns}.", fix=f"write {FORM}.")
-        for line, row in enumerate(rows, start=2):
-            name, group = ((row.get(key) or "").strip() for key in ("file", "group"))
-            if not name or not group:
-                raise DataError(
-                    f"groups: {path}:{line}: a file or its group is missing.", fix=f"write {FORM}."
-                )
-            name = name.replace("\\", "/").removeprefix("./")
-            if found.setdefault(name, group) != group:
-                raise DataError(
-                    f"groups: {path}:{line}: {listed([name])} is in two groups.", fix="keep one line."
-                )
+        for row in rows:
+            _add(row, found, f"{path}:{rows.line_num}")
     except csv.Error as error:
         raise DataError(f"groups: {path} is no CSV file: {error}.", fix=f"write {FORM}.") from None
     return found
+
+
+def _add(row: Mapping[str | None, Any], found: dict[str, str], place: str) -> None:
+    """Note the group of one line. Raises DataError where it is not clear."""
+    if None in row:
+        raise DataError(
+            f"groups: {place}: the line has more values than the header has columns.",
+            "A name with a comma in it would be cut there.",
+            'put such a name into quotes: train/cat/1.jpg,"Smith, John"',
+        )
+    name, group = ((row[key] or "").strip() for key in ("file", "group"))
+    if not name or not group:
+        raise DataError(f"groups: {place}: a file or its group is missing.", fix=f"write {FORM}.")
+    name = _composed(name.replace("\\", "/").removeprefix("./"))
+    group = _composed(group)
+    if found.setdefault(name, group) != group:
+        raise DataError(f"groups: {place}: {listed([name])} is in two groups.", fix="keep one line.")
+
+
+def _composed(text: str) -> str:
+    """é is one letter, however it was typed."""
+    return unicodedata.normalize("NFC", text)

@@ -45,6 +45,7 @@ from bnbench.results.reader import (
     load_folder,
     load_run,
     load_runs,
+    load_samples,
     read_plan,
     run_folder,
 )
@@ -68,6 +69,12 @@ class ResultsFolder:
             if not os.path.lexists(self.path / PLAN):
                 self._check_unplanned()
                 return
+            if os.path.lexists(runs_there := self.path / RUNS) and not runs_there.is_dir():
+                raise ResultsError(
+                    f"{runs_there}: it is not a folder, so no run can be kept there.",
+                    "Nothing in the folder was touched.",
+                    f"move it away, or --output {free_name(self.path)}",
+                )
         try:
             old = Plan.model_validate(read_plan(self.path)).model_dump()
         except (PlanDamagedError, ValidationError) as error:
@@ -138,7 +145,13 @@ class ResultsFolder:
         """The record of this very run, where it is there with a result."""
         cell = Cell(run.variant, run.setting, run.cell, (run.seed,))
         record = load_run(self.path, cell, run.seed, [])
-        return record if record and record.outcome != "crashed" else None
+        if record is None or record.outcome == "crashed":
+            return None
+        try:
+            load_samples(self.path, cell, record)
+        except (ValueError, OSError):  # its answers are damaged; left behind they may be
+            return None
+        return record
 
     def save(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shlex
@@ -92,7 +93,7 @@ def load_folder(folder: Path) -> StudyResults:
         ),
         metrics=tuple(plan.metrics),
         checks=plan.checks,
-        samples=partial(_load_samples, folder),
+        samples=partial(load_samples, folder),
     )
 
 
@@ -105,7 +106,14 @@ def read_plan(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise _no_results(folder) from None
     except OSError as error:
-        raise ResultsError(f"{path}: can't be read: {error.strerror}.") from None
+        what = f"{path}: can't be read: {error.strerror}."
+        if error.errno in (
+            errno.EINVAL,
+            errno.ELOOP,
+        ):  # a pipe, or a link to itself: the next plan takes its place
+            raise PlanDamagedError(what, fix=_RERUN) from None
+        word = "move the folder of that name away" if error.errno == errno.EISDIR else f"chmod u+r {path}"
+        raise ResultsError(what, fix=word) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise PlanDamagedError(f"{path}: damaged: it is no JSON with a schema_version.", fix=_RERUN) from None
     if not isinstance(version, int) or version < 1:
@@ -243,7 +251,8 @@ def _load_record(folder: Path, cell: Cell, seed: int, warnings: list[str]) -> Ru
     return record
 
 
-def _load_samples(results: Path, cell: Cell, run: RunRecord) -> TestSamples | None:
+def load_samples(results: Path, cell: Cell, run: RunRecord) -> TestSamples | None:
+    """The run's answers on the test samples; None where they were left behind. Raises ValueError and OSError."""
     place = run_folder(results, cell.variant, cell.cell, run.seed)
     folder = place if os.path.lexists(place) else leftovers(place.parent).get(place.name, place)
     return read_samples(folder / SAMPLES, run)
