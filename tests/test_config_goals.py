@@ -105,5 +105,5 @@ def test_the_command_line_can_set_them(write_study: Write, vocabulary: Vocabular
 def test_the_schema_knows_them(vocabulary: Vocabulary) -> None:
     properties = json_schema(vocabulary)["properties"]
     assert "val_loss" in properties["primary"]["anyOf"][0]["enum"]
-    assert properties["margin"]["required"] == ["metric", "value"]
+    assert properties["margin"]["anyOf"][0]["required"] == ["metric", "value"]
     assert {"const": "match_baseline"} in properties["target"]["anyOf"][0]["properties"]["value"]["anyOf"]

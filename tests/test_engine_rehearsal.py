@@ -215,3 +215,20 @@ def test_a_factory_that_raises_is_blamed_by_its_line(tmp_path: Path, monkeypatch
     line = broken.__code__.co_firstlineno + 1
     assert message.startswith("variant broken: it can't be built: SystemExit: 0")
     assert message.endswith(f"({__file__}:{line})")
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "group"])
+def test_a_large_eps_is_no_lack_of_values(norm: str, vocabulary: Vocabulary, tmp_path: Path) -> None:
+    text = f"model: mlp\nvariants: {{none: {{}}, b: {{norm: {{name: {norm}, eps: 1e10}}}}}}\n"
+    assert not rehearsed(text, vocabulary, tmp_path).mistakes
+
+
+def test_one_training_sample_is_not_mended_by_a_larger_batch(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    text = "model: mlp\nvariants: {none: {}, batch: {norm: batch}}\n"
+    (message,) = messages(rehearsed(text, vocabulary, tmp_path, "max_train_samples=1"))
+    assert "Fix: max_train_samples: 2 or more, or a norm" in message
+    found = rehearsed(text, vocabulary, tmp_path, "max_train_samples=2")
+    assert not found.mistakes
+    assert "after its 5 steps the" in found.cautions["batch"][0]
+    found = rehearsed(text, vocabulary, tmp_path, "max_train_samples=2", "epochs=1")
+    assert "after its 1 step the" in found.cautions["batch"][0]

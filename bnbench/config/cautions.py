@@ -33,7 +33,15 @@ def cautions_of(settings: Settings, steps_per_epoch: int | None = None) -> tuple
 
     steps_per_epoch: None where the data are not known yet.
     """
-    return (*_schedule_cautions(settings), *_step_cautions(settings, steps_per_epoch))
+    steps = () if steps_per_epoch is None else step_cautions(settings, steps_per_epoch)
+    return (*_schedule_cautions(settings), *steps)
+
+
+def never_steps(settings: Settings) -> bool:
+    """Whether a schedule of steps is constant: its factor is 1, or every milestone comes after the end."""
+    options = settings.schedule.options
+    milestones = options.get("milestones", [])
+    return options.get("gamma") == 1 or all(milestone >= settings.epochs for milestone in milestones)
 
 
 def _schedule_cautions(settings: Settings) -> Iterator[str]:
@@ -48,13 +56,14 @@ def _schedule_cautions(settings: Settings) -> Iterator[str]:
                 f"schedule.milestones: {shown} {has} no effect: the run ends after epoch {settings.epochs}."
             )
     gamma = options.get("gamma", 0)
+    if _is_number(gamma) and gamma == 1:
+        yield "schedule.gamma: 1 leaves the learning rate as it is at every milestone; 0.1 would lower it by 10."
     if _is_number(gamma) and gamma > 1:
         yield f"schedule.gamma: {gamma:g} raises the learning rate at every milestone; 0.1 would lower it by 10."
 
 
-def _step_cautions(settings: Settings, steps_per_epoch: int | None) -> Iterator[str]:
-    if steps_per_epoch is None:
-        return
+def step_cautions(settings: Settings, steps_per_epoch: int) -> Iterator[str]:
+    """Those that the number of steps makes, and so the size of the data."""
     warmup = settings.schedule.options.get("warmup_epochs", 0)
     if _is_number(warmup) and 0 < warmup * steps_per_epoch < 1:
         yield (
@@ -62,6 +71,19 @@ def _step_cautions(settings: Settings, steps_per_epoch: int | None) -> Iterator[
             "there is no warm-up."
         )
     steps = steps_per_epoch * settings.epochs
+    if _is_number(warmup) and 0 < steps - warmup * steps_per_epoch < 1 <= warmup * steps_per_epoch:
+        yield (
+            f"schedule.warmup_epochs: {warmup:g} ends within the last of {steps} steps: only that one has the whole "
+            "learning rate."
+        )
+    milestones = settings.schedule.options.get("milestones", [])
+    if isinstance(milestones, list) and all(map(_is_number, milestones)):
+        late = [each for each in milestones if each < settings.epochs and each * steps_per_epoch > steps - 1]
+        if late:
+            yield (
+                f"schedule.milestones: {', '.join(f'{each:g}' for each in late)} comes after the last of {steps} steps "
+                "began, and has no effect."
+            )
     if settings.evaluate_every != "epoch" and settings.evaluate_every > steps:
         yield (
             f"evaluate_every: {settings.evaluate_every} is more than the {steps} steps of the run: it is evaluated "

@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bnbench.config.cautions import never_steps
 from bnbench.config.check import Checker, Vocabulary
 from bnbench.config.merge import Layer, Level, open_level, overlay
+from bnbench.config.overrides import COMMAND_LINE
 from bnbench.config.schema import CHOICES, Settings, StudyCell
 from bnbench.config.sweep import MAX_CELLS, Sweep, follow
 from bnbench.config.yaml_source import Path_, Source
 from bnbench.errors import Mistake, nearest
+
+#: Norms that any network can have, for examples.
+_EXAMPLES = ("batch", "layer", "rms", "none", "dyt", "group")
 
 
 @dataclass
@@ -50,7 +55,7 @@ class CellMaker:
             made.cells += found
             if plain or found:
                 made.variants[name] = plain or found[0].settings
-        self._check_twins(made)
+        self._check_twins(made, levels)
         return made
 
     def _of_variant(
@@ -67,7 +72,10 @@ class CellMaker:
             )
             if setting is None:
                 return
+            before = len(self.mistakes)
             below = overlay(level, self._level(setting, sweep), self.mistakes)
+            if len(self.mistakes) > before:
+                continue
             dropped = [key for key in setting if not self.checker.has_option(key, Layer(below, ""))]
             if dropped and self._elsewhere(dropped, sweep):
                 setting = {key: value for key, value in setting.items() if key not in dropped}
@@ -134,8 +142,8 @@ class CellMaker:
             return None
 
     def _level(self, setting: Mapping[str, Any], sweep: Sweep) -> Level:
-        row = next((str(i) for i, row in enumerate(sweep.rows) if dict(row) == dict(setting)), None)
-        prefix = ("sweep",) if row is None else ("sweep", row)
+        row = sweep.row_of(setting)
+        prefix = ("sweep",) if row is None else ("sweep", str(row))
         places: dict[Path_, str] = {(key,): self.source.place((*prefix, key)) for key in setting}
         return open_level(
             setting, (), Source(places={(): self.source.place(prefix), **places}), self.mistakes
@@ -145,7 +153,7 @@ class CellMaker:
         settings = self.checker.settings(Layer(level, self.source.place(())), mistakes)
         return settings and self.complete(settings)
 
-    def _check_twins(self, made: Cells) -> None:
+    def _check_twins(self, made: Cells, levels: Mapping[str, Level]) -> None:
         """Two variants with the same settings are one network, compared with itself."""
         seen: dict[str, StudyCell] = {}
         pairs: set[tuple[str, str]] = set()
@@ -161,9 +169,31 @@ class CellMaker:
             what = (
                 f"variants {pair[0]} and {pair[1]} have the same settings{at}: norm {cell.settings.norm.name}"
             )
-            norm = "layer" if cell.settings.norm.name == "batch" else "batch"
-            fix = f"Fix: give {pair[1]} another one, such as {pair[1]}: {{norm: {norm}}}, or leave one of them out."
-            self._wrong(("variants", pair[1]), f"{what} and all else{why}. {fix}")
+            place, fix = self._twins_fix(pair, made, levels, swept=bool(cell.setting))
+            self.mistakes.append(Mistake(place, f"{what} and all else{why}. Fix: {fix}"))
+
+    def _twins_fix(
+        self, pair: tuple[str, str], made: Cells, levels: Mapping[str, Level], *, swept: bool
+    ) -> tuple[str, str]:
+        """The place that is to blame for two equal variants, and what to write there."""
+        plain = [made.variants[name] for name in pair]
+        apart = len({identity_of(settings, self.checker.vocabulary) for settings in plain}) > 1
+        if swept and apart:
+            fix = f"sweep what {pair[0]} and {pair[1]} do not set themselves, or leave one of them out."
+            return self.source.place(("sweep",)), fix
+        first, second = (levels[name] for name in pair)
+        own = [
+            leaf.place
+            for path in (*second, *first)
+            for leaf in (second.get(path), first.get(path))
+            if leaf and leaf.place.startswith(COMMAND_LINE) and first.get(path) != second.get(path)
+        ]
+        used = {settings.norm.name for settings in made.variants.values()}
+        free = next((name for name in _EXAMPLES if name not in used), "")
+        fix = f"give {pair[1]} another one, such as {pair[1]}: {{norm: {free}}}, or leave one of them out."
+        if own:
+            return own[0], "leave that word out, or give it another value."
+        return self.source.place(("variants", pair[1])), fix if free else "leave one of them out."
 
     def _wrong(self, path: tuple[str, ...], message: str) -> None:
         self.mistakes.append(Mistake(self.source.place(path), message))
@@ -176,6 +206,11 @@ def identity_of(settings: Settings, vocabulary: Vocabulary) -> str:
         values["augment"] = vocabulary["dataset"][settings.dataset.name].facts.augment
     if values["init"]["name"] == "auto":
         values["init"]["name"] = vocabulary["model"][settings.model.name].facts.init
+    if not values["optimizer"]["options"].get("weight_decay", True):
+        values["optimizer"]["options"].pop("decay_norm_and_bias", None)  # of nothing
+    if values["schedule"]["name"] == "step" and never_steps(settings):
+        warmup = {"warmup_epochs": values["schedule"]["options"]["warmup_epochs"]}
+        values["schedule"] = {"name": "constant", "options": warmup}
     return json.dumps(values, sort_keys=True)
 
 

@@ -131,7 +131,7 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
             "baseline": {**_WORD, "type": [*_WORD["type"], "null"]},
             "target": {"anyOf": [_TARGET, {"type": "array", "items": _TARGET}, {"type": "null"}]},
             "primary": {**_COLUMN, "default": DEFAULT_PRIMARY},
-            "margin": _MARGIN,
+            "margin": {"anyOf": [_MARGIN, {"type": "null"}]},
             "metrics": {"anyOf": [_METRIC, {"type": "array", "items": _METRIC}, {"type": "null"}]},
             "sweep": _SWEEP,
             **properties,

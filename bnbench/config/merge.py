@@ -15,7 +15,7 @@ from typing import Any
 
 from bnbench.config.schema import CHOICES, DEFAULT_CHOICES, SECTIONS
 from bnbench.config.yaml_source import MERGE, Path_, Source
-from bnbench.errors import Mistake
+from bnbench.errors import ConfigError, Mistake
 from bnbench.registry import means_none
 
 
@@ -31,6 +31,10 @@ Level = dict[Path_, Leaf]
 
 #: Sections that a name alone can stand for: `init: he` is `init: {name: he}`.
 _NAMED = (*CHOICES, *(key for key, section in SECTIONS.items() if "name" in section.model_fields))
+
+
+#: Leaves of one level: more than every setting and option that there is.
+MAX_LEAVES = 500
 
 
 class Layer:
@@ -68,8 +72,14 @@ def open_level(raw: Mapping[str, Any], path: Path_, source: Source, mistakes: li
 
 
 def add(level: Level, leaves: Level, mistakes: list[Mistake]) -> None:
-    """Put leaves into a level. Keys have no order, so two values for one key are a mistake."""
+    """Put leaves into a level. Keys have no order, so two values for one key are a mistake.
+
+    Raises ConfigError where there are more than any study has: every leaf is held against every other.
+    """
     for path, leaf in leaves.items():
+        if len(level) >= MAX_LEAVES:
+            what = f"more than {MAX_LEAVES} settings stand in one mapping, and a study has fewer"
+            raise ConfigError([Mistake(leaf.place, f"{what}. Fix: begin keys that are no settings with x-.")])
         for other in _related(level, path):
             before = level[other]
             if other == path and _same(before.value, leaf.value):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 #: Bytes of a name in UTF-8. A run's folder adds 13 to a variant's; file systems take 255, some 143.
 MAX_NAME = 100
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in "0123456789¹²³")}
 _MARKS = "._+-"
 
 
@@ -26,7 +26,8 @@ def name_fault(name: str) -> str:
     if name.endswith("."):
         return f"Windows drops the '.' at its end{_hint(name)}. Fix: leave it out"
     if name.partition(".")[0].lower() in _RESERVED:
-        return f"Windows keeps that name for a device. Fix: such as {name}_"
+        stem, dot, rest = name.partition(".")
+        return f"Windows keeps that name for a device. Fix: such as {stem}_{dot}{rest}"
     if unicodedata.normalize("NFC", name) != name:
         return "its accents are written apart from their letters (NFD). Fix: write them as one (NFC)"
     return ""

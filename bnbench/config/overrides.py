@@ -112,6 +112,7 @@ class Overrides:
         data = self._source.data
         if len(path) > 1 and not isinstance(data.get(path[0]), dict | list):
             data[path[0]] = {"auto": True} if data.get(path[0]) == "auto" else {}
+            self._move(path[:1], place)  # nothing of the file is left there
         try:
             set_in(data, path, value)
         except ValueError as error:

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from bnbench.config.arithmetic import Formula, read_formula
@@ -46,6 +47,14 @@ class Sweep:
             return
         for values in itertools.product(*self.lists.values()):
             yield dict(zip(self.lists, values, strict=True))
+
+    def row_of(self, setting: Mapping[str, Any]) -> int | None:
+        """Which of the rows that setting is, None where it is none of them."""
+        return self._places.get(repr(sorted(setting.items())))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {repr(sorted(row.items())): place for place, row in enumerate(self.rows)}
 
     def mapped(self, change: Callable[[str, Any], Any]) -> Sweep:
         """With other values: change(key, value)."""
@@ -107,8 +116,15 @@ def follow(
         for key in ready:
             formula = todo.pop(key)
             number = formula.value(lambda name: _number(name, found.get(name, _MISSING), value_of))
-            found[key] = int(number) if number.is_integer() and abs(number) < 2**53 else number
+            found[key] = _plain(number)
     return found
+
+
+def _plain(number: float) -> int | float:
+    """An integer where it is one but for rounding: 0.2 ** -3 is 125."""
+    if abs(number) >= 2**53 or not math.isclose(number, round(number), rel_tol=1e-12):
+        return number
+    return round(number)
 
 
 _MISSING = object()
@@ -122,6 +138,8 @@ def _number(key: str, swept: Any, value_of: Callable[[str], Any]) -> float:
 
 
 def _rows(given: list[Any], wrong: Wrong) -> Iterator[Mapping[str, Any]]:
+    first = next((set(one) for one in given if isinstance(one, dict)), set())
+    seen: set[str] = set()
     for index, row in enumerate(given):
         path = ("sweep", str(index))
         if not isinstance(row, dict) or not row:
@@ -129,13 +147,14 @@ def _rows(given: list[Any], wrong: Wrong) -> Iterator[Mapping[str, Any]]:
             wrong(path, f"sweep.{index}: {_short(row)} is not a setting. {fix}.")
             continue
         flat = {key: value for key, value, _ in _flat(row, path)}
-        first = next((set(one) for one in given if isinstance(one, dict)), set(row))
+        written = repr(sorted(flat.items()))
         if set(row) != first:
             missing = ", ".join(sorted(first ^ set(row)))
             wrong(path, f"sweep.{index}: every setting has the same keys; here {missing} differs.")
-        elif row in given[:index]:
+        elif written in seen:
             wrong(path, f"sweep.{index}: {_short(row)} repeats a setting.")
         else:
+            seen.add(written)
             yield flat
 
 

@@ -26,6 +26,7 @@ class DatasetFacts:
     augment: the augmentation of the training batches that is usual for it.
     num_train, num_test, input_shape (channels, height, width), num_classes: all or none of them; the
         plan's estimate uses them, so that nothing is downloaded for it.
+    embedded: it comes with a package, so that `check` can look at it without a download.
     """
 
     augment: Literal["none", "crop_flip"] = "none"
@@ -33,6 +34,7 @@ class DatasetFacts:
     num_test: int | None = None
     input_shape: tuple[int, int, int] | None = None
     num_classes: int | None = None
+    embedded: bool = False
 
     def __post_init__(self) -> None:
         sizes = (self.num_train, self.num_test, self.input_shape, self.num_classes)

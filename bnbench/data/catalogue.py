@@ -13,7 +13,13 @@ from bnbench.seeding import generator
 
 
 @datasets.register(
-    "digits", augment="none", num_train=1437, num_test=360, input_shape=(1, 8, 8), num_classes=10
+    "digits",
+    augment="none",
+    num_train=1437,
+    num_test=360,
+    input_shape=(1, 8, 8),
+    num_classes=10,
+    embedded=True,
 )
 def digits(data_dir: Path) -> Dataset:
     """Handwritten digits, 8x8 gray, 10 classes: 1437 to train, 360 to test. Comes with scikit-learn, no download.

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
+from bnbench.data.folders import relative
 from bnbench.data.kept import hash_of, keep, read_kept, state_of
 from bnbench.data.pictures import (
     CHANGED,
@@ -41,8 +42,8 @@ def decoded(
     file and no option changed since. Where the cache can't be written, that is
     said on stderr and nothing else changes. Raises DataError with the images that can't be read.
     """
-    names = sorted(os.path.relpath(path, root) for path in paths)
-    place = hash_of([os.fspath(root.resolve()), asdict(how), part_of, names if part_of else None])
+    names = sorted(relative(path, root) for path in paths) if part_of else None
+    place = hash_of([os.fspath(root.resolve()), asdict(how), part_of, names])
     cache, key = cache_dir / f"{place}.npz", state_of(root, paths, CACHE_VERSION, PIL.__version__)
     kept = _kept(cache, key, (len(paths), how.channels)) if key else None
     if kept is not None:

@@ -56,15 +56,28 @@ def is_hidden(name: str) -> bool:
 
 def kind_of(entry: os.DirEntry[str]) -> str:
     """ "folder", "file", or why it is neither: "hidden", "broken" or "special"."""
+    return _looked_at(entry)[0]
+
+
+def _looked_at(entry: os.DirEntry[str]) -> tuple[str, FileId]:
+    """Its kind, and its identity, from one look at it."""
     if is_hidden(entry.name):
-        return "hidden"
+        return "hidden", ""
     try:
-        mode = os.stat(entry.path).st_mode
+        found = os.stat(entry.path)
     except OSError:  # no such file; too many links
-        return "broken"
-    if stat.S_ISDIR(mode):
-        return "folder"
-    return "file" if stat.S_ISREG(mode) else "special"
+        return "broken", ""
+    file: FileId = (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(entry.path)
+    if stat.S_ISDIR(found.st_mode):
+        return "folder", file
+    return "file" if stat.S_ISREG(found.st_mode) else "special", file
+
+
+def relative(path: Path, root: Path) -> str:
+    """What os.path.relpath says, sooner where one lies in the other."""
+    start, whole = f"{root}{os.sep}", str(path)
+    inside = whole.startswith(start) and ".." not in whole[len(start) :]
+    return whole[len(start) :] if inside else os.path.relpath(path, root)
 
 
 def images_below(folder: Path, root: Path, tally: Tally) -> Iterator[tuple[FileId, Path]]:
@@ -81,21 +94,20 @@ def images_below(folder: Path, root: Path, tally: Tally) -> Iterator[tuple[FileI
         place = waiting.pop()
         deeper = []
         for entry in entries(place):
-            path, kind = place / entry.name, kind_of(entry)
-            example = os.path.relpath(path, root)
-            if kind == "folder":
-                if identity(path) in seen:
-                    tally.add("loop", example)
-                else:
-                    seen.add(identity(path))
-                    deeper.append(path)
-            elif kind != "file":
-                tally.add(kind, example)
-            elif path.suffix.lower() not in SUFFIXES:
-                tally.add("suffix", example)
-            elif identity(path) in files:
-                tally.add("again", example)
-            else:
-                files.add(identity(path))
-                yield identity(path), path
+            path, (kind, file) = place / entry.name, _looked_at(entry)
+            left_out = kind if kind not in ("folder", "file") else ""
+            if kind == "folder" and file in seen:
+                left_out = "loop"
+            elif kind == "folder":
+                seen.add(file)
+                deeper.append(path)
+            elif kind == "file" and path.suffix.lower() not in SUFFIXES:
+                left_out = "suffix"
+            elif kind == "file" and file in files:
+                left_out = "again"
+            elif kind == "file":
+                files.add(file)
+                yield file, path
+            if left_out:
+                tally.add(left_out, relative(path, root))
         waiting += reversed(deeper)

@@ -17,7 +17,16 @@ from pydantic import Field
 from bnbench.data import Dataset, datasets
 from bnbench.data.class_names import in_order, read_as, twin_hint, twin_notes
 from bnbench.data.decoding import decoded
-from bnbench.data.folders import LEFT_OUT, SUFFIXES, FileId, entries, identity, images_below, kind_of
+from bnbench.data.folders import (
+    LEFT_OUT,
+    SUFFIXES,
+    FileId,
+    entries,
+    identity,
+    images_below,
+    kind_of,
+    relative,
+)
 from bnbench.data.group_file import read_groups
 from bnbench.data.own import check_scales, copies
 from bnbench.data.pictures import Decoding, Resize
@@ -93,7 +102,7 @@ def imagefolder(
     cuts = torch.split(torch.from_numpy(pixels), [len(found) for found, _ in files.values()])
     pairs = {name: (images, files[name][1]) for name, images in zip(files, cuts, strict=True)}
     images = {name: pair[0] for name, pair in pairs.items() if name in parts}
-    twice, leaks = _copies(images, {name: files[name][0] for name in images}, root)
+    twice, leaks = _copies(images, {name: files[name][0] for name in images}, parts, root)
     return make_dataset(
         printable(path),
         pairs["train"],
@@ -108,19 +117,27 @@ def imagefolder(
 
 
 def _copies(
-    images: Mapping[str, torch.Tensor], paths: Mapping[str, Sequence[Path]], root: Path
+    images: Mapping[str, torch.Tensor],
+    paths: Mapping[str, Sequence[Path]],
+    parts: Mapping[str, Part],
+    root: Path,
 ) -> tuple[list[str], list[str]]:
     """See `copies`; of files that are no links to one another, which `_doubles` knows."""
-    train = set(map(identity, paths["train"]))
+    known = {path: file for part in parts.values() for path, file in zip(part.paths, part.files, strict=True)}
+    train = {known[path] for path in paths["train"]}
     other = {
-        name: [place for place, path in enumerate(found) if name == "train" or identity(path) not in train]
+        name: [place for place, path in enumerate(found) if name == "train" or known[path] not in train]
         for name, found in paths.items()
     }
-    names = {
-        name: [printable(os.path.relpath(paths[name][place], root)) for place in places]
+
+    def name_of(part: str, index: int) -> str:
+        return printable(relative(paths[part][other[part][index]], root))
+
+    kept = {
+        name: images[name] if len(places) == len(images[name]) else images[name][places]
         for name, places in other.items()
     }
-    return copies({name: images[name][places] for name, places in other.items()}, names)
+    return copies(kept, name_of)
 
 
 Files = dict[str, tuple[tuple[Path, ...], torch.Tensor]]

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bnbench.data.folders import relative
+
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 
@@ -38,7 +40,7 @@ def state_of(root: Path, paths: Iterable[Path], *makers: object) -> str | None:
         stat = path.stat()
         latest = max(latest, stat.st_ctime_ns)
         numbers = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-        files.append((os.path.relpath(path, root), *numbers))
+        files.append((relative(path, root), *numbers))
     return hash_of([*makers, files]) if time.time_ns() - latest >= SETTLED * 1e9 else None
 
 

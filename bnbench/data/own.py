@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -93,11 +93,11 @@ def _scaling(train: Tensor, images: Tensor, part: str) -> str:
 
 
 def copies(
-    parts: Mapping[str, Tensor], names: Mapping[str, Sequence[str]] | None = None
+    parts: Mapping[str, Tensor], name_of: Callable[[str, int], str] | None = None
 ) -> tuple[list[str], list[str]]:
     """Notes on training samples that are there twice, value for value; cautions on those that another part has, too.
 
-    names: what messages call each sample; None: its number.
+    name_of: what messages call a sample of a part; None: its number.
     """
     if parts["train"][0].numel() < LEAST_VALUES:
         return [], []
@@ -116,6 +116,6 @@ def copies(
         if twice:
             cautions.append(
                 f"in {part} and in train, value for value: {len(twice)} of {len(images)} samples of {part}, "
-                f"e.g. {names[part][twice[0]] if names else f'sample {twice[0]}'}: the {part} numbers are too good"
+                f"e.g. {name_of(part, twice[0]) if name_of else f'sample {twice[0]}'}: the {part} numbers are too good"
             )
     return notes, cautions

@@ -26,7 +26,8 @@ def class_mistakes(
     """Metrics of classes that the data lacks. loads: also where the data has to be downloaded first."""
     columns, seen = list(columns), set()
     for each in settings:
-        if loads or not datasets.get(each.dataset.name).facts.num_train:
+        facts = datasets.get(each.dataset.name).facts
+        if loads or facts.embedded or not facts.num_train:
             for text in unmeasured(columns, library.prepared(each)):
                 if text not in seen:
                     seen.add(text)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from bnbench.config import Settings, Study
+from bnbench.config.cautions import step_cautions
 from bnbench.data import datasets
 from bnbench.data.batches import PROBE_SIZE, Prepared, steps_per_epoch
 from bnbench.data.split import no_groups, none_left
@@ -161,7 +162,8 @@ def _estimate(
     label: str, settings: Settings, shape: Shape, timing: Timing, cautions: tuple[str, ...]
 ) -> CellEstimate:
     probe = min(PROBE_SIZE, shape.num_train, settings.max_eval_samples or PROBE_SIZE)
-    steps = steps_per_epoch(shape.num_train, settings.batch_size, settings.last_batch) * settings.epochs
+    epoch = steps_per_epoch(shape.num_train, settings.batch_size, settings.last_batch)
+    steps = epoch * settings.epochs
     every = settings.evaluate_every
     evaluations = settings.epochs if every == "epoch" else math.ceil(steps / every)
     # before the first step, at every evaluation, and the test set for the last and the best weights
@@ -180,7 +182,7 @@ def _estimate(
         seconds,
         memory,
         evaluation_seconds=evaluation,
-        warnings=cautions,
+        warnings=(*cautions, *step_cautions(settings, epoch)),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnbench.engine.process_state import left_as_found
+from bnbench.engine.process_state import left_as_found, seed_streams
 from bnbench.user_code import raise_interrupt, text_of
 
 #: A statistic over k values is found in a trial with a probability of 1/4 or more, so that 64 miss one in 10^8.
@@ -22,6 +22,8 @@ TRIALS, FEW_TRIALS = 64, 4
 STEPS, FEW_STEPS = 32, 4
 #: A batch that is large in every respect.
 MANY, WIDE = 8, 4
+#: Far above the root of any eps: what is the same at this size is the same at all sizes.
+HUGE = 1e12
 CPU = torch.device("cpu")
 
 
@@ -96,7 +98,7 @@ def _tried(module: nn.Module, training: bool, parameters: bool = True) -> Iterat
     modes = [(inner, inner.training) for inner in module.modules()]
     device = next((tensor.device for tensor in before.tensors), CPU)
     with left_as_found(device), torch.no_grad():
-        torch.manual_seed(0)
+        seed_streams(0, device)
         try:
             module.train(training)
             if parameters:
@@ -144,7 +146,7 @@ class _Tried:
         """Its output, None where it raises or gives no finite tensor of this shape. keep: its state moves on."""
         if not keep:
             self.state.restore()
-        torch.manual_seed(self.seed)
+        seed_streams(self.seed, self.device)
         self.raised = ""
         try:
             y = self.module(x.to(self.device))
@@ -171,8 +173,9 @@ class _Tried:
             if y is None or other is None:
                 return None
             alone &= ~(kept & _differ(y, other, 1e-5))
-            if must_keep_size and (larger := self(3 * x)) is not None:
-                alone &= ~_differ(y, larger, 1e-2)
+            for factor in (3, HUGE) if must_keep_size else ():
+                if (larger := self(factor * x)) is not None:
+                    alone &= ~_differ(y, larger, 1e-2)
             if not alone.any():
                 return 0.0
         whole = alone.flatten(1).all(1).any() or alone.transpose(0, 1).flatten(1).all(1).any()

@@ -82,7 +82,7 @@ def left_as_found(device: torch.device) -> Iterator[ProcessState]:
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Inside, the global generators start from this seed; outside, they are as they were."""
     with left_as_found(device):
-        _seed(seed, device)
+        seed_streams(seed, device)
         yield
 
 
@@ -97,7 +97,7 @@ def in_private(make: Callable[[], Generator[Said]], seed: int, device: torch.dev
         while True:
             with left_as_found(device):
                 if events is None or private is None:
-                    _seed(seed, device)
+                    seed_streams(seed, device)
                     events = make()
                 else:
                     private.restore()
@@ -112,7 +112,7 @@ def in_private(make: Callable[[], Generator[Said]], seed: int, device: torch.dev
             events.close()
 
 
-def _seed(seed: int, device: torch.device) -> None:
+def seed_streams(seed: int, device: torch.device) -> None:
     """The streams of the CPU and of this device: torch.manual_seed would seed every other device's, too."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

@@ -101,7 +101,8 @@ def _mistake(label: str, error: BaseException, head: str) -> Mistake:
         return Mistake(f"variant {label}", str(error))
     place = place_of(error)
     what = text_of(error)
-    return Mistake(f"variant {label}", f"{head}{what}{f' ({place})' if place else ''}")
+    fix = ". Fix: a smaller model" if "can't allocate memory" in what else ""
+    return Mistake(f"variant {label}", f"{head}{what}{f' ({place})' if place else ''}{fix}")
 
 
 def place_of(error: BaseException) -> str:
@@ -195,10 +196,14 @@ def _alone_message(
         why = f"its statistics have too few values there ({raised})"
     larger = site.shape_for(MANY)
     by_batch = larger is not None and not values_alone(site.module, larger)
-    return f"{where}{which}: {why}. Fix: {_fix(settings, by_batch, only_last, share)}"
+    return f"{where}{which}: {why}. Fix: {_fix(case, by_batch, only_last, share)}"
 
 
-def _fix(settings: Settings, by_batch: bool, only_last: bool, share: float) -> str:
+def _fix(case: Case, by_batch: bool, only_last: bool, share: float) -> str:
+    settings = case.settings
+    if by_batch and case.num_train == 1:
+        limit = "max_train_samples: 2 or more" if settings.max_train_samples == 1 else "more data to train on"
+        return f"{limit}, or a norm that looks at single samples, such as layer."
     if by_batch and share < 1:
         return "a batch_size that the norm's parts divide (and last_batch: drop), or another norm."
     if by_batch and only_last:
@@ -241,7 +246,7 @@ def _unfilled(case: Case, found: _Probed) -> str:
     if share > 0.999:
         mended = "No number of steps changes that; another momentum does."
     return (
-        f"{case.label}: after its {steps:,} steps the running statistics of {site}{more} still hold "
+        f"{case.label}: after its {steps:,} step{'s' * (steps != 1)} the running statistics of {site}{more} still hold "
         f"{share:.0%} of their initial values{momentum}, and inference uses them. {mended}"
     )
 

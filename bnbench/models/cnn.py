@@ -18,7 +18,9 @@ def cnn(
     num_classes: int,
     norm: NormLayer,
     *,
-    channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [32, 64, 128],  # noqa: B006
+    channels: Annotated[
+        list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(min_length=1, max_length=1000)
+    ] = [32, 64, 128],  # noqa: B006
     activation: Activation = "relu",
     norm_position: NormPosition = "before",
     bias: Bias = "auto",

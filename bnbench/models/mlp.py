@@ -20,7 +20,7 @@ def mlp(
     num_classes: int,
     norm: NormLayer,
     *,
-    hidden: list[Annotated[int, Field(ge=1)]] = [64],  # noqa: B006 (read only)
+    hidden: Annotated[list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(max_length=1000)] = [64],  # noqa: B006
     activation: Activation = "relu",
     norm_position: NormPosition = "before",
     bias: Bias = "auto",
