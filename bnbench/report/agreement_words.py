@@ -43,7 +43,7 @@ def _row(found: Agreement) -> tuple[str, ...]:
 def _sentence(found: Agreement) -> str:
     ours, theirs = found.label, found.check_of_label
     if not found.steps:
-        return f"{ours} can't be held against {theirs}: no seed has the losses of both. {_end(found)}."
+        return f"{ours} can't be held against {theirs}: no seed has the losses of both; {_end(found)}."
     if found.first_beyond == 1:
         return f"{ours} differs from {theirs} at once: {_beyond(found)}; {_end(found)}."
     within = f"within {found.largest:.0e} of each other" if found.largest else "equal"
