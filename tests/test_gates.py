@@ -163,6 +163,19 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert bnbench("report", "results/s", "--fail-if", "none.val_los > 0")[0] == 2
 
 
+@pytest.mark.parametrize("gate", ["worse than", "not the same as", "not as good as"])
+def test_a_layer_that_repeats_another_passes_and_one_that_is_off_by_a_constant_does_not(gate: str) -> None:
+    """Losses equal to rounding have no interval: there is no scatter to make one of."""
+    for off, fails in ((1e-9, False), (0.1, True)):
+        cells = tuple(
+            Cell(name, {}, "c", tuple(range(5)), tuple(run(name, s, 0.9 - add) for s in range(5)))
+            for name, add in (("builtin", 0.0), ("mine", off))
+        )
+        summary = summarize(StudyResults("demo", "builtin", (), cells, margin=Margin("val_loss", 0.01)))
+        text = f"mine.val_loss {gate} builtin" + " within 0.01" * (gate != "worse than")
+        assert failed(text, summary) == fails
+
+
 def proof(lead: float, noise: float = 0.001, seeds: int = 5) -> Summary:
     """mine leads builtin by so much in test accuracy, give or take the noise; the margin is 1 point."""
     wobble = (1, -1, 0.5, -0.6, 0.2, -0.1)

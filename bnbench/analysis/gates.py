@@ -5,9 +5,8 @@
     VARIANT.METRIC not the same as VARIANT   not shown to be the same within the study's margin, or `within NUMBER`
     VARIANT.METRIC not as good as VARIANT    not shown to be worse by less than that margin
 
-The second passes what few seeds can't tell; the last two fail it: they ask for a proof. All fail where a planned
-run of the variants did not finish: a mean of the survivors is no proof. In a sweep each variant stands for its best
-setting.
+The second passes what few seeds can't tell; the last two ask for a proof. All fail where a planned run of the variants
+did not finish: a mean of the survivors is no proof. In a sweep each variant stands for its best setting.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from bnbench.analysis.contents import GateOutcome, Summary, VariantSummary
 from bnbench.analysis.intervals import MIN_SEEDS
 from bnbench.analysis.stops import repeated
 from bnbench.analysis.sweeps import MIN_PARTED, at_best, part_seeds, shared_seeds
+from bnbench.analysis.twins import repeats
 from bnbench.config import Margin
 from bnbench.errors import GateError, UnknownNameError, unknown_name
 from bnbench.metrics import RECALL, SPLITS, Metric, metric_of
@@ -232,6 +232,10 @@ def _by_difference(gate: Gate, summary: Summary) -> GateOutcome:
     if isinstance(found, str):
         return GateOutcome(gate.text, True, found)
     sides = f"{found.label} against {found.baseline_label} in {gate.metric}"
+    if found.n == found.n_planned and repeats(found, summary.variants):
+        return GateOutcome(
+            gate.text, False, f"{sides}: equal on every seed to rounding, {found.n} paired seeds"
+        )
     if found.n < found.n_planned or found.difference is None or found.ci_low is None or found.ci_high is None:
         return GateOutcome(gate.text, True, f"{sides}: no verdict from {found.n} of {found.n_planned} pairs")
     failed, interval = _JUDGES[gate.kind](found)

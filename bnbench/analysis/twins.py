@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.intervals import MIN_SEEDS
 from bnbench.analysis.pairs import ROUNDING
 from bnbench.metrics import METRICS
 from bnbench.plan import RunRecord
 from bnbench.results import Cell
+
+if TYPE_CHECKING:
+    from bnbench.analysis.contents import VariantSummary
 
 
 def first_of_equals(cells: Sequence[Cell]) -> dict[str, str]:
@@ -135,3 +140,11 @@ def _same(name: str, ours: float, theirs: float) -> bool:
 def _is_loss(column: str) -> bool:
     metric = METRICS.get(column.partition("_")[2])
     return metric is not None and not metric.percent
+
+
+def repeats(found: Comparison, variants: Iterable[VariantSummary]) -> bool:
+    """Whether a loss is the same on every seed: it has no interval then, and is neither worse nor another."""
+    sides = [v for v in variants if v.label in (found.label, found.baseline_label)]
+    numbers = [abs(number) for v in sides for number in v.spreads[found.at, found.metric].values]
+    least = ROUNDING * max(numbers, default=0.0)
+    return found.ci_low is None and found.n >= MIN_SEEDS and all(abs(by) <= least for _, by in found.values)
