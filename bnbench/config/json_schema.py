@@ -146,16 +146,25 @@ def _short_forms(key: str, schema: dict[str, Any]) -> dict[str, Any]:
     if section and "name" in section.model_fields:
         return {"anyOf": [schema, section.model_json_schema()["properties"]["name"]]}
     if is_optional_number(Settings.model_fields[key].annotation):
-        return {**schema, "anyOf": [*schema["anyOf"], {"enum": ["none", "no", "off"]}]}
+        return _or_a_word_for_none(schema)
     return schema
+
+
+def _or_a_word_for_none(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "anyOf": [*schema["anyOf"], {"enum": ["none", "no", "off"]}]}
 
 
 def _schema_of(entry: Entry) -> dict[str, Any]:
     """Of an entry's options; anything goes where a plugin's types have no schema."""
+    fields = entry.options().model_fields
     try:
-        return entry.options().model_json_schema()
+        schema = entry.options().model_json_schema()
     except Exception:  # pydantic has several
-        return {"properties": {option: {} for option in entry.options().model_fields}}
+        return {"properties": {option: {} for option in fields}}
+    for option, field in fields.items():
+        if is_optional_number(field.annotation):
+            schema["properties"][option] = _or_a_word_for_none(schema["properties"][option])
+    return schema
 
 
 def _choice(
@@ -168,13 +177,16 @@ def _choice(
     for name in names:
         options = _schema_of(entries[name])
         definitions.update(options.pop("$defs", {}))
+        # where the name is the section's own default, its options alone are enough
+        needed = [] if name == DEFAULT_CHOICES.get(key) else ["name"]
+        which = {"enum": [name, *_NO_NORM]} if key == "norm" and name == "none" else {"const": name}
         forms.append(
             {
                 "type": "object",
                 "description": entries[name].summary,
-                "required": [] if partial else ["name", *options.get("required", [])],
+                "required": [] if partial else [*needed, *options.get("required", [])],
                 "additionalProperties": False,
-                "properties": {"name": {"const": name}, **options["properties"]},
+                "properties": {"name": which, **options["properties"]},
             }
         )
     return {"anyOf": forms}
