@@ -202,7 +202,7 @@ def test_empty_arrays(tmp_path: Path) -> None:
 
 def test_train_and_test_of_different_shape(tmp_path: Path) -> None:
     assert error(tmp_path, x_test=X[:3, :3]).startswith(
-        "a training image has the shape 1x4x5 and a test image 1x3x5."
+        "a sample of x_test has the shape (3, 5), one of x_train (4, 5)."
     )
 
 

@@ -378,3 +378,31 @@ def test_groups_in_two_parts_are_a_caution(tmp_path: Path) -> None:
         caution
         == '1 of 6 samples of test are of groups that are in train, too ("0"): the test numbers are too good'
     )
+
+
+# what fits only in part
+
+
+def test_another_number_of_features_is_one_message(tmp_path: Path) -> None:
+    features = RNG.normal(size=(12, 6)).astype(np.float32)
+    said = error(tmp_path, x_train=features, x_test=features[:6, :5])
+    assert said.startswith("a sample of x_test has the shape (5,), one of x_train (6,).")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_spreads_that_float32_can_not_divide_by_are_standardised(dtype: str, tmp_path: Path) -> None:
+    """Oracle: by hand. The smallest number above 0 of float32 and 0 become the same inputs as 1 and 0 would."""
+    tiny = np.float64(np.nextafter(np.float32(0), np.float32(1)))
+    x = np.array([0, 1] * 6)[:, None] * np.array([tiny, 1.0])
+    data = read(tmp_path, x_train=x.astype(dtype), x_test=x[:6].astype(dtype))
+    found = prepare(data, val_fraction=0.3, split_seed=0, max_train_samples=None, device=torch.device("cpu"))
+    assert found.test_images.isfinite().all()
+    torch.testing.assert_close(found.test_images[:, 0], found.test_images[:, 1], atol=1e-5, rtol=1e-5)
+
+
+def test_groups_of_another_type_are_the_same_groups(tmp_path: Path) -> None:
+    """Oracle: by hand. Group 2.0 of train is group 2 of test, as it is with labels."""
+    found = read(tmp_path, groups=np.arange(12) / 2 + 0.0, groups_test=np.arange(6))
+    assert '6 of 6 samples of test are of groups that are in train, too ("0", "1", "2" and 3 more)' in str(
+        found.cautions
+    )

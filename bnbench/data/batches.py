@@ -125,7 +125,7 @@ def prepare(
         mean, std = channel_statistics(train_images)
 
     center = mean.float()[:, None, None]
-    scale = torch.where(std > 0, std, 1.0).float()[:, None, None]
+    scale = torch.where(std.float() > 0, std, 1.0).float()[:, None, None]
 
     def ready(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         normalised = _normalise_(images.to(torch.float32, copy=True), center, scale)

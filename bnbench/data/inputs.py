@@ -13,6 +13,8 @@ from bnbench.errors import DataError
 
 #: Rounding to float32 may move a value by this share of its input's standard deviation.
 LOST = 1e-4
+#: Standard deviations that float32 can divide by: it has few digits below, and no squares above.
+SPREADS = (1e-36, 1e36)
 #: Samples that are rounded for that at once.
 CHUNK = 4096
 
@@ -103,13 +105,17 @@ def _taken_as(array: Array) -> str:
 
 def _coarse(train: Array) -> tuple[Array | None, Array | None]:
     """What to take out of each channel before the cast, and what to divide it by; None, None where nothing is lost."""
-    if train.dtype.kind == "b" or train.dtype.itemsize <= 2 or train.dtype == np.float32:
+    if train.dtype.kind == "b" or train.dtype.itemsize <= 2:
         return None, None
     channels = train.shape[1]
     center, scale = np.zeros(channels, np.longdouble), np.ones(channels, np.longdouble)
     for channel in range(channels):
         values = train[:, channel]
-        if _is_fine(values):
+        if train.dtype == np.float32:
+            extent = float(values.max()) - float(values.min())
+            if extent == 0 or 1e-30 < extent < SPREADS[1]:
+                continue
+        elif _is_fine(values):
             continue
         with np.errstate(all="ignore"):
             first = values.flat[0]
@@ -118,7 +124,7 @@ def _coarse(train: Array) -> tuple[Array | None, Array | None]:
             mean, std = offsets.mean(), offsets.std()
             kept = values.astype(np.float32).astype(np.longdouble)
             error = np.abs(kept - values.astype(np.longdouble)).max()
-        if std > 0 and not error <= LOST * std:
+        if std > 0 and not (error <= LOST * std and SPREADS[0] < std < SPREADS[1]):
             center[channel], scale[channel] = np.longdouble(first) + mean, std
     return (center, scale) if (center != 0).any() or (scale != 1).any() else (None, None)
 
@@ -129,7 +135,7 @@ def _is_fine(values: Array) -> bool:
         offsets = values.astype(np.float64) - float(values.flat[0])
         spread = float(offsets.std())
         largest = max(abs(float(values.min())), abs(float(values.max())))
-    return 1e-36 < spread < 1e36 and largest < 1e37 and largest * 2**-24 <= LOST * spread
+    return SPREADS[0] < spread < SPREADS[1] and largest < 1e37 and largest * 2**-24 <= LOST * spread
 
 
 def _cast(array: Array, center: Array | None, scale: Array | None) -> Array:

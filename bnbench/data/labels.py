@@ -108,7 +108,7 @@ def read_groups(place: str, key: str, array: Array, count: int) -> list[str]:
         texts = [str(read_as(str(value).strip())) for value in np.asarray(array, str).tolist()]
         missing = [index for index, text in enumerate(texts) if not text]
     elif array.dtype.kind in "biuf":
-        texts = [str(value) for value in array.tolist()]
+        texts = [_number(value) for value in array.tolist()]
         missing = np.flatnonzero(~np.isfinite(array)).tolist()
     else:
         raise DataError(f"{place}: {key} holds {array.dtype}.", fix=f"{key}.astype(str)")
@@ -119,3 +119,9 @@ def read_groups(place: str, key: str, array: Array, count: int) -> list[str]:
             "give each a group, or one of its own.",
         )
     return texts
+
+
+def _number(value: float) -> str:
+    """2.0 is the group 2."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)

@@ -44,6 +44,13 @@ def npz(data_dir: Path, *, path: Path, same_scale: bool = True) -> Dataset:
                 "Each sample has one label, and samples are the first axis.",
                 f"save them in one order: the shapes are {arrays[f'x_{part}'].shape} and {arrays[f'y_{part}'].shape}.",
             )
+        if images[part].shape[1:] != images["train"].shape[1:]:
+            raise DataError(
+                f"{place}: a sample of x_{part} has the shape {arrays[f'x_{part}'].shape[1:]}, one of x_train "
+                f"{arrays['x_train'].shape[1:]}.",
+                "One network takes both.",
+                "bring them to one shape, with the same inputs in the same order.",
+            )
     names = _classes(place, labels)
     places = {name: index for index, name in enumerate(names)}
     pairs = {part: (images[part], torch.tensor([places[label] for label in labels[part]])) for part in parts}
