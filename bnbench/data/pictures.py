@@ -112,7 +112,7 @@ def _check_size(image: Image.Image, how: Decoding) -> None:
     pixels = image.width * image.height
     if pixels > how.max_pixels:
         raise Unusable(
-            f"it is {image.width}x{image.height}, {pixels / 1e6:.0f} million pixels; more than {how.max_pixels} "
+            f"it is {image.width}x{image.height}, {pixels:,} pixels; more than {how.max_pixels:,} "
             f"are refused, as a small file can fill the memory (max_pixels: {pixels} if you trust it)"
         )
 
