@@ -139,3 +139,10 @@ def test_options_that_can_not_be(option: str, message: str, run: Run) -> None:
     result = run("check", "own.yaml", f"dataset={{name: imagefolder, path: x, {option}}}")
     assert result.exit_code == 1
     assert message in flat(result)
+
+
+def test_a_wrong_element_of_a_list_is_one_mistake(run: Run) -> None:
+    """The branch of the option that takes one number is not blamed for a list."""
+    result = run("check", "own.yaml", "dataset={name: imagefolder, path: x, image_size: [0, 3]}")
+    assert "dataset.image_size.0: 0 is wrong: it should be greater than or equal to 1" in flat(result)
+    assert "valid integer" not in flat(result)

@@ -169,7 +169,12 @@ def _validated(
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
+        details = error.errors(include_url=False)
+        for detail in details:
+            if isinstance(detail["input"], list | tuple) and any(
+                _is_within(other, detail) for other in details
+            ):
+                continue  # a branch of a union that takes no list: the one that does names the element
             if given_choices and detail["type"] == "missing" and detail["loc"][0] in CHOICES:
                 continue  # reported already, by _choice
             unknown = detail["type"] == "extra_forbidden"
@@ -180,6 +185,12 @@ def _validated(
         what = f"{section or 'the settings'}: {type(error).__name__}: {error}."
         mistakes.append(Mistake(layer.place(prefix), what))
     return None
+
+
+def _is_within(inner: ErrorDetails, outer: ErrorDetails) -> bool:
+    """Whether one mistake is about an element of what the other is about."""
+    parts, whole = ([part for part in detail["loc"] if not _is_tag(part)] for detail in (inner, outer))
+    return len(parts) > len(whole) and parts[: len(whole)] == whole
 
 
 def _is_tag(part: int | str) -> bool:
