@@ -168,3 +168,12 @@ def test_much_is_refused_in_linear_time(
     with pytest.raises(ConfigError, match=what):
         load_study(write_study((base or MINIMAL) + text), [], vocabulary)
     assert time.process_time() - start < 10  # where it grew with the square: minutes
+
+
+def test_what_is_missing_is_shown_where_it_goes(write_study: Write, vocabulary: Vocabulary) -> None:
+    (told,) = refused(write_study, vocabulary, "", "optimizer=adam")
+    assert told.endswith(
+        "optimizer.lr is missing. Fix: give it with the name, as in optimizer: {name: ..., lr: ...}."
+    )
+    (told,) = refused(write_study, vocabulary, "", "model.hidden=8")
+    assert told.endswith("it should be a list, such as [8].")

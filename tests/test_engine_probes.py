@@ -178,3 +178,9 @@ def test_absorbing_and_shifting() -> None:
     assert has_shift(nn.GroupNorm(2, 4), shape)
     assert not has_shift(made("rms", 4, 2), shape)
     assert not has_shift(nn.Identity(), shape)
+
+
+def test_a_layer_of_other_dimensions_is_not_said_to_lack_values() -> None:
+    assert values_alone(nn.BatchNorm2d(8), (32, 8)) == 0  # it raises, and so it does on any (N, C)
+    assert values_alone(nn.BatchNorm1d(8), (1, 8)) == 1
+    assert values_alone(nn.InstanceNorm2d(8), (32, 8, 1, 1)) == 1

@@ -208,7 +208,7 @@ def _message(detail: ErrorDetails, path: Path_, model: type[BaseModel], section:
             return _unknown_key(path, model, section)
         case "missing":
             more = f" Fix: give it with the name, as in {path[0]}: {{name: ..., {path[-1]}: ...}}."
-            return f"{key} is missing.{more if len(path) > 1 and path[0] in CHOICES else ''}"
+            return f"{key} is missing.{more if len(path) == 2 and path[0] in CHOICES else ''}"
         case "model_type" | "dict_type" | "model_attributes_type":
             return f"{key}: {value!r} is wrong: it should be a mapping of keys to values."
         case "list_type":
