@@ -26,9 +26,9 @@ import torch.fx
 from torch import Tensor, nn
 
 from bnbench.norms import norms
-from bnbench.norms.batch_norm_fast import fast_batch_norm
+from bnbench.norms.batch_norm_fast import fast_batch_norm, forward_mode
 from bnbench.norms.batch_state import Statistics, check_input, move
-from bnbench.norms.channels import at_least_float32, column, reduced_axes, scale_and_shift
+from bnbench.norms.channels import at_least_float32, column, laid_out, reduced_axes, scale_and_shift
 from bnbench.norms.options import Eps, Momentum
 
 Reading = Literal["plain", "fast"]
@@ -100,16 +100,16 @@ def batch_norm(
     uses_batch = training or (mean is None and var is None)
     check_input(x, ranks, eps, uses_batch, running_mean=mean, running_var=var, weight=weight, bias=bias)
     if not training and mean is not None and var is not None:
-        return inference(x, mean, var, weight, bias, eps)
+        return laid_out(inference(x, mean, var, weight, bias, eps), x)
     if training and track and now.batches is not None:
         now.batches.add_(1)
     if x.numel() == 0:  # an empty batch has no statistics: it is counted, and moves nothing
         return scale_and_shift(x.clone(), weight, bias).to(x.dtype)
-    read = fast if reading == "fast" else plain
+    read = fast if reading == "fast" and not forward_mode() else plain
     y, batch_mean, batch_var = read(x, weight, bias, eps)
     if training and track:
         move(now, momentum, batch_mean, batch_var, x.numel() // x.shape[1])
-    return y
+    return laid_out(y, x)
 
 
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):

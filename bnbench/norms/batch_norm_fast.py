@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 from torch.autograd.function import FunctionCtx
 
 Dims = tuple[int, ...]
@@ -127,6 +127,11 @@ def fast_batch_norm(
     function = FastBatchNorm if _transformed() else _Eager
     y, mean, _, var = function.apply(x, weight, bias, dims, count, eps)
     return y, mean, var
+
+
+def forward_mode() -> bool:
+    """Whether derivatives are carried forward (jvp, forward_ad): the backward by hand has none, autograd has."""
+    return forward_ad._current_level >= 0
 
 
 def _transformed() -> bool:

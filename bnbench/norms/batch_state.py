@@ -27,6 +27,11 @@ def move(now: Statistics, momentum: float | None, mean: Tensor, var: Tensor, cou
     """
     if now.mean is None or now.var is None:
         return
+    if _lacks_replicas(now.mean, mean):
+        raise RuntimeError(
+            "running_mean is one for all replicas of vmap, and each would move it: give each its own "
+            "(torch.func.stack_module_state), or none (torch.func.replace_all_batch_norm_modules_)"
+        )
     mean, var = mean.detach().flatten(), var.detach().flatten()
     unbiased = count / (count - 1)
     if momentum is not None:
@@ -36,6 +41,12 @@ def move(now: Statistics, momentum: float | None, mean: Tensor, var: Tensor, cou
         share = now.batches.to(mean.dtype).reciprocal()
         now.mean.mul_(1 - share).add_(mean * share)
         now.var.mul_(1 - share).add_(var * (share * unbiased))
+
+
+def _lacks_replicas(running: Tensor, of_batch: Tensor) -> bool:
+    """Whether vmap has the batch's statistics a replica, and the running ones once."""
+    is_batched = torch._C._functorch.is_batchedtensor
+    return torch._C._are_functorch_transforms_active() and is_batched(of_batch) and not is_batched(running)
 
 
 def add_state(layer: nn.Module, num_features: int, affine: bool) -> None:

@@ -25,3 +25,16 @@ def scale_and_shift(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Te
 def at_least_float32(x: Tensor) -> Tensor:
     """Half precision becomes float32, for statistics that half precision can't hold."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def laid_out(y: Tensor, x: Tensor) -> Tensor:
+    """y, in the layout in memory that torch's kernels give the output for x: so that what views it works here, too.
+
+    Contiguous or channels last, as x is; contiguous where x is neither, a transposed x say.
+    """
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    if x.is_contiguous() or torch._C._are_functorch_transforms_active():
+        return y
+    if x.dim() in formats and x.is_contiguous(memory_format=formats[x.dim()]):
+        return y
+    return y.contiguous()

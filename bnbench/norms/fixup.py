@@ -40,6 +40,9 @@ class FixupConv2d(nn.Conv2d):
             conv.kernel_size,  # type: ignore[arg-type]
             conv.stride,  # type: ignore[arg-type]
             conv.padding,  # type: ignore[arg-type]
+            conv.dilation,  # type: ignore[arg-type]
+            conv.groups,
+            padding_mode=conv.padding_mode,
             bias=False,
         )
         self.init_factor = init_factor

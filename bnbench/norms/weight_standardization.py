@@ -61,6 +61,9 @@ def standardized(layer: nn.Conv2d | nn.Linear, place: Place) -> nn.Conv2d | nn.L
         layer.kernel_size,  # type: ignore[arg-type]
         layer.stride,  # type: ignore[arg-type]
         layer.padding,  # type: ignore[arg-type]
+        layer.dilation,  # type: ignore[arg-type]
+        layer.groups,
+        padding_mode=layer.padding_mode,
         bias=layer.bias is not None,
     )
 
