@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import ctypes
+import importlib
+import json
 import os
 import signal
 import sys
@@ -229,3 +232,62 @@ class GetattrRaises(nn.Module):
 
     def forward(self, x):
         return self.inner(x)
+
+
+class NoSuper(nn.Module):
+    """Forgets super().__init__()."""
+
+    def __init__(self, num_features):
+        self.size = num_features
+
+    def forward(self, x):
+        return x
+
+
+class TrainsToNone(Base):
+    def train(self, mode=True):
+        super().train(mode)
+
+
+class InsideItself(Base):
+    def __init__(self, num_features):
+        super().__init__(num_features)
+        self.me = self
+
+
+class ReplacesAllclose(Base):
+    def harm(self):
+        torch.allclose = lambda *rest, **options: True
+
+
+class ReplacesDumps(Base):
+    def harm(self):
+        json.dumps = lambda *rest, **options: '{"found": 1}'
+
+
+class BreaksLists(Base):
+    def harm(self):
+        builtins.open = builtins.isinstance = None
+
+
+class WantsDynamo(Base):
+    """Importing torch's compiler wraps functions of torch's: that is torch's own doing."""
+
+    def harm(self):
+        importlib.import_module("torch._dynamo")
+
+
+class Forges(Base):
+    """Writes a false answer to whoever asked, and leaves."""
+
+    answer = b'{"found": {"passed": true}}\n'
+
+    def harm(self):
+        for number in os.listdir("/proc/self/fd"):
+            if os.path.realpath(f"/proc/self/fd/{number}").endswith("report.jsonl"):
+                os.write(int(number), self.answer)
+                os._exit(96)
+
+
+class ForgesAnError(Forges):
+    answer = b'{"error": 3}\n'

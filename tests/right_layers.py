@@ -323,3 +323,81 @@ class Cached(nn.Module):
         self.mean, self.var = x.mean(axes), x.var(axes, unbiased=False)
         y = (x - self.mean.view(shape)) / torch.sqrt(self.var.view(shape) + self.eps)
         return self.weight.view(shape) * y + self.bias.view(shape)
+
+
+class StackedStatistics(nn.Module):
+    """One buffer (2, C) holds both running statistics."""
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.learnt = nn.ParameterDict(
+            {"gamma": nn.Parameter(torch.ones(num_features)), "beta": nn.Parameter(torch.zeros(num_features))}
+        )
+        self.register_buffer("kept", torch.stack([torch.zeros(num_features), torch.ones(num_features)]))
+
+    def forward(self, x):
+        return _functional(self, x, *self.kept, self.learnt["gamma"], self.learnt["beta"])
+
+
+class OddNames(nn.Module):
+    """Parameters by the names of statistics, and statistics by the names of parameters."""
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.variance, self.mean = (
+            nn.Parameter(torch.ones(num_features)),
+            nn.Parameter(torch.zeros(num_features)),
+        )
+        self.register_buffer("w", torch.zeros(num_features))
+        self.register_buffer("b", torch.ones(num_features))
+
+    def forward(self, x):
+        return _functional(self, x, self.w, self.b, self.variance, self.mean)
+
+
+class NoneAtFirst(nn.Module):
+    """Running statistics that are None until the first batch, and then plain tensors."""
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.gamma, self.beta = (
+            nn.Parameter(torch.ones(num_features)),
+            nn.Parameter(torch.zeros(num_features)),
+        )
+        self.running_mean = self.running_var = None
+
+    def forward(self, x):
+        if self.running_mean is None:
+            self.running_mean = torch.zeros_like(self.gamma.detach())
+            self.running_var = torch.ones_like(self.running_mean)
+        return _functional(self, x, self.running_mean, self.running_var, self.gamma, self.beta)
+
+
+class SingleOnly(nn.Module):
+    """Statistics in a list, which .to(float64) does not reach: float64 is refused."""
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.gamma, self.beta = (
+            nn.Parameter(torch.ones(num_features)),
+            nn.Parameter(torch.zeros(num_features)),
+        )
+        self.statistics = [torch.zeros(num_features), torch.ones(num_features)]
+
+    def forward(self, x):
+        return _functional(self, x, *self.statistics, self.gamma, self.beta)
+
+
+class Lazy(nn.LazyBatchNorm2d):
+    """Its parameters have no shape before the first input."""
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+        super().__init__(eps, momentum)
+
+
+def _functional(layer, x, mean, var, gamma, beta):
+    return nn.functional.batch_norm(x, mean, var, gamma, beta, layer.training, layer.momentum, layer.eps)

@@ -40,8 +40,8 @@ def test_a_right_layer(run: Run) -> None:
     result = run("layer.py:Mine")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-2:] == [
-        "The mathematics: all 51 checks passed (2 skipped): this is a batch norm.",
-        "As a library layer: all 28 checks passed.",
+        "The mathematics: all 55 checks passed (2 skipped): this is a batch norm.",
+        "As a library layer: all 30 checks passed.",
     ]
     assert "(N, C, H, W): the layer does not take it: ValueError: expected 2D or 3D input" in result.stdout
     assert "Recognised: gamma = weight, beta = bias, running mean = running_mean" in result.stdout
@@ -54,7 +54,7 @@ def test_a_wrong_layer_exits_with_4_and_says_why(run: Run) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
     text = " ".join(result.stdout.split())
     assert "1. running_var is off by n/(n-1): torch stores the unbiased variance" in text
-    assert "The mathematics: 4 of 103 checks FAILED: 1 cause found." in text
+    assert "The mathematics: 4 of 107 checks FAILED (4 skipped): 1 cause found." in text
     (row,) = (line for line in result.stdout.splitlines() if line.startswith("running_var (3 steps)  "))
     assert row.split()[-4:] == ["FAILED"] * 4
 
@@ -83,7 +83,7 @@ def test_json_alone_on_stdout(run: Run) -> None:
 def test_markdown(run: Run) -> None:
     result = run("students.py:MomentumOld", "--format", "markdown")
     assert result.exit_code == 4
-    assert result.stdout.startswith("# students.py:MomentumOld\n\nThe mathematics: 8 of 103 checks FAILED")
+    assert result.stdout.startswith("# students.py:MomentumOld\n\nThe mathematics: 8 of 107 checks FAILED")
     assert "| running\\_mean (3 steps) | FAILED | FAILED | FAILED | FAILED |" in result.stdout
     right = run("students.py:MomentumOld", "--momentum-convention", "old", "--format", "markdown")
     assert right.exit_code == 0

@@ -39,6 +39,12 @@ ONE_MESSAGE = [
     ("Patches", "the layer could not be judged", "changes torch"),
     ("WantsMask", "takes none of the inputs", "missing 1 required positional argument: 'mask'"),
     ("ReturnsNone", "takes none of the inputs", "forward returned NoneType"),
+    ("NoSuper", "the __init__ of NoSuper does not call torch's", ""),
+    ("TrainsToNone", "TrainsToNone.train() returns NoneType", ""),
+    ("InsideItself", "the layer could not be judged: RecursionError", "inside itself"),
+    ("ReplacesAllclose", "replaces torch.allclose, for the whole process", "what they found means nothing"),
+    ("ReplacesDumps", "replaces json.dumps", "what they found means nothing"),
+    ("BreaksLists", "broke what judges it", "in its first call"),
 ]
 
 
@@ -81,7 +87,9 @@ def test_an_endless_loop_is_given_up(name: str, where: str) -> None:
     assert where in error.value.why
 
 
-@pytest.mark.parametrize("name", ["Threads", "Forks", "Prints", "Signals", "Chdir", "GetattrRaises"])
+@pytest.mark.parametrize(
+    "name", ["Threads", "Forks", "Prints", "Signals", "Chdir", "GetattrRaises", "WantsDynamo"]
+)
 def test_right_layers_with_bad_habits_are_judged(name: str) -> None:
     if name == "Forks" and not hasattr(os, "fork"):
         pytest.skip("no fork")
@@ -126,6 +134,13 @@ def test_stdout_holds_the_answer_alone(tmp_path: Path) -> None:
     )
     assert json.loads(debug.stdout)["passed"] is True
     assert {"to stdout", "to file descriptor 1", "from a shell"} <= set(debug.stderr.splitlines())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux")
+@pytest.mark.parametrize("name", ["Forges", "ForgesAnError"])
+def test_a_false_answer_is_no_traceback(name: str) -> None:
+    with pytest.raises(LayerError, match="broke what judges it: no answer came back"):
+        judged(name)
 
 
 @posix

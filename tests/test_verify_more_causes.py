@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from bnbench.errors import LayerError
 from bnbench.verify.findings import Verification
 from bnbench.verify.judge import verify
-from bnbench.verify.wishes import Wishes
+from bnbench.verify.wishes import INPUTS, Wishes
 
 HERE = Path(__file__).parent
 GHOST = "ghost batch normalization: statistics of"
@@ -70,6 +72,18 @@ PLANTED: list[tuple[str, list[str]]] = [
     ("InClosure", [OUTSIDE]),
     ("GlobalGamma", [OUTSIDE]),
     ("ParameterList", ["not registered as parameters"]),
+    ("ExpGamma", ["the scale is exp(gamma), where it is gamma"]),
+    ("SoftplusGamma", ["the scale is softplus(gamma)"]),
+    ("InverseGamma", ["the scale is 1 / gamma"]),
+    ("FirstGamma", ["the first channel's gamma, for all channels"]),
+    ("BetaSubtracted", ["beta is subtracted"]),
+    ("EpsTwice", ["eps is added twice: the root holds var + 0.002"]),
+    ("EpsTwiceInEval", ["eps is 0.002 in eval, where it is 0.001"]),
+    ("VarianceClamped", ["sqrt(max(var, eps))"]),
+    ("BatchMeanInEval", ["the batch's mean is used in eval"]),
+    ("BatchVarianceInEval", ["the batch's variance is used in eval"]),
+    ("UpdatesBeforeEval", ["running statistics updated in eval"]),
+    ("CutInEval", ["x is cut from the graph in eval"]),
     ("BranchWrong", ["normalized with the unbiased variance in training"]),
 ]
 
@@ -82,6 +96,46 @@ def test_a_mistake_is_named_on_every_input_and_nothing_else_is(name: str, words:
     assert len(causes) == len(words), causes
     for word in words:
         assert sum(word in cause for cause in causes) == 1, causes
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        ("StopsAfterFive", "30 steps"),
+        ("OtherAfterTen", "30 steps"),
+        ("NormalizedClamped", "larger batch"),
+        ("OutputClamped", "large values in eval"),
+    ],
+)
+def test_what_shows_late_or_far_out_is_found(name: str, check: str) -> None:
+    found = judged(name)
+    failed = [item for item in found.having("failed", "mathematics") if item.check == check]
+    assert {item.input for item in failed} == set(INPUTS)
+    assert all(item.causes == () for item in failed)
+
+
+@pytest.mark.parametrize("name", ["NanEps", "EndlessEps", "NanMomentum"])
+def test_numbers_that_are_none_fail_and_travel(name: str) -> None:
+    found = judged(name, dim="1")
+    assert not found.passed
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_outputs_that_are_no_real_numbers_are_not_taken() -> None:
+    with pytest.raises(LayerError, match="takes none of the inputs") as error:
+        judged("Complex")
+    assert "forward returned a complex64 tensor" in error.value.why
+
+
+def test_another_precision_than_the_input_s_is_a_fault_of_a_library_layer() -> None:
+    found = judged("InDouble", dim="2")
+    assert found.passed
+    assert "the output is cast to float64" in found.by_cause()
+
+
+def test_noise_in_eval_is_called_random() -> None:
+    causes = mathematical_causes(judged("NoiseInEval", dim="2"))
+    assert any("something random is in the layer" in cause for cause in causes)
 
 
 def test_noise_is_called_random() -> None:

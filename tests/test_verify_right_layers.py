@@ -34,6 +34,11 @@ RIGHT: list[tuple[str, tuple[str, ...]]] = [
     ("ImagesByBroadcast", INPUTS[2:3]),
     ("Cumulative", INPUTS[:2]),
     ("Cached", INPUTS),
+    ("StackedStatistics", INPUTS),
+    ("OddNames", INPUTS),
+    ("NoneAtFirst", INPUTS),
+    ("SingleOnly", INPUTS),
+    ("Lazy", INPUTS[2:3]),
 ]
 
 
@@ -45,7 +50,7 @@ def test_the_mathematics_passes(name: str, inputs: tuple[str, ...]) -> None:
     assert {item.input for item in found.having("passed")} == set(inputs)
 
 
-@pytest.mark.parametrize("name", ["Functional", "DimBranches", "Cumulative"])
+@pytest.mark.parametrize("name", ["Functional", "DimBranches", "Cumulative", "StackedStatistics", "OddNames"])
 def test_some_are_library_layers_too(name: str) -> None:
     assert judged(name).strictly_passed
 

@@ -393,3 +393,152 @@ class Frozen(Right):
     def make(self, num_features):
         super().make(num_features)
         self.gamma.requires_grad_(False)
+
+
+class _Scaled(Right):
+    """What multiplies is made of gamma. made: from gamma to the scale; start: where gamma starts."""
+
+    start = 1.0
+
+    def make(self, num_features):
+        super().make(num_features)
+        self.gamma = nn.Parameter(torch.full((num_features,), self.start))
+
+    def affine(self, normalized, x):
+        return self.column(self.made(self.gamma), x) * normalized + self.column(self.beta, x)
+
+
+class ExpGamma(_Scaled):
+    start = 0.0
+
+    def made(self, gamma):
+        return gamma.exp()
+
+
+class SoftplusGamma(_Scaled):
+    start = 0.5413
+
+    def made(self, gamma):
+        return nn.functional.softplus(gamma)
+
+
+class InverseGamma(_Scaled):
+    def made(self, gamma):
+        return 1 / gamma
+
+
+class FirstGamma(_Scaled):
+    def made(self, gamma):
+        return gamma[:1].expand_as(gamma)
+
+
+class BetaSubtracted(Right):
+    def affine(self, normalized, x):
+        return self.column(self.gamma, x) * normalized - self.column(self.beta, x)
+
+
+class EpsTwice(Right):
+    def normalize(self, x, mean, var):
+        return (x - mean) / torch.sqrt(var + self.eps + self.eps)
+
+
+class EpsTwiceInEval(Right):
+    def stored(self, x):
+        mean, var = super().stored(x)
+        return mean, var + self.eps
+
+
+class VarianceClamped(Right):
+    def normalize(self, x, mean, var):
+        return (x - mean) / torch.sqrt(var.clamp(min=self.eps))
+
+
+class BatchMeanInEval(Right):
+    def stored(self, x):
+        return x.mean(self.axes(x), keepdim=True), super().stored(x)[1]
+
+
+class BatchVarianceInEval(Right):
+    def stored(self, x):
+        return super().stored(x)[0], x.var(self.axes(x), unbiased=False, keepdim=True)
+
+
+class UpdatesBeforeEval(Right):
+    """In eval, too, the statistics move, and then they are used."""
+
+    def stored(self, x):
+        axes = self.axes(x)
+        self.update(*self.statistics(x, axes), x, axes)
+        return super().stored(x)
+
+
+class CutInEval(Right):
+    def forward(self, x):
+        return super().forward(x if self.training else x.detach())
+
+
+class NoiseInEval(Right):
+    def forward(self, x):
+        y = super().forward(x)
+        return y if self.training else y + 0.01 * torch.randn(())
+
+
+class StopsAfterFive(Right):
+    """The running statistics move five times."""
+
+    seen = 0
+
+    def update(self, mean, var, x, axes):
+        self.seen += 1
+        if self.seen <= 5:
+            super().update(mean, var, x, axes)
+
+
+class OtherAfterTen(Right):
+    seen = 0
+
+    def forward(self, x):
+        self.seen += 1
+        return super().forward(x) * (1 if self.seen < 10 else 1.1)
+
+
+class NormalizedClamped(Right):
+    """Only outliers show it."""
+
+    def normalize(self, x, mean, var):
+        return super().normalize(x, mean, var).clamp(-6, 6)
+
+
+class OutputClamped(Right):
+    def forward(self, x):
+        return super().forward(x).clamp(-100, 100)
+
+
+class Complex(Right):
+    def forward(self, x):
+        return super().forward(x) + 1j
+
+
+class InDouble(Right):
+    """Right, and its output is float64."""
+
+    def forward(self, x):
+        return super().forward(x.double())
+
+
+class NanEps(Right):
+    def __init__(self, num_features):
+        super().__init__(num_features)
+        self.eps = float("nan")
+
+
+class EndlessEps(Right):
+    def __init__(self, num_features):
+        super().__init__(num_features)
+        self.eps = 1e300
+
+
+class NanMomentum(Right):
+    def __init__(self, num_features):
+        super().__init__(num_features)
+        self.momentum = float("nan")

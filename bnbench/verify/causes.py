@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bnbench.verify.formulas import ACTIVATIONS, Formula
+from bnbench.verify.formulas import ACTIVATIONS, SCALES, Formula
 
 ALL_RANKS = (2, 3, 4, 5)
 _FORWARD = ("forward", "dx", "dgamma", "dbeta", "eval output")
@@ -64,6 +64,11 @@ _FIXED = (
         "divided by rsqrt(var + eps), which is 1 / sqrt(var + eps) already: multiply by it",
         root="rsqrt",
     ),
+    _cause(
+        _FORWARD,
+        "the variance is raised to eps where it is less, sqrt(max(var, eps)): it is sqrt(var + eps)",
+        root="clamped",
+    ),
     _cause(_FORWARD, "not divided by the standard deviation", root="none"),
     _cause(_FORWARD, "the mean is not subtracted", centred=False),
     _cause(
@@ -105,7 +110,11 @@ _FIXED = (
     _cause(_FORWARD, "beta is not applied", affine="no beta"),
     _cause(_FORWARD, "neither gamma nor beta is applied", affine="none"),
     _cause(_FORWARD, "beta is added before gamma multiplies", affine="beta first"),
-    _cause(_FORWARD, "the scale is 1 + gamma, where it is gamma", affine="1 + gamma"),
+    _cause(_FORWARD, "beta is subtracted, where it is added", affine="minus beta"),
+    *(
+        _cause(_FORWARD, f"the scale is {name}, where it is gamma", pairs=name == "1 + gamma", scale=name)
+        for name in SCALES
+    ),
     _cause(
         ("dx",),
         "the mean is treated as a constant in the backward pass: dx lacks exactly the term of dL/dmean",
@@ -176,6 +185,16 @@ _FIXED = (
     ),
     _cause(
         ("eval output",), "batch statistics are used in eval, where the running ones belong", in_eval="batch"
+    ),
+    _cause(
+        ("eval output",),
+        "the batch's mean is used in eval, where the running mean belongs",
+        in_eval="batch mean",
+    ),
+    _cause(
+        ("eval output",),
+        "the batch's variance is used in eval, where the running variance belongs",
+        in_eval="batch variance",
     ),
     _cause(
         ("eval output",),
@@ -266,6 +285,9 @@ def _eps_causes(right: Formula, measured: Measured) -> list[Cause]:
             words = (
                 f"eps is {eps:g}, not {right.eps:g}: written into the layer (--eps {eps:g}, if it is meant)"
             )
+            inside = round_off(measured.eps.get("inside", 0.0))
+            if eps == inside and math.isclose(eps, 2 * right.eps, rel_tol=1e-3):
+                words = f"eps is added twice: the root holds var + {eps:g}, with an eps of {right.eps:g}"
             found.append(_cause(_FORWARD, words, eps=eps))
     return found
 

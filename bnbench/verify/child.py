@@ -18,6 +18,10 @@ from typing import Any
 
 #: Memory that a layer may take: this share of what is free at the start.
 _SHARE = 0.8
+#: The exit codes of a process that wrote its answer, and of one that could not: no layer ends with them by chance.
+ANSWERED, BROKEN = 96, 97
+#: Before a layer can replace them.
+_leave, _dumps = os._exit, json.dumps
 
 
 class _Report:
@@ -28,19 +32,27 @@ class _Report:
 
     def write(self, **line: Any) -> None:
         if os.getpid() != self._owner:  # the layer forked: its child must not judge on
-            os._exit(0)
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+            _leave(0)
+        self._file.write(_dumps(line, allow_nan=False) + "\n")
         self._file.flush()
 
 
 def main(folder: str) -> None:
     """Judge the layer of the request in that folder, and end the process."""
+    try:
+        _answer(folder)
+    except BaseException:  # what writes the answer was broken, too
+        _leave(BROKEN)
+    _leave(ANSWERED)
+
+
+def _answer(folder: str) -> None:
     request = json.loads(Path(folder, "request.json").read_text(encoding="utf-8"))
     traces = open(Path(folder, "traces.txt"), "w", encoding="utf-8")
     faulthandler.enable(traces)
     _limit_memory()
     if hasattr(os, "register_at_fork"):  # a layer that forks must not be judged twice
-        os.register_at_fork(after_in_child=lambda: os._exit(0))
+        os.register_at_fork(after_in_child=lambda: _leave(0))
     report = _Report(str(Path(folder, "report.jsonl")))
     warnings.simplefilter("ignore")
     report.write(at="while torch was imported")
@@ -54,7 +66,6 @@ def main(folder: str) -> None:
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(0)
 
 
 def _import_torch() -> None:
@@ -94,7 +105,10 @@ def _described(error: BaseException, debug: bool) -> dict[str, Any]:
 
         traceback.print_exception(error)
     what = f"the layer could not be judged: {first_line(error)}"
-    why = "It stopped what judges it, which a file does that changes torch or Python itself."
+    why = (
+        "It came up outside the checks, in the code that looks at the layer: a layer does that which is inside "
+        "itself, whose own train(), parameters() or to() fails, or which changes torch or Python itself."
+    )
     return {"what": what, "why": why, "fix": "" if debug else "--debug shows where."}
 
 

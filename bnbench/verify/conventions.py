@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -155,8 +156,10 @@ def _said(layer: nn.Module, *names: str) -> float | None:
         value: Any = None
         with contextlib.suppress(Exception):  # its own __getattr__ may raise anything
             value = getattr(layer, name, None)
-        if isinstance(value, Tensor) and value.numel() == 1:
-            return float(value)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        with contextlib.suppress(Exception):  # 10**400 is no float, nor is a complex number
+            if is_number or (isinstance(value, Tensor) and value.numel() == 1):
+                number = float(value)
+                if math.isfinite(number):
+                    return number
     return None

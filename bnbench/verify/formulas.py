@@ -48,6 +48,19 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "abs": torch.abs,
 }
 
+#: What may have been made of gamma before it multiplies.
+SCALES: dict[str, Callable[[Tensor], Tensor]] = {
+    "1 + gamma": lambda gamma: 1 + gamma,
+    "exp(gamma)": torch.exp,
+    "softplus(gamma)": nn.functional.softplus,
+    "sigmoid(gamma)": torch.sigmoid,
+    "gamma squared": torch.square,
+    "|gamma|": torch.abs,
+    "1 / gamma": torch.reciprocal,
+    "the mean of all gammas": lambda gamma: gamma.mean().expand_as(gamma),
+    "the first channel's gamma, for all channels": lambda gamma: gamma[:1].expand_as(gamma),
+}
+
 
 @dataclass(frozen=True)
 class Formula:
@@ -61,26 +74,40 @@ class Formula:
     ]  # fmt: skip
     axes: str = "channel"
     divisor: Literal["n", "n - 1"] = "n"
-    root: Literal["inside", "outside", "variance", "rsqrt", "none"] = "inside"
+    root: Literal["inside", "outside", "variance", "rsqrt", "clamped", "none"] = "inside"
     parts: int = 0  # ghost batches of so many samples; negative: so many ghost batches
     activation: str = ""
     centred: bool = True
-    affine: Literal["right", "swapped", "no gamma", "no beta", "none", "beta first", "1 + gamma"] = "right"
+    affine: Literal["right", "swapped", "no gamma", "no beta", "none", "beta first", "minus beta"] = "right"
+    scale: str = ""  # a name in SCALES: what multiplies in place of gamma
     constants: Literal["", "mean", "var", "both"] = ""
     gradient: Literal[
         "right", "no gamma in dx", "mean over n", "mean over N", "centred", "raw", "swapped"
     ] = "right"
     in_training: Literal["batch", "running"] = "batch"
     update: Literal["average", "sum", "cumulative", "twice", "first replaces", "debiased"] = "average"
-    in_eval: Literal["running", "batch", "corrected", "debiased", "deviation", "inverse"] = "running"
+    in_eval: Literal[
+        "running", "batch", "batch mean", "batch variance", "corrected", "debiased", "deviation", "inverse"
+    ] = "running"
+
+
+def forward(x: Tensor, gamma: Tensor, beta: Tensor, f: Formula) -> Tensor:
+    """The formula's output in training, without its gradients."""
+    mean, var = _used_in_training(x, f)
+    return _scaled(x, mean, var, gamma, beta, f)
+
+
+def _used_in_training(x: Tensor, f: Formula) -> tuple[Tensor, Tensor]:
+    mean, var = _statistics(x, f)
+    if f.in_training == "running":  # as they are at the start
+        return torch.zeros_like(mean), torch.ones_like(var)
+    return mean, var
 
 
 def training(x: Tensor, gamma: Tensor, beta: Tensor, dy: Tensor, f: Formula) -> dict[str, Tensor]:
     """What the formula makes of one batch: forward, dx, dgamma, dbeta."""
     leaves = [part.detach().clone().requires_grad_() for part in (x, gamma, beta)]
-    mean, var = _statistics(leaves[0], f)
-    if f.in_training == "running":  # as they are at the start
-        mean, var = torch.zeros_like(mean), torch.ones_like(var)
+    mean, var = _used_in_training(leaves[0], f)
     used_mean = mean.detach() if f.constants in ("mean", "both") else mean
     used_var = var.detach() if f.constants in ("var", "both") else var
     y = _scaled(leaves[0], used_mean, used_var, leaves[1], leaves[2], f)
@@ -128,10 +155,11 @@ def split(x: Tensor, f: Formula) -> Sequence[Tensor]:
 
 def evaluation(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, f: Formula) -> Tensor:
     """The output in eval, with the running statistics given."""
-    if f.in_eval == "batch":
-        mean, var = _statistics(x, f)
-    else:
-        mean, var = _column(mean, x), _column(var, x)
+    mean, var = _column(mean, x), _column(var, x)
+    if f.in_eval.startswith("batch"):
+        of_batch = _statistics(x, f)
+        mean = mean if f.in_eval == "batch variance" else of_batch[0]
+        var = var if f.in_eval == "batch mean" else of_batch[1]
     if f.in_eval == "corrected":
         count = x.numel() // x.shape[1]
         var = var * count / (count - 1)
@@ -172,9 +200,11 @@ def _scaled(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, f
         y = centred / (torch.sqrt(var) + f.eps)
     elif f.root == "rsqrt":
         y = centred / torch.rsqrt(var + f.eps)
+    elif f.root == "clamped":
+        y = centred / torch.sqrt(var.clamp_min(f.eps))
     else:
         y = centred / (var + f.eps) if f.root == "variance" else centred
-    gamma, beta = _column(gamma, x), _column(beta, x)
+    gamma, beta = _column(SCALES[f.scale](gamma) if f.scale else gamma, x), _column(beta, x)
     y = {
         "right": lambda: gamma * y + beta,
         "swapped": lambda: beta * y + gamma,
@@ -182,7 +212,7 @@ def _scaled(x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, f
         "no beta": lambda: gamma * y,
         "none": lambda: y,
         "beta first": lambda: gamma * (y + beta),
-        "1 + gamma": lambda: (1 + gamma) * y + beta,
+        "minus beta": lambda: gamma * y - beta,
     }[f.affine]()
     return ACTIVATIONS[f.activation](y) if f.activation else y
 

@@ -38,14 +38,15 @@ def statistics(subject: Subject, layer: nn.Module) -> tuple[Tensor, Tensor]:
     other = subject.data("hidden statistics, again", eps=False)
     again = subject.output(layer, other).detach().double()
     layer.train(was_training)
-    a, b = _affine(x.double(), y)
+    a, b = affine(x.double(), y)
     if deviation(again, subject.column(a) * other.double() + subject.column(b), 1) > 1e-3:
         raise Wrong("the output in eval is not affine in x: it uses neither fixed statistics nor the batch's")
     a = torch.where(a == 0, torch.nan, a)
     return (subject.beta - b) / a, (subject.gamma / a) ** 2 - subject.rules.eps
 
 
-def _affine(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def affine(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Slope and offset (C,) of the straight line of y over x in each channel."""
     axes = (0, *range(2, x.dim()))
     mean_x, mean_y = x.mean(axes, keepdim=True), y.mean(axes, keepdim=True)
     a = ((x - mean_x) * (y - mean_y)).mean(axes) / (x - mean_x).square().mean(axes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import bnbench.verify.checks  # noqa: F401  # fills CHECKS
-from bnbench.errors import BnbenchError
+from bnbench.errors import BnbenchError, LayerError
 from bnbench.verify.causes import usual_causes
 from bnbench.verify.checklist import CHECKS, Check
 from bnbench.verify.conventions import Convention, passed_values, provisional, settle
@@ -20,7 +21,7 @@ from bnbench.verify.findings import Finding, Verification
 from bnbench.verify.hidden import uses_batch_in_eval
 from bnbench.verify.outcome import Skip, Wrong, first_line
 from bnbench.verify.parts import Parts, add_by_effect, find_parts
-from bnbench.verify.process import undisturbed
+from bnbench.verify.process import functions, replaced, undisturbed
 from bnbench.verify.refusals import refusals
 from bnbench.verify.subject import CHANNELS, SHAPES, STATISTICS, Rules, Subject
 from bnbench.verify.target import Target, find_target
@@ -42,7 +43,7 @@ def verify(word: str, wishes: Wishes, *, debug: bool = False, at: Stage = lambda
     debug: what a check raises unexpectedly is raised on, and what the layer prints is shown.
     at: hears what is done next, in words, for the case that it never ends.
     """
-    printed = _Counter()
+    printed, before = _Counter(), functions()
     with _quiet(printed, debug):
         at("while it was imported")
         target = find_target(word)
@@ -64,6 +65,12 @@ def verify(word: str, wishes: Wishes, *, debug: bool = False, at: Stage = lambda
                     findings.append(_judge(check, subjects[name], debug))
             parts |= _told(subjects[name].parts)
         notes = _notes(printed, parts, convention, next(iter(subjects.values())))
+    if names := replaced(before):
+        raise LayerError(
+            f"{word} replaces {', '.join(names[:3])}{' and others' * (len(names) > 3)}, for the whole process.",
+            "The checks call it, too: what they found means nothing.",
+            "leave Python's and torch's own functions as they are.",
+        )
     return Verification(word, convention.to_json(), parts, _consistent(findings, convention.rules), notes)
 
 
@@ -100,9 +107,9 @@ def _makers(target: Target, wishes: Wishes) -> dict[str, Callable[[], nn.Module]
     errors: list[BnbenchError] = []
     for name in wishes.inputs:
 
-        def make(dim: int = dim_of(name)) -> nn.Module:
+        def make(dim: int = dim_of(name), name: str = name) -> nn.Module:
             torch.manual_seed(0)
-            return target.make(CHANNELS, dim, values)
+            return _materialized(target.make(CHANNELS, dim, values), name)
 
         makers[name] = make
         try:
@@ -112,6 +119,21 @@ def _makers(target: Target, wishes: Wishes) -> dict[str, Callable[[], nn.Module]
     if len(errors) == len(makers):
         raise errors[0]
     return makers
+
+
+def _materialized(layer: nn.Module, name: str) -> nn.Module:
+    """A lazy layer has its parameters from its first input on: a call in eval, which moves no statistics."""
+    answer: object = layer
+    with contextlib.suppress(Exception):
+        answer = layer.train()
+    if answer is not layer:
+        what = f"{type(layer).__name__}.train() returns {type(answer).__name__}, where torch's returns the layer."
+        raise LayerError(what, fix="end it with: return self")
+    if any(nn.parameter.is_lazy(tensor) for tensor in (*layer.parameters(), *layer.buffers())):
+        with undisturbed(), torch.no_grad(), contextlib.suppress(Exception):
+            layer.eval()(_input(name))
+            layer.train()
+    return layer
 
 
 def _subjects(
@@ -165,7 +187,8 @@ def _judge(check: Check, subject: Subject, debug: bool) -> Finding:
     except Wrong as wrong:
         causes = wrong.causes or (subject.foreign_words if check.group == "mathematics" else ())
         failed = replace(found, status="failed", message=wrong.message, causes=causes)
-        return replace(failed, size=wrong.size, tolerance=wrong.tolerance)
+        finite = wrong.size is None or math.isfinite(wrong.size)
+        return replace(failed, size=wrong.size if finite else None, tolerance=wrong.tolerance)
     except BaseException as error:  # whatever a layer raises is its own fault
         if debug and isinstance(error, Exception):
             raise

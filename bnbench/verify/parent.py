@@ -17,6 +17,7 @@ from typing import Any
 
 import bnbench
 from bnbench.errors import BnbenchError, LayerError
+from bnbench.verify.child import ANSWERED, BROKEN
 from bnbench.verify.findings import Verification
 from bnbench.verify.wishes import Wishes
 
@@ -58,11 +59,12 @@ def verify(
         Path(folder, "request.json").write_text(json.dumps(request), encoding="utf-8")
         code = _run(folder, timeout, debug)
         lines = _lines(Path(folder, "report.jsonl"))
-        if lines and "found" in lines[-1]:
-            return Verification.from_json(lines[-1]["found"])
-        if lines and "error" in lines[-1]:
-            error = lines[-1]["error"]
-            raise LayerError(error["what"], error["why"], error["fix"])
+        if code == ANSWERED and lines:
+            answer = _answer(lines[-1])
+            if isinstance(answer, Verification):
+                return answer
+            if answer is not None:
+                raise answer
         stage = next((line["at"] for line in reversed(lines) if "at" in line), "at the start")
         raise _ended(word, code, stage, Path(folder, "traces.txt"), timeout)
 
@@ -129,6 +131,18 @@ def _lines(report: Path) -> list[dict[str, Any]]:
     return [line for line in lines if isinstance(line, dict)]
 
 
+def _answer(line: dict[str, Any]) -> Verification | LayerError | None:
+    """What the child found, or why it could not judge; None for what only a broken child writes."""
+    with suppress(Exception):  # whatever stands there instead
+        if "found" in line:
+            found = Verification.from_json(line["found"])
+            found.to_json()
+            return found
+        error = line["error"]
+        return LayerError(*(str(error[key]) for key in ("what", "why", "fix")))
+    return None
+
+
 def _ended(word: str, code: int | None, stage: str, traces: Path, timeout: float) -> BnbenchError:
     """What to say of a child that ended without an answer."""
     trace = ""
@@ -146,8 +160,14 @@ def _ended(word: str, code: int | None, stage: str, traces: Path, timeout: float
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         if name in _CRASHES:
             return LayerError(f"{word} crashed Python itself ({name}).", where)
-        memory = " The system sends it where memory runs out." if name == "SIGKILL" else ""
+        memory = " The system sends it where memory, or another limit, runs out." if name == "SIGKILL" else ""
         return LayerError(f"The process of {word} was ended by {name}.{memory}", where)
+    if code in (ANSWERED, BROKEN):
+        return LayerError(
+            f"{word} broke what judges it: no answer came back.",
+            where,
+            "leave files of other programs, and Python's and torch's own functions, as they are.",
+        )
     return LayerError(
         f"{word} ended the process (exit code {code}), as os._exit does.",
         where,

@@ -39,8 +39,11 @@ def find_parts(layer: nn.Module, num_features: int) -> Parts:
     held = dict(tensors(layer))
     wide = {part: tensor for part, tensor in held.items() if tensor.numel() == num_features}
     single = {part: tensor for part, tensor in held.items() if tensor.numel() == 1}
+    learnt = {part: tensor for part, tensor in wide.items() if is_learnt(part, tensor)}
+    enough = len(learnt) >= len(LEARNT)  # then nothing else is gamma or beta, whatever its name
     for role, names in _NAMES.items():
-        for pool in (single,) if role == "counter" else (wide, single) if role in LEARNT else (wide,):
+        pools = (learnt if enough else wide, single) if role in LEARNT else (wide,)
+        for pool in (single,) if role == "counter" else pools:
             named = {part.name: part for part in reversed(pool) if _suits(part, role, pool is single)}
             name = next((name for name in names if name in named), None)
             if name is not None and role not in found and named[name] not in found.values():

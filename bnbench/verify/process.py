@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
+import json
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import ModuleType
 
 import torch
 
@@ -19,6 +23,43 @@ def settings() -> dict[str, object]:
         "anomaly detection": torch.is_anomaly_enabled(),
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
     }
+
+
+#: What the checks call; a layer that replaces a function of these makes their answers worthless.
+_USED: tuple[ModuleType | type, ...] = (
+    builtins,
+    json,
+    torch,
+    torch.Tensor,
+    torch.autograd,
+    torch.func,
+    torch.nn.Module,
+    torch.nn.functional,
+)
+Functions = Mapping[tuple[str, str], object]
+
+
+def functions() -> Functions:
+    """The functions of Python and torch that the checks call, by their place and name."""
+    return {
+        (place.__name__, name): value
+        for place in _USED
+        for name, value in list(vars(place).items())
+        if callable(value) and not (name.startswith("_") and not name.endswith("__"))
+    }
+
+
+def replaced(before: Functions) -> list[str]:
+    """Which of them are others now: "torch.allclose"."""
+    now = functions()
+    changed = [key for key, value in before.items() if now.get(key) is not value]
+    return [".".join(key) for key in changed if not _is_torchs_own(now.get(key))]
+
+
+def _is_torchs_own(function: object) -> bool:
+    """torch.compile, when it is first used, wraps some of torch's functions."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", "")
+    return file.startswith(os.path.dirname(torch.__file__))
 
 
 @contextlib.contextmanager

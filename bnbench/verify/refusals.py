@@ -12,7 +12,7 @@ from bnbench.verify.causes import LAST_AXIS
 from bnbench.verify.findings import Finding
 from bnbench.verify.outcome import first_line
 from bnbench.verify.process import undisturbed
-from bnbench.verify.subject import SHAPES
+from bnbench.verify.subject import SHAPES, is_ordinary, what_it_is
 from bnbench.verify.wishes import Wishes
 
 #: The check of a finding that stands for a whole column.
@@ -50,6 +50,8 @@ def _why_not(maker: Callable[[], nn.Module], name: str) -> str:
         return first_line(error)
     if not isinstance(y, Tensor):
         return f"forward returned {type(y).__name__}, not a tensor"
+    if not is_ordinary(y):
+        return f"forward returned {what_it_is(y)}, not real numbers in memory"
     return "" if y.shape == x.shape else f"forward returned shape {tuple(y.shape)} for {tuple(x.shape)}"
 
 

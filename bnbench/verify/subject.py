@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -129,11 +130,11 @@ class Subject:
         return values[:1].expand(CHANNELS) if self.is_shared(role) else values
 
     def data(self, *stream: object, eps: bool = True, samples: int | None = None) -> Tensor:
-        """A float32 batch. With eps, channels 0 and 4 have variances near eps, so that eps matters."""
+        """A float32 batch. With eps, channels 0 and 4 have variances below and near eps, so that eps matters."""
         shape = (samples or self.shape[0], *self.shape[1:])
         noise = torch.randn(shape, generator=generator(0, "verify", self.input, *stream))
-        small = max(self.rules.eps, 1e-6) ** 0.5
-        spread = torch.tensor([small, 1.0, 2.0, 0.3, 5 * small] if eps else [0.7, 1.0, 2.0, 0.5, 1.5])
+        small = min(max(self.rules.eps, 1e-6), 1e4) ** 0.5
+        spread = torch.tensor([0.6 * small, 1.0, 2.0, 0.3, 5 * small] if eps else [0.7, 1.0, 2.0, 0.5, 1.5])
         centre = spread * torch.tensor([1.5, -0.7, 0.4, -1.2, 0.9])
         return noise * self.column(spread) + self.column(centre)
 
@@ -149,6 +150,8 @@ class Subject:
         y: Any = layer(x if as_is else x.clone())
         if not isinstance(y, Tensor):
             raise Wrong(f"forward returned {type(y).__name__}, not a tensor")
+        if not is_ordinary(y):
+            raise Wrong(f"forward returned {what_it_is(y)}, not real numbers in memory")
         if y.shape != x.shape:
             raise Wrong(f"forward returned shape {tuple(y.shape)} for an input of shape {tuple(x.shape)}")
         return y
@@ -183,9 +186,9 @@ class Subject:
         """Running statistics of known values, put into the layer; the values, (C,) float64."""
         if self.statistics_are == "hidden":
             raise Skip("its running statistics are not among its tensors, and can't be set")
-        eps = max(self.rules.eps, 1e-6)
+        eps = min(max(self.rules.eps, 1e-6), 1e4)
         mean = torch.tensor([0.5, -1.0, 0.25, 2.0, -0.5], dtype=torch.float64)
-        var = torch.tensor([eps, 2.0, 0.7, 3.0, 20 * eps], dtype=torch.float64).float().double()
+        var = torch.tensor([eps / 4, 2.0, 0.7, 3.0, 20 * eps], dtype=torch.float64).float().double()
         self.output(layer, self.data("before the statistics"))  # some layers make them in their first step
         wide = self.parts["running_mean"].vector(layer).numel()
         if wide != CHANNELS:
@@ -244,7 +247,8 @@ class Subject:
         seen = [(x, self.output(self.layer(), x).detach()) for x in batches]
 
         def fits(formula: Formula) -> bool:
-            return all(close(y, self.training_under(formula, x)["forward"], TOLERANCE) for x, y in seen)
+            each = ((y, formulas.forward(x.double(), self.gamma, self.beta, formula)) for x, y in seen)
+            return all(close(y, predicted, TOLERANCE) for y, predicted in each)
 
         return self.explain("forward", fits)
 
@@ -272,11 +276,24 @@ class Subject:
     ) -> tuple[Cause, ...]:
         """The mistakes of the table that fit. known: those of the forward pass, which this check may share."""
         table = usual_causes(self.rules.right, self.rules.weight_of, self.rules.measured)
-        if check in BACKWARD and (known or not self.forward_is_wrong):
+        if check in BACKWARD and self.forward_is_wrong and not known:
+            return ()  # the derivative of something that nobody understands
+        if check in BACKWARD:
             table = [cause for cause in table if "forward" not in cause.shows_in]  # those are settled
         if self.statistics_are == "absent":  # what is not there is not used
             table = [cause for cause in table if "in_training" not in dict(cause.change)]
         return explain(fits, table, check, self.rank, self.rules.right, known)
+
+
+def is_ordinary(y: Tensor) -> bool:
+    """Whether it holds floating-point numbers, one beside the other: not complex, integer, sparse or without data."""
+    return y.is_floating_point() and y.layout is torch.strided and y.device.type != "meta"
+
+
+def what_it_is(y: Tensor) -> str:
+    """In words, for a tensor that is not ordinary: "a complex64 tensor"."""
+    extra = "" if y.layout is torch.strided else f", {str(y.layout).removeprefix('torch.')}"
+    return f"a {str(y.dtype).removeprefix('torch.')} tensor{extra}" + (" on meta" if y.is_meta else "")
 
 
 def _numpy(x: Tensor) -> reference.Array:
@@ -290,6 +307,6 @@ def hold(
     if size <= tolerance:
         return
     words, head = [str(cause) for cause in causes()], f"{what} is " if what else ""
-    if size == float("inf"):
+    if not math.isfinite(size):
         raise Wrong(f"{head}NaN or infinite", causes=words)
     raise Wrong(f"{head}off by {size:.2g}", size, tolerance, words)

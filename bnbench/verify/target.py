@@ -53,6 +53,11 @@ class Target:
                 f"{self.name} returned {type(layer).__name__}, not a torch.nn.Module.",
                 fix="name the class itself, or a function (num_features, dim) that returns a layer.",
             )
+        if "_parameters" not in vars(layer):
+            raise LayerError(
+                f"{self.file or 'verify'}: the __init__ of {type(layer).__name__} does not call torch's.",
+                fix="begin it with super().__init__().",
+            )
         return layer
 
     def _dim(self, dim: int) -> tuple[int, ...]:
@@ -209,7 +214,7 @@ def _check_signature(target: Target) -> None:
         f"{target.file or target.name}: bnbench can't call {signature}.",
         why,
         "add a function that makes it, and name that one: "
-        f"def make(num_features, dim): return {target.name}(num_features, ...)  "
+        f"def make(num_features, dim): return {target.name}({'num_features, ' * bool(missing)}...)  "
         "(dim is 1 for (N, C), 2 for (N, C, H, W), 3 for (N, C, D, H, W))",
     )
 

@@ -42,6 +42,8 @@ class Part:
         found: Any = layer
         for how, key in self.steps:
             found = getattr(found, key) if how == "attribute" else found[key]
+        if found is None:
+            raise AttributeError(f"{self.path} is None")
         return torch.from_numpy(found) if isinstance(found, np.ndarray) else found
 
     def vector(self, layer: nn.Module) -> Tensor:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from bnbench.verify import formulas
+from bnbench.verify.causes import round_off
 from bnbench.verify.checklist import causes_of, check
 from bnbench.verify.checks.statistics import GRAD_MODE
 from bnbench.verify.fit import close, deviation
 from bnbench.verify.formulas import Formula
+from bnbench.verify.hidden import affine
 from bnbench.verify.outcome import Skip, Wrong, first_line
 from bnbench.verify.subject import GRADIENT_TOLERANCE, STATISTICS, TOLERANCE, Subject, hold
 
@@ -33,6 +37,11 @@ def output(subject: Subject) -> None:
     def causes() -> tuple[object, ...]:
         if _right_without_grad(subject, x):
             return (GRAD_MODE,)
+        if _right_after_an_update(subject, layer, x, y):
+            return (_UPDATED,)
+        if eps := _eps_that_fits(subject, x, y, mean, var):
+            right = subject.rules.eps
+            return (f"eps is {eps:g} in eval, where it is {right:g}: the same in training and in eval",)
         return subject.explain("eval output", fits, subject.forward_causes)
 
     def fits(formula: Formula) -> bool:
@@ -40,6 +49,39 @@ def output(subject: Subject) -> None:
         return close(y, predicted, TOLERANCE)
 
     hold(deviation(y, expected, 1), TOLERANCE, causes)
+
+
+@check("large values in eval", needs=STATISTICS)
+def far_out(subject: Subject) -> None:
+    """In eval the layer is a straight line: nothing bounds its output."""
+    if subject.eval_is_wrong:
+        raise Skip("the output in eval is wrong already")
+    layer = subject.layer()
+    mean, var = _known_statistics(subject, layer)
+    x = subject.data("far out") * 1e4
+    y = subject.output(layer.eval(), x).detach()
+    tolerance = TOLERANCE if subject.statistics_are == "tensors" else 1e-2
+    hold(deviation(y, subject.inference_expected(x, mean, var), 1), tolerance)
+
+
+def _right_after_an_update(subject: Subject, layer: torch.nn.Module, x: Tensor, y: Tensor) -> bool:
+    """Whether eval uses the running statistics as it has just left them."""
+    if subject.statistics_are != "tensors":
+        return False
+    return deviation(y, subject.inference_expected(x, *subject.statistics(layer)), 1) <= TOLERANCE
+
+
+def _eps_that_fits(subject: Subject, x: Tensor, y: Tensor, mean: Tensor, var: Tensor) -> float | None:
+    """The eps that explains an output in eval alone; None where there is none, or training has it too."""
+    if subject.forward_is_wrong:
+        return None
+    slope, _ = affine(x.double(), y.double())
+    eps = round_off(float((subject.gamma / slope)[0] ** 2 - var[0]))
+    if not eps > 0:
+        return None
+    rules = replace(subject.rules, eps=eps)
+    fits = deviation(y, replace(subject, rules=rules).inference_expected(x, mean, var), 1) <= TOLERANCE
+    return eps if fits else None
 
 
 @check("eval dx", needs=STATISTICS)
@@ -56,7 +98,9 @@ def gradient(subject: Subject) -> None:
         raise Wrong(
             "no gradient comes out of the layer in eval", causes=["the output in eval is cut from the graph"]
         )
-    (dx,) = torch.autograd.grad(y, leaf, subject.upstream.to(y.dtype))
+    (dx,) = torch.autograd.grad(y, leaf, subject.upstream.to(y.dtype), allow_unused=True)
+    if dx is None:
+        raise Wrong("no gradient reaches x in eval", causes=["x is cut from the graph in eval"])
     scale = subject.gamma / torch.sqrt(var + subject.rules.eps)
     expected = subject.column(scale) * subject.upstream.double()
     hold(deviation(dx, expected, 1), GRADIENT_TOLERANCE)

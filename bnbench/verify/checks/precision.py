@@ -7,7 +7,7 @@ import torch
 from bnbench.verify.checklist import causes_of, check
 from bnbench.verify.checks.training import dx
 from bnbench.verify.fit import deviation
-from bnbench.verify.outcome import Skip, Wrong
+from bnbench.verify.outcome import Skip, Wrong, first_line
 from bnbench.verify.subject import TOLERANCE, Subject, hold
 
 #: float64 against the float64 reference, relative.
@@ -26,6 +26,17 @@ def half(subject: Subject) -> None:
 def bfloat(subject: Subject) -> None:
     """bfloat16 in, bfloat16 out, statistics in float32."""
     _half(subject, torch.bfloat16)
+
+
+@check("float32 in and out", group="library")
+def single(subject: Subject) -> None:
+    """float32 in, float32 out, in training and in eval."""
+    layer, x = subject.layer(), subject.data("forward")
+    for mode in (True, False):
+        name = _name(subject.output(layer.train(mode), x).dtype)
+        if name != "float32":
+            where = "training" if mode else "eval"
+            raise Wrong(f"float32 in, {name} out in {where}", causes=[f"the output is cast to {name}"])
 
 
 @check("float64 throughout", group="library")
@@ -48,11 +59,14 @@ def double(subject: Subject) -> None:
 def gradcheck(subject: Subject) -> None:
     """The backward pass is the derivative of the forward pass, whatever that is, by finite differences."""
     x = subject.data("forward").double()
-    y = subject.output(subject.layer(torch.float64), x)
+    try:
+        y = subject.output(subject.layer(torch.float64), x)
+    except Exception as error:
+        raise Skip(f"the layer does not compute in float64: {first_line(error)}") from error
     if y.dtype is not torch.float64 or (not subject.forward_is_wrong and causes_of(double, subject)):
         raise Skip("the layer does not compute in float64: differences would be rounding")
     layer = subject.layer(torch.float64)
-    x = subject.data("gradcheck", eps=False)[:3].double().requires_grad_()
+    x = subject.data("gradcheck", eps=False)[: 3 if subject.rank < 4 else 2].double().requires_grad_()
     passed = torch.autograd.gradcheck(
         lambda leaf: subject.output(layer, leaf * 1), x, eps=1e-6, atol=1e-5, raise_exception=False
     )

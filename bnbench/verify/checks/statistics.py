@@ -13,8 +13,10 @@ from bnbench.verify.causes import Cause
 from bnbench.verify.checklist import check
 from bnbench.verify.fit import deviation
 from bnbench.verify.formulas import Formula
-from bnbench.verify.outcome import Wrong
+from bnbench.verify.outcome import Skip, Wrong
 from bnbench.verify.subject import CHANNELS, STATISTICS, TOLERANCE, Subject, hold
+
+_MANY = 30
 
 
 @check("running_mean (3 steps)", needs=["running_mean"])
@@ -27,6 +29,27 @@ def running_mean(subject: Subject) -> None:
 def running_var(subject: Subject) -> None:
     """The running variance after each of three batches."""
     _running(subject, "running_var")
+
+
+@check("30 steps")
+def many_steps(subject: Subject) -> None:
+    """After 30 batches in training the layer still does what it did with the first three: no call is special."""
+    if subject.forward_is_wrong:
+        raise Skip("the output is wrong already")
+    layer, kept = subject.layer(), subject.statistics_are != "absent"
+    batches = [subject.data("step", step) for step in range(_MANY)]
+    mean, var = _start(subject, layer) if kept else (torch.zeros(CHANNELS), torch.ones(CHANNELS))
+    expected = _expected(subject, batches, mean, var)
+    for number, x in enumerate(batches, start=1):
+        y = subject.output(layer, x).detach()
+        if kept and number in (3, _MANY):
+            now = subject.statistics(layer)
+            sizes = [deviation(seen, right[number - 1], 0) for seen, right in zip(now, expected, strict=True)]
+            if number == 3 and max(sizes) > _tolerance(subject):
+                raise Skip("the running statistics are wrong already after 3 steps")
+            for role, size in zip(STATISTICS, sizes, strict=True):
+                hold(size, _tolerance(subject), what=f"{role} after {_MANY} steps")
+    hold(deviation(y, subject.forward_expected(x), 1), TOLERANCE, what=f"the output of step {_MANY}")
 
 
 @check("statistics detached", needs=STATISTICS)
@@ -55,7 +78,7 @@ def under_no_grad(subject: Subject) -> None:
     """In training mode the statistics move with or without gradients: the mode is self.training's."""
     with_grad, x = subject.layer(), subject.data("step", 0)
     without = subject.layer()
-    start = subject.statistics(subject.layer())
+    start = _start(subject, subject.layer())
     subject.output(with_grad, x)
     with torch.no_grad():
         subject.output(without, x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,11 +33,13 @@ def forward(subject: Subject) -> None:
 def repeatable(subject: Subject) -> None:
     """Nothing random is inside: two fresh layers give the same, also from other states of torch's generator."""
     x, layers = subject.data("forward"), (subject.layer(), subject.layer())
-    outputs = []
-    for seed, layer in enumerate(layers):
-        torch.manual_seed(seed)
-        outputs.append(subject.output(layer, x).detach())
-    hold(deviation(outputs[1], outputs[0], 1), 1e-5, lambda: _random(outputs))
+    for mode in (True, False):
+        outputs = []
+        for seed, layer in enumerate(layers):
+            torch.manual_seed(seed)
+            outputs.append(subject.output(layer.train(mode), x).detach())
+        size = deviation(outputs[1], outputs[0], 1)
+        hold(size, 1e-5, functools.partial(_random, outputs), "" if mode else "in eval it")
 
 
 def _random(outputs: list[Tensor]) -> tuple[str, ...]:
