@@ -97,7 +97,7 @@ def test_check_of_a_factory_that_ends_the_program(folder: Path) -> None:
     write(folder, factory="sys.exit(0)")
     done = CliRunner().invoke(app, ["check", str(folder / "s.yaml"), "--plugin", str(folder / "plug.py")])
     assert done.exit_code == 1
-    assert "variant mine: SystemExit: 0" in done.stderr
+    assert "variant mine: it can't be built: SystemExit: 0 (the code tried to end the program)" in done.stderr
 
 
 def test_what_a_plugin_prints_is_not_in_the_results(folder: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,7 @@ from bnbench.results.samples import SAMPLES, read_samples
 #: So many folders are named in a message.
 _NAMED = 6
 #: So often a run is read while another process writes it again.
-_TRIES = 5
+_TRIES = 20
 _RERUN = "run `bnbench compare` with the same study again: finished runs are kept."
 _RECORD = TypeAdapter(RunRecord)
 #: What reading a damaged file can raise.
@@ -202,24 +203,39 @@ def load_run(
     folder = place if os.path.lexists(place) else beside.get(place.name)
     if folder is None:
         return None
-    for left in reversed(range(_TRIES)):
+    for _ in range(_TRIES):
         told: list[str] = []
-        before = _stands_for(folder)
-        record = _load_record(folder, cell, seed, told)
-        if before == _stands_for(folder) or not left:
-            break
+        with _kept_open(folder) as before:
+            record = _load_record(folder, cell, seed, told)
+            if before == _identity(folder):
+                warnings += told
+                return record
         folder = place  # another process wrote the run again in between
-    warnings += told
-    return record
+    warnings.append(f"{place}: left out, as another process kept writing it while it was read.")
+    return None
 
 
-def _stands_for(folder: Path) -> tuple[int, ...] | None:
-    """Other numbers once another folder has taken this one's place."""
+@contextmanager
+def _kept_open(folder: Path) -> Iterator[tuple[int, int] | None]:
+    """Its identity, which no other folder gets inside the block: a number is used again only once nobody holds it."""
+    try:
+        number = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except OSError:  # it is gone, no folder, or the system opens none (Windows)
+        yield _identity(folder)
+        return
+    try:
+        state = os.fstat(number)
+        yield state.st_dev, state.st_ino
+    finally:
+        os.close(number)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
     try:
         state = folder.stat()
     except OSError:
         return None
-    return state.st_ino, state.st_mtime_ns, state.st_ctime_ns
+    return state.st_dev, state.st_ino
 
 
 def _load_record(folder: Path, cell: Cell, seed: int, warnings: list[str]) -> RunRecord | None:
