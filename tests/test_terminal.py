@@ -81,6 +81,7 @@ variants: {none: {norm: none}, batch: {norm: batch}}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -116,6 +117,7 @@ def test_no_command_obeys_what_it_reads(tmp_path: Path, words: tuple[str, ...]) 
     assert not any(line.startswith("Error: forged") for line in said.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("list",), ("--help",), ("compare", "--help"), ("check", "study.yaml")])
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
@@ -132,6 +134,7 @@ def test_a_full_stdout_is_said_once_and_is_no_success(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["> /dev/full", "> /dev/full 2>&1", ">&- 2>&-", "| head -1 > /dev/null"])
 def test_what_is_trained_is_kept_whatever_becomes_of_the_streams(tmp_path: Path, shell: str) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)

@@ -20,6 +20,7 @@ from bnbench.verify.wishes import Wishes
 
 HERE = Path(__file__).parent
 LAYERS = HERE / "hostile_layers.py"
+pytestmark = pytest.mark.slow
 posix = pytest.mark.skipif(os.name != "posix", reason="signals")
 
 
