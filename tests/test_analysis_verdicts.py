@@ -195,3 +195,11 @@ def test_a_decided_comparison_has_no_clause_on_power() -> None:
     for text in (decided, undecided):
         assert "need" not in text
         assert "80%" not in text
+
+
+def test_no_share_differs_by_more_than_all_of_it() -> None:
+    """Three seeds find 3.3 standard deviations of their differences, and know those to a factor of 6.3."""
+    wide = verdict_sentences(study({"a": [0.1, -0.1, 0.0]}))[0]  # 33 pp, up to 205
+    hopeless = verdict_sentences(study({"a": [0.4, -0.4, 0.0]}))[0]  # 131 pp
+    assert " pp or more, as 3 seeds tell" in wide
+    assert "3 seeds with this scatter can't be relied on to find any difference" in hopeless

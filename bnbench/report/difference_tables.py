@@ -13,8 +13,10 @@ from bnbench.plan import RunRecord
 from bnbench.report.numbers import (
     NOTHING,
     amount_text,
+    detectable_range,
     difference_text,
     interval_text,
+    largest_difference,
     margin_text,
     new_samples_text,
     outcome_text,
@@ -134,12 +136,12 @@ def _checks(found: Comparison, margin: bool) -> tuple[str, ...]:
 
 
 def _finds(found: Comparison) -> str:
-    """ "1.4 pp (0.8 to 3.9)"."""
-    low, high = found.detectable_low, found.detectable_high
-    if found.detectable is None or low is None or high is None or not found.detectable:
+    """ "1.4 pp (0.8 to 3.9)"; none where no metric can differ so much."""
+    if not found.detectable or found.detectable_low is None or found.detectable_high is None:
         return NOTHING
-    ends = (amount_text(found, value, sign="").removesuffix(" pp") for value in (low, high))
-    return f"{amount_text(found, found.detectable, sign='')} ({' to '.join(ends)})"
+    if found.detectable > largest_difference(found):
+        return "none"
+    return f"{amount_text(found, found.detectable, sign='')} ({detectable_range(found).replace(' pp', '')})"
 
 
 def _equivalence_table(title: str, found: Sequence[Comparison]) -> Table:

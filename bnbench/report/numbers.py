@@ -81,6 +81,22 @@ def amount_text(comparison: Comparison, value: float, sign: str = "+") -> str:
     return f"{_amount(comparison, value, sign)}{unit}"
 
 
+def largest_difference(comparison: Comparison) -> float:
+    """No two shares differ by more than 1; losses by anything."""
+    return 1.0 if metric_of(comparison.metric).percent else math.inf
+
+
+def detectable_range(comparison: Comparison) -> str:
+    """ "0.8 to 3.9 pp": what so many seeds find, as they know their scatter; "0.8 pp or more" beyond 100 pp."""
+    low, high = comparison.detectable_low, comparison.detectable_high
+    if low is None or high is None:
+        return NOTHING
+    least = amount_text(comparison, low, sign="")
+    if high > largest_difference(comparison):
+        return f"{least} or more"
+    return f"{least.removesuffix(' pp')} to {amount_text(comparison, high, sign='')}"
+
+
 def _amount(comparison: Comparison, value: float, sign: str = "+") -> str:
     return _number(value, comparison.ci_low, comparison.ci_high, metric_of(comparison.metric).percent, sign)
 

@@ -16,9 +16,11 @@ from bnbench.report.doubts import disagreement, doubts
 from bnbench.report.look_sentences import before_the_first_look, stop_words
 from bnbench.report.numbers import (
     amount_text,
+    detectable_range,
     difference_text,
     has_width,
     interval_text,
+    largest_difference,
     margin_text,
     new_samples_text,
     outcome_text,
@@ -168,15 +170,17 @@ def _what_fits(comparison: Comparison) -> str:
 
 def _power(comparison: Comparison) -> str:
     """How large a difference such seeds usually find, and how well they know that."""
-    low, high = comparison.detectable_low, comparison.detectable_high
-    if not comparison.detectable or low is None or high is None:
+    if not comparison.detectable or comparison.detectable_low is None or comparison.detectable_high is None:
         return ""
-    typical, most = (amount_text(comparison, value, sign="") for value in (comparison.detectable, high))
-    least = amount_text(comparison, low, sign="").removesuffix(" pp")
-    factors = f"{low / comparison.detectable:.2g} to {high / comparison.detectable:.2g}"
+    if comparison.detectable > largest_difference(comparison):
+        return f"; {comparison.n} seeds with this scatter can't be relied on to find any difference"
+    low, high = (
+        end / comparison.detectable for end in (comparison.detectable_low, comparison.detectable_high)
+    )
+    typical = amount_text(comparison, comparison.detectable, sign="")
     return (
-        f"; {comparison.n} seeds with this scatter find {typical} in 4 studies of 5 ({least} to {most}, as "
-        f"{comparison.n} seeds tell the scatter to a factor of {factors})"
+        f"; {comparison.n} seeds with this scatter find {typical} in 4 studies of 5 ({detectable_range(comparison)}, "
+        f"as {comparison.n} seeds tell the scatter to a factor of {low:.2g} to {high:.2g})"
     )
 
 
