@@ -206,7 +206,9 @@ class Digits:
         )
 
 
-def test_seed_pytorch_is_the_textbook_program_to_the_letter(vocabulary: Vocabulary) -> None:
+def test_seed_pytorch_is_the_textbook_program_to_the_letter(
+    vocabulary: Vocabulary, same_threads: Callable[[int], None]
+) -> None:
     """The program, given our first weights and our batches, has the same losses, bit for bit."""
     overrides = ["dataset=digits", "engine=sequential"]
     settings = load_study(find_study("seed_pytorch"), overrides, vocabulary).variants["as_written"]
@@ -216,6 +218,7 @@ def test_seed_pytorch_is_the_textbook_program_to_the_letter(vocabulary: Vocabula
         for event in execute([run], Digits(), CPU, debug=True)  # type: ignore[arg-type]
         if isinstance(event, RunEnded)
     )
+    same_threads(ended.record.environment["num_threads"])
     model = Textbook(64)
     twin = build_model(settings, data.input_shape, 10, seed=0)
     values = dict(zip(model.state_dict(), twin.state_dict().values(), strict=True))

@@ -149,8 +149,8 @@ def test_a_factory_gets_the_dim(run: Run) -> None:
     result = run("students.py:factory", "--format", "json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["counts"] == {
-        "mathematics": {"passed": 77, "failed": 0, "skipped": 1},
-        "library": {"passed": 43, "failed": 0, "skipped": 0},
+        "mathematics": {"passed": 83, "failed": 0, "skipped": 1},
+        "library": {"passed": 46, "failed": 0, "skipped": 0},
     }
 
 

@@ -369,3 +369,13 @@ def test_none_gives_the_images_back_and_draws_nothing() -> None:
     state = draw.get_state()
     assert augment(images, "none", draw) is images
     assert torch.equal(draw.get_state(), state)
+
+
+def test_a_value_that_a_tiny_spread_makes_infinite_is_refused() -> None:
+    """Training values 1e-38 apart against a test value of 2: 2 / 5e-39 = 4e38 is beyond float32's 3.4e38."""
+    images = torch.zeros(8, 1, 1, 1)
+    images[::2] = 1e-38
+    labels = torch.arange(8) % 2
+    far = make_dataset("far", (images, labels), (torch.full((2, 1, 1, 1), 2.0), labels[:2]), ["a", "b"])
+    with pytest.raises(DataError, match="2 of 2 test samples are too large for a float32"):
+        prepared(far)

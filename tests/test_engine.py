@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,16 @@ def record_of(settings: Settings, data: Prepared, seed: int = 0) -> tuple[RunRec
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_against_a_plain_pytorch_loop(norm: str, settings: Any, data: Prepared) -> None:
+def test_against_a_plain_pytorch_loop(
+    norm: str, settings: Any, data: Prepared, same_threads: Callable[[int], None]
+) -> None:
     """Same weights and batches, written as the tutorials write it: the same losses, bit for bit."""
     chosen = settings(
         norm=norm, clip_norm=0.5, schedule="{name: cosine, warmup_epochs: 0.5}", engine="sequential"
     )
     record, weights = record_of(chosen, data)
 
+    same_threads(record.environment["num_threads"])
     model = build_model(chosen, data.input_shape, 5, seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, fused=True)
     losses: list[float] = []

@@ -127,17 +127,19 @@ def prepare(
     center = mean.float()[:, None, None]
     scale = torch.where(std.float() > 0, std, 1.0).float()[:, None, None]
 
-    def ready(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def ready(part: str, pair: Pair) -> tuple[Tensor, Tensor]:
+        images, labels = pair
         normalised = _normalise_(images.to(torch.float32, copy=True), center, scale)
+        _check_finite(normalised, part, scale)
         return normalised.to(device), labels.to(device)
 
     channels, height, width = dataset.train_images.shape[1:]
     return Prepared(
         train_images.to(device),
         train_labels.to(device),
-        *ready(*val),
-        *ready(*test),
-        *ready(*_probe(train_images, train_labels, split_seed, max_eval_samples)),
+        *ready("validation", val),
+        *ready("test", test),
+        *ready("training", _probe(train_images, train_labels, split_seed, max_eval_samples)),
         class_names=dataset.class_names,
         input_shape=(channels, height, width),
         fingerprint=dataset.fingerprint,
@@ -177,6 +179,17 @@ def _parts(dataset: Dataset, chosen: Chosen) -> tuple[Pair, Pair, Pair]:
 def _normalise_(images: Tensor, center: Tensor, scale: Tensor) -> Tensor:
     """All at once or a batch at a time: the same operations, so the same bits."""
     return images.sub_(center).div_(scale)
+
+
+def _check_finite(normalised: Tensor, part: str, scale: Tensor) -> None:
+    """Raises DataError where a spread of the training part is too small for the values of another part."""
+    wrong = int((~normalised.isfinite()).flatten(1).any(1).sum())
+    if wrong:
+        raise DataError(
+            f"{wrong} of {len(normalised)} {part} samples are too large for a float32 once they are normalised.",
+            f"The training part varies by {float(scale.min()):.3g} in one input, and they lie far outside of it.",
+            "remove that input from the data, or values of one scale in all parts.",
+        )
 
 
 def _probe(images: Tensor, labels: Tensor, seed: int, limit: int | None) -> tuple[Tensor, Tensor]:
