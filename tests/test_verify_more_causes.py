@@ -13,6 +13,7 @@ from bnbench.verify.findings import Verification
 from bnbench.verify.judge import verify
 from bnbench.verify.wishes import INPUTS, Wishes
 
+pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 GHOST = "ghost batch normalization: statistics of"
 FOREIGN = "a parameter that batch norm does not have"
