@@ -6,7 +6,7 @@
     VARIANT.METRIC not as good as VARIANT    not shown to be worse by less than that margin
 
 The second passes what few seeds can't tell; the last two ask for a proof. All fail where a planned run of the variants
-did not finish: a mean of the survivors is no proof. In a sweep each variant stands for its best setting.
+did not finish: a mean over the survivors proves nothing. In a sweep each variant stands for its best setting.
 """
 
 from __future__ import annotations

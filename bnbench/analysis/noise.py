@@ -65,7 +65,7 @@ def _floor(cell: Cell, metric: str, runs: list[RunRecord], num_samples: int | No
 def binomial_error(share: float | None, n: int | None) -> float | None:
     """√(p(1-p)/n); None where the share or n is not known.
 
-    All right or all wrong is no certainty: such a share counts as half a sample away from it.
+    All right or all wrong is not certain: such a share counts as half a sample away from it.
     """
     if share is None or not n:
         return None

@@ -150,7 +150,7 @@ def _quantile(freedom: int, probability: float) -> float:
 
 
 def weight_of(n: int, looks: Sequence[int]) -> float:
-    """The share of the 5 % at n seeds: all of it where the number of seeds is fixed; the least where n is no look."""
+    """The share of the 5 % at n seeds: all of it for a fixed number of seeds; the least where n is not a look."""
     shares = weights(looks) if looks else (1.0,)
     return shares[looks.index(n)] if n in looks else min(shares)
 

@@ -27,7 +27,7 @@ RATIO_CLOCKS: tuple[Clock, ...] = ("steps", "seconds")
 
 #: Why a workload has no ratio. at the start: the target was reached before the first step. not
 #: comparable: seconds of different machines, threads, engines or sizes of stacks, or no seed that all share.
-#: runs missing: planned runs of the variant or of the baseline are not there (yet), which is no miss.
+#: runs missing: planned runs of the variant or of the baseline have not ended yet; that is not a missed target.
 Gap = Literal["", "no target", "no baseline", "missed", "at the start", "not comparable", "runs missing"]
 
 
