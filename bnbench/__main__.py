@@ -1,5 +1,5 @@
 """`python -m bnbench`."""
 
-from bnbench.cli import main
+from bnbench.cli.app import main
 
 main()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.config import Vocabulary
-from bnbench.plugins import known_names
+from bnbench.api.plugins import known_names
+from bnbench.study import Vocabulary
 
 # a shell that starts pytest in the background has Ctrl-C ignored, and so would every command that is tested
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from fabricated import cell, record, results
 
-from bnbench.config import Target
 from bnbench.results import Cell, StudyResults
+from bnbench.study import Target
 
 NAN, INF = math.nan, math.inf
 TARGETS = (Target("val_loss", 0.9), Target("val_accuracy", 0.95))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.summary import summarize
-from bnbench.plan import Outcome, RunRecord
-from bnbench.report.tables import Table, tables
+from bnbench.reports.tables.all import Table, tables
 from bnbench.results import Cell, StudyResults
+from bnbench.study.plan import Outcome, RunRecord
 
 LRS = (0.01, 0.1, 1.0, 10.0)
 OUTCOMES: dict[str, Outcome] = {"+": "finished", "-": "not_finite", "x": "crashed"}

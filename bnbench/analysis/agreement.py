@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bnbench.analysis.comparison import Comparison, compare
-from bnbench.analysis.intervals import ALPHA
+from bnbench.analysis.methods.intervals import ALPHA
 from bnbench.analysis.settings import baselines_of
-from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell, StudyResults
+from bnbench.study.plan import RunRecord, cell_label
 
 #: So many losses are compared.
 FIRST_STEPS = 100

@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from bnbench.analysis.intervals import (
+from bnbench.analysis.methods.intervals import (
     ALPHA,
     MIN_SEEDS,
     Interval,
@@ -26,14 +26,14 @@ from bnbench.analysis.intervals import (
     scatter,
     welch_interval,
 )
+from bnbench.analysis.methods.power import detectable_difference, scatter_factors, seeds_needed
+from bnbench.analysis.methods.resampling import MIN_BOOTSTRAP, bootstrap_t, sign_flip_p
 from bnbench.analysis.pairs import Pairs, Phase, pair_up
-from bnbench.analysis.power import detectable_difference, scatter_factors, seeds_needed
 from bnbench.analysis.rates import wilson
-from bnbench.analysis.resampling import MIN_BOOTSTRAP, bootstrap_t, sign_flip_p
-from bnbench.config import Margin
-from bnbench.metrics import metric_of
-from bnbench.plan import cell_label
+from bnbench.base.metrics import metric_of
 from bnbench.results import Cell
+from bnbench.study import Margin
+from bnbench.study.plan import cell_label
 
 Verdict = Literal["better", "worse", "same", "undecided", "pairs_lost", "too_few_seeds"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

@@ -18,9 +18,9 @@ from bnbench.analysis.speed import AreaComparison, SpeedComparison
 from bnbench.analysis.stops import Stop
 from bnbench.analysis.sweeps import BestSetting
 from bnbench.analysis.times import how_trained, shares_time
-from bnbench.config import DEFAULT_PRIMARY, DEFAULT_VARY, Margin, Target, fixed_sentence
-from bnbench.metrics import DEFAULT_METRICS, columns_of
-from bnbench.plan import RunRecord, cell_label
+from bnbench.base.metrics import DEFAULT_METRICS, columns_of
+from bnbench.study import DEFAULT_PRIMARY, DEFAULT_VARY, Margin, Target, fixed_sentence
+from bnbench.study.plan import RunRecord, cell_label
 
 
 @dataclass(frozen=True)

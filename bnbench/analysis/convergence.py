@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from bnbench.config import Target
-from bnbench.metrics import metric_of
-from bnbench.plan import RunRecord
+from bnbench.base.metrics import metric_of
+from bnbench.study import Target
+from bnbench.study.plan import RunRecord
 
 Clock = Literal["steps", "epochs", "samples", "seconds"]
 CLOCKS: tuple[Clock, ...] = ("steps", "epochs", "samples", "seconds")

@@ -20,14 +20,14 @@ from typing import Literal
 
 from bnbench.analysis.comparison import Comparison, compare
 from bnbench.analysis.contents import GateOutcome, Summary, VariantSummary
-from bnbench.analysis.intervals import MIN_SEEDS
+from bnbench.analysis.methods.intervals import MIN_SEEDS
 from bnbench.analysis.stops import repeated
 from bnbench.analysis.sweeps import MIN_PARTED, at_best, part_seeds, shared_seeds
 from bnbench.analysis.twins import repeats
-from bnbench.config import Margin
-from bnbench.errors import GateError, UnknownNameError, unknown_name
-from bnbench.metrics import RECALL, SPLITS, Metric, metric_of
+from bnbench.base.errors import GateError, UnknownNameError, unknown_name
+from bnbench.base.metrics import RECALL, SPLITS, Metric, metric_of
 from bnbench.results import Cell
+from bnbench.study import Margin
 
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,

@@ -9,11 +9,11 @@ from typing import Any
 
 from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.grid import lines, part
-from bnbench.analysis.intervals import MIN_SEEDS, Interval, holm
-from bnbench.analysis.sequential import repeated_interval, scatter_of, tail, weight_of
+from bnbench.analysis.methods.intervals import MIN_SEEDS, Interval, holm
+from bnbench.analysis.methods.sequential import repeated_interval, scatter_of, tail, weight_of
 from bnbench.analysis.settings import free_keys
-from bnbench.plan import cell_label
 from bnbench.results import StudyResults
+from bnbench.study.plan import cell_label
 
 #: Equal changes with fewer seeds than this tell nothing of the scatter, where no grain bounds it.
 _MIN_EQUAL = 6

@@ -20,8 +20,8 @@ from dataclasses import replace
 from typing import Any
 
 from bnbench.analysis.comparison import Comparison
-from bnbench.analysis.intervals import ALPHA, t_quantile
-from bnbench.analysis.sequential import weight_of
+from bnbench.analysis.methods.intervals import ALPHA, t_quantile
+from bnbench.analysis.methods.sequential import weight_of
 from bnbench.results import Cell, StudyResults
 
 #: The metrics whose value is a mean over test samples, and the answers that they are the mean of.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnbench.analysis.pairs import Spread, number
-from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell
+from bnbench.study.plan import RunRecord, cell_label
 
 #: The splits whose floors are told.
 SPLITS = ("test", "val")

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bnbench.analysis.intervals import mean, std
-from bnbench.metrics import Metric, metric_of
-from bnbench.plan import RunRecord
+from bnbench.analysis.methods.intervals import mean, std
+from bnbench.base.metrics import Metric, metric_of
 from bnbench.results import Cell
 from bnbench.results.checks import LARGEST
+from bnbench.study.plan import RunRecord
 
 Phase = Literal["final", "best"]
 PHASES: tuple[Phase, ...] = ("final", "best")

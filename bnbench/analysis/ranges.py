@@ -14,12 +14,12 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from bnbench.analysis.grid import is_numeric, lines, part
-from bnbench.analysis.intervals import ALPHA, MIN_SEEDS, Interval, holm
-from bnbench.analysis.sequential import tail, weight_of
+from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS, Interval, holm
+from bnbench.analysis.methods.sequential import tail, weight_of
 from bnbench.analysis.settings import baselines_of, free_keys
 from bnbench.analysis.sweeps import shared_seeds
-from bnbench.plan import cell_label
 from bnbench.results import Cell, StudyResults
+from bnbench.study.plan import cell_label
 
 ShiftVerdict = Literal["further", "less far", "undecided", "cut", "too_few_seeds"]
 
@@ -280,7 +280,7 @@ def _mean(values: Iterable[float]) -> float | None:
 
 
 def _interval(values: Sequence[float], step: float, weight: float = 1.0) -> Interval:
-    from bnbench.analysis.sequential import repeated_interval, scatter_of
+    from bnbench.analysis.methods.sequential import repeated_interval, scatter_of
 
     mean = _mean(values)
     if mean is None or len(values) < 2:

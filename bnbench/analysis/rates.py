@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bnbench.analysis.intervals import CONFIDENCE, holm
-from bnbench.plan import cell_label
+from bnbench.analysis.methods.intervals import CONFIDENCE, holm
 from bnbench.results import Cell
+from bnbench.study.plan import cell_label
 
 
 @dataclass(frozen=True)

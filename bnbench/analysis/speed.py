@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bnbench.analysis.convergence import CLOCKS, Clock, Reached, area, budget_of, evaluated_every, reached
-from bnbench.analysis.intervals import MIN_SEEDS, Interval, paired_interval, scatter
+from bnbench.analysis.methods.intervals import MIN_SEEDS, Interval, paired_interval, scatter
 from bnbench.analysis.times import why_not_comparable
-from bnbench.config import Target
-from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell
+from bnbench.study import Target
+from bnbench.study.plan import RunRecord, cell_label
 
 
 @dataclass(frozen=True)

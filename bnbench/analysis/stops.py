@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bnbench.analysis.comparison import Comparison, Verdict, compare
-from bnbench.analysis.intervals import ALPHA, equivalence_p, paired_p, scatter
-from bnbench.analysis.rates import TrainedRate
-from bnbench.analysis.sequential import (
+from bnbench.analysis.methods.intervals import ALPHA, equivalence_p, paired_p, scatter
+from bnbench.analysis.methods.sequential import (
     Seen,
     Stopped,
     Track,
@@ -24,11 +23,12 @@ from bnbench.analysis.sequential import (
     weight_of,
     weights,
 )
+from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.settings import baselines_of
 from bnbench.analysis.twins import first_of_equals
-from bnbench.metrics import metric_of
-from bnbench.plan import cell_label
+from bnbench.base.metrics import metric_of
 from bnbench.results import Cell, StudyResults
+from bnbench.study.plan import cell_label
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import summarize_target
 from bnbench.analysis.earlier import look_cautions
 from bnbench.analysis.interactions import interactions
-from bnbench.analysis.intervals import ALPHA, MIN_SEEDS, t_quantile
+from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS, t_quantile
 from bnbench.analysis.new_samples import NewSamples
 from bnbench.analysis.noise import noise_floors
 from bnbench.analysis.pairs import PHASES, Phase, Spread, number
@@ -26,10 +26,10 @@ from bnbench.analysis.stops import follow, spent_rates
 from bnbench.analysis.sweeps import BestSetting, best_cell, best_settings
 from bnbench.analysis.times import engine_of, why_not_comparable
 from bnbench.analysis.twins import first_of_equals, groups_of_equals, mark_twins
-from bnbench.config import DEFAULT_VARY, Target
-from bnbench.config.vary import read_vary
-from bnbench.plan import MISSING, OUTCOMES, RunRecord
 from bnbench.results import Cell, StudyResults
+from bnbench.study import DEFAULT_VARY, Target
+from bnbench.study.plan import MISSING, OUTCOMES, RunRecord
+from bnbench.study.vary import read_vary
 
 #: A difference that must be so many times its scatter to be decided is decided by the luck of the scatter.
 MOST_TIMES = 5.0

@@ -14,8 +14,8 @@ from typing import Any
 
 from bnbench.analysis.comparison import Comparison, compare, corrected
 from bnbench.analysis.pairs import PHASES, Spread, number
-from bnbench.plan import RunRecord, cell_label
 from bnbench.results import Cell, StudyResults
+from bnbench.study.plan import RunRecord, cell_label
 
 #: So many seeds at least choose the setting: one alone often takes a bad one.
 MIN_CHOOSING = 2

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bnbench.analysis.comparison import Comparison
-from bnbench.analysis.intervals import MIN_SEEDS
+from bnbench.analysis.methods.intervals import MIN_SEEDS
 from bnbench.analysis.pairs import ROUNDING
-from bnbench.metrics import METRICS
-from bnbench.plan import RunRecord
+from bnbench.base.metrics import METRICS
 from bnbench.results import Cell
+from bnbench.study.plan import RunRecord
 
 if TYPE_CHECKING:
     from bnbench.analysis.contents import VariantSummary

@@ -17,7 +17,7 @@ from typing import Literal
 from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Clock, Reached
-from bnbench.analysis.intervals import paired_interval
+from bnbench.analysis.methods.intervals import paired_interval
 from bnbench.analysis.speed import grain_of, mean_ratio, speed_up
 
 #: Fewer workloads than this give a geometric mean, but no interval.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bnbench.registry import Registry
+from bnbench.base.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor

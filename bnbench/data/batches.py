@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from bnbench.base.errors import BnbenchError, DataError
+from bnbench.base.seeding import generator
 from bnbench.data import Dataset
 from bnbench.data.split import Chosen, Sampling, SplitBy, choose
 from bnbench.data.tally import listed
 from bnbench.data.tensors import Pair, channel_statistics
-from bnbench.errors import BnbenchError, DataError
-from bnbench.seeding import generator
 
 LastBatch = Literal["merge", "keep", "drop"]
 Augmentation = Literal["none", "crop_flip"]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from bnbench.base.seeding import generator
 from bnbench.data import Dataset, datasets
 from bnbench.data.tensors import make_dataset
 from bnbench.data.vision import load
-from bnbench.seeding import generator
 
 
 @datasets.register(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from bnbench.base.errors import unknown_name
+from bnbench.base.metrics import MOST_CLASSES, RECALL, metric_of
 from bnbench.data.batches import Prepared
-from bnbench.errors import unknown_name
-from bnbench.metrics import MOST_CLASSES, RECALL, metric_of
 
 
 def unmeasured(columns: Iterable[str], data: Prepared) -> Iterator[str]:

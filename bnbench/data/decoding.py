@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
+from bnbench.base.errors import DataError
 from bnbench.data.folders import relative
 from bnbench.data.kept import hash_of, keep, read_kept, state_of
 from bnbench.data.pictures import (
@@ -25,7 +26,6 @@ from bnbench.data.pictures import (
 )
 from bnbench.data.progress import progress, say
 from bnbench.data.tally import Remark, Tally, printable
-from bnbench.errors import DataError
 
 #: Change it where the same files would now give other pixels.
 CACHE_VERSION = 2

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnbench.base.errors import DataError
 from bnbench.data.progress import progress
 from bnbench.data.tally import printable
-from bnbench.errors import DataError
 
 #: Seconds without a byte after which a server counts as silent.
 TIMEOUT = 30

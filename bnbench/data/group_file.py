@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bnbench.base.errors import DataError
 from bnbench.data.tally import listed, printable
-from bnbench.errors import DataError
 
 FORM = "a header `file,group`, then one line an image of train, such as `train/cat/1.jpg,patient 7`"
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from bnbench.base.errors import DataError
 from bnbench.data import Dataset, datasets
 from bnbench.data.class_names import in_order, read_as, twin_hint, twin_notes
 from bnbench.data.decoding import decoded
@@ -33,7 +34,6 @@ from bnbench.data.pictures import Decoding, Resize
 from bnbench.data.split import Chosen, Labels, Sampling, choose
 from bnbench.data.tally import Tally, listed, printable
 from bnbench.data.tensors import index_of, make_dataset
-from bnbench.errors import DataError
 
 LAYOUT = "PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg (or png, bmp, gif, webp, tif)"
 #: What a folder with a validation part of its own may be called.

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bnbench.base.errors import DataError
 from bnbench.data.npz_file import Array
-from bnbench.errors import DataError
 
 #: Rounding to float32 may move a value by this share of its input's standard deviation.
 LOST = 1e-4

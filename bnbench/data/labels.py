@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bnbench.base.errors import DataError
 from bnbench.data.class_names import read_as
 from bnbench.data.npz_file import Array
-from bnbench.errors import DataError
 
 
 def read_labels(place: str, key: str, array: Array) -> list[str]:

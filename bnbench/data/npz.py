@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from bnbench.base.errors import DataError
 from bnbench.data import Dataset, datasets
 from bnbench.data.class_names import in_order, twin_hint, twin_notes
 from bnbench.data.inputs import read_inputs
@@ -15,7 +16,6 @@ from bnbench.data.npz_file import Array, read_arrays
 from bnbench.data.own import check_scales, copies
 from bnbench.data.tally import listed, printable
 from bnbench.data.tensors import make_dataset
-from bnbench.errors import DataError
 
 PARTS = ("train", "val", "test")
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bnbench.base.errors import DataError, nearest
 from bnbench.data.tally import printable
-from bnbench.errors import DataError, nearest
 
 Array = npt.NDArray[Any]
 SAVE = "np.savez('data.npz', x_train=..., y_train=..., x_test=..., y_test=...)"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from bnbench.base.errors import DataError
 from bnbench.data.tensors import channel_statistics
-from bnbench.errors import DataError
 
 #: Parts whose spread or place differ by more than this factor are not of one scale.
 REFUSED, STRANGE = 50.0, 3.0

@@ -15,8 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from bnbench.terminal import echo, one_line
-from bnbench.terminal_console import console
+from bnbench.base.terminal import echo, one_line
+from bnbench.base.terminal_console import console
 
 
 def say(message: str) -> None:

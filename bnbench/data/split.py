@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from bnbench.errors import DataError
-from bnbench.seeding import generator
+from bnbench.base.errors import DataError
+from bnbench.base.seeding import generator
 
 SplitBy = Literal["auto", "sample", "class", "group"]
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bnbench.base.errors import DataError
 from bnbench.data import Dataset
 from bnbench.data.split import Chosen
-from bnbench.errors import DataError
 
 #: Samples that are widened to float64 at once.
 CHUNK = 1024

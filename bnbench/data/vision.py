@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bnbench.base.errors import DataError
 from bnbench.data import Dataset
 from bnbench.data.download import RemoteFile, fetch
 from bnbench.data.kept import Array, Arrays, keep, read_kept, state_of
 from bnbench.data.packing import CONTENTS, unpack_same
 from bnbench.data.tensors import make_dataset
-from bnbench.errors import DataError
 
 Part = tuple[Tensor, Tensor]
 #: Change it where the same files would now give other arrays.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bnbench.config import Settings
 from bnbench.data import datasets
 from bnbench.data.batches import Augmentation
+from bnbench.study import Settings
 
 
 def augmentation_of(settings: Settings) -> Augmentation:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bnbench.config import Settings
-from bnbench.engine.process_state import seeded
+from bnbench.base.process_state import seeded
+from bnbench.base.seeding import derive, generator
 from bnbench.models import models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
 from bnbench.optim import losses, optimizers, schedules
-from bnbench.seeding import derive, generator
+from bnbench.study import Settings
 
 CPU = torch.device("cpu")
 

@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import nn
 
-from bnbench.config import Settings
+from bnbench.base.process_state import ProcessState, left_as_found
+from bnbench.base.user_code import raise_interrupt
 from bnbench.engine.build import build_model, make_objective, make_optimizer
 from bnbench.engine.device import all_threads
-from bnbench.engine.process_state import ProcessState, left_as_found
-from bnbench.engine.stacked_layers import chain, is_plain
-from bnbench.engine.stacked_optimizer import ELEMENTWISE
-from bnbench.user_code import raise_interrupt
+from bnbench.engine.stacked.layers import chain, is_plain
+from bnbench.engine.stacked.optimizer import ELEMENTWISE
+from bnbench.study import Settings
 
 Engine = Literal["stacked", "sequential", "compiled"]
 

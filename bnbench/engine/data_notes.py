@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from bnbench.config import Settings
+from bnbench.base.errors import Mistake
 from bnbench.data import datasets
 from bnbench.data.classes import unmeasured
 from bnbench.engine.execute import Library
 from bnbench.engine.replica import notes_on_data
-from bnbench.errors import Mistake
+from bnbench.study import Settings
 
 
 def early_notes(settings: Settings, library: Library) -> tuple[str, ...]:

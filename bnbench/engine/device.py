@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import torch
 
-from bnbench.circumstances import processor, versions
-from bnbench.errors import DeviceError
+from bnbench.base.circumstances import processor, versions
+from bnbench.base.errors import DeviceError
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 

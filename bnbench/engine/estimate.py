@@ -11,24 +11,24 @@ from typing import Any
 
 import torch
 
-from bnbench.config import Settings, Study
-from bnbench.config.cautions import step_cautions
+from bnbench.base.errors import ConfigError, DataError
+from bnbench.base.process_state import left_as_found
+from bnbench.base.seeding import generator
+from bnbench.base.user_code import raise_interrupt
 from bnbench.data import datasets
 from bnbench.data.batches import PROBE_SIZE, Prepared, steps_per_epoch
 from bnbench.data.split import no_groups, none_left
 from bnbench.engine.augmentation import augmentation_of
+from bnbench.engine.backends.base import training_of
 from bnbench.engine.device import synchronize
 from bnbench.engine.evaluate import EVAL_BATCH, EVAL_LEAST, evaluate
 from bnbench.engine.execute import Library
-from bnbench.engine.frameworks import training_of
+from bnbench.engine.loop import Training
 from bnbench.engine.memory import keep_freed_memory
-from bnbench.engine.process_state import left_as_found
 from bnbench.engine.rehearsal import Case, crash_mistake, rehearse_cases
-from bnbench.engine.train import Training
-from bnbench.errors import ConfigError, DataError
-from bnbench.plan import CellEstimate, RunSpec, cell_label
-from bnbench.seeding import generator
-from bnbench.user_code import raise_interrupt
+from bnbench.study import Settings, Study
+from bnbench.study.cautions import step_cautions
+from bnbench.study.plan import CellEstimate, RunSpec, cell_label
 
 #: Seconds in which all timings together should be done, and the least and the most for one of them.
 ALL_SECONDS, LEAST_SECONDS, MOST_SECONDS = 4.0, 0.2, 0.8

@@ -11,19 +11,19 @@ from typing import Protocol
 
 import torch
 
-from bnbench.config import Settings
-from bnbench.config.schema import Validation
+from bnbench.base.errors import BnbenchError, DataError, Mistake
+from bnbench.base.process_state import left_as_found
+from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.data import Dataset, datasets
 from bnbench.data.batches import Augmentation, Prepared, prepare
 from bnbench.data.split import Sampling
 from bnbench.engine.augmentation import augmentation_of
+from bnbench.engine.backends.base import trainer_of, training_of
 from bnbench.engine.device import environment
-from bnbench.engine.frameworks import trainer_of, training_of
-from bnbench.engine.process_state import left_as_found
 from bnbench.engine.rehearsal import Case, Rehearsal, build_mistake, rehearse_cases
-from bnbench.errors import BnbenchError, DataError, Mistake
-from bnbench.plan import Event, RunEnded, RunRecord, RunSpec
-from bnbench.user_code import raise_interrupt, text_of
+from bnbench.study import Settings
+from bnbench.study.plan import Event, RunEnded, RunRecord, RunSpec
+from bnbench.study.schema import Validation
 
 
 class Prepares(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bnbench.plan import HistoryRow, Outcome
+from bnbench.study.plan import HistoryRow, Outcome
 
 #: A last validation loss above the first by more than this share is worse than at the start.
 WORSE = 0.05

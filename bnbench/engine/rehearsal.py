@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 import bnbench
-from bnbench.config import Settings
+from bnbench.base.errors import BnbenchError, Mistake
+from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.data.batches import Augmentation, check_augmentation, epoch_order
-from bnbench.engine.biases import Layers, is_covered, missing_biases
 from bnbench.engine.build import build_model, make_optimizer, make_schedule
-from bnbench.engine.probes import MANY, initial_share, refusal, takes, values_alone
-from bnbench.engine.sites import Site, Sites, WeightLayer, find_sites, ignores_size
-from bnbench.errors import BnbenchError, Mistake
+from bnbench.network.biases import Layers, is_covered, missing_biases
+from bnbench.network.probes import MANY, initial_share, refusal, takes, values_alone
+from bnbench.network.sites import Site, Sites, WeightLayer, find_sites, ignores_size
 from bnbench.norms.owner import made_as
-from bnbench.user_code import raise_interrupt, text_of
+from bnbench.study import Settings
 
 #: More of the initial running statistics than this is worth a word.
 WORTH_A_WORD = 0.05

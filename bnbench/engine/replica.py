@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bnbench.config import Settings, cautions_of
+from bnbench.base.metrics import Split
 from bnbench.data.batches import Prepared, augmentation_note, last_batch_note
 from bnbench.engine.augmentation import augmentation_of
 from bnbench.engine.build import layer_list
 from bnbench.engine.evaluate import Measured
 from bnbench.engine.outcome import outcome_of
-from bnbench.metrics import Split
-from bnbench.plan import Evaluated, HistoryRow, RunEnded, RunRecord, RunSpec
+from bnbench.study import Settings, cautions_of
+from bnbench.study.plan import Evaluated, HistoryRow, RunEnded, RunRecord, RunSpec
 
 Evaluate = Callable[[nn.Module, tuple[Split, ...]], Measured]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from bnbench.base.user_code import guarded, raise_interrupt
 from bnbench.engine.choose import choose
 from bnbench.engine.device import environment
 from bnbench.engine.execute import Library
-from bnbench.plan import RunEnded, RunSpec
-from bnbench.user_code import guarded, raise_interrupt
+from bnbench.study.plan import RunEnded, RunSpec
 
 
 class Today:

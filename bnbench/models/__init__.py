@@ -11,7 +11,7 @@ The module takes (N, channels, height, width) and returns logits (N, num_classes
 from dataclasses import dataclass
 from typing import Literal
 
-from bnbench.registry import Registry
+from bnbench.base.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
 
-from bnbench.errors import BnbenchError
+from bnbench.base.errors import BnbenchError
+from bnbench.base.registry import Entry
 from bnbench.norms.owner import mark
 from bnbench.norms.place import Place
-from bnbench.registry import Entry
 
 Activation = Literal["relu", "sigmoid", "tanh", "gelu"]
 NormPosition = Literal["before", "after"]

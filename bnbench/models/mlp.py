@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from bnbench.errors import BnbenchError
+from bnbench.base.errors import BnbenchError
 from bnbench.models import models
 from bnbench.models.layers import Activation, Bias, NormLayer, NormPosition, linear_block
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bnbench.registry import Registry
+from bnbench.base.registry import Registry
 
 if TYPE_CHECKING:
     from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d

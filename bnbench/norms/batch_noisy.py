@@ -8,12 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from bnbench.base.seeding import generator
 from bnbench.norms import norms
 from bnbench.norms.batch_norm import fast, inference
 from bnbench.norms.batch_variant import BatchNormVariant
 from bnbench.norms.channels import at_least_float32, column
 from bnbench.norms.options import Eps, Momentum
-from bnbench.seeding import generator
 
 Spread = Annotated[float, Field(ge=0)]
 

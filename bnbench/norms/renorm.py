@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bnbench.errors import BnbenchError
+from bnbench.base.errors import BnbenchError
 from bnbench.norms import norms
 from bnbench.norms.batch_norm import fast
 from bnbench.norms.batch_variant import BatchNormVariant

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bnbench.errors import BnbenchError
+from bnbench.base.errors import BnbenchError
 from bnbench.norms import norms
 from bnbench.norms.channels import at_least_float32, scale_and_shift
 from bnbench.norms.options import Axes, Eps

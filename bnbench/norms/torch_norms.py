@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from bnbench.errors import BnbenchError
+from bnbench.base.errors import BnbenchError
 from bnbench.norms import norms
 from bnbench.norms.layer_norm import ChannelLayerNorm
 from bnbench.norms.options import Axes, Eps, Momentum

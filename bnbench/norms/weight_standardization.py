@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bnbench.errors import BnbenchError
+from bnbench.base.errors import BnbenchError
 from bnbench.norms import norms
 from bnbench.norms.group_norm import Groups, number_of_groups
 from bnbench.norms.options import Eps

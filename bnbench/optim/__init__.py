@@ -4,10 +4,10 @@ optimizer: `factory(model, **options) -> torch.optim.Optimizer`.
 schedule: `factory(total_steps, steps_per_epoch, **options) -> Callable[[int], float]`, the factor on the
     learning rate at each step, counted from 0.
 loss: `factory(**options) -> Callable[[logits, labels], scalar]`, the objective of training. The loss that is
-    *reported* is always the plain cross-entropy (bnbench/metrics.py), so variants stay comparable.
+    *reported* is always the plain cross-entropy (bnbench/base/metrics.py), so variants stay comparable.
 """
 
-from bnbench.registry import Registry
+from bnbench.base.registry import Registry
 
 optimizers = Registry("optimizer", __name__)
 schedules = Registry("schedule", __name__)

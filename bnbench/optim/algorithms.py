@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from bnbench.errors import BnbenchError
+from bnbench.base.errors import BnbenchError
 from bnbench.norms.owner import spared_names
 from bnbench.optim import optimizers
 

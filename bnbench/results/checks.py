@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from bnbench.config import DEFAULT_PRIMARY, name_fault
-from bnbench.errors import UnknownNameError
-from bnbench.metrics import RECALL, metric_named, metric_of
-from bnbench.plan import RunRecord
+from bnbench.base.errors import UnknownNameError
+from bnbench.base.metrics import RECALL, metric_named, metric_of
+from bnbench.study import DEFAULT_PRIMARY, name_fault
+from bnbench.study.plan import RunRecord
 
 #: No number that bnbench measures is larger: they are float32.
 LARGEST = 3.5e38

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnbench.config import DEFAULT_PRIMARY, Margin, Target
-from bnbench.metrics import columns_of, shown_metrics
-from bnbench.plan import RunRecord, TestSamples, cell_label
+from bnbench.base.metrics import columns_of, shown_metrics
+from bnbench.study import DEFAULT_PRIMARY, Margin, Target
+from bnbench.study.plan import RunRecord, TestSamples, cell_label
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bnbench.errors import ResultsError
+from bnbench.base.errors import ResultsError
 
 SCHEMA_VERSION = 1
 

@@ -12,9 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bnbench.config import Study, resolved, to_yaml
-from bnbench.errors import ResultsError
-from bnbench.plan import RunRecord, RunSpec, TestSamples, identity_facts
+from bnbench.base.errors import ResultsError
 from bnbench.results.checks import Plan
 from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.environment import trained_under
@@ -50,6 +48,8 @@ from bnbench.results.reader import (
     run_folder,
 )
 from bnbench.results.samples import SAMPLES, samples_bytes
+from bnbench.study import Study, resolved, to_yaml
+from bnbench.study.plan import RunRecord, RunSpec, TestSamples, identity_facts
 
 #: The folder of a cell's runs: its variant and its identity.
 _RUNS_OF = re.compile(r".+-[0-9a-f]{12}")

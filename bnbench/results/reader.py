@@ -17,9 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from bnbench.config import Margin, Target, read_yaml
-from bnbench.errors import ConfigError, ResultsError
-from bnbench.plan import HistoryRow, RunRecord, TestSamples
+from bnbench.base.errors import ConfigError, ResultsError
 from bnbench.results.checks import Plan, PlannedCell, check_run
 from bnbench.results.contents import Cell, EarlierLook, StudyResults
 from bnbench.results.environment import trained_under
@@ -38,6 +36,8 @@ from bnbench.results.files import (
 )
 from bnbench.results.placing import leftovers
 from bnbench.results.samples import SAMPLES, read_samples
+from bnbench.study import Margin, Target, read_yaml
+from bnbench.study.plan import HistoryRow, RunRecord, TestSamples
 
 #: So many folders are named in a message.
 _NAMED = 6

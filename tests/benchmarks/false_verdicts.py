@@ -29,8 +29,8 @@ from spot_check import spot_check
 from verdict_tables import TABLES, Table, header, row
 
 from bnbench.analysis.comparison import compare, corrected
-from bnbench.analysis.intervals import ALPHA
-from bnbench.plan import RunRecord
+from bnbench.analysis.methods.intervals import ALPHA
+from bnbench.study.plan import RunRecord
 
 ALL: dict[str, Table] = {
     **TABLES,
@@ -95,11 +95,11 @@ def _any_false(values: np.ndarray, metric: str, samples: int | None) -> bool:
 
 def _train(count: int) -> Iterator[RunRecord]:
     """So many runs of the study, each with a seed of its own."""
-    from bnbench.config import load_study
+    from bnbench.api.plugins import known_names
     from bnbench.engine.device import pick_device
     from bnbench.engine.execute import Library, execute
-    from bnbench.plan import RunEnded, make_plan
-    from bnbench.plugins import known_names
+    from bnbench.study import load_study
+    from bnbench.study.plan import RunEnded, make_plan
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "real.yaml"

@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnbench.config import load_study
+from bnbench.api.plugins import known_names
+from bnbench.api.workflow import find_study
 from bnbench.data.batches import Prepared
 from bnbench.engine.choose import choose
 from bnbench.engine.evaluate import evaluate
+from bnbench.engine.loop import Training
 from bnbench.engine.memory import keep_freed_memory
-from bnbench.engine.train import Training
-from bnbench.plan import RunSpec
-from bnbench.plugins import known_names
-from bnbench.workflow import find_study
+from bnbench.study import load_study
+from bnbench.study.plan import RunSpec
 
 STEPS, ROUNDS = 20, 3
 

@@ -129,7 +129,7 @@ def main() -> int:
 
 
 def _run(words: list[str], seed: int, faults: list[str]) -> tuple[int, float]:
-    from bnbench.cli import app
+    from bnbench.cli.app import app
 
     start = time.perf_counter()
     result = CliRunner().invoke(app, words)

@@ -13,12 +13,12 @@ import numpy as np
 from verdict_tables import header, row
 
 from bnbench.analysis.comparison import compare
-from bnbench.analysis.intervals import paired_interval
+from bnbench.analysis.methods.intervals import paired_interval
+from bnbench.analysis.methods.resampling import MIN_BOOTSTRAP, bootstrap_t, sign_flip_p
 from bnbench.analysis.rates import fisher_p, mcnemar_p, wilson
-from bnbench.analysis.resampling import MIN_BOOTSTRAP, bootstrap_t, sign_flip_p
 from bnbench.analysis.speed import restricted_difference, speed_up
-from bnbench.plan import RunRecord
 from bnbench.results import Cell
+from bnbench.study.plan import RunRecord
 
 METRIC = "test_accuracy"
 SEEDS = (3, 5, 10, 20)

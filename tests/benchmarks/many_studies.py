@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from bnbench.analysis import resampling
-from bnbench.analysis.intervals import ALPHA
-from bnbench.analysis.sequential import MIN_FUTILE, weights
+from bnbench.analysis.methods import resampling
+from bnbench.analysis.methods.intervals import ALPHA
+from bnbench.analysis.methods.sequential import MIN_FUTILE, weights
 
 Array = NDArray[np.float64]
 #: How much of a run's deviation all variants of a seed share.

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bnbench.analysis.intervals import paired_interval
+from bnbench.analysis.methods.intervals import paired_interval
 from bnbench.analysis.new_samples import new_samples_interval
 
 

@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 
-from bnbench.config import Settings, load_study
+from bnbench.api.plugins import known_names
 from bnbench.data.batches import Prepared
 from bnbench.engine.choose import Choice, Engine
-from bnbench.engine.train import Training
-from bnbench.plan import RunSpec
-from bnbench.plugins import known_names
+from bnbench.engine.loop import Training
+from bnbench.study import Settings, load_study
+from bnbench.study.plan import RunSpec
 
 #: What is varied, one at a time, around the first of each.
 SEEDS, HIDDEN, BATCH, EPOCHS = (5, 1, 2, 15, 30, 64), (64, 128, 256, 512, 1024), (32, 8, 128, 512), (1, 2, 5)

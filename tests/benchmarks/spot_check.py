@@ -8,10 +8,10 @@ from many_studies import OUTCOMES, Array, Outcomes, holm, look_by_look, p_values
 from verdict_tables import LOOKS
 
 from bnbench.analysis.comparison import compare, corrected
-from bnbench.analysis.resampling import MIN_BOOTSTRAP
+from bnbench.analysis.methods.resampling import MIN_BOOTSTRAP
 from bnbench.analysis.stops import follow
-from bnbench.config import Margin
 from bnbench.results import Cell, StudyResults
+from bnbench.study import Margin
 
 _CODES = {"better": 1, "worse": -1, "same": 2, "undecided": 0}
 

@@ -25,7 +25,7 @@ from many_studies import (
 )
 from scipy import special
 
-from bnbench.analysis.intervals import ALPHA
+from bnbench.analysis.methods.intervals import ALPHA
 
 LOOKS = (5, 8, 12, 20)
 SEEDS = (3, 5, 10, 20)

@@ -114,8 +114,8 @@ def write_split(path: Path) -> None:
     """bnbench's own split of MNIST, for the rivals."""
     import torch
 
+    from bnbench.base.seeding import generator
     from bnbench.data.batches import PROBE_SIZE
-    from bnbench.seeding import generator
 
     order = torch.randperm(60_000, generator=generator(0, "split"))
     val, train = order[:6_000].sort().values, order[6_000:].sort().values

@@ -35,8 +35,8 @@ from measuring import (
 )
 from processes import RIVALS, json_file, play, run
 
-from bnbench.config import Study
-from bnbench.errors import BnbenchError, ConfigError
+from bnbench.base.errors import BnbenchError, ConfigError
+from bnbench.study import Study
 
 #: Between test accuracies after so short a training (3 epochs of 10,000 images: about 0.5, and noisy).
 TOLERANCE = 0.06
@@ -90,9 +90,9 @@ def study_words(task: Task, options: tuple[str, ...]) -> list[str]:
 
 def load(task: Task, options: tuple[str, ...]) -> Study:
     """The study. Raises ConfigError, also where this bnbench does not know a key."""
-    from bnbench.config import load_study
-    from bnbench.plugins import known_names
-    from bnbench.workflow import find_study
+    from bnbench.api.plugins import known_names
+    from bnbench.api.workflow import find_study
+    from bnbench.study import load_study
 
     name, *overrides = study_words(task, options)
     return load_study(find_study(name), overrides, known_names(()).vocabulary)
@@ -137,9 +137,9 @@ def write_images(task: Task) -> None:
     """The samples that bnbench will train and test on, for the rivals."""
     import torch
 
+    from bnbench.base.seeding import generator
     from bnbench.data.batches import steps_per_epoch
     from bnbench.engine.execute import Library
-    from bnbench.seeding import generator
 
     settings = load(task, ()).cells[0].settings
     dataset = Library(task.data_dir, torch.device("cpu")).dataset(settings)

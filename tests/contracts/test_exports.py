@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from bnbench.analysis.contents import Summary
-from bnbench.analysis.plain import as_json
+from bnbench.analysis.serial import as_json
 from bnbench.analysis.summary import summarize
-from bnbench.config import Target
-from bnbench.plan import HistoryRow, RunRecord
-from bnbench.report.escapes import markdown_text
-from bnbench.report.export import FORMATS
-from bnbench.report.tables import tables
+from bnbench.reports.formats.escapes import markdown_text
+from bnbench.reports.formats.export import FORMATS
+from bnbench.reports.tables.all import tables
 from bnbench.results import Cell, StudyResults
+from bnbench.study import Target
+from bnbench.study.plan import HistoryRow, RunRecord
 
 ODD_NAME = 'a_b & 50% {x} #1 $y$ \\z ~^ <i> | *"q"*, ü'
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnbench.errors import BnbenchError
+from bnbench.base.errors import BnbenchError
 from bnbench.models import models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import norms

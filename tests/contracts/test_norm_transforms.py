@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from bnbench.errors import BnbenchError
+from bnbench.base.errors import BnbenchError
+from bnbench.base.registry import Entry
 from bnbench.models.layers import NormLayer, conv_block
 from bnbench.norms import norms
-from bnbench.registry import Entry
 
 CHANNELS, REPLICAS = 6, 3
 SHAPES = {1: (8, CHANNELS), 2: (8, CHANNELS, 4, 3)}

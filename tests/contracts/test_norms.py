@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnbench.errors import BnbenchError
+from bnbench.base.errors import BnbenchError
+from bnbench.base.registry import Entry
 from bnbench.norms import NormFacts, norms
-from bnbench.registry import Entry
 
 CHANNELS = 6
 CRASHES_ON_EMPTY = {"instance"}  # torch.nn.InstanceNorm2d: IndexError

@@ -1,0 +1,1 @@
+"""Statistics: intervals, resampling, sequential tests, power."""

@@ -1,0 +1,93 @@
+"""What the seeds say without a normal distribution: sign flips as a check, a bootstrap where there are many.
+
+Random draws come from a private generator with a fixed seed: the same folder gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from bnbench.analysis.methods.intervals import ALPHA, mean, paired_p, scatter, std
+
+#: From so many pairs on all sign patterns together can say 5 %: 2 / 2^6 = 0.03.
+MIN_SIGN_FLIP = 6
+#: Up to so many pairs all 2^n sign patterns are tried; beyond, RESAMPLES drawn ones.
+MAX_EXACT = 20
+#: From so many pairs on the bootstrap gives the interval and the verdict.
+MIN_BOOTSTRAP = 20
+RESAMPLES = 9_999
+
+_SEED = 20_250_101
+
+
+def sign_flip_p(differences: Sequence[float]) -> float | None:
+    """Two-sided p of the sign-flip test (Fisher 1935): the share of sign patterns with as large a |sum|.
+
+    Exact for any symmetric distribution of the differences. None for fewer than 6 pairs, where no
+    pattern could reach 5 %. Up to 20 pairs over all 2^n patterns, beyond over 9,999 drawn ones and
+    the observed one.
+    """
+    n = len(differences)
+    if n < MIN_SIGN_FLIP:
+        return None
+    import numpy as np
+
+    values = np.abs(np.asarray(differences))
+    limit = abs(math.fsum(differences)) - 1e-12 * float(values.sum())  # equal sums, but for rounding
+    if n <= MAX_EXACT:
+        sums = values[:1]  # the first sign is free: a pattern and its opposite have the same |sum|
+        for value in values[1:]:
+            sums = np.concatenate([sums + value, sums - value])
+        return float((np.abs(sums) >= limit).mean())
+    signs = np.random.default_rng(_SEED).choice([-1.0, 1.0], size=(RESAMPLES, n))
+    return float(1 + (np.abs(signs @ values) >= limit).sum()) / (RESAMPLES + 1)
+
+
+def bootstrap_t(
+    differences: Sequence[float], grain: float = 0.0, alpha: float = ALPHA
+) -> tuple[float, float, float] | None:
+    """Studentised bootstrap of the mean: interval at 1 - alpha (low, high) and the two-sided p value.
+
+    The symmetric bootstrap-t (Hall 1988; Efron and Tibshirani 1993, chapter 12): mean ± q · se, where
+    q is the quantile of |mean* - mean| / se* over resamples, in the place of Student's t. The
+    equal-tailed one keeps less than 95 % where differences have heavy tails, as those of two equal
+    variants may (docs/statistics.md has the numbers). p is at most 5 % where the 95 % interval excludes 0.
+    Where no resample is as large, draws can't tell a p below 1 / 10,000, and a family of over 500
+    comparisons could never decide anything: then p is Student's, at most that.
+    None where the differences scatter no more than the grain allows, where resamples without scatter
+    leave the quantile undefined, and where alpha is too small for the number of resamples.
+    """
+    import numpy as np
+
+    n, centre = len(differences), mean(differences)
+    spread = std(differences)
+    last = math.ceil((RESAMPLES + 1) * (1 - alpha) - 1e-9)
+    if not spread or spread < scatter(differences, grain) or last > RESAMPLES:
+        return None
+    error = spread / math.sqrt(n)
+    ratios = np.sort(np.abs(_studentised(np.asarray(differences) - centre, grain)))
+    quantile = float(ratios[last - 1])
+    if not math.isfinite(quantile):
+        return None
+    as_large = RESAMPLES - int(np.searchsorted(ratios, abs(centre) / error, side="left"))
+    p = (1 + as_large) / (RESAMPLES + 1)
+    student = paired_p(differences, grain)
+    if not as_large and student is not None:
+        p = min(p, student)
+    return centre - quantile * error, centre + quantile * error, p
+
+
+def _studentised(centred: Any, grain: float) -> Any:
+    """mean / standard error of RESAMPLES resamples; a resample without scatter is ±infinity, or 0."""
+    import numpy as np
+
+    n = len(centred)
+    draws = centred[np.random.default_rng(_SEED).integers(0, n, size=(RESAMPLES, n))]
+    means = draws.mean(axis=1)
+    spreads = np.where(np.ptp(draws, axis=1) == 0, 0.0, draws.std(axis=1, ddof=1))
+    errors = np.maximum(spreads, grain / math.sqrt(6)) / math.sqrt(n)
+    flat = errors == 0
+    safe = np.where(flat, 1.0, errors)
+    return np.where(flat, np.where(means == 0, 0.0, np.copysign(np.inf, means)), means / safe)

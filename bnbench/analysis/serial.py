@@ -1,0 +1,257 @@
+"""A summary as plain values: for summary.json, and one flat row a run for summary.csv."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.contents import Summary, VariantSummary
+from bnbench.analysis.convergence import Reached, TargetSummary
+from bnbench.analysis.pairs import PHASES, Spread
+from bnbench.analysis.workloads import Standing, Workloads
+from bnbench.base.metrics import SPLIT_METRICS
+from bnbench.results import SCHEMA_VERSION
+from bnbench.study import Target
+from bnbench.study.plan import MISSING, RunRecord
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """What summary.json holds. Every number that is not finite is None."""
+    targets = [_plain_target(target) for target in summary.targets]
+    values = {
+        "schema_version": SCHEMA_VERSION,
+        "name": summary.name,
+        "baseline": summary.baseline,
+        "target": targets[0] if targets else None,
+        "targets": targets,
+        "variants": [_variant(variant, summary.columns) for variant in summary.variants],
+        "comparisons": [_comparison(comparison) for comparison in summary.comparisons],
+        "best_settings": [
+            {
+                "variant": best.variant,
+                "setting": best.setting,
+                "val_loss": _spread(best.val_loss),
+                "choosing_seeds": best.choosing,
+                "comparing_seeds": best.comparing,
+                "comparisons": [_comparison(comparison) for comparison in best.comparisons],
+            }
+            for best in summary.best_settings
+        ],
+        "primary": summary.primary,
+        "vary": summary.vary,
+        "margin": asdict(summary.margin) if summary.margin else None,
+        "metrics": summary.metrics,
+        "speeds": [_flat_target(vars(speed)) for speed in summary.speeds],
+        "areas": [vars(area) for area in summary.areas],
+        "rates": [vars(rate) for rate in summary.rates],
+        "best_rates": [vars(rate) for rate in summary.best_rates],
+        "checks": summary.checks,
+        "agreements": [
+            {**vars(found), "comparison": _comparison(found.comparison)} for found in summary.agreements
+        ],
+        "same_results": summary.same_results,
+        "noise": [vars(floor) for floor in summary.noise],
+        "usable_ranges": [asdict(found) for found in summary.usable_ranges],
+        "interactions": [
+            {**vars(found), "comparison": _comparison(found.comparison)} for found in summary.interactions
+        ],
+        "gates": [vars(gate) for gate in summary.gates],
+        "looks": summary.looks,
+        "stops": [vars(stop) for stop in summary.stops],
+        "cautions": summary.cautions,
+        "warnings": summary.warnings,
+    }
+    plain: dict[str, Any] = _strict(values)
+    return plain
+
+
+def workloads_as_json(workloads: Workloads) -> dict[str, Any]:
+    """What workloads.json holds. A time or tau that is infinite, the target being missed, is None."""
+    values = {
+        "schema_version": SCHEMA_VERSION,
+        "workloads": workloads.names,
+        "variants": [
+            {
+                "name": name,
+                "verdicts": workloads.verdicts(name),
+                "workloads": [_standing(standing) for standing in workloads.of(name)],
+                "speed_ups": [
+                    {**vars(mean), "left_out": dict(mean.left_out)}
+                    for mean in workloads.means
+                    if mean.variant == name
+                ],
+            }
+            for name in workloads.variants
+        ],
+        "profiles": [vars(profile) for profile in workloads.profiles],
+        "notes": workloads.notes,
+        "cautions": workloads.cautions,
+    }
+    plain: dict[str, Any] = _strict(values)
+    return plain
+
+
+def _standing(standing: Standing) -> dict[str, Any]:
+    return {
+        **vars(standing),
+        "comparison": _comparison(standing.comparison) if standing.comparison else None,
+        "speeds": {clock: vars(speed) for clock, speed in standing.speeds.items()},
+    }
+
+
+def rows(summary: Summary) -> list[dict[str, Any]]:
+    """One flat row a run; planned runs that are not there have the outcome "missing"."""
+    found = []
+    for variant in summary.variants:
+        runs = {run.seed: (run, index) for index, run in enumerate(variant.runs)}
+        for seed in variant.seeds:
+            run, index = runs.get(seed, (None, None))
+            row = {"variant": variant.variant, **_setting(variant), "norm": variant.norm, "seed": seed}
+            found.append({**row, **_run_columns(run, summary.columns), **_target_columns(variant, index)})
+    return [_strict(row) for row in found]
+
+
+def _variant(variant: VariantSummary, columns: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": variant.variant,
+        "setting": variant.setting,
+        "label": variant.label,
+        "norm": variant.norm,
+        "parameters": variant.num_parameters,
+        "steps_per_epoch": variant.steps_per_epoch,
+        "layers": variant.layers,
+        "seeds": variant.seeds,
+        "outcomes": variant.outcomes,
+        "runs": [_run(run, variant.targets, index) for index, run in enumerate(variant.runs)],
+        **{at: {metric: _spread(variant.spreads[at, metric]) for metric in columns} for at in PHASES},
+        "seconds_per_step": _spread(variant.seconds_per_step),
+        "seconds_refused": variant.seconds_refused or None,
+        "targets": [_target(target) for target in variant.targets],
+    }
+
+
+def _run(run: RunRecord, targets: tuple[TargetSummary, ...], index: int) -> dict[str, Any]:
+    times = [target.reached[index] for target in targets]
+    areas = [target.areas[index] for target in targets]
+    return {
+        "seed": run.seed,
+        "outcome": run.outcome,
+        "error": run.error,
+        "steps": run.steps,
+        "planned_steps": run.planned_steps,
+        "epochs": _epochs(run),
+        "seconds": run.train_seconds,
+        "final": {**dict.fromkeys(SPLIT_METRICS), **run.final},
+        "best": {**dict.fromkeys(SPLIT_METRICS), **run.best},
+        "best_step": run.best_step,
+        "steps_to_target": times[0].step if times and times[0] else None,
+        "targets": [
+            {**_plain_target(target.target), "area": area, **_time(time)}
+            for target, time, area in zip(targets, times, areas, strict=True)
+        ],
+        "notes": run.notes,
+        "cautions": run.cautions,
+        "environment": run.environment,
+        "num_samples": run.num_samples,
+        "class_names": run.class_names,
+        "class_counts": run.class_counts,
+    }
+
+
+def _target(target: TargetSummary) -> dict[str, Any]:
+    return {
+        **_plain_target(target.target),
+        "reached": target.k,
+        "runs": target.n,
+        "median_steps": target.median_steps,
+        "median_epochs": target.median_epochs,
+        "median_samples": target.median_samples,
+        "median_seconds": target.median_seconds,
+        "budget_steps": target.budget,
+        "evaluated_every_steps": target.evaluated_every,
+        "area": _spread(Spread.of(target.areas)),
+    }
+
+
+def _plain_target(target: Target) -> dict[str, Any]:
+    """A metric and a value; "match_baseline" beside them where the value is the baseline's."""
+    values = asdict(target)
+    return values if target.match_baseline else {"metric": target.metric, "value": target.value}
+
+
+def _flat_target(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {**values, "target": _plain_target(values["target"])}
+
+
+def _by_seed(values: Iterable[tuple[int, float]], name: str) -> list[dict[str, Any]]:
+    return [{"seed": seed, name: value} for seed, value in values]
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    return {**vars(comparison), "values": _by_seed(comparison.values, "difference")}
+
+
+def _spread(spread: Spread) -> dict[str, Any]:
+    return {"mean": spread.mean, "std": spread.std, "n": spread.n, "nonfinite": spread.num_nonfinite}
+
+
+def _time(time: Reached | None) -> dict[str, float | None]:
+    return {
+        "steps_to_target": time.step if time else None,
+        "epochs_to_target": time.epoch if time else None,
+        "samples_to_target": time.samples if time else None,
+        "seconds_to_target": time.seconds if time else None,
+    }
+
+
+def _setting(variant: VariantSummary) -> dict[str, Any]:
+    return {f"setting.{key}": value for key, value in variant.setting.items()}
+
+
+def _run_columns(run: RunRecord | None, columns: Sequence[str]) -> dict[str, Any]:
+    return {
+        "outcome": run.outcome if run else MISSING,
+        "error": first_line(run.error) if run else "",
+        "steps": run.steps if run else None,
+        "planned_steps": run.planned_steps if run else None,
+        "epochs": _epochs(run) if run else None,
+        "seconds": run.train_seconds if run else None,
+        "parameters": run.num_parameters or None if run else None,
+        "best_step": run.best_step if run else None,
+        **{f"final_{metric}": run.final.get(metric) if run else None for metric in columns},
+        **{f"best_{metric}": run.best.get(metric) if run else None for metric in columns},
+    }
+
+
+def _target_columns(variant: VariantSummary, index: int | None) -> dict[str, Any]:
+    return dict(_each_target(variant, index))
+
+
+def _each_target(variant: VariantSummary, index: int | None) -> Iterator[tuple[str, Any]]:
+    """target, steps_to_target, ... of the first target; the second's end in _2, and so on."""
+    for place, target in enumerate(variant.targets, start=1):
+        suffix = "" if place == 1 else f"_{place}"
+        yield f"target{suffix}", f"{target.target.metric}={target.target.value:g}"
+        time = None if index is None else target.reached[index]
+        yield from ((f"{name}{suffix}", value) for name, value in _time(time).items())
+
+
+def _epochs(run: RunRecord) -> float | None:
+    return run.steps / run.steps_per_epoch if run.steps_per_epoch else None
+
+
+def first_line(text: str | None) -> str:
+    """The first line of a message; "" where there is none."""
+    return (text or "").strip().partition("\n")[0]
+
+
+def _strict(value: Any) -> Any:
+    """The same value in dicts, lists and scalars that strict JSON knows; NaN and infinity become None."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

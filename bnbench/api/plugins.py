@@ -1,0 +1,184 @@
+"""The user's plugins: loaded, and known by the source that they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from bnbench.base.errors import PluginError
+from bnbench.base.own_modules import FINDER
+from bnbench.base.reached import (
+    Module,
+    Reach,
+    loaded_modules,
+    module_of,
+    modules_behind,
+    reach,
+    two_of_a_name,
+)
+from bnbench.base.registry import Registry, registering
+from bnbench.base.user_code import guarded, raise_interrupt, text_of
+from bnbench.base.user_file import import_file, place_of
+from bnbench.study import CHOICES, Settings, Vocabulary
+
+
+@dataclass(frozen=True)
+class Names:
+    """What is registered, and the plugins that it came from. plugins: by module name, what each starts from."""
+
+    vocabulary: Vocabulary
+    plugins: Mapping[str, tuple[Module, ...]] = field(default_factory=dict)
+
+    def uses_plugins(self, settings: Settings) -> bool:
+        """Whether anything that these settings choose is a plugin's."""
+        return bool(self._starts(settings))
+
+    def reached(self, settings: Settings, built: Iterable[Any] = ()) -> Reach:
+        """What the plugins that these settings use reach. built: the network and the like, as it came out."""
+        starts = self._starts(settings)
+        return reach([*starts, *modules_behind(built)]) if starts else Reach()
+
+    def _starts(self, settings: Settings) -> list[Module]:
+        entries = [self.vocabulary[key][getattr(settings, key).name] for key in CHOICES]
+        starts = [module for entry in entries for module in self.plugins.get(entry.plugin, ())]
+        return [*starts, *modules_behind(entry.factory for entry in entries)]
+
+    def content(self) -> dict[str, str]:
+        """The content of every module that a plugin reaches, as it was loaded."""
+        return reach(module for modules in self.plugins.values() for module in modules).content()
+
+
+def known_names(plugins: Sequence[Path] = ()) -> Names:
+    """Load everything that is registered, then the user's plugins: these alone, and as they are now.
+
+    Raises PluginError; then no plugin is registered.
+    """
+    registries = _registries()
+    FINDER.folders.clear()
+    for registry in registries.values():
+        registry.names()  # so that a plugin that takes a name is the one to be blamed
+        registry.forget_plugins()
+    paths = list({path.resolve(): path for path in plugins}.values())
+    try:
+        modules = [_import_plugin(path) for path in paths]
+        starts = {module.__name__: _starts_of(module) for module in modules}
+        for path, found in zip(paths, starts.values(), strict=True):
+            _check_names(path, reach(found))
+    except BaseException:
+        for registry in registries.values():
+            registry.forget_plugins()
+        raise
+    vocabulary = {
+        key: {entry.name: entry for entry in registry.entries()} for key, registry in registries.items()
+    }
+    return Names(vocabulary, starts)
+
+
+def load_same(plugins: Sequence[Path], content: Mapping[str, str]) -> None:
+    """Load the plugins in a worker. Raises PluginError where they are not what the study began with."""
+    now = known_names(plugins).content()
+    changed = sorted(name for name in {*now, *content} if now.get(name) != content.get(name))
+    if changed:
+        raise PluginError(
+            f"{', '.join(changed)}: changed while the study was running.",
+            "Its runs would not be those of one source.",
+            "run the same command again.",
+        )
+
+
+def built_objects(settings: Settings, data: Any) -> list[Any]:
+    """The network, optimizer and loss of these settings, as they are built; those that can't be are left out."""
+    from bnbench.engine.build import build_model
+    from bnbench.optim import losses, optimizers
+
+    found: list[Any] = []
+    try:
+        model = build_model(settings, data.input_shape, data.num_classes, 0)
+        found += model.modules()
+        found.append(optimizers.get(settings.optimizer.name).factory(model, **settings.optimizer.options))
+        found.append(losses.get(settings.loss.name).factory(**settings.loss.options))
+    except BaseException as error:  # the run will say what is wrong
+        raise_interrupt(error)
+    return found
+
+
+def installed_versions(names: Iterable[str]) -> dict[str, str]:
+    """The versions of installed packages, by the names that they are imported under."""
+    names = set(names) - {"torch", "numpy", "bnbench"}
+    if not names:
+        return {}
+    known = packages_distributions()
+    found = {}
+    for name in sorted(names & set(known)):
+        for distribution in sorted(set(known[name])):
+            try:
+                found[distribution] = version(distribution)
+            except PackageNotFoundError:
+                continue
+    return found
+
+
+def _registries() -> dict[str, Registry]:
+    from bnbench.data import datasets
+    from bnbench.models import models
+    from bnbench.norms import norms
+    from bnbench.optim import losses, optimizers, schedules
+
+    return dict(zip(CHOICES, (datasets, models, norms, optimizers, schedules, losses), strict=True))
+
+
+def _import_plugin(path: Path) -> ModuleType:
+    """Import one Python file of the user's."""
+    with _blamed(path), guarded():
+        return import_file(path, "bnbench_plugin", registering)
+
+
+def _check_names(path: Path, found: Reach) -> None:
+    """Raises PluginError where an import of the plugin's may mean a file beside it, and gets another one."""
+    for name in sorted({*found.own, *found.installed}):
+        if both := two_of_a_name(name, str(path.resolve().parent)):
+            raise PluginError(
+                f'--plugin {path}: it imports "{name}", which is two modules: {" and ".join(both)}.',
+                "Python keeps one module of a name, so which one runs depends on what is imported first.",
+                f"give one of them another name, such as {path.stem}_{name}.",
+            )
+
+
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """Whatever the file raises is one message that names it."""
+    try:
+        yield
+    except PluginError as error:
+        raise PluginError(f"--plugin {path}: {error.what}", error.why, error.fix) from None
+    except BaseException as error:
+        raise_interrupt(error)
+        line, helper = place_of(error, path)
+        where = f"{helper}: " if helper else ""
+        relative = isinstance(error, ImportError) and "no known parent package" in str(error) and not helper
+        raise PluginError(
+            f"--plugin {path}:{line}: {where}{text_of(error)}",
+            "A plugin is a file of its own, in no package." if relative else "",
+            "import what lies beside it by its name: `from helper import X`, not `from .helper import X`."
+            if relative
+            else "",
+        ) from error
+
+
+def _starts_of(module: ModuleType) -> tuple[Module, ...]:
+    """A plugin, and the modules behind what it and its own modules hold once they are imported."""
+    starts: dict[str, Module] = {}
+    waiting = [module_of(module)]
+    while waiting:
+        found = waiting.pop()
+        if found is None or found.file in starts:
+            continue
+        starts[found.file] = found
+        for loaded in loaded_modules(reach([found]), found):
+            waiting += modules_behind(vars(loaded).values())
+    return tuple(starts.values())

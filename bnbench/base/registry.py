@@ -1,0 +1,262 @@
+"""Names for the things that a study can choose: data sets, models, normalizers.
+
+A thing is one factory in one file of its kind's folder, registered by a decorator; its
+keyword-only parameters are the options that a study may set, with their types and defaults.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import inspect
+import os
+import pkgutil
+import types
+import typing
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
+
+from bnbench.base.errors import PluginError, UnknownNameError, unknown_name
+from bnbench.base.user_code import raise_interrupt
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class NoFacts:
+    """For the kinds of which nothing but the factory is known."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name: its factory, and what others must know of it (the facts of its kind).
+
+    plugin: the module name of the plugin that registered it; "" where none did.
+    """
+
+    name: str
+    factory: Callable[..., Any]
+    facts: Any
+    plugin: str = ""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+    def options(self) -> type[BaseModel]:
+        """A typed model of the factory's keyword-only parameters; refuses unknown keys. Raises PluginError."""
+        return self._options
+
+    @cached_property
+    def _options(self) -> type[BaseModel]:
+        try:
+            return _options_model(self.name, self.factory)
+        except BaseException as error:  # whatever a type hint can raise
+            raise_interrupt(error)
+            what = f"{self.name}: its options can't be read from a study: {type(error).__name__}: {error}"
+            where = f"They are the keyword-only parameters of {self.factory.__qualname__}."
+            raise PluginError(
+                what, where, "give each a type that pydantic knows, such as int or list[float]."
+            ) from error
+
+    def typed(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a study as the types that the factory declares (an Enum, a Path, a tuple, ...)."""
+        model = self.options().model_validate(dict(options))
+        return {name: getattr(model, name) for name in type(model).model_fields}
+
+
+def _options_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
+    from pydantic import ConfigDict, create_model
+
+    hints = typing.get_type_hints(factory, include_extras=True)
+    parameters = inspect.signature(factory).parameters.values()
+    fields: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            continue
+        if parameter.name == "name":
+            raise TypeError('an option can\'t be called "name", which chooses the factory')
+        hint = hints.get(parameter.name, Any)
+        if parameter.default is None:
+            hint = hint | None  # `size: int = None` means that
+        required = parameter.default is parameter.empty
+        fields[parameter.name] = (_as_written(hint), ... if required else parameter.default)
+    config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        protected_namespaces=(),
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Field name .* shadows")
+        return create_model(name, __config__=config, **fields)
+
+
+def _as_written(hint: Any) -> Any:
+    """The same type, but where a number is wanted, true is not 1; where none is allowed, its words mean it."""
+    from pydantic import BeforeValidator
+
+    inner = set(_inner_kinds(hint))
+    numeric = bool(inner & {int, float}) and bool not in inner
+    optional = is_optional_number(hint)
+
+    def read(value: Any) -> Any:
+        if numeric and _holds_a_bool(value):
+            raise ValueError("a number is wanted, not true or false")
+        return None if optional and means_none(value) else value
+
+    return Annotated[hint, BeforeValidator(read)] if numeric or optional else hint
+
+
+def is_optional_number(hint: Any) -> bool:
+    """Whether none is allowed, and no other word is: then a study's words for none mean it."""
+    kinds = set(kinds_of(hint))
+    return type(None) in kinds and not kinds & {str, bool, Any} and not any(map(_has_words, kinds))
+
+
+def kinds_of(hint: Any) -> Iterator[Any]:
+    """The types of a union, through Annotated."""
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        yield from kinds_of(typing.get_args(hint)[0])
+    elif origin in (Union, types.UnionType):
+        for part in typing.get_args(hint):
+            yield from kinds_of(part)
+    else:
+        yield hint
+
+
+def _inner_kinds(hint: Any) -> Iterator[Any]:
+    """The types of a union, and of the elements of its lists and tuples."""
+    for kind in kinds_of(hint):
+        yield kind
+        if typing.get_origin(kind) in (list, tuple):
+            for part in typing.get_args(kind):
+                yield from _inner_kinds(part)
+
+
+def _holds_a_bool(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_a_bool, value))
+    return isinstance(value, bool)
+
+
+def _has_words(kind: Any) -> bool:
+    """Whether a word can be one of its values: of a Literal, an Enum, a Path."""
+    if typing.get_origin(kind) is typing.Literal:
+        return True
+    return isinstance(kind, type) and issubclass(kind, enum.Enum | os.PathLike | str)
+
+
+def means_none(value: object) -> bool:
+    """Whether a study's word says that there is none: none, no, off, null, ~ or false."""
+    return value is None or value is False or str(value).strip().lower() in ("none", "no", "off", "null", "~")
+
+
+_plugin: ContextVar[str] = ContextVar("plugin", default="")
+
+
+@contextmanager
+def registering(plugin: str) -> Iterator[None]:
+    """Inside, what is registered is that plugin's (its module name)."""
+    token = _plugin.set(plugin)
+    try:
+        yield
+    finally:
+        _plugin.reset(token)
+
+
+class Registry:
+    """The names of one kind. Imports every module of `package` on first use, and only then."""
+
+    def __init__(self, kind: str, package: str, facts: type[Any] = NoFacts) -> None:
+        """facts: a frozen dataclass, what `register` may be given of each of them."""
+        self.kind, self._package, self._facts = kind, package, facts
+        self._entries: dict[str, Entry] = {}
+        self._loaded = self._loading = False
+
+    def register(self, name: str, **facts: Any) -> Callable[[Factory], Factory]:
+        """Decorator: give `factory` a name. Raises PluginError where the name is taken or a fact unknown."""
+        known = self._checked_facts(name, facts)
+
+        def add(factory: Factory) -> Factory:
+            before = self._entries.get(name)
+            if before and not _is_loaded_again(before.factory, factory):
+                raise PluginError(
+                    f'the {self.kind} "{name}" is registered already, by {before.factory.__module__}.',
+                    fix="choose another name.",
+                )
+            self._entries[name] = Entry(name, factory, known, _plugin.get())
+            return factory
+
+        return add
+
+    def forget_plugins(self) -> None:
+        """Forget what plugins registered."""
+        self._entries = {name: entry for name, entry in self._entries.items() if not entry.plugin}
+
+    def _checked_facts(self, name: str, facts: Mapping[str, Any]) -> Any:
+        if not isinstance(name, str) or not name:
+            raise PluginError(f"a {self.kind} is registered as {name!r}.", fix="give it a name.")
+        hints = typing.get_type_hints(self._facts)
+        for fact, value in facts.items():
+            if fact not in hints:
+                raise PluginError(f'{self.kind} "{name}": {unknown_name("fact", fact, hints)}')
+            if wrong := _wrong_value(hints[fact], value):
+                raise PluginError(f'{self.kind} "{name}": {fact}={value!r} is wrong: {wrong}.')
+        return self._facts(**facts)
+
+    def get(self, name: str) -> Entry:
+        """The entry of that name. Raises UnknownNameError with the nearest name."""
+        self._load()
+        if name not in self._entries:
+            raise UnknownNameError(self.kind, name, self._entries)
+        return self._entries[name]
+
+    def names(self) -> list[str]:
+        """All names, in alphabetical order."""
+        self._load()
+        return sorted(self._entries)
+
+    def entries(self) -> list[Entry]:
+        """All entries, by name."""
+        return [self._entries[name] for name in self.names()]
+
+    def _load(self) -> None:
+        if self._loaded or self._loading:
+            return
+        self._loading = True
+        try:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self._package}.{module.name}")
+            self._loaded = True
+        finally:
+            self._loading = False
+
+
+def _wrong_value(hint: Any, value: Any) -> str:
+    """What the value should be, "" where it is that."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(hint).validate_python(value, strict=True)
+    except ValidationError as error:
+        return error.errors()[0]["msg"].replace("Input should be", "it should be")
+    return ""
+
+
+def _is_loaded_again(before: Callable[..., Any], factory: Callable[..., Any]) -> bool:
+    """Whether both come from one file that was run twice (a plugin loaded again, an import that failed)."""
+    same = (before.__module__, before.__qualname__) == (factory.__module__, factory.__qualname__)
+    return same and getattr(before, "__globals__", None) is not getattr(factory, "__globals__", None)

@@ -1,0 +1,227 @@
+"""One training loop, for a run alone and for replicas together. It yields events, and knows no files and no screen."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.base.metrics import Split
+from bnbench.base.process_state import in_private
+from bnbench.base.seeding import derive, generator
+from bnbench.data.batches import Augmentation, Prepared, augment, epoch_order, steps_per_epoch
+from bnbench.engine.build import build_model, make_schedule
+from bnbench.engine.choose import Choice, choose
+from bnbench.engine.device import environment, synchronize
+from bnbench.engine.evaluate import Measured, evaluate
+from bnbench.engine.replica import Replica
+from bnbench.engine.stacked.tensors import aligned
+from bnbench.engine.steppers.graphed import Graphed
+from bnbench.engine.steppers.plain import Compiled, Sequential, Stacked, Stepper, autocast
+from bnbench.study.plan import Event, RunSpec, RunStarted, Stepped
+
+#: Steps between two looks at whether the loss is still finite (a look waits for the device).
+CHECK_EVERY = 50
+#: Seconds between two Stepped events.
+TICK_SECONDS = 0.2
+
+
+def train(run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device) -> Iterator[Event]:
+    """Train one run from its seed to its record.
+
+    augmentation: "none" or "crop_flip". The same run on the same machine with the same versions
+    gives the same bits.
+    """
+    yield from train_replicas([run], data, augmentation, device)
+
+
+def train_replicas(
+    runs: Sequence[RunSpec], data: Prepared, augmentation: Augmentation, device: torch.device
+) -> Iterator[Event]:
+    """Train runs that differ in their seed alone: as one stack where that works, else one after the other."""
+    choice = choose(runs[0].settings, data.input_shape, data.num_classes, device)
+    groups = [runs] if choice.engine == "stacked" else [[run] for run in runs]
+    for group in groups:
+        # the streams are for what a user's own layer draws in training
+        start = partial(_start, group, data, augmentation, device, choice)
+        yield from in_private(
+            start, derive(group[0].settings.seed_of("noise", group[0].seed), "layers"), device
+        )
+
+
+def _start(*what: Any) -> Generator[Event]:
+    return Training(*what).events()
+
+
+class Training:
+    """The state of one run, or of several replicas.
+
+    runs: alike in all but their seed; more than one only where the choice is the stacked engine.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[RunSpec],
+        data: Prepared,
+        augmentation: Augmentation,
+        device: torch.device,
+        choice: Choice,
+    ) -> None:
+        self.runs, self.data, self.settings, self.device = runs, data, runs[0].settings, device
+        self.augmentation, self.choice = augmentation, choice
+        torch.set_num_threads(choice.threads)
+        self.seeds = [run.seed for run in runs]
+        if choice.engine == "stacked" and len(runs) == 1:
+            self.seeds *= (
+                2  # a stack of one would take other kernels: it has a double, and is what it is in any other
+            )
+        settings = self.settings
+        self.models = [
+            build_model(settings, data.input_shape, data.num_classes, seed).to(device) for seed in self.seeds
+        ]
+        self.steps_per_epoch = steps_per_epoch(
+            len(data.train_labels), settings.batch_size, settings.last_batch
+        )
+        self.planned_steps = self.steps_per_epoch * settings.epochs
+        self.stepper = self._make_stepper()
+        self.lr_factor = make_schedule(settings, self.planned_steps, self.steps_per_epoch)
+        self.base_lrs = [group["lr"] for group in self.stepper.optimizer.param_groups]
+        self.step_losses = torch.zeros(self.planned_steps, len(self.seeds), device=device)
+        columns = self.step_losses.T[: len(runs)]
+        self.replicas = [
+            Replica(run, model, data, losses, self.steps_per_epoch, self._evaluate)
+            for run, model, losses in zip(runs, self.models, columns, strict=False)
+        ]
+        self.clock = _Stopwatch(device, choice.threads)
+
+    def _make_stepper(self) -> Stepper:
+        match self.choice.engine:
+            case "stacked":
+                kind = Graphed if self.device.type == "cuda" else Stacked
+                return kind(self.models, self.settings)
+            case "compiled":
+                return Compiled(self.models[0], self.settings, self.device)
+            case _:
+                return Sequential(self.models[0], self.settings, self.device)
+
+    def events(self) -> Generator[Event]:
+        """The runs, event by event."""
+        active = self.replicas
+        for replica in active:
+            yield RunStarted(replica.run, self.planned_steps, self.settings.epochs, replica.notes())
+        yield from self._evaluated(active, 0)
+        if self.planned_steps:
+            self.stepper.prepare(*next(self.batches()))
+        step, looked, shown = 0, 0, time.monotonic()
+        self.clock.start()
+        for images, labels in self.batches():
+            self.step_losses[step] = self.train_step(step, images, labels)
+            step += 1
+            if self._evaluation_is_due(step):
+                self.clock.stop()
+                yield from self._evaluated(active, step)
+                self.clock.start()
+            elif time.monotonic() - shown > TICK_SECONDS:
+                self.clock.stop()
+                yield from [Stepped(replica.run, step) for replica in active]
+                self.clock.start()
+                shown = time.monotonic()
+            if step % CHECK_EVERY == 0 or self._evaluation_is_due(step):
+                wrong, looked = self._gone_wrong(active, looked, step), step
+                if wrong:
+                    self.clock.stop()
+                    yield from [self._ended(replica, step) for replica in wrong]
+                    self.clock.start()
+                    active = [replica for replica in active if replica not in wrong]
+                if not active:
+                    break
+        self.clock.stop()
+        yield from (self._ended(replica, step) for replica in active)
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (S, N, C, H, W) and labels (S, N) of every step, in each replica's order, augmented."""
+        for epoch in range(self.settings.epochs):
+            seeds = [self.settings.seed_of("augmentation", seed) for seed in self.seeds]
+            draws = [generator(seed, "augment", epoch) for seed in seeds]
+            for index in self._orders(epoch):
+                images, labels = self._gather(index)
+                if self.augmentation != "none":
+                    for part, draw in zip(images, draws, strict=True):
+                        part.copy_(augment(part, self.augmentation, draw))
+                yield images, labels
+
+    def _orders(self, epoch: int) -> Iterator[Tensor]:
+        """The samples (S, N) of every step of an epoch, on the device."""
+        count, settings = len(self.data.train_labels), self.settings
+        seeds = [settings.seed_of("order", seed) for seed in self.seeds]
+        orders = [epoch_order(count, settings.batch_size, seed, epoch, settings.last_batch) for seed in seeds]
+        sizes = [len(part) for part in orders[0]]
+        whole = torch.stack([torch.cat(order) for order in orders]).to(self.device)
+        return iter(torch.split(whole, sizes, 1))
+
+    def _gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The training images of an index (S, N), each replica's at an aligned place, and their labels."""
+        data, samples = self.data, index.flatten()
+        images = data.train_images.index_select(0, samples).view(*index.shape, *data.input_shape)
+        out = aligned(images.shape, data.center)
+        labels = data.train_labels.index_select(0, samples).view(index.shape)
+        return data.normalise_(out.copy_(images)), labels
+
+    def train_step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
+        """One update of every replica; the batches' objectives before it, (S,) on the device."""
+        factor = self.lr_factor(step)
+        for group, lr in zip(self.stepper.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = lr * factor
+        return self.stepper.step(images, labels)
+
+    def seconds(self) -> float:
+        """Training time of a run so far: its share of the stack's."""
+        return self.clock.seconds / len(self.runs)
+
+    def _evaluation_is_due(self, step: int) -> bool:
+        every = self.settings.evaluate_every
+        interval = self.steps_per_epoch if every == "epoch" else every
+        return step % interval == 0 or step == self.planned_steps
+
+    def _evaluate(self, model: nn.Module, splits: tuple[Split, ...]) -> Measured:
+        with autocast(self.settings, self.device):
+            return evaluate(model, self.data, splits)
+
+    def _evaluated(self, replicas: Sequence[Replica], step: int) -> Iterator[Event]:
+        return (replica.evaluated(step, self.seconds()) for replica in replicas)
+
+    def _gone_wrong(self, replicas: Sequence[Replica], looked: int, step: int) -> list[Replica]:
+        """Those with a loss that is not finite; looked at on fixed steps, so that the answer is reproducible."""
+        fine = self.step_losses[looked:step].isfinite().all(0).tolist()
+        return [replica for replica in replicas if not fine[self.replicas.index(replica)]]
+
+    def _ended(self, replica: Replica, step: int) -> Event:
+        where = environment(self.device) | {"engine": self.stepper.engine, "replicas": len(self.runs)}
+        if self.choice.reason:
+            where["engine_reason"] = self.choice.reason
+        return replica.ended(step, self.seconds(), where, tuple(self.stepper.notes))
+
+
+class _Stopwatch:
+    """Adds up the seconds between start and stop; waits for the device at both ends.
+
+    Where one thread does all the work its processor time counts, as other processes may share its core.
+    """
+
+    def __init__(self, device: torch.device, threads: int) -> None:
+        self.device, self.seconds, self._since = device, 0.0, 0.0
+        own = device.type == "cpu" and threads == 1 and os.name == "posix"  # elsewhere its ticks are coarse
+        self._now = time.thread_time if own else time.perf_counter
+
+    def start(self) -> None:
+        synchronize(self.device)
+        self._since = self._now()
+
+    def stop(self) -> None:
+        synchronize(self.device)
+        self.seconds += self._now() - self._since

@@ -1,0 +1,92 @@
+"""Replicas: several models of one shape that train as one, every operation done once for all of them.
+
+The parameters of S models lie side by side in one tensor for each group of the optimizer, and the
+models' own parameters are views into it: a step moves all of them, and each can be evaluated,
+saved and put back as if it were alone.
+
+**A replica's numbers do not depend on its neighbours** (on a CPU, with one thread, from two replicas
+on): kernels treat the last few numbers of a row differently from the rest, so every replica
+starts at a multiple of `LANES` numbers, and what is done to it is the same wherever it lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.engine.stacked.layers import knows_objective, stacked_layers, stacked_objective
+from bnbench.engine.stacked.optimizer import FusedStep, can_be_fused
+from bnbench.engine.stacked.tensors import Parameters
+
+
+class Stack:
+    """One optimizer step for S models at once.
+
+    models: alike, in training mode, on one device. make_optimizer: makes the optimizer of a single
+    model (one of ELEMENTWISE); it is handed the stack's tensors then, with the groups as they are.
+    objective: of a single model: (N, classes) logits and (N,) labels to a scalar. rates_on_device: the
+    learning rates are read from the device, where `set_rates` puts them, as a CUDA graph wants it.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        make_optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+        objective: Callable[[Tensor, Tensor], Tensor],
+        clip_norm: float | None = None,
+        rates_on_device: bool = False,
+    ) -> None:
+        self.models, self.clip_norm = models, clip_norm
+        self.optimizer = make_optimizer(models[0])
+        groups = [group["params"] for group in self.optimizer.param_groups]
+        self.parameters = Parameters(models, groups)
+        for group, flat in zip(self.optimizer.param_groups, self.parameters.flats, strict=True):
+            group["params"] = [flat]
+        device = self.parameters.flats[0].device
+        rates = [torch.zeros((), device=device) for _ in groups] if rates_on_device else None
+        self.fused = FusedStep(self.optimizer, rates) if can_be_fused(self.optimizer) else None
+        self.layers = stacked_layers(models, self.parameters)
+        # no gradient is wanted before the first layer with parameters
+        self._first = next(index for index, layer in enumerate(self.layers) if layer.trains)
+        self.objective, self.knows_objective = stacked_objective(objective), knows_objective(objective)
+
+    @torch.no_grad()
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Images (S, N, ...), labels (S, N): an update; each model's objective before it, (S,)."""
+        losses = self.gradients(images, labels)
+        if self.clip_norm is not None:
+            self._clip(self.clip_norm)
+        (self.fused or self.optimizer.step)()
+        return losses
+
+    def set_rates(self) -> None:
+        """Bring the learning rates to the device."""
+        if self.fused:
+            self.fused.set_rates()
+
+    def state(self) -> list[Tensor]:
+        """Every tensor that a step changes and the next one needs. Only of a stack that is fused."""
+        assert self.fused is not None
+        flats = [flat.detach() for flat in self.parameters.flats]
+        return [*flats, *self.parameters.buffers, *self.fused.state]
+
+    @torch.no_grad()
+    def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Forward and backward: fills the gradients; each model's objective, (S,)."""
+        x = images
+        for layer in self.layers:
+            x = layer.forward(x)
+        losses, grad = self.objective(x, labels)
+        for index in reversed(range(len(self.layers))):
+            grad = self.layers[index].backward(grad, needed=index > self._first)
+        return losses
+
+    def _clip(self, largest: float) -> None:
+        """torch.nn.utils.clip_grad_norm_, each model by its own norm."""
+        norms = [torch.linalg.vector_norm(block.flatten(1), dim=1) for block in self.parameters.blocks()]
+        total = torch.linalg.vector_norm(torch.stack(norms, 1), dim=1)
+        scale = (largest / (total + 1e-6)).clamp(max=1.0)
+        for block in self.parameters.blocks():
+            block.mul_(scale.view(-1, *[1] * (block.ndim - 1)))

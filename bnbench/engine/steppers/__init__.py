@@ -1,0 +1,1 @@
+"""One step of the optimizer, in the ways that the engine knows."""

@@ -1,0 +1,83 @@
+"""The stacked step on a GPU as one CUDA graph: its kernels one by one would take longer to launch than to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.engine.stacked.layers import chain, is_known, is_plain
+from bnbench.engine.stacked.stack import Stack
+from bnbench.engine.steppers.plain import Stacked
+from bnbench.study import Settings
+
+#: From a step to what makes it again, and the tensor that its losses will be in.
+Capture = Callable[[Callable[[], Tensor]], tuple[Callable[[], object], Tensor]]
+#: Steps before the capture, in which libraries find their kernels and workspaces.
+WARM_UP = 3
+
+
+class Graphed(Stacked):
+    """Replicas as one stack, its step captured once and then replayed; without the graph where that fails."""
+
+    def __init__(
+        self, models: Sequence[nn.Module], settings: Settings, capture: Capture | None = None
+    ) -> None:
+        super().__init__(models, settings, rates_on_device=True)
+        self._capture = capture or _capture
+        self._replay: Callable[[], object] | None = None
+
+    def prepare(self, images: Tensor, labels: Tensor) -> None:
+        """Capture a step; what it did is wiped out."""
+        if why := why_not_graphed(self.stack):
+            self.notes.append(f"no CUDA graph: {why}")
+            return
+        state = self.stack.state()
+        before = [tensor.clone() for tensor in state]
+        self._images, self._labels = images.clone(), labels.clone()
+        try:
+            self.stack.set_rates()
+            self._replay, self._losses = self._capture(lambda: self.stack.step(self._images, self._labels))
+        except RuntimeError as error:
+            self.notes.append(f"no CUDA graph: {error}".partition("\n")[0])
+        for tensor, value in zip(state, before, strict=True):
+            tensor.copy_(value)
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Of all replicas at once; a batch of another size than the captured one is stepped as it is."""
+        if self._replay is None or images.shape != self._images.shape:
+            return super().step(images, labels)
+        self.stack.set_rates()
+        self._images.copy_(images)
+        self._labels.copy_(labels)
+        self._replay()
+        return self._losses
+
+
+def why_not_graphed(stack: Stack) -> str:
+    """Why a graph can't stand for the stacked step; "" where it can: it replays kernels, and no Python."""
+    if stack.fused is None:
+        return "the optimizer's step is not its kernels alone"
+    if not stack.knows_objective:
+        return "the loss runs as itself"
+    for layer in chain(stack.models[0]):
+        if not (is_plain(layer) and is_known(layer)):
+            return f"{type(layer).__name__} runs as itself"
+        if getattr(layer, "momentum", 0.0) is None:
+            return f"{type(layer).__name__} with momentum: null weighs every step differently"
+    return ""
+
+
+def _capture(step: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+    """By torch.cuda.graph, after a warm-up on a stream of its own, as PyTorch's notes on CUDA graphs ask."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        losses = step()
+    return graph.replay, losses

@@ -1,0 +1,161 @@
+"""Processes of one thread each that train jobs, and say what happens as this process would.
+
+They are forked from a server process that has made imports and nothing else, as forking this one, with
+the threads of its progress display and of torch in it, is not safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import connection, get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+
+from bnbench.base.errors import BnbenchError
+from bnbench.base.user_code import guarded
+from bnbench.data.batches import Prepared
+from bnbench.engine.execute import crashed, execute_group
+from bnbench.engine.memory import keep_freed_memory
+from bnbench.engine.workers.server import start_server
+from bnbench.engine.workers.shared import SharedData, SharedLibrary
+from bnbench.study.plan import Event, RunEnded, RunSpec
+
+Job = Sequence[RunSpec]
+
+
+def run_in_workers(
+    jobs: Sequence[Job],
+    data: Mapping[str, Prepared],
+    device: torch.device,
+    workers: int,
+    prepare: Callable[[], object] | None = None,
+) -> Iterator[Event]:
+    """Train the jobs, in their order as workers get free. A worker that dies takes its runs along, and no others.
+
+    data: what the jobs need, by `data_key`. prepare: called in each worker first. However this ends, no
+    worker outlives it.
+    """
+    start_server()
+    shared, waiting = SharedData(data), list(jobs)
+    busy: dict[Any, _Worker] = {}
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                worker = _started(shared, device, prepare)
+                busy[worker.connection] = worker
+                worker.give(waiting.pop(0))
+            for ready in connection.wait(list(busy)):
+                worker = busy[ready]
+                yield from worker.said(device)
+                if worker.job is None and waiting and worker.alive:
+                    worker.give(waiting.pop(0))
+                elif worker.job is None:
+                    busy.pop(ready).stop()
+    finally:
+        for worker in busy.values():
+            worker.stop()
+        shared.close()
+
+
+def _started(shared: SharedData, device: torch.device, prepare: Callable[[], object] | None) -> _Worker:
+    """Raises BnbenchError where the process that they are forked from is gone."""
+    try:
+        return _Worker(shared, device, prepare)
+    except (EOFError, OSError) as error:
+        raise BnbenchError(
+            f"no worker process can be started: {type(error).__name__}: {error}".rstrip(": ") + ".",
+            "The process that workers are forked from ended early; what it said is above.",
+            "--jobs 1 trains in this process; or see whether memory or the number of processes is limited.",
+        ) from None
+
+
+class _Worker:
+    """One process and the job that it is at."""
+
+    def __init__(
+        self, shared: SharedData, device: torch.device, prepare: Callable[[], object] | None
+    ) -> None:
+        context = get_context("forkserver")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, shared, device, prepare), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.alive = True
+        self.job: list[RunSpec] | None = None
+
+    def give(self, job: Job) -> None:
+        """The next job. What a dead worker does not take is found when it is asked what it says."""
+        self.job = list(job)
+        with contextlib.suppress(OSError):
+            self.connection.send(job)
+
+    def said(self, device: torch.device) -> Iterator[Event]:
+        """Its next event; none where it says that the job is done, and all its runs' ends where it has died."""
+        assert self.job is not None
+        try:
+            event: Event | None = self.connection.recv()
+        except (EOFError, OSError):
+            self.alive = False
+            self.process.join()
+            yield from [RunEnded(run, crashed(run, self._death(), device)) for run in self.job]
+            event = None
+        if event is None:
+            self.job = None
+            return
+        if isinstance(event, RunEnded):
+            self.job.remove(event.run)
+        yield event
+
+    def _death(self) -> BnbenchError:
+        code = self.process.exitcode
+        how = (
+            f"was killed by signal {-code}"
+            if code is not None and code < 0
+            else f"ended with exit code {code}"
+        )
+        hint = "The system kills processes when memory runs out." if code == -signal.SIGKILL else ""
+        return BnbenchError(
+            f"the worker process that trained it {how}.", hint, "fewer --jobs, or a smaller study."
+        )
+
+    def stop(self) -> None:
+        """At once: it has nothing to put in order."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def _serve(
+    parent: Connection, library: SharedLibrary, device: torch.device, prepare: Callable[[], object] | None
+) -> None:
+    """A worker's life: job after job, until the parent goes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with guarded():  # for good: stdout is the parent's
+        keep_freed_memory()
+        failure = _prepared(prepare)
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                job = parent.recv()
+                for event in (
+                    _failed(job, failure, device) if failure else execute_group(job, library, device)
+                ):
+                    parent.send(event)
+                parent.send(None)
+
+
+def _prepared(prepare: Callable[[], object] | None) -> BaseException | None:
+    """What went wrong, if anything did: every run of this worker says it."""
+    try:
+        if prepare:
+            prepare()
+    except BaseException as error:
+        return error
+    return None
+
+
+def _failed(job: Job, failure: BaseException, device: torch.device) -> Iterator[Event]:
+    return (RunEnded(run, crashed(run, failure, device)) for run in job)

@@ -1,0 +1,29 @@
+"""The process that workers are forked from: it has made imports and nothing else. Starting it needs no torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+#: Loaded once in the server, so that a worker starts in a moment.
+_PRELOAD = ["bnbench.engine.workers.pool", "bnbench.engine.workers.preload"]
+
+
+def start_server() -> None:
+    """Start it, if it isn't there; its imports go on in the background."""
+    from multiprocessing import forkserver  # not there on Windows
+
+    forkserver.set_forkserver_preload(_PRELOAD)
+    # Ctrl-C goes to every process of the terminal: it is this one's to handle
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def count_cores() -> int:
+    """Cores that this process may use; 1 where processes can't share memory."""
+    if os.name != "posix":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

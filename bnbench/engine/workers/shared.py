@@ -1,0 +1,94 @@
+"""Prepared data that several processes read: in memory once, and gone with the last of them."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnbench.data.batches import Prepared
+from bnbench.engine.execute import data_key
+from bnbench.study import Settings
+
+#: Where a tensor may start: as torch's own memory, at a multiple of 64 bytes.
+_ALIGNMENT = 64
+
+
+class SharedData:
+    """Prepared data by key, in one anonymous file that is handed to worker processes when they start."""
+
+    def __init__(self, data: Mapping[str, Prepared]) -> None:
+        self._parts: dict[str, dict[str, Any]] = {}
+        # anonymous memory on Linux; elsewhere a file without a name. Neither is bound by the size of /dev/shm
+        self._file = (
+            os.fdopen(os.memfd_create("bnbench"), "w+b")
+            if hasattr(os, "memfd_create")
+            else tempfile.TemporaryFile()
+        )
+        for key, prepared in data.items():
+            parts = {field.name: getattr(prepared, field.name) for field in fields(prepared)}
+            self._parts[key] = {
+                name: self._write(part) if isinstance(part, Tensor) else part for name, part in parts.items()
+            }
+        self._file.flush()
+
+    def _write(self, tensor: Tensor) -> _Place:
+        start = -(-self._file.tell() // _ALIGNMENT) * _ALIGNMENT
+        self._file.seek(start)
+        self._file.write(tensor.contiguous().numpy().data)
+        return _Place(tensor.dtype, tuple(tensor.shape), start)
+
+    def __reduce__(self) -> Any:
+        """What a starting worker gets: the file itself, not its content."""
+        from multiprocessing.reduction import DupFd  # not there on Windows, where nothing starts workers
+
+        return _open, (DupFd(self._file.fileno()), self._parts)
+
+    def close(self) -> None:
+        """The memory is freed when every worker has ended, too."""
+        self._file.close()
+
+
+class _Place:
+    """Where a tensor lies in the file."""
+
+    def __init__(self, dtype: torch.dtype, shape: tuple[int, ...], start: int) -> None:
+        self.dtype, self.shape, self.start = dtype, shape, start
+
+    def read(self, memory: mmap.mmap) -> Tensor:
+        """The tensor, in the shared memory."""
+        count = torch.Size(self.shape).numel()
+        if count == 0:
+            return torch.empty(self.shape, dtype=self.dtype)
+        return torch.frombuffer(memory, dtype=self.dtype, count=count, offset=self.start).view(self.shape)
+
+
+class SharedLibrary:
+    """In a worker: the data of the settings that it may be asked for."""
+
+    def __init__(self, data: Mapping[str, Prepared]) -> None:
+        self._data = data
+
+    def prepared(self, settings: Settings) -> Prepared:
+        """The data set, split and normalised."""
+        return self._data[data_key(settings)]
+
+
+def _open(file: Any, parts: Mapping[str, Mapping[str, Any]]) -> SharedLibrary:
+    """Map the file. Private: what a plugin might write into a batch's source stays with its worker."""
+    descriptor = file.detach()
+    memory = mmap.mmap(descriptor, os.fstat(descriptor).st_size, access=mmap.ACCESS_COPY)
+    os.close(descriptor)
+    data = {}
+    for key, items in parts.items():
+        values: dict[str, Any] = {
+            name: part.read(memory) if isinstance(part, _Place) else part for name, part in items.items()
+        }
+        data[key] = Prepared(**values)
+    return SharedLibrary(data)

@@ -1,0 +1,204 @@
+"""What a study says while it trains: bars on a terminal, one line an epoch anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
+
+from bnbench.base.terminal import one_line
+from bnbench.reports.numbers import metric_text, outcome_text
+from bnbench.reports.tables.all import why_it_failed
+from bnbench.study.plan import Evaluated, Event, HistoryRow, RunEnded, RunSpec, RunStarted, Stepped
+
+Key = tuple[str, str, int]
+#: Bars of runs that are shown at the same time.
+MOST_BARS = 6
+#: A terminal that is narrower gets lines: between bars there is no room for the numbers.
+LEAST_WIDTH = 60
+
+
+def _key(run: RunSpec) -> Key:
+    return run.label, run.cell, run.seed
+
+
+@dataclass
+class _Started:
+    """A run that is under way: which of the study's it is, and how far it was said to be."""
+
+    number: int
+    epochs: int
+    planned_steps: int
+    last_epoch: int = 0
+
+
+class LiveProgress:
+    """A listener for the engine's events, and a context manager around them.
+
+    runs: all of the study; todo: those still to train. On a terminal: a bar for each run under way (the first
+    few) and one for the study. Elsewhere, or with epoch_lines: one line an epoch. quiet: failures alone.
+    Everything goes to `console`, which is the caller's standard error.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        runs: Sequence[RunSpec],
+        todo: Sequence[RunSpec],
+        *,
+        quiet: bool = False,
+        epoch_lines: bool = False,
+    ) -> None:
+        self._console, self._quiet = console, quiet
+        self._total, self._done_before = len(runs), len(runs) - len(todo)
+        on_terminal = console.is_interactive and console.file.isatty() and console.width >= LEAST_WIDTH
+        self._bars = _Bars(console, self._total, self._done_before) if on_terminal and not quiet else None
+        self._lines = (epoch_lines or not on_terminal) and not quiet
+        self._said: set[str] = set()
+        self._started: dict[Key, _Started] = {}
+
+    def __enter__(self) -> Self:
+        if self._bars:
+            self._bars.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars:
+            self._bars.progress.stop()
+
+    def on(self, event: Event) -> None:
+        """Show one event. Several runs may be under way at the same time."""
+        key = _key(event.run)
+        if isinstance(event, RunStarted) or key not in self._started:
+            planned = (event.epochs, event.planned_steps) if isinstance(event, RunStarted) else (0, 0)
+            known = self._started.get(key)  # started again, after others in its stack went wrong
+            number = known.number if known else self._done_before + len(self._started) + 1
+            self._started[key] = _Started(number, *planned)
+        if self._bars:
+            self._bars.show(event, self._name(event.run))
+        match event:
+            case RunStarted():
+                self._say_notes(event.notes)
+            case Evaluated():
+                self._say_epoch(event.run, event.row)
+            case RunEnded():
+                self._say_notes(event.record.notes)
+                self._say_failure(event)
+
+    def _say_epoch(self, run: RunSpec, row: HistoryRow) -> None:
+        """One line for the first evaluation of each epoch's end, and for the last."""
+        started = self._started[_key(run)]
+        is_due = int(row.epoch) > started.last_epoch or (row.step == started.planned_steps and row.step > 0)
+        if not self._lines or not is_due:
+            return
+        started.last_epoch = int(row.epoch)
+        metrics = [f"{name} {metric_text(name, row.metrics[name])}" for name in _shown(row)]
+        parts = [
+            self._name(run),
+            f"epoch {row.epoch:.4g}/{started.epochs}",
+            f"step {row.step}",
+            *metrics,
+            f"{row.train_seconds:.1f} s",
+        ]
+        self._print("  ".join(parts))
+
+    def _say_failure(self, event: RunEnded) -> None:
+        if event.record.outcome != "finished":
+            self._print(
+                f"{self._name(event.run)}  {outcome_text(event.record.outcome)}: {why_it_failed(event.record)}"
+            )
+
+    def _say_notes(self, notes: Sequence[str]) -> None:
+        for note in notes:
+            if note not in self._said and not self._quiet:
+                self._said.add(note)
+                self._print(f"Note: {note}")
+
+    def _name(self, run: RunSpec) -> str:
+        """ "[ 3/15] batch seed 0"."""
+        number = self._started[_key(run)].number
+        return f"[{number:{len(str(self._total))}}/{self._total}] {one_line(run.label)} seed {run.seed}"
+
+    def _print(self, line: str) -> None:
+        self._console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
+
+
+class _Bars:
+    """A bar for the steps of each run under way, and one for the runs of the study (these count in part)."""
+
+    def __init__(self, console: Console, total: int, done: int) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold")),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[count]}", markup=False),
+            TextColumn("{task.fields[metrics]}", markup=False, table_column=Column(overflow="fold")),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+        )
+        self.total, self.done = total, done
+        self.study: TaskID = self.progress.add_task(
+            "all runs", total=total, completed=done, count=f"{done}/{total}", metrics=""
+        )
+        self.runs: dict[Key, TaskID] = {}
+
+    def show(self, event: Event, name: str) -> None:
+        """Move the bars."""
+        key = _key(event.run)
+        match event:
+            case RunStarted():
+                self._remove(key)
+                self.runs[key] = self.progress.add_task(
+                    name, total=max(1, event.planned_steps), count="", metrics="", visible=False
+                )
+                self._move(key, 0)
+                self._show_some()
+            case Stepped():
+                self._move(key, event.step)
+            case Evaluated():
+                self._move(key, event.row.step, _val_metrics(event.row))
+            case RunEnded():
+                self.done += 1
+                self._remove(key)
+                self._show_some()
+                self.progress.update(self.study, completed=self._whole(), count=f"{self.done}/{self.total}")
+
+    def _move(self, key: Key, step: int, metrics: str = "") -> None:
+        if key not in self.runs:
+            return
+        task = self.progress.tasks[self.progress.task_ids.index(self.runs[key])]
+        self.progress.update(task.id, completed=step, count=f"{step}/{task.total:.0f}")
+        if metrics:
+            self.progress.update(task.id, metrics=metrics)
+        self.progress.update(self.study, completed=self._whole())
+
+    def _whole(self) -> float:
+        """Runs that are done, and the parts of those under way."""
+        ours = set(self.runs.values())
+        return self.done + sum(task.percentage / 100 for task in self.progress.tasks if task.id in ours)
+
+    def _remove(self, key: Key) -> None:
+        if key in self.runs:
+            self.progress.remove_task(self.runs.pop(key))
+
+    def _show_some(self) -> None:
+        for index, task in enumerate(self.runs.values()):
+            self.progress.update(task, visible=index < MOST_BARS)
+
+
+def _shown(row: HistoryRow) -> list[str]:
+    """train_loss and everything of the validation part."""
+    return [name for name in ("train_loss", "val_loss", "val_accuracy") if name in row.metrics]
+
+
+def _val_metrics(row: HistoryRow) -> str:
+    return "val " + " ".join(
+        metric_text(name, row.metrics[name]) for name in _shown(row) if name != "train_loss"
+    )

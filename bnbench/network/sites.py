@@ -1,0 +1,193 @@
+"""Where the normalizers of a network stand, and what reaches them: found by one pass of a few samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.base.process_state import left_as_found
+from bnbench.base.user_code import raise_interrupt
+from bnbench.network.probes import ModuleState
+from bnbench.norms.owner import normalizers, weight_layers
+
+#: Samples of the pass: a number that few other sizes are a multiple of.
+SAMPLES = 7
+
+
+@dataclass(frozen=True)
+class Site:
+    """A normalizer, and the shape that reached it. samples: of the pass."""
+
+    name: str
+    module: nn.Module
+    shape: tuple[int, ...]
+    samples: int = SAMPLES
+
+    def shape_for(self, samples: int) -> tuple[int, ...] | None:
+        """What reaches it with a batch of so many samples; None where the first axis does not count them."""
+        first, *rest = self.shape
+        return (first // self.samples * samples, *rest) if first % self.samples == 0 else None
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """Sites of one signature do the same."""
+        return type(self.module), str(self.module), self.shape
+
+    def __str__(self) -> str:
+        """ "blocks.0.norm (BatchNorm1d)"."""
+        return f"{self.name} ({type(self.module).__name__})"
+
+
+@dataclass(frozen=True)
+class WeightLayer:
+    """A linear or convolution layer. follower: the normalizer that its output goes to as it is, None where to none.
+
+    next: the first normalizer that works after it, before another layer of weights does, whatever is between.
+    """
+
+    name: str
+    module: nn.Module
+    follower: Site | None
+    next: Site | None
+
+
+@dataclass
+class Sites:
+    """What one pass in training mode met. error: what ended it early. draws: whether random numbers were drawn."""
+
+    norms: list[Site] = field(default_factory=list)
+    layers: list[WeightLayer] = field(default_factory=list)
+    error: BaseException | None = None
+    draws: bool = False
+
+
+def find_sites(model: nn.Module, input_shape: Sequence[int], samples: int = SAMPLES) -> Sites:
+    """Send noise through a model in training mode. Leaves it, and the process, as found."""
+    parameter = next(iter(model.parameters()), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    images = torch.randn(samples, *input_shape, generator=torch.Generator().manual_seed(0)).to(device)
+    watch = _Watch(samples)
+    with left_as_found(device) as before, ExitStack() as stack, torch.no_grad():
+        stack.callback(ModuleState(model).restore)
+        stack.callback(model.train, model.training)
+        watch.follow(model, stack)
+        model.train()
+        try:
+            model(images)
+        except BaseException as error:  # whatever a user's layer raises: the caller judges it
+            raise_interrupt(error)
+            watch.found.error = error
+        watch.found.draws = type(before).now(device).has_drawn_since(before)
+    watch.finish(model)
+    return watch.found
+
+
+def ignores_shift(model: nn.Module, layer: nn.Module, input_shape: Sequence[int]) -> bool:
+    """Whether in training the network gives the same where a number is added to every channel of the layer's output."""
+
+    def shifted(module: nn.Module, inputs: Any, output: Any) -> Any:
+        axis = -1 if isinstance(layer, nn.Linear) else 1
+        shift = torch.linspace(-1, 1, output.shape[axis], device=output.device)
+        return output + shift.reshape([-1 if a == axis % output.dim() else 1 for a in range(output.dim())])
+
+    plain = _logits(model, input_shape)
+    hook = layer.register_forward_hook(shifted)
+    try:
+        moved = _logits(model, input_shape)
+    finally:
+        hook.remove()
+    return _same(plain, moved)
+
+
+def ignores_size(layer: nn.Module, weight: nn.Parameter) -> bool:
+    """Whether a layer gives the same with a weight three times as large."""
+    if not isinstance(layer, nn.Linear | nn.Conv2d):
+        return False
+    shape = (layer.in_features,) if isinstance(layer, nn.Linear) else (layer.in_channels, 9, 9)
+    plain = _logits(layer, shape)
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight.mul_(3)
+    try:
+        return _same(plain, _logits(layer, shape))
+    finally:
+        with torch.no_grad():
+            weight.copy_(before)
+
+
+def _logits(model: nn.Module, input_shape: Sequence[int]) -> Tensor | None:
+    """What a network in training gives for noise; None where it gives nothing that can be compared."""
+    parameter = next(iter(model.parameters()), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    images = torch.randn(SAMPLES, *input_shape, generator=torch.Generator().manual_seed(0)).to(device)
+    with left_as_found(device), ExitStack() as stack, torch.no_grad():
+        stack.callback(ModuleState(model).restore)
+        stack.callback(model.train, model.training)
+        torch.manual_seed(0)
+        model.train()
+        try:
+            found = model(images)
+        except BaseException as error:
+            raise_interrupt(error)
+            return None
+        return found.detach().clone() if isinstance(found, Tensor) else None
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    return (
+        one is not None and other is not None and bool(((one - other).abs() <= 1e-3 * (1 + one.abs())).all())
+    )
+
+
+class _Watch:
+    """Hooks on every normalizer and every layer of weights."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples, self.found = samples, Sites()
+        # outputs of layers by where they lie in memory; they are kept, so that no place is used twice
+        self._outputs: dict[int, tuple[str, Tensor, int]] = {}
+        self._followers: dict[str, Site] = {}
+        self._next: dict[str, Site] = {}
+        self._last = ""
+
+    def follow(self, model: nn.Module, stack: ExitStack) -> None:
+        for name, module in normalizers(model):
+            stack.callback(module.register_forward_pre_hook(self._enters(name)).remove)
+        for name, module in weight_layers(model):
+            stack.callback(module.register_forward_hook(self._leaves(name)).remove)
+
+    def _enters(self, name: str) -> Callable[[nn.Module, Any], None]:
+        def hook(module: nn.Module, inputs: Any) -> None:
+            if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
+                return
+            x = inputs[0]
+            site = Site(name, module, tuple(x.shape), self.samples)
+            self.found.norms.append(site)
+            self._next.setdefault(self._last, site)
+            self._last = ""
+            layer, output, version = self._outputs.get(x.untyped_storage().data_ptr(), ("", x, -1))
+            if layer and output._version == version and output.numel() == x.numel():
+                self._followers.setdefault(layer, site)
+
+        return hook
+
+    def _leaves(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                self._outputs[output.untyped_storage().data_ptr()] = name, output, output._version
+                self._last = name
+
+        return hook
+
+    def finish(self, model: nn.Module) -> None:
+        followers = self._followers
+        self.found.layers = [
+            WeightLayer(name, module, followers.get(name), self._next.get(name))
+            for name, module in weight_layers(model)
+        ]
+        self._outputs.clear()

@@ -1,0 +1,1 @@
+"""Every figure of a study: its data first, then its drawing."""

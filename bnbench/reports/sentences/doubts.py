@@ -1,0 +1,34 @@
+"""What limits a verdict, said in the same breath: after a semicolon, or in the brackets of a sweep."""
+
+from __future__ import annotations
+
+from bnbench.analysis.comparison import Comparison
+from bnbench.reports.numbers import margin_text, p_text
+
+
+def doubts(comparison: Comparison) -> str:
+    """ "; on new samples the difference may be none; but the sign-flip test disagrees (p 0.062)", or nothing."""
+    return f"{_small(comparison)}{_other_samples(comparison)}{disagreement(comparison)}"
+
+
+def disagreement(comparison: Comparison) -> str:
+    """Where the check of the verdict's test comes to another end."""
+    if not comparison.checks_disagree:
+        return ""
+    return f"; but the sign-flip test says otherwise (p {p_text(comparison.sign_flip_p)})"
+
+
+def _small(comparison: Comparison) -> str:
+    """Where a sure difference may still be one that the study declares as none."""
+    low, high, margin = comparison.ci_low, comparison.ci_high, comparison.margin
+    if margin is None or low is None or high is None or min(abs(low), abs(high)) >= margin:
+        return ""
+    return f"; it may be less than the margin of {margin_text(comparison)}"
+
+
+def _other_samples(comparison: Comparison) -> str:
+    """Where the verdict is about these test samples alone."""
+    low, high = comparison.new_low, comparison.new_high
+    if low is None or high is None or low > 0 or high < 0:
+        return ""
+    return "; on new samples the difference may be none"

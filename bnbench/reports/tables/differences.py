@@ -1,0 +1,210 @@
+"""Tables of how variants differ from the baseline in the end: the differences, and how far to trust them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.contents import Summary, VariantSummary
+from bnbench.analysis.methods.resampling import MIN_BOOTSTRAP, MIN_SIGN_FLIP
+from bnbench.base.metrics import metric_of
+from bnbench.reports.numbers import (
+    NOTHING,
+    amount_text,
+    detectable_range,
+    difference_text,
+    interval_text,
+    largest_difference,
+    margin_text,
+    new_samples_text,
+    outcome_text,
+    p_text,
+    share_text,
+    value_text,
+    verdict_text,
+    words,
+)
+from bnbench.reports.tables.sweeps import choice_words
+from bnbench.reports.tables.table import Table, baseline_first, count_text, labels_of
+from bnbench.study.plan import RunRecord
+
+#: The splits whose differences from the baseline are shown.
+COMPARED_SPLITS = ("test", "val")
+
+
+def difference_tables(summary: Summary) -> Iterator[Table]:
+    """At the same setting, then (in a sweep) each at its best."""
+    here = _shown(summary, summary.comparisons, COMPARED_SPLITS)
+    swept = " at the same setting" if summary.best_settings else ""
+    name = f"Difference from {summary.baseline}"
+    yield from _tables(summary, f"{name}{swept}", here, "")
+    best = [comparison for best in summary.best_settings for comparison in best.comparisons]
+    remark = f" {choice_words(summary)}" if summary.best_settings else ""
+    # the primary metric is shown there too, wherever it comes from: the verdict is about it
+    yield from _tables(summary, f"{name}, each at its best setting", _shown(summary, best, ("test",)), remark)
+
+
+def _tables(summary: Summary, title: str, shown: Sequence[Comparison], remark: str) -> Iterator[Table]:
+    yield _difference_table(title, _caption(summary, shown) + remark, shown)
+    if any(found.n > 1 for found in shown):
+        yield _checks_table(f"Checks: {_lower(title)}", shown)
+    margins = [found for found in shown if found.margin is not None]
+    if margins:
+        yield _equivalence_table(_lower(title), margins)
+
+
+def _shown(summary: Summary, comparisons: Iterable[Comparison], splits: Sequence[str]) -> list[Comparison]:
+    """Final numbers of these splits and of the primary metric, variant by variant."""
+    order = list(
+        dict.fromkeys([*(f"{split}_{name}" for split in splits for name in summary.metrics), summary.primary])
+    )
+    chosen = [found for found in comparisons if found.at == "final" and found.metric in order]
+    labels = labels_of(chosen)
+    return sorted(chosen, key=lambda found: (labels.index(found.label), order.index(found.metric)))
+
+
+def _caption(summary: Summary, shown: Sequence[Comparison]) -> str:
+    bootstrap = any(found.method == "bootstrap" for found in shown)
+    method = f"paired t{f', or studentised bootstrap from {MIN_BOOTSTRAP} pairs on' if bootstrap else ''}"
+    family = max((found.family for found in shown if found.verdict), default=1)
+    correction = (
+        f"p after Holm's correction over {family} comparisons; the intervals are not corrected"
+        if family > 1
+        else "one comparison, so nothing to correct"
+    )
+    samples = (
+        " new samples: the interval for new test samples from the same source as well."
+        if any(found.new_low is not None for found in shown)
+        else ""
+    )
+    fixed = "these" if "split" in summary.vary else "this split and these"
+    return (
+        f"Final numbers, variant minus {summary.baseline}: mean over seeds and 95% interval ({method}) for new seeds, "
+        f"on {fixed} samples, at these settings; pp: percentage points.{samples} pairs: seeds with a "
+        f"number on both sides. verdict: on the primary metric, {words(summary.primary)}, alone ({correction}); the "
+        "other metrics have intervals."
+    )
+
+
+def _difference_table(title: str, caption: str, shown: Sequence[Comparison]) -> Table:
+    """With a column for new samples where there is such an interval."""
+    columns: dict[str, tuple[str, Callable[[Comparison], str]]] = {
+        "variant": ("l", lambda found: found.label),
+        "metric": ("l", lambda found: words(found.metric)),
+        "difference [95% CI]": ("r", difference_text),
+        **({"new samples": ("r", new_samples_text)} if any(c.new_low is not None for c in shown) else {}),
+        "pairs": ("r", lambda found: count_text(found.n, found.n_planned)),
+        "p (Holm)": ("r", lambda found: p_text(found.p_holm)),
+        "verdict": ("l", lambda found: verdict_text(found.verdict)),
+    }
+    rows = tuple(tuple(cell(found) for _, cell in columns.values()) for found in shown)
+    return Table(title, caption, tuple(columns), rows, "".join(side for side, _ in columns.values()))
+
+
+_CHECKS = (
+    "Welch: the interval as if runs were not paired; rho: correlation of the two sides over seeds (pairing pays "
+    f"where it is well above 0). flip p: of the exact sign-flip test, from {MIN_SIGN_FLIP} pairs on, not corrected; "
+    "(!) where it and the uncorrected p of the verdict lie on different sides of 5%. better: share of the seeds with "
+    "which the variant is better, ties one half, and Wilson's interval: how likely it is with a new seed. finds: the "
+    "true difference that so many seeds with this scatter find in 4 studies of 5 (and how well they know that)."
+)
+_MARGIN_SEEDS = " seeds for the margin: so many find a true difference as large as the margin."
+
+
+def _checks_table(title: str, shown: Sequence[Comparison]) -> Table:
+    margin = any(found.margin is not None for found in shown)
+    last = ("seeds for the margin",) if margin else ()
+    columns = ("variant", "metric", "Welch [95% CI]", "rho", "flip p", "better [95% CI]", "finds", *last)
+    rows = tuple(_checks(found, margin) for found in shown)
+    return Table(title, _CHECKS + _MARGIN_SEEDS * margin, columns, rows, "ll" + "r" * (len(columns) - 2))
+
+
+def _checks(found: Comparison, margin: bool) -> tuple[str, ...]:
+    percent = metric_of(found.metric).percent
+    welch = interval_text(None, found.welch_low, found.welch_high, percent=percent).removesuffix(" pp")
+    return (
+        found.label,
+        words(found.metric),
+        welch,
+        NOTHING if found.rho is None else f"{found.rho:+.2f}",
+        f"{p_text(found.sign_flip_p)}{' (!)' if found.checks_disagree else ''}",
+        share_text(found.better_share, found.better_low, found.better_high),
+        _finds(found),
+        *((NOTHING if found.seeds_for_margin is None else f"{found.seeds_for_margin:,}",) if margin else ()),
+    )
+
+
+def _finds(found: Comparison) -> str:
+    """ "1.4 pp (0.8 to 3.9)"; none where no metric can differ so much."""
+    if not found.detectable or found.detectable_low is None or found.detectable_high is None:
+        return NOTHING
+    if found.detectable > largest_difference(found):
+        return "none"
+    return f"{amount_text(found, found.detectable, sign='')} ({detectable_range(found).replace(' pp', '')})"
+
+
+def _equivalence_table(title: str, found: Sequence[Comparison]) -> Table:
+    caption = (
+        "The study's margin: a difference within it counts as none. It is the same where the 90% paired t interval "
+        "lies inside (two one-sided tests at 5%; p after Holm's correction)."
+    )
+    rows = [
+        (
+            comparison.label,
+            words(comparison.metric),
+            margin_text(comparison),
+            interval_text(
+                None,
+                comparison.inner_low,
+                comparison.inner_high,
+                percent=metric_of(comparison.metric).percent,
+            ),
+            p_text(comparison.margin_p),
+            _the_same(comparison),
+        )
+        for comparison in found
+    ]
+    columns = ("variant", "metric", "margin", "90% CI", "p (Holm)", "the same")
+    return Table(f"Equivalence: {title}", caption, columns, tuple(rows), "llrrrl")
+
+
+def _the_same(comparison: Comparison) -> str:
+    """Of the primary metric alone, as any verdict."""
+    if comparison.verdict is None:
+        return NOTHING
+    return "yes" if comparison.verdict == "same" else "not shown"
+
+
+def seeds_table(summary: Summary) -> Table:
+    """The final primary metric of every seed: what stands behind each mean."""
+    rows = tuple((variant.label, _values(variant, summary.primary)) for variant in baseline_first(summary))
+    unit = " (%)" if metric_of(summary.primary).percent else ""
+    caption = (
+        "seed: value, after the last step. The same seed has the same data order and, in shared layers, the same "
+        "initial weights."
+    )
+    title = f"Every seed: final {words(summary.primary)}{unit}"
+    return Table(title, caption, ("variant", "seed: value"), rows, "ll")
+
+
+def _values(variant: VariantSummary, metric: str) -> str:
+    runs = {run.seed: run for run in variant.runs}
+    shown = []
+    for seed in variant.seeds:
+        value = runs[seed].final.get(metric, math.nan) if seed in runs else math.nan
+        shown.append(
+            f"{seed}: {value_text(metric, value) if math.isfinite(value) else _why_none(runs.get(seed))}"
+        )
+    return ", ".join(shown)
+
+
+def _why_none(run: RunRecord | None) -> str:
+    """In place of a number: what became of the run; one that finished has none where there was nothing to measure."""
+    if run is None:
+        return "missing"
+    return "no number" if run.outcome == "finished" else outcome_text(run.outcome)
+
+
+def _lower(title: str) -> str:
+    return title[:1].lower() + title[1:]

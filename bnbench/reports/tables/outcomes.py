@@ -1,0 +1,159 @@
+"""Tables of what became of the runs: costs, outcomes, rates, failures, and the noise under every number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bnbench.analysis.contents import Summary, VariantSummary
+from bnbench.analysis.pairs import Spread
+from bnbench.analysis.rates import TrainedRate
+from bnbench.analysis.serial import first_line
+from bnbench.analysis.times import shares_time
+from bnbench.reports.numbers import (
+    NOTHING,
+    metric_text,
+    outcome_text,
+    p_text,
+    share_text,
+    time_text,
+    words,
+)
+from bnbench.reports.tables.table import Table, baseline_first
+from bnbench.study.plan import MISSING, OUTCOMES, RunRecord
+
+
+def noise_table(summary: Summary) -> Table:
+    """Empty where no folder says how many samples there were."""
+    rows = [
+        (
+            floor.label,
+            words(floor.metric),
+            _points(floor.seed_std),
+            _points(floor.sampling_error),
+            NOTHING if floor.num_samples is None else f"{floor.num_samples:,}",
+        )
+        for floor in summary.noise
+        if floor.n
+    ]
+    known = any(floor.num_samples for floor in summary.noise)
+    caption = (
+        "over seeds: standard deviation (n-1) of a run; the mean of n seeds is √n times better known. of the samples: "
+        "binomial standard error of a share measured on so many samples; seeds share them, so more seeds do not make "
+        "it smaller (differences between variants on the same samples suffer less)."
+    )
+    columns = ("variant", "metric", "over seeds", "of the samples", "samples")
+    return Table("Two kinds of noise", caption, columns, tuple(rows) if known else (), "llrrr")
+
+
+def _points(share: float | None) -> str:
+    return NOTHING if share is None else f"{100 * share:.2f} pp"
+
+
+def cost_table(summary: Summary) -> Table:
+    """Parameters, time and outcomes."""
+    variants = baseline_first(summary)
+    outcomes = _outcomes_shown(variants)
+    rows = [
+        (
+            variant.label,
+            NOTHING if variant.num_parameters is None else f"{variant.num_parameters:,}",
+            variant.seconds_refused or _milliseconds(variant),
+            *(str(variant.outcomes[outcome]) for outcome in outcomes),
+        )
+        for variant in variants
+    ]
+    refused = (
+        f' "on cuda, not cpu": no seconds are compared, because the runs used another device or number of threads '
+        f"than those of {summary.baseline}."
+        if any(variant.seconds_refused for variant in variants)
+        else ""
+    )
+    caption = (
+        f"ms a step: mean ± standard deviation (n-1) over seeds, training time alone. "
+        f"{' '.join(OUTCOME_WORDS[outcome] for outcome in outcomes if outcome in OUTCOME_WORDS)}{refused}"
+    )
+    columns = ("variant", "parameters", "ms a step", *map(outcome_text, outcomes))
+    return Table("Cost and outcomes", caption.strip(), columns, tuple(rows), "l" + "r" * (len(columns) - 1))
+
+
+#: What each outcome means, where a table shows it.
+OUTCOME_WORDS = {
+    "stuck_at_chance": (
+        "stuck at chance: validation accuracy within 2 standard errors of the largest class (where that is "
+        "more than half: and the loss not 5% below that of the best constant guess)."
+    ),
+    "worse_than_at_start": "worse than at the start: last validation loss over 5% above the first, accuracy at chance.",
+    "not_finite": "not finite: NaN or infinity in a loss or in the weights.",
+    "crashed": "crashed: ended by an error, without numbers.",
+    MISSING: "missing: planned, not run yet.",
+}
+
+
+def _outcomes_shown(variants: Sequence[VariantSummary]) -> list[str]:
+    """Those that some run has, "finished" always."""
+    return [
+        outcome
+        for outcome in (*OUTCOMES, MISSING)
+        if outcome == "finished" or any(variant.outcomes[outcome] for variant in variants)
+    ]
+
+
+def _milliseconds(variant: VariantSummary) -> str:
+    spread = Spread.of(1000 * seconds for seconds in variant.seconds_per_step.values)
+    if any(map(shares_time, variant.runs)):
+        spread = replace(spread, std=None)  # equal shares of one time have no spread of their own
+    return time_text(spread, len(variant.seeds))
+
+
+def rates_table(summary: Summary) -> Table:
+    """Empty where every run trained: then there is nothing to compare."""
+    rates = sorted(summary.rates, key=lambda rate: rate.variant != summary.baseline)
+    failed = any(rate.trained < rate.n for rate in rates)
+    caption = (
+        "trained: runs that finished, of those that did not crash; Wilson's 95% interval. p: Fisher's exact test "
+        f"against {summary.baseline}, after Holm's correction. only: seeds with which only the variant, and only "
+        f"{summary.baseline}, trained."
+    )
+    columns = ("variant", "trained", "share [95% CI]", "only variant", "only baseline", "p (Holm)")
+    rows = tuple(_rate_row(rate) for rate in rates) if failed else ()
+    return Table("Training success rate", caption, columns, rows, "lrrrrr")
+
+
+def _rate_row(rate: TrainedRate) -> tuple[str, ...]:
+    share = share_text(rate.trained / rate.n if rate.n else None, rate.low, rate.high)
+    only = (rate.only_variant, rate.only_baseline)
+    counts = (NOTHING if count is None else str(count) for count in only)
+    return rate.label, f"{rate.trained} of {rate.n}", share, *counts, p_text(rate.p_holm)
+
+
+def failure_table(summary: Summary) -> Table:
+    """Every run that did not finish, with its reason."""
+    seeds: dict[tuple[str, str, str], list[str]] = {}
+    for variant in baseline_first(summary):
+        for run in variant.runs:
+            if run.outcome != "finished":
+                seeds.setdefault((run.label, outcome_text(run.outcome), why_it_failed(run)), []).append(
+                    str(run.seed)
+                )
+    rows = [(label, ", ".join(found), outcome, why) for (label, outcome, why), found in seeds.items()]
+    caption = "A run that did not finish keeps its finite numbers in the tables; one that crashed has none."
+    return Table("Runs that failed", caption, ("variant", "seeds", "outcome", "why"), tuple(rows), "llll")
+
+
+def why_it_failed(record: RunRecord) -> str:
+    """One line on a run that did not finish: its error, or the numbers that say so."""
+    if record.outcome == "finished":
+        return ""
+    if record.error:
+        return first_line(record.error)
+    if record.outcome == "not_finite":
+        return f"loss or weights not finite, seen at step {record.steps} of {record.planned_steps}"
+    shown = ", ".join(
+        f"{name} {metric_text(name, value)}"
+        for name, value in record.final.items()
+        if name in ("val_loss", "val_accuracy")
+    )
+    first = record.history[0].metrics.get("val_loss") if record.history else None
+    began = "" if first is None else f"; val_loss at the start {metric_text('val_loss', first)}"
+    return f"ended with {shown}{began}"

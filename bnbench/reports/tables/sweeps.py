@@ -1,0 +1,154 @@
+"""Tables of a sweep: the best settings, the settings that are usable at all, and how the difference moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bnbench.analysis.contents import Summary
+from bnbench.analysis.interactions import Interaction
+from bnbench.analysis.ranges import Shift, UsableRange
+from bnbench.base.metrics import metric_of
+from bnbench.reports.numbers import NOTHING, difference_text, interval_text, p_text, spread_text, words
+from bnbench.reports.tables.table import Table, count_text
+
+
+def sweep_tables(summary: Summary) -> Iterator[Table]:
+    """None where nothing is swept."""
+    if summary.best_settings:
+        yield _best_table(summary)
+    for key in dict.fromkeys(found.key for found in summary.usable_ranges):
+        yield _usable_table(summary, key)
+    for key in dict.fromkeys(found.key for found in summary.interactions):
+        yield _interaction_table(summary, key)
+
+
+def choice_words(summary: Summary) -> str:
+    """Which seeds chose the best settings that are compared, and which compared them."""
+    best = summary.best_settings[0]
+    if best.parted:
+        few, others = len(best.choosing), len(best.comparing)
+        return f"Chosen by the validation loss of the first {few} seeds, compared on the other {others}."
+    return (
+        f"Chosen by the validation loss of the same {len(best.comparing)} seeds: a variant with many equally good "
+        "settings is favoured, so that there is no verdict. From 5 seeds on some choose and the others compare."
+    )
+
+
+def _best_table(summary: Summary) -> Table:
+    caption = (
+        "The setting with the lowest mean final val_loss over all seeds; one where a run failed or is missing comes "
+        f"after those without. {_same_trials(summary)}"
+    )
+    rows = [
+        (
+            best.label,
+            spread_text(best.val_loss, best.val_loss.n),
+            count_text(*_trials(summary, best.variant)),
+        )
+        for best in summary.best_settings
+    ]
+    return Table(
+        "Best settings", caption, ("variant", "final val loss", "settings tried"), tuple(rows), "lrr"
+    )
+
+
+def _trials(summary: Summary, name: str) -> tuple[int, int]:
+    """At how many settings a variant has runs, and at how many it is planned."""
+    cells = [variant for variant in summary.variants if variant.variant == name]
+    return sum(bool(cell.runs) for cell in cells), len(cells)
+
+
+def _same_trials(summary: Summary) -> str:
+    tried = {_trials(summary, best.variant)[0] for best in summary.best_settings}
+    if len(tried) == 1:
+        return f"Every variant had the same number of trials: {tried.pop()} settings."
+    return "Not every variant has been tried at as many settings: the best of more trials looks better by chance."
+
+
+def _usable_table(summary: Summary, key: str) -> Table:
+    found = [usable for usable in summary.usable_ranges if usable.key == key]
+    caption = (
+        f"Values of {key} with which runs finish. trains: with every seed, in brackets the next value, which does "
+        "not; cut: the sweep ends there, and the range may go on. decades: of the longest unbroken range of a seed, "
+        "mean over seeds; the edges are known to one step of the sweep, so it is at least the first number and at "
+        "most the second, and the 95% t interval of the seeds is outside of both. edges: how much further out than "
+        f"that of {summary.baseline}, paired by seed, likewise."
+    )
+    columns = ("variant", "trains from", "up to", "decades [95% CI]", "seeds", "lower edge", "upper edge")
+    rows = tuple(_usable_row(usable) for usable in found)
+    return Table(f"Usable {key}", caption, columns, rows, "lrrrrrr")
+
+
+def _usable_row(usable: UsableRange) -> tuple[str, ...]:
+    return (
+        usable.label,
+        edge_text(usable.first, usable.fails_below),
+        edge_text(usable.last, usable.fails_above),
+        decades_text(usable),
+        count_text(usable.n, usable.n_planned),
+        _shift_cell(usable.lower),
+        _shift_cell(usable.upper),
+    )
+
+
+def edge_text(trains: float | None, fails: float | None) -> str:
+    """ "0.1 (0.3 fails)", "0.1 (cut)"."""
+    if trains is None:
+        return NOTHING
+    return f"{trains:g} ({'cut' if fails is None else f'{fails:g} fails'})"
+
+
+def decades_text(usable: UsableRange) -> str:
+    """ "2.0 to 3.0 [1.6, 3.4]", ">= 2.0 [>= 1.6]" where the sweep cuts a range."""
+    if usable.least is None:
+        return NOTHING
+    if usable.most is None:
+        low = "" if usable.low is None else f" [>= {max(usable.low, 0):.2f}]"
+        return f">= {usable.least:.2f}{low}"
+    interval = (
+        "" if usable.low is None or usable.high is None else f" [{max(usable.low, 0):.2f}, {usable.high:.2f}]"
+    )
+    return f"{usable.least:.2f} to {usable.most:.2f}{interval}"
+
+
+def shift_text(shift: Shift) -> str:
+    """ "+1.0 to +2.0 [+0.6, +2.4]", ">= +1.0 [>= +0.6]" and "<= ..." where the sweep cuts one of the two."""
+    low, high = shift.low, shift.high
+    if low is None and high is None:
+        return "cut"
+    if high is None and low is not None:
+        return f">= {low:+.2f}{'' if shift.ci_low is None else f' [>= {shift.ci_low:+.2f}]'}"
+    if low is None:
+        return f"<= {high:+.2f}{'' if shift.ci_high is None else f' [<= {shift.ci_high:+.2f}]'}"
+    interval = (
+        ""
+        if shift.ci_low is None or shift.ci_high is None
+        else f" [{shift.ci_low:+.2f}, {shift.ci_high:+.2f}]"
+    )
+    return f"{low:+.2f} to {high:+.2f}{interval}"
+
+
+def _shift_cell(shift: Shift | None) -> str:
+    return NOTHING if shift is None or not shift.n else shift_text(shift)
+
+
+def _interaction_table(summary: Summary, key: str) -> Table:
+    found = [row for row in summary.interactions if row.key == key]
+    corrected = sum(row.p_holm is not None for row in found)
+    caption = (
+        f"Final {words(summary.primary)}, variant minus {summary.baseline} at the same setting, and how much that "
+        "difference has changed since the first value: both paired by seed, each with its own 95% interval. The effect "
+        f"depends on the setting where p is at most 5% after Holm's correction over the {corrected} changes."
+    )
+    columns = ("variant", key, "difference [95% CI]", "change [95% CI]", "pairs", "p (Holm)")
+    title = f"How the difference moves with {key}"
+    return Table(title, caption, columns, tuple(_interaction_row(row) for row in found), "llrrrr")
+
+
+def _interaction_row(row: Interaction) -> tuple[str, ...]:
+    percent = metric_of(row.comparison.metric).percent
+    change = interval_text(row.change, row.change_low, row.change_high, percent=percent)
+    others = "".join(f", {name}={value}" for name, value in row.others.items())
+    name = f"{row.comparison.variant}{others}"
+    pairs = count_text(row.n, row.n_planned)
+    return name, str(row.value), difference_text(row.comparison), change, pairs, p_text(row.p_holm)

@@ -1,0 +1,95 @@
+"""Settings that are right one by one and can't have their meaning together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bnbench.study.schema import Settings
+from bnbench.study.yaml_source import Path_
+
+
+def faults_of(settings: Settings) -> Iterator[tuple[tuple[Path_, ...], str]]:
+    """What `check` refuses: the keys that are to blame, and what is wrong with them, with the fix."""
+    warmup = settings.schedule.options.get("warmup_epochs", 0)
+    if _is_number(warmup) and warmup and warmup >= settings.epochs:
+        yield (
+            (("schedule", "warmup_epochs"), ("epochs",)),
+            f"schedule.warmup_epochs: {warmup:g} with epochs: {settings.epochs}: the run would end before its warm-up, "
+            f"and never have its learning rate. Fix: a shorter warm-up, such as schedule.warmup_epochs: "
+            f"{settings.epochs / 10:g}, or more epochs.",
+        )
+    options = settings.optimizer.options
+    if options.get("nesterov") is True and options.get("momentum") == 0:
+        yield (
+            (("optimizer", "nesterov"),),
+            "optimizer.nesterov: true without a momentum: Nesterov's step looks ahead along the momentum. "
+            "Fix: optimizer.momentum: 0.9, or optimizer.nesterov: false.",
+        )
+
+
+def cautions_of(settings: Settings, steps_per_epoch: int | None = None) -> tuple[str, ...]:
+    """What limits the answer of a run with these settings: `check` warns of it, and the verdict has it beside it.
+
+    steps_per_epoch: None where the data are not known yet.
+    """
+    steps = () if steps_per_epoch is None else step_cautions(settings, steps_per_epoch)
+    return (*_schedule_cautions(settings), *steps)
+
+
+def never_steps(settings: Settings) -> bool:
+    """Whether a schedule of steps is constant: its factor is 1, or every milestone comes after the end."""
+    options = settings.schedule.options
+    milestones = options.get("milestones", [])
+    return options.get("gamma") == 1 or all(milestone >= settings.epochs for milestone in milestones)
+
+
+def _schedule_cautions(settings: Settings) -> Iterator[str]:
+    options: Mapping[str, Any] = settings.schedule.options
+    milestones = options.get("milestones", [])
+    if isinstance(milestones, list) and milestones and all(map(_is_number, milestones)):
+        late = [milestone for milestone in milestones if milestone >= settings.epochs]
+        if late:
+            shown = ", ".join(f"{milestone:g}" for milestone in late)
+            has = "has" if len(late) == 1 else "have"
+            yield (
+                f"schedule.milestones: {shown} {has} no effect: the run ends after epoch {settings.epochs}."
+            )
+    gamma = options.get("gamma", 0)
+    if _is_number(gamma) and gamma == 1:
+        yield "schedule.gamma: 1 leaves the learning rate as it is at every milestone; 0.1 would lower it by 10."
+    if _is_number(gamma) and gamma > 1:
+        yield f"schedule.gamma: {gamma:g} raises the learning rate at every milestone; 0.1 would lower it by 10."
+
+
+def step_cautions(settings: Settings, steps_per_epoch: int) -> Iterator[str]:
+    """Those that the number of steps makes, and so the size of the data."""
+    warmup = settings.schedule.options.get("warmup_epochs", 0)
+    if _is_number(warmup) and 0 < warmup * steps_per_epoch < 1:
+        yield (
+            f"schedule.warmup_epochs: {warmup:g} is less than one step ({steps_per_epoch} steps an epoch): "
+            "there is no warm-up."
+        )
+    steps = steps_per_epoch * settings.epochs
+    if _is_number(warmup) and 0 < steps - warmup * steps_per_epoch < 1 <= warmup * steps_per_epoch:
+        yield (
+            f"schedule.warmup_epochs: {warmup:g} ends within the last of {steps} steps: only that one has the whole "
+            "learning rate."
+        )
+    milestones = settings.schedule.options.get("milestones", [])
+    if isinstance(milestones, list) and all(map(_is_number, milestones)):
+        late = [each for each in milestones if each < settings.epochs and each * steps_per_epoch > steps - 1]
+        if late:
+            yield (
+                f"schedule.milestones: {', '.join(f'{each:g}' for each in late)} comes after the last of {steps} steps "
+                "began, and has no effect."
+            )
+    if settings.evaluate_every != "epoch" and settings.evaluate_every > steps:
+        yield (
+            f"evaluate_every: {settings.evaluate_every} is more than the {steps} steps of the run: it is evaluated "
+            "at its start and its end alone."
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,248 @@
+"""Checks one variant's settings against their types and against what is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from bnbench.base.errors import Mistake, nearest, unknown_name
+from bnbench.base.registry import Entry, means_none
+from bnbench.base.user_code import raise_interrupt
+from bnbench.study.cautions import faults_of
+from bnbench.study.merge import Layer, set_in
+from bnbench.study.overrides import COMMAND_LINE
+from bnbench.study.schema import CHOICES, DEFAULT_CHOICES, SECTIONS, STUDY_KEYS, Choice, Settings
+from bnbench.study.values import absolute_path, to_plain
+from bnbench.study.yaml_source import Path_
+
+#: For each of CHOICES, what is registered: the command line, which sees everything, hands it in.
+Vocabulary = Mapping[str, Mapping[str, Entry]]
+
+_KINDS = {"dataset": "data set", "norm": "norm"}
+
+
+class Checker:
+    """Checks layer after layer against one vocabulary; what is right once is not checked again.
+
+    folder: relative paths in a study's file are relative to the file's own folder.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, folder: Path) -> None:
+        self.vocabulary, self.folder = vocabulary, folder
+        self._choices: dict[str, Choice] = {}
+
+    def settings(self, layer: Layer, mistakes: list[Mistake]) -> Settings | None:
+        """The typed settings of one layer, or None where there are mistakes (which are added to the list)."""
+        before = len(mistakes)
+        values: dict[str, Any] = {}
+        for key, value in layer.data.items():
+            if key in CHOICES:
+                continue
+            if key in STUDY_KEYS:
+                what = f"{key} belongs to the study, no variant may change it."
+                mistakes.append(Mistake(layer.place((key,)), what))
+            else:
+                values[key] = value
+        for key in CHOICES:
+            choice = self._choice(key, layer, mistakes)
+            if choice:
+                values[key] = choice
+        settings = _validated(Settings, values, (), layer, mistakes, given_choices=True)
+        if not isinstance(settings, Settings) or len(mistakes) > before:
+            return None
+        for paths, what in faults_of(settings):
+            mistakes.append(Mistake(_blamed(paths, layer), what))
+        return settings if len(mistakes) == before else None
+
+    def has_option(self, key: str, layer: Layer) -> bool:
+        """Whether that dotted key is one of the options that this layer's names have."""
+        section, _, option = key.partition(".")
+        if section not in CHOICES or not option or option == "name":
+            return True
+        entry = self.vocabulary[section].get(_name_of(section, layer.data.get(section)) or "")
+        return entry is None or option.partition(".")[0] in entry.options().model_fields
+
+    def _choice(self, key: str, layer: Layer, mistakes: list[Mistake]) -> Choice | None:
+        """One registered name with its options."""
+        entries, kind = self.vocabulary[key], _KINDS.get(key, key)
+        given = layer.data.get(key)
+        if given is None and key not in DEFAULT_CHOICES:
+            what = f"{key} is missing. Known: {', '.join(sorted(entries))}."
+            mistakes.append(Mistake(layer.place((key,)), what))
+            return None
+        name = _name_of(key, given)
+        if name is None or name not in entries:
+            what = unknown_name(kind, name, entries) if name is not None else f"{key}.name is missing."
+            mistakes.append(Mistake(layer.place((key, "name")), what))
+            return None
+        options = {option: value for option, value in (given or {}).items() if option != "name"}
+        known = f"{key} {name} {options!r} {_from_command_line(layer, key)}"
+        if known not in self._choices:
+            choice = self._checked(key, entries[name], options, layer, mistakes)
+            if choice is None:
+                return None
+            self._choices[known] = choice
+        return self._choices[known]
+
+    def _checked(
+        self, key: str, entry: Entry, options: dict[str, Any], layer: Layer, mistakes: list[Mistake]
+    ) -> Choice | None:
+        model = entry.options()
+        for option in options:
+            try:
+                options[option] = _with_elements(options[option], model, option)
+            except ValueError as error:
+                mistakes.append(Mistake(layer.place((key, option)), f"{key}.{option}: {error}."))
+                return None
+        section = f"{key} {entry.name}"
+        checked = _validated(model, options, (key,), layer, mistakes, section=section)
+        if checked is None:
+            return None
+        plain: dict[str, Any] = {}
+        for option in model.model_fields:
+            from_file = not layer.place((key, option)).startswith(COMMAND_LINE)
+            folder = self.folder if from_file else Path.cwd()
+            absolute = partial(absolute_path, folder=folder)
+            try:
+                plain[option] = to_plain(getattr(checked, option), absolute)
+            except ValueError as error:  # also what JSON can't hold
+                mistakes.append(Mistake(layer.place((key, option)), f"{key}.{option}: {error}."))
+                return None
+        if _validated(model, plain, (key,), layer, mistakes, section=f"{section}, as it is kept") is None:
+            return None
+        return Choice(name=entry.name, options=plain)
+
+
+def _name_of(section: str, given: Any) -> str | None:
+    """The name that a section's value stands for, None where it has none."""
+    name = given.get("name", DEFAULT_CHOICES.get(section)) if isinstance(given, dict) else given
+    if given is None:
+        name = DEFAULT_CHOICES.get(section)
+    if section == "norm" and means_none(name):
+        return "none"
+    return None if name is None else str(name)
+
+
+def _from_command_line(layer: Layer, section: str) -> list[str]:
+    """Keys of the section that the command line gave: their paths are relative to another folder."""
+    return [
+        key[1]
+        for key, leaf in layer.level.items()
+        if key[0] == section and leaf.place.startswith(COMMAND_LINE)
+    ]
+
+
+def _blamed(paths: Sequence[Path_], layer: Layer) -> str:
+    """The place of the keys that do not go together: the command line, which comes last, or the first of them."""
+    places = [layer.place(path) for path in paths]
+    return next((place for place in places if place.startswith(COMMAND_LINE)), places[0])
+
+
+def _with_elements(value: Any, model: type[BaseModel], option: str) -> Any:
+    """`model.hidden.0: 32` on the default, where the study has no list of its own."""
+    if not isinstance(value, dict) or not value or not all(key.isdecimal() for key in value):
+        return value
+    field = model.model_fields.get(option)
+    if field is None or not isinstance(field.default, list | tuple):
+        return value
+    values = list(field.default)
+    for key, element in value.items():
+        set_in(values, (key,), element)
+    return values
+
+
+def _validated(
+    model: type[BaseModel],
+    values: Mapping[str, Any],
+    prefix: Path_,
+    layer: Layer,
+    mistakes: list[Mistake],
+    section: str = "",
+    given_choices: bool = False,
+) -> BaseModel | None:
+    """The model's instance, or None with one Mistake for each of its faults."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        for detail in details:
+            if isinstance(detail["input"], list | tuple) and any(
+                _is_within(other, detail) for other in details
+            ):
+                continue  # a branch of a union that takes no list: the one that does names the element
+            if given_choices and detail["type"] == "missing" and detail["loc"][0] in CHOICES:
+                continue  # reported already, by _choice
+            unknown = detail["type"] == "extra_forbidden"
+            path = (*prefix, *(str(part) for part in detail["loc"] if unknown or not _is_tag(part)))
+            mistakes.append(Mistake(layer.place(path), _message(detail, path, model, section)))
+    except BaseException as error:  # whatever a plugin's validator can raise
+        raise_interrupt(error)
+        what = f"{section or 'the settings'}: {type(error).__name__}: {error}."
+        mistakes.append(Mistake(layer.place(prefix), what))
+    return None
+
+
+def _is_within(inner: ErrorDetails, outer: ErrorDetails) -> bool:
+    """Whether one mistake is about an element of what the other is about."""
+    parts, whole = ([part for part in detail["loc"] if not _is_tag(part)] for detail in (inner, outer))
+    return len(parts) > len(whole) and parts[: len(whole)] == whole
+
+
+def _is_tag(part: int | str) -> bool:
+    """pydantic names the branch of a union that it tried: "literal['epoch']", "constrained-int"."""
+    return isinstance(part, str) and (
+        "[" in part or part in ("int", "float", "str", "constrained-int", "bool")
+    )
+
+
+def _message(detail: ErrorDetails, path: Path_, model: type[BaseModel], section: str) -> str:
+    """One sentence in the user's words: the key, the value, what is wanted."""
+    key, value, context = ".".join(path), _Short(detail["input"]), detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            return _unknown_key(path, model, section)
+        case "missing":
+            more = f" Fix: give it with the name, as in {path[0]}: {{name: ..., {path[-1]}: ...}}."
+            return f"{key} is missing.{more if len(path) == 2 and path[0] in CHOICES else ''}"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return f"{key}: {value!r} is wrong: it should be a mapping of keys to values."
+        case "list_type":
+            return f"{key}: {value!r} is wrong: it should be a list, such as [{detail['input']}]."
+        case "literal_error":
+            return f"{key}: {value!r} is not one of {context['expected'].replace(chr(39), '')}."
+        case "value_error":
+            return f"{key}: {value!r} is wrong: {context['error']}."
+    message = detail["msg"]
+    wanted = message.removeprefix("Input should be ")
+    why = f"it should be {wanted}" if wanted != message else message[:1].lower() + message[1:]
+    return f"{key}: {value!r} is wrong: {why}."
+
+
+class _Short:
+    """A value in a message: its beginning, where it is long."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        text = repr(self.value)
+        return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _unknown_key(path: Path_, model: type[BaseModel], section: str) -> str:
+    """The unknown key, the nearest one, and those that its section knows."""
+    unknown = path[-1]
+    if model is Settings and len(path) > 1:
+        model, section = SECTIONS[path[0]], path[0]
+    known = set(model.model_fields)
+    if model is Settings:
+        known |= set(STUDY_KEYS)
+    guess = nearest(unknown, known)
+    hint = f' Did you mean "{guess}"?' if guess else ""
+    place = f" in {section}" if section else ""
+    return f'unknown key "{unknown}"{place}.{hint} Known: {", ".join(sorted(known)) or "no options"}.'

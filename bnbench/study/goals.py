@@ -1,0 +1,125 @@
+"""What a study wants to know: its targets, the metric of its verdict, and the margin that counts as no difference.
+
+None of it changes a run, so it can be changed later and the runs stay what they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from bnbench.base.errors import Mistake, UnknownNameError, nearest, unknown_name
+from bnbench.base.metrics import KNOWN_METRICS, METRICS, RECALL, Metric, metric_named, metric_of
+from bnbench.study.schema import DEFAULT_PRIMARY, MATCH_BASELINE, Margin, Target
+from bnbench.study.yaml_source import Path_, Source
+
+
+class Goals:
+    """Checks these keys of one source; adds to its mistakes and warnings."""
+
+    def __init__(self, source: Source, mistakes: list[Mistake], warnings: list[str]) -> None:
+        self.source, self.mistakes, self.warnings = source, mistakes, warnings
+
+    def targets(self, given: Any) -> tuple[Target, ...]:
+        """One target or several; each on a metric of the training or the validation part."""
+        if given is None:
+            return ()
+        targets: list[Target] = []
+        for index, item in enumerate(given if isinstance(given, list) else [given]):
+            path = ("target", str(index)) if isinstance(given, list) else ("target",)
+            targets += self._target(item, path)
+        return tuple(targets)
+
+    def primary(self, given: Any) -> str:
+        """The metric that the verdict is about."""
+        return str(given) if self._metric(str(given), ("primary",)) else DEFAULT_PRIMARY
+
+    def margin(self, given: Any) -> Margin | None:
+        """How large a difference counts as none; a positive number in the unit of its metric."""
+        if given is None:
+            return None
+        path = ("margin",)
+        if not isinstance(given, dict) or set(given) != {"metric", "value"}:
+            self._wrong(
+                path, f"margin: {given!r} is not of the form {{metric: test_accuracy, value: 0.002}}."
+            )
+            return None
+        metric = self._metric(str(given["metric"]), (*path, "metric"))
+        value = self._number(given["value"], (*path, "value"), "margin.value")
+        if metric is None or value is None:
+            return None
+        if value <= 0 or (metric.percent and value >= 1):
+            wanted = "between 0 and 1: 0.002 is 0.2 percentage points" if metric.percent else "above 0"
+            self._wrong(
+                (*path, "value"), f"margin.value: {given['value']!r} is wrong: it should be {wanted}."
+            )
+            return None
+        return Margin(str(given["metric"]), value)
+
+    def metrics(self, given: Any) -> tuple[str, ...]:
+        """What is shown beside loss and accuracy: names of metrics, without a split."""
+        if given is None:
+            return ()
+        names = given if isinstance(given, list) else [given]
+        known = [*METRICS, RECALL, f"{RECALL}:CLASS"]
+        for name in names:
+            if name != RECALL and not (isinstance(name, str) and metric_named(name)):
+                self._wrong(("metrics",), f"metrics: {unknown_name('metric', str(name), known)}")
+        return tuple(dict.fromkeys(map(str, names)))
+
+    def _wrong(self, path: Path_, message: str) -> None:
+        self.mistakes.append(Mistake(self.source.place(path), message))
+
+    def _metric(self, name: str, path: Path_) -> Metric | None:
+        try:
+            return metric_of(name)
+        except UnknownNameError as error:
+            split = "test" if path[0] == "primary" else "val"
+            fix = f" Fix: {split}_{name}." if metric_named(name) else ""
+            self._wrong(
+                path, f'unknown metric "{name}": a metric begins with its part.{fix}' if fix else str(error)
+            )
+            return None
+
+    def _number(self, value: Any, path: Path_, key: str, hint: str = "") -> float | None:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            self._wrong(path, f"{key}: {value!r} is not a number{hint}.")
+            return None
+        return float(value)
+
+    def _target(self, item: Any, path: Path_) -> Iterator[Target]:
+        if not isinstance(item, dict) or set(item) != {"metric", "value"}:
+            self._wrong(path, f"target: {item!r} is not of the form {{metric: val_accuracy, value: 0.97}}.")
+            return
+        name = str(item["metric"])
+        matches = item["value"] == MATCH_BASELINE
+        guess = nearest(item["value"], [MATCH_BASELINE]) if isinstance(item["value"], str) else None
+        hint = f'. Did you mean "{guess}"' if guess else ""
+        value = math.nan if matches else self._number(item["value"], (*path, "value"), "target.value", hint)
+        if value is None:
+            return
+        metric = self._metric(name, (*path, "metric"))
+        if metric is None:
+            return
+        if name.startswith("test_"):
+            known = ", ".join(column for column in KNOWN_METRICS if not column.startswith("test_"))
+            self._wrong(
+                (*path, "metric"),
+                f"target: {name} can't be a target: the test set is looked at once, at the end. Use one of {known}.",
+            )
+        if self._can_be_reached(metric, name, value, (*path, "value")):
+            yield Target(name, value, matches)
+
+    def _can_be_reached(self, metric: Metric, name: str, value: float, path: Path_) -> bool:
+        """A share is at most 1, a loss never below 0; NaN stands for what the baseline reaches."""
+        if metric.percent and value > 1:
+            self._wrong(
+                path,
+                f"target.value: no run can reach {name} {value:g}, a share, at most 1. Fix: {value / 100:g}.",
+            )
+        elif metric.name == "loss" and value < 0:
+            self._wrong(path, f"target.value: no run can reach {name} {value:g}: a loss is never below 0.")
+        else:
+            return True
+        return False

@@ -1,0 +1,192 @@
+"""The JSON Schema of a study, so that editors complete and check it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bnbench.base.metrics import METRICS, RECALL, SPLITS, columns_of
+from bnbench.base.registry import Entry, is_optional_number
+from bnbench.study.check import Vocabulary
+from bnbench.study.looks import FIRST_LOOK, MAX_LOOK
+from bnbench.study.schema import (
+    CHOICES,
+    DEFAULT_CHOICES,
+    DEFAULT_PRIMARY,
+    MATCH_BASELINE,
+    SECTIONS,
+    Settings,
+)
+
+
+def _one_of(names: Iterable[str], splits: Sequence[str] = ()) -> dict[str, Any]:
+    """A metric by name, or that of one class, whose name only the data knows."""
+    of_class = rf"^{f'({chr(124).join(splits)})_' if splits else ''}{RECALL}:."
+    return {"anyOf": [{"enum": list(names)}, {"type": "string", "pattern": of_class}]}
+
+
+_COLUMN = _one_of(columns_of(METRICS), SPLITS)
+_METRIC = _one_of([*METRICS, RECALL])
+_TARGET: dict[str, Any] = {
+    "type": "object",
+    "required": ["metric", "value"],
+    "additionalProperties": False,
+    "properties": {
+        "metric": _one_of(
+            [name for name in columns_of(METRICS) if not name.startswith("test_")], ("train", "val")
+        ),
+        "value": {"anyOf": [{"type": "number"}, {"const": MATCH_BASELINE}]},
+    },
+}
+_MARGIN: dict[str, Any] = {
+    "type": "object",
+    "required": ["metric", "value"],
+    "additionalProperties": False,
+    "properties": {
+        "metric": _COLUMN,
+        "value": {"type": "number", "exclusiveMinimum": 0},
+    },
+}
+#: Text, though YAML may read it as something else: a study may be called 1e3.
+_WORD: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+_NO_NORM = [None, False, "no", "off", "null"]
+_SWEEP: dict[str, Any] = {
+    "anyOf": [
+        {
+            "type": "object",
+            "description": "lists are crossed; a formula in other keys, such as 0.1 * batch_size / 128, follows them",
+            "additionalProperties": {
+                "anyOf": [{"type": "array", "minItems": 1}, {"type": ["string", "object"]}]
+            },
+        },
+        {"type": "array", "items": {"type": "object", "minProperties": 1}, "uniqueItems": True},
+        {"type": "null"},
+    ]
+}
+_LOOKS: dict[str, Any] = {
+    "type": "object",
+    "description": "seeds are added look by look until every variant is decided, up to max",
+    "required": ["auto"],
+    "additionalProperties": False,
+    "properties": {
+        "auto": {"const": True},
+        "max": {"type": "integer", "minimum": FIRST_LOOK, "default": MAX_LOOK},
+        "looks": {"type": "array", "items": {"type": "integer", "minimum": FIRST_LOOK}, "uniqueItems": True},
+    },
+}
+
+
+def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
+    """The schema (draft 2020-12) of studies over everything that is registered."""
+    settings = Settings.model_json_schema()
+    definitions = settings["$defs"]
+    properties = dict(settings["properties"])
+    properties["vary"]["uniqueItems"] = True
+    # in a variant, options alone are enough: the name is the study's; and no variant varies something else
+    changes = {key: value for key, value in properties.items() if key != "vary"}
+    for key in CHOICES:
+        properties[key] = _choice(vocabulary[key], definitions, key)
+        changes[key] = _choice(vocabulary[key], definitions, key, partial=True)
+    for key in properties:
+        for place in (properties, changes):
+            if key in place and key not in CHOICES:
+                place[key] = _short_forms(key, place[key])
+    dotted: dict[str, Any] = {rf"^({'|'.join(properties)})\.": {}, "^<<$": {}}
+    setting = {
+        "type": ["object", "null"],
+        "properties": {**changes, "role": {"const": "check"}, "check_of": _WORD},
+        "patternProperties": dotted,
+        "additionalProperties": False,
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "bnbench study",
+        "type": "object",
+        "required": [key for key in CHOICES if key not in DEFAULT_CHOICES],
+        "additionalProperties": False,
+        "patternProperties": {**dotted, "^x-": {"description": "a place for anchors; no setting"}},
+        "properties": {
+            "name": _WORD,
+            "description": {**_WORD, "type": [*_WORD["type"], "null"]},
+            "seeds": {
+                "anyOf": [
+                    {"type": "integer", "minimum": 1},
+                    {"type": "array", "items": {"type": "integer", "minimum": 0}, "uniqueItems": True},
+                    {"const": "auto"},
+                    _LOOKS,
+                ]
+            },
+            # a variant may change any setting, by dotted key too; a name alone is that of a norm
+            "variants": {
+                "anyOf": [
+                    {"type": "object", "minProperties": 1, "additionalProperties": setting},
+                    {
+                        "type": "array",
+                        "minItems": 1,
+                        "uniqueItems": True,
+                        "items": {"enum": [*sorted(vocabulary["norm"]), *_NO_NORM]},
+                    },
+                ]
+            },
+            "baseline": {**_WORD, "type": [*_WORD["type"], "null"]},
+            "target": {"anyOf": [_TARGET, {"type": "array", "items": _TARGET}, {"type": "null"}]},
+            "primary": {**_COLUMN, "default": DEFAULT_PRIMARY},
+            "margin": {"anyOf": [_MARGIN, {"type": "null"}]},
+            "metrics": {"anyOf": [_METRIC, {"type": "array", "items": _METRIC}, {"type": "null"}]},
+            "sweep": _SWEEP,
+            **properties,
+        },
+        "$defs": definitions,
+    }
+
+
+def _short_forms(key: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """`init: he` is `init: {name: he}`; where null is allowed, `none` means it."""
+    section = SECTIONS.get(key)
+    if section and "name" in section.model_fields:
+        return {"anyOf": [schema, section.model_json_schema()["properties"]["name"]]}
+    if is_optional_number(Settings.model_fields[key].annotation):
+        return _or_a_word_for_none(schema)
+    return schema
+
+
+def _or_a_word_for_none(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "anyOf": [*schema["anyOf"], {"enum": ["none", "no", "off"]}]}
+
+
+def _schema_of(entry: Entry) -> dict[str, Any]:
+    """Of an entry's options; anything goes where a plugin's types have no schema."""
+    fields = entry.options().model_fields
+    try:
+        schema = entry.options().model_json_schema()
+    except Exception:  # pydantic has several
+        return {"properties": {option: {} for option in fields}}
+    for option, field in fields.items():
+        if is_optional_number(field.annotation):
+            schema["properties"][option] = _or_a_word_for_none(schema["properties"][option])
+    return schema
+
+
+def _choice(
+    entries: Mapping[str, Entry], definitions: dict[str, Any], key: str, partial: bool = False
+) -> dict[str, Any]:
+    """A name alone, or a mapping with that name and its options; partial: nothing is required."""
+    names = sorted(entries)
+    nothing = _NO_NORM if key == "norm" else []
+    forms: list[dict[str, Any]] = [{"enum": [*names, *nothing]}]
+    for name in names:
+        options = _schema_of(entries[name])
+        definitions.update(options.pop("$defs", {}))
+        # where the name is the section's own default, its options alone are enough
+        needed = [] if name == DEFAULT_CHOICES.get(key) else ["name"]
+        which = {"enum": [name, *_NO_NORM]} if key == "norm" and name == "none" else {"const": name}
+        forms.append(
+            {
+                "type": "object",
+                "description": entries[name].summary,
+                "required": [] if partial else [*needed, *options.get("required", [])],
+                "additionalProperties": False,
+                "properties": {"name": which, **options["properties"]},
+            }
+        )
+    return {"anyOf": forms}

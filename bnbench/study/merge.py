@@ -1,0 +1,188 @@
+"""Levels of settings: what all variants share, then the command line, a variant's changes, a setting of the sweep.
+
+A level is flat: its leaves by their whole paths, so that `optimizer.lr: 1` and `optimizer: {lr: 1}`
+are one thing, and keys have no order. A level that names another entry of a registry drops what the
+levels below it say of that section: the options of one optimizer mean nothing to another.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from bnbench.base.errors import ConfigError, Mistake
+from bnbench.base.registry import means_none
+from bnbench.study.schema import CHOICES, DEFAULT_CHOICES, SECTIONS
+from bnbench.study.yaml_source import MERGE, Path_, Source
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A value, and where it was written."""
+
+    value: Any
+    place: str
+
+
+Level = dict[Path_, Leaf]
+
+#: Sections that a name alone can stand for: `init: he` is `init: {name: he}`.
+_NAMED = (*CHOICES, *(key for key, section in SECTIONS.items() if "name" in section.model_fields))
+
+
+#: Leaves of one level: more than every setting and option that there is.
+MAX_LEAVES = 500
+
+
+class Layer:
+    """Plain settings, and where each was written."""
+
+    def __init__(self, level: Level, default_place: str) -> None:
+        self.level, self.default_place = level, default_place
+        self.data: dict[str, Any] = {}
+        for path, leaf in level.items():
+            here = self.data
+            for key in path[:-1]:
+                here = here.setdefault(key, {})
+            here[path[-1]] = copy.deepcopy(leaf.value)
+
+    def place(self, path: Path_) -> str:
+        """Where that key was written, or what is in it, or the nearest section around it."""
+        while path:
+            found = [leaf.place for key, leaf in self.level.items() if key[: len(path)] == path]
+            if found:
+                return found[0]
+            path = path[:-1]
+        return self.default_place
+
+
+def open_level(raw: Mapping[str, Any], path: Path_, source: Source, mistakes: list[Mistake]) -> Level:
+    """The mapping that stands at `path` of the source, with dotted keys and `<<` opened up."""
+    level: Level = {}
+    for lower in reversed(raw.get(MERGE, [])):
+        level = _merge(level, open_level(lower, path, source, mistakes), mistakes)
+    own: Level = {}
+    for key, value in raw.items():
+        if key != MERGE:
+            add(own, _leaves(key, value, (*path, key), source, mistakes), mistakes)
+    return _merge(level, own, mistakes)
+
+
+def add(level: Level, leaves: Level, mistakes: list[Mistake]) -> None:
+    """Put leaves into a level. Keys have no order, so two values for one key are a mistake.
+
+    Raises ConfigError where there are more than any study has: every leaf is held against every other.
+    """
+    for path, leaf in leaves.items():
+        if len(level) >= MAX_LEAVES:
+            what = f"more than {MAX_LEAVES} settings stand in one mapping, and a study has fewer"
+            raise ConfigError([Mistake(leaf.place, f"{what}. Fix: begin keys that are no settings with x-.")])
+        for other in _related(level, path):
+            before = level[other]
+            if other == path and _same(before.value, leaf.value):
+                continue
+            first, second = ".".join(other), ".".join(path)
+            what = f"{second}: {leaf.value!r}, but {first}: {before.value!r} stands at {before.place}"
+            mistakes.append(Mistake(leaf.place, f"{what}. Fix: leave one of them out."))
+            break
+        else:
+            level[path] = leaf
+
+
+def overlay(lower: Level, upper: Level, mistakes: list[Mistake]) -> Level:
+    """A new level: what the lower one says, where the upper one says nothing else.
+
+    Options without a name belong to the default name of their section, where it has one.
+    """
+    return _merge(lower, upper, mistakes, DEFAULT_CHOICES)
+
+
+def _merge(
+    lower: Level, upper: Level, mistakes: list[Mistake], defaults: Mapping[str, str] = MappingProxyType({})
+) -> Level:
+    """As `overlay`; within one mapping (`<<`) options without a name wait for one: no defaults."""
+    level = dict(lower)
+    for section in CHOICES:
+        name, before = upper.get((section, "name")), lower.get((section, "name"))
+        old = _name(section, before.value) if before else defaults.get(section)
+        if name and old is not None and _name(section, name.value) != old:
+            level = {path: leaf for path, leaf in level.items() if path[0] != section}
+    for path, leaf in upper.items():
+        whole = next((path[:n] for n in range(len(path) - 1, 0, -1) if path[:n] in level), None)
+        if whole and isinstance(level[whole].value, list):
+            level[whole] = _with_element(level[whole], path, len(whole), leaf, mistakes)
+            continue
+        for other in _related(level, path):
+            del level[other]
+        level[path] = leaf
+    return level
+
+
+def _leaves(dotted: str, value: Any, path: Path_, source: Source, mistakes: list[Mistake]) -> Level:
+    """The leaves of one key of a mapping, by their paths from that mapping."""
+    here, place = tuple(dotted.split(".")), source.place(path)
+    if not all(here):
+        mistakes.append(Mistake(place, f'"{dotted}" is not a key. Fix: such as optimizer.lr.'))
+        return {}
+    if not isinstance(value, dict):
+        named = len(here) == 1 and here[0] in _NAMED
+        return {(*here, "name") if named else here: Leaf(value, place)}
+    inner = open_level(value, path, source, mistakes)
+    if not inner and len(here) > 1:
+        return {here: Leaf({}, place)}
+    return {(*here, *rest): leaf for rest, leaf in inner.items()}
+
+
+def _related(level: Level, path: Path_) -> list[Path_]:
+    """Keys of the level that are that one, around it or in it."""
+    return [key for key in level if key[: len(path)] == path[: len(key)]]
+
+
+def _with_element(old: Leaf, path: Path_, depth: int, leaf: Leaf, mistakes: list[Mistake]) -> Leaf:
+    """The list with one element changed, as `model.hidden.0: 32` says."""
+    values = copy.deepcopy(old.value)
+    try:
+        set_in(values, path[depth:], leaf.value)
+    except ValueError as error:
+        mistakes.append(Mistake(leaf.place, f"{'.'.join(path)}: {error}."))
+        return old
+    return Leaf(values, leaf.place)
+
+
+def set_in(values: Any, path: Path_, value: Any) -> None:
+    """Set an element of nested lists and mappings. Raises ValueError where there is no such element."""
+    here = values
+    for depth, key in enumerate(path):
+        last = depth == len(path) - 1
+        if isinstance(here, list):
+            if not key.isdecimal() or int(key) >= len(here):
+                raise ValueError(f"there is no element {key} in {here!r}: they are counted from 0")
+            if last:
+                here[int(key)] = value
+            else:
+                here = here[int(key)]
+        elif isinstance(here, dict):
+            if last:
+                here[key] = value
+            else:
+                here = here.setdefault(key, {})
+        else:
+            raise ValueError(f"{here!r} has no elements")
+
+
+def alive(level: Level, path: Path_, place: str) -> bool:
+    """Whether what was written there for that key is still said by the level."""
+    return any(level[key].place == place for key in _related(level, path))
+
+
+def _name(section: str, value: Any) -> Any:
+    if value is None:
+        return DEFAULT_CHOICES.get(section)
+    return "none" if section == "norm" and means_none(value) else value
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

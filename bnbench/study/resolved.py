@@ -1,0 +1,64 @@
+"""A study with every default written out, as plain values that are a study themselves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from bnbench.study.roles import CHECK, CHECK_OF, ROLE
+from bnbench.study.schema import DATA_PATHS, MATCH_BASELINE, Choice, Settings, Study
+
+
+def resolved(study: Study, folder: Path) -> dict[str, Any]:
+    """What all variants share at the top, what differs under `variants`; runs the same runs again.
+
+    folder: where it will be written. A data path under the present folder is written relative to
+    it, so that a project can be moved as a whole.
+    """
+    variants = {name: _plain(settings, folder) for name, settings in study.variants.items()}
+    first, *rest = variants.values()
+    shared = {key: value for key, value in first.items() if all(other[key] == value for other in rest)}
+    values: dict[str, Any] = {"name": study.name}
+    if study.description:
+        values["description"] = study.description
+    values |= shared
+    looks = {"auto": True, "max": len(study.seeds), "looks": list(study.looks)}
+    values["seeds"] = looks if study.looks else list(study.seeds)
+    values["variants"] = {
+        name: {key: value for key, value in settings.items() if key not in shared}
+        for name, settings in variants.items()
+    }
+    for name, other in study.checks.items():
+        values["variants"][name] |= {ROLE: CHECK, CHECK_OF: other}
+    values["baseline"] = study.baseline
+    if study.targets:
+        values["target"] = [
+            {"metric": target.metric, "value": MATCH_BASELINE if target.match_baseline else target.value}
+            for target in study.targets
+        ]
+    values["primary"] = study.primary
+    if study.margin:
+        values["margin"] = {"metric": study.margin.metric, "value": study.margin.value}
+    if study.metrics:
+        values["metrics"] = list(study.metrics)
+    if study.sweep:
+        values["sweep"] = study.sweep
+    return values
+
+
+def _plain(settings: Settings, folder: Path) -> dict[str, Any]:
+    """Settings as a study writes them: a choice's name and options in one mapping."""
+    values: dict[str, Any] = {}
+    for key in type(settings).model_fields:
+        value = getattr(settings, key)
+        if isinstance(value, Choice):
+            values[key] = {"name": value.name, **value.options}
+        else:
+            plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+            values[key] = list(plain) if isinstance(plain, tuple) else plain
+    for key in DATA_PATHS:
+        place = values["dataset"].get(key)
+        if place and Path(place).is_relative_to(Path.cwd()):
+            values["dataset"][key] = os.path.relpath(place, folder)
+    return values

@@ -1,0 +1,268 @@
+"""The typed, frozen form of a study. Plain values only; free of torch.
+
+A `Choice` names one entry of a registry (`model: mlp`) with its options (`model: {name: mlp,
+hidden: [64]}`); the options are checked against the entry's own signature (see `check.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from bnbench.base.metrics import RECALL
+from bnbench.base.registry import is_optional_number, means_none
+from bnbench.study.vary import DEFAULT_VARY, Source
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted, not true or false")
+    return value
+
+
+def _epoch_or_steps(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value != "epoch" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ValueError("it should be epoch, or a number of steps from 1")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_no_bool)]
+Float = Annotated[float, BeforeValidator(_no_bool)]
+
+
+class Section(BaseModel):
+    """A mapping of a study: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _words_for_none(cls, values: Any) -> Any:
+        """`clip_norm: none` is `clip_norm: null`, as `norm: none` is."""
+        if not isinstance(values, dict):
+            return values
+        fields = {key for key, field in cls.model_fields.items() if is_optional_number(field.annotation)}
+        off = {key for key in fields & set(values) if values[key] is not False and means_none(values[key])}
+        return values | dict.fromkeys(off)
+
+
+class Choice(Section):
+    """A registered name and its options, every default written out."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Init(Section):
+    """How linear and convolution weights start."""
+
+    name: Literal["auto", "torch", "he", "glorot"] = Field(
+        "auto",
+        description="auto: what the model's paper uses; torch: U(±1/√fan_in); he: N(0, 2/fan_in); "
+        "glorot, as Keras: U(±√(6/(fan_in + fan_out))), biases 0",
+    )
+    scale: Float = Field(1.0, gt=0, description="multiplies the initial weights, not the biases")
+
+
+class Validation(Section):
+    """The part of the training set on which every decision is made."""
+
+    fraction: Float = Field(0.1, gt=0, lt=1, description="share of the training set that is held out")
+    by: Literal["auto", "sample", "class", "group"] = Field(
+        "auto",
+        description="auto: the data's own validation part where it has one, else single samples; sample; class: the "
+        "same share of every class; group: whole groups (npz: groups, imagefolder: groups: file.csv)",
+    )
+    split_seed: Int = Field(
+        0, ge=0, description="which samples are held out; the same for every run, but where seeds vary it"
+    )
+
+
+#: Options of data sets that are places, not content.
+DATA_PATHS = ("path", "groups")
+#: Keys of `Settings` that older results do not have.
+ADDED_LATER = ("precision", "framework")
+#: Options of models that older results do not have, with what those had.
+OPTIONS_ADDED_LATER = {"bias": "auto"}
+
+
+class Settings(Section):
+    """Everything of one variant that can change its numbers, but the seed."""
+
+    dataset: Choice
+    model: Choice
+    norm: Choice
+    optimizer: Choice
+    schedule: Choice
+    loss: Choice
+    framework: Literal["torch", "keras"] = Field(
+        "torch", description="keras: the same run in TensorFlow/Keras, from the same weights and batches"
+    )
+    normalize: Literal["standard", "unit"] = Field(
+        "standard",
+        description="standard: the training part's mean and std per channel are taken out; "
+        "unit: divided by its largest absolute value, zeros stay zero",
+    )
+    batch_size: Int = Field(32, ge=1, description="samples a step")
+    last_batch: Literal["merge", "keep", "drop"] = Field(
+        "merge",
+        description="merge: a last batch of one joins the batch before it; keep; drop: only full batches",
+    )
+    epochs: Int = Field(5, ge=1, le=1_000_000, description="passes over the training part")
+    clip_norm: Float | None = Field(
+        None, gt=0, description="largest L2 norm of the gradient of all parameters"
+    )
+    augment: Literal["auto", "none", "crop_flip"] = Field(
+        "auto", description="auto: what is usual for the data set; crop_flip: pad 4, random crop and flip"
+    )
+    evaluate_every: Annotated[Literal["epoch"] | int, BeforeValidator(_epoch_or_steps)] = Field(
+        "epoch", description="a number of steps, or 'epoch'"
+    )
+    init: Init = Init()
+    validation: Validation = Validation()
+    max_train_samples: Annotated[Int, Field(ge=1)] | None = Field(
+        None, description="train on this many samples only, after the validation part is taken"
+    )
+    max_eval_samples: Annotated[Int, Field(ge=1)] | None = Field(
+        None, description="evaluate on this many samples of each part only, always the same random ones"
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: torch.autocast around the network; weights stay float32"
+    )
+    vary: tuple[Source, ...] = Field(
+        DEFAULT_VARY,
+        min_length=1,
+        description="which sources of randomness a seed changes; the others are those of seed 0. split: each seed "
+        "holds out another validation part",
+    )
+    engine: Literal["auto", "stacked", "sequential", "compiled"] = Field(
+        "auto",
+        description="how runs are trained; it changes last bits and speed, so it is no part of a run's identity",
+    )
+
+    def seed_of(self, source: Source, seed: int) -> int:
+        """The seed of that source of randomness in a run of this seed."""
+        return seed if source in self.vary else 0
+
+    def for_seed(self, seed: int) -> Settings:
+        """The settings whose data a run of this seed has: of another split, where seeds vary it."""
+        if "split" not in self.vary:
+            return self
+        split = self.validation.model_copy(update={"split_seed": self.validation.split_seed + seed})
+        return self.model_copy(update={"validation": split})
+
+    def identity(self) -> dict[str, Any]:
+        """Plain values that stand for these settings. Data is known by content, so not by its path.
+
+        Keys that came later are left out while they have their default: old runs stay known.
+        """
+        values = self.model_dump(mode="json", exclude={"engine"})
+        for key in ADDED_LATER:
+            if values[key] == type(self).model_fields[key].default:
+                del values[key]
+        for key, before in OPTIONS_ADDED_LATER.items():
+            if values["model"]["options"].get(key) == before:
+                del values["model"]["options"][key]
+        for key in DATA_PATHS:
+            values["dataset"]["options"].pop(key, None)
+        return values
+
+
+#: The settings that choose from a registry.
+CHOICES = ("dataset", "model", "norm", "optimizer", "schedule", "loss")
+#: What those that may be left out are then.
+DEFAULT_CHOICES = {"norm": "none", "schedule": "constant", "loss": "cross_entropy"}
+#: The settings that are sections with fixed keys.
+SECTIONS: dict[str, type[Section]] = {"init": Init, "validation": Validation}
+#: Keys of a study that are not settings: no variant may change them.
+STUDY_KEYS = (
+    "name",
+    "description",
+    "seeds",
+    "variants",
+    "baseline",
+    "target",
+    "primary",
+    "margin",
+    "metrics",
+    "sweep",
+    "vary",
+)
+#: The word in place of a target's value that means: what the baseline reaches.
+MATCH_BASELINE = "match_baseline"
+#: The metric that the sentences speak of, where a study declares none.
+DEFAULT_PRIMARY = "test_accuracy"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A metric and the value that counts as reached.
+
+    match_baseline: the value is what the baseline reaches at the end, mean over its seeds; it is
+    NaN until the runs are there.
+    """
+
+    metric: str
+    value: float
+    match_baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The largest difference in that metric that makes no difference to the user, in the metric's unit."""
+
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class StudyCell:
+    """One variant at one setting of the sweep."""
+
+    variant: str
+    setting: Mapping[str, Any]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is held fixed, which variants are compared, on which seeds.
+
+    sweep: as a study writes it. cells: variants (the study's order) at each setting of it. warnings: what the user
+    should know although it is no mistake. primary: the metric that the verdict is about. margin:
+    how much of a difference counts as none. looks: of `seeds: auto`, at how many of the seeds the
+    result is looked at; empty where their number is fixed. metrics: what is shown beside loss and
+    accuracy. checks: the variants with `role: check`, and which variant each of them checks. None of them can
+    change a run.
+    """
+
+    name: str
+    description: str
+    seeds: tuple[int, ...]
+    variants: Mapping[str, Settings]
+    baseline: str
+    targets: tuple[Target, ...]
+    sweep: Any
+    cells: tuple[StudyCell, ...]
+    warnings: tuple[str, ...] = ()
+    primary: str = DEFAULT_PRIMARY
+    margin: Margin | None = None
+    looks: tuple[int, ...] = ()
+    metrics: tuple[str, ...] = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The metrics that its questions are about, by split."""
+        columns = [self.primary, *(target.metric for target in self.targets)]
+        return tuple(dict.fromkeys([*columns, self.margin.metric] if self.margin else columns))
+
+    @property
+    def asked_columns(self) -> tuple[str, ...]:
+        """These, and those of the metrics that it shows of the test part."""
+        return (*self.columns, *(f"test_{name}" for name in self.metrics if name != RECALL))

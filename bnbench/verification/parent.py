@@ -1,0 +1,186 @@
+"""Judges a layer in a process of its own, which it may hang, crash or leave: `verify`. Does not reach torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import bnbench
+from bnbench.base.errors import BnbenchError, LayerError
+from bnbench.verification.child import ANSWERED, BROKEN
+from bnbench.verification.findings import Verification
+from bnbench.verification.wishes import Wishes
+
+TIMEOUT = 60.0
+#: Seconds that the child has besides: to import torch, and to say where it is when its time is over.
+_GRACE = 60.0
+_CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
+#: What loads plugins, in the child alone: it stands above this room, and registers everything.
+_LOADER = "bnbench.api.plugins:known_names"
+_START = (
+    "import sys; sys.path[:] = {path!r}; from bnbench.verification.child import main; "
+    "sys.argv = ['bnbench verify']; main({folder!r})"
+)
+
+
+def verify(
+    word: str,
+    wishes: Wishes,
+    *,
+    plugins: Sequence[Path] = (),
+    timeout: float = TIMEOUT,
+    debug: bool = False,
+) -> Verification:
+    """All checks of the layer that `word` names, in a child process that is killed after `timeout` seconds (torch's
+    own import not counted).
+
+    debug: what the layer prints, and tracebacks, go to stderr. Raises LayerError where there is no layer
+    to check, and where it ends, crashes or hangs the process.
+    """
+    request = {
+        "word": word,
+        "wishes": asdict(wishes),
+        "plugins": [str(path) for path in plugins],
+        "loader": _LOADER,
+        "timeout": timeout,
+        "debug": debug,
+    }
+    with _temporary() as folder:
+        Path(folder, "request.json").write_text(json.dumps(request), encoding="utf-8")
+        code = _run(folder, timeout, debug)
+        lines = _lines(Path(folder, "report.jsonl"))
+        if code == ANSWERED and lines:
+            answer = _answer(lines[-1])
+            if isinstance(answer, Verification):
+                return answer
+            if answer is not None:
+                raise answer
+        stage = next((line["at"] for line in reversed(lines) if "at" in line), "at the start")
+        raise _ended(word, code, stage, Path(folder, "traces.txt"), timeout)
+
+
+@contextmanager
+def _temporary() -> Iterator[str]:
+    """A folder for what parent and child tell each other. Raises LayerError where there is none to be had."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="bnbench-verify-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise LayerError(
+            f"no temporary folder can be written: {error}.",
+            "The process that judges the layer answers through one.",
+            "set TMPDIR to a folder that can be written.",
+        ) from error
+    with folder:
+        yield folder.name
+
+
+def _run(folder: str, timeout: float, debug: bool) -> int | None:
+    """The child's exit code; None where it had to be killed after the time limit."""
+    package = str(Path(bnbench.__file__).resolve().parent.parent)
+    path = [entry for entry in sys.path if entry] + [package, os.getcwd()]
+    shown = sys.stderr if debug and _has_number(sys.stderr) else subprocess.DEVNULL
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", _START.format(path=list(dict.fromkeys(path)), folder=folder)],
+        stdin=subprocess.DEVNULL,
+        stdout=shown,
+        stderr=shown,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        start_new_session=True,
+    )
+    try:
+        return child.wait(timeout + _GRACE)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        _kill(child)
+
+
+def _has_number(stream: Any) -> bool:
+    with suppress(Exception):
+        stream.fileno()
+        return True
+    return False
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """The child and what it started; also where it has ended, as its own children may live."""
+    with suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
+    child.wait()
+
+
+def _lines(report: Path) -> list[dict[str, Any]]:
+    lines = []
+    with suppress(OSError):
+        for line in report.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):
+                lines.append(json.loads(line))
+    return [line for line in lines if isinstance(line, dict)]
+
+
+def _answer(line: dict[str, Any]) -> Verification | LayerError | None:
+    """What the child found, or why it could not judge; None for what only a broken child writes."""
+    with suppress(Exception):  # whatever stands there instead
+        if "found" in line:
+            found = Verification.from_json(line["found"])
+            found.to_json()
+            return found
+        error = line["error"]
+        return LayerError(*(str(error[key]) for key in ("what", "why", "fix")))
+    return None
+
+
+def _ended(word: str, code: int | None, stage: str, traces: Path, timeout: float) -> BnbenchError:
+    """What to say of a child that ended without an answer."""
+    trace = ""
+    with suppress(OSError):
+        trace = traces.read_text(encoding="utf-8", errors="replace")
+    place = _place(trace)
+    where = f"It happened {stage}" + (f", at {place}." if place else ".")
+    if code is None or trace.startswith("Timeout ("):
+        return LayerError(
+            f"{word} did not finish within {timeout:g} s.",
+            where,
+            "look for an endless loop there; --timeout gives a slow layer more time.",
+        )
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        if name in _CRASHES:
+            return LayerError(f"{word} crashed Python itself ({name}).", where)
+        memory = " The system sends it where memory, or another limit, runs out." if name == "SIGKILL" else ""
+        return LayerError(f"The process of {word} was ended by {name}.{memory}", where)
+    if code in (ANSWERED, BROKEN):
+        return LayerError(
+            f"{word} broke what judges it: no answer came back.",
+            where,
+            "leave files of other programs, and Python's and torch's own functions, as they are.",
+        )
+    return LayerError(
+        f"{word} ended the process (exit code {code}), as os._exit does.",
+        where,
+        "raise an exception instead.",
+    )
+
+
+def _place(trace: str) -> str:
+    """The innermost line of the user's in a dump of faulthandler: neither bnbench's nor an installed package's."""
+    package = str(Path(bnbench.__file__).resolve().parent)
+    installed = (str(Path(os.__file__).parent), "site-packages", package)
+    current = trace.split("Current thread", 1)[-1].split("\n\n", 1)[0]
+    for file, line in re.findall(r'File "(.+?)", line (\d+)', current):
+        if not file.startswith("<") and not any(part in file for part in installed):
+            return f"{os.path.relpath(file) if file.startswith(os.getcwd()) else file}:{line}"
+    return ""

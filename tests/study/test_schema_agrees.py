@@ -1,0 +1,48 @@
+"""The JSON Schema takes what `check` takes: short forms, words for none, names that are defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from bnbench.base.errors import ConfigError
+from bnbench.study import Vocabulary, json_schema, load_study
+from bnbench.study.yaml_source import read_yaml
+
+BASE = (
+    "dataset: digits\nmodel: mlp\noptimizer: {name: sgd, lr: 0.1}\nvariants: {a: {batch_size: 16}, b: {}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "norm: {name: no}",
+        "norm: {name: ~}",
+        "norm: {name: batch, momentum: none}",
+        "norm: {name: batch, momentum: off}",
+        "schedule: {warmup_epochs: 0.5}",
+        "loss: {label_smoothing: 0.1}",
+        "margin: ~",
+        "clip_norm: none",
+        "max_train_samples: off",
+        "seeds: {auto: true, max: 12}",
+        "sweep: {epochs: [1, 2], schedule.warmup_epochs: epochs / 10}",
+    ],
+)
+def test_what_both_take(text: str, write_study: Callable[..., Path], vocabulary: Vocabulary) -> None:
+    assert load_study(write_study(BASE + text), [], vocabulary)
+    Draft202012Validator(json_schema(vocabulary)).validate(read_yaml(BASE + text, "study").data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["schedule: {milestones: [1]}", "norm: {eps: 1e-3}", "norm: {name: off, eps: 1}", "loss: {smooth: 1}"],
+)
+def test_what_neither_takes(text: str, write_study: Callable[..., Path], vocabulary: Vocabulary) -> None:
+    with pytest.raises(ConfigError):
+        load_study(write_study(BASE + text), [], vocabulary)
+    assert not Draft202012Validator(json_schema(vocabulary)).is_valid(read_yaml(BASE + text, "study").data)
