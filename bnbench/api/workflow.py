@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import bnbench
 from bnbench.analysis.circumstances import differences, other_circumstances
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.gates import gate_columns, judge_gates, read_gates, share_gates
@@ -37,7 +38,7 @@ from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, St
 from bnbench.study import Settings, Study
 from bnbench.study.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
 
-_HERE = Path(__file__).parent
+_HERE = Path(bnbench.__file__).parent
 #: Shipped studies: inside an installed package, beside it in a checkout.
 STUDIES = next((folder for folder in (_HERE / "configs", _HERE.parent / "configs") if folder.is_dir()), _HERE)
 

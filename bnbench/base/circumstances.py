@@ -15,9 +15,11 @@ from typing import Any
 
 import bnbench
 
-_HERE = Path(__file__).parent
+_HERE = Path(bnbench.__file__).parent
 #: The parts of bnbench that compute a run's numbers.
-_COMPUTING = ("data", "engine", "models", "norms", "optim", "seeding.py", "metrics.py")
+_COMPUTING = (
+    "data", "engine", "models", "network", "norms", "optim", "tasks", "base/seeding.py", "base/metrics.py",
+)  # fmt: skip
 _PACKAGES = ("torchvision", "scipy", "scikit-learn", "pydantic")
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+import bnbench
+
 _INSTALLED = {"site-packages", "dist-packages"}
 #: Own modules that were loaded before this file was are believed to be as their files are, if these are older.
 _LOADED_AT = time.time()
@@ -29,7 +31,7 @@ _LOADED_AT = time.time()
 def _roots() -> tuple[str, ...]:
     """Where the standard library and bnbench lie."""
     places = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.__file__)]
-    return tuple({os.path.realpath(place) + os.sep for place in [*places, os.path.dirname(__file__)]})
+    return tuple({os.path.realpath(place) + os.sep for place in [*places, os.path.dirname(bnbench.__file__)]})
 
 
 @functools.lru_cache(4096)
