@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bnbench.analysis.comparison import Comparison, compare
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import ALPHA
+from bnbench.analysis.paired import compare
 from bnbench.analysis.settings import baselines_of
 from bnbench.results import Cell, StudyResults
 from bnbench.study.plan import RunRecord, cell_label
@@ -51,7 +52,7 @@ class Agreement:
     largest: float | None
     first_beyond: int | None
     at_first_beyond: float | None
-    comparison: Comparison
+    comparison: Difference
     same: bool | None
 
     @property
@@ -121,7 +122,7 @@ def _agreement(cell: Cell, checked: Cell, results: StudyResults) -> Agreement:
     )
 
 
-def _answer(found: Comparison, same: bool | None, steps: int, beyond: int | None) -> Answer:
+def _answer(found: Difference, same: bool | None, steps: int, beyond: int | None) -> Answer:
     different = found.p is not None and found.p <= ALPHA and found.uncorrected in ("better", "worse")
     if beyond == 1 or (different and not same):
         return "differs"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnbench.analysis.agreement import Agreement
-from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.convergence import TargetSummary
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.interactions import Interaction
 from bnbench.analysis.noise import NoiseFloor
 from bnbench.analysis.pairs import Phase, Spread
@@ -82,7 +82,7 @@ class Summary:
     baseline: str
     targets: tuple[Target, ...]
     variants: tuple[VariantSummary, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Difference, ...]
     best_settings: tuple[BestSetting, ...] = ()
     warnings: tuple[str, ...] = ()
     primary: str = DEFAULT_PRIMARY

@@ -18,9 +18,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bnbench.analysis.comparison import Comparison, compare
 from bnbench.analysis.contents import GateOutcome, Summary, VariantSummary
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import MIN_SEEDS
+from bnbench.analysis.paired import compare
 from bnbench.analysis.stops import repeated
 from bnbench.analysis.sweeps import MIN_PARTED, at_best, part_seeds, shared_seeds
 from bnbench.analysis.twins import repeats
@@ -244,7 +245,7 @@ def _by_difference(gate: Gate, summary: Summary) -> GateOutcome:
     )
 
 
-def _compared(gate: Gate, summary: Summary) -> Comparison | str:
+def _compared(gate: Gate, summary: Summary) -> Difference | str:
     """The two variants; in a sweep each at the setting that some seeds choose, on the others. Or why not."""
     cells = [
         Cell(v.variant, v.setting, "", v.seeds, v.runs)
@@ -265,7 +266,7 @@ def _compared(gate: Gate, summary: Summary) -> Comparison | str:
     return repeated(found, summary.looks) if summary.looks else found
 
 
-def _shown_worse(found: Comparison) -> tuple[bool, str]:
+def _shown_worse(found: Difference) -> tuple[bool, str]:
     """Worse, and not within the margin where the study has one."""
     interval = f"95% interval [{found.ci_low:+.4g}, {found.ci_high:+.4g}]"
     same = found.margin is not None and _inside(found, found.margin)
@@ -273,13 +274,13 @@ def _shown_worse(found: Comparison) -> tuple[bool, str]:
     return found.verdict != "undecided" and not same and least > 0, interval
 
 
-def _not_shown_same(found: Comparison) -> tuple[bool, str]:
+def _not_shown_same(found: Difference) -> tuple[bool, str]:
     """The 90 % interval is not inside the margin (two one-sided tests at 5 %)."""
     interval = f"90% interval [{found.inner_low:+.4g}, {found.inner_high:+.4g}], margin {found.margin:g}"
     return not _inside(found, found.margin or 0.0), interval
 
 
-def _not_shown_as_good(found: Comparison) -> tuple[bool, str]:
+def _not_shown_as_good(found: Difference) -> tuple[bool, str]:
     """The largest loss that fits, one-sided at 5 %, is not below the margin (non-inferiority)."""
     most = _loss_bounds(found, found.inner_low, found.inner_high)[1]
     return most >= (
@@ -287,19 +288,19 @@ def _not_shown_as_good(found: Comparison) -> tuple[bool, str]:
     ), f"worse by at most {most:.4g} (95%, one-sided), margin {found.margin:g}"
 
 
-def _inside(found: Comparison, margin: float) -> bool:
+def _inside(found: Difference, margin: float) -> bool:
     low, high = found.inner_low, found.inner_high
     return low is not None and high is not None and -margin < low and high < margin
 
 
-def _loss_bounds(found: Comparison, low: float | None, high: float | None) -> tuple[float, float]:
+def _loss_bounds(found: Difference, low: float | None, high: float | None) -> tuple[float, float]:
     """An interval of the difference as one of how much worse the variant is; infinite where there is none."""
     if low is None or high is None:
         return -math.inf, math.inf
     return (-high, -low) if metric_of(found.metric).better == "higher" else (low, high)
 
 
-_JUDGES: dict[Kind, Callable[[Comparison], tuple[bool, str]]] = {
+_JUDGES: dict[Kind, Callable[[Difference], tuple[bool, str]]] = {
     "worse than": _shown_worse,
     "not the same as": _not_shown_same,
     "not as good as": _not_shown_as_good,

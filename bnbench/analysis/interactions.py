@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.grid import lines, part
 from bnbench.analysis.methods.intervals import MIN_SEEDS, Interval, holm
 from bnbench.analysis.methods.sequential import repeated_interval, scatter_of, tail, weight_of
@@ -31,7 +31,7 @@ class Interaction:
     key: str
     value: Any
     others: Mapping[str, Any]
-    comparison: Comparison
+    comparison: Difference
     change: float | None
     change_low: float | None
     change_high: float | None
@@ -46,7 +46,7 @@ class Interaction:
         return cell_label(self.comparison.variant, self.others)
 
 
-def interactions(results: StudyResults, comparisons: Sequence[Comparison]) -> Iterator[Interaction]:
+def interactions(results: StudyResults, comparisons: Sequence[Difference]) -> Iterator[Interaction]:
     """Along every swept key, for the final primary metric. comparisons: those at the same setting."""
     shown = {c.label: c for c in comparisons if c.at == "final" and c.metric == results.primary}
     free = free_keys(results.cells)
@@ -66,7 +66,7 @@ def _corrected(found: Sequence[Interaction]) -> Iterator[Interaction]:
         yield row if row.p is None else replace(row, p_holm=next(adjusted))
 
 
-def _interaction(key: str, first: Comparison, found: Comparison, looks: Sequence[int]) -> Interaction:
+def _interaction(key: str, first: Difference, found: Difference, looks: Sequence[int]) -> Interaction:
     before = dict(first.values)
     changes = [value - before[seed] for seed, value in found.values if seed in before]
     row = Interaction(
@@ -95,7 +95,7 @@ def _interval(changes: Sequence[float], mean: float, least: float, weight: float
     return repeated_interval(mean, scatter_of(changes, least), len(changes), weight)
 
 
-def _rounding(first: Comparison, found: Comparison) -> float:
+def _rounding(first: Difference, found: Difference) -> float:
     """The scatter that the rounding of four shares of samples makes by itself: √(4 grain²/12); 0 for a loss."""
     grain = max(first.grain or 0.0, found.grain or 0.0)
     return grain / math.sqrt(3)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import ALPHA, t_quantile
 from bnbench.analysis.methods.sequential import weight_of
 from bnbench.results import Cell, StudyResults
@@ -40,7 +40,7 @@ class NewSamples:
         self._kept: dict[str, Mapping[int, Any]] = {}
         self.warnings: list[str] = []
 
-    def added(self, comparisons: Iterable[Comparison]) -> Iterator[Comparison]:
+    def added(self, comparisons: Iterable[Difference]) -> Iterator[Difference]:
         """The same comparisons, those of OF_SAMPLES after the last step with the interval where it is known."""
         for found in comparisons:
             differences = self._differences(found)
@@ -56,7 +56,7 @@ class NewSamples:
                 num_samples=differences.shape[1],
             )
 
-    def _differences(self, found: Comparison) -> Any:
+    def _differences(self, found: Difference) -> Any:
         """(seeds, samples) float64; None where an answer is missing, or the samples are not the same."""
         if found.at != "final" or found.metric not in OF_SAMPLES or found.lost or found.n < 2:
             return None

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Reached, TargetSummary
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import PHASES, Spread
 from bnbench.analysis.workloads import Standing, Workloads
 from bnbench.base.metrics import SPLIT_METRICS
@@ -190,7 +190,7 @@ def _by_seed(values: Iterable[tuple[int, float]], name: str) -> list[dict[str, A
     return [{"seed": seed, name: value} for seed, value in values]
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
+def _comparison(comparison: Difference) -> dict[str, Any]:
     return {**vars(comparison), "values": _by_seed(comparison.values, "difference")}
 
 

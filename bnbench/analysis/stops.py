@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from bnbench.analysis.comparison import Comparison, Verdict, compare
+from bnbench.analysis.difference import Difference, Verdict
 from bnbench.analysis.methods.intervals import ALPHA, equivalence_p, paired_p, scatter
 from bnbench.analysis.methods.sequential import (
     Seen,
@@ -23,6 +23,7 @@ from bnbench.analysis.methods.sequential import (
     weight_of,
     weights,
 )
+from bnbench.analysis.paired import compare
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.settings import baselines_of
 from bnbench.analysis.twins import first_of_equals
@@ -60,12 +61,12 @@ class Course:
     """
 
     results: StudyResults
-    judged: Mapping[str, Comparison]
+    judged: Mapping[str, Difference]
     stops: tuple[Stop, ...]
     wanted: Mapping[str, int]
     unused: int
 
-    def at_its_look(self, found: Comparison) -> Comparison:
+    def at_its_look(self, found: Difference) -> Difference:
         """The comparison with the p and the interval of its look; the judged one where that is of the family."""
         if (found.metric, found.at) == (self.results.primary, "final"):
             return self.judged.get(found.label, found)
@@ -124,7 +125,7 @@ def follow(results: StudyResults) -> Course:
     return _course(results, members, reached, wanted)
 
 
-def repeated(found: Comparison, looks: Sequence[int], family: int = 1) -> Comparison:
+def repeated(found: Difference, looks: Sequence[int], family: int = 1) -> Difference:
     """A comparison at one of the looks, with the p and the intervals that hold at every look together.
 
     What rests on a single look goes: the sign-flip check, and what a fixed number of seeds would find.
@@ -215,12 +216,12 @@ def _see(member: _Member, results: StudyResults) -> Seen:
     )
 
 
-def _found(member: _Member, results: StudyResults) -> Comparison:
+def _found(member: _Member, results: StudyResults) -> Difference:
     ours, theirs = first_seeds(member.cell, member.seeds), first_seeds(member.baseline, member.seeds)
     return compare(ours, theirs, results.primary, "final", results.margin)
 
 
-def _scatter(found: Comparison) -> float:
+def _scatter(found: Difference) -> float:
     return scatter([value for _, value in found.values], found.grain or 0.0)
 
 
@@ -254,7 +255,7 @@ def _course(
     )
 
 
-def _judged(member: _Member, results: StudyResults) -> Comparison:
+def _judged(member: _Member, results: StudyResults) -> Difference:
     """At the member's last look; before the first, without a verdict."""
     track = member.track
     if not track.num_looks:

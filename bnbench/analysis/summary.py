@@ -9,14 +9,16 @@ from dataclasses import replace
 
 from bnbench.analysis.agreement import agreements
 from bnbench.analysis.circumstances import mixed_circumstances
-from bnbench.analysis.comparison import Comparison, compare, with_verdicts
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import summarize_target
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.earlier import look_cautions
+from bnbench.analysis.family import with_verdicts
 from bnbench.analysis.interactions import interactions
 from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS, t_quantile
 from bnbench.analysis.new_samples import NewSamples
 from bnbench.analysis.noise import noise_floors
+from bnbench.analysis.paired import compare
 from bnbench.analysis.pairs import PHASES, Phase, Spread, number
 from bnbench.analysis.ranges import usable_ranges
 from bnbench.analysis.rates import TrainedRate, trained_rates
@@ -113,8 +115,8 @@ def summarize(results: StudyResults) -> Summary:
 
 
 def _judged(
-    comparisons: Iterable[Comparison], results: StudyResults, first: Mapping[str, str]
-) -> tuple[Comparison, ...]:
+    comparisons: Iterable[Difference], results: StudyResults, first: Mapping[str, str]
+) -> tuple[Difference, ...]:
     """With a verdict on the primary metric, where variants with the same results count once."""
     return with_verdicts(mark_twins(comparisons, first), results.primary, results.checks)
 
@@ -158,7 +160,7 @@ def _vary(results: StudyResults) -> tuple[tuple[str, ...], list[str]]:
         return DEFAULT_VARY, [f"study.yaml: {error} Taken for {', '.join(DEFAULT_VARY)}."]
 
 
-def _cautions(results: StudyResults, comparisons: Sequence[Comparison]) -> Iterator[str]:
+def _cautions(results: StudyResults, comparisons: Sequence[Difference]) -> Iterator[str]:
     """What limits the verdicts, whatever the runs say."""
     margin = results.margin
     if margin and margin.metric != results.primary:
@@ -178,7 +180,7 @@ def _cautions(results: StudyResults, comparisons: Sequence[Comparison]) -> Itera
         yield from _luck_of_the_scatter(min(c.n for c in judged), max(c.family for c in judged))
 
 
-def _unfinished(asked: Sequence[Comparison]) -> Iterator[str]:
+def _unfinished(asked: Sequence[Difference]) -> Iterator[str]:
     """Where runs are missing: who stops at the verdict that pleases has looked more than once."""
     short = [c for c in asked if c.n + sum(c.lost.values()) < c.n_planned]
     if short:
@@ -245,7 +247,7 @@ def _spread(cell: Cell, metric: str, at: Phase) -> Spread:
 
 
 def _warnings(
-    results: StudyResults, variants: Sequence[VariantSummary], comparisons: Sequence[Comparison]
+    results: StudyResults, variants: Sequence[VariantSummary], comparisons: Sequence[Difference]
 ) -> Iterator[str]:
     for found in comparisons:
         if found.checks_disagree and found.at == "final" and found.metric == results.primary:

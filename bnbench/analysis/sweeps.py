@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bnbench.analysis.comparison import Comparison, compare, corrected
+from bnbench.analysis.difference import Difference
+from bnbench.analysis.family import corrected
+from bnbench.analysis.paired import compare
 from bnbench.analysis.pairs import PHASES, Spread, number
 from bnbench.results import Cell, StudyResults
 from bnbench.study.plan import RunRecord, cell_label
@@ -34,7 +36,7 @@ class BestSetting:
     variant: str
     setting: Mapping[str, Any]
     val_loss: Spread
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Difference, ...]
     choosing: tuple[int, ...] = ()
     comparing: tuple[int, ...] = ()
 
@@ -86,7 +88,7 @@ def best_settings(results: StudyResults) -> tuple[BestSetting, ...]:
     names = dict.fromkeys(cell.variant for cell in results.cells)
     best = {name: best_cell(results.cells, name) for name in names}
     choosing, comparing = part_seeds(shared_seeds(results.cells))
-    found: tuple[Comparison, ...] = ()
+    found: tuple[Difference, ...] = ()
     if results.baseline in names:
         sides = {name: at_best(results.cells, name, choosing, comparing) for name in names}
         found = corrected(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import MIN_SEEDS
 from bnbench.analysis.pairs import ROUNDING
 from bnbench.base.metrics import METRICS
@@ -41,7 +41,7 @@ def same_results(first: Cell, second: Cell) -> bool:
     return all(_same_run(ours, theirs) for ours, theirs in zip(first.records, second.records, strict=True))
 
 
-def mark_twins(comparisons: Iterable[Comparison], first: Mapping[str, str]) -> Iterator[Comparison]:
+def mark_twins(comparisons: Iterable[Difference], first: Mapping[str, str]) -> Iterator[Difference]:
     """Every comparison, with its twin where an earlier one has the same results on both sides.
 
     A variant with the baseline's results is the baseline's twin.
@@ -142,7 +142,7 @@ def _is_loss(column: str) -> bool:
     return metric is not None and not metric.percent
 
 
-def repeats(found: Comparison, variants: Iterable[VariantSummary]) -> bool:
+def repeats(found: Difference, variants: Iterable[VariantSummary]) -> bool:
     """Whether a loss is the same on every seed: it has no interval then, and is neither worse nor another."""
     sides = [v for v in variants if v.label in (found.label, found.baseline_label)]
     numbers = [abs(number) for v in sides for number in v.spreads[found.at, found.metric].values]

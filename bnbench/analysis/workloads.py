@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Clock, Reached
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import paired_interval
 from bnbench.analysis.speed import grain_of, mean_ratio, speed_up
 
@@ -61,7 +61,7 @@ class Standing:
     variant: str
     label: str
     baseline: str
-    comparison: Comparison | None
+    comparison: Difference | None
     reached: int
     planned: int
     base_reached: int
@@ -187,7 +187,7 @@ def _standings(workload: str, summary: Summary) -> Iterator[Standing]:
         )
 
 
-def _comparison(summary: Summary, variant: str) -> Comparison | None:
+def _comparison(summary: Summary, variant: str) -> Difference | None:
     best = [found for setting in summary.best_settings for found in setting.comparisons]
     for found in best or summary.comparisons:
         if (found.variant, found.metric, found.at) == (variant, summary.primary, "final"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import Spread
 from bnbench.base.metrics import metric_of
 from bnbench.study import Target
@@ -51,7 +51,7 @@ def metric_text(column: str, value: float) -> str:
     return f"{value:.2e}" if _is_extreme(value) else f"{value:.{LOSS_DECIMALS}f}"
 
 
-def difference_text(comparison: Comparison) -> str:
+def difference_text(comparison: Difference) -> str:
     """ "+1.83 pp [+1.10, +2.56]"; without the interval where one seed can't give any."""
     if comparison.difference is None:
         return NOTHING
@@ -69,24 +69,24 @@ def has_width(low: float | None, high: float | None) -> bool:
     return high - low > 1e-9 * max(abs(low), abs(high))
 
 
-def new_samples_text(comparison: Comparison) -> str:
+def new_samples_text(comparison: Difference) -> str:
     """ "[+0.60, +3.06]": the interval for new samples, with the digits of its own width; – where there is none."""
     percent = metric_of(comparison.metric).percent
     return interval_text(None, comparison.new_low, comparison.new_high, percent=percent).removesuffix(" pp")
 
 
-def amount_text(comparison: Comparison, value: float, sign: str = "+") -> str:
+def amount_text(comparison: Difference, value: float, sign: str = "+") -> str:
     """A value in the unit of the comparison's metric: "+1.83 pp" for an accuracy, "-0.0123" for a loss."""
     unit = " pp" if metric_of(comparison.metric).percent else ""
     return f"{_amount(comparison, value, sign)}{unit}"
 
 
-def largest_difference(comparison: Comparison) -> float:
+def largest_difference(comparison: Difference) -> float:
     """No two shares differ by more than 1; losses by anything."""
     return 1.0 if metric_of(comparison.metric).percent else math.inf
 
 
-def detectable_range(comparison: Comparison) -> str:
+def detectable_range(comparison: Difference) -> str:
     """ "0.8 to 3.9 pp": what so many seeds find, as they know their scatter; "0.8 pp or more" beyond 100 pp."""
     low, high = comparison.detectable_low, comparison.detectable_high
     if low is None or high is None:
@@ -97,7 +97,7 @@ def detectable_range(comparison: Comparison) -> str:
     return f"{least.removesuffix(' pp')} to {amount_text(comparison, high, sign='')}"
 
 
-def _amount(comparison: Comparison, value: float, sign: str = "+") -> str:
+def _amount(comparison: Difference, value: float, sign: str = "+") -> str:
     return _number(value, comparison.ci_low, comparison.ci_high, metric_of(comparison.metric).percent, sign)
 
 
@@ -164,7 +164,7 @@ def runs_text(count: int) -> str:
     return f"{count:,} run{'s' * (count != 1)}"
 
 
-def margin_text(comparison: Comparison) -> str:
+def margin_text(comparison: Difference) -> str:
     """ "0.2 pp" for an accuracy, "0.01" for a loss."""
     margin = comparison.margin or 0.0
     return f"{100 * margin:g} pp" if metric_of(comparison.metric).percent else f"{margin:g}"

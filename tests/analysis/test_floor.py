@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bnbench.analysis.comparison import Comparison, compare, corrected
+from bnbench.analysis.difference import Difference
+from bnbench.analysis.family import corrected
 from bnbench.analysis.methods.intervals import (
     equivalence_p,
     paired_interval,
@@ -21,6 +22,7 @@ from bnbench.analysis.methods.intervals import (
 )
 from bnbench.analysis.methods.power import detectable_difference, scatter_factors, seeds_needed
 from bnbench.analysis.methods.resampling import bootstrap_t
+from bnbench.analysis.paired import compare
 from bnbench.analysis.pairs import grain_of
 from bnbench.analysis.summary import summarize
 from bnbench.results import Cell, StudyResults
@@ -46,7 +48,7 @@ def cell(name: str, values: Sequence[float], metric: str = "test_accuracy", **mo
 
 def against(
     deltas: Sequence[float], metric: str = "test_accuracy", margin: float | None = None, **more: object
-) -> Comparison:
+) -> Difference:
     ours = cell("a", [0.5 + delta for delta in deltas], metric, **more)
     theirs = cell("b", [0.5] * len(deltas), metric, **more)
     return compare(ours, theirs, metric, "final", None if margin is None else Margin(metric, margin))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnbench.analysis.comparison import compare
 from bnbench.analysis.new_samples import NewSamples, new_samples_interval
+from bnbench.analysis.paired import compare
 from bnbench.analysis.serial import as_json
 from bnbench.analysis.summary import summarize
 from bnbench.reports.sentences.verdicts import verdict_sentences

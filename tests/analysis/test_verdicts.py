@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bnbench.analysis.comparison import Comparison, compare, corrected
 from bnbench.analysis.contents import Summary
+from bnbench.analysis.difference import Difference
+from bnbench.analysis.family import corrected
 from bnbench.analysis.methods.intervals import paired_interval
 from bnbench.analysis.methods.power import detectable_difference
+from bnbench.analysis.paired import compare
 from bnbench.analysis.serial import as_json
 from bnbench.analysis.summary import summarize
 from bnbench.reports.sentences.verdicts import verdict_sentences
@@ -31,7 +33,7 @@ def cell(name: str, values: Sequence[float]) -> Cell:
     return Cell(name, {}, name, tuple(range(len(values))), runs)
 
 
-def against(deltas: Sequence[float], name: str = "a", margin: float | None = None) -> Comparison:
+def against(deltas: Sequence[float], name: str = "a", margin: float | None = None) -> Difference:
     """A variant that differs from its baseline by these numbers."""
     base = cell("base", [0.5] * len(deltas))
     ours = cell(name, [0.5 + delta for delta in deltas])

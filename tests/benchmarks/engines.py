@@ -16,7 +16,8 @@ from pathlib import Path
 
 from processes import run
 
-from bnbench.analysis.comparison import compare, corrected
+from bnbench.analysis.family import corrected
+from bnbench.analysis.paired import compare
 from bnbench.results import Cell, ResultsFolder
 
 ENGINES = ("sequential", "stacked")

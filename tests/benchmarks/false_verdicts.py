@@ -28,8 +28,9 @@ from range_tables import usable_settings
 from spot_check import spot_check
 from verdict_tables import TABLES, Table, header, row
 
-from bnbench.analysis.comparison import compare, corrected
+from bnbench.analysis.family import corrected
 from bnbench.analysis.methods.intervals import ALPHA
+from bnbench.analysis.paired import compare
 from bnbench.study.plan import RunRecord
 
 ALL: dict[str, Table] = {

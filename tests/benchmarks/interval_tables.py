@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from verdict_tables import header, row
 
-from bnbench.analysis.comparison import compare
 from bnbench.analysis.methods.intervals import paired_interval
 from bnbench.analysis.methods.resampling import MIN_BOOTSTRAP, bootstrap_t, sign_flip_p
+from bnbench.analysis.paired import compare
 from bnbench.analysis.rates import fisher_p, mcnemar_p, wilson
 from bnbench.analysis.speed import restricted_difference, speed_up
 from bnbench.results import Cell

@@ -7,8 +7,9 @@ from interval_tables import METRIC, cell
 from many_studies import OUTCOMES, Array, Outcomes, holm, look_by_look, p_values
 from verdict_tables import LOOKS
 
-from bnbench.analysis.comparison import compare, corrected
+from bnbench.analysis.family import corrected
 from bnbench.analysis.methods.resampling import MIN_BOOTSTRAP
+from bnbench.analysis.paired import compare
 from bnbench.analysis.stops import follow
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Margin

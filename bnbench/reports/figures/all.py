@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary
+from bnbench.analysis.difference import Difference
 from bnbench.base.metrics import METRICS, metric_of
 from bnbench.reports.figures import charts
 from bnbench.reports.figures import data as figure_data
@@ -113,7 +113,7 @@ def _differences(summary: Summary) -> Iterator[Figure]:
 
 
 def _difference_figure(
-    summary: Summary, name: str, comparisons: Sequence[Comparison], where: str, splits: Sequence[str]
+    summary: Summary, name: str, comparisons: Sequence[Difference], where: str, splits: Sequence[str]
 ) -> Figure:
     metric = name.removeprefix("best_")
     rows = figure_data.difference_rows(comparisons, metric, splits)

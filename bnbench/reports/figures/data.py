@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import TargetSummary
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import Phase, Spread
 from bnbench.analysis.settings import free_keys
 from bnbench.base.metrics import METRICS, columns_of, metric_of
@@ -174,7 +174,7 @@ def _stairs(variant: VariantSummary, target: TargetSummary, axis: str) -> Iterat
 
 
 def difference_rows(
-    comparisons: Iterable[Comparison], metric: str, splits: Sequence[str] = ("test", "val")
+    comparisons: Iterable[Difference], metric: str, splits: Sequence[str] = ("test", "val")
 ) -> list[Row]:
     """Final differences from the baseline with their 95 % interval, one row a variant and split."""
     return [

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from bnbench.analysis.comparison import Comparison
+from bnbench.analysis.difference import Difference
 from bnbench.reports.numbers import margin_text, p_text
 
 
-def doubts(comparison: Comparison) -> str:
+def doubts(comparison: Difference) -> str:
     """ "; on new samples the difference may be none; but the sign-flip test disagrees (p 0.062)", or nothing."""
     return f"{_small(comparison)}{_other_samples(comparison)}{disagreement(comparison)}"
 
 
-def disagreement(comparison: Comparison) -> str:
+def disagreement(comparison: Difference) -> str:
     """Where the check of the verdict's test comes to another end."""
     if not comparison.checks_disagree:
         return ""
     return f"; but the sign-flip test says otherwise (p {p_text(comparison.sign_flip_p)})"
 
 
-def _small(comparison: Comparison) -> str:
+def _small(comparison: Difference) -> str:
     """Where a sure difference may still be one that the study declares as none."""
     low, high, margin = comparison.ci_low, comparison.ci_high, comparison.margin
     if margin is None or low is None or high is None or min(abs(low), abs(high)) >= margin:
@@ -26,7 +26,7 @@ def _small(comparison: Comparison) -> str:
     return f"; it may be less than the margin of {margin_text(comparison)}"
 
 
-def _other_samples(comparison: Comparison) -> str:
+def _other_samples(comparison: Difference) -> str:
     """Where the verdict is about these test samples alone."""
     low, high = comparison.new_low, comparison.new_high
     if low is None or high is None or low > 0 or high < 0:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary
+from bnbench.analysis.difference import Difference
 from bnbench.reports.numbers import words
 
 
-def stop_words(summary: Summary, comparison: Comparison) -> str:
+def stop_words(summary: Summary, comparison: Difference) -> str:
     """ " Stopped at 8 of up to 20 seeds; …" after a sentence; nothing where the number of seeds is fixed."""
     stop = next((stop for stop in summary.stops if stop.label == comparison.label), None)
     if stop is None or comparison.verdict == "too_few_seeds":
@@ -29,7 +29,7 @@ def stop_words(summary: Summary, comparison: Comparison) -> str:
     return f" So far {seeds} were looked at; the next look is not complete."
 
 
-def before_the_first_look(summary: Summary, comparison: Comparison) -> str:
+def before_the_first_look(summary: Summary, comparison: Difference) -> str:
     """The sentence where the first look is not complete."""
     pairs = "1 pair is" if comparison.n == 1 else f"{comparison.n} pairs are"
     return (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bnbench.analysis.comparison import VERDICTS, Comparison
 from bnbench.analysis.contents import Summary
+from bnbench.analysis.difference import VERDICTS, Difference
 from bnbench.analysis.interactions import Interaction
 from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS
 from bnbench.analysis.ranges import Shift, UsableRange, baseline_ranges
@@ -36,7 +36,7 @@ def sweep_sentences(summary: Summary) -> list[str]:
     ]
 
 
-def best_comparisons(summary: Summary) -> list[Comparison]:
+def best_comparisons(summary: Summary) -> list[Difference]:
     """Those that have a verdict: each variant at its best setting, where other seeds have chosen it."""
     return [c for best in summary.best_settings if best.parted for c in best.comparisons]
 
@@ -76,8 +76,8 @@ def _same_setting(summary: Summary) -> Iterator[str]:
         )
 
 
-def _verdicts(comparisons: Sequence[Comparison]) -> str:
-    verdicts: dict[str, list[Comparison]] = {verdict_text(word): [] for word in VERDICTS}
+def _verdicts(comparisons: Sequence[Difference]) -> str:
+    verdicts: dict[str, list[Difference]] = {verdict_text(word): [] for word in VERDICTS}
     for found in comparisons:
         verdicts[verdict_text(str(found.verdict))].append(found)
     said = {word: found for word, found in verdicts.items() if found}
@@ -86,7 +86,7 @@ def _verdicts(comparisons: Sequence[Comparison]) -> str:
     return "; ".join(f"{word} at {', '.join(map(_at, found))}" for word, found in said.items())
 
 
-def _at(found: Comparison) -> str:
+def _at(found: Difference) -> str:
     """ "batch_size=2 (+4.1 pp [+2.0, +6.2])"; without the numbers where nothing is decided."""
     where = setting_text(found.setting)
     if found.verdict not in ("better", "worse", "same"):

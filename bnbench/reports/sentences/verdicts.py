@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.speed import SpeedComparison
@@ -83,7 +83,7 @@ def _reached(summary: Summary, speed: SpeedComparison, name: str, index: int) ->
     return f"{target.k} of {runs_text(target.n)}" if target.n else "no run yet"
 
 
-def _sentence(summary: Summary, comparison: Comparison, where: str) -> str:
+def _sentence(summary: Summary, comparison: Difference, where: str) -> str:
     ours, theirs, metric = comparison.label, comparison.baseline_label, words(comparison.metric) + where
     numbers = _numbers(comparison)
     match comparison.verdict:
@@ -109,7 +109,7 @@ def _sentence(summary: Summary, comparison: Comparison, where: str) -> str:
     )
 
 
-def _numbers(comparison: Comparison) -> str:
+def _numbers(comparison: Difference) -> str:
     """ "+1.83 pp, 95% interval [+1.10, +2.56], 5 paired seeds"; with both intervals where both are known."""
     text = difference_text(comparison).replace(" [", ", 95% interval [")
     if comparison.new_low is not None:
@@ -120,7 +120,7 @@ def _numbers(comparison: Comparison) -> str:
     return f"{text}, {seeds}{f' of {comparison.n_planned} planned' if lost else ''}"
 
 
-def _lost(comparison: Comparison) -> str:
+def _lost(comparison: Difference) -> str:
     """ "2 of 5 not finite; of the 3 that are left: -0.12, 95% interval [-0.20, -0.04]"."""
     reasons = ", ".join(
         f"{count} of {comparison.n_planned} {outcome_text(reason)}"
@@ -133,7 +133,7 @@ def _lost(comparison: Comparison) -> str:
     return f"{reasons}; of the {comparison.n} {left} left: {numbers}"
 
 
-def _inner(comparison: Comparison) -> str:
+def _inner(comparison: Difference) -> str:
     """The interval that lies inside the margin, and what is to be said of a difference that is sure but small."""
     percent = metric_of(comparison.metric).percent
     inner = interval_text(None, comparison.inner_low, comparison.inner_high, percent=percent)
@@ -143,7 +143,7 @@ def _inner(comparison: Comparison) -> str:
     return f"{shown}{small}"
 
 
-def _holm(comparison: Comparison) -> str:
+def _holm(comparison: Difference) -> str:
     """Said where one comparison alone would have had a verdict."""
     if comparison.uncorrected == "undecided":
         return ""
@@ -153,7 +153,7 @@ def _holm(comparison: Comparison) -> str:
     )
 
 
-def _what_fits(comparison: Comparison) -> str:
+def _what_fits(comparison: Difference) -> str:
     """The true differences that the seeds allow, of all the family's comparisons together."""
     differences = [value for _, value in comparison.values]
     if not any(differences):
@@ -168,7 +168,7 @@ def _what_fits(comparison: Comparison) -> str:
     return f"; true differences from {low_text} to {amount_text(comparison, high)} fit{among}"
 
 
-def _power(comparison: Comparison) -> str:
+def _power(comparison: Difference) -> str:
     """How large a difference such seeds usually find, and how well they know that."""
     if not comparison.detectable or comparison.detectable_low is None or comparison.detectable_high is None:
         return ""
@@ -184,7 +184,7 @@ def _power(comparison: Comparison) -> str:
     )
 
 
-def _not_the_same(comparison: Comparison) -> str:
+def _not_the_same(comparison: Difference) -> str:
     if comparison.margin is None:
         return ""
     return f"; nor shown to be the same within {margin_text(comparison)}"
@@ -200,7 +200,7 @@ def _same_results(summary: Summary) -> Iterator[str]:
         yield f"{listed} gave the same results on every seed: {counted}."
 
 
-def _success(summary: Summary, comparison: Comparison) -> str:
+def _success(summary: Summary, comparison: Difference) -> str:
     """ " batch trained in 5 of 5 runs, none in 0 of 5: Fisher's exact test, p 0.0079." where not every run did."""
     rates = (*summary.best_rates, *summary.rates)
     here = (comparison.label, comparison.baseline_label)
@@ -228,7 +228,7 @@ def _trained(summary: Summary, rate: TrainedRate, runs: str) -> str:
     return f"{text} ({others})" if others else text
 
 
-def _failures(summary: Summary, comparison: Comparison) -> Iterator[str]:
+def _failures(summary: Summary, comparison: Difference) -> Iterator[str]:
     """ " 2 of 5 runs of batch crashed." for both sides, so that no mean hides them."""
     sides = (comparison.label, comparison.baseline_label)
     for variant in summary.variants:

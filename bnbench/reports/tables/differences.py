@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from bnbench.analysis.comparison import Comparison
 from bnbench.analysis.contents import Summary, VariantSummary
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.resampling import MIN_BOOTSTRAP, MIN_SIGN_FLIP
 from bnbench.base.metrics import metric_of
 from bnbench.reports.numbers import (
@@ -45,7 +45,7 @@ def difference_tables(summary: Summary) -> Iterator[Table]:
     yield from _tables(summary, f"{name}, each at its best setting", _shown(summary, best, ("test",)), remark)
 
 
-def _tables(summary: Summary, title: str, shown: Sequence[Comparison], remark: str) -> Iterator[Table]:
+def _tables(summary: Summary, title: str, shown: Sequence[Difference], remark: str) -> Iterator[Table]:
     yield _difference_table(title, _caption(summary, shown) + remark, shown)
     if any(found.n > 1 for found in shown):
         yield _checks_table(f"Checks: {_lower(title)}", shown)
@@ -54,7 +54,7 @@ def _tables(summary: Summary, title: str, shown: Sequence[Comparison], remark: s
         yield _equivalence_table(_lower(title), margins)
 
 
-def _shown(summary: Summary, comparisons: Iterable[Comparison], splits: Sequence[str]) -> list[Comparison]:
+def _shown(summary: Summary, comparisons: Iterable[Difference], splits: Sequence[str]) -> list[Difference]:
     """Final numbers of these splits and of the primary metric, variant by variant."""
     order = list(
         dict.fromkeys([*(f"{split}_{name}" for split in splits for name in summary.metrics), summary.primary])
@@ -64,7 +64,7 @@ def _shown(summary: Summary, comparisons: Iterable[Comparison], splits: Sequence
     return sorted(chosen, key=lambda found: (labels.index(found.label), order.index(found.metric)))
 
 
-def _caption(summary: Summary, shown: Sequence[Comparison]) -> str:
+def _caption(summary: Summary, shown: Sequence[Difference]) -> str:
     bootstrap = any(found.method == "bootstrap" for found in shown)
     method = f"paired t{f', or studentised bootstrap from {MIN_BOOTSTRAP} pairs on' if bootstrap else ''}"
     family = max((found.family for found in shown if found.verdict), default=1)
@@ -87,9 +87,9 @@ def _caption(summary: Summary, shown: Sequence[Comparison]) -> str:
     )
 
 
-def _difference_table(title: str, caption: str, shown: Sequence[Comparison]) -> Table:
+def _difference_table(title: str, caption: str, shown: Sequence[Difference]) -> Table:
     """With a column for new samples where there is such an interval."""
-    columns: dict[str, tuple[str, Callable[[Comparison], str]]] = {
+    columns: dict[str, tuple[str, Callable[[Difference], str]]] = {
         "variant": ("l", lambda found: found.label),
         "metric": ("l", lambda found: words(found.metric)),
         "difference [95% CI]": ("r", difference_text),
@@ -112,7 +112,7 @@ _CHECKS = (
 _MARGIN_SEEDS = " seeds for the margin: so many find a true difference as large as the margin."
 
 
-def _checks_table(title: str, shown: Sequence[Comparison]) -> Table:
+def _checks_table(title: str, shown: Sequence[Difference]) -> Table:
     margin = any(found.margin is not None for found in shown)
     last = ("seeds for the margin",) if margin else ()
     columns = ("variant", "metric", "Welch [95% CI]", "rho", "flip p", "better [95% CI]", "finds", *last)
@@ -120,7 +120,7 @@ def _checks_table(title: str, shown: Sequence[Comparison]) -> Table:
     return Table(title, _CHECKS + _MARGIN_SEEDS * margin, columns, rows, "ll" + "r" * (len(columns) - 2))
 
 
-def _checks(found: Comparison, margin: bool) -> tuple[str, ...]:
+def _checks(found: Difference, margin: bool) -> tuple[str, ...]:
     percent = metric_of(found.metric).percent
     welch = interval_text(None, found.welch_low, found.welch_high, percent=percent).removesuffix(" pp")
     return (
@@ -135,7 +135,7 @@ def _checks(found: Comparison, margin: bool) -> tuple[str, ...]:
     )
 
 
-def _finds(found: Comparison) -> str:
+def _finds(found: Difference) -> str:
     """ "1.4 pp (0.8 to 3.9)"; none where no metric can differ so much."""
     if not found.detectable or found.detectable_low is None or found.detectable_high is None:
         return NOTHING
@@ -144,7 +144,7 @@ def _finds(found: Comparison) -> str:
     return f"{amount_text(found, found.detectable, sign='')} ({detectable_range(found).replace(' pp', '')})"
 
 
-def _equivalence_table(title: str, found: Sequence[Comparison]) -> Table:
+def _equivalence_table(title: str, found: Sequence[Difference]) -> Table:
     caption = (
         "The study's margin: a difference within it counts as none. It is the same where the 90% paired t interval "
         "lies inside (two one-sided tests at 5%; p after Holm's correction)."
@@ -169,7 +169,7 @@ def _equivalence_table(title: str, found: Sequence[Comparison]) -> Table:
     return Table(f"Equivalence: {title}", caption, columns, tuple(rows), "llrrrl")
 
 
-def _the_same(comparison: Comparison) -> str:
+def _the_same(comparison: Difference) -> str:
     """Of the primary metric alone, as any verdict."""
     if comparison.verdict is None:
         return NOTHING

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from bnbench.analysis.comparison import VERDICTS
 from bnbench.analysis.convergence import Clock
+from bnbench.analysis.difference import VERDICTS
 from bnbench.analysis.workloads import (
     MIN_WORKLOADS,
     RATIO_CLOCKS,

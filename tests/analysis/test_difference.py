@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bnbench.analysis.comparison import Comparison, compare, judge
+from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import correlation, paired_interval, welch_interval
 from bnbench.analysis.methods.power import detectable_difference
+from bnbench.analysis.paired import compare, judge
 from bnbench.analysis.pairs import Pairs, Spread
 from bnbench.results import Cell
 from bnbench.study.plan import RunRecord
@@ -38,7 +39,7 @@ def cell(
 
 def difference(
     ours: Mapping[int, float | None], theirs: Mapping[int, float | None], metric: str = "test_accuracy"
-) -> Comparison:
+) -> Difference:
     return compare(cell("batch", ours, metric=metric), cell("none", theirs, metric=metric), metric, "final")
 
 
