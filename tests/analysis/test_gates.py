@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from scipy import stats
 from sweep_studies import sweep
-from test_analysis_sequential import effect
-from test_analysis_sequential import study as losses
 from typer.testing import CliRunner
 
 from bnbench.analysis.contents import Summary
@@ -21,6 +19,8 @@ from bnbench.cli.app import app
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Margin
 from bnbench.study.plan import Outcome, RunRecord
+from tests.analysis.test_sequential import effect
+from tests.analysis.test_sequential import study as losses
 
 
 def run(variant: str, seed: int, accuracy: float, outcome: Outcome = "finished") -> RunRecord:

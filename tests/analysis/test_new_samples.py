@@ -19,8 +19,7 @@ from bnbench.reports.tables.all import tables
 from bnbench.results import Cell, StudyResults
 from bnbench.results.samples import read_samples, samples_bytes
 from bnbench.study.plan import RunRecord, TestSamples
-
-from .benchmarks.new_samples import accuracy, coverage
+from tests.benchmarks.new_samples import accuracy, coverage
 
 SEEDS, COUNT = 4, 60
 RANDOM = np.random.default_rng(3)

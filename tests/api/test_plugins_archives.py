@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_plugins import HELPER, USES_HELPER, content, plugin, project, scale
 
 from bnbench.api.plugins import known_names
 from bnbench.base.errors import PluginError
 from bnbench.norms import norms
+from tests.api.test_plugins import HELPER, USES_HELPER, content, plugin, project, scale
 
 __all__ = ["project"]  # the fixture
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from test_analysis_sequential import effect, study
 
 from bnbench.analysis.summary import summarize
 from bnbench.reports.sentences.verdicts import verdict_sentences
+from tests.analysis.test_sequential import effect, study
 
 
 @pytest.mark.parametrize(
