@@ -47,7 +47,12 @@ HALL = {
     "hall/door.py": "def enter() -> None:\n    from .. import kitchen\n    from bnbench.cellar.wine import open\n",
     "kitchen/__init__.py": "import bnbench.cellar.wine\n",
     "cellar/__init__.py": "",
-    "cellar/wine.py": "class Bottle:\n    def open(self, a, *b, c=1, **d):\n        '''One.\n\n        Two.'''\n        return 1\n",
+    "cellar/wine.py": (
+        "class Bottle:\n"
+        "    def open(self, a, *b, c=1, **d):\n"
+        "        '''One.\n\n        Two.'''\n"
+        "        return 1\n"
+    ),
 }
 
 
