@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from bnbench.base.errors import PluginError
+from bnbench.base.kinds import KINDS
 from bnbench.base.own_modules import FINDER
 from bnbench.base.reached import (
     Module,
@@ -21,7 +22,7 @@ from bnbench.base.reached import (
     reach,
     two_of_a_name,
 )
-from bnbench.base.registry import Registry, registering
+from bnbench.base.registry import registering
 from bnbench.base.user_code import guarded, raise_interrupt, text_of
 from bnbench.base.user_file import import_file, place_of
 from bnbench.study import CHOICES, Settings, Vocabulary
@@ -58,7 +59,7 @@ def known_names(plugins: Sequence[Path] = ()) -> Names:
 
     Raises PluginError; then no plugin is registered.
     """
-    registries = _registries()
+    registries = {kind.key: kind.registry() for kind in KINDS}
     FINDER.folders.clear()
     for registry in registries.values():
         registry.names()  # so that a plugin that takes a name is the one to be blamed
@@ -121,15 +122,6 @@ def installed_versions(names: Iterable[str]) -> dict[str, str]:
             except PackageNotFoundError:
                 continue
     return found
-
-
-def _registries() -> dict[str, Registry]:
-    from bnbench.data import datasets
-    from bnbench.models import models
-    from bnbench.norms import norms
-    from bnbench.optim import losses, optimizers, schedules
-
-    return dict(zip(CHOICES, (datasets, models, norms, optimizers, schedules, losses), strict=True))
 
 
 def _import_plugin(path: Path) -> ModuleType:

@@ -30,8 +30,6 @@ class NormFacts:
 
     absorbs_bias: the layer subtracts a mean per channel, over a batch or over the positions, so that a
         bias right before it can't have any effect; models leave that bias out.
-    needs_batch: one value per channel has no statistics. (Whether a network has a place with one value is
-        found on its real shapes, whatever is said here.)
     includes_activation: the layer is its own activation; the block adds no other.
     takes_place: the factory is called as `factory(num_features, dim, place, **options)` (place.py).
     residual_only: the layer does something in residual networks alone; plain ones refuse it.
@@ -39,14 +37,13 @@ class NormFacts:
     """
 
     absorbs_bias: bool = False
-    needs_batch: bool = False
     includes_activation: bool = False
     takes_place: bool = False
     residual_only: bool = False
     weights: Callable[[Any, Any], Any] | None = None
 
 
-norms = Registry("normalizer", __name__, NormFacts)
+norms = Registry("norm", __name__, NormFacts)
 
 
 def __getattr__(name: str) -> Any:

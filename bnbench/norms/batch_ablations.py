@@ -75,7 +75,7 @@ class VarOnlyBatchNorm(_OneStatistic):
         return scale_and_shift(x / torch.sqrt(var + self.eps), self.weight, self.bias)
 
 
-@norms.register("batch_no_gamma", absorbs_bias=True, needs_batch=True)
+@norms.register("batch_no_gamma", absorbs_bias=True)
 def batch_no_gamma(
     num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: Momentum | None = 0.1
 ) -> nn.Module:
@@ -86,7 +86,7 @@ def batch_no_gamma(
     return BatchNormWithoutGamma(num_features, eps, momentum)
 
 
-@norms.register("batch_no_beta", absorbs_bias=True, needs_batch=True)
+@norms.register("batch_no_beta", absorbs_bias=True)
 def batch_no_beta(
     num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: Momentum | None = 0.1
 ) -> nn.Module:
@@ -97,7 +97,7 @@ def batch_no_beta(
     return LAYERS[dim](num_features, eps, momentum, bias=False)
 
 
-@norms.register("batch_stats_at_inference", absorbs_bias=True, needs_batch=True)
+@norms.register("batch_stats_at_inference", absorbs_bias=True)
 def batch_stats_at_inference(
     num_features: int, dim: int, *, eps: Eps = 1e-5, affine: bool = True
 ) -> nn.Module:
@@ -109,7 +109,7 @@ def batch_stats_at_inference(
     return LAYERS[dim](num_features, eps, affine=affine, track_running_stats=False)
 
 
-@norms.register("batch_mean_only", absorbs_bias=True, needs_batch=True)
+@norms.register("batch_mean_only", absorbs_bias=True)
 def batch_mean_only(
     num_features: int, dim: int, *, momentum: Momentum | None = 0.1, affine: bool = True
 ) -> nn.Module:
@@ -121,7 +121,7 @@ def batch_mean_only(
     return MeanOnlyBatchNorm(num_features, momentum=momentum, affine=affine)
 
 
-@norms.register("batch_var_only", absorbs_bias=False, needs_batch=True)
+@norms.register("batch_var_only", absorbs_bias=False)
 def batch_var_only(
     num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: Momentum | None = 0.1, affine: bool = True
 ) -> nn.Module:

@@ -34,7 +34,7 @@ class KerasBatchNorm(BatchNormVariant):
         return inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
 
-@norms.register("batch_keras", absorbs_bias=True, needs_batch=True)
+@norms.register("batch_keras", absorbs_bias=True)
 def batch_keras(
     num_features: int, dim: int, *, eps: Eps = 1e-3, momentum: Keep = 0.99, affine: bool = True
 ) -> nn.Module:

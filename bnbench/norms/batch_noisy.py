@@ -77,7 +77,7 @@ class NoisyBatchNorm(BatchNormVariant):
         return f"{super().extra_repr()}, {noise}"
 
 
-@norms.register("batch_noisy", absorbs_bias=True, needs_batch=True)
+@norms.register("batch_noisy", absorbs_bias=True)
 def batch_noisy(
     num_features: int,
     dim: int,

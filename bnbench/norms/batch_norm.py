@@ -211,7 +211,7 @@ class BatchNorm3d(_BatchNorm):
 LAYERS: dict[int, type[_BatchNorm]] = {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d}
 
 
-@norms.register("batch_custom", absorbs_bias=True, needs_batch=True)
+@norms.register("batch_custom", absorbs_bias=True)
 def batch_custom(
     num_features: int,
     dim: int,

@@ -35,7 +35,7 @@ class DynamicTanh(nn.Module):
         return f"{self.num_features}, alpha={self.initial_alpha}, affine={self.weight is not None}"
 
 
-@norms.register("dyt", absorbs_bias=False, needs_batch=False)
+@norms.register("dyt", absorbs_bias=False)
 def dyt(
     num_features: int, dim: int, *, alpha: Annotated[float, Field(gt=0)] = 0.5, affine: bool = True
 ) -> nn.Module:

@@ -59,9 +59,7 @@ class ChannelAffine(nn.Module):
         return f"{self.num_features}"
 
 
-@norms.register(
-    "evonorm_s0", absorbs_bias=False, needs_batch=False, includes_activation=True, takes_place=True
-)
+@norms.register("evonorm_s0", absorbs_bias=False, includes_activation=True, takes_place=True)
 def evonorm_s0(
     num_features: int, dim: int, place: Place = PLAIN, *, groups: Groups = "auto", eps: Eps = 1e-5
 ) -> nn.Module:

@@ -56,9 +56,7 @@ class FilterResponseNorm(nn.Module):
         return f"{self.num_features}, eps={self.eps}, learnt_eps={learnt}, threshold={self.threshold}"
 
 
-@norms.register(
-    "filter_response", absorbs_bias=False, needs_batch=False, includes_activation=True, takes_place=True
-)
+@norms.register("filter_response", absorbs_bias=False, includes_activation=True, takes_place=True)
 def filter_response(
     num_features: int,
     dim: int,

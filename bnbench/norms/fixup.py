@@ -90,7 +90,6 @@ def fixup_weights(layer: nn.Conv2d | nn.Linear, place: Place) -> nn.Conv2d | nn.
 @norms.register(
     "fixup",
     absorbs_bias=False,
-    needs_batch=False,
     residual_only=True,
     takes_place=True,
     weights=fixup_weights,

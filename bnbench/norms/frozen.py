@@ -43,7 +43,7 @@ class FrozenBatchNorm(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
 
-@norms.register("frozen", absorbs_bias=False, needs_batch=False)
+@norms.register("frozen", absorbs_bias=False)
 def frozen(num_features: int, dim: int, *, eps: Eps = 1e-5, affine: bool = True) -> nn.Module:
     """Frozen batch norm: mean 0 and variance 1 unless a state dict says otherwise; gamma and beta learn.
 

@@ -73,7 +73,7 @@ class GhostBatchNorm(BatchNormVariant):
         return f"{super().extra_repr()}, ghost_size={self.ghost_size}"
 
 
-@norms.register("ghost", absorbs_bias=True, needs_batch=True)
+@norms.register("ghost", absorbs_bias=True)
 def ghost(
     num_features: int,
     dim: int,

@@ -18,7 +18,7 @@ MOST_GROUPS = 32
 LEAST_CHANNELS = {1: 16, 2: 2}  # in a group; 32 groups and 16 channels are the paper's two settings
 
 
-@norms.register("group", absorbs_bias=False, needs_batch=False)
+@norms.register("group", absorbs_bias=False)
 def group(
     num_features: int,
     dim: int,

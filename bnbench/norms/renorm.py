@@ -83,7 +83,7 @@ class BatchRenorm(BatchNormVariant):
         )
 
 
-@norms.register("renorm", absorbs_bias=True, needs_batch=True)
+@norms.register("renorm", absorbs_bias=True)
 def renorm(
     num_features: int,
     dim: int,

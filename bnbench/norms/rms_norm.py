@@ -36,7 +36,7 @@ class ChannelRMSNorm(nn.Module):
         return f"{self.num_features}, eps={self.eps}, affine={self.weight is not None}, axes={self.axes}"
 
 
-@norms.register("rms", absorbs_bias=False, needs_batch=False)
+@norms.register("rms", absorbs_bias=False)
 def rms(
     num_features: int, dim: int, *, axes: Axes = "all", eps: Eps = 1e-5, affine: bool = True
 ) -> nn.Module:

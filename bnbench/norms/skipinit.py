@@ -26,7 +26,7 @@ class BranchScale(nn.Module):
         return f"alpha={self.initial_alpha}"
 
 
-@norms.register("skipinit", absorbs_bias=False, needs_batch=False, residual_only=True, takes_place=True)
+@norms.register("skipinit", absorbs_bias=False, residual_only=True, takes_place=True)
 def skipinit(num_features: int, dim: int, place: Place = PLAIN, *, alpha: float = 0.0) -> nn.Module:
     """SkipInit: no normalizer, but a learnt factor at the end of each residual branch, from 0.
 

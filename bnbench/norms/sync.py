@@ -8,7 +8,7 @@ from bnbench.norms import norms
 from bnbench.norms.options import Eps, Momentum
 
 
-@norms.register("sync", absorbs_bias=True, needs_batch=True)
+@norms.register("sync", absorbs_bias=True)
 def sync(
     num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: Momentum | None = 0.1, affine: bool = True
 ) -> nn.Module:

@@ -10,13 +10,13 @@ from bnbench.norms.layer_norm import ChannelLayerNorm
 from bnbench.norms.options import Axes, Eps, Momentum
 
 
-@norms.register("none", absorbs_bias=False, needs_batch=False)
+@norms.register("none", absorbs_bias=False)
 def none(num_features: int, dim: int) -> nn.Module:
     """No normalization: the input comes out as it is."""
     return nn.Identity()
 
 
-@norms.register("batch", absorbs_bias=True, needs_batch=True)
+@norms.register("batch", absorbs_bias=True)
 def batch(
     num_features: int,
     dim: int,
@@ -35,7 +35,7 @@ def batch(
     return layer(num_features, eps, momentum, affine, track_running_stats)
 
 
-@norms.register("layer", absorbs_bias=False, needs_batch=False)
+@norms.register("layer", absorbs_bias=False)
 def layer(
     num_features: int, dim: int, *, axes: Axes = "all", eps: Eps = 1e-5, affine: bool = True
 ) -> nn.Module:
@@ -58,7 +58,7 @@ def layer(
     return nn.GroupNorm(1, num_features, eps, affine)
 
 
-@norms.register("instance", absorbs_bias=True, needs_batch=False)
+@norms.register("instance", absorbs_bias=True)
 def instance(num_features: int, dim: int, *, eps: Eps = 1e-5, affine: bool = True) -> nn.Module:
     """Instance normalization: every channel of every sample over its positions; images only.
 

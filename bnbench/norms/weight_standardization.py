@@ -68,7 +68,7 @@ def standardized(layer: nn.Conv2d | nn.Linear, place: Place) -> nn.Conv2d | nn.L
     )
 
 
-@norms.register("weight_standardization", absorbs_bias=False, needs_batch=False, weights=standardized)
+@norms.register("weight_standardization", absorbs_bias=False, weights=standardized)
 def weight_standardization(
     num_features: int,
     dim: int,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bnbench.base.errors import Mistake, nearest, unknown_name
+from bnbench.base.kinds import KIND_OF
 from bnbench.base.registry import Entry, means_none
 from bnbench.base.user_code import raise_interrupt
 from bnbench.study.cautions import faults_of
@@ -22,8 +23,6 @@ from bnbench.study.yaml_source import Path_
 
 #: For each of CHOICES, what is registered: the command line, which sees everything, hands it in.
 Vocabulary = Mapping[str, Mapping[str, Entry]]
-
-_KINDS = {"dataset": "data set", "norm": "norm"}
 
 
 class Checker:
@@ -69,7 +68,7 @@ class Checker:
 
     def _choice(self, key: str, layer: Layer, mistakes: list[Mistake]) -> Choice | None:
         """One registered name with its options."""
-        entries, kind = self.vocabulary[key], _KINDS.get(key, key)
+        entries, kind = self.vocabulary[key], KIND_OF[key].noun
         given = layer.data.get(key)
         if given is None and key not in DEFAULT_CHOICES:
             what = f"{key} is missing. Known: {', '.join(sorted(entries))}."

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from bnbench.base.kinds import KINDS
 from bnbench.base.metrics import RECALL
 from bnbench.base.registry import is_optional_number, means_none
 from bnbench.study.vary import DEFAULT_VARY, Source
@@ -174,9 +175,9 @@ class Settings(Section):
 
 
 #: The settings that choose from a registry.
-CHOICES = ("dataset", "model", "norm", "optimizer", "schedule", "loss")
+CHOICES = tuple(kind.key for kind in KINDS)
 #: What those that may be left out are then.
-DEFAULT_CHOICES = {"norm": "none", "schedule": "constant", "loss": "cross_entropy"}
+DEFAULT_CHOICES = {kind.key: kind.default for kind in KINDS if kind.default}
 #: The settings that are sections with fixed keys.
 SECTIONS: dict[str, type[Section]] = {"init": Init, "validation": Validation}
 #: Keys of a study that are not settings: no variant may change them.

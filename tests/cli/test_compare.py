@@ -326,7 +326,7 @@ def test_mistakes_get_one_message_and_their_exit_code(
         ("x = 1\ndef f(:\n", "mine.py:2: SyntaxError"),
         (
             "from bnbench.norms import norms\n@norms.register('batch')\ndef f(n, d): pass\n",
-            'the normalizer "batch" is registered already',
+            'the norm "batch" is registered already',
         ),
     ],
 )

@@ -133,7 +133,11 @@ def test_typed_options_reach_every_factory(tmp_path: Path, monkeypatch: pytest.M
     [
         ('norms.register("x", absorb_bias=True)', 'unknown fact "absorb_bias". Did you mean "absorbs_bias"?'),
         ('norms.register("x", stacks=False)', 'unknown fact "stacks". Known: '),
-        ('norms.register("x", needs_batch="no")', "needs_batch='no' is wrong: it should be a valid boolean"),
+        (
+            'norms.register("x", residual_only="no")',
+            "residual_only='no' is wrong: it should be a valid boolean",
+        ),
+        ('norms.register("x", needs_batch=True)', 'unknown fact "needs_batch". Known: '),
         ('norms.register("x", weights=3)', "weights=3 is wrong"),
         (
             'models.register("x", init="hee")',

@@ -157,7 +157,7 @@ def test_a_factory_gets_the_dim(run: Run) -> None:
 def test_a_plugin_s_normalizer(run: Run) -> None:
     Path("plugin.py").write_text(
         "from torch import nn\nfrom bnbench.norms import norms\n"
-        '@norms.register("verified_mine", absorbs_bias=True, needs_batch=True)\n'
+        '@norms.register("verified_mine", absorbs_bias=True)\n'
         "def mine(num_features, dim, *, eps=1e-5):\n"
         '    """Mine."""\n'
         "    return (nn.BatchNorm1d if dim == 1 else nn.BatchNorm2d)(num_features, eps)\n"

@@ -15,6 +15,7 @@ from bnbench.norms import NormFacts, norms
 CHANNELS = 6
 CRASHES_ON_EMPTY = {"instance"}  # torch.nn.InstanceNorm2d: IndexError
 LEAVES_CHANNELS_LAST = {"instance"}  # torch's own
+OVER_THE_BATCH = {name for name in norms.names() if name.startswith("batch")} | {"sync", "ghost", "renorm"}
 BATCH_AT_INFERENCE = {"batch_stats_at_inference"}  # what it is for: samples are not apart
 SHAPES = {1: (8, CHANNELS), 2: (8, CHANNELS, 4, 3)}
 
@@ -143,10 +144,12 @@ def test_evaluation_leaves_the_state_alone_and_samples_apart(entry: Entry, dim: 
 
 
 @every_norm
-def test_a_batch_of_one_is_refused_exactly_where_the_facts_say(entry: Entry, dim: int) -> None:
+def test_one_value_per_channel_is_refused_where_its_statistics_are_over_the_batch(
+    entry: Entry, dim: int
+) -> None:
     layer = build(entry, dim).train()
     x = data(dim)[:1, :, :1, :1] if dim == 2 else data(dim)[:1]
-    if entry.facts.needs_batch:
+    if entry.name in OVER_THE_BATCH:
         with pytest.raises(ValueError, match="more than 1 value per channel"):
             layer(x)
     else:

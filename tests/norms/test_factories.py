@@ -30,7 +30,6 @@ def test_shipped_names_and_facts() -> None:
     shipped = {"none", "batch", "batch_custom", "layer", "group", "instance", "rms"}
     assert shipped <= set(norms.names())
     assert {n for n in shipped if norms.get(n).facts.absorbs_bias} == {"batch", "batch_custom", "instance"}
-    assert {n for n in shipped if norms.get(n).facts.needs_batch} == {"batch", "batch_custom"}
 
 
 @pytest.mark.parametrize(

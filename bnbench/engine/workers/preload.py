@@ -1,9 +1,6 @@
 """What a worker needs, loaded ahead in the process that workers are forked from."""
 
-from bnbench.data import datasets
-from bnbench.models import models
-from bnbench.norms import norms
-from bnbench.optim import losses, optimizers, schedules
+from bnbench.base.kinds import KINDS
 
-for _registry in (datasets, models, norms, optimizers, schedules, losses):
-    _registry.names()
+for _kind in KINDS:
+    _kind.registry().names()

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from bnbench.base.kinds import KINDS
 from bnbench.base.terminal import one_line
 from bnbench.reports.console import print_table, print_text
 from bnbench.reports.numbers import target_text
@@ -16,15 +17,6 @@ from bnbench.reports.tables.layout import wrapped
 from bnbench.reports.tables.table import Table
 from bnbench.study import Study, Vocabulary
 from bnbench.study.plan import CellEstimate
-
-_KINDS = {
-    "dataset": "Data sets",
-    "model": "Models",
-    "norm": "Normalizers",
-    "optimizer": "Optimizers",
-    "schedule": "Schedules",
-    "loss": "Losses",
-}
 
 
 def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]) -> None:
@@ -97,12 +89,12 @@ def _count(number: int, noun: str) -> str:
 
 def print_names(console: Console, vocabulary: Vocabulary, studies: Sequence[Path]) -> None:
     """Everything that a study can name, with its options, and the studies that are shipped."""
-    for key, title in _KINDS.items():
+    for kind in KINDS:
         entries = {
             name: (entry.summary, ", ".join(entry.options().model_fields))
-            for name, entry in vocabulary[key].items()
+            for name, entry in vocabulary[kind.key].items()
         }
-        _print_entries(console, title, entries)
+        _print_entries(console, kind.title, entries)
     _print_entries(console, "Studies", {path.stem: (description(path), "") for path in studies})
     print_text(console, "Run one with `bnbench compare NAME`, or copy its file and change it:", style="dim")
     print_text(console, str(studies[0].parent) if studies else "none are installed", style="dim")
