@@ -9,7 +9,7 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.summary import summarize
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
-from bnbench.study.plan import HistoryRow, Outcome, RunRecord
+from bnbench.study.records import HistoryRow, Outcome, RunRecord
 
 EVALUATED_EVERY = 10
 

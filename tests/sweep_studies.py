@@ -8,7 +8,7 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.summary import summarize
 from bnbench.reports.tables.all import Table, tables
 from bnbench.results import Cell, StudyResults
-from bnbench.study.plan import Outcome, RunRecord
+from bnbench.study.records import Outcome, RunRecord
 
 LRS = (0.01, 0.1, 1.0, 10.0)
 OUTCOMES: dict[str, Outcome] = {"+": "finished", "-": "not_finite", "x": "crashed"}

@@ -11,14 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import ALPHA
 from bnbench.analysis.paired import compare
 from bnbench.analysis.settings import baselines_of
 from bnbench.results import Cell, StudyResults
-from bnbench.study.plan import RunRecord, cell_label
+from bnbench.study.labels import Labelled
+from bnbench.study.records import RunRecord
 
 #: So many losses are compared.
 FIRST_STEPS = 100
@@ -33,7 +34,7 @@ Answer = Literal["agrees", "differs", "not_shown"]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(Labelled):
     """A check against the variant that it checks, at one setting.
 
     steps: how many of the first losses were compared, over `seeds` seeds. largest: their largest difference, as
@@ -42,8 +43,6 @@ class Agreement:
     verdict; same: whether it is the same within the study's margin, None where there is no margin.
     """
 
-    variant: str
-    setting: dict[str, Any]
     check_of: str
     check_of_label: str
     answer: Answer
@@ -54,11 +53,6 @@ class Agreement:
     at_first_beyond: float | None
     comparison: Difference
     same: bool | None
-
-    @property
-    def label(self) -> str:
-        """ "custom", or "custom @ optimizer.lr=0.1" in a sweep."""
-        return cell_label(self.variant, self.setting)
 
 
 def agreements(results: StudyResults) -> Iterator[Agreement]:

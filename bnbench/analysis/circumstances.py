@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bnbench.study.plan import RunRecord, cell_label
+from bnbench.study.labels import cell_label
+from bnbench.study.records import RunRecord
 
 #: What of a run's environment follows from its settings, or changes no number.
 _NOT_COMPARED = ("num_threads", "engine", "engine_reason", "replicas", "session")

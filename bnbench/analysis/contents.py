@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from bnbench.analysis.agreement import Agreement
 from bnbench.analysis.convergence import TargetSummary
@@ -14,13 +13,15 @@ from bnbench.analysis.noise import NoiseFloor
 from bnbench.analysis.pairs import Phase, Spread
 from bnbench.analysis.ranges import UsableRange
 from bnbench.analysis.rates import TrainedRate
+from bnbench.analysis.settings import free_keys
 from bnbench.analysis.speed import AreaComparison, SpeedComparison
 from bnbench.analysis.stops import Stop
 from bnbench.analysis.sweeps import BestSetting
 from bnbench.analysis.times import how_trained, shares_time
 from bnbench.base.metrics import DEFAULT_METRICS, columns_of
 from bnbench.study import DEFAULT_PRIMARY, DEFAULT_VARY, Margin, Target, fixed_sentence
-from bnbench.study.plan import RunRecord, cell_label
+from bnbench.study.labels import Labelled
+from bnbench.study.records import RunRecord
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class GateOutcome:
 
 
 @dataclass(frozen=True)
-class VariantSummary:
+class VariantSummary(Labelled):
     """One variant at one setting of the sweep, over its seeds.
 
     runs: those that are there. outcomes: how many of the planned runs ended in each `Outcome`, and how
@@ -43,8 +44,6 @@ class VariantSummary:
     can't be compared with the baseline's; "" where they can.
     """
 
-    variant: str
-    setting: Mapping[str, Any]
     norm: str
     num_parameters: int | None
     steps_per_epoch: int | None
@@ -56,11 +55,6 @@ class VariantSummary:
     targets: tuple[TargetSummary, ...]
     seconds_per_step: Spread
     seconds_refused: str = ""
-
-    @property
-    def label(self) -> str:
-        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
-        return cell_label(self.variant, self.setting)
 
 
 @dataclass(frozen=True)
@@ -108,6 +102,26 @@ class Summary:
     def columns(self) -> tuple[str, ...]:
         """The metrics on every split."""
         return columns_of(self.metrics)
+
+    @property
+    def swept_keys(self) -> tuple[str, ...]:
+        """The keys with more than one value over the settings, without those that follow another key."""
+        return tuple(free_keys(self.variants))
+
+    @property
+    def at_best_setting(self) -> dict[str, VariantSummary]:
+        """Every variant by its name: in a sweep at its best setting, else as it is."""
+        best = {choice.variant: choice.setting for choice in self.best_settings}
+        return {
+            variant.variant: variant
+            for variant in reversed(self.variants)
+            if variant.setting == best.get(variant.variant, variant.setting)
+        }
+
+    @property
+    def best_comparisons(self) -> tuple[Difference, ...]:
+        """Every variant with the baseline, each at its best setting; empty where nothing is swept."""
+        return tuple(comparison for best in self.best_settings for comparison in best.comparisons)
 
     @property
     def runs(self) -> Iterator[RunRecord]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from bnbench.base.metrics import metric_of
 from bnbench.study import Target
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 Clock = Literal["steps", "epochs", "samples", "seconds"]
 CLOCKS: tuple[Clock, ...] = ("steps", "epochs", "samples", "seconds")

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from bnbench.analysis.methods.intervals import ALPHA
 from bnbench.analysis.pairs import Phase
-from bnbench.study.plan import cell_label
+from bnbench.study.labels import Labelled, cell_label
 
 Verdict = Literal["better", "worse", "same", "undecided", "pairs_lost", "too_few_seeds"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -16,7 +16,7 @@ Method = Literal["t", "bootstrap"]
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Labelled):
     """A variant minus its baseline, in one metric, paired by seed.
 
     at: "final" (after the last step) or "best" (at the lowest validation loss). difference: mean
@@ -43,8 +43,6 @@ class Difference:
     verdict, uncorrected: None where no verdict was asked for: any metric but the primary one.
     """
 
-    variant: str
-    setting: Mapping[str, Any]
     baseline: str
     baseline_setting: Mapping[str, Any]
     metric: str
@@ -84,11 +82,6 @@ class Difference:
     inner_high: float | None = None
     margin_p: float | None = None
     twin: str | None = None
-
-    @property
-    def label(self) -> str:
-        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
-        return cell_label(self.variant, self.setting)
 
     @property
     def baseline_label(self) -> str:

@@ -160,7 +160,8 @@ def gate_columns(texts: Sequence[str]) -> list[str]:
 def judge_gates(gates: Sequence[Gate], summary: Summary) -> Iterator[GateOutcome]:
     """One outcome a gate."""
     for gate in gates:
-        sides = [_at_best(summary, name) for name in gate.variants]
+        at_best = summary.at_best_setting
+        sides = [at_best[name] for name in gate.variants]
         lost = "; ".join(filter(None, (_lost(side, summary) for side in sides)))
         if lost:
             yield GateOutcome(gate.text, True, lost)
@@ -197,14 +198,6 @@ def _value(text: str, match: re.Match[str]) -> float | None:
     if not math.isfinite(value):
         raise GateError(f"--fail-if '{text}': \"{match['value']}\" is not a number.", fix=f"write {_FORMS}.")
     return value
-
-
-def _at_best(summary: Summary, name: str) -> VariantSummary:
-    best = {found.variant: found.setting for found in summary.best_settings}
-    found = [variant for variant in summary.variants if variant.variant == name]
-    return next(
-        (variant for variant in found if variant.setting == best.get(name, variant.setting)), found[0]
-    )
 
 
 def _lost(variant: VariantSummary, summary: Summary) -> str:

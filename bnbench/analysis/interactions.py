@@ -13,7 +13,7 @@ from bnbench.analysis.methods.intervals import MIN_SEEDS, Interval, holm
 from bnbench.analysis.methods.sequential import repeated_interval, scatter_of, tail, weight_of
 from bnbench.analysis.settings import free_keys
 from bnbench.results import StudyResults
-from bnbench.study.plan import cell_label
+from bnbench.study.labels import cell_label
 
 #: Equal changes with fewer seeds than this tell nothing of the scatter, where no grain bounds it.
 _MIN_EQUAL = 6

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from bnbench.analysis.pairs import Spread, number
 from bnbench.results import Cell
-from bnbench.study.plan import RunRecord, cell_label
+from bnbench.study.labels import Labelled
+from bnbench.study.records import RunRecord
 
 #: The splits whose floors are told.
 SPLITS = ("test", "val")
 
 
 @dataclass(frozen=True)
-class NoiseFloor:
+class NoiseFloor(Labelled):
     """The noise of one share of right answers (an accuracy) at the end of a variant's runs.
 
     seed_std: standard deviation (n-1) over seeds; more seeds make the mean better known.
@@ -25,19 +25,12 @@ class NoiseFloor:
     not say how many there were.
     """
 
-    variant: str
-    setting: Mapping[str, Any]
     metric: str
     mean: float | None
     seed_std: float | None
     n: int
     num_samples: int | None
     sampling_error: float | None
-
-    @property
-    def label(self) -> str:
-        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
-        return cell_label(self.variant, self.setting)
 
 
 def noise_floors(cells: Iterable[Cell]) -> Iterator[NoiseFloor]:

@@ -12,7 +12,7 @@ from bnbench.analysis.methods.intervals import mean, std
 from bnbench.base.metrics import Metric, metric_of
 from bnbench.results import Cell
 from bnbench.results.checks import LARGEST
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 Phase = Literal["final", "best"]
 PHASES: tuple[Phase, ...] = ("final", "best")

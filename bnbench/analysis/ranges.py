@@ -19,7 +19,7 @@ from bnbench.analysis.methods.sequential import tail, weight_of
 from bnbench.analysis.settings import baselines_of, free_keys
 from bnbench.analysis.sweeps import shared_seeds
 from bnbench.results import Cell, StudyResults
-from bnbench.study.plan import cell_label
+from bnbench.study.labels import Labelled, cell_label
 
 ShiftVerdict = Literal["further", "less far", "undecided", "cut", "too_few_seeds"]
 
@@ -110,11 +110,9 @@ class UsableRange:
 
 
 @dataclass(frozen=True)
-class _At:
+class _At(Labelled):
     """A range at a setting of the other keys."""
 
-    variant: str
-    setting: Mapping[str, Any]
     found: UsableRange
 
 

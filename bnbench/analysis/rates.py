@@ -6,16 +6,15 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bnbench.analysis.methods.intervals import CONFIDENCE, holm
 from bnbench.results import Cell
-from bnbench.study.plan import cell_label
+from bnbench.study.labels import Labelled
 
 
 @dataclass(frozen=True)
-class TrainedRate:
-    """The share of seeds with which a variant trained: its runs finished (see `plan.Outcome`).
+class TrainedRate(Labelled):
+    """The share of seeds with which a variant trained: its runs finished (see `study.records.Outcome`).
 
     trained of n: runs that ended on their own account; one that crashed or is missing says nothing
     here. low, high: 95 % Wilson interval. p: Fisher's exact test against the baseline, two-sided; p_holm:
@@ -26,8 +25,6 @@ class TrainedRate:
     the baseline's cell, "" for the baseline itself.
     """
 
-    variant: str
-    setting: Mapping[str, Any]
     trained: int
     n: int
     low: float | None
@@ -38,11 +35,6 @@ class TrainedRate:
     only_baseline: int | None = None
     paired_p: float | None = None
     against: str = ""
-
-    @property
-    def label(self) -> str:
-        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
-        return cell_label(self.variant, self.setting)
 
 
 def trained_rates(pairs: Sequence[tuple[Cell, Cell | None]]) -> tuple[TrainedRate, ...]:

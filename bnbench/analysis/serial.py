@@ -15,7 +15,7 @@ from bnbench.analysis.workloads import Standing, Workloads
 from bnbench.base.metrics import SPLIT_METRICS
 from bnbench.results import SCHEMA_VERSION
 from bnbench.study import Target
-from bnbench.study.plan import MISSING, RunRecord
+from bnbench.study.records import MISSING, RunRecord
 
 
 def as_json(summary: Summary) -> dict[str, Any]:

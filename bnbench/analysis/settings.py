@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from bnbench.study.labels import Labelled
 
-class _At(Protocol):
-    """A variant at a setting: a cell, a summary of one."""
-
-    @property
-    def variant(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def setting(self) -> Mapping[str, Any]:
-        """The swept keys that it has, with their values."""
-        ...
-
-
-Place = TypeVar("Place", bound=_At)
+Place = TypeVar("Place", bound=Labelled)
 _MISSING = "no such key"
 
 
-def free_keys(places: Sequence[_At]) -> list[str]:
+def free_keys(places: Sequence[Labelled]) -> list[str]:
     """The swept keys with more than one value, without those that follow the others (a linked learning rate)."""
     keys = [
         key
@@ -38,7 +25,7 @@ def free_keys(places: Sequence[_At]) -> list[str]:
     return keys
 
 
-def _follows(key: str, others: Sequence[str], places: Sequence[_At]) -> bool:
+def _follows(key: str, others: Sequence[str], places: Sequence[Labelled]) -> bool:
     """Whether the other keys leave it one value in each variant."""
     values: dict[tuple[str, ...], str] = {}
     for place in places:
@@ -61,7 +48,7 @@ def baselines_of(places: Sequence[Place], baseline: str) -> list[Place | None]:
     return [exact.get(_text(place.setting)) or _only(place, theirs, keys) for place in places]
 
 
-def _only(place: _At, theirs: Sequence[Place], keys: Sequence[str]) -> Place | None:
+def _only(place: Labelled, theirs: Sequence[Place], keys: Sequence[str]) -> Place | None:
     found = [
         other
         for other in theirs

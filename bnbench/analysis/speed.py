@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bnbench.analysis.convergence import CLOCKS, Clock, Reached, area, budget_of, evaluated_every, reached
 from bnbench.analysis.methods.intervals import MIN_SEEDS, Interval, paired_interval, scatter
 from bnbench.analysis.times import why_not_comparable
 from bnbench.results import Cell
 from bnbench.study import Target
-from bnbench.study.plan import RunRecord, cell_label
+from bnbench.study.labels import Labelled
+from bnbench.study.records import RunRecord
 
 
 @dataclass(frozen=True)
-class SpeedComparison:
+class SpeedComparison(Labelled):
     """A variant against its baseline in the time to one target, on one clock, paired by seed.
 
     difference: restricted mean difference, variant minus baseline: the time within the common
@@ -29,8 +29,6 @@ class SpeedComparison:
     refused: why this clock can't be compared; then there are no numbers.
     """
 
-    variant: str
-    setting: Mapping[str, Any]
     baseline: str
     target: Target
     clock: Clock
@@ -46,18 +44,11 @@ class SpeedComparison:
     ratio_high: float | None = None
     refused: str = ""
 
-    @property
-    def label(self) -> str:
-        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
-        return cell_label(self.variant, self.setting)
-
 
 @dataclass(frozen=True)
-class AreaComparison:
+class AreaComparison(Labelled):
     """Variant minus baseline in the area under the target's metric over the common steps (see `area`)."""
 
-    variant: str
-    setting: Mapping[str, Any]
     baseline: str
     metric: str
     budget: float
@@ -66,11 +57,6 @@ class AreaComparison:
     ci_high: float | None
     n: int
     n_planned: int
-
-    @property
-    def label(self) -> str:
-        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
-        return cell_label(self.variant, self.setting)
 
 
 Pair = tuple[RunRecord, RunRecord]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from bnbench.analysis.difference import Difference, Verdict
 from bnbench.analysis.methods.intervals import ALPHA, equivalence_p, paired_p, scatter
@@ -29,26 +29,19 @@ from bnbench.analysis.settings import baselines_of
 from bnbench.analysis.twins import first_of_equals
 from bnbench.base.metrics import metric_of
 from bnbench.results import Cell, StudyResults
-from bnbench.study.plan import cell_label
+from bnbench.study.labels import Labelled
 
 
 @dataclass(frozen=True)
-class Stop:
+class Stop(Labelled):
     """At how many of up to `most` seeds a variant stands. stopped: why it gets no more; "" while it does.
 
     "follows": the baseline, which goes on while any other does, and a variant outside the family.
     """
 
-    variant: str
-    setting: Mapping[str, Any]
     seeds: int
     most: int
     stopped: Stopped | Literal["follows"]
-
-    @property
-    def label(self) -> str:
-        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
-        return cell_label(self.variant, self.setting)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from bnbench.analysis.times import engine_of, why_not_comparable
 from bnbench.analysis.twins import first_of_equals, groups_of_equals, mark_twins
 from bnbench.results import Cell, StudyResults
 from bnbench.study import DEFAULT_VARY, Target
-from bnbench.study.plan import MISSING, OUTCOMES, RunRecord
+from bnbench.study.records import MISSING, OUTCOMES, RunRecord
 from bnbench.study.vary import read_vary
 
 #: A difference that must be so many times its scatter to be decided is decided by the luck of the scatter.

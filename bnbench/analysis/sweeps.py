@@ -8,16 +8,16 @@ run (docs/statistics.md). So the first third of the seeds (two at least) chooses
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.family import corrected
 from bnbench.analysis.paired import compare
 from bnbench.analysis.pairs import PHASES, Spread, number
 from bnbench.results import Cell, StudyResults
-from bnbench.study.plan import RunRecord, cell_label
+from bnbench.study.labels import Labelled
+from bnbench.study.records import RunRecord
 
 #: So many seeds at least choose the setting: one alone often takes a bad one.
 MIN_CHOOSING = 2
@@ -26,24 +26,17 @@ MIN_PARTED = 5
 
 
 @dataclass(frozen=True)
-class BestSetting:
+class BestSetting(Labelled):
     """A variant at the setting of the sweep with the lowest mean final val_loss over all its seeds.
 
     comparisons: with the baseline, both at the setting that the seeds in `choosing` choose, on the seeds in
     `comparing`. Where these are the same, there are too few seeds to part them: there is no verdict.
     """
 
-    variant: str
-    setting: Mapping[str, Any]
     val_loss: Spread
     comparisons: tuple[Difference, ...]
     choosing: tuple[int, ...] = ()
     comparing: tuple[int, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """ "batch @ optimizer.lr=0.1"."""
-        return cell_label(self.variant, self.setting)
 
     @property
     def parted(self) -> bool:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 
 def shares_time(run: RunRecord) -> bool:

@@ -12,7 +12,7 @@ from bnbench.analysis.methods.intervals import MIN_SEEDS
 from bnbench.analysis.pairs import ROUNDING
 from bnbench.base.metrics import METRICS
 from bnbench.results import Cell
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 if TYPE_CHECKING:
     from bnbench.analysis.contents import VariantSummary

@@ -155,18 +155,8 @@ def compare_workloads(studies: Mapping[str, Summary]) -> Workloads:
     )
 
 
-def at_best_settings(summary: Summary) -> dict[str, VariantSummary]:
-    """Every variant, in a sweep at its best setting."""
-    best = {found.variant: found.setting for found in summary.best_settings}
-    return {
-        variant.variant: variant
-        for variant in reversed(summary.variants)
-        if variant.setting == best.get(variant.variant, variant.setting)
-    }
-
-
 def _standings(workload: str, summary: Summary) -> Iterator[Standing]:
-    variants = at_best_settings(summary)
+    variants = summary.at_best_setting
     baseline = variants.get(summary.baseline)
     speeds = {clock: _speeds(variants, summary, clock) for clock in RATIO_CLOCKS}
     for name in dict.fromkeys(variant.variant for variant in summary.variants):
@@ -188,8 +178,7 @@ def _standings(workload: str, summary: Summary) -> Iterator[Standing]:
 
 
 def _comparison(summary: Summary, variant: str) -> Difference | None:
-    best = [found for setting in summary.best_settings for found in setting.comparisons]
-    for found in best or summary.comparisons:
+    for found in summary.best_comparisons or summary.comparisons:
         if (found.variant, found.metric, found.at) == (variant, summary.primary, "final"):
             return found
     return None

@@ -36,7 +36,8 @@ from bnbench.base.user_code import guarded, was_interrupted
 from bnbench.reports.formats.export import to_csv, to_json
 from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
 from bnbench.study import Settings, Study
-from bnbench.study.plan import CellEstimate, Event, RunEnded, RunSpec, make_plan
+from bnbench.study.events import Event, RunEnded
+from bnbench.study.plan import CellEstimate, RunSpec, make_plan
 
 _HERE = Path(bnbench.__file__).parent
 #: Shipped studies: inside an installed package, beside it in a checkout.

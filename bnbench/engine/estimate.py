@@ -28,7 +28,8 @@ from bnbench.engine.memory import keep_freed_memory
 from bnbench.engine.rehearsal import Case, crash_mistake, rehearse_cases
 from bnbench.study import Settings, Study
 from bnbench.study.cautions import step_cautions
-from bnbench.study.plan import CellEstimate, RunSpec, cell_label
+from bnbench.study.labels import cell_label
+from bnbench.study.plan import CellEstimate, RunSpec
 
 #: Seconds in which all timings together should be done, and the least and the most for one of them.
 ALL_SECONDS, LEAST_SECONDS, MOST_SECONDS = 4.0, 0.2, 0.8

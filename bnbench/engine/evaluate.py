@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bnbench.base.metrics import Split, accuracy_by_sample, loss_by_sample, measure
 from bnbench.base.process_state import left_as_found
 from bnbench.data.batches import Prepared
-from bnbench.study.plan import TestSamples
+from bnbench.study.records import TestSamples
 
 #: Samples in one evaluation batch at most, and values of them: what a network keeps of larger ones is slow to get.
 EVAL_BATCH, EVAL_VALUES = 1000, 2**20

@@ -22,7 +22,9 @@ from bnbench.engine.backends.base import trainer_of, training_of
 from bnbench.engine.device import environment
 from bnbench.engine.rehearsal import Case, Rehearsal, build_mistake, rehearse_cases
 from bnbench.study import Settings
-from bnbench.study.plan import Event, RunEnded, RunRecord, RunSpec
+from bnbench.study.events import Event, RunEnded
+from bnbench.study.plan import RunSpec
+from bnbench.study.records import RunRecord
 from bnbench.study.schema import Validation
 
 

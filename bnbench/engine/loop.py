@@ -23,7 +23,8 @@ from bnbench.engine.replica import Replica
 from bnbench.engine.stacked.tensors import aligned
 from bnbench.engine.steppers.graphed import Graphed
 from bnbench.engine.steppers.plain import Compiled, Sequential, Stacked, Stepper, autocast
-from bnbench.study.plan import Event, RunSpec, RunStarted, Stepped
+from bnbench.study.events import Event, RunStarted, Stepped
+from bnbench.study.plan import RunSpec
 
 #: Steps between two looks at whether the loss is still finite (a look waits for the device).
 CHECK_EVERY = 50

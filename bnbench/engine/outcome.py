@@ -1,4 +1,4 @@
-"""How a run ended: not finite, worse than at the start, stuck at chance, or finished (see `plan.Outcome`)."""
+"""How a run ended: not finite, worse than at the start, stuck at chance, or finished (see `study.records.Outcome`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bnbench.study.plan import HistoryRow, Outcome
+from bnbench.study.records import HistoryRow, Outcome
 
 #: A last validation loss above the first by more than this share is worse than at the start.
 WORSE = 0.05

@@ -15,7 +15,9 @@ from bnbench.engine.build import layer_list
 from bnbench.engine.evaluate import Measured
 from bnbench.engine.outcome import outcome_of
 from bnbench.study import Settings, cautions_of
-from bnbench.study.plan import Evaluated, HistoryRow, RunEnded, RunRecord, RunSpec
+from bnbench.study.events import Evaluated, RunEnded
+from bnbench.study.plan import RunSpec
+from bnbench.study.records import HistoryRow, RunRecord
 
 Evaluate = Callable[[nn.Module, tuple[Split, ...]], Measured]
 

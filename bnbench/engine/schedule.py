@@ -17,7 +17,8 @@ from bnbench.engine.execute import Library, data_key, execute_group, replicas
 from bnbench.engine.memory import keep_freed_memory
 from bnbench.engine.workers.pool import run_in_workers
 from bnbench.engine.workers.server import count_cores
-from bnbench.study.plan import Event, RunEnded, RunSpec
+from bnbench.study.events import Event, RunEnded
+from bnbench.study.plan import RunSpec
 
 #: Seconds of predicted work below which everything is trained in this process: workers take one to start.
 WORTH_WORKERS = 4.0

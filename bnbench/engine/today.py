@@ -12,7 +12,8 @@ from bnbench.base.user_code import guarded, raise_interrupt
 from bnbench.engine.choose import choose
 from bnbench.engine.device import environment
 from bnbench.engine.execute import Library
-from bnbench.study.plan import RunEnded, RunSpec
+from bnbench.study.events import RunEnded
+from bnbench.study.plan import RunSpec
 
 
 class Today:

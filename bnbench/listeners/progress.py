@@ -14,7 +14,9 @@ from rich.table import Column
 from bnbench.base.terminal import one_line
 from bnbench.reports.numbers import metric_text, outcome_text
 from bnbench.reports.tables.all import why_it_failed
-from bnbench.study.plan import Evaluated, Event, HistoryRow, RunEnded, RunSpec, RunStarted, Stepped
+from bnbench.study.events import Evaluated, Event, RunEnded, RunStarted, Stepped
+from bnbench.study.plan import RunSpec
+from bnbench.study.records import HistoryRow
 
 Key = tuple[str, str, int]
 #: Bars of runs that are shown at the same time.

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from bnbench.base.errors import UnknownNameError
 from bnbench.base.metrics import RECALL, metric_named, metric_of
 from bnbench.study import DEFAULT_PRIMARY, name_fault
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 #: No number that bnbench measures is larger: they are float32.
 LARGEST = 3.5e38

@@ -8,26 +8,20 @@ from typing import Any
 
 from bnbench.base.metrics import columns_of, shown_metrics
 from bnbench.study import DEFAULT_PRIMARY, Margin, Target
-from bnbench.study.plan import RunRecord, TestSamples, cell_label
+from bnbench.study.labels import Labelled
+from bnbench.study.records import RunRecord, TestSamples
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Labelled):
     """One variant at one setting of the sweep: its planned seeds, and the runs that are there.
 
     records: in the order of `seeds`; a planned run that is not there yet is simply missing.
     """
 
-    variant: str
-    setting: Mapping[str, Any]
     cell: str
     seeds: tuple[int, ...]
     records: tuple[RunRecord, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """ "batch", or "batch @ optimizer.lr=0.1" in a sweep."""
-        return cell_label(self.variant, self.setting)
 
 
 LoadSamples = Callable[[Cell, RunRecord], TestSamples | None]

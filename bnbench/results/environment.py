@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 #: What of a run's environment is its own, not its session's.
 _OF_THE_RUN = ("engine", "engine_reason", "replicas", "num_threads")

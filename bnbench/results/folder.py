@@ -49,7 +49,8 @@ from bnbench.results.reader import (
 )
 from bnbench.results.samples import SAMPLES, samples_bytes
 from bnbench.study import Study, resolved, to_yaml
-from bnbench.study.plan import RunRecord, RunSpec, TestSamples, identity_facts
+from bnbench.study.plan import RunSpec, identity_facts
+from bnbench.study.records import RunRecord, TestSamples
 
 #: The folder of a cell's runs: its variant and its identity.
 _RUNS_OF = re.compile(r".+-[0-9a-f]{12}")

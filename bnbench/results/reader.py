@@ -37,7 +37,7 @@ from bnbench.results.files import (
 from bnbench.results.placing import leftovers
 from bnbench.results.samples import SAMPLES, read_samples
 from bnbench.study import Margin, Target, read_yaml
-from bnbench.study.plan import HistoryRow, RunRecord, TestSamples
+from bnbench.study.records import HistoryRow, RunRecord, TestSamples
 
 #: So many folders are named in a message.
 _NAMED = 6

@@ -13,7 +13,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from bnbench.study.plan import RunRecord, TestSamples
+from bnbench.study.records import RunRecord, TestSamples
 
 SAMPLES = "test_samples.safetensors"
 #: How far the mean of the answers may be from the metric that run.json has: they are float32.

@@ -15,7 +15,7 @@ from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.reports.tables.all import tables
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Margin
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 LOSSES = [2.3 * 0.97**step for step in range(150)]
 BUILTIN = [0.90, 0.92, 0.91, 0.93, 0.92]

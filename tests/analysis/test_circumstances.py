@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from bnbench.analysis.circumstances import differences, mixed_circumstances, other_circumstances, ranges
 from bnbench.cli.app import app
 from bnbench.engine import device
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 STUDY = """
 dataset: digits

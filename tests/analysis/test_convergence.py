@@ -9,7 +9,7 @@ import pytest
 
 from bnbench.analysis.convergence import Reached, reached, summarize_target
 from bnbench.study import Target
-from bnbench.study.plan import HistoryRow, Outcome, RunRecord
+from bnbench.study.records import HistoryRow, Outcome, RunRecord
 
 TARGET = Target("val_accuracy", 0.97)
 

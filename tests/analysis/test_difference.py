@@ -17,7 +17,7 @@ from bnbench.analysis.methods.power import detectable_difference
 from bnbench.analysis.paired import compare, judge
 from bnbench.analysis.pairs import Pairs, Spread
 from bnbench.results import Cell
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 # Student's sleep data (R: datasets::sleep)
 DRUG_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]

@@ -27,7 +27,7 @@ from bnbench.analysis.pairs import grain_of
 from bnbench.analysis.summary import summarize
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Margin
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 COUNTS = (40, 80, 240)  # 360 samples
 CLASSES = ("cat", "dog", "emu")

@@ -18,7 +18,7 @@ from bnbench.base.errors import GateError
 from bnbench.cli.app import app
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Margin
-from bnbench.study.plan import Outcome, RunRecord
+from bnbench.study.records import Outcome, RunRecord
 from tests.analysis.test_sequential import effect
 from tests.analysis.test_sequential import study as losses
 

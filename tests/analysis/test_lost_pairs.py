@@ -15,7 +15,7 @@ from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.reports.tables.all import tables
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Margin
-from bnbench.study.plan import Outcome, RunRecord
+from bnbench.study.records import Outcome, RunRecord
 
 #: Ends of runs: F finished, N not finite, S stuck at chance, C crashed, . missing
 ENDS: dict[str, Outcome] = {"F": "finished", "N": "not_finite", "S": "stuck_at_chance", "C": "crashed"}

@@ -18,7 +18,7 @@ from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.reports.tables.all import tables
 from bnbench.results import Cell, StudyResults
 from bnbench.results.samples import read_samples, samples_bytes
-from bnbench.study.plan import RunRecord, TestSamples
+from bnbench.study.records import RunRecord, TestSamples
 from tests.benchmarks.new_samples import accuracy, coverage
 
 SEEDS, COUNT = 4, 60

@@ -26,7 +26,7 @@ from bnbench.analysis.stops import follow, spent_rates
 from bnbench.analysis.summary import summarize
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Margin
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 from tests.fabricated import cell, record, results
 
 #: |t| that is needed, computed apart from this code: t_(n-1)(1 - 0.05 w / 2m), to two digits.

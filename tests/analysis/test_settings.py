@@ -11,7 +11,7 @@ from bnbench.analysis.settings import baselines_of, free_keys
 from bnbench.analysis.summary import summarize
 from bnbench.reports.figures.data import sweep_mean_rows, swept_values
 from bnbench.results import Cell, StudyResults
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 
 def cell(variant: str, **setting: Any) -> Cell:

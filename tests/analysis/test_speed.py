@@ -16,7 +16,7 @@ from bnbench.analysis.times import why_not_comparable
 from bnbench.reports.tables.all import tables
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
-from bnbench.study.plan import HistoryRow, Outcome, RunRecord
+from bnbench.study.records import HistoryRow, Outcome, RunRecord
 
 TARGET = Target("val_accuracy", 0.9)
 

@@ -17,7 +17,7 @@ from bnbench.analysis.serial import as_json, rows
 from bnbench.analysis.summary import summarize
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
-from bnbench.study.plan import HistoryRow, Outcome, RunRecord
+from bnbench.study.records import HistoryRow, Outcome, RunRecord
 
 TARGET = Target("val_accuracy", 0.9)
 

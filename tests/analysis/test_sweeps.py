@@ -13,7 +13,7 @@ from bnbench.analysis.noise import binomial_error
 from bnbench.analysis.summary import summarize
 from bnbench.reports.tables.all import Table, tables
 from bnbench.results import Cell, StudyResults
-from bnbench.study.plan import Outcome, RunRecord
+from bnbench.study.records import Outcome, RunRecord
 
 LRS = (0.01, 0.1, 1.0, 10.0)
 

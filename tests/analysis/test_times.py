@@ -7,7 +7,7 @@ from bnbench.analysis.summary import summarize
 from bnbench.analysis.times import how_trained
 from bnbench.reports.tables.outcomes import cost_table
 from bnbench.results import Cell, StudyResults
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 
 def summary(replicas: int) -> Summary:

@@ -13,7 +13,7 @@ from bnbench.analysis.summary import summarize
 from bnbench.analysis.twins import same_results
 from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.results import Cell, StudyResults
-from bnbench.study.plan import HistoryRow, Outcome, RunRecord
+from bnbench.study.records import HistoryRow, Outcome, RunRecord
 
 BASE = [0.90, 0.91, 0.92, 0.90, 0.91]
 #: minus BASE: 0.01 0.02 0.03 0.03 0.01, t = 4.472 with 4 degrees of freedom, p = 0.0111

@@ -20,7 +20,7 @@ from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.reports.tables.all import tables
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Margin
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 METRIC = "test_accuracy"
 

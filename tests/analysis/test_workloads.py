@@ -25,7 +25,7 @@ from bnbench.reports.sentences.verdicts import speed_sentences
 from bnbench.reports.tables.workloads import workload_sentences, workload_tables
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
-from bnbench.study.plan import HistoryRow, RunRecord
+from bnbench.study.records import HistoryRow, RunRecord
 
 TARGET = Target("val_accuracy", 0.9)
 Times = Sequence[int | None]

@@ -31,7 +31,7 @@ from verdict_tables import TABLES, Table, header, row
 from bnbench.analysis.family import corrected
 from bnbench.analysis.methods.intervals import ALPHA
 from bnbench.analysis.paired import compare
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 ALL: dict[str, Table] = {
     **TABLES,
@@ -100,7 +100,8 @@ def _train(count: int) -> Iterator[RunRecord]:
     from bnbench.engine.device import pick_device
     from bnbench.engine.execute import Library, execute
     from bnbench.study import load_study
-    from bnbench.study.plan import RunEnded, make_plan
+    from bnbench.study.events import RunEnded
+    from bnbench.study.plan import make_plan
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "real.yaml"

@@ -18,7 +18,7 @@ from bnbench.analysis.paired import compare
 from bnbench.analysis.rates import fisher_p, mcnemar_p, wilson
 from bnbench.analysis.speed import restricted_difference, speed_up
 from bnbench.results import Cell
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 METRIC = "test_accuracy"
 SEEDS = (3, 5, 10, 20)

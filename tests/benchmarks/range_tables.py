@@ -10,7 +10,7 @@ from verdict_tables import header, per_cent, row
 
 from bnbench.analysis.ranges import Shift, UsableRange, usable_ranges
 from bnbench.results import Cell, StudyResults
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 #: In half decades from 1e-4 to 10, as the shipped study of learning rates.
 GRID = [-4 + step / 2 for step in range(11)]

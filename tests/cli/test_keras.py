@@ -22,7 +22,8 @@ from bnbench.engine.build import build_model
 from bnbench.engine.execute import execute
 from bnbench.optim import optimizers
 from bnbench.study import Vocabulary, load_study
-from bnbench.study.plan import RunEnded, RunSpec
+from bnbench.study.events import RunEnded
+from bnbench.study.plan import RunSpec
 
 CPU = torch.device("cpu")
 Run = Callable[..., Result]

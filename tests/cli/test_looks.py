@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from bnbench.api import workflow
 from bnbench.cli.app import app
-from bnbench.study.plan import Event, RunEnded
+from bnbench.study.events import Event, RunEnded
 
 STUDY = """
 dataset: digits

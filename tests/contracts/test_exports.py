@@ -19,7 +19,7 @@ from bnbench.reports.formats.export import FORMATS
 from bnbench.reports.tables.all import tables
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
-from bnbench.study.plan import HistoryRow, RunRecord
+from bnbench.study.records import HistoryRow, RunRecord
 
 ODD_NAME = 'a_b & 50% {x} #1 $y$ \\z ~^ <i> | *"q"*, ü'
 

@@ -14,7 +14,9 @@ from bnbench.engine.device import all_threads
 from bnbench.engine.execute import Library, execute
 from bnbench.engine.steppers.plain import Compiled
 from bnbench.study import Settings, Vocabulary, load_study
-from bnbench.study.plan import RunEnded, RunRecord, RunSpec
+from bnbench.study.events import RunEnded
+from bnbench.study.plan import RunSpec
+from bnbench.study.records import RunRecord
 
 CPU = torch.device("cpu")
 COMMITTED = Path(__file__).parents[2] / "results" / "double_softmax"

@@ -24,7 +24,9 @@ from bnbench.engine.loop import Training, train
 from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer, linear_block
 from bnbench.study import Settings, Vocabulary, load_study
-from bnbench.study.plan import Evaluated, RunEnded, RunRecord, RunSpec, RunStarted, make_plan
+from bnbench.study.events import Evaluated, RunEnded, RunStarted
+from bnbench.study.plan import RunSpec, make_plan
+from bnbench.study.records import RunRecord
 
 CPU = torch.device("cpu")
 #: Of the data below, by its five classes.

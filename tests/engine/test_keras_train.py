@@ -19,7 +19,9 @@ from bnbench.engine.build import build_model
 from bnbench.engine.evaluate import evaluate
 from bnbench.engine.execute import execute
 from bnbench.study import Settings, Vocabulary, load_study
-from bnbench.study.plan import Evaluated, RunEnded, RunRecord, RunSpec
+from bnbench.study.events import Evaluated, RunEnded
+from bnbench.study.plan import RunSpec
+from bnbench.study.records import RunRecord
 
 if find_spec("tensorflow") is None:
     pytest.skip("TensorFlow is not installed (pip install '.[keras]')", allow_module_level=True)

@@ -1,4 +1,4 @@
-"""How a run ended. Oracle: the definitions in `plan.Outcome`, and the binomial standard error by hand."""
+"""How a run ended. Oracle: the definitions in `study.records.Outcome`, and the binomial standard error by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bnbench.engine.outcome import above_chance, outcome_of
-from bnbench.study.plan import HistoryRow, Outcome
+from bnbench.study.records import HistoryRow, Outcome
 
 #: 100 labels of 4 classes: chance is 0.25, two standard errors are 2 √(0.25 · 0.75 / 100) = 0.0866.
 FOUR = torch.arange(4).repeat(25)

@@ -22,7 +22,8 @@ from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
 from bnbench.study import Settings, Vocabulary, load_study
-from bnbench.study.plan import RunEnded, RunSpec
+from bnbench.study.events import RunEnded
+from bnbench.study.plan import RunSpec
 
 CPU = torch.device("cpu")
 Make = Callable[..., Settings]

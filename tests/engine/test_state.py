@@ -21,7 +21,9 @@ from bnbench.engine.execute import execute
 from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer, linear_block
 from bnbench.study import Settings, Vocabulary, load_study
-from bnbench.study.plan import Event, RunEnded, RunRecord, RunSpec
+from bnbench.study.events import Event, RunEnded
+from bnbench.study.plan import RunSpec
+from bnbench.study.records import RunRecord
 
 CPU = torch.device("cpu")
 

@@ -18,7 +18,9 @@ from bnbench.engine.choose import choose
 from bnbench.engine.execute import Library, execute, replicas
 from bnbench.engine.loop import Training
 from bnbench.study import DEFAULT_VARY, Settings, Vocabulary, load_study, resolved
-from bnbench.study.plan import RunEnded, RunRecord, RunSpec, make_plan
+from bnbench.study.events import RunEnded
+from bnbench.study.plan import RunSpec, make_plan
+from bnbench.study.records import RunRecord
 from bnbench.study.vary import SOURCES
 
 CPU = torch.device("cpu")

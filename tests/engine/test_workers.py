@@ -20,7 +20,8 @@ from bnbench.engine.choose import Choice
 from bnbench.engine.execute import Library
 from bnbench.engine.schedule import Cell, arrange, pack, run_all
 from bnbench.study import Settings, Vocabulary, load_study
-from bnbench.study.plan import RunEnded, RunSpec, make_plan
+from bnbench.study.events import RunEnded
+from bnbench.study.plan import RunSpec, make_plan
 
 CPU = torch.device("cpu")
 

@@ -14,7 +14,7 @@ from bnbench.analysis.summary import summarize
 from bnbench.reports.page.html import to_html
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
-from bnbench.study.plan import HistoryRow, RunRecord
+from bnbench.study.records import HistoryRow, RunRecord
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 DRIVER = shutil.which("chromedriver")

@@ -17,17 +17,9 @@ from bnbench.reports.console import print_summary
 from bnbench.reports.tables.all import tables
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
-from bnbench.study.plan import (
-    Evaluated,
-    Event,
-    HistoryRow,
-    Outcome,
-    RunEnded,
-    RunRecord,
-    RunSpec,
-    RunStarted,
-    Stepped,
-)
+from bnbench.study.events import Evaluated, Event, RunEnded, RunStarted, Stepped
+from bnbench.study.plan import RunSpec
+from bnbench.study.records import HistoryRow, Outcome, RunRecord
 
 
 def run(variant: str, seed: int, outcome: Outcome, setting: dict[str, float]) -> RunRecord:

@@ -22,7 +22,7 @@ from bnbench.reports.figures.charts import BASELINE_COLOUR, COLOURS, colours
 from bnbench.reports.figures.files import COLUMN_WIDTH, write_figures
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
-from bnbench.study.plan import HistoryRow, Outcome, RunRecord
+from bnbench.study.records import HistoryRow, Outcome, RunRecord
 
 NAN = math.nan
 

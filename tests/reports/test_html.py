@@ -20,7 +20,7 @@ from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.reports.tables.all import layer_lists, tables
 from bnbench.results import REPORT, Cell, ResultsFolder, StudyResults, files
 from bnbench.study import Target
-from bnbench.study.plan import HistoryRow, Outcome, RunRecord
+from bnbench.study.records import HistoryRow, Outcome, RunRecord
 
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 STUDY = {"name": "demo", "description": "On digits", "epochs": 2}

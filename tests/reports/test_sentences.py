@@ -20,7 +20,7 @@ from bnbench.reports.formats.workloads import FORMATS
 from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.reports.tables.speed import speed_tables
 from bnbench.study import Margin, Target
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 from tests.fabricated import cell, record, results
 
 COUNTS = {"class_counts": {"test": (50,) * 10}, "class_names": tuple("0123456789")}

@@ -13,7 +13,7 @@ from bnbench.analysis.summary import summarize
 from bnbench.reports.console import print_summary
 from bnbench.reports.tables.small_curves import WIDTH, small_curves
 from bnbench.results import Cell, StudyResults
-from bnbench.study.plan import HistoryRow, RunRecord
+from bnbench.study.records import HistoryRow, RunRecord
 
 
 def summary_of(**curves: Sequence[float]) -> Summary:

@@ -16,7 +16,7 @@ from bnbench.reports.sentences.verdicts import speed_sentences, verdict_sentence
 from bnbench.reports.tables.all import Table, layer_lists, tables, why_it_failed
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
-from bnbench.study.plan import HistoryRow, Outcome, RunRecord
+from bnbench.study.records import HistoryRow, Outcome, RunRecord
 
 
 def run(

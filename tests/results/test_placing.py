@@ -19,7 +19,7 @@ from bnbench.results.contents import Cell
 from bnbench.results.files import read_text, write_whole
 from bnbench.results.placing import aside_of, leftovers, put, recover
 from bnbench.results.reader import load_run
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 CELL = "0123456789ab"
 

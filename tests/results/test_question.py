@@ -14,7 +14,8 @@ import pytest
 from bnbench.base.errors import ResultsError
 from bnbench.results import ResultsFolder
 from bnbench.study import Study, Vocabulary, load_study
-from bnbench.study.plan import RunRecord, RunSpec, make_plan
+from bnbench.study.plan import RunSpec, make_plan
+from bnbench.study.records import RunRecord
 
 STUDY = """
 name: s

@@ -18,7 +18,8 @@ from safetensors.numpy import load_file
 from bnbench.base.errors import ResultsError
 from bnbench.results import ResultsFolder, files
 from bnbench.study import Study, Vocabulary, load_study
-from bnbench.study.plan import HistoryRow, RunRecord, RunSpec, make_plan
+from bnbench.study.plan import RunSpec, make_plan
+from bnbench.study.records import HistoryRow, RunRecord
 
 Make = Callable[..., tuple[ResultsFolder, Study, list[RunSpec]]]
 

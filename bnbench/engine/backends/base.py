@@ -11,7 +11,8 @@ from bnbench.data.batches import Augmentation, Prepared
 from bnbench.engine.choose import choose
 from bnbench.engine.loop import Training, train_replicas
 from bnbench.study import Settings
-from bnbench.study.plan import Event, RunSpec
+from bnbench.study.events import Event
+from bnbench.study.plan import RunSpec
 
 
 def trainer_of(settings: Settings) -> Callable[..., Iterator[Event]]:

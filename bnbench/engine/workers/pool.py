@@ -22,7 +22,8 @@ from bnbench.engine.execute import crashed, execute_group
 from bnbench.engine.memory import keep_freed_memory
 from bnbench.engine.workers.server import start_server
 from bnbench.engine.workers.shared import SharedData, SharedLibrary
-from bnbench.study.plan import Event, RunEnded, RunSpec
+from bnbench.study.events import Event, RunEnded
+from bnbench.study.plan import RunSpec
 
 Job = Sequence[RunSpec]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bnbench.study.plan import OUTCOMES
+from bnbench.study.records import OUTCOMES
 
 if TYPE_CHECKING:
     import altair as alt

@@ -15,12 +15,11 @@ from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import TargetSummary
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import Phase, Spread
-from bnbench.analysis.settings import free_keys
 from bnbench.base.metrics import METRICS, columns_of, metric_of
 from bnbench.base.terminal import one_line
 from bnbench.reports.numbers import MAX_DECIMALS, difference_text, verdict_text
 from bnbench.reports.tables.all import baseline_first
-from bnbench.study.plan import HistoryRow
+from bnbench.study.records import HistoryRow
 
 Row = dict[str, Any]
 
@@ -198,7 +197,7 @@ def difference_rows(
 
 def swept_keys(summary: Summary) -> list[str]:
     """The keys that take more than one value over the study's settings, but those that follow others."""
-    return free_keys(summary.variants)
+    return list(summary.swept_keys)
 
 
 def swept_values(summary: Summary, key: str) -> list[Any]:

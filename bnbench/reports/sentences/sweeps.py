@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.difference import VERDICTS, Difference
@@ -18,6 +17,7 @@ from bnbench.reports.numbers import difference_text, interval_text, p_text, verd
 from bnbench.reports.sentences.doubts import doubts
 from bnbench.reports.sentences.looks import sweep_stop_words
 from bnbench.reports.tables.sweeps import edge_text, shift_text
+from bnbench.study.labels import setting_text
 
 _SHIFT_WORDS = {"further": "further out", "less far": "less far out"}
 
@@ -92,11 +92,6 @@ def _at(found: Difference) -> str:
     if found.verdict not in ("better", "worse", "same"):
         return where
     return f"{where} ({difference_text(found)}{doubts(found) if found.verdict != 'same' else ''})"
-
-
-def setting_text(setting: Mapping[str, Any]) -> str:
-    """ "optimizer.lr=0.1, batch_size=32"."""
-    return ", ".join(f"{key}={value}" for key, value in setting.items())
 
 
 def _shares(summary: Summary) -> Iterator[str]:

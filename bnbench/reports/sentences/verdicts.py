@@ -31,7 +31,7 @@ from bnbench.reports.sentences.doubts import disagreement, doubts
 from bnbench.reports.sentences.looks import before_the_first_look, stop_words
 from bnbench.reports.sentences.sweeps import best_comparisons, best_words, sweep_sentences
 from bnbench.reports.tables.table import count_text
-from bnbench.study.plan import MISSING
+from bnbench.study.records import MISSING
 
 
 def verdict_sentences(summary: Summary) -> list[str]:

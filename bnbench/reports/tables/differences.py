@@ -27,7 +27,7 @@ from bnbench.reports.numbers import (
 )
 from bnbench.reports.tables.sweeps import choice_words
 from bnbench.reports.tables.table import Table, baseline_first, count_text, labels_of
-from bnbench.study.plan import RunRecord
+from bnbench.study.records import RunRecord
 
 #: The splits whose differences from the baseline are shown.
 COMPARED_SPLITS = ("test", "val")

@@ -20,7 +20,7 @@ from bnbench.reports.numbers import (
     words,
 )
 from bnbench.reports.tables.table import Table, baseline_first
-from bnbench.study.plan import MISSING, OUTCOMES, RunRecord
+from bnbench.study.records import MISSING, OUTCOMES, RunRecord
 
 
 def noise_table(summary: Summary) -> Table:

@@ -34,12 +34,8 @@ from bnbench.engine.device import environment
 from bnbench.engine.evaluate import evaluate
 from bnbench.engine.loop import CHECK_EVERY, TICK_SECONDS
 from bnbench.engine.replica import Replica
-from bnbench.study.plan import (
-    Event,
-    RunSpec,
-    RunStarted,
-    Stepped,
-)
+from bnbench.study.events import Event, RunStarted, Stepped
+from bnbench.study.plan import RunSpec
 
 
 def train_replicas(

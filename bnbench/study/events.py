@@ -1,0 +1,49 @@
+"""What the engine reports while it trains. Listeners hear the events; the results folder keeps each run's last one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bnbench.study.plan import RunSpec
+from bnbench.study.records import HistoryRow, RunRecord, TestSamples
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A run is about to take its first step."""
+
+    run: RunSpec
+    planned_steps: int
+    epochs: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A few steps later (said a few times a second, and at the end of an epoch)."""
+
+    run: RunSpec
+    step: int
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The model was evaluated."""
+
+    run: RunSpec
+    row: HistoryRow
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """A run is over, one way or another. weights: its last state_dict; None where it crashed, as are samples."""
+
+    run: RunSpec
+    record: RunRecord
+    weights: Mapping[str, Any] | None = field(default=None, repr=False)
+    samples: TestSamples | None = field(default=None, repr=False)
+
+
+Event = RunStarted | Stepped | Evaluated | RunEnded
