@@ -1,4 +1,4 @@
-"""Altair charts: which column is drawn how. The data stay outside, by name; see `figure_data.py`.
+"""Altair charts: which column is drawn how. The data stay outside, by name; see `data.py`.
 
 Colours are those of Okabe and Ito, which differ for every kind of colour vision, less the ones that
 are too faint on white or black; the baseline is grey. A dash pattern says the same without colour.
