@@ -90,9 +90,12 @@ def train(
 ) -> None:
     """Train one variant of a study, on one or more seeds, epoch by epoch."""
     with Errors(debug):
+        from bnbench.api.early import start_workers_early
         from bnbench.api.plugins import known_names
-        from bnbench.api.workflow import Options, find_study, start_workers_early
-        from bnbench.cli.commands import prepare_works, run_works
+        from bnbench.api.session import Options
+        from bnbench.api.several import prepare_works
+        from bnbench.api.shipped import find_study
+        from bnbench.cli.run import run_works
         from bnbench.study import load_variant
 
         name, overrides = _study_and_overrides(words)
@@ -131,9 +134,12 @@ def compare(
     With several studies, also prints a joint summary.
     """
     with Errors(debug):
+        from bnbench.api.early import start_workers_early
         from bnbench.api.plugins import known_names
-        from bnbench.api.workflow import Options, gates_of, start_workers_early
-        from bnbench.cli.commands import load_studies, prepare_works, run_works
+        from bnbench.api.session import Options
+        from bnbench.api.several import load_studies, prepare_works
+        from bnbench.api.summaries import gates_of
+        from bnbench.cli.run import run_works
 
         texts, overrides = _studies_and_overrides(words)
         if not debug:
@@ -176,7 +182,7 @@ def report(
     With several folders, also prints a joint summary.
     """
     with Errors(debug):
-        from bnbench.cli.commands import show_folders
+        from bnbench.cli.report import show_folders
 
         code = show_folders(
             folders, format, layers=layers, fail_if=fail_if or (), figures=figures, kind=figure_format
@@ -198,7 +204,7 @@ def check(
     """Check a study without training: list every error, the planned runs and the estimated cost."""
     with Errors(debug):
         from bnbench.api.plugins import known_names
-        from bnbench.api.workflow import find_study
+        from bnbench.api.shipped import find_study
         from bnbench.study import load_study
 
         names = known_names(plugin or ())
@@ -209,8 +215,8 @@ def check(
 
             echo(json.dumps(schema_of(names.vocabulary), indent=1))
             return
-        from bnbench.api.workflow import estimate
-        from bnbench.cli.commands import console_on
+        from bnbench.api.check import estimate
+        from bnbench.cli.show import console_on
         from bnbench.reports.tables.lists import print_plan
 
         name, overrides = _study_and_overrides(words)
@@ -227,8 +233,8 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
     """List models, data sets, normalizers, optimizers, schedules, losses and shipped studies."""
     with Errors(debug):
         from bnbench.api.plugins import known_names
-        from bnbench.api.workflow import shipped_studies
-        from bnbench.cli.commands import console_on
+        from bnbench.api.shipped import shipped_studies
+        from bnbench.cli.show import console_on
         from bnbench.reports.tables.lists import print_names
 
         print_names(console_on(stderr=False), known_names(plugin or ()).vocabulary, shipped_studies())
@@ -250,7 +256,7 @@ def verify(
 ) -> None:
     """Is this a batch norm? Checks any torch layer, and names what is wrong. Exits with 4 where the mathematics is."""
     with Errors(debug):
-        from bnbench.cli.commands import console_on
+        from bnbench.cli.show import console_on
         from bnbench.reports.verification import FORMATS, print_verification
         from bnbench.verification.parent import verify
         from bnbench.verification.wishes import Wishes

@@ -130,7 +130,11 @@ HEAVY = ("torch", "torchvision", "scipy", "sklearn", "numpy", "altair", "pydanti
     ("statement", "heavy"),
     [
         ("import bnbench.cli.app", HEAVY),
-        ("import bnbench.api.workflow, bnbench.reports.console, bnbench.reports.formats.export", HEAVY[:4]),
+        (
+            "import bnbench.api.session, bnbench.api.several, bnbench.reports.console; "
+            "import bnbench.reports.formats.export",
+            HEAVY[:4],
+        ),
         ("import bnbench.data, bnbench.norms, bnbench.models, bnbench.optim", HEAVY[:4]),
     ],
 )

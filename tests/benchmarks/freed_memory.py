@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from bnbench.api.plugins import known_names
-from bnbench.api.workflow import find_study
+from bnbench.api.shipped import find_study
 from bnbench.data.batches import Prepared
 from bnbench.engine.choose import choose
 from bnbench.engine.evaluate import evaluate

@@ -91,7 +91,7 @@ def study_words(task: Task, options: tuple[str, ...]) -> list[str]:
 def load(task: Task, options: tuple[str, ...]) -> Study:
     """The study. Raises ConfigError, also where this bnbench does not know a key."""
     from bnbench.api.plugins import known_names
-    from bnbench.api.workflow import find_study
+    from bnbench.api.shipped import find_study
     from bnbench.study import load_study
 
     name, *overrides = study_words(task, options)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner, Result
 
-from bnbench.api.workflow import find_study
+from bnbench.api.shipped import find_study
 from bnbench.cli.app import app
 from bnbench.data import datasets
 from bnbench.data.batches import Prepared, epoch_order, prepare

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from bnbench.api.workflow import shipped_studies
+from bnbench.api.shipped import shipped_studies
 from bnbench.cli.app import app
 from bnbench.study import Vocabulary
 

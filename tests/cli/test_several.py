@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from bnbench.api import workflow
+from bnbench.api import session
 from bnbench.cli.app import app
 
 Run = Callable[..., Result]
@@ -115,14 +115,14 @@ def test_all_mistakes_are_told_before_anything_is_trained(
 
 
 def test_a_study_that_is_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out = workflow.carry_out
+    carry_out = session.carry_out
 
-    def interrupted(work: workflow.Work, *args: object) -> None:
+    def interrupted(work: session.Work, *args: object) -> None:
         if work.study.name == "b":
             raise KeyboardInterrupt
         carry_out(work, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(workflow, "carry_out", interrupted)
+    monkeypatch.setattr(session, "carry_out", interrupted)
     Path("c.yaml").write_text(STUDY.format(width=4, more=""))
     result = run("compare", "a.yaml", "b.yaml", "c.yaml", "seeds=1", "--format", "json")
     assert result.exit_code == 130

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.api import workflow
+from bnbench.api import early
 from bnbench.engine.workers import server
 
 
@@ -37,13 +37,13 @@ def test_workers_imports_start_early_where_workers_will_be_wanted(
     started: list[bool] = []
     monkeypatch.setattr(server, "start_server", lambda: started.append(True))
     monkeypatch.setattr(server, "count_cores", lambda: 2)
-    workflow.start_workers_early([str(tmp_path / "s.yaml")], overrides, device, jobs)
+    early.start_workers_early([str(tmp_path / "s.yaml")], overrides, device, jobs)
     assert bool(started) == starts
 
 
 def test_a_study_that_is_not_there_starts_nothing_and_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "start_server", lambda: pytest.fail("started"))
-    workflow.start_workers_early(["nosuch"], [], "cpu", None)
+    early.start_workers_early(["nosuch"], [], "cpu", None)
 
 
 STACKED = """

@@ -271,7 +271,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported_before_a_figure_is_drawn() -> None:
     code = (
-        "import sys, bnbench.reports.page.html, bnbench.reports.figures.all, bnbench.api.workflow;"
+        "import sys, bnbench.reports.page.html, bnbench.reports.figures.all, bnbench.api.summaries;"
         "print([name for name in ('altair', 'vl_convert', 'jinja2', 'torch') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

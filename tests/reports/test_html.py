@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bnbench.analysis.summary import summarize
-from bnbench.api.workflow import load_results, write_summaries
+from bnbench.api.summaries import load_results, write_summaries
 from bnbench.reports.page.html import pack, to_html
 from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.reports.tables.all import layer_lists, tables

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from bnbench.api.workflow import shipped_studies
+from bnbench.api.shipped import shipped_studies
 from bnbench.base.errors import ConfigError
 from bnbench.study import Vocabulary, json_schema, load_study, load_variant, resolved
 

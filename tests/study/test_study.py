@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from bnbench.api.workflow import find_study, shipped_studies
+from bnbench.api.shipped import find_study, shipped_studies
 from bnbench.base.errors import ConfigError
 from bnbench.study import Study, Vocabulary, json_schema, load_study, load_variant, resolved
 from bnbench.study.yaml_source import read_value, read_yaml

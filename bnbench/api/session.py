@@ -1,0 +1,175 @@
+"""A study that is ready to run: planned, rehearsed, its folder chosen; then its runs, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from bnbench.analysis.circumstances import differences
+from bnbench.analysis.gates import gate_columns
+from bnbench.analysis.stops import follow
+from bnbench.api.plugins import Names, built_objects, installed_versions, load_same
+from bnbench.base.circumstances import session
+from bnbench.base.errors import BnbenchError, ConfigError
+from bnbench.base.stopwatch import Phases
+from bnbench.base.user_code import was_interrupted
+from bnbench.results import ResultsFolder
+from bnbench.study import Settings, Study
+from bnbench.study.events import Event, RunEnded
+from bnbench.study.plan import RunSpec, make_plan
+
+
+@dataclass(frozen=True)
+class Work:
+    """A study that is ready to run: its runs, those still to do, and the folder they go to."""
+
+    study: Study
+    runs: tuple[RunSpec, ...]
+    todo: tuple[RunSpec, ...]
+    folder: ResultsFolder
+    events: Callable[[Sequence[RunSpec]], Generator[Event]]
+    phases: Phases
+    today: Callable[[RunSpec], Mapping[str, Any]]
+
+    def check(self) -> None:
+        """Raises ResultsError where the folder is someone else's, or answers another question. Touches nothing."""
+        self.folder.check_for(self.study, self.runs)
+
+    def rounds(self) -> Iterator[tuple[RunSpec, ...]]:
+        """What is to be trained, in turn: everything, or with `seeds: auto` what the next look needs.
+
+        The next round is asked for when the one before is on disk: what it holds follows from the runs that are there.
+        """
+        if not self.study.looks:
+            yield self.todo
+            return
+        pending = {(run.label, run.seed): run for run in self.todo}
+        while round_ := self._next_look(pending):
+            yield round_
+            for run in round_:  # whatever became of it: a run that crashed is tried again by the next command
+                del pending[run.label, run.seed]
+
+    def _next_look(self, pending: Mapping[tuple[str, int], RunSpec]) -> tuple[RunSpec, ...]:
+        """Runs of the first look that is not complete. What is still to be trained counts as not there."""
+        results = self.folder.load()
+        cells = (
+            replace(cell, records=tuple(r for r in cell.records if (r.label, r.seed) not in pending))
+            for cell in results.cells
+        )
+        wanted = follow(replace(results, cells=tuple(cells))).wanted
+        place = {seed: index for index, seed in enumerate(self.study.seeds)}
+        return tuple(run for run in pending.values() if place[run.seed] < wanted.get(run.label, 0))
+
+    def open(self) -> None:
+        """Make the results folder and write down what is planned. Raises ResultsError."""
+        self.folder.open_for(self.study, self.runs)
+
+    def has_records(self) -> bool:
+        """Whether any run is there to be shown."""
+        return any(self.folder.has(run) for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to prepare studies. again: which of the finished runs to train again.
+
+    jobs: worker processes; None for what suits the device. plugins: loaded again in each of them.
+    """
+
+    device: str
+    data_dir: Path
+    again: Literal["none", "changed", "all"] = "none"
+    debug: bool = False
+    jobs: int | None = None
+    plugins: Sequence[Path] = ()
+
+
+def prepare_work(
+    study: Study, names: Names, output: Path, options: Options, phases: Phases, gates: Sequence[str] = ()
+) -> Work:
+    """Load the data and plan the runs. Trains nothing yet, and writes nothing of it.
+
+    gates: the study's --fail-if.
+    """
+    from bnbench.engine.data_notes import class_mistakes
+    from bnbench.engine.device import pick_device
+    from bnbench.engine.execute import Library, rehearse
+    from bnbench.engine.schedule import run_all
+    from bnbench.engine.today import Today
+
+    phases.enter("data")
+    check_temporary_folder()
+    device = pick_device(options.device)  # type: ignore[arg-type]
+    library = Library(options.data_dir, device)
+    folder = ResultsFolder(output)
+    folder.recover()
+    packages: dict[str, dict[str, str]] = {}
+
+    def provenance(settings: Settings) -> dict[str, Any]:
+        data = library.prepared(settings)
+        plugins: Any = []
+        if names.uses_plugins(settings):
+            found = names.reached(settings, built_objects(settings, data))
+            packages[settings.model_dump_json()] = installed_versions(found.installed)
+            plugins = found.content()
+        return {"data": library.dataset(settings).fingerprint, "plugins": plugins}
+
+    runs = make_plan(study, provenance)
+    phases.enter("rehearsal")
+    columns = [*study.asked_columns, *gate_columns(gates)]
+    mistakes = list(class_mistakes(study.variants.values(), library, columns, loads=True))
+    rehearsal = rehearse(runs, library, device)
+    if mistakes := [*mistakes, *rehearsal.mistakes]:
+        raise ConfigError(mistakes)
+    today = Today(library, device, packages)
+    todo = [run for run in runs if _is_to_do(run, folder, options.again, today.of)]
+    load = partial(load_same, options.plugins, names.content()) if options.plugins else None
+
+    def events(runs: Sequence[RunSpec]) -> Generator[Event]:
+        how: dict[str, Any] = {"workers": options.jobs, "debug": options.debug, "prepare": load}
+        events = run_all(runs, library, device, cautions=rehearsal.cautions, **how)
+        with closing(events):
+            for event in events:
+                yield today.noted(event) if isinstance(event, RunEnded) else event
+
+    return Work(study, tuple(runs), tuple(todo), folder, events, phases, today.of)
+
+
+def check_temporary_folder() -> None:
+    """Raises BnbenchError where there is none: torch needs one, and says something else in its absence."""
+    import tempfile
+
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise BnbenchError(
+            f"no folder for temporary files can be written: {error.strerror}.",
+            "The disk may be full, or these folders read-only.",
+            "free some space, or name a folder: export TMPDIR=DIR",
+        ) from None
+
+
+def _is_to_do(
+    run: RunSpec, folder: ResultsFolder, again: str, today: Callable[[RunSpec], Mapping[str, Any]]
+) -> bool:
+    record = folder.finished(run) if again != "all" else None
+    return record is None or (again == "changed" and bool(differences(record.environment, today(run))))
+
+
+def carry_out(work: Work, runs: Sequence[RunSpec], listener: Callable[[Event], None]) -> None:
+    """Train these runs of a study; every run is on disk as soon as it ends."""
+    now = session()
+    with closing(work.events(runs)) as events:  # whatever comes in between, no worker is left behind
+        for event in events:
+            if isinstance(event, RunEnded):
+                with work.phases.during("files"):
+                    told = {**event.record.environment, "session": now}
+                    event = replace(event, record=replace(event.record, environment=told))
+                    work.folder.save(event.run, event.record, event.weights, event.samples)
+            listener(event)
+            if was_interrupted():
+                raise KeyboardInterrupt

@@ -1,0 +1,111 @@
+"""Several studies in one command: read together, prepared together, and compared in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bnbench.api.plugins import Names
+from bnbench.api.session import Options, Work, prepare_work
+from bnbench.api.shipped import find_study
+from bnbench.api.summaries import load_results
+from bnbench.base.errors import ConfigError, Mistake, ResultsError
+from bnbench.base.stopwatch import Phases
+from bnbench.base.user_code import guarded
+from bnbench.results import ResultsFolder, StudyResults
+from bnbench.study import Study, load_study
+
+
+def load_studies(texts: Sequence[str], overrides: Sequence[str], names: Names) -> list[Study]:
+    """Read and check every study. Raises ConfigError with the mistakes of all, also where two have one name."""
+
+    studies: dict[str, Study] = {}
+    mistakes: list[Mistake] = []
+    for text in texts:
+        try:
+            with guarded():  # types of a plugin's options may run its code
+                study = load_study(find_study(text), overrides, names.vocabulary)
+        except ConfigError as error:
+            mistakes += error.mistakes
+            continue
+        if study.name in studies:
+            why = f'a second study named "{study.name}": give it another `name:`, or run it on its own.'
+            mistakes.append(Mistake(text, why))
+        studies[study.name] = study
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
+    return list(studies.values())
+
+
+def prepare_works(
+    studies: Sequence[Study],
+    names: Names,
+    output: Path | None,
+    options: Options,
+    gates: Sequence[Sequence[str]] = (),
+) -> list[Work]:
+    """Every study ready to run, each in its folder: `output` for one, a folder in it for each of several.
+
+    Raises ConfigError with what does not fit together in any of them, before a folder is made, and ResultsError
+    where a folder is not theirs, before another one is touched.
+    """
+
+    several, phases = len(studies) > 1, Phases()
+    works: list[Work] = []
+    mistakes: list[Mistake] = []
+    for study, fail_if in zip(studies, gates or [()] * len(studies), strict=True):
+        folder = output if output and not several else (output or Path("results")) / study.name
+        try:
+            with guarded():
+                works.append(prepare_work(study, names, folder, options, phases, fail_if))
+        except ConfigError as error:
+            place = f"study {study.name}, " if several else ""
+            mistakes += [Mistake(place + mistake.place, mistake.message) for mistake in error.mistakes]
+    if mistakes:
+        raise ConfigError(mistakes)
+    _check_folders(works)
+    for work in works:
+        work.open()
+    return works
+
+
+def _check_folders(works: Sequence[Work]) -> None:
+    """All that is wrong with any of them. Raises ResultsError."""
+    from bnbench.results.files import free_name
+
+    errors: list[ResultsError] = []
+    for work in works:
+        try:
+            work.check()
+        except ResultsError as error:
+            errors.append(error)
+    if len(works) < 2 and errors:
+        raise errors[0]
+    if errors:
+        what = "\n".join(error.what for error in errors)
+        parent = works[0].folder.path.parent
+        raise ResultsError(what, errors[0].why, f"--output {free_name(parent)}")
+
+
+def load_folders(
+    paths: Sequence[Path],
+) -> tuple[dict[str, tuple[ResultsFolder, StudyResults]], list[ResultsError]]:
+    """The folders by the names that their studies are shown under, and the errors of those that can't be read.
+
+    The name is the study's own, or the folder's path where two studies have the same. Raises
+    ResultsError where nothing is left to show.
+    """
+    loaded: list[tuple[ResultsFolder, StudyResults]] = []
+    errors: list[ResultsError] = []
+    for path in paths:
+        try:
+            folder = ResultsFolder(path)
+            loaded.append((folder, load_results(folder)))
+        except ResultsError as error:
+            errors.append(error)
+    if errors and not loaded:
+        raise ResultsError("\n".join(map(str, errors)))
+    names = [results.name for _, results in loaded]
+    if len(set(names)) < len(names):
+        names = [str(folder.path) for folder, _ in loaded]
+    return dict(zip(names, loaded, strict=True)), errors

@@ -1,0 +1,96 @@
+"""From a results folder to its summary, and the summary's files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bnbench.analysis.circumstances import other_circumstances
+from bnbench.analysis.contents import Summary
+from bnbench.analysis.gates import judge_gates, read_gates, share_gates
+from bnbench.analysis.summary import summarize
+from bnbench.api.session import Work
+from bnbench.base.errors import GateError, ResultsError, unknown_name
+from bnbench.base.metrics import metric_of
+from bnbench.reports.formats.export import to_csv, to_json
+from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
+from bnbench.study import Study
+
+
+def gates_of(texts: Sequence[str], studies: Sequence[Study]) -> list[tuple[str, ...]]:
+    """The --fail-if of each study. Raises GateError where one fits no study."""
+    shared = share_gates(texts, [study.variants for study in studies])
+    for gates, study in zip(shared, studies, strict=True):
+        read_gates(
+            gates,
+            study.variants,
+            len(study.seeds),
+            study.margin,
+            swept=len(study.cells) > len(study.variants),
+        )
+    return shared
+
+
+def load_results(folder: ResultsFolder) -> StudyResults:
+    """What a results folder holds. Raises ResultsError where no run is there."""
+    results = folder.load()
+    if not any(cell.records for cell in results.cells):
+        raise ResultsError(
+            f"{folder.path}: none of its runs is here yet, so there is nothing to show.",
+            fix="`bnbench compare` with the same study trains them.",
+        )
+    return results
+
+
+def summarize_results(results: StudyResults, fail_if: Sequence[str] = ()) -> Summary:
+    """What they say, and what the gates say of it. Raises GateError where a gate does not fit."""
+    seeds = min(len(cell.seeds) for cell in results.cells)
+    gates = read_gates(fail_if, dict.fromkeys(cell.variant for cell in results.cells), seeds, results.margin)
+    known = next((run.class_names for cell in results.cells for run in cell.records if run.class_names), ())
+    for gate in gates:
+        class_name = metric_of(gate.metric).class_name
+        if known and class_name is not None and class_name not in known:
+            raise GateError(f"--fail-if '{gate.text}': {unknown_name('class', class_name, known)}")
+    asked = (*results.metrics, *(metric_of(gate.metric).name for gate in gates))
+    summary = summarize(replace(results, metrics=asked))
+    return replace(summary, gates=tuple(judge_gates(gates, summary)))
+
+
+def summarize_work(work: Work, fail_if: Sequence[str] = ()) -> tuple[StudyResults, Summary]:
+    """What a study's folder holds and says, also of runs that were trained under other circumstances than today's.
+
+    Raises ResultsError and GateError.
+    """
+    results = load_results(work.folder)
+    summary = summarize_results(results, fail_if)
+    specs = {(run.variant, run.cell, run.seed): run for run in work.runs}
+    changed = other_circumstances(
+        (run, work.today(specs[run.variant, run.cell, run.seed]))
+        for cell in results.cells
+        for run in cell.records
+    )
+    return results, replace(summary, limits=(*summary.limits, *changed))
+
+
+def write_summaries(
+    folder: ResultsFolder, results: StudyResults, summary: Summary, *, page: bool = True
+) -> str:
+    """Write the summary files into the results folder; a warning where report.html can't be drawn, else "".
+
+    page: also draw report.html, which takes two seconds; without, it is left as it is. Raises
+    ResultsError where the disk won't do.
+    """
+    folder.write(SUMMARY_JSON, to_json(summary))
+    folder.write(SUMMARY_CSV, to_csv(summary))
+    folder.write_environment(results)
+    if not page:
+        return ""
+    try:
+        from bnbench.reports.page.html import to_html
+
+        text = to_html(summary, results)
+    except Exception as error:  # whatever a drawing library raises: no result is lost for a picture
+        (folder.path / REPORT).unlink(missing_ok=True)  # one of earlier numbers would mislead
+        return f"{REPORT} can't be drawn: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    folder.write(REPORT, text)
+    return ""

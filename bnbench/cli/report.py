@@ -1,0 +1,83 @@
+"""Showing results folders again, as `report` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnbench.base.errors import ResultsError
+from bnbench.base.terminal import echo
+from bnbench.cli.exit_code import exit_code
+from bnbench.cli.options import Format
+from bnbench.cli.show import console_on, print_study, show_gates, show_others, show_together, write_and_warn
+
+if TYPE_CHECKING:
+    from bnbench.analysis.contents import Summary
+    from bnbench.results import ResultsFolder, StudyResults
+
+
+def show_folders(
+    folders: Sequence[Path],
+    format: Format,
+    *,
+    layers: bool,
+    fail_if: Sequence[str],
+    figures: Path | None,
+    kind: str,
+) -> int:
+    """Show results folders again and write their summaries anew; of several, also what they say together.
+
+    One of several that can't be read is told and left out; then the exit code is 1.
+    """
+    from bnbench.analysis.gates import share_gates
+    from bnbench.api.one_study import check_apart
+    from bnbench.api.several import load_folders
+    from bnbench.api.summaries import summarize_results
+
+    folders = _study_folders(folders)
+    several = len(folders) > 1
+    found, errors = load_folders(folders)
+    for error in errors:
+        echo(f"Error: {error}\nLeft out; the others follow.", err=True)
+    check_apart({str(folder.path): results for folder, results in found.values()})
+    variants = [[cell.variant for cell in results.cells] for _, results in found.values()]
+    gates = share_gates(fail_if, variants)
+    shown: dict[str, Summary] = {}
+    for (name, (folder, results)), gate in zip(found.items(), gates, strict=True):
+        summary = summarize_results(results, gate)
+        shown[name] = summary
+        _write_again(folder, results, summary, page=format is Format.table)
+        print_study(name, summary, format, several=several, layers=layers)
+        show_others(console_on(stderr=True), folder)
+        show_gates(name, summary, several)
+        if figures:
+            _write_figures(summary, figures / name.strip("/").replace("/", "-") if several else figures, kind)
+    if several:
+        parents = {folder.path.resolve().parent for folder, _ in found.values()}
+        show_together(shown, format, parents.pop() if len(parents) == 1 else None)
+    return exit_code(list(shown.values()), unreadable=bool(errors))
+
+
+def _study_folders(paths: Sequence[Path]) -> list[Path]:
+    """Each once; `report results/*` names our own file beside the folders too."""
+    from bnbench.results import WORKLOADS_JSON
+
+    folders = [path for path in dict.fromkeys(paths) if not (path.name == WORKLOADS_JSON and path.is_file())]
+    return folders or list(paths)
+
+
+def _write_again(folder: ResultsFolder, results: StudyResults, summary: Summary, *, page: bool) -> None:
+    """As `_write`, but a folder that can't be written is shown all the same."""
+    try:
+        write_and_warn(folder, results, summary, page=page)
+    except ResultsError as error:
+        what = "summary.json, summary.csv" + (" and report.html" if page else "")
+        echo(f"Warning: {what} in {folder.path} are not written again: {error.what}", err=True)
+
+
+def _write_figures(summary: Summary, folder: Path, kind: str) -> None:
+    from bnbench.reports.figures.files import write_figures
+
+    paths = write_figures(summary, folder, kind)
+    echo(f"Figures: {len(paths)} in {folder}", err=True)

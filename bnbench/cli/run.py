@@ -1,0 +1,108 @@
+"""Training study after study and showing each, as `train` and `compare` do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bnbench.base.errors import ResultsError
+from bnbench.cli.exit_code import exit_code
+from bnbench.cli.options import Format
+from bnbench.cli.show import (
+    console_on,
+    print_study,
+    show_gates,
+    show_interruption,
+    show_look,
+    show_plan,
+    show_together,
+    write_and_warn,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bnbench.analysis.contents import Summary
+    from bnbench.api.session import Work
+
+
+def run_works(
+    works: Sequence[Work],
+    format: Format,
+    *,
+    quiet: bool,
+    epoch_lines: bool = False,
+    gates: Sequence[Sequence[str]] = (),
+    profile: bool = False,
+) -> int:
+    """Train study after study and show each; then, of several, what they say together. The exit code.
+
+    profile: show at the end where the time went.
+    """
+    console = console_on(stderr=True)
+    shown: dict[str, Summary] = {}
+    several = len(works) > 1
+    for index, work in enumerate(works):
+        if several and not quiet:
+            head = f"Study {work.study.name} ({index + 1} of {len(works)})"
+            console.print(head, style="bold", markup=False, highlight=False)
+        interrupted = _train(console, work, quiet, epoch_lines)
+        if not interrupted or work.has_records():
+            fail_if = gates[index] if gates else ()
+            visible = not quiet or format is not Format.table
+            shown[work.study.name] = _show_run(work, format, fail_if, several=several, visible=visible)
+            if not quiet:
+                console.print(f"Results: {work.folder.path}", soft_wrap=True, highlight=False, markup=False)
+        if interrupted:
+            show_interruption(console, work, works[index + 1 :])
+            break
+    if several and shown:
+        show_together(shown, format, works[0].folder.path.parent, visible=not quiet)
+    if profile:
+        from bnbench.reports.tables.profile import print_profile
+
+        trained = [run for work in works for run in work.todo]
+        print_profile(console, works[0].phases.seconds(), trained, list(shown.values()))
+    return exit_code(list(shown.values()), interrupted=interrupted)
+
+
+def _train(console: Console, work: Work, quiet: bool, epoch_lines: bool) -> bool:
+    """Train what is left to do of a study; whether it was interrupted."""
+    from bnbench.api.session import carry_out
+    from bnbench.base.user_code import guarded
+    from bnbench.listeners.progress import LiveProgress
+
+    show_plan(console, work, quiet)
+    work.phases.enter("runs")
+    try:
+        for runs in work.rounds():
+            show_look(console, work, runs, quiet)
+            planned = runs if work.study.looks else work.runs
+            with (
+                guarded(),
+                LiveProgress(console, planned, runs, quiet=quiet, epoch_lines=epoch_lines) as live,
+            ):
+                carry_out(work, runs, live.on)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _show_run(work: Work, format: Format, fail_if: Sequence[str], *, several: bool, visible: bool) -> Summary:
+    """Keep what the runs say, then show it: whatever comes between the two, the files are there."""
+    from bnbench.api.summaries import summarize_work
+
+    work.phases.enter("statistics")
+    results, summary = summarize_work(work, fail_if)
+    work.phases.enter("tables and report.html")
+    error: ResultsError | None = None
+    try:
+        write_and_warn(work.folder, results, summary)
+    except ResultsError as unwritten:  # the disk is full: what was found is shown all the same
+        error = unwritten
+    if visible:
+        print_study(work.study.name, summary, format, several=several)
+    show_gates(work.study.name, summary, several)
+    if error:
+        raise error
+    return summary
