@@ -69,7 +69,7 @@ class Summary:
     besides the runs' own cautions. metrics: those that are shown. vary: the sources of randomness that a seed
     changes. best_rates: the rates at the best settings. checks, agreements: the variants with `role: check`,
     what they check, and what came of it. same_results: groups of variants that are equal in every metric on
-    every seed.
+    every seed. study: study.yaml as it was resolved, empty where it can't be read.
     """
 
     name: str
@@ -97,6 +97,7 @@ class Summary:
     stops: tuple[Stop, ...] = ()
     limits: tuple[str, ...] = ()
     vary: tuple[str, ...] = DEFAULT_VARY
+    study: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:

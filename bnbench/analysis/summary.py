@@ -94,6 +94,7 @@ def summarize(results: StudyResults) -> Summary:
         margin=results.margin,
         metrics=results.shown_metrics,
         vary=vary,
+        study=results.study,
         speeds=tuple(s for t in results.targets for pair in compared for s in compare_speed(*pair, t)),
         areas=tuple(
             compare_areas(*pair, metric)
