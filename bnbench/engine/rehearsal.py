@@ -17,8 +17,8 @@ from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.data.batches import Augmentation, check_augmentation, epoch_order
 from bnbench.engine.build import build_model, make_optimizer, make_schedule
 from bnbench.network.biases import Layers, is_covered, missing_biases
-from bnbench.network.probes import MANY, initial_share, refusal, takes, values_alone
 from bnbench.network.sites import Site, Sites, WeightLayer, find_sites, ignores_size
+from bnbench.norms.behaviour import MANY, initial_share, refusal, takes, values_alone
 from bnbench.norms.owner import made_as
 from bnbench.study import Settings
 

@@ -1,9 +1,7 @@
-"""The blocks that models are built from, and the one place that knows the fairness rule.
+"""The blocks that models are built from.
 
-Fairness: where the normalizer makes a bias right before it redundant, the bias goes; where there is
-no such normalizer, the bias comes back. So `none` is a full network, and no variant carries dead weights.
-A normalizer that is its own activation gets no second one; one that acts on more than its own place
-(on the weights before it, on residual branches) is told the place and handed those weights.
+Their biases follow the fairness rule (`bnbench.norms.fairness`). A normalizer that is its own activation gets no second
+one. One that acts on more than its own place gets that place (residual branches) and the weights before it.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 
 from bnbench.base.errors import BnbenchError
 from bnbench.base.registry import Entry
+from bnbench.norms.fairness import absorbs_bias, needs_bias
 from bnbench.norms.owner import mark
 from bnbench.norms.place import Place
 
@@ -47,7 +46,7 @@ class NormLayer:
     @property
     def absorbs_bias(self) -> bool:
         """Whether a bias right before it can't have any effect."""
-        return bool(self.entry.facts.absorbs_bias)
+        return absorbs_bias(self.entry, self.options)
 
     @property
     def includes_activation(self) -> bool:
@@ -97,7 +96,7 @@ def linear_block(
     bias: Bias = "auto",
 ) -> nn.Sequential:
     """Linear, norm and activation; the norm before the activation (as in Ioffe & Szegedy 2015) or after it."""
-    needed = bias == "always" or _needs_bias(norm, norm_position)
+    needed = bias == "always" or needs_bias(norm.absorbs_bias, norm_position)
     linear = nn.Linear(in_features, out_features, bias=needed)
     return _block("linear", norm.weights(linear), norm, norm(out_features, 1), activation, norm_position)
 
@@ -115,7 +114,7 @@ def conv_block(
     """3x3 convolution with padding 1, norm and activation (None: no activation, as before a residual sum)."""
     if activation is None:
         norm = norm.at("branch_end")
-    needed = bias == "always" or _needs_bias(norm, norm_position if activation else "before")
+    needed = bias == "always" or needs_bias(norm.absorbs_bias, norm_position if activation else "before")
     conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=needed)
     return _block("conv", norm.weights(conv), norm, norm(out_channels, 2), activation, norm_position)
 
@@ -144,10 +143,6 @@ class GlobalAveragePool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Average over height and width."""
         return x.flatten(2).mean(-1)
-
-
-def _needs_bias(norm: NormLayer, norm_position: NormPosition) -> bool:
-    return not (norm.absorbs_bias and norm_position == "before")
 
 
 def _block(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from bnbench.network.probes import absorbs_bias, has_shift
 from bnbench.network.sites import WeightLayer, ignores_shift
+from bnbench.norms.behaviour import absorbs_bias, has_shift
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import raise_interrupt
-from bnbench.network.probes import ModuleState
+from bnbench.norms.behaviour import ModuleState
 from bnbench.norms.owner import normalizers, weight_layers
 
 #: Samples of the pass: a number that few other sizes are a multiple of.

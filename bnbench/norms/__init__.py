@@ -28,15 +28,15 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "NormFacts", "norms"]
 class NormFacts:
     """What models must know of a normalizer; most facts concern the few that do more than stand in their place.
 
-    absorbs_bias: the layer subtracts a mean per channel, over a batch or over the positions, so that a
-        bias right before it can't have any effect; models leave that bias out.
+    absorbs_bias: the layer takes out whatever is added to a channel (it subtracts a mean per channel), so that a
+        bias right before it can't have any effect: models leave that bias out. None: found by trying the layer.
     includes_activation: the layer is its own activation; the block adds no other.
     takes_place: the factory is called as `factory(num_features, dim, place, **options)` (place.py).
     residual_only: the layer does something in residual networks alone; plain ones refuse it.
     weights: a function `(layer, place) -> layer` through which every linear and convolution layer goes.
     """
 
-    absorbs_bias: bool = False
+    absorbs_bias: bool | None = None
     includes_activation: bool = False
     takes_place: bool = False
     residual_only: bool = False

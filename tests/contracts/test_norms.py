@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from bnbench.base.errors import BnbenchError
 from bnbench.base.registry import Entry
 from bnbench.norms import NormFacts, norms
+from bnbench.norms.fairness import absorbs_bias
 
 CHANNELS = 6
 CRASHES_ON_EMPTY = {"instance"}  # torch.nn.InstanceNorm2d: IndexError
@@ -162,7 +164,11 @@ def test_a_bias_before_it_has_an_effect_exactly_where_the_facts_say(entry: Entry
     bias = torch.randn(CHANNELS, dtype=torch.float64).reshape(-1, *[1] * (2 * dim - 2))
     x = data(dim, torch.float64)
     without_effect = torch.allclose(call(layer, x + bias), call(layer, x), rtol=1e-9, atol=1e-9)
-    assert without_effect == entry.facts.absorbs_bias
+    assert without_effect is entry.facts.absorbs_bias  # declared, and true
+    undeclared = replace(entry, facts=replace(entry.facts, absorbs_bias=None))
+    assert (
+        absorbs_bias(undeclared, {}) is entry.facts.absorbs_bias
+    )  # and found by trying, where it isn't declared
 
 
 @pytest.mark.parametrize(("entry", "dim"), EMPTY_CASES)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnbench.network.probes import absorbs_bias, has_shift, initial_share, values_alone
 from bnbench.norms import norms
+from bnbench.norms.behaviour import absorbs_bias, has_shift, initial_share, values_alone
 
 CPU = torch.device("cpu")
 BASE = "dataset: digits\noptimizer: {name: sgd, lr: 0.05}\nmax_train_samples: 128\nseeds: 2\n"
