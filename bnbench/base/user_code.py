@@ -72,6 +72,15 @@ def text_of(error: BaseException) -> str:
     return f"{text} (the code tried to end the program)" if isinstance(error, SystemExit) else text
 
 
+def first_line(error: BaseException) -> str:
+    """ "ValueError: what it says", on one line."""
+    try:
+        text = str(error).strip().partition("\n")[0][:300]
+    except BaseException:  # its __str__ raises
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
     """Inside, code of others may print and exit: what it writes goes to stderr, as stdout is for results.

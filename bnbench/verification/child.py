@@ -96,7 +96,7 @@ def _judged(request: dict[str, Any], report: _Report) -> dict[str, Any]:
 
 def _described(error: BaseException, debug: bool) -> dict[str, Any]:
     from bnbench.base.errors import BnbenchError
-    from bnbench.verification.outcome import first_line
+    from bnbench.base.user_code import first_line
 
     if isinstance(error, BnbenchError):
         return {"what": error.what, "why": error.why, "fix": error.fix}

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 import bnbench.verification.checks  # noqa: F401  # fills CHECKS
 from bnbench.base.errors import BnbenchError, LayerError
+from bnbench.base.user_code import first_line
 from bnbench.verification.causes import usual_causes
 from bnbench.verification.checklist import CHECKS, Check
 from bnbench.verification.conventions import Convention, passed_values, provisional, settle
 from bnbench.verification.findings import Finding, Verification
 from bnbench.verification.hidden import uses_batch_in_eval
-from bnbench.verification.outcome import Skip, Wrong, first_line
+from bnbench.verification.outcome import Skip, Wrong
 from bnbench.verification.parts import Parts, add_by_effect, find_parts
 from bnbench.verification.process import functions, replaced, undisturbed
 from bnbench.verification.refusals import refusals

@@ -24,12 +24,3 @@ class Wrong(Exception):
     ) -> None:
         super().__init__(message)
         self.message, self.size, self.tolerance, self.causes = message, size, tolerance, tuple(causes)
-
-
-def first_line(error: BaseException) -> str:
-    """ "ValueError: what it says", on one line."""
-    try:
-        text = str(error).strip().partition("\n")[0][:300]
-    except BaseException:  # its __str__ raises
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

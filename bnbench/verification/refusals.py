@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.errors import BnbenchError, LayerError
+from bnbench.base.user_code import first_line
 from bnbench.verification.causes import LAST_AXIS
 from bnbench.verification.findings import Finding
-from bnbench.verification.outcome import first_line
 from bnbench.verification.process import undisturbed
 from bnbench.verification.subject import SHAPES, is_ordinary, what_it_is
 from bnbench.verification.wishes import Wishes

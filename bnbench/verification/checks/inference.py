@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from bnbench.base.user_code import first_line
 from bnbench.verification import formulas
 from bnbench.verification.causes import round_off
 from bnbench.verification.checklist import causes_of, check
@@ -14,7 +15,7 @@ from bnbench.verification.checks.statistics import GRAD_MODE
 from bnbench.verification.fit import close, deviation
 from bnbench.verification.formulas import Formula
 from bnbench.verification.hidden import affine
-from bnbench.verification.outcome import Skip, Wrong, first_line
+from bnbench.verification.outcome import Skip, Wrong
 from bnbench.verification.subject import GRADIENT_TOLERANCE, STATISTICS, TOLERANCE, Subject, hold
 
 _UPDATED = "running statistics updated in eval: update only if self.training"

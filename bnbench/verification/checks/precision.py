@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from bnbench.base.user_code import first_line
 from bnbench.verification.checklist import causes_of, check
 from bnbench.verification.checks.training import dx
 from bnbench.verification.fit import deviation
-from bnbench.verification.outcome import Skip, Wrong, first_line
+from bnbench.verification.outcome import Skip, Wrong
 from bnbench.verification.subject import TOLERANCE, Subject, hold
 
 #: float64 against the float64 reference, relative.

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import torch
 
+from bnbench.base.user_code import first_line
 from bnbench.verification import process
 from bnbench.verification.checklist import check
-from bnbench.verification.outcome import Skip, Wrong, first_line
+from bnbench.verification.outcome import Skip, Wrong
 from bnbench.verification.subject import Subject
 
 
