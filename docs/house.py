@@ -232,16 +232,15 @@ def long_signatures(house: House) -> list[Function]:
 
 
 def draw(house: House) -> str:
-    """The rooms by floors, then each room with its size, its summary and what it imports."""
+    """The rooms by floors, then each room with what it imports."""
     lines = []
     for number, rooms in reversed(list(enumerate(house.floors, 1))):
         lines += [f"  floor {number}   " + "   ".join(f"[ {room} ]" for room in rooms)]
         lines += ["             |"] if number > 1 else []
     wide = max(map(len, house.rooms))
-    lines += ["", f"  {'room':<{wide}}  files  imports"]
+    lines += ["", f"  {'room':<{wide}}  imports"]
     for room in (room for floor in reversed(house.floors) for room in floor):
-        files = sum(module.room == room for module in house.modules)
-        lines.append(f"  {room:<{wide}}  {files:>5}  {' '.join(sorted(house.rooms[room])) or '-'}")
+        lines.append(f"  {room:<{wide}}  {' '.join(sorted(house.rooms[room])) or '-'}")
     return "\n".join(lines)
 
 

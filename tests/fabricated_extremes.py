@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from fabricated import cell, record, results
-
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
+from tests.fabricated import cell, record, results
 
 NAN, INF = math.nan, math.inf
 TARGETS = (Target("val_loss", 0.9), Target("val_accuracy", 0.95))

@@ -6,12 +6,12 @@ import math
 
 import pytest
 from scipy import stats
-from sweep_studies import LRS, sweep, table
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.serial import as_json
 from bnbench.analysis.sweeps import part_seeds
 from bnbench.reports.sentences.verdicts import verdict_sentences
+from tests.sweep_studies import LRS, sweep, table
 
 WOBBLE = (0.002, -0.002, 0.0, 0.001, -0.001, 0.0)
 ALL = {"none": ["+" * 6] * 4, "batch": ["+" * 6] * 4}

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bnbench.analysis.circumstances import differences, mixed_circumstances, other_circumstances, ranges
+from bnbench.base.circumstances import versions
 from bnbench.cli.app import app
 from bnbench.engine import device
 from bnbench.study.records import RunRecord
@@ -74,11 +75,12 @@ def test_threads_that_follow_from_the_settings_and_crashed_runs_do_not_count() -
 
 
 def test_versions_of_a_plugin_s_packages_and_many_differences() -> None:
-    old, new = {"packages": {"timm": "1.0"}}, {"packages": {"timm": "1.1"}}
+    old: dict[str, Any] = {"packages": {"timm": "1.0"}}
+    new: dict[str, Any] = {"packages": {"timm": "1.1"}}
     assert differences(old, new) == ["timm 1.0 then, 1.1 now"]
     (text,) = mixed_circumstances([record("a", 0, **old), record("a", 1, **new)])
     assert "timm: 1.0 (a seed 0), 1.1 (a seed 1)" in text
-    many = {f"library{number}": number for number in range(7)}
+    many: dict[str, Any] = {f"library{number}": number for number in range(7)}
     changed = {key: value + 1 for key, value in many.items()}
     (text,) = other_circumstances([(record("a", 0, **many), HERE | changed)])
     assert "a seed 0" in text
@@ -118,7 +120,7 @@ def test_a_rerun_says_what_changed_and_trains_it_again_on_demand(
     ):
         assert key in group
 
-    today = device.versions() | {"numpy": "99.0"}
+    today = versions() | {"numpy": "99.0"}
     monkeypatch.setattr(device, "versions", lambda: today)
     result = run("compare", "s.yaml", "-q", "seeds=1")
     assert Path("results/s/environment.json").read_bytes() == kept  # nothing was trained

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from scipy import stats
-from sweep_studies import sweep
 from typer.testing import CliRunner
 
 from bnbench.analysis.contents import Summary
@@ -21,6 +20,7 @@ from bnbench.study import Margin
 from bnbench.study.records import Outcome, RunRecord
 from tests.analysis.test_sequential import effect
 from tests.analysis.test_sequential import study as losses
+from tests.sweep_studies import sweep
 
 
 def run(variant: str, seed: int, accuracy: float, outcome: Outcome = "finished") -> RunRecord:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from new_samples import accuracy, coverage
 from scipy import stats
 
 from bnbench.analysis.new_samples import NewSamples, new_samples_interval
@@ -19,7 +21,6 @@ from bnbench.reports.tables.all import tables
 from bnbench.results import Cell, StudyResults
 from bnbench.results.samples import read_samples, samples_bytes
 from bnbench.study.records import RunRecord, TestSamples
-from tests.benchmarks.new_samples import accuracy, coverage
 
 SEEDS, COUNT = 4, 60
 RANDOM = np.random.default_rng(3)
@@ -75,7 +76,7 @@ def answers(right: np.ndarray, labels: str = "these") -> TestSamples:
     return TestSamples(right.astype(np.uint8), (1 - 0.5 * right).astype(np.float32), labels)
 
 
-def cell(name: str, share: float, **more: object) -> tuple[Cell, dict[tuple[str, int], TestSamples]]:
+def cell(name: str, share: float, **more: Any) -> tuple[Cell, dict[tuple[str, int], TestSamples]]:
     kept, runs = {}, []
     for seed in range(SEEDS):
         found = answers(RANDOM.random(COUNT) < share + 0.02 * seed)
@@ -88,7 +89,7 @@ def cell(name: str, share: float, **more: object) -> tuple[Cell, dict[tuple[str,
         runs.append(
             RunRecord(name, {}, seed, name, name, "finished", final=final, best=final,
                       num_samples={"test": COUNT}, **more)
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
     return Cell(name, {}, name, tuple(range(SEEDS)), tuple(runs)), kept
 
 

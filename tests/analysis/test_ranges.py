@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 from scipy import stats
-from sweep_studies import sweep, table
 
 from bnbench.analysis.ranges import longest_block
 from bnbench.analysis.serial import as_json
 from bnbench.reports.sentences.verdicts import verdict_sentences
+from tests.sweep_studies import sweep, table
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -272,7 +273,7 @@ def test_what_an_earlier_look_has_shown_counts_only_where_the_last_one_agrees() 
 
 def test_what_repeats_the_baseline_is_the_same_within_a_margin_at_the_first_look() -> None:
     values = [0.80, 0.81, 0.82, 0.83, 0.84, 0.5, 0.6, 0.7]
-    counts = {"num_samples": {"test": 1000}}
+    counts: dict[str, Any] = {"num_samples": {"test": 1000}}
 
     def runs(name: str, last: float) -> Cell:
         made = [record(name, seed, **counts) for seed in range(8)]

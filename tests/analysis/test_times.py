@@ -31,7 +31,15 @@ def test_what_trained_the_runs_is_said() -> None:
     stacked = {"engine": "stacked", "device": "cpu", "num_threads": 1, "replicas": 2}
     alone = {"engine": "sequential", "device": "cpu", "num_threads": 4, "replicas": 1, "engine_reason": "why"}
     runs = [
-        RunRecord(variant, {}, seed, "c", "none", outcome, environment=environment)
+        RunRecord(
+            variant,
+            {},
+            seed,
+            "c",
+            "none",
+            outcome,  # type: ignore[arg-type]
+            environment=environment,
+        )
         for variant, environment, outcome in (
             ("none", stacked, "finished"),
             ("batch", alone, "not_finite"),

@@ -49,7 +49,7 @@ def layers(shape: tuple[int, ...], compiled: bool) -> dict[str, nn.Module]:
         (nn.BatchNorm1d, ours.BatchNorm1d) if len(shape) == 2 else (nn.BatchNorm2d, ours.BatchNorm2d)
     )
     width = shape[1]
-    made = {
+    made: dict[str, nn.Module] = {
         "torch": torchs(width, eps=EPS),
         "fast": mine(width, eps=EPS, reading="fast"),
         "plain": mine(width, eps=EPS, reading="plain"),
@@ -62,13 +62,13 @@ def layers(shape: tuple[int, ...], compiled: bool) -> dict[str, nn.Module]:
             layer.bias.copy_(beta)
     if compiled:
         for name in list(made):
-            layer = made[name].__class__(width, eps=EPS, **_reading(name))
-            layer.load_state_dict(made[name].state_dict())
-            made[f"{name}, compiled"] = torch.compile(layer, dynamic=False)
+            twin: Any = made[name].__class__(width, eps=EPS, **_reading(name))
+            twin.load_state_dict(made[name].state_dict())
+            made[f"{name}, compiled"] = torch.compile(twin, dynamic=False)  # type: ignore[assignment]
     return made
 
 
-def _reading(name: str) -> dict[str, str]:
+def _reading(name: str) -> dict[str, Any]:
     return {} if name == "torch" else {"reading": name}
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from many_studies import (
     OUTCOMES,
     RHO,
@@ -44,13 +45,13 @@ def header(*columns: str) -> Iterator[str]:
     yield row("---", *["---:"] * (len(columns) - 1))
 
 
-def per_cent(happened: Array) -> str:
-    return f"{100 * np.mean(happened):.1f}"
+def per_cent(happened: npt.ArrayLike) -> str:
+    return f"{100 * np.mean(np.asarray(happened)):.1f}"
 
 
-def _any(decided: Array) -> Array:
-    found: Array = np.asarray(decided != 0).any(-1)
-    return found
+def _any(decided: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Whether any variant of a study was decided."""
+    return np.any(np.asarray(decided) != 0, axis=-1)
 
 
 def families(studies: int, random: np.random.Generator) -> Iterator[str]:

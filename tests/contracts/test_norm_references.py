@@ -17,7 +17,7 @@ from bnbench.norms import norms
 from bnbench.norms.place import Place
 
 sys.path.insert(0, str(Path(__file__).parent))
-from norm_references import REFERENCES, Reference
+from tests.contracts.norm_references import REFERENCES, Reference
 
 CHANNELS = 6
 SHAPES = {

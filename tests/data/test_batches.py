@@ -17,14 +17,13 @@ from bnbench.data.batches import (
     PROBE_SIZE,
     Prepared,
     augment,
-    channel_statistics,
     epoch_order,
     last_batch_note,
     prepare,
     steps_per_epoch,
 )
 from bnbench.data.catalogue import digits
-from bnbench.data.tensors import make_dataset
+from bnbench.data.tensors import channel_statistics, make_dataset
 
 CPU = torch.device("cpu")
 

@@ -193,7 +193,7 @@ def test_two_validation_folders_are_refused(root: Path) -> None:
 
 def test_class_names_are_compared_as_people_read_them(root: Path) -> None:
     for part, form in (("train", "NFC"), ("test", "NFD")):
-        (root / part / "cat").rename(root / part / unicodedata.normalize(form, "café"))
+        (root / part / "cat").rename(root / part / unicodedata.normalize(form, "café"))  # type: ignore[arg-type]
     data = read(root)
     assert data.class_names == ("café", "dog")
     assert data.test_labels.tolist() == [0, 1]
@@ -266,7 +266,7 @@ def test_names_that_no_terminal_can_show_are_escaped(root: Path) -> None:
     os.mkdir(os.fsencode(root / "train") + b"/ca\xfft")
     os.mkdir(os.fsencode(root / "test") + b"/ca\xfft")
     for part in ("train", "test"):
-        shutil.copy(root / part / "cat" / "0.png", os.fsencode(root / part) + b"/ca\xfft/0.png")
+        shutil.copy(os.fsencode(root / part / "cat" / "0.png"), os.fsencode(root / part) + b"/ca\xfft/0.png")
     data = read(root)
     assert "\\x1b[31m\\n" in note(data, "suffix")
     assert data.class_names == ("ca\\udcfft", "cat", "dog")

@@ -74,7 +74,7 @@ DTYPES = st.one_of(
 ARRAYS = arrays.arrays(
     dtype=DTYPES, shape=arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 )
-LABELS = arrays.arrays(
+LABELS: st.SearchStrategy[Any] = arrays.arrays(
     dtype=st.sampled_from([np.int64, np.float64, np.uint8, np.dtype("<U2"), np.bool_]), shape=6
 )
 NAMES = st.sampled_from(
@@ -223,6 +223,6 @@ def test_folders_of_every_kind(tree: list[tuple[str, str, Any]], size: Any, data
                 os.mkfifo(path)
             else:
                 path.write_bytes(what)
-        resize = data.draw(st.sampled_from(["crop", "pad", "stretch"]))
-        channels = data.draw(st.sampled_from([1, 3]))
+        resize: Any = data.draw(st.sampled_from(["crop", "pad", "stretch"]))
+        channels: Any = data.draw(st.sampled_from([1, 3]))
         use(lambda: imagefolder(place, path=root, image_size=size, resize=resize, channels=channels))

@@ -11,8 +11,9 @@ import torch
 
 from bnbench.base.errors import DataError
 from bnbench.data import Dataset
-from bnbench.data.batches import channel_statistics, prepare
+from bnbench.data.batches import prepare
 from bnbench.data.npz import npz
+from bnbench.data.tensors import channel_statistics
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (12, 4, 5), np.uint8)
@@ -88,7 +89,8 @@ def test_arrays_that_are_not_used_are_named(tmp_path: Path) -> None:
     "names", [("x_val", "y_val"), ("x_valid", "y_valid"), ("val_images", "val_labels"), ("X_dev", "Y_dev")]
 )
 def test_a_validation_part_is_used(names: tuple[str, str], tmp_path: Path) -> None:
-    data = read(tmp_path, **{names[0]: 255 - X[6:9], names[1]: Y[6:9]})
+    part: dict[str, Any] = {names[0]: 255 - X[6:9], names[1]: Y[6:9]}
+    data = read(tmp_path, **part)
     prepared = prepare(
         data, val_fraction=0.5, split_seed=3, max_train_samples=None, device=torch.device("cpu")
     )
@@ -250,7 +252,7 @@ def test_scales_that_differ_less_are_a_caution(tmp_path: Path) -> None:
 def test_single_features_on_another_scale_are_a_caution(tmp_path: Path) -> None:
     train, test = RNG.normal(size=(60, 30)), RNG.normal(size=(30, 30))
     test[:, 3] *= 13
-    labels = {"y_train": np.tile(Y, 5), "y_test": np.tile(Y, 5)[:30]}
+    labels: dict[str, Any] = {"y_train": np.tile(Y, 5), "y_test": np.tile(Y, 5)[:30]}
     (caution,) = read(tmp_path, x_train=train, x_test=test, **labels).cautions
     assert caution.startswith(
         "1 of 30 inputs of test are on another scale than those of train, e.g. input 3:"

@@ -133,6 +133,7 @@ def test_half_clear_is_mixed(root: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["palette", "LA", "tRNS of RGB", "gif"])
 def test_transparency_of_every_kind(kind: str, root: Path) -> None:
+    options: dict[str, Any]
     if kind == "palette":
         image, name, options = clear().quantize(4), "0.png", {}
     elif kind == "LA":

@@ -33,9 +33,13 @@ def data(
 
 
 def prepared(dataset: Dataset, **options: Any) -> Prepared:
-    return prepare(
-        dataset, **{"val_fraction": 0.2, "split_seed": 0, "max_train_samples": None, "device": CPU} | options
-    )
+    defaults: dict[str, Any] = {
+        "val_fraction": 0.2,
+        "split_seed": 0,
+        "max_train_samples": None,
+        "device": CPU,
+    }
+    return prepare(dataset, **defaults | options)
 
 
 @pytest.mark.parametrize("seed", range(5))

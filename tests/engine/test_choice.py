@@ -112,5 +112,5 @@ def test_a_network_that_can_not_be_copied_trains_alone(settings: Callable[..., S
 
     chosen = settings(norm="batch")
     model = build_model(chosen, (1, 8, 8), 10, 0)
-    model.get_submodule("blocks.0.norm").lock = (step for step in [])  # type: ignore[assignment]
+    model.get_submodule("blocks.0.norm").lock = (step for step in [])  # type: ignore[var-annotated]
     assert why_not_stacked(model, chosen, (1, 8, 8), 10) == "it can't be copied: TypeError"

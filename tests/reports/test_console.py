@@ -160,7 +160,10 @@ def test_a_note_is_said_once_a_study_and_runs_are_counted_on() -> None:
 
 
 def test_many_evaluations_an_epoch_are_still_one_line() -> None:
-    events = [RunStarted(spec(0), 40, 2), *(evaluated(step, step / 20) for step in range(0, 41, 5))]
+    events: list[Event] = [
+        RunStarted(spec(0), 40, 2),
+        *(evaluated(step, step / 20) for step in range(0, 41, 5)),
+    ]
     assert [line.split("  ")[1:3] for line in lines(events)] == [
         ["epoch 1/2", "step 20"],
         ["epoch 2/2", "step 40"],

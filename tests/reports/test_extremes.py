@@ -25,7 +25,7 @@ from bnbench.reports.tables.all import Table, tables
 from bnbench.reports.tables.workloads import workload_tables
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fabricated_extremes import STUDIES
+from tests.fabricated_extremes import STUDIES
 
 EXTREMES = pytest.mark.parametrize("name", STUDIES)
 #: No number is one of these: not finite, a negative zero, a percent sign twice, an interval without width at 0.

@@ -17,7 +17,7 @@ from bnbench.reports.figures.all import figures
 from bnbench.reports.figures.files import write_figures
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from fabricated import cell, record, study
+from tests.fabricated import cell, record, study
 
 NONE = cell("none", [record("none", seed, [3.0, 2.0, 1.5]) for seed in range(3)])
 

@@ -23,7 +23,7 @@ from bnbench.study import Margin, Target
 from bnbench.study.records import RunRecord
 from tests.fabricated import cell, record, results
 
-COUNTS = {"class_counts": {"test": (50,) * 10}, "class_names": tuple("0123456789")}
+COUNTS: dict[str, Any] = {"class_counts": {"test": (50,) * 10}, "class_names": tuple("0123456789")}
 
 
 def study(

@@ -36,7 +36,7 @@ SAMPLES = "test_samples.safetensors"
 #: The run that is damaged.
 VICTIM = ("batch", "1")
 
-Damage = Callable[[Path], None]
+Damage = Callable[[Path], object]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def drop(key: str, name: str = "run.json") -> Damage:
 
 
 def raw(name: str, content: bytes) -> Damage:
-    return lambda folder: (victim(folder) / name).write_bytes(content) and None
+    return lambda folder: (victim(folder) / name).write_bytes(content)
 
 
 def lines(name: str, change: Callable[[list[str]], list[str]]) -> Damage:
@@ -240,9 +240,9 @@ def victim_path(folder: Path) -> Path:
 
 
 REFUSED: dict[str, tuple[Damage, str]] = {
-    "plan empty": (lambda folder: (folder / "plan.json").write_text("") and None, "damaged"),
-    "plan nested without end": (lambda folder: (folder / "plan.json").write_text("[" * 99_999) and None, "damaged"),
-    "plan no text": (lambda folder: (folder / "plan.json").write_bytes(b"\xff\xfe") and None, "damaged"),
+    "plan empty": (lambda folder: (folder / "plan.json").write_text(""), "damaged"),
+    "plan nested without end": (lambda folder: (folder / "plan.json").write_text("[" * 99_999), "damaged"),
+    "plan no text": (lambda folder: (folder / "plan.json").write_bytes(b"\xff\xfe"), "damaged"),
     "plan a folder": (
         lambda folder: ((folder / "plan.json").unlink(), (folder / "plan.json").mkdir())[1],
         "Is a directory",
@@ -286,12 +286,12 @@ def test_a_folder_without_a_plan_that_holds_is_refused_and_left_alone(
 
 
 WARNED: dict[str, tuple[Damage, str]] = {
-    "study no mapping": (lambda folder: (folder / "study.yaml").write_text("- 1") and None, "study.yaml"),
-    "study no YAML": (lambda folder: (folder / "study.yaml").write_text("a: [") and None, "study.yaml"),
+    "study no mapping": (lambda folder: (folder / "study.yaml").write_text("- 1"), "study.yaml"),
+    "study no YAML": (lambda folder: (folder / "study.yaml").write_text("a: ["), "study.yaml"),
     "study missing": (lambda folder: (folder / "study.yaml").unlink(), "study.yaml"),
-    "environment cut": (lambda folder: (folder / "environment.json").write_text('{"a') and None, "environment.json"),
+    "environment cut": (lambda folder: (folder / "environment.json").write_text('{"a'), "environment.json"),
     "environment no text": (
-        lambda folder: (folder / "environment.json").write_bytes(b"\xff") and None,
+        lambda folder: (folder / "environment.json").write_bytes(b"\xff"),
         "environment.json",
     ),
     "environment of another version": (
@@ -299,7 +299,7 @@ WARNED: dict[str, tuple[Damage, str]] = {
         "the runs were not all trained under the same circumstances (torch: ",
     ),
     "answers on the samples cut": (
-        lambda folder: (victim(folder) / SAMPLES).write_bytes((victim(folder) / SAMPLES).read_bytes()[:-9]) and None,
+        lambda folder: (victim(folder) / SAMPLES).write_bytes((victim(folder) / SAMPLES).read_bytes()[:-9]),
         "no interval for new samples, as its answers on the test samples can't be read",
     ),
     "answers of one run gone": (
@@ -307,7 +307,7 @@ WARNED: dict[str, tuple[Damage, str]] = {
         "no interval for new samples, as its answers on the test samples are not there",
     ),
     "answers of another run": (
-        lambda folder: shutil.copy(next(folder.glob("runs/none-*/seed-0")) / SAMPLES, victim(folder)) and None,
+        lambda folder: shutil.copy(next(folder.glob("runs/none-*/seed-0")) / SAMPLES, victim(folder)),
         "its mean is not the run's test_",
     ),
     "answers that are no file of arrays": (raw("test_samples.safetensors", b"x" * 500), "can't be read"),
@@ -315,7 +315,7 @@ WARNED: dict[str, tuple[Damage, str]] = {
     "a check of a study that is there no more": (put("checks", {"batch": "none"}, "/plan.json"), ""),
     "a baseline that is not there": (put("baseline", "ghost", "/plan.json"), "the baseline ghost has no runs"),
     "runs of other settings": (
-        lambda folder: shutil.copytree(victim(folder).parent, folder / "runs" / "batch-0123456789ab") and None,
+        lambda folder: shutil.copytree(victim(folder).parent, folder / "runs" / "batch-0123456789ab"),
         "also contains 3 runs with other settings or seeds",
     ),
 }  # fmt: skip

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from bnbench.base.errors import LayerError
-from bnbench.verification import parent
 from bnbench.verification.findings import Verification
 from bnbench.verification.parent import verify
 from bnbench.verification.wishes import Wishes
@@ -175,7 +175,7 @@ def test_no_folder_for_the_answer_is_one_message(monkeypatch: pytest.MonkeyPatch
     def refused(**options: object) -> None:
         raise FileNotFoundError("No usable temporary directory found")
 
-    monkeypatch.setattr(parent.tempfile, "TemporaryDirectory", refused)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
     with pytest.raises(LayerError, match="no temporary folder can be written"):
         judged("Prints")
 

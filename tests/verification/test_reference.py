@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -50,8 +52,9 @@ def test_running_statistics_and_inference_are_those_of_torch(shape: tuple[int, .
     x, mean, var = numbers(*shape) * 3 + 1, numbers(5, stream="m"), numbers(5, stream="v").abs()
     gamma, beta = numbers(5, stream="g"), numbers(5, stream="b")
     inference = F.batch_norm(x, mean, var, gamma, beta, eps=EPS)
-    arrays = [part.numpy().copy() for part in (x, mean, var, gamma, beta)]
-    np.testing.assert_allclose(reference.inference(*arrays, EPS), inference.numpy(), rtol=1e-11, atol=1e-12)
+    arrays: Any = tuple(part.numpy().copy() for part in (x, mean, var, gamma, beta))
+    output: Any = reference.inference(arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], EPS)
+    np.testing.assert_allclose(output, inference.numpy(), rtol=1e-11, atol=1e-12)
     new_mean, new_var = reference.moved(arrays[1], arrays[2], arrays[0], 0.3)
     F.batch_norm(x, mean, var, training=True, momentum=0.3)  # in place
     np.testing.assert_allclose(new_mean, mean.numpy(), rtol=1e-12)
