@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bnbench.analysis.agreement import Agreement
 from bnbench.analysis.convergence import TargetSummary

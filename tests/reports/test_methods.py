@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fabricated import cell, record, results
-from fabricated_extremes import STUDIES
 
 from bnbench.analysis.summary import summarize
 from bnbench.reports.sentences.methods import methods_paragraph
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Margin, Target
+from tests.fabricated import cell, record, results
+from tests.fabricated_extremes import STUDIES
 
 SETTINGS: dict[str, Any] = {
     "name": "demo",
@@ -40,7 +40,7 @@ ENVIRONMENT = {
 
 
 def seeds(variant: str, ends: Sequence[float], **fields: Any) -> Any:
-    made = {"num_samples": SAMPLES, "environment": ENVIRONMENT} | fields
+    made: dict[str, Any] = {"num_samples": SAMPLES, "environment": ENVIRONMENT} | fields
     return cell(variant, [record(variant, s, (2.3, 1.0, end), **made) for s, end in enumerate(ends)])
 
 

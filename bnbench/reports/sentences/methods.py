@@ -45,9 +45,10 @@ def _with_swept(study: Mapping[str, Any]) -> dict[str, Any]:
     values = copy.deepcopy(dict(study))
     for key in _mapping(values.get("sweep")):
         *sections, last = str(key).split(".")
-        place = values
+        place: dict[str, Any] = values
         for section in sections:
-            place = place.get(section) if isinstance(place.get(section), dict) else {}
+            inner = place.get(section)
+            place = inner if isinstance(inner, dict) else {}
         place[last] = _SWEPT
     return values
 
