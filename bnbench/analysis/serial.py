@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +11,7 @@ from bnbench.analysis.convergence import Reached, TargetSummary
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import PHASES, Spread
 from bnbench.analysis.workloads import Standing, Workloads
+from bnbench.base.files import strict
 from bnbench.base.metrics import SPLIT_METRICS
 from bnbench.results import SCHEMA_VERSION
 from bnbench.study import Target
@@ -64,7 +64,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "cautions": summary.cautions,
         "warnings": summary.warnings,
     }
-    plain: dict[str, Any] = _strict(values)
+    plain: dict[str, Any] = strict(values)
     return plain
 
 
@@ -90,7 +90,7 @@ def workloads_as_json(workloads: Workloads) -> dict[str, Any]:
         "notes": workloads.notes,
         "cautions": workloads.cautions,
     }
-    plain: dict[str, Any] = _strict(values)
+    plain: dict[str, Any] = strict(values)
     return plain
 
 
@@ -111,7 +111,7 @@ def rows(summary: Summary) -> list[dict[str, Any]]:
             run, index = runs.get(seed, (None, None))
             row = {"variant": variant.variant, **_setting(variant), "norm": variant.norm, "seed": seed}
             found.append({**row, **_run_columns(run, summary.columns), **_target_columns(variant, index)})
-    return [_strict(row) for row in found]
+    return [strict(row) for row in found]
 
 
 def _variant(variant: VariantSummary, columns: Sequence[str]) -> dict[str, Any]:
@@ -246,12 +246,3 @@ def _epochs(run: RunRecord) -> float | None:
 def first_line(text: str | None) -> str:
     """The first line of a message; "" where there is none."""
     return (text or "").strip().partition("\n")[0]
-
-
-def _strict(value: Any) -> Any:
-    """The same value in dicts, lists and scalars that strict JSON knows; NaN and infinity become None."""
-    if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -71,7 +71,7 @@ def prepare_works(
 
 def _check_folders(works: Sequence[Work]) -> None:
     """All that is wrong with any of them. Raises ResultsError."""
-    from bnbench.results.files import free_name
+    from bnbench.base.files import free_name
 
     errors: list[ResultsError] = []
     for work in works:

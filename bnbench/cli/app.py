@@ -209,11 +209,10 @@ def check(
 
         names = known_names(plugin or ())
         if json_schema:
-            import json
-
+            from bnbench.base.files import to_json
             from bnbench.study import json_schema as schema_of
 
-            echo(json.dumps(schema_of(names.vocabulary), indent=1))
+            echo(to_json(schema_of(names.vocabulary), ascii=True), newline=False)
             return
         from bnbench.api.check import estimate
         from bnbench.cli.show import console_on

@@ -98,8 +98,9 @@ def show_together(
 ) -> None:
     """What several studies say together: printed, and in workloads.json beside their folders."""
     from bnbench.analysis.workloads import compare_workloads
+    from bnbench.base.files import write_whole
     from bnbench.reports.formats.workloads import FORMATS, workloads_to_json
-    from bnbench.results import WORKLOADS_JSON, write_whole
+    from bnbench.results import WORKLOADS_JSON
 
     workloads = compare_workloads(shown)
     if len(shown) > 1 and folder is not None:

@@ -13,6 +13,7 @@ import numpy as np
 import PIL
 
 from bnbench.base.errors import DataError
+from bnbench.base.files import to_json
 from bnbench.data.folders import relative
 from bnbench.data.kept import hash_of, keep, read_kept, state_of
 from bnbench.data.pictures import (
@@ -52,7 +53,7 @@ def decoded(
     notes = _sentences(tally, pixels, how)
     try:
         if key:
-            keep(cache, key, {"pixels": pixels, "notes": np.array(json.dumps(notes))})
+            keep(cache, key, {"pixels": pixels, "notes": np.array(to_json(notes, compact=True))})
     except OSError as error:
         say(
             f"The decoded images can't be kept in {cache_dir} ({error.strerror or error}); the next run decodes again."

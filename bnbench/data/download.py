@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bnbench.base.errors import DataError
+from bnbench.base.files import take_name
 from bnbench.data.progress import progress
 from bnbench.data.tally import printable
 
@@ -143,7 +143,7 @@ def _accept(part: Path, file: RemoteFile, total: int | None) -> None:
             raise _Incomplete(f"the connection ended after {size / 1e6:.1f} of {total / 1e6:.1f} MB")
         part.unlink()
         raise _Incomplete(f"what came ({size} bytes) is not the file: its MD5 is {found}, not {file.md5}")
-    os.replace(part, file.path)
+    take_name(part, file.path)
 
 
 def md5_of(path: Path) -> str:

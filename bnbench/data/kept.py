@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bnbench.base.files import key_text, written_aside
 from bnbench.data.folders import relative
 
 Array = npt.NDArray[Any]
@@ -21,7 +20,7 @@ Arrays = Mapping[str, Array]
 
 def hash_of(value: object) -> str:
     """Of anything that JSON can hold: 32 hex digits."""
-    return hashlib.blake2b(json.dumps(value).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(key_text(value).encode(), digest_size=16).hexdigest()
 
 
 #: Seconds after its last change in which a file may change again and look the same: clocks of file systems tick.
@@ -58,12 +57,5 @@ def read_kept(place: Path, key_of: Callable[[Arrays], str | None]) -> dict[str, 
 
 def keep(place: Path, key: str, arrays: Arrays) -> None:
     """Whole or not at all: written aside, then renamed. Raises OSError."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    aside = place.with_suffix(f".{os.getpid()}.part")
-    try:
-        with aside.open("wb") as file:
-            np.savez(file, key=np.array(key), **arrays)  # type: ignore[arg-type]
-        os.replace(aside, place)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    with written_aside(place) as aside, aside.open("xb") as file:
+        np.savez(file, key=np.array(key), **arrays)  # type: ignore[arg-type]

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from bnbench.base.files import take_name
+
 CHUNK = 1 << 20
 
 #: SHA-256 of the unpacked files, from the originals (whose MD5 torchvision knows), by data set.
@@ -45,7 +47,7 @@ def unpack_same(archive: Path, contents: Mapping[str, str], folder: Path) -> boo
         if set(aside) != set(contents):
             return False
         for name, part in aside.items():
-            os.replace(part, folder / name)
+            take_name(part, folder / name)
         return True
     except (
         Exception

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
+from bnbench.base import files
 from bnbench.reports.console import print_lines, print_table, print_text
 from bnbench.reports.formats.escapes import markdown_text
-from bnbench.reports.formats.export import json_text, markdown_table
+from bnbench.reports.formats.export import markdown_table
 from bnbench.reports.tables.table import Table
 from bnbench.verification.findings import GROUPS, Finding, Group, Verification
 from bnbench.verification.wishes import INPUTS
@@ -113,7 +114,7 @@ def _why(found: Verification, group: Group) -> str:
 
 def to_json(found: Verification) -> str:
     """Everything; strict JSON."""
-    return json_text(found.to_json())
+    return files.to_json(found.to_json(), ascii=True)
 
 
 def to_markdown(found: Verification) -> str:

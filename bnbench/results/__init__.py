@@ -20,14 +20,7 @@ Plain text and tensors only: nothing here can run code when it is read.
 """
 
 from bnbench.results.contents import Cell, StudyResults
-from bnbench.results.files import (
-    REPORT,
-    SCHEMA_VERSION,
-    SUMMARY_CSV,
-    SUMMARY_JSON,
-    WORKLOADS_JSON,
-    write_whole,
-)
+from bnbench.results.files import REPORT, SCHEMA_VERSION, SUMMARY_CSV, SUMMARY_JSON, WORKLOADS_JSON
 from bnbench.results.folder import ResultsFolder
 
 __all__ = [
@@ -39,5 +32,4 @@ __all__ = [
     "Cell",
     "ResultsFolder",
     "StudyResults",
-    "write_whole",
 ]

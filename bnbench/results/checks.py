@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from bnbench.base.errors import UnknownNameError
+from bnbench.base.files import key_text
 from bnbench.base.metrics import RECALL, metric_named, metric_of
 from bnbench.study import DEFAULT_PRIMARY, name_fault
 from bnbench.study.records import RunRecord
@@ -145,7 +145,7 @@ def _repeated(values: Iterable[Any]) -> Any:
 
 def check_run(run: RunRecord, variant: str, setting: Mapping[str, Any], seed: int) -> None:
     """Raises ValueError where the record is not that of its folder, or can't be what happened."""
-    if (run.variant, _plain(run.setting), run.seed) != (variant, _plain(setting), seed):
+    if (run.variant, key_text(run.setting), run.seed) != (variant, key_text(setting), seed):
         raise ValueError(f"run.json is that of {run.label}, seed {run.seed}")
     for name in ("steps", "planned_steps", "steps_per_epoch", "num_parameters", "train_seconds"):
         _check_amount(name, getattr(run, name))
@@ -158,11 +158,6 @@ def check_run(run: RunRecord, variant: str, setting: Mapping[str, Any], seed: in
     _check_history(run)
     if run.outcome == "finished" and run.step_losses and len(run.step_losses) != run.steps:
         raise ValueError(f"steps.csv has {len(run.step_losses)} of {run.steps} steps")
-
-
-def _plain(setting: Mapping[str, Any]) -> str:
-    """As JSON has it, which knows no tuples."""
-    return json.dumps(dict(setting), sort_keys=True, default=str)
 
 
 def _check_amount(name: str, value: float) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bnbench.base.files import key_text
 from bnbench.study.records import RunRecord
 
 #: What of a run's environment is its own, not its session's.
@@ -21,7 +21,7 @@ def trained_under(runs: Iterable[RunRecord]) -> dict[str, Any]:
         told = {key: value for key, value in run.environment.items() if key not in _OF_THE_RUN}
         session = told.pop("session")
         told |= session if isinstance(session, Mapping) else {}
-        key = json.dumps(told, sort_keys=True, default=str)
+        key = key_text(told)
         _, members = groups.setdefault(key, (told, {}))
         members.setdefault(run.label, []).append(run.seed)
     if not groups:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bnbench.base.errors import ResultsError
+from bnbench.base.files import WRITING, disk_errors, free_name, to_csv, to_json, write_file, write_whole
 from bnbench.results.checks import Plan
 from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.environment import trained_under
@@ -26,13 +27,6 @@ from bnbench.results.files import (
     SCHEMA_VERSION,
     STEPS,
     STUDY,
-    WRITING,
-    disk_errors,
-    free_name,
-    to_csv,
-    to_json,
-    write_file,
-    write_whole,
 )
 from bnbench.results.history import earlier_looks
 from bnbench.results.placing import aside_of, put, recover
@@ -164,8 +158,8 @@ class ResultsFolder:
         """Write a run's folder, whole or not at all; a folder of the same run is replaced."""
         target = self._run_folder(run)
         content = {
-            HISTORY: to_csv(_history_rows(record)).encode("utf-8"),
-            STEPS: to_csv(_step_rows(record)).encode("utf-8"),
+            HISTORY: to_csv(_history_rows(record), ["step"]).encode("utf-8"),
+            STEPS: to_csv(_step_rows(record), ["step"]).encode("utf-8"),
         }
         if weights is not None:
             from safetensors.numpy import save

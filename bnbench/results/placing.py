@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bnbench.results.files import RUN, sync_folder
+from bnbench.base.files import sync_folder
+from bnbench.results.files import RUN
 
 _LEFTOVER = re.compile(r"\.(?:writing|replaced)-(?P<run>seed-\d+)-[0-9a-f]{8}")
 #: So often a writer tries again that others get in the way of.

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from bnbench.base.files import key_text, value_text
+
 #: Longest text of a value in a message.
 _SHOWN = 60
 _WORDS = {
@@ -37,7 +39,7 @@ def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def with_facts(cells: Sequence[dict[str, Any]], facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a plan stores to name differences later: facts that all cells share once, the others with each cell."""
-    plain = [json.loads(json.dumps(flat(values), default=str)) for values in facts]
+    plain = [json.loads(value_text(flat(values))) for values in facts]
     shared = {
         key: value
         for key, value in (plain[0] if plain else {}).items()
@@ -98,7 +100,7 @@ def _by_variant(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Variant -> setting (as text) -> cell."""
     found: dict[str, dict[str, Any]] = {}
     for cell in plan["cells"]:
-        key = json.dumps(cell["setting"], sort_keys=True, default=str)
+        key = key_text(cell["setting"])
         found.setdefault(cell["variant"], {})[key] = cell
     return found
 
@@ -142,5 +144,5 @@ def _facts_differ(
 
 
 def _text(value: Any) -> str:
-    text = "not set" if value is _ABSENT else json.dumps(value, default=str, ensure_ascii=False).strip('"')
+    text = "not set" if value is _ABSENT else value_text(value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

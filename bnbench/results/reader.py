@@ -18,22 +18,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from bnbench.base.errors import ConfigError, ResultsError
+from bnbench.base.files import read_csv, read_text, to_number
 from bnbench.results.checks import Plan, PlannedCell, check_run
 from bnbench.results.contents import Cell, EarlierLook, StudyResults
 from bnbench.results.environment import trained_under
-from bnbench.results.files import (
-    ENVIRONMENT,
-    HISTORY,
-    PLAN,
-    RUN,
-    RUNS,
-    SCHEMA_VERSION,
-    STEPS,
-    STUDY,
-    read_csv,
-    read_text,
-    to_number,
-)
+from bnbench.results.files import ENVIRONMENT, HISTORY, PLAN, RUN, RUNS, SCHEMA_VERSION, STEPS, STUDY
 from bnbench.results.placing import leftovers
 from bnbench.results.samples import SAMPLES, read_samples
 from bnbench.study import Margin, Target, read_yaml

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bnbench.base.errors import Mistake, nearest
+from bnbench.base.files import key_text
 from bnbench.study.cautions import never_steps
 from bnbench.study.check import Checker, Vocabulary
 from bnbench.study.merge import Layer, Level, open_level, overlay
@@ -211,7 +211,7 @@ def identity_of(settings: Settings, vocabulary: Vocabulary) -> str:
     if values["schedule"]["name"] == "step" and never_steps(settings):
         warmup = {"warmup_epochs": values["schedule"]["options"]["warmup_epochs"]}
         values["schedule"] = {"name": "constant", "options": warmup}
-    return json.dumps(values, sort_keys=True)
+    return key_text(values)
 
 
 def _at(settings: Settings, key: str) -> Any:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bnbench.base.files import key_text
 from bnbench.study import Settings, Study
 from bnbench.study.labels import Labelled
 
@@ -85,5 +85,4 @@ def identity_facts(settings: Settings, provenance: Any) -> dict[str, Any]:
 def cell_identity(settings: Settings, provenance: Any) -> str:
     """Hash of everything but the seed that can change a run's numbers; 12 hex digits."""
     facts = {"numerics": NUMERICS_VERSION, "settings": settings.identity(), "provenance": provenance}
-    text = json.dumps(facts, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    return hashlib.blake2b(key_text(facts).encode(), digest_size=6).hexdigest()

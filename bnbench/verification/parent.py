@@ -17,6 +17,7 @@ from typing import Any
 
 import bnbench
 from bnbench.base.errors import BnbenchError, LayerError
+from bnbench.base.files import to_json, write_file
 from bnbench.verification.child import ANSWERED, BROKEN
 from bnbench.verification.findings import Verification
 from bnbench.verification.wishes import Wishes
@@ -56,7 +57,7 @@ def verify(
         "debug": debug,
     }
     with _temporary() as folder:
-        Path(folder, "request.json").write_text(json.dumps(request), encoding="utf-8")
+        write_file(Path(folder, "request.json"), to_json(request).encode())
         code = _run(folder, timeout, debug)
         lines = _lines(Path(folder, "report.jsonl"))
         if code == ANSWERED and lines:

@@ -15,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from bnbench.cli.app import app
-from bnbench.results import files
 
 STUDY = """
 dataset: digits
@@ -83,7 +82,7 @@ def denied(*words: Any, **options: Any) -> Any:
 def test_a_folder_that_is_read_only_is_shown_and_what_is_not_written_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "write_file", denied)
+    monkeypatch.setattr(Path, "write_bytes", denied)
     done = CliRunner().invoke(app, ["report", str(folder / "results/s")])
     assert done.exit_code == 0
     assert "batch" in done.stdout
@@ -101,14 +100,14 @@ def test_a_folder_that_is_read_only_is_shown_and_what_is_not_written_is_named(
 def test_a_disk_that_fills_up_at_the_end_shows_the_tables_all_the_same(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = files.write_file
+    write = Path.write_bytes
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes) -> int:
         if "summary" in path.name:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, content)
+        return write(path, content)
 
-    monkeypatch.setattr(files, "write_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     monkeypatch.chdir(folder)
     done = CliRunner().invoke(app, ["compare", "s.yaml"])
     assert done.exit_code == 1

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from bnbench.base.errors import ResultsError
+from bnbench.base.files import read_text, write_whole
 from bnbench.results import placing
 from bnbench.results.contents import Cell
-from bnbench.results.files import read_text, write_whole
 from bnbench.results.placing import aside_of, leftovers, put, recover
 from bnbench.results.reader import load_run
 from bnbench.study.records import RunRecord
@@ -72,7 +72,7 @@ def test_no_data_no_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(os, "fsync", lambda number: calls.append(f"sync {named(number)}") or fsync(number))
     monkeypatch.setattr(os, "rename", lambda *names: calls.append("rename") or rename(*names))
-    monkeypatch.setattr(Path, "replace", lambda self, target: calls.append("rename") or replace(self, target))
+    monkeypatch.setattr(os, "replace", lambda *names: calls.append("rename") or replace(*names))
     target = tmp_path / "seed-0"
     with aside_of(target) as aside:
         write(aside, "x")
@@ -92,7 +92,7 @@ KILLED = """
     import os, signal, sys
     from pathlib import Path
     from bnbench.results import placing
-    from bnbench.results.files import write_file
+    from bnbench.base.files import write_file
 
     def run(target, instant):
         calls = 0

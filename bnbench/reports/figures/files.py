@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnbench.analysis.contents import Summary
-from bnbench.base.errors import ResultsError
+from bnbench.base.files import write_whole
 from bnbench.reports.figures import data as figure_data
 from bnbench.reports.figures.all import Figure, figures, specification
 from bnbench.reports.figures.data import Row
@@ -40,14 +40,8 @@ def write_figures(summary: Summary, folder: Path, format: str) -> list[Path]:
     paths = []
     for figure in figures(summary):
         path = folder / f"{figure.name}.{format}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(_render(_for_paper(figure, summary), format))
-        except OSError as error:
-            raise ResultsError(
-                f"{path}: can't be written: {error.strerror or error}.",
-                fix="--figures with a folder that you may write to.",
-            ) from None
+        content = _render(_for_paper(figure, summary), format)
+        write_whole(path, content, fix="--figures with a folder that you may write to.")
         paths.append(path)
     return paths
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.serial import as_json, rows
+from bnbench.base import files
 from bnbench.reports.formats.escapes import csv_cell, latex_text, markdown_text
 from bnbench.reports.sentences.verdicts import speed_sentences, verdict_sentences
 from bnbench.reports.tables.all import Table, layer_lists, tables
@@ -30,28 +27,13 @@ def _format(name: str) -> Callable[[Callable[[Summary], str]], Callable[[Summary
 @_format("json")
 def to_json(summary: Summary) -> str:
     """Everything: what the tables show and every run. Strict JSON, null for what is not finite."""
-    return json_text(as_json(summary))
-
-
-def json_text(values: Any) -> str:
-    """Strict JSON in ASCII, which every terminal and pipe lets through as it is."""
-    return json.dumps(values, indent=1, allow_nan=False) + "\n"
+    return files.to_json(as_json(summary), ascii=True)
 
 
 @_format("csv")
 def to_csv(summary: Summary) -> str:
     """One row a run, full precision, empty where there is no number."""
-    return csv_text(rows(summary))
-
-
-def csv_text(found: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV, with every column that any of them has."""
-    columns = list(dict.fromkeys(column for row in found for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({column: csv_cell(value) for column, value in row.items()} for row in found)
-    return text.getvalue()
+    return files.to_csv(rows(summary), cell=csv_cell)
 
 
 @_format("markdown")

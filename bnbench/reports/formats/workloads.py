@@ -8,7 +8,9 @@ from dataclasses import replace
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.serial import as_json, rows, workloads_as_json
 from bnbench.analysis.workloads import Workloads
-from bnbench.reports.formats.export import csv_text, json_text, latex, markdown, to_latex, to_markdown
+from bnbench.base import files
+from bnbench.reports.formats.escapes import csv_cell
+from bnbench.reports.formats.export import latex, markdown, to_latex, to_markdown
 from bnbench.reports.tables.workloads import workload_sentences, workload_tables
 
 Studies = Mapping[str, Summary]
@@ -16,12 +18,12 @@ Studies = Mapping[str, Summary]
 
 def workloads_to_json(workloads: Workloads) -> str:
     """What workloads.json holds: strict JSON, null for what is not finite."""
-    return json_text(workloads_as_json(workloads))
+    return files.to_json(workloads_as_json(workloads), ascii=True)
 
 
 def _to_json(studies: Studies, workloads: Workloads) -> str:
     found = [as_json(summary) for summary in _named(studies)]
-    return json_text({"studies": found, "workloads": workloads_as_json(workloads)})
+    return files.to_json({"studies": found, "workloads": workloads_as_json(workloads)}, ascii=True)
 
 
 def _named(studies: Studies) -> list[Summary]:
@@ -31,7 +33,8 @@ def _named(studies: Studies) -> list[Summary]:
 
 def _to_csv(studies: Studies, workloads: Workloads) -> str:
     """One row a run, as of one study, after the name of its workload."""
-    return csv_text([{"study": name, **row} for name, summary in studies.items() for row in rows(summary)])
+    named = [{"study": name, **row} for name, summary in studies.items() for row in rows(summary)]
+    return files.to_csv(named, cell=csv_cell)
 
 
 def _to_markdown(studies: Studies, workloads: Workloads) -> str:

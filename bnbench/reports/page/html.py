@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 
 from bnbench.analysis.contents import Summary
 from bnbench.base.errors import ResultsError
+from bnbench.base.files import to_json, write_whole
 from bnbench.base.terminal import visible
 from bnbench.reports.figures import charts
 from bnbench.reports.figures import data as figure_data
@@ -22,7 +22,6 @@ from bnbench.reports.figures.files import least_width
 from bnbench.reports.sentences.verdicts import speed_sentences, verdict_sentences
 from bnbench.reports.tables.all import layer_lists, tables
 from bnbench.results import StudyResults
-from bnbench.results.files import write_whole
 
 
 def to_html(summary: Summary, results: StudyResults) -> str:
@@ -119,8 +118,7 @@ def _data(summary: Summary, found: Sequence[Figure]) -> str:
         "best": figure_data.best_settings(summary),
         "settings": _settings(summary),
     }
-    text = json.dumps(values, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c")
+    return to_json(values, ascii=True, compact=True).replace("<", "\\u003c")
 
 
 def pack(rows: Sequence[Row]) -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""Files, in one place: writes that happen whole or not at all, strict JSON, CSV, and a reader that never waits.
+
+A file is written aside, down to the disk, and then takes its name. So a kill, a full disk or a power loss leaves the
+old file or the new one, never a part of one.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import itertools
+import json
+import math
+import os
+import secrets
+import shlex
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from bnbench.base.errors import ResultsError
+
+#: How the name of a file ends that is being written, or that a kill left behind.
+WRITING = ".writing"
+
+
+@contextmanager
+def disk_errors(path: Path, fix: str = "--output with a folder that you may write to.") -> Iterator[None]:
+    """Raises ResultsError in place of an OSError: a full disk, a folder without permission."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise ResultsError(
+            f"{path}: can't be written: {error.strerror or error}.",
+            "The disk is full; what was finished before is kept, whole." if full else "",
+            "free some space and run the same command again: it goes on where it stopped." if full else fix,
+        ) from None
+
+
+@contextmanager
+def written_aside(target: Path) -> Iterator[Path]:
+    """A name beside the target to write to; at the end of the block that file takes the target's name.
+
+    Where the block fails the target stays as it is, and nothing is left beside it. Raises OSError.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}{WRITING}")
+    try:
+        yield aside
+        take_name(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def take_name(aside: Path, target: Path) -> None:
+    """Let a finished file take another one's name, down to the disk. Raises OSError."""
+    with aside.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(aside, target)
+    sync_folder(target.parent)
+
+
+def write_whole(
+    target: Path, content: str | bytes, fix: str = "--output with a folder that you may write to."
+) -> None:
+    """Write a file: it is there whole or not at all, also after a power loss. Raises ResultsError with that fix."""
+    with disk_errors(target, fix), written_aside(target) as aside:
+        aside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a new file, down to the disk: a rename must not survive its data. Raises OSError."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Write a folder's names down to the disk, where the system can do that."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def read_text(path: Path) -> str:
+    """The text of a regular file. Raises OSError for anything else: a pipe would never end."""
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if stat.S_ISDIR(os.fstat(number).st_mode):
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        with os.fdopen(number, encoding="utf-8", newline="", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(number)
+
+
+def free_name(folder: Path) -> str:
+    """A folder of nearly that name that is not there yet, quoted for a shell."""
+    name = folder.resolve().name or "results"
+    candidates = (folder.resolve().parent / f"{name}-{number}" for number in itertools.count(2))
+    path = next(path for path in candidates if not os.path.lexists(path))
+    return shlex.quote(os.path.relpath(path) if not folder.is_absolute() else str(path))
+
+
+def to_csv(
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[str] = (),
+    cell: Callable[[Any], Any] = lambda value: value,
+) -> str:
+    """Rows as CSV, with a header: every column that any row has, empty where a row lacks it.
+
+    columns: those that come first, also where there is no row. cell: what a value is written as.
+    """
+    rows = list(rows)
+    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, as texts."""
+    return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+
+
+def to_number(value: Any) -> float:
+    """A float; null and "" are NaN."""
+    return float("nan") if value in (None, "") else float(value)
+
+
+def to_json(values: Any, *, ascii: bool = False, compact: bool = False) -> str:
+    """Strict JSON: a number that is not finite becomes null.
+
+    ascii: every terminal and pipe lets it through. compact: in one line, without spaces or a newline at the end.
+    """
+    if compact:
+        return json.dumps(strict(values), allow_nan=False, ensure_ascii=ascii, separators=(",", ":"))
+    return json.dumps(strict(values), indent=1, allow_nan=False, ensure_ascii=ascii) + "\n"
+
+
+def strict(value: Any) -> Any:
+    """The same value in dicts, lists and scalars that strict JSON has; NaN and infinity become None."""
+    if isinstance(value, Mapping):
+        return {str(key): strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def key_text(value: Any) -> str:
+    """One text for equal values, whatever the order of their keys: to hash, or to compare."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def value_text(value: Any) -> str:
+    """A value as messages show it: JSON in one line, a text without its quotes."""
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
