@@ -43,6 +43,14 @@ KINDS = (
     Kind("optimizer", "optimizer", "Optimizers", "bnbench.optim", "optimizers"),
     Kind("schedule", "schedule", "Schedules", "bnbench.optim", "schedules", default="constant"),
     Kind("loss", "loss", "Losses", "bnbench.optim", "losses", default="cross_entropy"),
+    Kind(
+        "augment",
+        "augmentation",
+        "Augmentations",
+        "bnbench.data.augmentations",
+        "augmentations",
+        default="auto",
+    ),
 )
 #: By the key of a study.
 KIND_OF = {kind.key: kind for kind in KINDS}

@@ -9,7 +9,7 @@ Facts given to `register`: see `DatasetFacts`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from bnbench.base.registry import Registry
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 class DatasetFacts:
     """What is known of a data set before it is there.
 
-    augment: the augmentation of the training batches that is usual for it.
+    augment: the augmentation that is usual for it, which a study has where it names none.
     num_train, num_test, input_shape (channels, height, width), num_classes: all or none of them; the
         plan's estimate uses them, so that nothing is downloaded for it.
     embedded: it comes with a package, so that `check` can look at it without a download.
     """
 
-    augment: Literal["none", "crop_flip"] = "none"
+    augment: str = "none"
     num_train: int | None = None
     num_test: int | None = None
     input_shape: tuple[int, int, int] | None = None

@@ -1,4 +1,4 @@
-"""From a data set to batches: the split, normalisation, order and augmentation.
+"""From a data set to batches: the split, normalisation and order.
 
 All of it is drawn from private CPU streams, so it is the same for every variant, on every device.
 """
@@ -11,9 +11,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-from bnbench.base.errors import BnbenchError, DataError
+from bnbench.base.errors import DataError
 from bnbench.base.seeding import generator
 from bnbench.data import Dataset
 from bnbench.data.split import Chosen, Sampling, SplitBy, choose
@@ -21,17 +20,12 @@ from bnbench.data.tally import listed
 from bnbench.data.tensors import Pair, channel_statistics
 
 LastBatch = Literal["merge", "keep", "drop"]
-Augmentation = Literal["none", "crop_flip"]
 Normalize = Literal["standard", "unit"]
 
 #: At most so many training samples stand for the training part when train_loss is measured.
 PROBE_SIZE = 5000
-#: Pixels of padding on each side before a random crop (He et al. 2015, section 4.2).
-PADDING = 4
 #: The largest class has so many times the samples of the smallest: accuracy alone would mislead.
 IMBALANCED = 2
-#: Shares of padding in what `crop_flip` gives: beyond the first it is refused, beyond the second noted.
-MOSTLY_PADDING, MUCH_PADDING = 0.5, 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,54 +272,3 @@ def last_batch_note(num_samples: int, batch_size: int, last_batch: LastBatch = "
     if rest == 1:
         return f"{start}: kept"
     return None
-
-
-def padding_share(input_shape: Sequence[int]) -> float:
-    """The expected share of padding in what `crop_flip` gives of inputs of (channels, height, width)."""
-
-    def kept(length: int) -> float:
-        return sum(max(0, length - abs(shift)) for shift in range(-PADDING, PADDING + 1)) / (
-            length * (2 * PADDING + 1)
-        )
-
-    return 1 - kept(input_shape[1]) * kept(input_shape[2])
-
-
-def check_augmentation(kind: Augmentation, input_shape: Sequence[int]) -> None:
-    """Raises BnbenchError where little of the image would be left."""
-    share = padding_share(input_shape)
-    if kind == "crop_flip" and share > MOSTLY_PADDING:
-        raise BnbenchError(
-            f"augment: crop_flip: of inputs of {input_shape[1]}x{input_shape[2]} (height x width), {share:.1%} of "
-            "what is trained on would be padding.",
-            f"It pads {PADDING} pixels on each side and crops at a random place.",
-            "augment: none.",
-        )
-
-
-def augmentation_note(kind: Augmentation, input_shape: Sequence[int]) -> str | None:
-    """How much of what is trained on is padding, where that is much."""
-    share = padding_share(input_shape)
-    if kind == "crop_flip" and share > MUCH_PADDING:
-        return f"augment: crop_flip: {share:.0%} of what is trained on is padding, as the inputs are small"
-    return None
-
-
-def augment(images: Tensor, kind: Augmentation, draw: torch.Generator) -> Tensor:
-    """A batch of normalised images, augmented; the same shape.
-
-    crop_flip: pad 4 pixels on each side, crop back to the size at a random place, mirror left and right with
-    probability 1/2, each sample by itself. The padding is 0 in normalised images, which is the mean
-    colour (He et al. 2015 pad after taking the mean out, too). draw: a CPU generator; one call
-    takes the same numbers from it whatever the device.
-    """
-    if kind == "none":
-        return images
-    count, _, height, width = images.shape
-    offsets = torch.randint(0, 2 * PADDING + 1, (2, count), generator=draw)
-    mirror = torch.randint(0, 2, (1, count), generator=draw)
-    top, left, mirrored = torch.cat((offsets, mirror)).to(images.device)
-    # every window of the padded images, as a view: (N, C, 2*PADDING+1, 2*PADDING+1, H, W)
-    windows = pad(images, (PADDING,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-    crops = windows[torch.arange(count, device=images.device), :, top, left]
-    return torch.where(mirrored.bool()[:, None, None, None], crops.flip(3), crops)

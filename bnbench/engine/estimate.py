@@ -16,9 +16,9 @@ from bnbench.base.process_state import left_as_found
 from bnbench.base.seeding import generator
 from bnbench.base.user_code import raise_interrupt
 from bnbench.data import datasets
+from bnbench.data.augmentations import augmentation_of
 from bnbench.data.batches import PROBE_SIZE, Prepared, steps_per_epoch
 from bnbench.data.split import no_groups, none_left
-from bnbench.engine.augmentation import augmentation_of
 from bnbench.engine.backends.base import training_of
 from bnbench.engine.device import synchronize
 from bnbench.engine.evaluate import EVAL_BATCH, EVAL_LEAST, evaluate
@@ -84,7 +84,7 @@ def estimate_study(
 
 def _case(label: str, settings: Settings, shape: Shape, seeds: tuple[int, ...]) -> Case:
     parts = (min(PROBE_SIZE, shape.num_train), shape.num_val, shape.num_test)
-    augmentation = augmentation_of(settings)
+    augmentation = augmentation_of(settings.augment)
     sizes = (shape.input_shape, shape.num_classes, shape.num_train)
     return Case(label, settings, *sizes, min(parts), augmentation, seeds)
 
@@ -94,7 +94,7 @@ def _work(settings: Settings, shape: Shape) -> str:
     kinds = {key: getattr(settings, key) for key in ("model", "norm", "optimizer", "loss")}
     facts = {key: (choice.name, _without_rates(choice.options)) for key, choice in kinds.items()}
     how = [getattr(settings, key) for key in ("batch_size", "precision", "engine", "framework")]
-    return repr((facts, how, augmentation_of(settings), settings.clip_norm is None, shape))
+    return repr((facts, how, settings.augment, settings.clip_norm is None, shape))
 
 
 def _without_rates(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _timing(label: str, settings: Settings, shape: Shape, device: torch.device, 
         with left_as_found(device):
             data = _made_up(shape, settings.batch_size, device)
             run = RunSpec(label, {}, 0, "", settings)
-            training = training_of(run, data, augmentation_of(settings), device)
+            training = training_of(run, data, augmentation_of(settings.augment), device)
             step, activations = _timed_steps(training, settings.batch_size, device, seconds / 2)
             sample = _timed_evaluation(training.models[0], data, step / settings.batch_size, seconds / 2)
             num_parameters = sum(parameter.numel() for parameter in training.models[0].parameters())

@@ -15,9 +15,9 @@ from bnbench.base.errors import BnbenchError, DataError, Mistake
 from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.data import Dataset, datasets
-from bnbench.data.batches import Augmentation, Prepared, prepare
+from bnbench.data.augmentations import Augmentation, augmentation_of
+from bnbench.data.batches import Prepared, prepare
 from bnbench.data.split import Sampling
-from bnbench.engine.augmentation import augmentation_of
 from bnbench.engine.backends.base import trainer_of, training_of
 from bnbench.engine.device import environment
 from bnbench.engine.rehearsal import Case, Rehearsal, build_mistake, rehearse_cases
@@ -154,7 +154,10 @@ def execute_group(
     error: BaseException | None = None
     events: Iterator[Event] = iter(())
     try:
-        data, augmentation = library.prepared(settings.for_seed(runs[0].seed)), augmentation_of(settings)
+        data, augmentation = (
+            library.prepared(settings.for_seed(runs[0].seed)),
+            augmentation_of(settings.augment),
+        )
         _warm_up(runs[0], data, augmentation, device)
         events = trainer_of(settings)(runs, data, augmentation, device)
     except BaseException as raised:
@@ -187,7 +190,7 @@ WARM_UP_STEPS = 3
 _WARM: set[tuple[str, str]] = set()
 
 
-def _warm_up(run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device) -> None:
+def _warm_up(run: RunSpec, data: Prepared, augmentation: Augmentation | None, device: torch.device) -> None:
     """First steps load libraries and find their kernels: they are made untimed, and thrown away.
 
     Keras and the compiled engine trace and compile before their clocks start.
@@ -220,7 +223,7 @@ def rehearse(runs: Iterable[RunSpec], library: Prepares, device: torch.device) -
         try:
             data = library.prepared(run.settings.for_seed(run.seed))
             with left_as_found(device):
-                training_of(run, data, augmentation_of(run.settings), device)
+                training_of(run, data, augmentation_of(run.settings.augment), device)
         except BaseException as error:
             raise_interrupt(error)
             mistake = build_mistake(label, error)
@@ -228,7 +231,7 @@ def rehearse(runs: Iterable[RunSpec], library: Prepares, device: torch.device) -
             continue
         parts = (len(labels) for labels in (data.probe_labels, data.val_labels, data.test_labels))
         shape, classes, num_train = data.input_shape, data.num_classes, len(data.train_labels)
-        augmentation = augmentation_of(run.settings)
+        augmentation = augmentation_of(run.settings.augment)
         cases.append(Case(label, run.settings, shape, classes, num_train, min(parts), augmentation, seeds))
     done = rehearse_cases(cases)
     done.mistakes = [*mistakes.values(), *done.mistakes]

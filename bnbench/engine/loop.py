@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from bnbench.base.metrics import Split
 from bnbench.base.process_state import in_private
 from bnbench.base.seeding import derive, generator
-from bnbench.data.batches import Augmentation, Prepared, augment, epoch_order, steps_per_epoch
+from bnbench.data.augmentations import Augmentation
+from bnbench.data.batches import Prepared, epoch_order, steps_per_epoch
 from bnbench.engine.build import build_model, make_schedule
 from bnbench.engine.choose import Choice, choose
 from bnbench.engine.device import environment, synchronize
@@ -32,17 +33,19 @@ CHECK_EVERY = 50
 TICK_SECONDS = 0.2
 
 
-def train(run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device) -> Iterator[Event]:
+def train(
+    run: RunSpec, data: Prepared, augmentation: Augmentation | None, device: torch.device
+) -> Iterator[Event]:
     """Train one run from its seed to its record.
 
-    augmentation: "none" or "crop_flip". The same run on the same machine with the same versions
+    augmentation: of the training batches; None for none. The same run on the same machine with the same versions
     gives the same bits.
     """
     yield from train_replicas([run], data, augmentation, device)
 
 
 def train_replicas(
-    runs: Sequence[RunSpec], data: Prepared, augmentation: Augmentation, device: torch.device
+    runs: Sequence[RunSpec], data: Prepared, augmentation: Augmentation | None, device: torch.device
 ) -> Iterator[Event]:
     """Train runs that differ in their seed alone: as one stack where that works, else one after the other."""
     choice = choose(runs[0].settings, data.input_shape, data.num_classes, device)
@@ -69,7 +72,7 @@ class Training:
         self,
         runs: Sequence[RunSpec],
         data: Prepared,
-        augmentation: Augmentation,
+        augmentation: Augmentation | None,
         device: torch.device,
         choice: Choice,
     ) -> None:
@@ -151,9 +154,9 @@ class Training:
             draws = [generator(seed, "augment", epoch) for seed in seeds]
             for index in self._orders(epoch):
                 images, labels = self._gather(index)
-                if self.augmentation != "none":
+                if self.augmentation:
                     for part, draw in zip(images, draws, strict=True):
-                        part.copy_(augment(part, self.augmentation, draw))
+                        part.copy_(self.augmentation(part, draw))
                 yield images, labels
 
     def _orders(self, epoch: int) -> Iterator[Tensor]:

@@ -14,7 +14,8 @@ from torch import nn
 import bnbench
 from bnbench.base.errors import BnbenchError, Mistake
 from bnbench.base.user_code import raise_interrupt, text_of
-from bnbench.data.batches import Augmentation, check_augmentation, epoch_order
+from bnbench.data.augmentations import Augmentation
+from bnbench.data.batches import epoch_order
 from bnbench.engine.build import build_model, make_optimizer, make_schedule
 from bnbench.network.biases import Layers, is_covered, missing_biases
 from bnbench.network.sites import Site, Sites, WeightLayer, find_sites, ignores_size
@@ -38,7 +39,7 @@ class Case:
     num_classes: int
     num_train: int
     smallest_part: int
-    augmentation: Augmentation
+    augmentation: Augmentation | None
     seeds: tuple[int, ...] = (0,)
 
     def batches(self) -> Counter[int]:
@@ -130,7 +131,8 @@ class _Probed:
 
 def _probe_once(case: Case, probed: dict[str, _Probed]) -> _Probed:
     settings = case.settings
-    check_augmentation(case.augmentation, case.input_shape)
+    if case.augmentation:
+        case.augmentation.check(case.input_shape)
     model = build_model(settings, case.input_shape, case.num_classes, case.seeds[0])
     make_optimizer(settings)(model)  # for their own checks, which ask for every cell's options
     steps = sum(case.batches().values())
@@ -273,7 +275,7 @@ def equal_seeds(case: Case, found: _Probed) -> str:
     vary, sizes = case.settings.vary, case.batches()
     if "order" in vary and (sum(sizes.values()) > 1 or sum(s * n for s, n in sizes.items()) < case.num_train):
         return ""
-    if "augmentation" in vary and case.augmentation != "none":
+    if "augmentation" in vary and case.augmentation:
         return ""
     if "init" in vary and _starts_differently(case, found.model):
         return ""

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from bnbench.base.metrics import Split
-from bnbench.data.batches import Prepared, augmentation_note, last_batch_note
-from bnbench.engine.augmentation import augmentation_of
+from bnbench.data.augmentations import augmentation_of
+from bnbench.data.batches import Prepared, last_batch_note
 from bnbench.engine.build import layer_list
 from bnbench.engine.evaluate import Measured
 from bnbench.engine.outcome import outcome_of
@@ -130,7 +130,8 @@ class Replica:
 
 def notes_on_data(data: Prepared, settings: Settings) -> tuple[str, ...]:
     """What the user should know of the data, and of what augmentation makes of it."""
-    note = augmentation_note(augmentation_of(settings), data.input_shape)
+    augmentation = augmentation_of(settings.augment)
+    note = augmentation.remark(data.input_shape) if augmentation else None
     return (*data.notes, *([note] if note else []))
 
 

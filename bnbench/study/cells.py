@@ -202,8 +202,6 @@ class CellMaker:
 def identity_of(settings: Settings, vocabulary: Vocabulary) -> str:
     """The same text for all settings that train the same runs, however they are written."""
     values = settings.model_dump(mode="json", exclude={"engine"})
-    if values["augment"] == "auto":
-        values["augment"] = vocabulary["dataset"][settings.dataset.name].facts.augment
     if values["init"]["name"] == "auto":
         values["init"]["name"] = vocabulary["model"][settings.model.name].facts.init
     if not values["optimizer"]["options"].get("weight_decay", True):

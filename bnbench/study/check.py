@@ -17,7 +17,16 @@ from bnbench.base.user_code import raise_interrupt
 from bnbench.study.cautions import faults_of
 from bnbench.study.merge import Layer, set_in
 from bnbench.study.overrides import COMMAND_LINE
-from bnbench.study.schema import CHOICES, DEFAULT_CHOICES, SECTIONS, STUDY_KEYS, Choice, Settings
+from bnbench.study.schema import (
+    AUTO,
+    CAN_BE_NONE,
+    CHOICES,
+    DEFAULT_CHOICES,
+    SECTIONS,
+    STUDY_KEYS,
+    Choice,
+    Settings,
+)
 from bnbench.study.values import absolute_path, to_plain
 from bnbench.study.yaml_source import Path_
 
@@ -63,7 +72,10 @@ class Checker:
         section, _, option = key.partition(".")
         if section not in CHOICES or not option or option == "name":
             return True
-        entry = self.vocabulary[section].get(_name_of(section, layer.data.get(section)) or "")
+        name = _name_of(section, layer.data.get(section))
+        if name == AUTO and section == "augment":
+            name = self._usual_augmentation(layer)
+        entry = self.vocabulary[section].get(name or "")
         return entry is None or option.partition(".")[0] in entry.options().model_fields
 
     def _choice(self, key: str, layer: Layer, mistakes: list[Mistake]) -> Choice | None:
@@ -75,8 +87,15 @@ class Checker:
             mistakes.append(Mistake(layer.place((key,)), what))
             return None
         name = _name_of(key, given)
+        names, blame = list(entries), ""
+        if key == "augment":
+            names.append(AUTO)
+            if name == AUTO:
+                name = self._usual_augmentation(layer)
+                dataset = _name_of("dataset", layer.data.get("dataset"))
+                blame = f'the data set {dataset} is registered with augment="{name}": '
         if name is None or name not in entries:
-            what = unknown_name(kind, name, entries) if name is not None else f"{key}.name is missing."
+            what = blame + unknown_name(kind, name, names) if name is not None else f"{key}.name is missing."
             mistakes.append(Mistake(layer.place((key, "name")), what))
             return None
         options = {option: value for option, value in (given or {}).items() if option != "name"}
@@ -87,6 +106,11 @@ class Checker:
                 return None
             self._choices[known] = choice
         return self._choices[known]
+
+    def _usual_augmentation(self, layer: Layer) -> str:
+        """That of the layer's data set."""
+        entry = self.vocabulary["dataset"].get(_name_of("dataset", layer.data.get("dataset")) or "")
+        return str(entry.facts.augment) if entry else "none"
 
     def _checked(
         self, key: str, entry: Entry, options: dict[str, Any], layer: Layer, mistakes: list[Mistake]
@@ -122,7 +146,7 @@ def _name_of(section: str, given: Any) -> str | None:
     name = given.get("name", DEFAULT_CHOICES.get(section)) if isinstance(given, dict) else given
     if given is None:
         name = DEFAULT_CHOICES.get(section)
-    if section == "norm" and means_none(name):
+    if section in CAN_BE_NONE and means_none(name):
         return "none"
     return None if name is None else str(name)
 

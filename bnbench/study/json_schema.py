@@ -10,6 +10,8 @@ from bnbench.base.registry import Entry, is_optional_number
 from bnbench.study.check import Vocabulary
 from bnbench.study.looks import FIRST_LOOK, MAX_LOOK
 from bnbench.study.schema import (
+    AUTO,
+    CAN_BE_NONE,
     CHOICES,
     DEFAULT_CHOICES,
     DEFAULT_PRIMARY,
@@ -49,7 +51,7 @@ _MARGIN: dict[str, Any] = {
 }
 #: Text, though YAML may read it as something else: a study may be called 1e3.
 _WORD: dict[str, Any] = {"type": ["string", "number", "boolean"]}
-_NO_NORM = [None, False, "no", "off", "null"]
+_NO_WORD = [None, False, "no", "off", "null"]
 _SWEEP: dict[str, Any] = {
     "anyOf": [
         {
@@ -124,7 +126,7 @@ def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
                         "type": "array",
                         "minItems": 1,
                         "uniqueItems": True,
-                        "items": {"enum": [*sorted(vocabulary["norm"]), *_NO_NORM]},
+                        "items": {"enum": [*sorted(vocabulary["norm"]), *_NO_WORD]},
                     },
                 ]
             },
@@ -172,14 +174,15 @@ def _choice(
 ) -> dict[str, Any]:
     """A name alone, or a mapping with that name and its options; partial: nothing is required."""
     names = sorted(entries)
-    nothing = _NO_NORM if key == "norm" else []
+    nothing = [*(_NO_WORD if key in CAN_BE_NONE else []), *([AUTO] if key == "augment" else [])]
     forms: list[dict[str, Any]] = [{"enum": [*names, *nothing]}]
     for name in names:
         options = _schema_of(entries[name])
         definitions.update(options.pop("$defs", {}))
         # where the name is the section's own default, its options alone are enough
-        needed = [] if name == DEFAULT_CHOICES.get(key) else ["name"]
-        which = {"enum": [name, *_NO_NORM]} if key == "norm" and name == "none" else {"const": name}
+        needed = [] if key == "augment" or name == DEFAULT_CHOICES.get(key) else ["name"]
+        other = _NO_WORD if key in CAN_BE_NONE and name == "none" else []
+        which = {"enum": [name, *other]} if other else {"const": name}
         forms.append(
             {
                 "type": "object",

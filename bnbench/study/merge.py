@@ -15,7 +15,7 @@ from typing import Any
 
 from bnbench.base.errors import ConfigError, Mistake
 from bnbench.base.registry import means_none
-from bnbench.study.schema import CHOICES, DEFAULT_CHOICES, SECTIONS
+from bnbench.study.schema import CAN_BE_NONE, CHOICES, DEFAULT_CHOICES, SECTIONS
 from bnbench.study.yaml_source import MERGE, Path_, Source
 
 
@@ -181,7 +181,7 @@ def alive(level: Level, path: Path_, place: str) -> bool:
 def _name(section: str, value: Any) -> Any:
     if value is None:
         return DEFAULT_CHOICES.get(section)
-    return "none" if section == "norm" and means_none(value) else value
+    return "none" if section in CAN_BE_NONE and means_none(value) else value
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -118,9 +118,7 @@ class Settings(Section):
     clip_norm: Float | None = Field(
         None, gt=0, description="largest L2 norm of the gradient of all parameters"
     )
-    augment: Literal["auto", "none", "crop_flip"] = Field(
-        "auto", description="auto: what is usual for the data set; crop_flip: pad 4, random crop and flip"
-    )
+    augment: Choice
     evaluate_every: Annotated[Literal["epoch"] | int, BeforeValidator(_epoch_or_steps)] = Field(
         "epoch", description="a number of steps, or 'epoch'"
     )
@@ -174,10 +172,14 @@ class Settings(Section):
         return values
 
 
+#: The word for the augmentation that is usual for the data set.
+AUTO = "auto"
 #: The settings that choose from a registry.
 CHOICES = tuple(kind.key for kind in KINDS)
 #: What those that may be left out are then.
 DEFAULT_CHOICES = {kind.key: kind.default for kind in KINDS if kind.default}
+#: Those for which a word such as "no" means "none".
+CAN_BE_NONE = ("norm", "augment")
 #: The settings that are sections with fixed keys.
 SECTIONS: dict[str, type[Section]] = {"init": Init, "validation": Validation}
 #: Keys of a study that are not settings: no variant may change them.

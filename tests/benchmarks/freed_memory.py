@@ -56,7 +56,7 @@ def measure(keep: bool) -> tuple[float, ...]:
     study = load_study(find_study("cifar10_cnn"), ["augment=none"], known_names().vocabulary)
     settings, data = study.variants["builtin"], made_up(2000)
     choice = choose(settings, data.input_shape, data.num_classes, torch.device("cpu"))
-    training = Training([RunSpec("v", {}, 0, "c", settings)], data, "none", torch.device("cpu"), choice)
+    training = Training([RunSpec("v", {}, 0, "c", settings)], data, None, torch.device("cpu"), choice)
     batches = [next(iter(training.batches()))] * STEPS
     step_all(training, batches)
     faults, start = page_faults(), time.perf_counter()

@@ -114,7 +114,7 @@ def seconds(settings: Settings, data: Prepared, seeds: int, engine: Engine) -> f
     groups = [runs] if engine == "stacked" else [[run] for run in runs]
     total = 0.0
     for group in groups:
-        training = Training(group, data, "none", torch.device("cpu"), Choice(engine, 1))
+        training = Training(group, data, None, torch.device("cpu"), Choice(engine, 1))
         start = time.perf_counter()
         for step, (images, labels) in enumerate(training.batches()):
             training.train_step(step, images, labels)

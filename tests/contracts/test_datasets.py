@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel
 
 from bnbench.data import Dataset, DatasetFacts, datasets, vision
+from bnbench.data.augmentations import augmentations
 from bnbench.data.batches import prepare
 
 NAMES = datasets.names()
@@ -47,7 +48,7 @@ def test_the_names_that_the_documentation_lists() -> None:
 def test_an_entry_has_a_summary_an_augmentation_and_typed_options(name: str) -> None:
     entry = datasets.get(name)
     assert entry.summary.endswith(".")
-    assert entry.facts.augment in ("none", "crop_flip")
+    assert entry.facts.augment in augmentations.names()
     options = entry.options()
     assert issubclass(options, BaseModel)
     assert all(field.annotation is not Any for field in options.model_fields.values())

@@ -1,6 +1,5 @@
 """The split, normalisation, order and augmentation, against plain readings of what they promise."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from bnbench.data import Dataset
 from bnbench.data.batches import (
     PROBE_SIZE,
     Prepared,
-    augment,
     epoch_order,
     last_batch_note,
     prepare,
@@ -305,69 +303,6 @@ def test_the_order_depends_on_seed_and_epoch_and_on_nothing_else() -> None:
 )
 def test_what_is_said_of_the_last_batch(count: int, batch_size: int, policy: Any, note: str | None) -> None:
     assert last_batch_note(count, batch_size, policy) == note
-
-
-# augmentation
-
-
-def slow_crop_flip(images: Tensor, draw: torch.Generator) -> Tensor:
-    """One sample after the other, by index arithmetic: pixel (y, x) of the crop is (y + top - 4, x + left - 4)."""
-    count, _, height, width = images.shape
-    offsets = torch.randint(0, 9, (2, count), generator=draw).tolist()
-    mirror = torch.randint(0, 2, (1, count), generator=draw)[0].tolist()
-    result = torch.zeros_like(images)
-    for n in range(count):
-        for y in range(height):
-            for x in range(width):
-                row, column = y + offsets[0][n] - 4, x + offsets[1][n] - 4
-                if 0 <= row < height and 0 <= column < width:
-                    result[n, :, y, width - 1 - x if mirror[n] else x] = images[n, :, row, column]
-    return result
-
-
-@pytest.mark.parametrize("shape", [(40, 3, 8, 8), (7, 1, 5, 9), (1, 2, 1, 1)])
-def test_crop_flip_against_a_loop_over_samples(shape: tuple[int, ...]) -> None:
-    images = torch.randn(shape, generator=generator(0, "images"))
-    fast = augment(images, "crop_flip", generator(1, "augment", 0))
-    assert torch.equal(fast, slow_crop_flip(images, generator(1, "augment", 0)))
-
-
-def test_every_offset_and_both_directions_are_drawn_equally_often() -> None:
-    # the one bright pixel in the middle shows where each crop was taken
-    images = torch.zeros(20_000, 1, 9, 9)
-    images[:, 0, 4, 4] = 1
-    seen = augment(images, "crop_flip", generator(0, "augment"))
-    counts = seen.sum((0, 1))
-    assert counts.sum() == 20_000  # it never leaves the image: 4 pixels of padding, 4 to each side
-    expected = 20_000 / 81
-    assert (counts - expected).abs().max() < 5 * expected**0.5
-
-
-def test_half_of_the_samples_are_mirrored() -> None:
-    # row 4 and columns 10 to 20 of a crop never hold padding
-    rising = torch.arange(30.0).expand(20_000, 1, 9, 30)
-    row = augment(rising, "crop_flip", generator(0, "augment"))[:, 0, 4]
-    assert abs(float((row[:, 20] < row[:, 10]).float().mean()) - 0.5) < 4 * 0.5 / 20_000**0.5
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_augmentation_is_private_and_leaves_its_input_alone(layout: torch.memory_format) -> None:
-    images = torch.randn(6, 3, 8, 8, generator=generator(0, "images")).contiguous(memory_format=layout)
-    copy = images.clone()
-    before = torch.get_rng_state()
-    draw: Callable[[], torch.Generator] = lambda: generator(5, "augment", 2)  # noqa: E731
-    first, second = augment(images, "crop_flip", draw()), augment(images.contiguous(), "crop_flip", draw())
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(images, copy)
-    assert torch.equal(first, second)
-    assert not torch.equal(first, images)
-
-
-def test_none_gives_the_images_back_and_draws_nothing() -> None:
-    images, draw = torch.randn(2, 3, 8, 8), generator(0, "augment")
-    state = draw.get_state()
-    assert augment(images, "none", draw) is images
-    assert torch.equal(draw.get_state(), state)
 
 
 def test_a_value_that_a_tiny_spread_makes_infinite_is_refused() -> None:

@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench.base.errors import BnbenchError, DataError
+from bnbench.base.errors import DataError
 from bnbench.data import Dataset
 from bnbench.data.batches import (
     Prepared,
-    augmentation_note,
-    check_augmentation,
-    padding_share,
     prepare,
 )
 from bnbench.data.split import split
@@ -142,30 +139,3 @@ def test_the_fingerprint_knows_every_part() -> None:
     own = data(val=(torch.zeros(2, 1, 1, 1), torch.tensor([0, 1])))
     grouped = data(groups=[str(i // 5) for i in range(100)])
     assert len({plain.fingerprint, own.fingerprint, grouped.fingerprint}) == 3
-
-
-# augmentation
-
-
-@pytest.mark.parametrize(
-    ("side", "share"), [(1, 1 - 1 / 81), (2, 1 - (4 / 18) ** 2), (32, 1 - (268 / 288) ** 2)]
-)
-def test_how_much_of_a_crop_is_padding(side: int, share: float) -> None:
-    """By hand: of 9 shifts each way, a side of n keeps n - |shift| of its n pixels."""
-    assert padding_share((3, side, side)) == pytest.approx(share)
-
-
-@pytest.mark.parametrize("side", [1, 2, 4, 7])
-def test_crops_of_tiny_inputs_are_refused(side: int) -> None:
-    with pytest.raises(BnbenchError, match=r"would be padding(.|\n)*Fix: augment: none"):
-        check_augmentation("crop_flip", (3, side, side))
-    check_augmentation("none", (3, side, side))
-
-
-def test_crops_of_small_inputs_are_noted() -> None:
-    check_augmentation("crop_flip", (1, 8, 8))
-    assert augmentation_note("crop_flip", (1, 8, 8)) == (
-        "augment: crop_flip: 48% of what is trained on is padding, as the inputs are small"
-    )
-    assert augmentation_note("crop_flip", (3, 32, 32)) is None
-    assert augmentation_note("none", (1, 8, 8)) is None

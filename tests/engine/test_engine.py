@@ -15,6 +15,7 @@ from torch import nn
 from bnbench.base.metrics import METRICS, columns_of
 from bnbench.base.registry import Entry
 from bnbench.data import Dataset
+from bnbench.data.augmentations import augmentation_of
 from bnbench.data.batches import Prepared, epoch_order, prepare
 from bnbench.engine.build import build_model
 from bnbench.engine.choose import Choice
@@ -23,12 +24,14 @@ from bnbench.engine.execute import Library, execute
 from bnbench.engine.loop import Training, train
 from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer, linear_block
+from bnbench.study import Choice as Named
 from bnbench.study import Settings, Vocabulary, load_study
 from bnbench.study.events import Evaluated, RunEnded, RunStarted
 from bnbench.study.plan import RunSpec, make_plan
 from bnbench.study.records import RunRecord
 
 CPU = torch.device("cpu")
+CROP_FLIP = augmentation_of(Named(name="crop_flip"))
 #: Of the data below, by its five classes.
 ALL_METRICS = set(columns_of([*METRICS, *(f"recall:{name}" for name in "abcde")]))
 
@@ -67,7 +70,7 @@ def run_of(settings: Settings, seed: int = 0) -> RunSpec:
 
 
 def record_of(settings: Settings, data: Prepared, seed: int = 0) -> tuple[RunRecord, dict[str, Any]]:
-    for event in train(run_of(settings, seed), data, "none", CPU):
+    for event in train(run_of(settings, seed), data, None, CPU):
         if isinstance(event, RunEnded):
             assert event.weights is not None
             return event.record, dict(event.weights)
@@ -215,7 +218,7 @@ def test_history_best_and_final(settings: Any, data: Prepared) -> None:
 
 
 def test_events_come_in_order(settings: Any, data: Prepared) -> None:
-    events = list(train(run_of(settings()), data, "none", CPU))
+    events = list(train(run_of(settings()), data, None, CPU))
     assert isinstance(events[0], RunStarted)
     assert events[0].planned_steps == 16
     assert [event.row.step for event in events if isinstance(event, Evaluated)] == [0, 8, 16]
@@ -272,7 +275,7 @@ def test_a_plan_interleaves_variants_and_knows_runs_by_what_changes_their_number
 def test_pairing_every_variant_sees_the_same_augmented_batches(settings: Any, data: Prepared) -> None:
     def batches(norm: str, seed: int) -> list[torch.Tensor]:
         run = run_of(settings(norm=norm), seed)
-        training = Training([run], data, "crop_flip", CPU, Choice("sequential", 1))
+        training = Training([run], data, CROP_FLIP, CPU, Choice("sequential", 1))
         return [images.clone() for images, _ in training.batches()]
 
     for ours, theirs in zip(batches("batch", 3), batches("none", 3), strict=True):

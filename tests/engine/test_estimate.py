@@ -79,7 +79,7 @@ def test_a_long_step_is_timed_by_a_part_of_its_batch(vocabulary: Vocabulary, tmp
     from bnbench.engine.backends.base import training_of
     from bnbench.study.plan import RunSpec
 
-    training = training_of(RunSpec("none", {}, 0, "", settings), data, "none", CPU)
+    training = training_of(RunSpec("none", {}, 0, "", settings), data, None, CPU)
     sizes: list[int] = []
     step = training.train_step
 

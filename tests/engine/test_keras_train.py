@@ -198,7 +198,7 @@ def test_the_textbook_program_to_the_letter(settings: Any, data: Prepared) -> No
 
     from bnbench.engine.backends.keras.train import KerasTraining
 
-    training = KerasTraining(RunSpec("v", {}, 0, "cell", chosen), data, "none", CPU)
+    training = KerasTraining(RunSpec("v", {}, 0, "cell", chosen), data, None, CPU)
     model.set_weights(training.model.network.get_weights())
     model.optimizer.build(model.trainable_variables)
     losses = []
@@ -222,4 +222,4 @@ def test_what_is_not_translated_is_refused(
     with pytest.raises(
         BnbenchError, match=r"has no optimizer: sgd\.\nFix: optimizer: adam, or framework: torch"
     ):
-        KerasTraining(run, data, "none", CPU)
+        KerasTraining(run, data, None, CPU)

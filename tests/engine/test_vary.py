@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bnbench.base.errors import ConfigError
+from bnbench.data.augmentations import augmentation_of
 from bnbench.data.batches import Prepared
 from bnbench.engine import schedule as jobs
 from bnbench.engine.build import build_model
@@ -60,10 +61,10 @@ def facts(chosen: Settings, library: Library, seed: int) -> dict[str, bytes]:
     data: Prepared = library.prepared(chosen.for_seed(seed))
     run = RunSpec("v", {}, seed, "cell", chosen)
     choice = choose(chosen, data.input_shape, data.num_classes, CPU)
-    training = Training([run], data, "none", CPU, choice)
+    training = Training([run], data, None, CPU, choice)
     order = torch.cat([index.flatten() for index in training._orders(0)])
     model = build_model(chosen, data.input_shape, data.num_classes, seed)
-    augmented = Training([run], data, "crop_flip", CPU, choice)
+    augmented = Training([run], data, augmentation_of(chosen.augment), CPU, choice)
     plain, moved = (next(t.batches())[0] for t in (training, augmented))
     return {
         "init": b"".join(p.detach().numpy().tobytes() for p in model.parameters()),

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from bnbench.data.batches import Augmentation, Prepared
+from bnbench.data.augmentations import Augmentation
+from bnbench.data.batches import Prepared
 from bnbench.engine.choose import choose
 from bnbench.engine.loop import Training, train_replicas
 from bnbench.study import Settings
@@ -24,7 +25,7 @@ def trainer_of(settings: Settings) -> Callable[..., Iterator[Event]]:
     return train_replicas
 
 
-def training_of(run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device) -> Any:
+def training_of(run: RunSpec, data: Prepared, augmentation: Augmentation | None, device: torch.device) -> Any:
     """The state of one run before its first step: a `Training`, or what stands for it in Keras."""
     if run.settings.framework == "keras":
         from bnbench.engine.backends.keras import train as keras

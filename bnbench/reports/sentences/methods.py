@@ -113,8 +113,8 @@ def _training(summary: Summary, study: Mapping[str, Any]) -> Iterator[str]:
     details = [
         *([f"inputs were {_INPUTS[study['normalize']]}"] if study.get("normalize") in _INPUTS else []),
         *(
-            [f"augmentation was {study['augment']}"]
-            if study.get("augment") not in (None, "auto", "none")
+            [f"augmentation was {_text(study['augment'])}"]
+            if _mapping(study.get("augment")).get("name", "none") != "none"
             else []
         ),
         *([f"gradients were clipped to norm {study['clip_norm']}"] if study.get("clip_norm") else []),

@@ -14,10 +14,9 @@ from torch import Tensor
 from bnbench.base.errors import BnbenchError
 from bnbench.base.process_state import in_private
 from bnbench.base.seeding import derive, generator
+from bnbench.data.augmentations import Augmentation
 from bnbench.data.batches import (
-    Augmentation,
     Prepared,
-    augment,
     epoch_order,
     steps_per_epoch,
 )
@@ -39,7 +38,7 @@ from bnbench.study.plan import RunSpec
 
 
 def train_replicas(
-    runs: Sequence[RunSpec], data: Prepared, augmentation: Augmentation, device: torch.device
+    runs: Sequence[RunSpec], data: Prepared, augmentation: Augmentation | None, device: torch.device
 ) -> Iterator[Event]:
     """Train the runs one by one, each from its seed to its record, on the CPU, on one thread."""
     for run in runs:  # Keras draws from the global streams when a layer is made
@@ -55,7 +54,7 @@ class KerasTraining:
     """The state of one run. Raises BnbenchError where Keras can't do what its settings say."""
 
     def __init__(
-        self, run: RunSpec, data: Prepared, augmentation: Augmentation, device: torch.device
+        self, run: RunSpec, data: Prepared, augmentation: Augmentation | None, device: torch.device
     ) -> None:
         settings = run.settings
         self.run, self.data, self.settings, self.augmentation = run, data, settings, augmentation
@@ -137,7 +136,11 @@ class KerasTraining:
             draw = generator(settings.seed_of("augmentation", seed), "augment", epoch)
             order, count = settings.seed_of("order", seed), len(data.train_labels)
             for index in epoch_order(count, settings.batch_size, order, epoch, settings.last_batch):
-                yield augment(data.train_batch(index), self.augmentation, draw), data.train_labels[index]
+                images = data.train_batch(index)
+                yield (
+                    self.augmentation(images, draw) if self.augmentation else images,
+                    data.train_labels[index],
+                )
 
     def train_step(self, step: int, images: Tensor, labels: Tensor) -> float:
         """One optimizer update; the batch's objective before it."""
