@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from bnbench.api.layers import Layers, absolute, import_layer_file, register_layers, words_in
 from bnbench.base.errors import PluginError
 from bnbench.base.kinds import KINDS
 from bnbench.base.own_modules import FINDER
@@ -22,7 +24,7 @@ from bnbench.base.reached import (
     reach,
     two_of_a_name,
 )
-from bnbench.base.registry import registering
+from bnbench.base.registry import Entry, registering
 from bnbench.base.user_code import guarded, raise_interrupt, text_of
 from bnbench.base.user_file import import_file, place_of
 from bnbench.study import CHOICES, Settings, Vocabulary
@@ -30,22 +32,39 @@ from bnbench.study import CHOICES, Settings, Vocabulary
 
 @dataclass(frozen=True)
 class Names:
-    """What is registered, and the plugins that it came from. plugins: by module name, what each starts from."""
+    """What is registered, and where the user's own came from.
+
+    plugins: by module name, what each starts from. overrides: with a normalizer's name where the user named its code.
+    sources: files of plugins and words for layers, to load the same again.
+    """
 
     vocabulary: Vocabulary
     plugins: Mapping[str, tuple[Module, ...]] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    sources: tuple[tuple[Path, ...], tuple[str, ...]] = ((), ())
 
     def uses_plugins(self, settings: Settings) -> bool:
         """Whether anything that these settings choose is a plugin's."""
-        return bool(self._starts(settings))
+        return any(entry.plugin for entry in self._entries(settings)) or bool(self._starts(settings))
+
+    def loader(self) -> Callable[[], None] | None:
+        """What loads the user's own in a worker, and raises PluginError where it changed; None where nothing is."""
+        return partial(load_same, *self.sources, self.content()) if any(self.sources) else None
 
     def reached(self, settings: Settings, built: Iterable[Any] = ()) -> Reach:
         """What the plugins that these settings use reach. built: the network and the like, as it came out."""
-        starts = self._starts(settings)
-        return reach([*starts, *modules_behind(built)]) if starts else Reach()
+        if not self.uses_plugins(settings):
+            return Reach()
+        found = reach([*self._starts(settings), *modules_behind(built)])
+        # a layer of an installed package: known by the package's version
+        installed = {e.plugin for e in self._entries(settings) if not self.plugins.get(e.plugin)} - {""}
+        return replace(found, installed=found.installed | {name.partition(".")[0] for name in installed})
+
+    def _entries(self, settings: Settings) -> list[Entry]:
+        return [self.vocabulary[key][getattr(settings, key).name] for key in CHOICES]
 
     def _starts(self, settings: Settings) -> list[Module]:
-        entries = [self.vocabulary[key][getattr(settings, key).name] for key in CHOICES]
+        entries = self._entries(settings)
         starts = [module for entry in entries for module in self.plugins.get(entry.plugin, ())]
         return [*starts, *modules_behind(entry.factory for entry in entries)]
 
@@ -54,11 +73,17 @@ class Names:
         return reach(module for modules in self.plugins.values() for module in modules).content()
 
 
-def known_names(plugins: Sequence[Path] = ()) -> Names:
-    """Load everything that is registered, then the user's plugins: these alone, and as they are now.
+def known_names(plugins: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Names:
+    """Load everything that is registered, then the user's own: these plugins alone, and as they are now.
 
-    Raises PluginError; then no plugin is registered.
+    overrides: may name layers by their code (`norm=my_layers.py:MyNorm`), which is loaded, too. Raises PluginError and
+    LayerError; then nothing of the user's is registered.
     """
+    names = _known_names(plugins, words_in(overrides))
+    return replace(names[0], overrides=names[1].overrides(overrides))
+
+
+def _known_names(plugins: Sequence[Path], words: Mapping[str, str]) -> tuple[Names, Layers]:
     registries = {kind.key: kind.registry() for kind in KINDS}
     FINDER.folders.clear()
     for registry in registries.values():
@@ -66,10 +91,13 @@ def known_names(plugins: Sequence[Path] = ()) -> Names:
         registry.forget_plugins()
     paths = list({path.resolve(): path for path in plugins}.values())
     try:
-        modules = [_import_plugin(path) for path in paths]
-        starts = {module.__name__: _starts_of(module) for module in modules}
-        for path, found in zip(paths, starts.values(), strict=True):
-            _check_names(path, reach(found))
+        modules = {path.resolve(): _import_plugin(path) for path in paths}
+        layers = register_layers(words, lambda path: modules.get(path.resolve()) or import_layer_file(path))
+        loaded = {module.__name__: module for module in (*modules.values(), *layers.modules.values())}
+        starts = {name: _starts_of(module) for name, module in loaded.items()}
+        for name, found in starts.items():
+            if file := loaded[name].__file__:
+                _check_names(Path(file), reach(found))
     except BaseException:
         for registry in registries.values():
             registry.forget_plugins()
@@ -77,12 +105,13 @@ def known_names(plugins: Sequence[Path] = ()) -> Names:
     vocabulary = {
         key: {entry.name: entry for entry in registry.entries()} for key, registry in registries.items()
     }
-    return Names(vocabulary, starts)
+    sources = tuple(path.absolute() for path in paths), absolute(tuple(words))
+    return Names(vocabulary, starts, sources=sources), layers
 
 
-def load_same(plugins: Sequence[Path], content: Mapping[str, str]) -> None:
-    """Load the plugins in a worker. Raises PluginError where they are not what the study began with."""
-    now = known_names(plugins).content()
+def load_same(plugins: Sequence[Path], words: Sequence[str], content: Mapping[str, str]) -> None:
+    """Load the user's own in a worker. Raises PluginError where it is not what the study began with."""
+    now = _known_names(plugins, dict.fromkeys(words, ""))[0].content()
     changed = sorted(name for name in {*now, *content} if now.get(name) != content.get(name))
     if changed:
         raise PluginError(

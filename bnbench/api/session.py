@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from bnbench.analysis.circumstances import differences
 from bnbench.analysis.gates import gate_columns
 from bnbench.analysis.stops import follow
-from bnbench.api.plugins import Names, built_objects, installed_versions, load_same
+from bnbench.api.plugins import Names, built_objects, installed_versions
 from bnbench.base.circumstances import session
 from bnbench.base.errors import BnbenchError, ConfigError
 from bnbench.base.stopwatch import Phases
@@ -77,7 +76,7 @@ class Work:
 class Options:
     """How to prepare studies. again: which of the finished runs to train again.
 
-    jobs: worker processes; None for what suits the device. plugins: loaded again in each of them.
+    jobs: worker processes; None for what suits the device.
     """
 
     device: str
@@ -85,7 +84,6 @@ class Options:
     again: Literal["none", "changed", "all"] = "none"
     debug: bool = False
     jobs: int | None = None
-    plugins: Sequence[Path] = ()
 
 
 def prepare_work(
@@ -127,10 +125,9 @@ def prepare_work(
         raise ConfigError(mistakes)
     today = Today(library, device, packages)
     todo = [run for run in runs if _is_to_do(run, folder, options.again, today.of)]
-    load = partial(load_same, options.plugins, names.content()) if options.plugins else None
 
     def events(runs: Sequence[RunSpec]) -> Generator[Event]:
-        how: dict[str, Any] = {"workers": options.jobs, "debug": options.debug, "prepare": load}
+        how: dict[str, Any] = {"workers": options.jobs, "debug": options.debug, "prepare": names.loader()}
         events = run_all(runs, library, device, cautions=rehearsal.cautions, **how)
         with closing(events):
             for event in events:

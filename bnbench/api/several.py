@@ -16,15 +16,17 @@ from bnbench.results import ResultsFolder, StudyResults
 from bnbench.study import Study, load_study
 
 
-def load_studies(texts: Sequence[str], overrides: Sequence[str], names: Names) -> list[Study]:
-    """Read and check every study. Raises ConfigError with the mistakes of all, also where two have one name."""
+def load_studies(texts: Sequence[str], names: Names) -> list[Study]:
+    """Read and check every study. Raises ConfigError with the mistakes of all, also where two have one name.
 
+    names: with the overrides, which are for all of them.
+    """
     studies: dict[str, Study] = {}
     mistakes: list[Mistake] = []
     for text in texts:
         try:
             with guarded():  # types of a plugin's options may run its code
-                study = load_study(find_study(text), overrides, names.vocabulary)
+                study = load_study(find_study(text), names.overrides, names.vocabulary)
         except ConfigError as error:
             mistakes += error.mistakes
             continue

@@ -43,7 +43,7 @@ def import_file(
     folder = str(path.parent)
     module = importlib.util.module_from_spec(spec)
     with FINDER.importing(folder):
-        forget(_outdated(Module(name, str(path)), folder))
+        forget(outdated(Module(name, str(path)), folder))
         sys.modules[name] = module
         try:
             with during(name):
@@ -54,7 +54,7 @@ def import_file(
     return module
 
 
-def _outdated(module: Module, folder: str) -> set[str]:
+def outdated(module: Module, folder: str) -> set[str]:
     """Modules to load again: another one of that name lies in the folder, or one of them has changed."""
     FINDER.loaded.pop(module.name, None)
     names = {name for name in (*reach([module]).own, *FINDER.loaded) if name in sys.modules}

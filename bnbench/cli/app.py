@@ -101,14 +101,14 @@ def train(
         name, overrides = _study_and_overrides(words)
         if not debug:
             start_workers_early([name], overrides, device, jobs)
-        names = known_names(plugin or ())
-        study = load_variant(find_study(name), variant, overrides, names.vocabulary)
+        names = known_names(plugin or (), overrides)
+        study = load_variant(find_study(name), variant, names.overrides, names.vocabulary)
         folder = output or Path("results") / f"{study.name}-{study.baseline}"
         works = prepare_works(
             [study],
             names,
             folder,
-            Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs, plugin or ()),
+            Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
         )
         raise typer.Exit(run_works(works, format, quiet=quiet, epoch_lines=True))
 
@@ -144,14 +144,14 @@ def compare(
         texts, overrides = _studies_and_overrides(words)
         if not debug:
             start_workers_early(texts, overrides, device, jobs)
-        names = known_names(plugin or ())
-        studies = load_studies(texts, overrides, names)
+        names = known_names(plugin or (), overrides)
+        studies = load_studies(texts, names)
         gates = gates_of(fail_if or (), studies)
         works = prepare_works(
             studies,
             names,
             output,
-            Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs, plugin or ()),
+            Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
             gates,
         )
         raise typer.Exit(run_works(works, format, quiet=quiet, gates=gates, profile=profile))
@@ -207,8 +207,8 @@ def check(
         from bnbench.api.shipped import find_study
         from bnbench.study import load_study
 
-        names = known_names(plugin or ())
         if json_schema:
+            names = known_names(plugin or ())
             from bnbench.base.files import to_json
             from bnbench.study import json_schema as schema_of
 
@@ -219,7 +219,8 @@ def check(
         from bnbench.reports.tables.lists import print_plan
 
         name, overrides = _study_and_overrides(words)
-        study = load_study(find_study(name), overrides, names.vocabulary)
+        names = known_names(plugin or (), overrides)
+        study = load_study(find_study(name), names.overrides, names.vocabulary)
 
         def progress(text: str) -> None:
             echo(f"{text} ...", err=True)

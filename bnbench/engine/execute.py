@@ -23,6 +23,7 @@ from bnbench.engine.device import environment
 from bnbench.engine.rehearsal import Case, Rehearsal, build_mistake, rehearse_cases
 from bnbench.study import Settings
 from bnbench.study.events import Event, RunEnded
+from bnbench.study.layer_names import label_of
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import RunRecord
 from bnbench.study.schema import Validation
@@ -247,7 +248,7 @@ def crashed(run: RunSpec, error: BaseException, device: torch.device) -> RunReco
         setting=run.setting,
         seed=run.seed,
         cell=run.cell,
-        norm=run.settings.norm.name,
+        norm=label_of(run.settings.norm.name),
         outcome="crashed",
         error=f"{what}\n{where}".strip(),
         environment=environment(device),

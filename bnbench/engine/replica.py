@@ -16,6 +16,7 @@ from bnbench.engine.evaluate import Measured
 from bnbench.engine.outcome import outcome_of
 from bnbench.study import Settings, cautions_of
 from bnbench.study.events import Evaluated, RunEnded
+from bnbench.study.layer_names import label_of
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import HistoryRow, RunRecord
 
@@ -77,7 +78,7 @@ class Replica:
             setting=run.setting,
             seed=run.seed,
             cell=run.cell,
-            norm=self.settings.norm.name,
+            norm=label_of(self.settings.norm.name),
             outcome=outcome_of(
                 self.history, final, self.step_losses[:step], self.model, self.data.val_labels
             ),

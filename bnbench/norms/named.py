@@ -25,6 +25,7 @@ from bnbench.norms import norms
 _DIMS = {"dim": (1, 2, 3), "dims": (1, 2, 3), "ndim": (1, 2, 3), "num_dims": (2, 4, 5)}
 
 
+DIM_MEANS = "dim is 1 for (N, C), 2 for (N, C, H, W), 3 for (N, C, D, H, W)"
 #: What imports the file of a layer.
 Importer = Callable[[Path], ModuleType]
 
@@ -244,8 +245,7 @@ def check_signature(layer: NamedLayer, given: Collection[str]) -> None:
         f"{layer.place}: bnbench can't call {signature}.",
         why,
         "add a function that makes it, and name that one: "
-        f"def make(num_features, dim): return {layer.name}({'num_features, ' * bool(missing)}...)  "
-        "(dim is 1 for (N, C), 2 for (N, C, H, W), 3 for (N, C, D, H, W))",
+        f"def make(num_features, dim): return {layer.name}({'num_features, ' * bool(missing)}...)  ({DIM_MEANS})",
     )
 
 

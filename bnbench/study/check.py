@@ -15,6 +15,7 @@ from bnbench.base.kinds import KIND_OF
 from bnbench.base.registry import Entry, means_none
 from bnbench.base.user_code import raise_interrupt
 from bnbench.study.cautions import faults_of
+from bnbench.study.layer_names import names_code, refusal
 from bnbench.study.merge import Layer, set_in
 from bnbench.study.overrides import COMMAND_LINE
 from bnbench.study.schema import (
@@ -43,6 +44,8 @@ class Checker:
     def __init__(self, vocabulary: Vocabulary, folder: Path) -> None:
         self.vocabulary, self.folder = vocabulary, folder
         self._choices: dict[str, Choice] = {}
+        #: The command that names the code that a study's file can't name, by the place where it does.
+        self.commands: dict[str, str] = {}
 
     def settings(self, layer: Layer, mistakes: list[Mistake]) -> Settings | None:
         """The typed settings of one layer, or None where there are mistakes (which are added to the list)."""
@@ -95,8 +98,12 @@ class Checker:
                 dataset = _name_of("dataset", layer.data.get("dataset"))
                 blame = f'the data set {dataset} is registered with augment="{name}": '
         if name is None or name not in entries:
+            place = layer.place((key, "name"))
             what = blame + unknown_name(kind, name, names) if name is not None else f"{key}.name is missing."
-            mistakes.append(Mistake(layer.place((key, "name")), what))
+            if key == "norm" and names_code(name):
+                command = self.commands.get(place, f"bnbench compare STUDY norm={name}")
+                what = f"norm: {refusal(str(name), command)}"
+            mistakes.append(Mistake(place, what))
             return None
         options = {option: value for option, value in (given or {}).items() if option != "name"}
         known = f"{key} {name} {options!r} {_from_command_line(layer, key)}"

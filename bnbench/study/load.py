@@ -12,6 +12,7 @@ from bnbench.study.cautions import cautions_of
 from bnbench.study.cells import CellMaker, Cells
 from bnbench.study.check import Checker, Vocabulary
 from bnbench.study.goals import Goals
+from bnbench.study.layer_names import names_code
 from bnbench.study.looks import means_auto, read_looks
 from bnbench.study.merge import Level, alive, open_level, overlay
 from bnbench.study.names import folder_name, name_fault
@@ -72,9 +73,19 @@ class _Resolver:
         for name, change in variants.levels(variants.names(), more=self.overrides.variants).items():
             level = overlay(base, change, self.mistakes)
             levels[name] = overlay(level, self.overrides.variants.get(name, {}), self.mistakes)
+        self._note_commands(base, levels)
         self.checks = take_roles(levels, base, self.mistakes)
         sweep = read_sweep(self.source.data.get("sweep"), self._wrong)
         return self._study(levels or {"none": base}, self._with_paths(sweep))
+
+    def _note_commands(self, base: Level, levels: Mapping[str, Level]) -> None:
+        """Of the command that names a variant's layer, where the study's file tries to."""
+        shared = base.get(("norm", "name"))
+        for name, level in levels.items():
+            leaf = level.get(("norm", "name"))
+            if leaf is not None and names_code(leaf.value):
+                key = "norm" if shared is not None and shared.place == leaf.place else f"variants.{name}.norm"
+                self.checker.commands[leaf.place] = f"bnbench compare {self.path} {key}={leaf.value}"
 
     def one_variant(self, variant: str | None) -> Study:
         """A study of one variant; the command line has the last word."""

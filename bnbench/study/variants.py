@@ -12,8 +12,9 @@ from typing import Any
 
 from bnbench.base.errors import Mistake, nearest
 from bnbench.base.registry import means_none
+from bnbench.study.layer_names import label_of, names_code, refusal
 from bnbench.study.merge import Level, open_level
-from bnbench.study.names import name_fault, twins
+from bnbench.study.names import folder_name, name_fault, twins
 from bnbench.study.yaml_source import MERGE, Source
 
 #: More columns than any table can show.
@@ -113,21 +114,25 @@ class Variants:
         for index, item in enumerate(given):
             path = ("variants", str(index))
             name = "none" if not isinstance(item, dict | list) and means_none(item) else item
-            if not isinstance(name, str) or name not in self.norms:
+            if names_code(name) and name not in self.norms:
+                command = f"bnbench compare STUDY 'variants=[none, {name}]'"
+                self._wrong(path, f"variants.{index}: {refusal(str(name), command)}")
+            elif not isinstance(name, str) or name not in self.norms:
                 guess = nearest(name, self.norms) if isinstance(name, str) else None
                 hint = f' Did you mean "{guess}"?' if guess else ""
                 what = f"variants.{index}: {_short(item)} is not the name of a norm.{hint}"
                 self._wrong(path, f"{what} Fix: a mapping, variants: {{NAME: {{norm: batch, ...}}, ...}}.")
-            elif name in found:
+            elif name in [change["norm"] for change in found.values()]:
                 self._wrong(path, f"variants.{index}: {name} stands there twice. Fix: leave one of them out.")
             else:
-                found[name] = {"norm": name}
+                label = label_of(name)
+                found[folder_name(name) if label in found else label] = {"norm": name}
         return found
 
     def _only_name(self) -> str:
         """The name of the only variant of a study without variants: that of its norm."""
         norm = self.base.get(("norm", "name"))
-        name = "none" if norm is None or means_none(norm.value) else str(norm.value)
+        name = "none" if norm is None or means_none(norm.value) else label_of(str(norm.value))
         return "none" if name_fault(name) else name
 
     def _wrong(self, path: tuple[str, ...], message: str) -> None:

@@ -1,0 +1,128 @@
+"""A named layer as a normalizer's factory: what its signature takes beside channels and dimension are its options."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from bnbench.base.errors import LayerError
+from bnbench.base.process_state import seeded
+from bnbench.base.user_code import raise_interrupt
+from bnbench.norms import behaviour
+from bnbench.norms.named import DIM_MEANS, NamedLayer, check_signature
+
+#: Of torch's own layers: bnbench decides both.
+_DECIDED = ("device", "dtype")
+#: Types that a default without a type hint stands for.
+_PLAIN = (bool, int, float, str)
+#: What the number of channels is called.
+_CHANNELS = {"num_features", "num_channels", "channels", "n_channels", "num_feats", "normalized_shape"}
+INPUTS = {1: "(N, C)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
+
+
+def factory_of(layer: NamedLayer) -> Callable[..., nn.Module]:
+    """`factory(num_features, dim, *, options)` for the registry of normalizers. Raises LayerError."""
+    options = list(_options(layer))
+    check_signature(layer, {option.name for option in options} - _channels(layer))
+    tried: set[int] = set()
+
+    def make(num_features: int, dim: int, **values: Any) -> nn.Module:
+        if dim not in tried:
+            _check_inputs(layer, num_features, dim, values)
+            tried.add(dim)
+        return layer.make(num_features, dim, values)
+
+    positional = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("num_features", "dim")
+    ]
+    make.__signature__ = inspect.Signature([*positional, *options])  # type: ignore[attr-defined]
+    make.__annotations__ = {option.name: option.annotation for option in options}
+    make.__name__ = make.__qualname__ = layer.name
+    make.__doc__ = _documentation(layer.factory)
+    return make
+
+
+def _channels(layer: NamedLayer) -> set[str]:
+    """Parameters other than the first that are the number of channels: the layer can't be called with that alone."""
+    rest = list(layer.parameters.values())[1:]
+    return {p.name for p in rest if p.name in _CHANNELS and p.default is p.empty}
+
+
+def _check_inputs(layer: NamedLayer, num_features: int, dim: int, values: Mapping[str, Any]) -> None:
+    """Raises LayerError where a layer takes inputs of another dimension, and not of this one."""
+    with seeded(0, behaviour.CPU):
+        fresh = layer.make(num_features, dim, values)
+    if any(nn.parameter.is_lazy(tensor) for tensor in (*fresh.parameters(), *fresh.buffers())):
+        return
+    shapes = {1: (8, num_features), 2: (8, num_features, 4, 4), 3: (8, num_features, 2, 2, 2)}
+    error = behaviour.refusal(fresh, shapes[dim])
+    if not error or not any(behaviour.takes(fresh, shape) for other, shape in shapes.items() if other != dim):
+        return
+    raise LayerError(
+        f"{layer.place}: {layer.name} does not take inputs {INPUTS[dim]}: {error}",
+        f"This network has such inputs, and {layer.name} takes others.",
+        f"name a function that returns the layer for each: def make(num_features, dim): ...  ({DIM_MEANS})",
+    )
+
+
+def _options(layer: NamedLayer) -> Iterator[inspect.Parameter]:
+    hints = _hints(layer.factory)
+    for index, parameter in enumerate(layer.parameters.values()):
+        name, default = parameter.name, parameter.default
+        if index == 0 or name in (layer.dim_parameter, "name", *_DECIDED):
+            continue
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            continue
+        hint = hints.get(name, _hint_of(default))
+        if not _is_writable(hint, default):
+            if default is not parameter.empty:
+                continue  # its default stays
+            hint = Any
+        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def _hints(factory: Callable[..., Any]) -> Mapping[str, Any]:
+    """The declared types; none where they can't be resolved."""
+    code: Any = factory
+    if inspect.isclass(factory):
+        code = factory.__init__
+    elif not inspect.isroutine(factory):
+        code = getattr(factory, "func", None) or type(factory).__call__
+    try:
+        return typing.get_type_hints(code, include_extras=True)
+    except BaseException as error:
+        raise_interrupt(error)
+        return {}
+
+
+def _hint_of(default: Any) -> Any:
+    """1e-5 is a float, and 1 may be one; what can be anything is not checked."""
+    if type(default) not in _PLAIN:
+        return Any
+    return int | float if type(default) is int else type(default)
+
+
+def _is_writable(hint: Any, default: Any) -> bool:
+    """Whether a study can hold values of this type, and this default."""
+    from pydantic import TypeAdapter
+    from pydantic_core import to_jsonable_python
+
+    try:
+        TypeAdapter(hint)
+        if default is not inspect.Parameter.empty:
+            json.dumps(to_jsonable_python(default), allow_nan=False)
+    except BaseException as error:  # whatever a type can raise
+        raise_interrupt(error)
+        return False
+    return True
+
+
+def _documentation(factory: Callable[..., Any]) -> str:
+    """Its own docstring, not that of the class above it."""
+    text = vars(factory).get("__doc__") if inspect.isclass(factory) else getattr(factory, "__doc__", None)
+    return inspect.cleandoc(text) if isinstance(text, str) else ""

@@ -1,0 +1,25 @@
+"""Normalizers that are named by their code: my_layers.py:MyNorm, torch.nn:GroupNorm.
+
+Only the command line and Python may name code; a study's file runs none.
+"""
+
+from __future__ import annotations
+
+import re
+
+_OF_A_MODULE = re.compile(r".+:[A-Za-z_]\w*")
+
+
+def names_code(name: object) -> bool:
+    """Whether a normalizer's name stands for a file or a module with the layer in it."""
+    return isinstance(name, str) and (name.endswith((".py", ".ipynb")) or bool(_OF_A_MODULE.fullmatch(name)))
+
+
+def label_of(norm: str) -> str:
+    """The name in tables: MyNorm for my_layers.py:MyNorm."""
+    return norm.rpartition(":")[2] if names_code(norm) else norm
+
+
+def refusal(name: str, command: str) -> str:
+    """Why a study's file can't name code, and the command that can. command: with the override that names it."""
+    return f"{name} names code, and a study's file runs none. Fix: name it on the command line: {command}"
