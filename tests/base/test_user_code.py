@@ -113,6 +113,7 @@ def test_what_a_plugin_prints_is_not_in_the_results(folder: Path) -> None:
     assert done.stderr.count("LOUD") > 12
 
 
+@pytest.mark.slow
 def test_what_a_plugin_prints_in_a_worker_is_not_in_the_results(folder: Path) -> None:
     """Two jobs of seconds each go to workers, which are forked from another process."""
     if (os.cpu_count() or 1) < 2:
@@ -158,6 +159,7 @@ def test_a_real_interrupt_is_told_from_one_that_code_raises() -> None:
         assert not was_interrupted()
 
 
+@pytest.mark.slow
 def test_code_that_swallows_a_ctrl_c_does_not_keep_the_study_going(folder: Path) -> None:
     write(
         folder,

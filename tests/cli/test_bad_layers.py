@@ -68,6 +68,7 @@ def compare(tmp_path: Path, norm: str) -> tuple[subprocess.CompletedProcess[str]
     return result, [variant["runs"][0] for variant in variants]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "said"),
     [
@@ -93,6 +94,7 @@ def test_a_factory_that_raises_is_a_mistake_before_training(tmp_path: Path) -> N
     assert not runs
 
 
+@pytest.mark.slow
 def test_nan_is_a_divergence(tmp_path: Path) -> None:
     result, runs = compare(tmp_path, "nan")
     assert result.returncode == 0, result.stdout

@@ -186,6 +186,7 @@ def process(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+@pytest.mark.slow
 def test_a_crash_is_recorded_the_rest_goes_on_and_the_exit_code_says_so(run: Run) -> None:
     Path("mine.py").write_text(CRASHING)
     words = ["compare", "small.yaml", "seeds=2", "--plugin", "mine.py"]
@@ -206,6 +207,7 @@ def test_a_crash_is_recorded_the_rest_goes_on_and_the_exit_code_says_so(run: Run
     assert result.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_changed_plugin_makes_other_runs(run: Run) -> None:
     plugin = Path("mine.py")
     plugin.write_text(CRASHING)

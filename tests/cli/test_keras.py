@@ -43,6 +43,9 @@ variants:
 """
 
 
+pytestmark = pytest.mark.keras
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the command line in a temporary folder that holds mixed.yaml."""

@@ -131,6 +131,7 @@ def test_a_study_that_is_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert [item["name"] for item in json.loads(result.stdout)["studies"]] == ["a"]
 
 
+@pytest.mark.slow
 def test_crashes_of_one_study_are_the_exit_code_of_all(run: Run) -> None:
     Path("mine.py").write_text(
         "import torch\nfrom bnbench.norms import norms\n"

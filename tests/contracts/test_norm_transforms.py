@@ -109,6 +109,7 @@ def test_a_replica_with_nan_leaves_its_neighbours_alone(entry: Entry, dim: int) 
 COMPILED = ["ghost", "renorm", "evonorm_s0", "weight_standardization", "batch_var_only"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_traced_as_one_graph_a_block_gives_what_it_gives_eagerly(name: str) -> None:
@@ -116,6 +117,7 @@ def test_traced_as_one_graph_a_block_gives_what_it_gives_eagerly(name: str) -> N
     assert_compiled_as_eager(name, "aot_eager")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile on a CPU needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_compiled_a_block_gives_what_it_gives_eagerly() -> None:

@@ -16,6 +16,7 @@ from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
 from bnbench.study import Choice
 
+pytestmark = pytest.mark.keras
 needs_tensorflow = pytest.mark.skipif(
     find_spec("tensorflow") is None, reason="TensorFlow is not installed (pip install '.[keras]')"
 )

@@ -15,6 +15,8 @@ from bnbench.norms import norms
 if find_spec("tensorflow") is None:
     pytest.skip("TensorFlow is not installed (pip install '.[keras]')", allow_module_level=True)
 
+pytestmark = pytest.mark.keras
+
 SHAPES = [(16, 5), (2, 3), (6, 5, 4, 3)]
 OPTIONS: list[dict[str, Any]] = [{}, {"momentum": 0.7, "eps": 0.1}, {"affine": False}]
 

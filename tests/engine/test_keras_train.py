@@ -26,6 +26,8 @@ from bnbench.study.records import RunRecord
 if find_spec("tensorflow") is None:
     pytest.skip("TensorFlow is not installed (pip install '.[keras]')", allow_module_level=True)
 
+pytestmark = pytest.mark.keras
+
 CPU = torch.device("cpu")
 
 

@@ -61,6 +61,7 @@ print("compiler" if "torch._dynamo" in sys.modules else "no compiler", file=sys.
 """
 
 
+@pytest.mark.slow
 def test_a_study_of_stacks_does_not_import_the_compiler(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", STACKED, str(tmp_path / "out")], capture_output=True, text=True, cwd=tmp_path
@@ -84,6 +85,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_freed_memory_is_not_asked_for_again() -> None:
     faults = {

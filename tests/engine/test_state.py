@@ -95,7 +95,10 @@ def record_of(settings: Settings, data: Prepared, listen: Callable[[], None]) ->
 KERAS = pytest.param(
     "mlp",
     "framework=keras",
-    marks=pytest.mark.skipif(find_spec("tensorflow") is None, reason="no TensorFlow"),
+    marks=[
+        pytest.mark.keras,
+        pytest.mark.skipif(find_spec("tensorflow") is None, reason="no TensorFlow"),
+    ],
 )
 
 

@@ -124,6 +124,7 @@ def outcomes(folder: Path) -> dict[str, list[str]]:
     return {variant["name"]: [run["outcome"] for run in variant["runs"]] for variant in told["variants"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "said"),
     [("raise", "RuntimeError: no more, says the layer"), ("die", "was killed by signal 9")],
@@ -153,6 +154,7 @@ def children(process: int) -> set[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupt_keeps_what_is_finished_and_leaves_no_process(how: signal.Signals, folder: Path) -> None:

@@ -20,9 +20,10 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not in
 DRIVER = shutil.which("chromedriver")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-pytestmark = pytest.mark.skipif(
-    not (DRIVER and BROWSER), reason="no Chromium with its driver on this machine"
-)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (DRIVER and BROWSER), reason="no Chromium with its driver on this machine"),
+]
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
