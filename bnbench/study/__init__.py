@@ -2,9 +2,11 @@
 
 from bnbench.study.cautions import cautions_of
 from bnbench.study.check import Vocabulary
+from bnbench.study.dict_source import override_texts
 from bnbench.study.json_schema import json_schema
 from bnbench.study.load import load_study, load_variant
 from bnbench.study.names import name_fault
+from bnbench.study.overrides import ARGUMENT, COMMAND_LINE
 from bnbench.study.resolved import resolved
 from bnbench.study.schema import (
     CHOICES,
@@ -21,7 +23,9 @@ from bnbench.study.vary import DEFAULT_VARY, fixed_sentence
 from bnbench.study.yaml_source import read_yaml, to_yaml
 
 __all__ = [
+    "ARGUMENT",
     "CHOICES",
+    "COMMAND_LINE",
     "DEFAULT_PRIMARY",
     "DEFAULT_VARY",
     "MATCH_BASELINE",
@@ -38,6 +42,7 @@ __all__ = [
     "load_study",
     "load_variant",
     "name_fault",
+    "override_texts",
     "read_yaml",
     "resolved",
     "to_yaml",

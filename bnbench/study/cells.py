@@ -11,7 +11,7 @@ from bnbench.base.files import key_text
 from bnbench.study.cautions import never_steps
 from bnbench.study.check import Checker, Vocabulary
 from bnbench.study.merge import Layer, Level, open_level, overlay
-from bnbench.study.overrides import COMMAND_LINE
+from bnbench.study.overrides import ORIGINS
 from bnbench.study.schema import CHOICES, Settings, StudyCell
 from bnbench.study.sweep import MAX_CELLS, Sweep, follow
 from bnbench.study.yaml_source import Path_, Source
@@ -186,7 +186,7 @@ class CellMaker:
             leaf.place
             for path in (*second, *first)
             for leaf in (second.get(path), first.get(path))
-            if leaf and leaf.place.startswith(COMMAND_LINE) and first.get(path) != second.get(path)
+            if leaf and leaf.place.startswith(ORIGINS) and first.get(path) != second.get(path)
         ]
         used = {settings.norm.name for settings in made.variants.values()}
         free = next((name for name in _EXAMPLES if name not in used), "")

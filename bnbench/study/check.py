@@ -17,7 +17,7 @@ from bnbench.base.user_code import raise_interrupt
 from bnbench.study.cautions import faults_of
 from bnbench.study.layer_names import names_code, refusal
 from bnbench.study.merge import Layer, set_in
-from bnbench.study.overrides import COMMAND_LINE
+from bnbench.study.overrides import ORIGINS
 from bnbench.study.schema import (
     AUTO,
     CAN_BE_NONE,
@@ -135,7 +135,7 @@ class Checker:
             return None
         plain: dict[str, Any] = {}
         for option in model.model_fields:
-            from_file = not layer.place((key, option)).startswith(COMMAND_LINE)
+            from_file = not layer.place((key, option)).startswith(ORIGINS)
             folder = self.folder if from_file else Path.cwd()
             absolute = partial(absolute_path, folder=folder)
             try:
@@ -161,16 +161,14 @@ def _name_of(section: str, given: Any) -> str | None:
 def _from_command_line(layer: Layer, section: str) -> list[str]:
     """Keys of the section that the command line gave: their paths are relative to another folder."""
     return [
-        key[1]
-        for key, leaf in layer.level.items()
-        if key[0] == section and leaf.place.startswith(COMMAND_LINE)
+        key[1] for key, leaf in layer.level.items() if key[0] == section and leaf.place.startswith(ORIGINS)
     ]
 
 
 def _blamed(paths: Sequence[Path_], layer: Layer) -> str:
     """The place of the keys that do not go together: the command line, which comes last, or the first of them."""
     places = [layer.place(path) for path in paths]
-    return next((place for place in places if place.startswith(COMMAND_LINE)), places[0])
+    return next((place for place in places if place.startswith(ORIGINS)), places[0])
 
 
 def _with_elements(value: Any, model: type[BaseModel], option: str) -> Any:

@@ -11,12 +11,13 @@ from bnbench.base.errors import ConfigError, Mistake, unknown_name
 from bnbench.study.cautions import cautions_of
 from bnbench.study.cells import CellMaker, Cells
 from bnbench.study.check import Checker, Vocabulary
+from bnbench.study.dict_source import read_dict
 from bnbench.study.goals import Goals
 from bnbench.study.layer_names import names_code
 from bnbench.study.looks import means_auto, read_looks
 from bnbench.study.merge import Level, alive, open_level, overlay
 from bnbench.study.names import folder_name, name_fault
-from bnbench.study.overrides import COMMAND_LINE, Overrides
+from bnbench.study.overrides import COMMAND_LINE, ORIGINS, Overrides
 from bnbench.study.roles import refuse_baseline, take_roles
 from bnbench.study.schema import CHOICES, DEFAULT_PRIMARY, STUDY_KEYS, Settings, Study
 from bnbench.study.seeds import MAX_SEEDS, read_seeds
@@ -28,16 +29,27 @@ from bnbench.study.vary import Source as Varied
 from bnbench.study.yaml_source import MERGE, Source, read_file
 
 
-def load_study(path: Path, overrides: Sequence[str], vocabulary: Vocabulary) -> Study:
-    """Read and check a study.
+def load_study(
+    given: Path | Mapping[str, Any],
+    overrides: Sequence[str],
+    vocabulary: Vocabulary,
+    origin: str = COMMAND_LINE,
+) -> Study:
+    """Read and check a study, from a file or a dict.
 
     overrides: "key=value", the key dotted, the value read as YAML; they change what all variants
-    share. Raises ConfigError with every mistake.
+    share. origin: where the overrides stand. Raises ConfigError with every mistake.
     """
-    return _Resolver(read_file(path), path, vocabulary, overrides).study()
+    return _resolver(given, overrides, vocabulary, origin).study()
 
 
-def load_variant(path: Path, variant: str | None, overrides: Sequence[str], vocabulary: Vocabulary) -> Study:
+def load_variant(
+    given: Path | Mapping[str, Any],
+    variant: str | None,
+    overrides: Sequence[str],
+    vocabulary: Vocabulary,
+    origin: str = COMMAND_LINE,
+) -> Study:
     """Read and check one variant of a study (default: its first), as a study of its own without a sweep.
 
     overrides: as in `load_study`, but they have the last word, over the variant's own settings.
@@ -45,22 +57,38 @@ def load_variant(path: Path, variant: str | None, overrides: Sequence[str], voca
     foreign = [text for text in overrides if text.startswith(("variants.", "variants="))]
     if foreign:
         what = "train has one variant; name the key alone."
-        raise ConfigError([Mistake(COMMAND_LINE, f"{text}: {what}") for text in foreign])
-    return _Resolver(read_file(path), path, vocabulary, overrides).one_variant(variant)
+        raise ConfigError([Mistake(origin, f"{text}: {what}") for text in foreign])
+    return _resolver(given, overrides, vocabulary, origin).one_variant(variant)
+
+
+def _resolver(
+    given: Path | Mapping[str, Any], overrides: Sequence[str], vocabulary: Vocabulary, origin: str
+) -> _Resolver:
+    if isinstance(given, Mapping):
+        return _Resolver(read_dict(given), None, vocabulary, overrides, origin)
+    return _Resolver(read_file(given), given, vocabulary, overrides, origin)
 
 
 class _Resolver:
-    """Checks one source; gathers mistakes and warnings on the way."""
+    """Checks one source; gathers mistakes and warnings on the way. path: of its file, None where it is a dict."""
 
-    def __init__(self, source: Source, path: Path, vocabulary: Vocabulary, overrides: Sequence[str]) -> None:
-        self.source, self.path = source, path
+    def __init__(
+        self,
+        source: Source,
+        path: Path | None,
+        vocabulary: Vocabulary,
+        overrides: Sequence[str],
+        origin: str,
+    ) -> None:
+        self.source = source
+        self.path = path if path and path.is_file() else None  # neither a dict nor a pipe
         self.mistakes: list[Mistake] = list(source.mistakes)
         self.warnings: list[str] = []
         settings, source.data = _parted(source.data)
-        self.overrides = Overrides(overrides, source, self.mistakes)
+        self.overrides = Overrides(overrides, source, self.mistakes, origin)
         self.base = open_level(settings, (), source, self.mistakes)
-        #: Where relative paths are: beside the study's file, or, of one from a pipe, here.
-        self.folder = path.parent if path.is_file() else Path.cwd()
+        #: Where relative paths are: beside the study's file, or, of one from a pipe or a dict, here.
+        self.folder = self.path.parent if self.path else Path.cwd()
         self.checker = Checker(vocabulary, self.folder)
         self.vary = self._vary()
         self.checks: dict[str, str] = {}
@@ -94,7 +122,7 @@ class _Resolver:
         name = variant or next(iter(names), "none")
         if variant and "variants" not in self.source.data:
             what = f'no variants are defined, so there is no "{variant}" to train.'
-            raise ConfigError([Mistake(str(self.path), what)])
+            raise ConfigError([Mistake(self.source.place(()), what)])
         if names and name not in names:
             raise ConfigError(
                 [Mistake(self.source.place(("variants",)), unknown_name("variant", name, names))]
@@ -137,7 +165,9 @@ class _Resolver:
                 ("seeds",), f"{what}: a study has at most {MAX_RUNS:,}. Fix: fewer seeds or settings."
             )
         if self.mistakes:
-            raise ConfigError(sorted(set(self.mistakes), key=_by_line))
+            known, unreadable = set(self.source.mistakes), self.source.unreadable
+            mistakes = [one for one in set(self.mistakes) if one in known or one.place not in unreadable]
+            raise ConfigError(sorted(mistakes, key=_by_line))
         misnamed = _misnamed(made.variants, self.checker.vocabulary["norm"])
         warnings = (*self.warnings, *misnamed, *_cautions(made))
         return replace(study, warnings=tuple(dict.fromkeys(warnings)))
@@ -147,7 +177,7 @@ class _Resolver:
 
     def _with_paths(self, sweep: Sweep) -> Sweep:
         def absolute(key: str, value: Any) -> Any:
-            from_file = not self.source.place(("sweep", key)).startswith(COMMAND_LINE)
+            from_file = not self.source.place(("sweep", key)).startswith(ORIGINS)
             return with_paths(key, value, self.checker.vocabulary, self.folder if from_file else Path.cwd())
 
         return sweep.mapped(absolute)
@@ -169,8 +199,7 @@ class _Resolver:
 
     def _name(self) -> str:
         if "name" not in self.source.data:
-            regular = self.path.is_file()  # neither standard input nor a pipe
-            return folder_name(self.path.stem) if regular else "study"
+            return folder_name(self.path.stem) if self.path else "study"
         name = self.source.data["name"]
         wrong = (
             name_fault(name) if isinstance(name, str) else f"{name!r} is not a word. Fix: leave the key out"
@@ -202,7 +231,7 @@ class _Resolver:
                 why = f"the sweep sets {key}. Fix: sweep=null {text}."
             else:
                 continue
-            self.mistakes.append(Mistake(COMMAND_LINE, f"{text} would change nothing: {why}"))
+            self.mistakes.append(Mistake(self.overrides.origin, f"{text} would change nothing: {why}"))
         given = overlay(self.base, self.overrides.settings, [])
         for section in dict.fromkeys(path[0] for path in self.base):
             ours = {path: leaf for path, leaf in self.base.items() if path[0] == section}

@@ -10,18 +10,25 @@ from bnbench.study.merge import Level, add, open_level, set_in
 from bnbench.study.schema import CHOICES, SECTIONS, STUDY_KEYS, Settings
 from bnbench.study.yaml_source import MERGE, Path_, Source, read_value
 
-#: How the place of every override begins.
-COMMAND_LINE = "command line"
+#: How the place of every override begins: of the command line's words, and of a function's argument.
+COMMAND_LINE, ARGUMENT = "command line", "argument overrides"
+ORIGINS = (COMMAND_LINE, ARGUMENT)
 
 
 class Overrides:
-    """What the command line says. settings: for all variants; variants: for one of them.
+    """Changes to a study. settings: for all variants; variants: for one of them; origin: one of ORIGINS.
 
     The study's own keys (seeds, target, sweep, ...) are changed in the source at once.
     """
 
-    def __init__(self, texts: Sequence[str], source: Source, mistakes: list[Mistake]) -> None:
-        self._source, self._mistakes = source, mistakes
+    def __init__(
+        self,
+        texts: Sequence[str],
+        source: Source,
+        mistakes: list[Mistake],
+        origin: str = COMMAND_LINE,
+    ) -> None:
+        self._source, self._mistakes, self.origin = source, mistakes, origin
         self.settings: Level = {}
         self.variants: dict[str, Level] = {}
         #: The text of each override of a setting, by the place that stands for it.
@@ -34,10 +41,10 @@ class Overrides:
 
     def _read(self, text: str, given: dict[str, tuple[Any, str]]) -> None:
         key, equals, written = (part.strip() for part in text.partition("="))
-        place = place_of(text)
+        place = place_of(text, self.origin)
         if not equals or not key or MERGE in key.split("."):
             what = f'"{text}" is not of the form key=value, such as epochs=3.'
-            self._mistakes.append(Mistake(COMMAND_LINE, what))
+            self._mistakes.append(Mistake(self.origin, what))
             return
         try:
             value = read_value(written, key)
@@ -130,9 +137,9 @@ class Overrides:
             places.setdefault(path[:depth], place)
 
 
-def place_of(text: str) -> str:
+def place_of(text: str, origin: str = COMMAND_LINE) -> str:
     """Where an override was written: the command line, and which of its words."""
-    return f"{COMMAND_LINE}: {text if len(text) <= 60 else text[:57] + '...'}"
+    return f"{origin}: {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 def shown(value: Any) -> str:

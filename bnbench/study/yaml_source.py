@@ -21,7 +21,7 @@ MERGE = "<<"
 #: A study of 1,000 variants with every default written out is smaller.
 MAX_BYTES = 4 * 2**20
 #: What is text as it is written: a study may be called 1e3, and its baseline too.
-_TEXTS = ("name", "description", "baseline", "check_of")
+TEXTS = ("name", "description", "baseline", "check_of")
 
 
 @dataclass
@@ -29,11 +29,13 @@ class Source:
     """Plain values, and where each key was written: places[("optimizer", "lr")] = "study.yaml:4".
 
     mistakes: duplicate keys (the first one counts), to be reported together with what else is wrong.
+    unreadable: the places of values that are None here because they have no meaning.
     """
 
     data: dict[str, Any] = field(default_factory=dict)
     places: dict[Path_, str] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set)
 
     def place(self, path: Path_) -> str:
         """Where that key, or the nearest section around it, was written."""
@@ -85,6 +87,14 @@ def read_file(path: Path) -> Source:
 def to_yaml(values: dict[str, Any]) -> str:
     """Plain values as a text that `read_yaml` reads as the same values."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def to_flow(value: Any) -> str:
+    """A plain value on one line, as it can stand behind `key=`."""
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=float("inf")
+    )
+    return text.removesuffix("\n").removesuffix("\n...").strip()
 
 
 class _Dumper(yaml.SafeDumper):
@@ -175,7 +185,7 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, path: Path_) -> Any:
         value = scalar(node)
-        if path and path[-1] in _TEXTS and len(path) in (1, 3) and value is not None:
+        if path and path[-1] in TEXTS and len(path) in (1, 3) and value is not None:
             return str(node.value)
         return value
 
