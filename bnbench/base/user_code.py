@@ -32,6 +32,7 @@ def signals_handled() -> Iterator[None]:
         yield
     finally:
         _handled.clear()
+        _received.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
 

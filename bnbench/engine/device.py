@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Literal
 
 import torch
 
 from bnbench.base.circumstances import processor, versions
 from bnbench.base.errors import DeviceError
+from bnbench.engine.process import set_deterministic
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -28,17 +28,8 @@ def pick_device(name: DeviceName) -> torch.device:
             f"--device {name}: {reason}.", fix="--device auto (would run on the CPU here), or --device cpu."
         )
     if name == "cuda":
-        _deterministic_cuda()
+        set_deterministic()
     return torch.device(name)
-
-
-def _deterministic_cuda() -> None:
-    """The same command gives the same bits on a GPU too: deterministic kernels, no TF32."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 #: What torch would use: every core, or what OMP_NUM_THREADS says.

@@ -24,7 +24,6 @@ from bnbench.engine.device import synchronize
 from bnbench.engine.evaluate import EVAL_BATCH, EVAL_LEAST, evaluate
 from bnbench.engine.execute import Library
 from bnbench.engine.loop import Training
-from bnbench.engine.memory import keep_freed_memory
 from bnbench.engine.rehearsal import Case, crash_mistake, rehearse_cases
 from bnbench.study import Settings, Study
 from bnbench.study.cautions import step_cautions
@@ -59,7 +58,6 @@ def estimate_study(
     Cells whose steps do the same work are timed once. progress: is told what is being done.
     Raises ConfigError with every variant whose settings do not fit together.
     """
-    keep_freed_memory()
     cells = {cell_label(cell.variant, cell.setting): cell.settings for cell in study.cells}
     progress(f"Looking at {len(cells)} networks")
     shapes = {label: shape_of(settings, library) for label, settings in cells.items()}

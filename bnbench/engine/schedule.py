@@ -14,7 +14,6 @@ from bnbench.base.user_code import raise_interrupt
 from bnbench.data.batches import steps_per_epoch
 from bnbench.engine.choose import Choice, choose
 from bnbench.engine.execute import Library, data_key, execute_group, replicas
-from bnbench.engine.memory import keep_freed_memory
 from bnbench.engine.workers.pool import run_in_workers
 from bnbench.engine.workers.server import count_cores
 from bnbench.study.events import Event, RunEnded
@@ -93,7 +92,6 @@ def _train(
     what this process has loaded. debug: everything in this process, and an exception comes through. The
     numbers of a run are the same whatever the number of workers.
     """
-    keep_freed_memory()
     cores = default_workers(device)
     workers = None if os.name != "posix" else workers
     groups = replicas(runs)

@@ -19,7 +19,7 @@ from bnbench.base.errors import BnbenchError
 from bnbench.base.user_code import guarded
 from bnbench.data.batches import Prepared
 from bnbench.engine.execute import crashed, execute_group
-from bnbench.engine.memory import keep_freed_memory
+from bnbench.engine.process import training_process
 from bnbench.engine.workers.server import start_server
 from bnbench.engine.workers.shared import SharedData, SharedLibrary
 from bnbench.study.events import Event, RunEnded
@@ -135,8 +135,7 @@ def _serve(
 ) -> None:
     """A worker's life: job after job, until the parent goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with guarded():  # for good: stdout is the parent's
-        keep_freed_memory()
+    with guarded(), training_process(for_good=True):  # stdout is the parent's
         failure = _prepared(prepare)
         with contextlib.suppress(EOFError, OSError):
             while True:
