@@ -1,5 +1,63 @@
-"""bnbench: does this normalization layer help this network, by how much, and can it be trusted?"""
+"""bnbench: does this normalization layer help this network, by how much, and can it be trusted?
+
+The functions are the commands: `bnbench.compare("quickstart")` does what `bnbench compare quickstart` does, prints
+nothing, returns a `Comparison`, and leaves the process as it found it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import bnbench.base.stopwatch  # noqa: F401  (its clock starts with the package)
 
+if TYPE_CHECKING:
+    from bnbench.api.check import check
+    from bnbench.api.compare import compare, train
+    from bnbench.api.comparison import Comparison
+    from bnbench.api.load import load, report
+    from bnbench.api.verify import verify
+    from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "Comparison",
+    "__version__",
+    "check",
+    "compare",
+    "load",
+    "report",
+    "train",
+    "verify",
+]
+
+#: Where each name is defined: it is imported when it is first used, so that `import bnbench` loads nothing heavy.
+_HOMES = {
+    "BatchNorm1d": "bnbench.norms.batch_norm",
+    "BatchNorm2d": "bnbench.norms.batch_norm",
+    "BatchNorm3d": "bnbench.norms.batch_norm",
+    "Comparison": "bnbench.api.comparison",
+    "check": "bnbench.api.check",
+    "compare": "bnbench.api.compare",
+    "load": "bnbench.api.load",
+    "report": "bnbench.api.load",
+    "train": "bnbench.api.compare",
+    "verify": "bnbench.api.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

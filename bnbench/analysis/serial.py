@@ -114,6 +114,40 @@ def rows(summary: Summary) -> list[dict[str, Any]]:
     return [strict(row) for row in found]
 
 
+def comparison_rows(comparisons: Iterable[Difference]) -> list[dict[str, Any]]:
+    """One flat row a comparison; the differences of single seeds are left to summary.json."""
+    return [strict(dict(_flat(comparison))) for comparison in comparisons]
+
+
+def _flat(comparison: Difference) -> Iterator[tuple[str, Any]]:
+    for name, value in vars(comparison).items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{key}", item) for key, item in value.items())
+        elif name != "values":
+            yield name, value
+
+
+def history_rows(summary: Summary) -> list[dict[str, Any]]:
+    """One flat row for every evaluation of every run."""
+    return [
+        strict(
+            {
+                "variant": variant.variant,
+                **_setting(variant),
+                "seed": run.seed,
+                "step": row.step,
+                "epoch": row.epoch,
+                "train_seconds": row.train_seconds,
+                "batch_loss": row.batch_loss,
+                **row.metrics,
+            }
+        )
+        for variant in summary.variants
+        for run in variant.runs
+        for row in run.history
+    ]
+
+
 def _variant(variant: VariantSummary, columns: Sequence[str]) -> dict[str, Any]:
     return {
         "name": variant.variant,

@@ -1,16 +1,95 @@
-"""What a study will cost, without training it."""
+"""`bnbench.check`: the plan of a study and what it will cost, without training it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from bnbench.api.arguments import (
+    Overrides,
+    PathLike,
+    Seeds,
+    StudyLike,
+    data_folder,
+    override_words,
+    paths_of,
+)
+from bnbench.api.plugins import forget_plugins, known_names
 from bnbench.api.session import check_temporary_folder
+from bnbench.api.several import load_studies
 from bnbench.base.errors import ConfigError
 from bnbench.base.user_code import guarded
-from bnbench.study import Study
+from bnbench.study import ARGUMENT, Study
 from bnbench.study.plan import CellEstimate
+
+
+@dataclass(frozen=True)
+class CheckedStudy:
+    """A study without mistakes: its plan, and an estimate for each variant (at each setting of a sweep)."""
+
+    study: Study
+    estimates: tuple[CellEstimate, ...]
+
+    @property
+    def num_runs(self) -> int:
+        """How many runs are planned; with `seeds: auto`, at most."""
+        return len(self.study.cells) * len(self.study.seeds)
+
+    @property
+    def seconds(self) -> float:
+        """About how long all runs take, one after the other."""
+        return sum(cell.seconds for cell in self.estimates) * len(self.study.seeds)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What will limit the answer."""
+        found = (text for cell in self.estimates for text in cell.warnings)
+        return list(dict.fromkeys([*self.study.warnings, *found]))
+
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """One record a variant (at a setting): parameters, steps, and the seconds and bytes of one run."""
+        return [
+            {**asdict(cell), "notes": list(cell.notes), "warnings": list(cell.warnings)}
+            for cell in self.estimates
+        ]
+
+    def __repr__(self) -> str:
+        size = f"{len(self.estimates)} x {len(self.study.seeds)} seeds = {self.num_runs} runs"
+        return f"{self.study.name}: {size}, about {self.seconds:.3g} s, one after the other"
+
+
+def check(
+    study: StudyLike,
+    *,
+    overrides: Overrides = (),
+    seeds: Seeds | None = None,
+    device: str = "auto",
+    plugins: PathLike | Iterable[PathLike] = (),
+    data_dir: PathLike | None = None,
+) -> CheckedStudy:
+    """Check a study without training: its planned runs and the estimated cost.
+
+    The parameters are those of `compare`. Raises ConfigError with every mistake of the study.
+
+    Examples
+    --------
+    >>> import bnbench
+    >>> bnbench.check("quickstart").num_runs
+    15
+    """
+    from bnbench.engine.process import training_process
+
+    words, files = override_words(overrides, seeds), paths_of(plugins)
+    with training_process():
+        try:
+            (checked,) = load_studies([study], known_names(files, words), ARGUMENT)
+            found = estimate(checked, str(device), data_folder(data_dir), lambda text: None)
+            return CheckedStudy(checked, tuple(found))
+        finally:
+            forget_plugins()
 
 
 def estimate(

@@ -109,6 +109,13 @@ def _known_names(plugins: Sequence[Path], words: Mapping[str, str]) -> tuple[Nam
     return Names(vocabulary, starts, sources=sources), layers
 
 
+def forget_plugins() -> None:
+    """Leave the registries as they are without plugins."""
+    FINDER.folders.clear()
+    for kind in KINDS:
+        kind.registry().forget_plugins()
+
+
 def load_same(plugins: Sequence[Path], words: Sequence[str], content: Mapping[str, str]) -> None:
     """Load the user's own in a worker. Raises PluginError where it is not what the study began with."""
     now = _known_names(plugins, dict.fromkeys(words, ""))[0].content()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bnbench.api.arguments import StudyLike
 from bnbench.api.plugins import Names
 from bnbench.api.session import Options, Work, prepare_work
 from bnbench.api.shipped import find_study
@@ -13,20 +14,23 @@ from bnbench.base.errors import ConfigError, Mistake, ResultsError
 from bnbench.base.stopwatch import Phases
 from bnbench.base.user_code import guarded
 from bnbench.results import ResultsFolder, StudyResults
-from bnbench.study import Study, load_study
+from bnbench.study import COMMAND_LINE, Study, load_study
 
 
-def load_studies(texts: Sequence[str], names: Names) -> list[Study]:
-    """Read and check every study. Raises ConfigError with the mistakes of all, also where two have one name.
+def load_studies(given: Sequence[StudyLike], names: Names, origin: str = COMMAND_LINE) -> list[Study]:
+    """Read and check every study: files, names of shipped studies, dicts.
 
-    names: with the overrides, which are for all of them.
+    names: with the overrides, which are for all of them. origin: where the overrides stand. Raises ConfigError with
+    the mistakes of all, also where two have one name.
     """
     studies: dict[str, Study] = {}
     mistakes: list[Mistake] = []
-    for text in texts:
+    for one in given:
+        text = str(one) if not isinstance(one, Mapping) else "study"
         try:
             with guarded():  # types of a plugin's options may run its code
-                study = load_study(find_study(text), names.overrides, names.vocabulary)
+                source = one if isinstance(one, Mapping) else find_study(text)
+                study = load_study(source, names.overrides, names.vocabulary, origin)
         except ConfigError as error:
             mistakes += error.mistakes
             continue

@@ -101,16 +101,19 @@ def train(
         name, overrides = _study_and_overrides(words)
         if not debug:
             start_workers_early([name], overrides, device, jobs)
-        names = known_names(plugin or (), overrides)
-        study = load_variant(find_study(name), variant, names.overrides, names.vocabulary)
-        folder = output or Path("results") / f"{study.name}-{study.baseline}"
-        works = prepare_works(
-            [study],
-            names,
-            folder,
-            Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
-        )
-        raise typer.Exit(run_works(works, format, quiet=quiet, epoch_lines=True))
+        from bnbench.engine.process import training_process
+
+        with training_process(for_good=True):
+            names = known_names(plugin or (), overrides)
+            study = load_variant(find_study(name), variant, names.overrides, names.vocabulary)
+            folder = output or Path("results") / f"{study.name}-{study.baseline}"
+            works = prepare_works(
+                [study],
+                names,
+                folder,
+                Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
+            )
+            raise typer.Exit(run_works(works, format, quiet=quiet, epoch_lines=True))
 
 
 @app.command()
@@ -144,17 +147,20 @@ def compare(
         texts, overrides = _studies_and_overrides(words)
         if not debug:
             start_workers_early(texts, overrides, device, jobs)
-        names = known_names(plugin or (), overrides)
-        studies = load_studies(texts, names)
-        gates = gates_of(fail_if or (), studies)
-        works = prepare_works(
-            studies,
-            names,
-            output,
-            Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
-            gates,
-        )
-        raise typer.Exit(run_works(works, format, quiet=quiet, gates=gates, profile=profile))
+        from bnbench.engine.process import training_process
+
+        with training_process(for_good=True):
+            names = known_names(plugin or (), overrides)
+            studies = load_studies(texts, names)
+            gates = gates_of(fail_if or (), studies)
+            works = prepare_works(
+                studies,
+                names,
+                output,
+                Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
+                gates,
+            )
+            raise typer.Exit(run_works(works, format, quiet=quiet, gates=gates, profile=profile))
 
 
 @app.command()
@@ -216,6 +222,7 @@ def check(
             return
         from bnbench.api.check import estimate
         from bnbench.cli.show import console_on
+        from bnbench.engine.process import training_process
         from bnbench.reports.tables.lists import print_plan
 
         name, overrides = _study_and_overrides(words)
@@ -225,7 +232,9 @@ def check(
         def progress(text: str) -> None:
             echo(f"{text} ...", err=True)
 
-        print_plan(console_on(stderr=False), study, estimate(study, device, _data_dir(data_dir), progress))
+        with training_process(for_good=True):
+            estimates = estimate(study, device, _data_dir(data_dir), progress)
+        print_plan(console_on(stderr=False), study, estimates)
 
 
 @app.command(name="list")

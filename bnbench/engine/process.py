@@ -134,7 +134,7 @@ def _restore_folder(before: str | None) -> None:
 
 def _device_in_use() -> torch.device:
     """Whose random stream there is beside the CPU's."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
 

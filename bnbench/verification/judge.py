@@ -38,16 +38,19 @@ _ROLES = {
 Stage = Callable[[str], None]
 
 
-def verify(word: str, wishes: Wishes, *, debug: bool = False, at: Stage = lambda stage: None) -> Verification:
-    """All checks of the layer that `word` names. Raises LayerError where there is no layer to check.
+def verify(
+    layer: str | Target, wishes: Wishes, *, debug: bool = False, at: Stage = lambda stage: None
+) -> Verification:
+    """All checks of a layer, or of the one that a word names. Raises LayerError where there is no layer to check.
 
     debug: what a check raises unexpectedly is raised on, and what the layer prints is shown.
     at: hears what is done next, in words, for the case that it never ends.
     """
     printed, before = _Counter(), functions()
+    word = layer if isinstance(layer, str) else layer.layer.name
     with _quiet(printed, debug):
         at("while it was imported")
-        target = find_target(word)
+        target = find_target(layer) if isinstance(layer, str) else layer
         at("while it was made")
         makers = _makers(target, wishes)
         at("in its first call")

@@ -106,9 +106,7 @@ def test_no_digit_depends_on_workers_or_seeds(
 
 def command(*words: str) -> list[str]:
     """The command line with workers for studies of any size."""
-    script = (
-        "from bnbench.engine import schedule; schedule.WORTH_WORKERS = 0.0; from bnbench.cli.app import main; main()"
-    )
+    script = "from bnbench.engine import schedule; schedule.WORTH_WORKERS = 0.0; from bnbench.cli.app import main; main()"
     return [sys.executable, "-c", script, "compare", "study.yaml", "--jobs", "2", *words]
 
 

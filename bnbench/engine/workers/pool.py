@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -62,6 +64,20 @@ def run_in_workers(
         shared.close()
 
 
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Inside, this program has no main module: a worker that starts would run the user's script or notebook again.
+
+    Nothing that workers get is defined there: their plugins they load from files.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _started(shared: SharedData, device: torch.device, prepare: Callable[[], object] | None) -> _Worker:
     """Raises BnbenchError where the process that they are forked from is gone."""
     try:
@@ -83,7 +99,8 @@ class _Worker:
         context = get_context("forkserver")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, shared, device, prepare), daemon=True)
-        self.process.start()
+        with _without_main():
+            self.process.start()
         theirs.close()
         self.alive = True
         self.job: list[RunSpec] | None = None

@@ -36,17 +36,25 @@ from bnbench.study.records import MISSING
 
 def verdict_sentences(summary: Summary) -> list[str]:
     """One a variant, on the study's primary metric; in a sweep, with every variant at its best setting."""
+    judged = [sentence for _, sentence in judged_comparisons(summary)]
+    return [*judged, *sweep_sentences(summary), *agreement_sentences(summary), *_same_results(summary)]
+
+
+def judged_comparisons(summary: Summary) -> list[tuple[Difference, str]]:
+    """Every comparison that has a verdict, with its sentence."""
     comparisons = best_comparisons(summary) if summary.best_settings else summary.comparisons
     where = best_words(summary) if summary.best_settings else ""
-    judged = (
-        _sentence(summary, comparison, where)
-        + stop_words(summary, comparison)
-        + _success(summary, comparison)
-        + "".join(_failures(summary, comparison))
+    return [
+        (
+            comparison,
+            _sentence(summary, comparison, where)
+            + stop_words(summary, comparison)
+            + _success(summary, comparison)
+            + "".join(_failures(summary, comparison)),
+        )
         for comparison in comparisons
         if comparison.verdict is not None
-    )
-    return [*judged, *sweep_sentences(summary), *agreement_sentences(summary), *_same_results(summary)]
+    ]
 
 
 def speed_sentences(summary: Summary) -> list[str]:

@@ -1,0 +1,195 @@
+"""`bnbench.compare` and `bnbench.train`: what the commands of these names do, as functions that return objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bnbench.api.arguments import (
+    Hears,
+    Overrides,
+    PathLike,
+    Seeds,
+    StudyLike,
+    data_folder,
+    hearing,
+    override_words,
+    path_of,
+    paths_of,
+    words_of,
+)
+from bnbench.api.comparison import Comparison
+from bnbench.api.plugins import Names, forget_plugins, known_names
+from bnbench.api.session import Options, Work, carry_out
+from bnbench.api.several import load_studies, prepare_works
+from bnbench.api.shipped import find_study
+from bnbench.api.summaries import gates_of, summarize_work, write_summaries
+from bnbench.study import ARGUMENT, Study, load_variant
+
+if TYPE_CHECKING:
+    from bnbench.study.events import Event
+
+#: What `compare` compares without a study.
+QUICKSTART = "quickstart"
+
+
+# Each option is an argument of its own, as a command's are: that is how editors and `help` show them.
+def compare(
+    study: StudyLike = QUICKSTART,
+    *,
+    overrides: Overrides = (),
+    seeds: Seeds | None = None,
+    output: PathLike | None = None,
+    listeners: Hears | Iterable[Hears] = (),
+    device: str = "auto",
+    jobs: int | None = None,
+    plugins: PathLike | Iterable[PathLike] = (),
+    data_dir: PathLike | None = None,
+    force: bool = False,
+    refresh: Literal["changed"] | None = None,
+    fail_if: str | Iterable[str] = (),
+) -> Comparison:
+    """Train every variant of a study on every seed, and compare them.
+
+    Runs that are finished already are not trained again. The process is left as it was found: random
+    streams, threads, flags of torch, environment variables.
+
+    Parameters
+    ----------
+    study
+        A YAML file, the name of a shipped study (`bnbench list`), or a dict with the same keys.
+    overrides
+        Settings that replace the study's: ``{"optimizer.lr": 0.1}`` or ``["optimizer.lr=0.1"]``.
+    seeds
+        How many seeds, a list of them, or "auto"; short for an override.
+    output
+        The results folder. By default the one that the command would use, in `results/`.
+    listeners
+        Functions of one event, or objects with a method `on(event)`; see `bnbench.listeners`.
+    device
+        "auto", "cpu", "cuda" or "mps".
+    jobs
+        Processes that train at the same time; does not affect results.
+    plugins
+        Python files that register your own names.
+    data_dir
+        Where data sets are kept.
+    force
+        Train finished runs again.
+    refresh
+        "changed" trains again what was finished with other versions, or on another device or processor.
+    fail_if
+        Conditions such as "batch.test_accuracy < 0.95"; see `Comparison.gates`.
+
+    Returns
+    -------
+    Comparison
+        The result, which `bnbench.load` reads again from its folder.
+
+    Raises
+    ------
+    BnbenchError
+        Everything that is wrong with the arguments, the study or the folder; a `ConfigError` has all mistakes.
+
+    Examples
+    --------
+    >>> import bnbench
+    >>> comparison = bnbench.compare("quickstart", seeds=3)
+    >>> print(comparison)
+    """
+    request = _Request(override_words(overrides, seeds), paths_of(plugins), output and path_of(output))
+    options = _options(device, data_dir, force, refresh, jobs)
+
+    def load(names: Names) -> Study:
+        return load_studies([study], names, ARGUMENT)[0]
+
+    return _trained(load, request, options, hearing(listeners), words_of(fail_if))
+
+
+def train(
+    study: StudyLike,
+    variant: str | None = None,
+    *,
+    overrides: Overrides = (),
+    seeds: Seeds | None = None,
+    output: PathLike | None = None,
+    listeners: Hears | Iterable[Hears] = (),
+    device: str = "auto",
+    jobs: int | None = None,
+    plugins: PathLike | Iterable[PathLike] = (),
+    data_dir: PathLike | None = None,
+    force: bool = False,
+    refresh: Literal["changed"] | None = None,
+) -> Comparison:
+    """Train one variant of a study (by default its first), on one or more seeds.
+
+    The parameters are those of `compare`. The result has runs and histories, and nothing to compare them with.
+
+    Examples
+    --------
+    >>> import bnbench
+    >>> run = bnbench.train("quickstart", "batch", seeds=1, overrides={"epochs": 3})
+    >>> run.runs[0]["final_test_accuracy"]
+    """
+    request = _Request(override_words(overrides, seeds), paths_of(plugins), output and path_of(output))
+    options = _options(device, data_dir, force, refresh, jobs)
+
+    def load(names: Names) -> Study:
+        given = study if isinstance(study, Mapping) else find_study(str(study))
+        return load_variant(given, variant, names.overrides, names.vocabulary, ARGUMENT)
+
+    def folder(study: Study) -> Path:
+        return Path("results") / f"{study.name}-{study.baseline}"
+
+    return _trained(load, request, options, hearing(listeners), (), folder)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a call asks for beside its study. output: None for the folder that the command would use."""
+
+    overrides: Sequence[str]
+    plugins: Sequence[Path]
+    output: Path | None
+
+
+def _options(
+    device: str, data_dir: PathLike | None, force: bool, refresh: str | None, jobs: int | None
+) -> Options:
+    again: Literal["none", "changed", "all"] = "all" if force else "changed" if refresh else "none"
+    return Options(str(device), data_folder(data_dir), again, False, jobs)
+
+
+def _trained(
+    load: Callable[[Names], Study],
+    request: _Request,
+    options: Options,
+    listener: Callable[[Event], None],
+    fail_if: Sequence[str],
+    default: Callable[[Study], Path] | None = None,
+) -> Comparison:
+    """Read, prepare, train, write and summarize, in a process that is given back as it was."""
+    from bnbench.engine.process import training_process
+
+    with training_process():
+        try:
+            names = known_names(request.plugins, request.overrides)
+            study = load(names)
+            folder = request.output or (default(study) if default else None)
+            gates = gates_of(fail_if, [study])
+            (work,) = prepare_works([study], names, folder, options, gates)
+            for runs in work.rounds():
+                carry_out(work, runs, listener)
+            return _result(work, gates[0])
+        finally:
+            forget_plugins()
+
+
+def _result(work: Work, fail_if: Sequence[str]) -> Comparison:
+    results, summary = summarize_work(work, fail_if)
+    warning = write_summaries(work.folder, results, summary)
+    if warning:
+        summary = replace(summary, warnings=(*summary.warnings, warning))
+    return Comparison(work.folder.path, summary, results)

@@ -1,0 +1,193 @@
+"""What `compare`, `train`, `report` and `load` return: a study's result, for people, notebooks and pandas."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnbench.analysis.contents import GateOutcome, Summary
+from bnbench.analysis.serial import as_json, comparison_rows, history_rows, rows
+from bnbench.api.arguments import PathLike, path_of
+from bnbench.base.errors import BnbenchError, UnknownNameError
+from bnbench.base.terminal import one_line
+from bnbench.reports.sentences.verdicts import judged_comparisons, speed_sentences, verdict_sentences
+from bnbench.reports.tables.all import Table, tables
+from bnbench.results import REPORT, StudyResults
+
+if TYPE_CHECKING:
+    import altair
+    import pandas
+
+Record = dict[str, Any]
+
+
+class Comparison:
+    """A study's result: what came out, and how far it can be trusted.
+
+    Its records are lists of flat dicts of plain Python values (None where there is no finite number), ready for
+    ``pandas.DataFrame(...)``. In a notebook it shows its answer and its main table. `bnbench.load` reads it again
+    from its folder.
+
+    Attributes
+    ----------
+    folder
+        The results folder, with report.html, summary.json, and every run.
+    summary
+        Everything that was computed: what all tables, figures and sentences are made of.
+    """
+
+    #: The names that `to_pandas` knows.
+    RECORDS = ("runs", "history", "comparisons", "verdicts")
+    __hash__ = None  # type: ignore[assignment]  # two are equal where their content is
+
+    def __init__(self, folder: Path, summary: Summary, results: StudyResults) -> None:
+        self.folder, self.summary, self._results = folder, summary, results
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.summary.name
+
+    @property
+    def sentences(self) -> list[str]:
+        """The answer in words: the verdicts, then the speed-ups."""
+        return [*verdict_sentences(self.summary), *speed_sentences(self.summary)]
+
+    @property
+    def cautions(self) -> list[str]:
+        """What limits the answer."""
+        return list(self.summary.cautions)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong on the way, such as a run that can't be read."""
+        return list(self.summary.warnings)
+
+    @property
+    def gates(self) -> list[GateOutcome]:
+        """What became of each condition in `fail_if`; its `failed` is True where the condition holds."""
+        return list(self.summary.gates)
+
+    @property
+    def verdicts(self) -> list[Record]:
+        """One record a verdict: its word ("better", "worse", "same", ...), its sentence, and its numbers."""
+        return [
+            {**row, "sentence": sentence}
+            for (comparison, sentence) in judged_comparisons(self.summary)
+            for row in comparison_rows([comparison])
+        ]
+
+    @property
+    def comparisons(self) -> list[Record]:
+        """One record for each variant and metric: its difference from the baseline, with the interval."""
+        return comparison_rows(self.summary.comparisons)
+
+    @property
+    def runs(self) -> list[Record]:
+        """One record a planned run: outcome, final and best metrics, seconds. The rows of summary.csv."""
+        return rows(self.summary)
+
+    @property
+    def history(self) -> list[Record]:
+        """One record for each evaluation of each run, with its variant, setting and seed."""
+        return history_rows(self.summary)
+
+    @property
+    def tables(self) -> list[Table]:
+        """Every table of the report, as text cells."""
+        return tables(self.summary)
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of the figures that this study has."""
+        from bnbench.reports.figures.all import figures
+
+        return [figure.name for figure in figures(self.summary)]
+
+    def to_pandas(self, name: str = "runs") -> pandas.DataFrame:
+        """The records of that name ("runs", "history", "comparisons", "verdicts") as a pandas table.
+
+        Raises BnbenchError where pandas is not installed.
+        """
+        if name not in self.RECORDS:
+            raise UnknownNameError("records", name, self.RECORDS)
+        try:
+            from pandas import DataFrame
+        except ImportError:
+            raise BnbenchError(
+                "pandas is not installed.",
+                f"The records are there without it, as a list of dicts: .{name}.",
+                "pip install pandas",
+            ) from None
+        return DataFrame.from_records(getattr(self, name))
+
+    def figure(self, name: str) -> altair.TopLevelMixin:
+        """One figure as an Altair chart. `figures` has the names. Raises UnknownNameError."""
+        import altair
+
+        from bnbench.reports.figures.all import figures, specification
+
+        found = {figure.name: figure for figure in figures(self.summary)}
+        if name not in found:
+            raise UnknownNameError("figure", name, found)
+        data = {key: list(values) for key, values in found[name].data.items()}
+        return altair.Chart.from_dict({**specification(found[name]), "datasets": data})
+
+    def save_figures(self, folder: PathLike, format: str = "svg") -> list[Path]:
+        """Write every figure there, for a paper. format: "svg", "png" or "pdf". Raises BnbenchError."""
+        from bnbench.reports.figures.files import write_figures
+
+        known = ("svg", "png", "pdf")
+        if format not in known:
+            raise UnknownNameError("format", format, known)
+        return write_figures(self.summary, path_of(folder), format)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Comparison):
+            return NotImplemented
+        mine, its = (
+            (one.folder.absolute(), as_json(one.summary), one.history, one._results.study)
+            for one in (self, other)
+        )
+        return mine == its
+
+    def __repr__(self) -> str:
+        return "\n".join([*self._answer(), f"{self._size()}: {self.folder}"])
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the answer, the main table, what limits the answer, and where the rest is."""
+        answer = "".join(f"<p>{_escaped(line)}</p>" for line in self._answer())
+        cautions = "".join(f"<p>Caution: {_escaped(text)}</p>" for text in self.cautions)
+        table = "".join(map(_html_table, self.tables[:1]))
+        rest = f"<p>{_escaped(f'{self._size()}: {self.folder / REPORT}')}</p>"
+        return f"<div><h4>{_escaped(self.name)}</h4>{answer}{cautions}{table}{rest}</div>"
+
+    def _answer(self) -> Sequence[str]:
+        return self.sentences or [f"{self.name}: nothing is compared."]
+
+    def _size(self) -> str:
+        """For example "3 variants, 15 of 15 runs"."""
+        variants = dict.fromkeys(variant.variant for variant in self.summary.variants)
+        planned = sum(len(variant.seeds) for variant in self.summary.variants)
+        there = sum(len(variant.runs) for variant in self.summary.variants)
+        return f"{len(variants)} variant{'s' * (len(variants) != 1)}, {there} of {planned} runs"
+
+
+def _html_table(table: Table) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        sides = {"l": "left", "r": "right"}
+        return "".join(
+            f'<{tag} style="text-align: {sides[side]}">{_escaped(cell)}</{tag}>'
+            for cell, side in zip(cells, table.align, strict=True)
+        )
+
+    body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in table.rows)
+    head = f"<thead><tr>{line(table.columns, 'th')}</tr></thead>"
+    caption = f"<p>{_escaped(table.caption)}</p>" if table.caption else ""
+    return f"<table><caption>{_escaped(table.title)}</caption>{head}<tbody>{body}</tbody></table>{caption}"
+
+
+def _escaped(text: str) -> str:
+    return html.escape(one_line(text))
