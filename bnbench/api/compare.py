@@ -99,7 +99,9 @@ def compare(
     >>> comparison = bnbench.compare("quickstart", seeds=3)
     >>> print(comparison)
     """
-    request = _Request(override_words(overrides, seeds), paths_of(plugins), output and path_of(output))
+    request = _Request(
+        override_words(overrides, seeds), paths_of(plugins), path_of(output) if output else None
+    )
     options = _options(device, data_dir, force, refresh, jobs)
 
     def load(names: Names) -> Study:
@@ -133,7 +135,9 @@ def train(
     >>> run = bnbench.train("quickstart", "batch", seeds=1, overrides={"epochs": 3})
     >>> run.runs[0]["final_test_accuracy"]
     """
-    request = _Request(override_words(overrides, seeds), paths_of(plugins), output and path_of(output))
+    request = _Request(
+        override_words(overrides, seeds), paths_of(plugins), path_of(output) if output else None
+    )
     options = _options(device, data_dir, force, refresh, jobs)
 
     def load(names: Names) -> Study:

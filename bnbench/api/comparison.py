@@ -147,11 +147,14 @@ class Comparison:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Comparison):
             return NotImplemented
-        mine, its = (
-            (one.folder.absolute(), as_json(one.summary), one.history, one._results.study)
-            for one in (self, other)
-        )
-        return mine == its
+        return self._content() == other._content()
+
+    def _content(self) -> tuple[object, ...]:
+        """What came out of the runs; not what was said of them at one time: that versions have changed, or a gate."""
+        values = as_json(self.summary)
+        for key in ("cautions", "warnings", "gates"):
+            del values[key]
+        return self.folder.absolute(), values, self.history, self._results.study
 
     def __repr__(self) -> str:
         return "\n".join([*self._answer(), f"{self._size()}: {self.folder}"])
