@@ -32,7 +32,7 @@ class Finding:
     group: Group = "mathematics"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verification:
     """Everything found about one layer.
 
@@ -59,6 +59,15 @@ class Verification:
     def strictly_passed(self) -> bool:
         """Whether no check of either group failed."""
         return self.passed and not self.having("failed")
+
+    def __repr__(self) -> str:
+        groups = (
+            f"{group}: {counts['failed']} of {counts['failed'] + counts['passed']} checks failed"
+            for group in GROUPS
+            if (counts := self.counts(group))
+        )
+        causes = (f"{cause or 'no usual cause'}: {len(items)}" for cause, items in self.by_cause().items())
+        return "\n".join([f"{self.layer}: {'; '.join(groups)}", *causes])
 
     def by_cause(self) -> dict[str, list[Finding]]:
         """The failed checks under each cause; under "" those that no usual cause explains."""
