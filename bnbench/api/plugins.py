@@ -12,9 +12,10 @@ from types import ModuleType
 from typing import Any
 
 from bnbench.api.layers import Layers, absolute, import_layer_file, register_layers, words_in
+from bnbench.api.unregistered import registers_nothing
 from bnbench.base.errors import PluginError
 from bnbench.base.kinds import KINDS
-from bnbench.base.own_modules import FINDER
+from bnbench.base.own_modules import FINDER, forget
 from bnbench.base.reached import (
     Module,
     Reach,
@@ -88,10 +89,15 @@ def _known_names(plugins: Sequence[Path], words: Mapping[str, str]) -> tuple[Nam
     FINDER.folders.clear()
     for registry in registries.values():
         registry.names()  # so that a plugin that takes a name is the one to be blamed
-        registry.forget_plugins()
+        forget(registry.forget_plugins())
     paths = list({path.resolve(): path for path in plugins}.values())
     try:
         modules = {path.resolve(): _import_plugin(path) for path in paths}
+        registered = {entry.plugin for registry in registries.values() for entry in registry.entries()}
+        named = {Path(word.rpartition(":")[0] or word).expanduser().resolve() for word in words}
+        for path in paths:
+            if modules[path.resolve()].__name__ not in registered and path.resolve() not in named:
+                raise registers_nothing(path, modules[path.resolve()])
         layers = register_layers(words, lambda path: modules.get(path.resolve()) or import_layer_file(path))
         loaded = {module.__name__: module for module in (*modules.values(), *layers.modules.values())}
         starts = {name: _starts_of(module) for name, module in loaded.items()}
@@ -100,7 +106,7 @@ def _known_names(plugins: Sequence[Path], words: Mapping[str, str]) -> tuple[Nam
                 _check_names(Path(file), reach(found))
     except BaseException:
         for registry in registries.values():
-            registry.forget_plugins()
+            forget(registry.forget_plugins())
         raise
     vocabulary = {
         key: {entry.name: entry for entry in registry.entries()} for key, registry in registries.items()

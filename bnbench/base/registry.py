@@ -11,6 +11,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import sys
 import types
 import typing
 import warnings
@@ -183,11 +184,14 @@ class Registry:
         """facts: a frozen dataclass, what `register` may be given of each of them."""
         self.kind, self._package, self._facts = kind, package, facts
         self._entries: dict[str, Entry] = {}
+        #: Modules that registered something for a plugin.
+        self._registrants: set[str] = set()
         self._loaded = self._loading = False
 
     def register(self, name: str, **facts: Any) -> Callable[[Factory], Factory]:
         """Decorator: give `factory` a name. Raises PluginError where the name is taken or a fact unknown."""
         known = self._checked_facts(name, facts)
+        caller = sys._getframe(1).f_globals.get("__name__", "")
 
         def add(factory: Factory) -> Factory:
             before = self._entries.get(name)
@@ -197,13 +201,17 @@ class Registry:
                     fix="choose another name.",
                 )
             self._entries[name] = Entry(name, factory, known, _plugin.get())
+            if _plugin.get():
+                self._registrants.add(caller)
             return factory
 
         return add
 
-    def forget_plugins(self) -> None:
-        """Forget what plugins registered."""
+    def forget_plugins(self) -> set[str]:
+        """Forget what plugins registered. The modules that did so: to register again they have to be loaded again."""
         self._entries = {name: entry for name, entry in self._entries.items() if not entry.plugin}
+        modules, self._registrants = self._registrants, set()
+        return modules
 
     def _checked_facts(self, name: str, facts: Mapping[str, Any]) -> Any:
         if not isinstance(name, str) or not name:
