@@ -99,7 +99,7 @@ def estimate(
     from bnbench.engine.data_notes import class_mistakes, early_notes
     from bnbench.engine.device import pick_device
     from bnbench.engine.estimate import estimate_study
-    from bnbench.engine.execute import Library
+    from bnbench.engine.library import Library
 
     check_temporary_folder()
     torch_device = pick_device(device)  # type: ignore[arg-type]

@@ -134,22 +134,6 @@ def load_same(plugins: Sequence[Path], words: Sequence[str], content: Mapping[st
         )
 
 
-def built_objects(settings: Settings, data: Any) -> list[Any]:
-    """The network, optimizer and loss of these settings, as they are built; those that can't be are left out."""
-    from bnbench.engine.build import build_model
-    from bnbench.optim import losses, optimizers
-
-    found: list[Any] = []
-    try:
-        model = build_model(settings, data.input_shape, data.num_classes, 0)
-        found += model.modules()
-        found.append(optimizers.get(settings.optimizer.name).factory(model, **settings.optimizer.options))
-        found.append(losses.get(settings.loss.name).factory(**settings.loss.options))
-    except BaseException as error:  # the run will say what is wrong
-        raise_interrupt(error)
-    return found
-
-
 def installed_versions(names: Iterable[str]) -> dict[str, str]:
     """The versions of installed packages, by the names that they are imported under."""
     names = set(names) - {"torch", "numpy", "bnbench"}

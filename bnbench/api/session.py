@@ -11,7 +11,7 @@ from typing import Any, Literal
 from bnbench.analysis.circumstances import differences
 from bnbench.analysis.gates import gate_columns
 from bnbench.analysis.stops import follow
-from bnbench.api.plugins import Names, built_objects, installed_versions
+from bnbench.api.plugins import Names, installed_versions
 from bnbench.base.circumstances import session
 from bnbench.base.errors import BnbenchError, ConfigError
 from bnbench.base.stopwatch import Phases
@@ -95,14 +95,17 @@ def prepare_work(
     """
     from bnbench.engine.data_notes import class_mistakes
     from bnbench.engine.device import pick_device
-    from bnbench.engine.execute import Library, rehearse
-    from bnbench.engine.schedule import run_all
+    from bnbench.engine.library import Library
+    from bnbench.engine.networks import Networks
+    from bnbench.engine.rehearsal.rehearse import rehearse
+    from bnbench.engine.schedule import Options as TrainingOptions
+    from bnbench.engine.schedule import Scheduler
     from bnbench.engine.today import Today
 
     phases.enter("data")
     check_temporary_folder()
     device = pick_device(options.device)  # type: ignore[arg-type]
-    library = Library(options.data_dir, device)
+    library, networks = Library(options.data_dir, device), Networks()
     folder = ResultsFolder(output)
     folder.recover()
     packages: dict[str, dict[str, str]] = {}
@@ -111,7 +114,8 @@ def prepare_work(
         data = library.prepared(settings)
         plugins: Any = []
         if names.uses_plugins(settings):
-            found = names.reached(settings, built_objects(settings, data))
+            built = networks.objects(settings, data.input_shape, data.num_classes, study.seeds[0])
+            found = names.reached(settings, built)
             packages[settings.model_dump_json()] = installed_versions(found.installed)
             plugins = found.content()
         return {"data": library.dataset(settings).fingerprint, "plugins": plugins}
@@ -120,16 +124,16 @@ def prepare_work(
     phases.enter("rehearsal")
     columns = [*study.asked_columns, *gate_columns(gates)]
     mistakes = list(class_mistakes(study.variants.values(), library, columns, loads=True))
-    rehearsal = rehearse(runs, library, device)
+    rehearsal = rehearse(runs, library, device, networks)
     if mistakes := [*mistakes, *rehearsal.mistakes]:
         raise ConfigError(mistakes)
-    today = Today(library, device, packages)
+    today = Today(rehearsal.cells, device, packages)
     todo = [run for run in runs if _is_to_do(run, folder, options.again, today.of)]
+    how = TrainingOptions(options.jobs, names.loader(), options.debug)
+    scheduler = Scheduler(rehearsal.cells, library, device, how)
 
     def events(runs: Sequence[RunSpec]) -> Generator[Event]:
-        how: dict[str, Any] = {"workers": options.jobs, "debug": options.debug, "prepare": names.loader()}
-        events = run_all(runs, library, device, cautions=rehearsal.cautions, **how)
-        with closing(events):
+        with closing(scheduler.train(runs)) as events:
             for event in events:
                 yield today.noted(event) if isinstance(event, RunEnded) else event
 

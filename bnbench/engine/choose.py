@@ -1,9 +1,9 @@
-"""Which engine trains a run, and on how many threads: from its settings and the device, never from its neighbours."""
+"""Which engine trains a cell, and on how many threads: from its settings and the device, never from its neighbours."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -11,59 +11,51 @@ from torch import nn
 
 from bnbench.base.process_state import ProcessState, left_as_found
 from bnbench.base.user_code import raise_interrupt
-from bnbench.engine.build import build_model, make_objective, make_optimizer
+from bnbench.engine.build import make_objective, make_optimizer
 from bnbench.engine.device import all_threads
 from bnbench.engine.stacked.layers import chain, is_plain
 from bnbench.engine.stacked.optimizer import ELEMENTWISE
 from bnbench.study import Settings
 
-Engine = Literal["stacked", "sequential", "compiled"]
+Engine = Literal["stacked", "sequential", "compiled", "keras"]
 
 #: Parameters times samples of one step, from which a network without convolutions repays a second thread.
 WORTH_THREADS = 20_000_000
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What trains a run. reason: why it isn't what was asked for, or what is faster; "" where it is."""
+class EngineChoice:
+    """What trains the runs of a cell.
+
+    reason: why it is not the engine that was asked for, or the fastest one; "" where it is.
+    compiles: before its clock starts it traces or compiles the step, which warms it up as well.
+    own_threads: it computes in threads that it starts itself, so only the wall clock can time it.
+    """
 
     engine: Engine
     threads: int
     reason: str = ""
-    num_parameters: int = field(default=0, compare=False)
+    compiles: bool = False
+    own_threads: bool = False
 
 
 def choose(
-    settings: Settings, input_shape: tuple[int, int, int], num_classes: int, device: torch.device
-) -> Choice:
-    """The engine for these settings on that device."""
-    model = build_model(settings, input_shape, num_classes, 0)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return replace(_choose(model, settings, input_shape, num_classes, device), num_parameters=parameters)
-
-
-def _choose(
-    model: nn.Module,
-    settings: Settings,
-    input_shape: tuple[int, int, int],
-    num_classes: int,
-    device: torch.device,
-) -> Choice:
-    if settings.framework == "keras":
-        return Choice("sequential", 1)  # TensorFlow is given one thread, and trains one run at a time
+    model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], device: torch.device
+) -> EngineChoice:
+    """The engine of torch for this network and these settings on that device. Leaves the network as it is."""
     small = device.type == "cpu" and _is_small(model, settings.batch_size)
     threads = 1 if small else all_threads()
     wanted = settings.engine
     if wanted == "sequential":
-        return Choice("sequential", threads)
+        return EngineChoice("sequential", threads)
     if wanted == "compiled":
-        return Choice("compiled", threads)
+        return EngineChoice("compiled", threads, compiles=True)
     if _convolves(model) and wanted == "auto":
-        return Choice("sequential", threads, "convolutions keep the device busy one run at a time")
+        return EngineChoice("sequential", threads, "convolutions keep the device busy one run at a time")
     if not small and device.type == "cpu" and wanted == "auto":
-        return Choice("sequential", threads, "its steps are large enough to keep all cores busy")
-    reason = why_not_stacked(model.to(device), settings, input_shape, num_classes)
-    return Choice("sequential" if reason else "stacked", threads, reason)
+        return EngineChoice("sequential", threads, "its steps are large enough to keep all cores busy")
+    reason = why_not_stacked(model, settings, input_shape, device)
+    return EngineChoice("sequential" if reason else "stacked", threads, reason)
 
 
 def _convolves(model: nn.Module) -> bool:
@@ -75,22 +67,40 @@ def _is_small(model: nn.Module, batch_size: int) -> bool:
 
     The rule looks at the run alone, because the number of threads changes a run's last bits.
     """
-    work = batch_size * sum(parameter.numel() for parameter in model.parameters())
+    work = batch_size * count_parameters(model)
     return not _convolves(model) and work < WORTH_THREADS
 
 
+def count_parameters(model: nn.Module) -> int:
+    """The numbers that are trained."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def why_not_stacked(
-    model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], num_classes: int
+    model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], device: torch.device
 ) -> str:
     """Why replicas of this model can't train as one; "" where they can."""
-    parameters = list(model.parameters())
     optimizer = make_optimizer(settings)(model)
     if settings.precision != "float32":
         return f"stacks train in float32, not in {settings.precision}"
     if type(model) is not nn.Sequential or not is_plain(model):
-        return f"{type(model).__name__} is no plain Sequential"
+        return f"{type(model).__name__} is not a plain Sequential"
     if type(optimizer) not in ELEMENTWISE:
-        return f"{type(optimizer).__name__} is not SGD, Adam or AdamW, whose kernels a stack calls"
+        return f"a stack calls the kernels of SGD, Adam and AdamW alone, and not {type(optimizer).__name__}'s"
+    if reason := _why_parameters_do_not_stack(model, optimizer):
+        return reason
+    if not any(type(layer) is nn.Linear for layer in chain(model)):
+        return "no layer would be faster in a stack"
+    try:
+        copied = copy.deepcopy(model).to(device)
+    except BaseException as error:
+        raise_interrupt(error)
+        return f"it can't be copied: {type(error).__name__}"
+    return _why_a_batch_does_not_stack(copied, settings, input_shape)
+
+
+def _why_parameters_do_not_stack(model: nn.Module, optimizer: torch.optim.Optimizer) -> str:
+    parameters = list(model.parameters())
     if len(list(model.named_parameters(remove_duplicate=False))) != len(parameters):
         return "layers share parameters"
     if len(list(model.named_modules(remove_duplicate=False))) != len(list(model.modules())):
@@ -99,20 +109,13 @@ def why_not_stacked(
         return "some parameters are frozen, or not float32"
     if sum(len(group["params"]) for group in optimizer.param_groups) != len(parameters):
         return "the optimizer leaves some parameters out"
-    if not any(type(layer) is nn.Linear for layer in chain(model)):
-        return "no layer would gain by it"
-    try:
-        other = copy.deepcopy(model)
-    except BaseException as error:
-        raise_interrupt(error)
-        return f"it can't be copied: {type(error).__name__}"
-    return _rehearse(other, settings, input_shape, num_classes)
+    return ""
 
 
-def _rehearse(
-    model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], num_classes: int
+def _why_a_batch_does_not_stack(
+    model: nn.Module, settings: Settings, input_shape: tuple[int, int, int]
 ) -> str:
-    """One forward and backward of one model: what would tie replicas to each other shows."""
+    """One forward and backward of one model: whatever would tie replicas to each other shows."""
     device = next(model.parameters()).device
     objective = make_objective(settings)
     images = torch.linspace(-1, 1, 4 * input_shape[0] * input_shape[1] * input_shape[2], device=device)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from bnbench.base.errors import Mistake
 from bnbench.data import datasets
 from bnbench.data.classes import unmeasured
-from bnbench.engine.execute import Library
+from bnbench.engine.library import Library
 from bnbench.engine.replica import notes_on_data
 from bnbench.study import Settings
 

@@ -19,16 +19,20 @@ from bnbench.data import datasets
 from bnbench.data.augmentations import augmentation_of
 from bnbench.data.batches import PROBE_SIZE, Prepared, steps_per_epoch
 from bnbench.data.split import no_groups, none_left
-from bnbench.engine.backends.base import training_of
+from bnbench.engine.cell import Cell
 from bnbench.engine.device import synchronize
 from bnbench.engine.evaluate import EVAL_BATCH, EVAL_LEAST, evaluate
-from bnbench.engine.execute import Library
+from bnbench.engine.library import Library
 from bnbench.engine.loop import Training
-from bnbench.engine.rehearsal import Case, crash_mistake, rehearse_cases
+from bnbench.engine.networks import Networks
+from bnbench.engine.rehearsal.case import Case
+from bnbench.engine.rehearsal.mistakes import crash_mistake
+from bnbench.engine.rehearsal.rehearse import rehearse_cases
 from bnbench.study import Settings, Study
 from bnbench.study.cautions import step_cautions
 from bnbench.study.labels import cell_label
 from bnbench.study.plan import CellEstimate, RunSpec
+from bnbench.study.schema import StudyCell
 
 #: Seconds in which all timings together should be done, and the least and the most for one of them.
 ALL_SECONDS, LEAST_SECONDS, MOST_SECONDS = 4.0, 0.2, 0.8
@@ -61,8 +65,8 @@ def estimate_study(
     cells = {cell_label(cell.variant, cell.setting): cell.settings for cell in study.cells}
     progress(f"Looking at {len(cells)} networks")
     shapes = {label: shape_of(settings, library) for label, settings in cells.items()}
-    cases = [_case(label, cells[label], shape, study.seeds) for label, shape in shapes.items()]
-    rehearsal = rehearse_cases(cases)
+    cases = [_case(cell, shapes[cell_label(cell.variant, cell.setting)], study.seeds) for cell in study.cells]
+    rehearsal = rehearse_cases(cases, device, Networks())
     # from inside a layer: what every run of this variant would crash with
     raised = [crash_mistake(label, error) for label, error in rehearsal.forward_errors.items()]
     if mistakes := [*rehearsal.mistakes, *raised]:
@@ -70,21 +74,17 @@ def estimate_study(
     work = {label: _work(settings, shapes[label]) for label, settings in cells.items()}
     seconds = min(MOST_SECONDS, max(LEAST_SECONDS, ALL_SECONDS / len(set(work.values()))))
     timings: dict[str, Timing] = {}
-    for label, settings in cells.items():
+    for label in cells:
         if work[label] not in timings:
             progress(f"Timing a few steps of {label} ({len(timings) + 1} of {len(set(work.values()))})")
-            timings[work[label]] = _timing(label, settings, shapes[label], device, seconds)
-    return [
-        _estimate(label, settings, shapes[label], timings[work[label]], rehearsal.cautions.get(label, ()))
-        for label, settings in cells.items()
-    ]
+            timings[work[label]] = _timing(rehearsal.cells[label], shapes[label], device, seconds)
+    return [_estimate(label, rehearsal.cells[label], shapes[label], timings[work[label]]) for label in cells]
 
 
-def _case(label: str, settings: Settings, shape: Shape, seeds: tuple[int, ...]) -> Case:
-    parts = (min(PROBE_SIZE, shape.num_train), shape.num_val, shape.num_test)
-    augmentation = augmentation_of(settings.augment)
-    sizes = (shape.input_shape, shape.num_classes, shape.num_train)
-    return Case(label, settings, *sizes, min(parts), augmentation, seeds)
+def _case(cell: StudyCell, shape: Shape, seeds: tuple[int, ...]) -> Case:
+    runs = tuple(RunSpec(cell.variant, cell.setting, seed, "", cell.settings) for seed in seeds)
+    smallest = min(PROBE_SIZE, shape.num_train, shape.num_val, shape.num_test)
+    return Case(runs, shape.input_shape, shape.num_classes, shape.num_train, smallest)
 
 
 def _work(settings: Settings, shape: Shape) -> str:
@@ -132,37 +132,35 @@ class Timing:
     step: float
     sample: float
     activations: int
-    num_parameters: int
 
 
-def _timing(label: str, settings: Settings, shape: Shape, device: torch.device, seconds: float) -> Timing:
+def _timing(cell: Cell, shape: Shape, device: torch.device, seconds: float) -> Timing:
     """A few steps and an evaluation of noise: one to warm up and at least one that counts."""
-    # compiling takes longer than `check` may: its steps are timed without, which they are not slower than
-    settings = (
-        settings.model_copy(update={"engine": "sequential"}) if settings.engine == "compiled" else settings
-    )
+    run, choice = cell.runs[0], cell.choice
+    if choice.engine == "compiled":
+        # compiling takes longer than `check` may: its steps are timed without, which are not slower than
+        choice = replace(choice, engine="sequential", compiles=False)
+    settings = run.settings
     try:
         with left_as_found(device):
             data = _made_up(shape, settings.batch_size, device)
-            run = RunSpec(label, {}, 0, "", settings)
-            training = training_of(run, data, augmentation_of(settings.augment), device)
+            training = Training([run], data, augmentation_of(settings.augment), device, choice)
             step, activations = _timed_steps(training, settings.batch_size, device, seconds / 2)
-            sample = _timed_evaluation(training.models[0], data, step / settings.batch_size, seconds / 2)
-            num_parameters = sum(parameter.numel() for parameter in training.models[0].parameters())
+            model = training.stepper.models[0]
+            sample = _timed_evaluation(model, data, step / settings.batch_size, seconds / 2)
     except BaseException as error:
         raise_interrupt(error)
         if isinstance(error, DataError):
             raise
-        raise ConfigError([crash_mistake(label, error)]) from error
-    return Timing(step, sample, activations, num_parameters)
+        raise ConfigError([crash_mistake(run.label, error)]) from error
+    return Timing(step, sample, activations)
 
 
-def _estimate(
-    label: str, settings: Settings, shape: Shape, timing: Timing, cautions: tuple[str, ...]
-) -> CellEstimate:
+def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstimate:
+    settings = cell.runs[0].settings
     probe = min(PROBE_SIZE, shape.num_train, settings.max_eval_samples or PROBE_SIZE)
     epoch = steps_per_epoch(shape.num_train, settings.batch_size, settings.last_batch)
-    steps = epoch * settings.epochs
+    steps = cell.steps
     every = settings.evaluate_every
     evaluations = settings.epochs if every == "epoch" else math.ceil(steps / every)
     # before the first step, at every evaluation, and the test set for the last and the best weights
@@ -172,16 +170,16 @@ def _estimate(
     # data as it came, the part to train on once more, and float32 to evaluate
     held = 2 * size * shape.num_train + (size + 4) * (shape.num_val + shape.num_test) + 4 * probe
     # weights, gradients, two moments, the best weights
-    memory = held * math.prod(shape.input_shape) + 4 * 5 * timing.num_parameters + timing.activations
+    memory = held * math.prod(shape.input_shape) + 4 * 5 * cell.num_parameters + timing.activations
     seconds = steps * timing.step + evaluation
     return CellEstimate(
         label,
-        timing.num_parameters,
+        cell.num_parameters,
         steps,
         seconds,
         memory,
         evaluation_seconds=evaluation,
-        warnings=(*cautions, *step_cautions(settings, epoch)),
+        warnings=(*cell.cautions, *step_cautions(settings, epoch)),
     )
 
 
@@ -210,7 +208,9 @@ def _made_up(shape: Shape, batch_size: int, device: torch.device) -> Prepared:
     )
 
 
-def _timed_steps(training: Any, batch_size: int, device: torch.device, seconds: float) -> tuple[float, int]:
+def _timed_steps(
+    training: Training, batch_size: int, device: torch.device, seconds: float
+) -> tuple[float, int]:
     """Seconds a step, and the bytes that one step keeps for its backward pass.
 
     Where whole batches take too long, a part of one stands for it.
@@ -222,13 +222,12 @@ def _timed_steps(training: Any, batch_size: int, device: torch.device, seconds: 
         return tensor
 
     images, labels = next(training.batches())
-    axis = labels.dim() - 1  # (S, N) in torch's runs, (N,) in Keras's
-    whole = labels.shape[axis]
+    whole = labels.shape[1]
     count = min(whole, FIRST_SAMPLES) if device.type == "cpu" else whole
 
     def step(samples: int) -> float:
         start = time.perf_counter()
-        training.train_step(0, images.narrow(axis, 0, samples), labels.narrow(axis, 0, samples))
+        training.train_step(0, images[:, :samples], labels[:, :samples])
         synchronize(device)
         return time.perf_counter() - start
 
@@ -239,7 +238,7 @@ def _timed_steps(training: Any, batch_size: int, device: torch.device, seconds: 
     if count < whole:
         # two steps of so many samples should fit, if they take no less a sample than the first ones
         count = max(count, min(whole, int(count * seconds / 2 / first)))
-    if count == whole and isinstance(training, Training):
+    if count == whole:
         training.stepper.prepare(images, labels)
     step(count)
     times = [step(count)]

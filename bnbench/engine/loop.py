@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -12,18 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.metrics import Split
-from bnbench.base.process_state import in_private
+from bnbench.base.process_state import in_private, left_as_found
 from bnbench.base.seeding import derive, generator
+from bnbench.base.user_code import raise_interrupt
 from bnbench.data.augmentations import Augmentation
 from bnbench.data.batches import Prepared, epoch_order, steps_per_epoch
+from bnbench.engine.backends.base import backend_of
 from bnbench.engine.build import build_model, make_schedule
-from bnbench.engine.choose import Choice, choose
-from bnbench.engine.device import environment, synchronize
+from bnbench.engine.choose import EngineChoice
+from bnbench.engine.device import synchronize
 from bnbench.engine.evaluate import Measured, evaluate
 from bnbench.engine.replica import Replica
 from bnbench.engine.stacked.tensors import aligned
-from bnbench.engine.steppers.graphed import Graphed
-from bnbench.engine.steppers.plain import Compiled, Sequential, Stacked, Stepper, autocast
+from bnbench.engine.steppers.base import Stepper, autocast
 from bnbench.study.events import Event, RunStarted, Stepped
 from bnbench.study.plan import RunSpec
 
@@ -31,41 +34,41 @@ from bnbench.study.plan import RunSpec
 CHECK_EVERY = 50
 #: Seconds between two Stepped events.
 TICK_SECONDS = 0.2
-
-
-def train(
-    run: RunSpec, data: Prepared, augmentation: Augmentation | None, device: torch.device
-) -> Iterator[Event]:
-    """Train one run from its seed to its record.
-
-    augmentation: of the training batches; None for none. The same run on the same machine with the same versions
-    gives the same bits.
-    """
-    yield from train_replicas([run], data, augmentation, device)
+#: Steps of a warm-up.
+WARM_UP_STEPS = 3
 
 
 def train_replicas(
-    runs: Sequence[RunSpec], data: Prepared, augmentation: Augmentation | None, device: torch.device
+    runs: Sequence[RunSpec],
+    data: Prepared,
+    augmentation: Augmentation | None,
+    device: torch.device,
+    choice: EngineChoice,
+    warm_up: bool = False,
 ) -> Iterator[Event]:
-    """Train runs that differ in their seed alone: as one stack where that works, else one after the other."""
-    choice = choose(runs[0].settings, data.input_shape, data.num_classes, device)
+    """Train runs that differ in their seed alone, as one stack where that is the choice, else one after the other.
+
+    augmentation: of the training batches; None for none. warm_up: make a few untimed steps first. The same runs
+    on the same machine with the same versions give the same bits.
+    """
     groups = [runs] if choice.engine == "stacked" else [[run] for run in runs]
     for group in groups:
         # the streams are for what a user's own layer draws in training
-        start = partial(_start, group, data, augmentation, device, choice)
-        yield from in_private(
-            start, derive(group[0].settings.seed_of("noise", group[0].seed), "layers"), device
-        )
+        start = partial(_start, group, data, augmentation, device, choice, warm_up)
+        seed = derive(group[0].settings.seed_of("noise", group[0].seed), "layers")
+        yield from in_private(start, seed, device)
+        warm_up = False
 
 
-def _start(*what: Any) -> Generator[Event]:
-    return Training(*what).events()
+def _start(*arguments: Any) -> Generator[Event]:
+    return Training(*arguments).events()
 
 
 class Training:
     """The state of one run, or of several replicas.
 
-    runs: alike in all but their seed; more than one only where the choice is the stacked engine.
+    runs: alike in all but their seed; more than one only where the choice is the stacked engine. warm_up: make a
+    few steps with copies of the models, which load libraries and find their kernels, before the clock starts.
     """
 
     def __init__(
@@ -74,50 +77,57 @@ class Training:
         data: Prepared,
         augmentation: Augmentation | None,
         device: torch.device,
-        choice: Choice,
+        choice: EngineChoice,
+        warm_up: bool = False,
     ) -> None:
         self.runs, self.data, self.settings, self.device = runs, data, runs[0].settings, device
-        self.augmentation, self.choice = augmentation, choice
+        self.augmentation, self.choice, self.backend = augmentation, choice, backend_of(self.settings)
         torch.set_num_threads(choice.threads)
-        self.seeds = [run.seed for run in runs]
-        if choice.engine == "stacked" and len(runs) == 1:
-            self.seeds *= (
-                2  # a stack of one would take other kernels: it has a double, and is what it is in any other
-            )
         settings = self.settings
-        self.models = [
-            build_model(settings, data.input_shape, data.num_classes, seed).to(device) for seed in self.seeds
-        ]
+        self.seeds = [run.seed for run in runs]
+        models = [build_model(settings, data.input_shape, data.num_classes, seed) for seed in self.seeds]
+        if choice.engine == "stacked" and len(runs) == 1:
+            # a stack of one would take other kernels: it gets a double, and has the numbers of any other stack
+            self.seeds *= 2
+            models.append(copy.deepcopy(models[0]))
+        models = [model.to(device) for model in models]
+        if warm_up and not choice.compiles:
+            self._warm_up(models[:2])
         self.steps_per_epoch = steps_per_epoch(
             len(data.train_labels), settings.batch_size, settings.last_batch
         )
         self.planned_steps = self.steps_per_epoch * settings.epochs
-        self.stepper = self._make_stepper()
+        self.stepper = self._make_stepper(models)
         self.lr_factor = make_schedule(settings, self.planned_steps, self.steps_per_epoch)
-        self.base_lrs = [group["lr"] for group in self.stepper.optimizer.param_groups]
         self.step_losses = torch.zeros(self.planned_steps, len(self.seeds), device=device)
         columns = self.step_losses.T[: len(runs)]
         self.replicas = [
             Replica(run, model, data, losses, self.steps_per_epoch, self._evaluate)
-            for run, model, losses in zip(runs, self.models, columns, strict=False)
+            for run, model, losses in zip(runs, self.stepper.models, columns, strict=False)
         ]
-        self.clock = _Stopwatch(device, choice.threads)
+        self.clock = _Stopwatch(device, choice)
 
-    def _make_stepper(self) -> Stepper:
-        match self.choice.engine:
-            case "stacked":
-                kind = Graphed if self.device.type == "cuda" else Stacked
-                return kind(self.models, self.settings)
-            case "compiled":
-                return Compiled(self.models[0], self.settings, self.device)
-            case _:
-                return Sequential(self.models[0], self.settings, self.device)
+    def _make_stepper(self, models: Sequence[nn.Module]) -> Stepper:
+        return self.backend.stepper(models, self.settings, self.data.input_shape, self.choice, self.device)
+
+    def _warm_up(self, models: Sequence[nn.Module]) -> None:
+        """Steps of copies of these models, which are thrown away."""
+        try:
+            with left_as_found(self.device):
+                stepper = self._make_stepper(copy.deepcopy(models))
+                for images, labels in itertools.islice(self.batches(), WARM_UP_STEPS):
+                    stepper.step(images[: len(models)], labels[: len(models)])
+        except (
+            BaseException
+        ) as error:  # a model that can't be copied starts cold; any other error comes again
+            raise_interrupt(error)
 
     def events(self) -> Generator[Event]:
         """The runs, event by event."""
         active = self.replicas
         for replica in active:
-            yield RunStarted(replica.run, self.planned_steps, self.settings.epochs, replica.notes())
+            notes = (*replica.notes(), *self.backend.notes(replica.run))
+            yield RunStarted(replica.run, self.planned_steps, self.settings.epochs, notes)
         yield from self._evaluated(active, 0)
         if self.planned_steps:
             self.stepper.prepare(*next(self.batches()))
@@ -178,9 +188,7 @@ class Training:
 
     def train_step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
         """One update of every replica; the batches' objectives before it, (S,) on the device."""
-        factor = self.lr_factor(step)
-        for group, lr in zip(self.stepper.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = lr * factor
+        self.stepper.scale_rates(self.lr_factor(step))
         return self.stepper.step(images, labels)
 
     def seconds(self) -> float:
@@ -205,22 +213,26 @@ class Training:
         return [replica for replica in replicas if not fine[self.replicas.index(replica)]]
 
     def _ended(self, replica: Replica, step: int) -> Event:
-        where = environment(self.device) | {"engine": self.stepper.engine, "replicas": len(self.runs)}
+        environment = {**self.backend.environment(self.device), "engine": self.stepper.engine}
+        environment["replicas"] = len(self.runs)
         if self.choice.reason:
-            where["engine_reason"] = self.choice.reason
-        return replica.ended(step, self.seconds(), where, tuple(self.stepper.notes))
+            environment["engine_reason"] = self.choice.reason
+        notes = (*self.backend.notes(replica.run), *self.stepper.notes)
+        layers = self.stepper.layers(replica.model)
+        return replica.ended(step, self.seconds(), environment, notes, layers)
 
 
 class _Stopwatch:
     """Adds up the seconds between start and stop; waits for the device at both ends.
 
-    Where one thread does all the work its processor time counts, as other processes may share its core.
+    Where this thread does all the work its processor time counts, as other processes may share its core.
     """
 
-    def __init__(self, device: torch.device, threads: int) -> None:
+    def __init__(self, device: torch.device, choice: EngineChoice) -> None:
         self.device, self.seconds, self._since = device, 0.0, 0.0
-        own = device.type == "cpu" and threads == 1 and os.name == "posix"  # elsewhere its ticks are coarse
-        self._now = time.thread_time if own else time.perf_counter
+        alone = device.type == "cpu" and choice.threads == 1 and not choice.own_threads
+        # elsewhere than on POSIX the ticks of a thread's clock are coarse
+        self._now = time.thread_time if alone and os.name == "posix" else time.perf_counter
 
     def start(self) -> None:
         synchronize(self.device)

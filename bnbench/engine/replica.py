@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from bnbench.base.metrics import Split
 from bnbench.data.augmentations import augmentation_of
 from bnbench.data.batches import Prepared, last_batch_note
-from bnbench.engine.build import layer_list
 from bnbench.engine.evaluate import Measured
 from bnbench.engine.outcome import outcome_of
 from bnbench.study import Settings, cautions_of
@@ -60,9 +59,14 @@ class Replica:
         return Evaluated(self.run, row)
 
     def ended(
-        self, step: int, seconds: float, environment: Mapping[str, Any], notes: tuple[str, ...]
+        self,
+        step: int,
+        seconds: float,
+        environment: Mapping[str, Any],
+        notes: tuple[str, ...],
+        layers: tuple[str, ...],
     ) -> RunEnded:
-        """The run is over: its record and its last weights."""
+        """The run is over: its record and its last weights. notes: of its training, beside those of its data."""
         final = self._all_metrics(step)
         samples = final.samples
         final_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -94,7 +98,7 @@ class Replica:
             step_losses=tuple(self.step_losses[:step].tolist()),
             notes=(*self.notes(), *notes),
             cautions=(*self.data.cautions, *cautions_of(self.settings, self.steps_per_epoch)),
-            layers=layer_list(self.model),
+            layers=layers,
             environment=environment,
             num_samples=self._num_samples(),
             class_counts=self.data.class_counts(),

@@ -15,10 +15,11 @@ import yaml
 from torch import nn
 from typer.testing import CliRunner
 
-from bnbench.api.plugins import Names, built_objects, known_names
+from bnbench.api.plugins import Names, known_names
 from bnbench.base.errors import BnbenchError, ConfigError, PluginError
 from bnbench.cli.app import app
 from bnbench.engine.build import build_model
+from bnbench.engine.networks import Networks
 from bnbench.norms import norms
 from bnbench.study import Study, load_study
 
@@ -111,7 +112,9 @@ def layer_of(study: Study, variant: str, seed: int = 0) -> nn.Module:
 
 def content(study: Study, names: Names, variant: str) -> dict[str, str]:
     settings = study.variants[variant]
-    return names.reached(settings, built_objects(settings, DIGITS)).content()
+    return names.reached(
+        settings, Networks().objects(settings, DIGITS.input_shape, DIGITS.num_classes, 0)
+    ).content()
 
 
 @pytest.mark.parametrize(

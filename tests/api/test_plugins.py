@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from bnbench.api.plugins import Names, built_objects, known_names
+from bnbench.api.plugins import Names, known_names
 from bnbench.base.errors import PluginError, UnknownNameError
+from bnbench.engine.networks import Networks
 from bnbench.norms import norms
 from bnbench.study import Study, load_study
 
@@ -73,7 +74,9 @@ def content(folder: Path, variant: str = "mine", *plugins: str) -> dict[str, str
     (folder / "s.yaml").write_text(STUDY)
     study: Study = load_study(folder / "s.yaml", [], names.vocabulary)
     settings = study.variants[variant]
-    return names.reached(settings, built_objects(settings, DIGITS)).content()
+    return names.reached(
+        settings, Networks().objects(settings, DIGITS.input_shape, DIGITS.num_classes, 0)
+    ).content()
 
 
 HELPER = "SCALE = 1.0\n"

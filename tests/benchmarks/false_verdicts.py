@@ -98,7 +98,9 @@ def _train(count: int) -> Iterator[RunRecord]:
     """So many runs of the study, each with a seed of its own."""
     from bnbench.api.plugins import known_names
     from bnbench.engine.device import pick_device
-    from bnbench.engine.execute import Library, execute
+    from bnbench.engine.library import Library
+    from bnbench.engine.rehearsal.rehearse import rehearse
+    from bnbench.engine.schedule import Options, Scheduler
     from bnbench.study import load_study
     from bnbench.study.events import RunEnded
     from bnbench.study.plan import make_plan
@@ -109,7 +111,9 @@ def _train(count: int) -> Iterator[RunRecord]:
         study = load_study(path, [f"seeds={count}"], known_names().vocabulary)
         device = pick_device("cpu")
         runs = make_plan(study, lambda settings: {})
-        for event in execute(runs, Library(Path(folder), device), device, debug=True):
+        library = Library(Path(folder), device)
+        cells = rehearse(runs, library, device).cells
+        for event in Scheduler(cells, library, device, Options(workers=1, debug=True)).train(runs):
             if isinstance(event, RunEnded):
                 yield event.record
 

@@ -20,6 +20,7 @@ from torch import nn
 from bnbench.api.plugins import known_names
 from bnbench.api.shipped import find_study
 from bnbench.data.batches import Prepared
+from bnbench.engine.build import build_model
 from bnbench.engine.choose import choose
 from bnbench.engine.evaluate import evaluate
 from bnbench.engine.loop import Training
@@ -55,14 +56,16 @@ def measure(keep: bool) -> tuple[float, ...]:
         keep_freed_memory()
     study = load_study(find_study("cifar10_cnn"), ["augment=none"], known_names().vocabulary)
     settings, data = study.variants["builtin"], made_up(2000)
-    choice = choose(settings, data.input_shape, data.num_classes, torch.device("cpu"))
-    training = Training([RunSpec("v", {}, 0, "c", settings)], data, None, torch.device("cpu"), choice)
+    device = torch.device("cpu")
+    model = build_model(settings, data.input_shape, data.num_classes, 0)
+    choice = choose(model, settings, data.input_shape, device)
+    training = Training([RunSpec("v", {}, 0, "c", settings)], data, None, device, choice)
     batches = [next(iter(training.batches()))] * STEPS
     step_all(training, batches)
     faults, start = page_faults(), time.perf_counter()
     step_all(training, batches)
     milliseconds, faults = 1000 * (time.perf_counter() - start) / STEPS, page_faults() - faults
-    rate = evaluation_rate(training.models[0], data)
+    rate = evaluation_rate(training.stepper.models[0], data)
     return faults / STEPS, milliseconds, rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -23,7 +23,7 @@ import torch
 
 from bnbench.api.plugins import known_names
 from bnbench.data.batches import Prepared
-from bnbench.engine.choose import Choice, Engine
+from bnbench.engine.choose import Engine, EngineChoice
 from bnbench.engine.loop import Training
 from bnbench.study import Settings, load_study
 from bnbench.study.plan import RunSpec
@@ -114,7 +114,7 @@ def seconds(settings: Settings, data: Prepared, seeds: int, engine: Engine) -> f
     groups = [runs] if engine == "stacked" else [[run] for run in runs]
     total = 0.0
     for group in groups:
-        training = Training(group, data, None, torch.device("cpu"), Choice(engine, 1))
+        training = Training(group, data, None, torch.device("cpu"), EngineChoice(engine, 1))
         start = time.perf_counter()
         for step, (images, labels) in enumerate(training.batches()):
             training.train_step(step, images, labels)

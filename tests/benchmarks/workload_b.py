@@ -139,7 +139,7 @@ def write_images(task: Task) -> None:
 
     from bnbench.base.seeding import generator
     from bnbench.data.batches import steps_per_epoch
-    from bnbench.engine.execute import Library
+    from bnbench.engine.library import Library
 
     settings = load(task, ()).cells[0].settings
     dataset = Library(task.data_dir, torch.device("cpu")).dataset(settings)

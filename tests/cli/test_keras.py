@@ -19,11 +19,11 @@ from bnbench.data import datasets
 from bnbench.data.batches import Prepared, epoch_order, prepare
 from bnbench.engine.backends.keras.loading import tensorflow
 from bnbench.engine.build import build_model
-from bnbench.engine.execute import execute
 from bnbench.optim import optimizers
 from bnbench.study import Vocabulary, load_study
 from bnbench.study.events import RunEnded
 from bnbench.study.plan import RunSpec
+from tests.training import execute
 
 CPU = torch.device("cpu")
 Run = Callable[..., Result]

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench.engine.choose import Choice, choose
+from bnbench.engine.choose import EngineChoice
 from bnbench.engine.device import all_threads
-from bnbench.engine.execute import Library, execute
-from bnbench.engine.steppers.plain import Compiled
+from bnbench.engine.library import Library
+from bnbench.engine.steppers.compiled import Compiled
 from bnbench.study import Settings, Vocabulary, load_study
 from bnbench.study.events import RunEnded
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import RunRecord
+from tests.training import chosen_for, execute
 
 CPU = torch.device("cpu")
 COMMITTED = Path(__file__).parents[2] / "results" / "double_softmax"
@@ -47,11 +48,11 @@ def record_of(settings: Settings, tmp_path: Path) -> RunRecord:
 
 
 def test_the_choice_follows_the_settings(settings: Callable[..., Settings]) -> None:
-    def chosen(**changes: Any) -> Choice:
-        return choose(settings(**changes), (1, 8, 8), 10, CPU)
+    def chosen(**changes: Any) -> EngineChoice:
+        return chosen_for(settings(**changes), (1, 8, 8), 10)
 
-    assert chosen() == Choice("stacked", 1)
-    assert chosen(engine="sequential") == Choice("sequential", 1)
+    assert chosen() == EngineChoice("stacked", 1)
+    assert chosen(engine="sequential") == EngineChoice("sequential", 1)
     assert chosen(engine="compiled").engine == "compiled"
     assert chosen(precision="bf16").engine == "sequential"
     assert "bf16" in chosen(precision="bf16").reason
@@ -84,7 +85,7 @@ def test_where_the_compiler_fails_the_run_goes_on_and_says_so(
 
         return broken
 
-    monkeypatch.setattr("bnbench.engine.steppers.plain.torch.compile", compile)
+    monkeypatch.setattr("bnbench.engine.steppers.compiled.torch.compile", compile)
     plain = record_of(settings(engine="sequential", norm="batch"), tmp_path)
     record = record_of(settings(engine="compiled", norm="batch"), tmp_path)
     assert record.environment["engine"] == "sequential"
@@ -98,7 +99,7 @@ def test_compiling_leaves_the_model_as_it_was(
 ) -> None:
     from bnbench.engine.build import build_model
 
-    monkeypatch.setattr("bnbench.engine.steppers.plain.torch.compile", lambda model, **_: model)
+    monkeypatch.setattr("bnbench.engine.steppers.compiled.torch.compile", lambda model, **_: model)
     chosen = settings(engine="compiled", norm="batch_custom")
     model, other = (build_model(chosen, (1, 8, 8), 10, 0) for _ in range(2))
     Compiled(model, chosen, CPU).prepare(torch.randn(1, 32, 1, 8, 8), torch.zeros(1, 32, dtype=torch.long))
@@ -113,4 +114,4 @@ def test_a_network_that_can_not_be_copied_trains_alone(settings: Callable[..., S
     chosen = settings(norm="batch")
     model = build_model(chosen, (1, 8, 8), 10, 0)
     model.get_submodule("blocks.0.norm").lock = (step for step in [])  # type: ignore[var-annotated]
-    assert why_not_stacked(model, chosen, (1, 8, 8), 10) == "it can't be copied: TypeError"
+    assert why_not_stacked(model, chosen, (1, 8, 8), CPU) == "it can't be copied: TypeError"

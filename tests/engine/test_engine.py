@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,19 @@ from bnbench.data import Dataset
 from bnbench.data.augmentations import augmentation_of
 from bnbench.data.batches import Prepared, epoch_order, prepare
 from bnbench.engine.build import build_model
-from bnbench.engine.choose import Choice
+from bnbench.engine.choose import EngineChoice
 from bnbench.engine.evaluate import evaluate
-from bnbench.engine.execute import Library, execute
-from bnbench.engine.loop import Training, train
+from bnbench.engine.execute import Trainer
+from bnbench.engine.library import Library
+from bnbench.engine.loop import Training, train_replicas
 from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer, linear_block
 from bnbench.study import Choice as Named
 from bnbench.study import Settings, Vocabulary, load_study
-from bnbench.study.events import Evaluated, RunEnded, RunStarted
+from bnbench.study.events import Evaluated, Event, RunEnded, RunStarted
 from bnbench.study.plan import RunSpec, make_plan
 from bnbench.study.records import RunRecord
+from tests.training import chosen_for
 
 CPU = torch.device("cpu")
 CROP_FLIP = augmentation_of(Named(name="crop_flip"))
@@ -69,8 +71,13 @@ def run_of(settings: Settings, seed: int = 0) -> RunSpec:
     return RunSpec("v", {}, seed, "cell", settings)
 
 
+def train(run: RunSpec, data: Prepared) -> Iterator[Event]:
+    choice = chosen_for(run.settings, data.input_shape, data.num_classes)
+    return train_replicas([run], data, None, CPU, choice)
+
+
 def record_of(settings: Settings, data: Prepared, seed: int = 0) -> tuple[RunRecord, dict[str, Any]]:
-    for event in train(run_of(settings, seed), data, None, CPU):
+    for event in train(run_of(settings, seed), data):
         if isinstance(event, RunEnded):
             assert event.weights is not None
             return event.record, dict(event.weights)
@@ -218,11 +225,14 @@ def test_history_best_and_final(settings: Any, data: Prepared) -> None:
 
 
 def test_events_come_in_order(settings: Any, data: Prepared) -> None:
-    events = list(train(run_of(settings()), data, None, CPU))
+    events = list(train(run_of(settings()), data))
     assert isinstance(events[0], RunStarted)
     assert events[0].planned_steps == 16
     assert [event.row.step for event in events if isinstance(event, Evaluated)] == [0, 8, 16]
     assert isinstance(events[-1], RunEnded)
+
+
+STACKED = EngineChoice("stacked", 1)
 
 
 class _FakeLibrary(Library):
@@ -240,7 +250,9 @@ def test_a_run_that_crashes_is_recorded_and_the_rest_go_on(settings: Any, data: 
     runs = [run_of(settings(), seed) for seed in range(3)]
     records = [
         event.record
-        for event in execute(runs, _FakeLibrary(data, broken=[0, 2]), CPU)  # together, then alone
+        for event in Trainer(_FakeLibrary(data, broken=[0, 2]), CPU).train(
+            runs, STACKED
+        )  # together, then alone
         if isinstance(event, RunEnded)
     ]
     assert [record.outcome for record in records] == ["finished", "crashed", "finished"]
@@ -248,7 +260,7 @@ def test_a_run_that_crashes_is_recorded_and_the_rest_go_on(settings: Any, data: 
     assert records[1].error.splitlines()[0] == "RuntimeError: out of memory, say"
     assert "test_engine.py" in records[1].error
     with pytest.raises(RuntimeError, match="out of memory"):
-        list(execute(runs, _FakeLibrary(data, broken=[0]), CPU, debug=True))
+        list(Trainer(_FakeLibrary(data, broken=[0]), CPU, debug=True).train(runs, STACKED))
 
 
 def test_a_plan_interleaves_variants_and_knows_runs_by_what_changes_their_numbers(
@@ -275,7 +287,7 @@ def test_a_plan_interleaves_variants_and_knows_runs_by_what_changes_their_number
 def test_pairing_every_variant_sees_the_same_augmented_batches(settings: Any, data: Prepared) -> None:
     def batches(norm: str, seed: int) -> list[torch.Tensor]:
         run = run_of(settings(norm=norm), seed)
-        training = Training([run], data, CROP_FLIP, CPU, Choice("sequential", 1))
+        training = Training([run], data, CROP_FLIP, CPU, EngineChoice("sequential", 1))
         return [images.clone() for images, _ in training.batches()]
 
     for ours, theirs in zip(batches("batch", 3), batches("none", 3), strict=True):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from bnbench.engine import estimate as module
+from bnbench.engine.cell import Cell
+from bnbench.engine.choose import EngineChoice
 from bnbench.engine.estimate import estimate_study
-from bnbench.engine.execute import Library
+from bnbench.engine.library import Library
+from bnbench.engine.loop import Training
 from bnbench.study import Vocabulary, load_study
+from bnbench.study.plan import RunSpec
 
 CPU = torch.device("cpu")
 TEXT = """
@@ -30,9 +36,9 @@ def test_cells_of_one_network_are_timed_once(
     timed: list[str] = []
     timing = module._timing
 
-    def noted(label: str, *rest: object) -> module.Timing:
-        timed.append(label)
-        return timing(label, *rest)  # type: ignore[arg-type]
+    def noted(cell: Cell, *rest: Any) -> module.Timing:
+        timed.append(cell.runs[0].label)
+        return timing(cell, *rest)
 
     monkeypatch.setattr(module, "_timing", noted)
     (tmp_path / "s.yaml").write_text(TEXT)
@@ -58,7 +64,10 @@ def test_the_share_of_evaluation_follows_how_often_it_is_done(vocabulary: Vocabu
         study = load_study(tmp_path / "s.yaml", changes, vocabulary)
         settings = study.variants["none"]
         shape = module.shape_of(settings, Library(tmp_path, CPU))
-        cell = module._estimate("none", settings, shape, module.Timing(0.01, 0.001, 0, 10), ())
+        steps = math.ceil(shape.num_train / settings.batch_size) * settings.epochs
+        run = RunSpec("none", {}, 0, "", settings)
+        decided = Cell((run,), EngineChoice("stacked", 1), steps, num_parameters=10)
+        cell = module._estimate("none", decided, shape, module.Timing(0.01, 0.001, 0))
         samples = cell.evaluation_seconds / 0.001
         counted = min(5000, shape.num_train) + shape.num_val
         return (samples - 2 * shape.num_test) / counted, cell.seconds - cell.evaluation_seconds
@@ -76,10 +85,8 @@ def test_a_long_step_is_timed_by_a_part_of_its_batch(vocabulary: Vocabulary, tmp
     settings = study.variants["none"]
     shape = module.shape_of(settings, Library(tmp_path, CPU))
     data = module._made_up(shape, settings.batch_size, CPU)
-    from bnbench.engine.backends.base import training_of
-    from bnbench.study.plan import RunSpec
-
-    training = training_of(RunSpec("none", {}, 0, "", settings), data, None, CPU)
+    run = RunSpec("none", {}, 0, "", settings)
+    training = Training([run], data, None, CPU, EngineChoice("sequential", 1))
     sizes: list[int] = []
     step = training.train_step
 
@@ -87,7 +94,7 @@ def test_a_long_step_is_timed_by_a_part_of_its_batch(vocabulary: Vocabulary, tmp
         sizes.append(labels.shape[1])
         return step(index, images, labels)
 
-    training.train_step = noted
+    training.train_step = noted  # type: ignore[method-assign]
     seconds, kept = module._timed_steps(training, settings.batch_size, CPU, 0.001)
     assert set(sizes) == {8}
     assert seconds > 0

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from bnbench.base.seeding import generator
 from bnbench.engine.build import build_model
+from bnbench.engine.steppers.base import Stepper
 from bnbench.engine.steppers.graphed import WARM_UP, Graphed
-from bnbench.engine.steppers.plain import Stacked, Stepper
+from bnbench.engine.steppers.stacked import Stacked
 from bnbench.study import Settings, Vocabulary, load_study
 
 Make = Callable[..., Settings]

@@ -14,14 +14,17 @@ import torch
 from bnbench.base.errors import BnbenchError
 from bnbench.data import Dataset
 from bnbench.data.batches import Prepared, prepare
+from bnbench.engine.backends.base import backend_of
+from bnbench.engine.backends.keras import optimize
 from bnbench.engine.backends.keras.loading import tensorflow
 from bnbench.engine.build import build_model
 from bnbench.engine.evaluate import evaluate
-from bnbench.engine.execute import execute
+from bnbench.engine.loop import Training
 from bnbench.study import Settings, Vocabulary, load_study
 from bnbench.study.events import Evaluated, RunEnded
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import RunRecord
+from tests.training import OneSet, chosen_for, execute
 
 if find_spec("tensorflow") is None:
     pytest.skip("TensorFlow is not installed (pip install '.[keras]')", allow_module_level=True)
@@ -45,16 +48,6 @@ def data() -> Prepared:
     return prepare(dataset, val_fraction=0.2, split_seed=0, max_train_samples=None, device=CPU)
 
 
-class OneSet:
-    """A library of one data set."""
-
-    def __init__(self, data: Prepared) -> None:
-        self.data = data
-
-    def prepared(self, settings: Settings) -> Prepared:
-        return self.data
-
-
 @pytest.fixture
 def settings(vocabulary: Vocabulary, tmp_path: Path) -> Any:
     def make(*changes: str, **more: Any) -> Settings:
@@ -72,7 +65,7 @@ def settings(vocabulary: Vocabulary, tmp_path: Path) -> Any:
 
 def events_of(settings: Settings, data: Prepared, seed: int = 0) -> list[Any]:
     run = RunSpec("v", {}, seed, "cell", settings)
-    return list(execute([run], OneSet(data), CPU, debug=True))  # type: ignore[arg-type]
+    return list(execute([run], OneSet(data), CPU, debug=True))
 
 
 def record_of(settings: Settings, data: Prepared, seed: int = 0) -> tuple[RunRecord, dict[str, Any]]:
@@ -198,15 +191,15 @@ def test_the_textbook_program_to_the_letter(settings: Any, data: Prepared) -> No
     )
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 
-    from bnbench.engine.backends.keras.train import KerasTraining
-
-    training = KerasTraining(RunSpec("v", {}, 0, "cell", chosen), data, None, CPU)
-    model.set_weights(training.model.network.get_weights())
+    choice = chosen_for(chosen, data.input_shape, data.num_classes)
+    training = Training([RunSpec("v", {}, 0, "cell", chosen)], data, None, CPU, choice)
+    (network,) = training.stepper.models
+    model.set_weights(network.network.get_weights())
     model.optimizer.build(model.trainable_variables)
     losses = []
     for images, labels in itertools.islice(training.batches(), 50):
         model.reset_metrics()
-        loss, _ = model.train_on_batch(images.flatten(1).numpy(), labels.numpy())
+        loss, _ = model.train_on_batch(images[0].flatten(1).numpy(), labels[0].numpy())
         losses.append(float(loss))
     np.testing.assert_allclose(record.step_losses[:50], losses, rtol=2e-5)
 
@@ -214,14 +207,13 @@ def test_the_textbook_program_to_the_letter(settings: Any, data: Prepared) -> No
 def test_what_is_not_translated_is_refused(
     settings: Any, data: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bnbench.engine.backends.keras import optimize
-    from bnbench.engine.backends.keras.train import KerasTraining
-
-    run = RunSpec("v", {}, 0, "cell", settings(framework="keras"))
+    chosen = settings(framework="keras")
+    model, backend = build_model(chosen, data.input_shape, data.num_classes, 0), backend_of(chosen)
+    backend.check(model, chosen, CPU)
     with pytest.raises(BnbenchError, match="trains on the CPU, and this study's device is meta"):
-        KerasTraining(run, data, "none", torch.device("meta"))
+        backend.check(model, chosen, torch.device("meta"))
     monkeypatch.setattr(optimize, "OPTIMIZERS", ("adam",))
     with pytest.raises(
         BnbenchError, match=r"has no optimizer: sgd\.\nFix: optimizer: adam, or framework: torch"
     ):
-        KerasTraining(run, data, None, CPU)
+        backend.check(model, chosen, CPU)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from bnbench.api.plugins import known_names
 from bnbench.base.registry import Entry
-from bnbench.engine.execute import Library, rehearse
-from bnbench.engine.rehearsal import Rehearsal
+from bnbench.engine.library import Library
+from bnbench.engine.rehearsal.rehearse import Rehearsal, rehearse
 from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import NormFacts, norms
@@ -27,6 +27,11 @@ def rehearsed(text: str, vocabulary: Vocabulary, tmp_path: Path, *overrides: str
     (tmp_path / "s.yaml").write_text(BASE + text)
     study = load_study(tmp_path / "s.yaml", overrides, vocabulary)
     return rehearse(make_plan(study, lambda settings: ""), Library(tmp_path, CPU), CPU)
+
+
+def cautions(found: Rehearsal) -> dict[str, tuple[str, ...]]:
+    """Of the cells that have any."""
+    return {label: cell.cautions for label, cell in found.cells.items() if cell.cautions}
 
 
 def messages(found: Rehearsal) -> list[str]:
@@ -80,7 +85,8 @@ def test_unfilled_statistics_are_a_caution_with_their_share(vocabulary: Vocabula
     found = rehearsed(text, vocabulary, tmp_path)
     assert not found.mistakes
     shares = {
-        label: text.partition(" of their initial values")[0][-4:] for label, (text,) in found.cautions.items()
+        label: text.partition(" of their initial values")[0][-4:]
+        for label, (text,) in cautions(found).items()
     }
     assert shares == {"batch": " 43%", "keras": " 92%", "still": "100%"}
 
@@ -104,9 +110,9 @@ def test_a_bias_that_does_not_come_back_is_a_caution(tmp_path: Path) -> None:
     text = "model: net\nvariants: {none: {}, batch: {norm: batch}, layer: {norm: layer}, rms: {norm: rms}}\n"
     found = rehearsed(text, known_names().vocabulary, tmp_path)
     assert not found.mistakes
-    lost = {label for label, texts in found.cautions.items() if any("no bias in" in text for text in texts)}
+    lost = {label for label, texts in cautions(found).items() if any("no bias in" in text for text in texts)}
     assert lost == {"none", "rms"}
-    text = " ".join(found.cautions["none"])
+    text = " ".join(cautions(found)["none"])
     assert "no bias in 0 (Conv2d), 2 (Conv2d) of model net, and norm: none does not" in text
 
 
@@ -174,7 +180,7 @@ def test_our_own_models_lose_no_bias(model: str, vocabulary: Vocabulary, tmp_pat
         if name not in ("instance", "fixup", "skipinit") or model == "resnet20"
     )
     found = rehearsed(f"model: {model}\nvariants: {{{variants}}}\n", vocabulary, tmp_path, "baseline=none")
-    assert not [text for texts in found.cautions.values() for text in texts if "no bias" in text]
+    assert not [text for texts in cautions(found).values() for text in texts if "no bias" in text]
 
 
 @pytest.mark.parametrize(
@@ -229,6 +235,6 @@ def test_one_training_sample_is_not_mended_by_a_larger_batch(vocabulary: Vocabul
     assert "Fix: max_train_samples: 2 or more, or a norm" in message
     found = rehearsed(text, vocabulary, tmp_path, "max_train_samples=2")
     assert not found.mistakes
-    assert "after its 5 steps the" in found.cautions["batch"][0]
+    assert "after its 5 steps the" in cautions(found)["batch"][0]
     found = rehearsed(text, vocabulary, tmp_path, "max_train_samples=2", "epochs=1")
-    assert "after its 1 step the" in found.cautions["batch"][0]
+    assert "after its 1 step the" in cautions(found)["batch"][0]

@@ -14,8 +14,7 @@ from bnbench.base.registry import Entry
 from bnbench.data.batches import Prepared, prepare
 from bnbench.data.catalogue import digits
 from bnbench.engine.build import build_model, make_objective, make_optimizer
-from bnbench.engine.choose import Choice, choose
-from bnbench.engine.execute import execute
+from bnbench.engine.choose import EngineChoice
 from bnbench.engine.stacked.layers import chain, is_known
 from bnbench.engine.stacked.stack import Stack
 from bnbench.models import ModelFacts, models
@@ -24,6 +23,7 @@ from bnbench.norms import norms
 from bnbench.study import Settings, Vocabulary, load_study
 from bnbench.study.events import RunEnded
 from bnbench.study.plan import RunSpec
+from tests.training import chosen_for, execute
 
 CPU = torch.device("cpu")
 Make = Callable[..., Settings]
@@ -95,7 +95,7 @@ def test_every_normalizer_stacks_as_it_trains_alone(norm: str, settings: Make, d
         "clip_norm": 0.8,
         "schedule": "{name: cosine, warmup_epochs: 0.5}",
     }
-    chosen = choose(settings(**how), (1, 8, 8), 10, CPU)
+    chosen = chosen_for(settings(**how), (1, 8, 8), 10)
     if chosen.engine == "sequential":
         pytest.skip(f"{norm} falls back: {chosen.reason}")
     assert largest_gap(settings(**how), settings(**how, engine="sequential"), data) < 1e-6
@@ -251,7 +251,7 @@ def test_a_users_layer_with_state_stacks_as_itself(
     factory = _build_with(Counts)
     stacked = _use(monkeypatch, settings(), factory)
     sequential = stacked.model_copy(update={"engine": "sequential"})
-    assert choose(stacked, (1, 8, 8), 10, CPU) == Choice("stacked", 1)
+    assert chosen_for(stacked, (1, 8, 8), 10) == EngineChoice("stacked", 1)
     assert largest_gap(stacked, sequential, data) < 1e-6
 
 
@@ -282,9 +282,9 @@ def _hooked(*_: Any) -> nn.Module:
     ("factory", "why"),
     [
         (_build_with(lambda: nn.Dropout(0.5)), "draws random numbers"),
-        (lambda *_: _Residual(), "_Residual is no plain Sequential"),
+        (lambda *_: _Residual(), "_Residual is not a plain Sequential"),
         (_shares, "share parameters"),
-        (_hooked, "no plain Sequential"),
+        (_hooked, "not a plain Sequential"),
         (lambda *_: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), ""),
         (lambda *_: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 10)), "convolutions"),
     ],

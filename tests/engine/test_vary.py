@@ -13,16 +13,17 @@ import torch
 from bnbench.base.errors import ConfigError
 from bnbench.data.augmentations import augmentation_of
 from bnbench.data.batches import Prepared
-from bnbench.engine import schedule as jobs
+from bnbench.engine import schedule
 from bnbench.engine.build import build_model
-from bnbench.engine.choose import choose
-from bnbench.engine.execute import Library, execute, replicas
+from bnbench.engine.library import Library
 from bnbench.engine.loop import Training
+from bnbench.engine.schedule import replicas
 from bnbench.study import DEFAULT_VARY, Settings, Vocabulary, load_study, resolved
 from bnbench.study.events import RunEnded
 from bnbench.study.plan import RunSpec, make_plan
 from bnbench.study.records import RunRecord
 from bnbench.study.vary import SOURCES
+from tests.training import chosen_for, execute, scheduled
 
 CPU = torch.device("cpu")
 TEXT = """
@@ -60,7 +61,7 @@ def facts(chosen: Settings, library: Library, seed: int) -> dict[str, bytes]:
     """What of a run comes from each source, before its first step."""
     data: Prepared = library.prepared(chosen.for_seed(seed))
     run = RunSpec("v", {}, seed, "cell", chosen)
-    choice = choose(chosen, data.input_shape, data.num_classes, CPU)
+    choice = chosen_for(chosen, data.input_shape, data.num_classes)
     training = Training([run], data, None, CPU, choice)
     order = torch.cat([index.flatten() for index in training._orders(0)])
     model = build_model(chosen, data.input_shape, data.num_classes, seed)
@@ -133,12 +134,12 @@ def test_workers_have_the_split_of_each_seed(
     settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes and one give the same bits, each seed on its own split."""
-    monkeypatch.setattr(jobs, "WORTH_WORKERS", 0.0)
+    monkeypatch.setattr(schedule, "WORTH_WORKERS", 0.0)
     chosen = settings("vary=[init, split]", "norm=batch")
     runs = [RunSpec("v", {}, seed, "cell", chosen) for seed in range(3)]
 
     def losses(workers: int) -> dict[int, tuple[Any, ...]]:
-        events = jobs.run_all(runs, Library(tmp_path, CPU), CPU, workers=workers)
+        events = scheduled(runs, Library(tmp_path, CPU), workers=workers)
         ended = [event.record for event in events if isinstance(event, RunEnded)]
         return {record.seed: (record.step_losses, dict(record.final)) for record in ended}
 

@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench.engine import schedule as jobs
-from bnbench.engine.choose import Choice
-from bnbench.engine.execute import Library
-from bnbench.engine.schedule import Cell, arrange, pack, run_all
+from bnbench.engine import schedule
+from bnbench.engine.cell import Cell
+from bnbench.engine.choose import EngineChoice
+from bnbench.engine.library import Library
+from bnbench.engine.workers.packing import arrange, pack
 from bnbench.study import Settings, Vocabulary, load_study
 from bnbench.study.events import RunEnded
 from bnbench.study.plan import RunSpec, make_plan
+from tests.training import scheduled
 
 CPU = torch.device("cpu")
 
@@ -73,7 +75,7 @@ def plan(vocabulary: Vocabulary, tmp_path: Path) -> Callable[..., list[RunSpec]]
 
 
 def ends(runs: list[RunSpec], tmp_path: Path, **how: Any) -> dict[tuple[str, int], RunEnded]:
-    events = run_all(runs, Library(tmp_path, CPU), CPU, **how)
+    events = scheduled(runs, Library(tmp_path, CPU), **how)
     found = [event for event in events if isinstance(event, RunEnded)]
     assert len(found) == len(runs)
     return {(event.run.variant, event.run.seed): event for event in found}
@@ -82,7 +84,7 @@ def ends(runs: list[RunSpec], tmp_path: Path, **how: Any) -> dict[tuple[str, int
 def test_no_digit_depends_on_workers_or_seeds(
     plan: Callable[..., list[RunSpec]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "WORTH_WORKERS", 0.0)
+    monkeypatch.setattr(schedule, "WORTH_WORKERS", 0.0)
     here = ends(plan(), tmp_path, workers=1)
     for other in (
         ends(plan(), tmp_path, workers=2),
@@ -106,7 +108,10 @@ def test_no_digit_depends_on_workers_or_seeds(
 
 def command(*words: str) -> list[str]:
     """The command line with workers for studies of any size."""
-    script = "from bnbench.engine import schedule; schedule.WORTH_WORKERS = 0.0; from bnbench.cli.app import main; main()"
+    script = (
+        "from bnbench.engine import schedule; schedule.WORTH_WORKERS = 0.0; "
+        "from bnbench.cli.app import main; main()"
+    )
     return [sys.executable, "-c", script, "compare", "study.yaml", "--jobs", "2", *words]
 
 
@@ -191,10 +196,15 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_no_process(how: signal.S
 
 def cells(*counts: int, steps: int = 1000) -> list[Cell]:
     """Of small networks, one with each number of runs."""
-    choice = Choice("stacked", 1, num_parameters=50_000)
+    choice = EngineChoice("stacked", 1)
     settings = Settings.model_construct(batch_size=32)  # type: ignore[call-arg]
     return [
-        Cell(tuple(RunSpec(f"v{index}", {}, seed, "c", settings) for seed in range(count)), choice, steps)
+        Cell(
+            tuple(RunSpec(f"v{index}", {}, seed, "c", settings) for seed in range(count)),
+            choice,
+            steps,
+            50_000,
+        )
         for index, count in enumerate(counts)
     ]
 
@@ -202,24 +212,24 @@ def cells(*counts: int, steps: int = 1000) -> list[Cell]:
 def test_packing_keeps_every_run_and_cuts_all_cells_alike() -> None:
     for workers in (1, 2, 3, 8, 64):
         packed, _ = pack(cells(5, 5, 5), workers, workers)
-        assert sorted((run.variant, run.seed) for job in packed for run in job) == [
+        assert sorted((run.variant, run.seed) for job in packed for run in job.runs) == [
             (f"v{index}", seed) for index in range(3) for seed in range(5)
         ]
         sizes = {
-            variant: sorted(len(job) for job in packed if job[0].variant == variant)
+            variant: sorted(len(job.runs) for job in packed if job.runs[0].variant == variant)
             for variant in ("v0", "v1", "v2")
         }
         assert sizes["v0"] == sizes["v1"] == sizes["v2"]
-    assert [len(job) for job in pack(cells(5, 5, 5), 1, 1)[0]] == [5, 5, 5]  # nothing is gained by a cut
+    assert [len(job.runs) for job in pack(cells(5, 5, 5), 1, 1)[0]] == [5, 5, 5]  # nothing is gained by a cut
     # a run alone has a double in its stack: a finer cut gains nothing
-    assert {len(job) for job in pack(cells(5, 5, 5), 64, 64)[0]} == {1, 2}
+    assert {len(job.runs) for job in pack(cells(5, 5, 5), 64, 64)[0]} == {1, 2}
     assert pack([], 2, 2)[0] == []
 
 
 def test_an_uneven_number_of_jobs_shares_the_cores() -> None:
     three = cells(5, 5, 5)
     jobs, processes = arrange(three, None, 2)
-    assert ([len(job) for job in jobs], processes) == ([5, 5, 5], 3)
+    assert ([len(job.runs) for job in jobs], processes) == ([5, 5, 5], 3)
     _, end = pack(three, 3, 2)
     assert end == pytest.approx(1.5 * three[0].seconds(5))
     assert arrange(three, 2, 2)[1] == 2  # what was asked for
@@ -229,7 +239,7 @@ def test_an_uneven_number_of_jobs_shares_the_cores() -> None:
 
 def test_the_longest_job_comes_first() -> None:
     long, short = cells(2, 2, steps=10)[0], cells(2, 2, steps=10_000)[1]
-    assert pack([long, short], 1, 1)[0][0][0].variant == "v1"
+    assert pack([long, short], 1, 1)[0][0].runs[0].variant == "v1"
 
 
 @pytest.mark.parametrize(("engine", "order"), [("sequential", "abababab"), ("stacked", "aaaabbbb")])
@@ -247,5 +257,5 @@ def test_runs_that_train_alone_take_turns_between_the_variants(
         variants: {{a: {{norm: none}}, b: {{norm: batch}}}}
     """
     study = load_study(write_study(text), [], vocabulary)
-    events = run_all(make_plan(study, lambda settings: {}), Library(tmp_path, CPU), CPU, workers=1)
+    events = scheduled(make_plan(study, lambda settings: {}), Library(tmp_path, CPU), workers=1)
     assert "".join(event.run.variant for event in events if isinstance(event, RunEnded)) == order

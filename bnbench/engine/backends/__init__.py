@@ -1,1 +1,1 @@
-"""The frameworks that train."""
+"""The frameworks that train, one file or folder each."""

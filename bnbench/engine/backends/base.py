@@ -1,35 +1,60 @@
-"""Which framework trains a run. TensorFlow is imported only where a run asks for it."""
+"""What the engine asks of a framework, and the table of them. A framework is imported where a run asks for it.
+
+To add one: a module with a `BACKEND` here, its line in `BACKENDS`, and its name in the schema (`framework`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 
-from bnbench.data.augmentations import Augmentation
-from bnbench.data.batches import Prepared
-from bnbench.engine.choose import choose
-from bnbench.engine.loop import Training, train_replicas
+from bnbench.engine.choose import EngineChoice
+from bnbench.engine.steppers.base import Stepper
 from bnbench.study import Settings
-from bnbench.study.events import Event
 from bnbench.study.plan import RunSpec
 
-
-def trainer_of(settings: Settings) -> Callable[..., Iterator[Event]]:
-    """train(runs, data, augmentation, device) of the settings' framework: the events of replicas."""
-    if settings.framework == "keras":
-        from bnbench.engine.backends.keras import train as keras
-
-        return keras.train_replicas
-    return train_replicas
+#: The module of each framework, by its name in a study.
+BACKENDS = {"torch": "bnbench.engine.backends.torch", "keras": "bnbench.engine.backends.keras.backend"}
 
 
-def training_of(run: RunSpec, data: Prepared, augmentation: Augmentation | None, device: torch.device) -> Any:
-    """The state of one run before its first step: a `Training`, or what stands for it in Keras."""
-    if run.settings.framework == "keras":
-        from bnbench.engine.backends.keras import train as keras
+class Backend(Protocol):
+    """One framework. `model` is always the network as torch builds it, with its initial weights."""
 
-        return keras.KerasTraining(run, data, augmentation, device)
-    choice = choose(run.settings, data.input_shape, data.num_classes, device)
-    return Training([run], data, augmentation, device, choice)
+    def check(self, model: nn.Module, settings: Settings, device: torch.device) -> None:
+        """Raises BnbenchError where this framework can't train the network as the settings say."""
+        ...
+
+    def choose(
+        self, model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], device: torch.device
+    ) -> EngineChoice:
+        """What trains a cell of such networks. Leaves the network as it is."""
+        ...
+
+    def stepper(
+        self,
+        models: Sequence[nn.Module],
+        settings: Settings,
+        input_shape: tuple[int, int, int],
+        choice: EngineChoice,
+        device: torch.device,
+    ) -> Stepper:
+        """What steps these models, on the device already. More than one only where the choice stacks."""
+        ...
+
+    def environment(self, device: torch.device) -> Mapping[str, Any]:
+        """What can change a run's last bits, as plain values; nothing is imported for it."""
+        ...
+
+    def notes(self, run: RunSpec) -> tuple[str, ...]:
+        """What the user should know of a run in this framework."""
+        ...
+
+
+def backend_of(settings: Settings) -> Backend:
+    """The framework of these settings."""
+    backend: Backend = importlib.import_module(BACKENDS[settings.framework]).BACKEND
+    return backend

@@ -1,1 +1,1 @@
-"""One step of the optimizer, in the ways that the engine knows."""
+"""The ways to make one optimizer step, one file each."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bnbench.engine.stacked.layers import chain, is_known, is_plain
 from bnbench.engine.stacked.stack import Stack
-from bnbench.engine.steppers.plain import Stacked
+from bnbench.engine.steppers.stacked import Stacked
 from bnbench.study import Settings
 
 #: From a step to what makes it again, and the tensor that its losses will be in.

@@ -20,18 +20,17 @@ import torch
 from bnbench.base.errors import BnbenchError
 from bnbench.base.user_code import guarded
 from bnbench.data.batches import Prepared
-from bnbench.engine.execute import crashed, execute_group
+from bnbench.engine.cell import Cell
+from bnbench.engine.execute import Trainer, crashed
 from bnbench.engine.process import training_process
 from bnbench.engine.workers.server import start_server
 from bnbench.engine.workers.shared import SharedData, SharedLibrary
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec
 
-Job = Sequence[RunSpec]
-
 
 def run_in_workers(
-    jobs: Sequence[Job],
+    jobs: Sequence[Cell],
     data: Mapping[str, Prepared],
     device: torch.device,
     workers: int,
@@ -53,10 +52,10 @@ def run_in_workers(
                 worker.give(waiting.pop(0))
             for ready in connection.wait(list(busy)):
                 worker = busy[ready]
-                yield from worker.said(device)
-                if worker.job is None and waiting and worker.alive:
+                yield from worker.events(device)
+                if worker.is_idle and waiting and worker.alive:
                     worker.give(waiting.pop(0))
-                elif worker.job is None:
+                elif worker.is_idle:
                     busy.pop(ready).stop()
     finally:
         for worker in busy.values():
@@ -103,29 +102,34 @@ class _Worker:
             self.process.start()
         theirs.close()
         self.alive = True
-        self.job: list[RunSpec] | None = None
+        self.left: dict[tuple[str, int], RunSpec] | None = None
 
-    def give(self, job: Job) -> None:
-        """The next job. What a dead worker does not take is found when it is asked what it says."""
-        self.job = list(job)
+    def give(self, job: Cell) -> None:
+        """The next job. That a dead worker does not take it shows when its next event is asked for."""
+        self.left = {run.key: run for run in job.runs}
         with contextlib.suppress(OSError):
             self.connection.send(job)
 
-    def said(self, device: torch.device) -> Iterator[Event]:
-        """Its next event; none where it says that the job is done, and all its runs' ends where it has died."""
-        assert self.job is not None
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no job."""
+        return self.left is None
+
+    def events(self, device: torch.device) -> Iterator[Event]:
+        """Its next event; none where the job is done, and the ends of all its runs where the process has died."""
+        assert self.left is not None
         try:
             event: Event | None = self.connection.recv()
         except (EOFError, OSError):
             self.alive = False
             self.process.join()
-            yield from [RunEnded(run, crashed(run, self._death(), device)) for run in self.job]
+            yield from [RunEnded(run, crashed(run, self._death(), device)) for run in self.left.values()]
             event = None
         if event is None:
-            self.job = None
+            self.left = None
             return
         if isinstance(event, RunEnded):
-            self.job.remove(event.run)
+            del self.left[event.run.key]
         yield event
 
     def _death(self) -> BnbenchError:
@@ -153,19 +157,20 @@ def _serve(
     """A worker's life: job after job, until the parent goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with guarded(), training_process(for_good=True):  # stdout is the parent's
-        failure = _prepared(prepare)
+        failure = _failure_of(prepare)
+        trainer = Trainer(library, device)
         with contextlib.suppress(EOFError, OSError):
             while True:
-                job = parent.recv()
+                job: Cell = parent.recv()
                 for event in (
-                    _failed(job, failure, device) if failure else execute_group(job, library, device)
+                    _failed(job, failure, device) if failure else trainer.train(job.runs, job.choice)
                 ):
                     parent.send(event)
                 parent.send(None)
 
 
-def _prepared(prepare: Callable[[], object] | None) -> BaseException | None:
-    """What went wrong, if anything did: every run of this worker says it."""
+def _failure_of(prepare: Callable[[], object] | None) -> BaseException | None:
+    """What it raised, if it did: every run of this worker ends with it."""
     try:
         if prepare:
             prepare()
@@ -174,5 +179,5 @@ def _prepared(prepare: Callable[[], object] | None) -> BaseException | None:
     return None
 
 
-def _failed(job: Job, failure: BaseException, device: torch.device) -> Iterator[Event]:
-    return (RunEnded(run, crashed(run, failure, device)) for run in job)
+def _failed(job: Cell, failure: BaseException, device: torch.device) -> Iterator[Event]:
+    return (RunEnded(run, crashed(run, failure, device)) for run in job.runs)

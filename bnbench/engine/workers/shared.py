@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bnbench.data.batches import Prepared
-from bnbench.engine.execute import data_key
+from bnbench.engine.library import data_key
 from bnbench.study import Settings
 
 #: Where a tensor may start: as torch's own memory, at a multiple of 64 bytes.

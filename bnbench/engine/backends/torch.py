@@ -1,0 +1,60 @@
+"""PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnbench.engine.choose import EngineChoice, choose
+from bnbench.engine.device import environment
+from bnbench.engine.steppers.base import Stepper
+from bnbench.engine.steppers.compiled import Compiled
+from bnbench.engine.steppers.graphed import Graphed
+from bnbench.engine.steppers.sequential import Sequential
+from bnbench.engine.steppers.stacked import Stacked
+from bnbench.study import Settings
+from bnbench.study.plan import RunSpec
+
+
+class TorchBackend:
+    """See `Backend`."""
+
+    def check(self, model: nn.Module, settings: Settings, device: torch.device) -> None:
+        """Everything that can be built can be trained."""
+
+    def choose(
+        self, model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], device: torch.device
+    ) -> EngineChoice:
+        """A stack where that is faster and changes nothing, else one run after the other."""
+        return choose(model, settings, input_shape, device)
+
+    def stepper(
+        self,
+        models: Sequence[nn.Module],
+        settings: Settings,
+        input_shape: tuple[int, int, int],
+        choice: EngineChoice,
+        device: torch.device,
+    ) -> Stepper:
+        """The engine of the choice."""
+        match choice.engine:
+            case "stacked":
+                return (Graphed if device.type == "cuda" else Stacked)(models, settings)
+            case "compiled":
+                return Compiled(models[0], settings, device)
+            case _:
+                return Sequential(models[0], settings, device)
+
+    def environment(self, device: torch.device) -> Mapping[str, Any]:
+        """The device, the threads and the versions."""
+        return environment(device)
+
+    def notes(self, run: RunSpec) -> tuple[str, ...]:
+        """None: this is the framework that everything else is compared with."""
+        return ()
+
+
+BACKEND = TorchBackend()

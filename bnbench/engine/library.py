@@ -1,0 +1,119 @@
+"""The data sets of a study, each loaded once and prepared once for each way of splitting it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from bnbench.base.errors import BnbenchError, DataError
+from bnbench.base.user_code import raise_interrupt, text_of
+from bnbench.data import Dataset, datasets
+from bnbench.data.batches import Prepared, prepare
+from bnbench.data.split import Sampling
+from bnbench.study import Settings
+from bnbench.study.schema import Validation
+
+
+class Prepares(Protocol):
+    """Whatever has the data of some settings ready."""
+
+    def prepared(self, settings: Settings) -> Prepared:
+        """The data set, split and normalised, on the device."""
+        ...
+
+
+#: The settings that choose and prepare the data.
+_OF_THE_DATA = {"dataset", "validation", "max_train_samples", "max_eval_samples", "normalize"}
+
+
+def data_key(settings: Settings) -> str:
+    """Settings of the same key have the same data, split and normalised alike."""
+    return settings.model_dump_json(include=_OF_THE_DATA)
+
+
+_SOME_SPLIT = Validation()
+
+
+def _sampling(settings: Settings) -> Sampling:
+    validation = settings.validation
+    return Sampling(
+        validation.by,
+        validation.fraction,
+        validation.split_seed,
+        settings.max_train_samples,
+        settings.max_eval_samples,
+    )
+
+
+def _reads_a_part(factory: Callable[..., Dataset], settings: Settings) -> bool:
+    """Whether the data set can leave unread what is not used. Not where the seeds use different samples."""
+    limited = settings.max_train_samples or settings.max_eval_samples
+    return (
+        bool(limited) and "split" not in settings.vary and "sampling" in inspect.signature(factory).parameters
+    )
+
+
+class Library:
+    """The data sets of a study, each loaded once and prepared once for each way of splitting it."""
+
+    def __init__(self, data_dir: Path, device: torch.device) -> None:
+        self._data_dir, self._device = data_dir, device
+        self._datasets: dict[str, Dataset] = {}
+        self._prepared: dict[str, Prepared] = {}
+        self._last_split: dict[str, str] = {}
+
+    def dataset(self, settings: Settings) -> Dataset:
+        """The data set of these settings. Raises DataError."""
+        entry = datasets.get(settings.dataset.name)
+        chosen = {"sampling": _sampling(settings)} if _reads_a_part(entry.factory, settings) else {}
+        key = f"{settings.dataset.model_dump_json()} {chosen}"
+        if key not in self._datasets:
+            try:
+                self._datasets[key] = entry.factory(
+                    self._data_dir, **chosen, **entry.typed(settings.dataset.options)
+                )
+            except BnbenchError:
+                raise
+            except BaseException as error:
+                raise_interrupt(error)
+                raise DataError(
+                    f"data set {entry.name}: {text_of(error)}",
+                    f"Its function in {entry.factory.__module__} raised this.",
+                    "--debug shows where.",
+                ) from error
+        return self._datasets[key]
+
+    def prepared(self, settings: Settings) -> Prepared:
+        """The data set, split and normalised, on the device. Raises DataError."""
+        key = data_key(settings)
+        if key not in self._prepared:
+            if "split" in settings.vary and settings.validation.by == "auto":
+                _check_varied(self.dataset(settings))
+            if "split" in settings.vary:  # of the splits of all seeds, only the last one is kept
+                some = data_key(settings.model_copy(update={"validation": _SOME_SPLIT}))
+                self._prepared.pop(self._last_split.get(some, ""), None)
+                self._last_split[some] = key
+            self._prepared[key] = prepare(
+                self.dataset(settings),
+                val_fraction=settings.validation.fraction,
+                split_seed=settings.validation.split_seed,
+                max_train_samples=settings.max_train_samples,
+                device=self._device,
+                normalize=settings.normalize,
+                by=settings.validation.by,
+                max_eval_samples=settings.max_eval_samples,
+            )
+        return self._prepared[key]
+
+
+def _check_varied(dataset: Dataset) -> None:
+    if dataset.val_labels is not None:
+        raise DataError(
+            "vary: split: the data has a validation part of its own, which is the same for every seed.",
+            "There is no split to vary.",
+            "validation: {by: sample}, which holds out a part of train and leaves the data's own one unused.",
+        )

@@ -1,0 +1,52 @@
+"""The networks of a study before it trains: built once each, for all that looks at them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from bnbench.base.user_code import raise_interrupt
+from bnbench.engine.build import build_model, make_objective, make_optimizer
+from bnbench.study import Settings
+
+#: The settings that a network and its initial weights follow from, beside its data and its seed.
+_OF_THE_NETWORK = {"model", "norm", "init", "vary"}
+
+
+class Networks:
+    """Builds the networks of cells. Whoever is given one leaves it as it is."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, nn.Module | BaseException] = {}
+
+    def network(
+        self, settings: Settings, input_shape: tuple[int, int, int], num_classes: int, seed: int
+    ) -> nn.Module:
+        """The network of these settings, built when it is first asked for; raises what its factory raised then."""
+        made_of = settings.model_dump_json(include=_OF_THE_NETWORK)
+        key = f"{made_of} {input_shape} {num_classes} {seed}"
+        if key not in self._built:
+            try:
+                self._built[key] = build_model(settings, input_shape, num_classes, seed)
+            except BaseException as error:
+                raise_interrupt(error)
+                self._built[key] = error
+        built = self._built[key]
+        if isinstance(built, BaseException):
+            raise built
+        return built
+
+    def objects(
+        self, settings: Settings, input_shape: tuple[int, int, int], num_classes: int, seed: int
+    ) -> list[Any]:
+        """The layers, optimizer and loss of these settings; those that can't be built are left out."""
+        objects: list[Any] = []
+        try:
+            model = self.network(settings, input_shape, num_classes, seed)
+            objects += model.modules()
+            objects.append(make_optimizer(settings)(model))
+            objects.append(make_objective(settings))
+        except BaseException as error:  # the rehearsal will say what is wrong
+            raise_interrupt(error)
+        return objects

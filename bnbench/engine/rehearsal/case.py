@@ -1,0 +1,48 @@
+"""One cell of a study as the rehearsal sees it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from bnbench.data.augmentations import Augmentation, augmentation_of
+from bnbench.data.batches import epoch_order
+from bnbench.study import Settings
+from bnbench.study.plan import RunSpec
+
+
+@dataclass(frozen=True)
+class Case:
+    """The runs of a cell, and the sizes of its data. smallest_part: samples in the smallest evaluation batch."""
+
+    runs: tuple[RunSpec, ...]
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    num_train: int
+    smallest_part: int
+
+    @property
+    def label(self) -> str:
+        """The name of the cell."""
+        return self.runs[0].label
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of all its runs."""
+        return self.runs[0].settings
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of its runs."""
+        return tuple(run.seed for run in self.runs)
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What happens to its training batches; None where they stay as they are."""
+        return augmentation_of(self.settings.augment)
+
+    def batches(self) -> Counter[int]:
+        """The sizes of an epoch's batches, and how many have each; the last batch has the last size."""
+        settings = self.settings
+        order = epoch_order(self.num_train, settings.batch_size, 0, 0, settings.last_batch)
+        return Counter(map(len, order))

@@ -1,0 +1,147 @@
+"""What a study can't mean, what limits its answer, and which engine trains it: found on its real networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from bnbench.base.errors import Mistake
+from bnbench.base.process_state import left_as_found
+from bnbench.base.user_code import raise_interrupt
+from bnbench.data.batches import Prepared, steps_per_epoch
+from bnbench.engine.backends.base import backend_of
+from bnbench.engine.build import make_objective, make_optimizer, make_schedule
+from bnbench.engine.cell import Cell
+from bnbench.engine.choose import count_parameters
+from bnbench.engine.library import Prepares
+from bnbench.engine.networks import Networks
+from bnbench.engine.rehearsal.case import Case
+from bnbench.engine.rehearsal.equal_seeds import why_equal
+from bnbench.engine.rehearsal.mistakes import build_mistake
+from bnbench.engine.rehearsal.running_statistics import share_left, why_unfilled
+from bnbench.engine.rehearsal.single_values import why_alone, why_one_weight
+from bnbench.network.biases import Layers, is_covered, missing_biases
+from bnbench.network.sites import Site, Sites, WeightLayer, find_sites
+from bnbench.study.plan import RunSpec
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """The result. cells: what was decided for each, by its label. mistakes: if there are any, nothing can be trained.
+
+    forward_errors: what a cell's network raised on a batch, by the cell's label.
+    """
+
+    cells: dict[str, Cell] = field(default_factory=dict)
+    mistakes: tuple[Mistake, ...] = ()
+    forward_errors: dict[str, BaseException] = field(default_factory=dict)
+
+
+def rehearse(
+    runs: Iterable[RunSpec], library: Prepares, device: torch.device, networks: Networks | None = None
+) -> Rehearsal:
+    """Decide for every cell of a study what trains it, and find what is wrong with it before training.
+
+    A network that can be built and raises on a batch is not a mistake here: its runs crash, and the others go on.
+    """
+    of_cells: dict[str, list[RunSpec]] = {}
+    for run in runs:
+        of_cells.setdefault(run.label, []).append(run)
+    cases, mistakes = list[Case](), list[Mistake]()
+    for label, of_cell in of_cells.items():
+        first = of_cell[0]
+        try:
+            cases.append(_case_of(of_cell, library.prepared(first.settings.for_seed(first.seed))))
+        except BaseException as error:
+            raise_interrupt(error)
+            mistakes.append(build_mistake(label, error))
+    return rehearse_cases(cases, device, networks or Networks(), mistakes)
+
+
+def _case_of(runs: list[RunSpec], data: Prepared) -> Case:
+    smallest = min(len(labels) for labels in (data.probe_labels, data.val_labels, data.test_labels))
+    return Case(tuple(runs), data.input_shape, data.num_classes, len(data.train_labels), smallest)
+
+
+def rehearse_cases(
+    cases: Iterable[Case], device: torch.device, networks: Networks, mistakes: Iterable[Mistake] = ()
+) -> Rehearsal:
+    """Build and probe the network of every cell; equal networks are probed once. mistakes: those known already."""
+    probed: dict[str, _Probe] = {}
+    cells: dict[str, Cell] = {}
+    layers: list[Layers] = []
+    errors: dict[str, BaseException] = {}
+    by_message = {mistake.message: mistake for mistake in mistakes}
+    for case in cases:
+        try:
+            with left_as_found(device):
+                cell, probe = _decide(case, device, networks, probed)
+            texts = (*probe.mistakes, why_equal(case, probe.model, probe.sites.draws))
+        except BaseException as error:
+            raise_interrupt(error)
+            mistake = build_mistake(case.label, error)
+            by_message.setdefault(mistake.message, mistake)
+            continue
+        for text in filter(None, texts):
+            by_message.setdefault(text, Mistake(f"variant {case.label}", text))
+        if probe.error:
+            errors[case.label] = probe.error
+        layers.append(Layers(case.label, case.settings.model.name, case.settings.norm.name, probe.covered))
+        cells[case.label] = cell.limited_by(why_unfilled(case, probe.shares))
+    for label, text in missing_biases(layers).items():
+        cells[label] = cells[label].limited_by(text)
+    return Rehearsal(cells, tuple(by_message.values()), errors)
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """What a network showed. covered: of every layer of weights, whether something shifts its output."""
+
+    model: nn.Module
+    sites: Sites
+    mistakes: tuple[str, ...]
+    error: BaseException | None
+    shares: tuple[tuple[Site, float], ...]
+    covered: tuple[tuple[WeightLayer, bool], ...]
+
+
+def _decide(
+    case: Case, device: torch.device, networks: Networks, probed: dict[str, _Probe]
+) -> tuple[Cell, _Probe]:
+    """What trains a cell, and what its network showed. Raises where one of its parts can't be made."""
+    settings, backend = case.settings, backend_of(case.settings)
+    model = networks.network(settings, case.input_shape, case.num_classes, case.seeds[0])
+    make_optimizer(settings)(model)  # each of these checks its own options
+    make_objective(settings)
+    epoch = steps_per_epoch(case.num_train, settings.batch_size, settings.last_batch)
+    make_schedule(settings, epoch * settings.epochs, epoch)
+    backend.check(model, settings, device)
+    if case.augmentation:
+        case.augmentation.check(case.input_shape)
+    kept = settings.model_dump_json(
+        include={"model", "norm", "batch_size", "last_batch", "epochs", "init", "framework"}
+    )
+    key = f"{kept} {case.input_shape} {case.num_train} {case.smallest_part}"
+    if key not in probed:
+        probed[key] = _probe(case, model)
+    choice = backend.choose(model, settings, case.input_shape, device)
+    return Cell(case.runs, choice, epoch * settings.epochs, count_parameters(model)), probed[key]
+
+
+def _probe(case: Case, model: nn.Module) -> _Probe:
+    sites = find_sites(model, case.input_shape)
+    if sites.error:  # perhaps at the number of samples: once more with the study's own
+        sites = find_sites(model, case.input_shape, max(case.batches()))
+    different = {site.signature: site for site in sites.norms}.values()
+    mistakes = [text for site in different if (text := why_alone(case, sites, site))]
+    # the same for all widths: what is kept depends on the batches alone
+    kinds = {(type(site.module), len(site.shape)): site for site in different}.values()
+    shares = [] if mistakes or sites.error else [(site, share_left(case, site)) for site in kinds]
+    layers = () if sites.error else tuple(sites.layers)
+    covered = tuple((layer, is_covered(layer, model, case.input_shape)) for layer in layers)
+    mistakes += [text for layer in sites.layers if (text := why_one_weight(case, layer))]
+    error = None if mistakes else sites.error
+    return _Probe(model, sites, tuple(mistakes), error, tuple(shares), covered)

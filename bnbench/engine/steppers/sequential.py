@@ -1,0 +1,37 @@
+"""One model, stepped as PyTorch's users do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.engine.build import make_objective, make_optimizer
+from bnbench.engine.steppers.base import TorchStepper, autocast
+from bnbench.study import Settings
+
+
+class Sequential(TorchStepper):
+    """Forward, backward and update of a single model: S is 1."""
+
+    engine = "sequential"
+
+    def __init__(self, model: nn.Module, settings: Settings, device: torch.device) -> None:
+        super().__init__([model], make_optimizer(settings)(model))
+        self.model, self.settings, self.device = model, settings, device
+        self.objective = make_objective(settings)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits."""
+        logits: Tensor = self.model(images)
+        return logits
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One update; the objective before it, (1,)."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast(self.settings, self.device):
+            loss = self.objective(self.forward(images[0]), labels[0])
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        return loss.detach().unsqueeze(0)
