@@ -135,7 +135,7 @@ def test_axis_scale_and_split_can_be_changed(browser: Any) -> None:
     assert texts(browser) != plain
     label = "return document.querySelector('[data-figure=val_loss]').getAttribute('aria-label')"
     assert browser.execute_script(label).startswith(
-        "Changed: Loss over training, of the training set, over epoch."
+        "Changed: Learning curves: loss, of the training set, over epoch."
     )
     for selector in ("[name=axis][value=step]", "[name=split][value=val]", "[name=scale][value=linear]"):
         click(browser, selector)

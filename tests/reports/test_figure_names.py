@@ -34,7 +34,10 @@ def test_names_are_whole_in_the_files(tmp_path: Path, names: list[str]) -> None:
         texts = ["".join(item.itertext()) for item in picture.iter() if item.tag.endswith("text")]
         assert not any("…" in text for text in texts), path
         assert set(names) <= set(texts), path
-        assert float(picture.attrib["width"]) >= max(map(least_of, names)), path
+        if not path.stem.startswith(
+            "differences"
+        ):  # a legend has each name in one line; a forest plot folds it
+            assert float(picture.attrib["width"]) >= max(map(least_of, names)), path
 
 
 def least_of(name: str) -> float:

@@ -18,7 +18,7 @@ from bnbench.analysis.summary import summarize
 from bnbench.base.errors import ResultsError
 from bnbench.reports.figures import data as figure_data
 from bnbench.reports.figures.all import Figure, figures, specification
-from bnbench.reports.figures.charts import BASELINE_COLOUR, COLOURS, colours
+from bnbench.reports.figures.colours import BASELINE_COLOUR, COLOURS, colours
 from bnbench.reports.figures.files import COLUMN_WIDTH, write_figures
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target

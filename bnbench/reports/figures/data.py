@@ -17,11 +17,14 @@ from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import Phase, Spread
 from bnbench.base.metrics import METRICS, columns_of, metric_of
 from bnbench.base.terminal import one_line
-from bnbench.reports.numbers import MAX_DECIMALS, difference_text, verdict_text
+from bnbench.reports.numbers import MAX_DECIMALS, NOTHING, difference_text, verdict_text
 from bnbench.reports.tables.all import baseline_first
 from bnbench.study.records import HistoryRow
 
 Row = dict[str, Any]
+
+#: In a cell of a heat map that no run has a number for.
+NO_NUMBER = NOTHING
 
 #: What a curve can be drawn over: columns of the curves' rows.
 AXES = ("step", "epoch", "second")
@@ -248,12 +251,14 @@ def sweep_mean_rows(summary: Summary, column: str, at: Phase = "final") -> list[
 
 def distinct_texts(values: Sequence[float], *, percent: bool) -> dict[float, str]:
     """Value -> text, with as many decimals as it takes that values which differ read differently."""
-    texts: dict[float, str] = {}
-    for decimals in range(1 if percent else 3, MAX_DECIMALS + 1):
-        texts = {value: f"{value:.{decimals}f}" for value in values}
+    values = list(dict.fromkeys(values))
+    decimals = range(1 if percent else 3, MAX_DECIMALS + 1) if max(map(abs, values), default=0) < 1e5 else ()
+    forms = [*(f".{count}f" for count in decimals), *(f".{digits}g" for digits in range(3, 7))]
+    for form in forms:
+        texts = {value: f"{value:{form}}" for value in values}
         if len(set(texts.values())) == len(texts) and all(float(texts[v]) for v in texts if v):
             return texts
-    return {value: f"{value:.6g}" for value in values} if texts else {}
+    return {value: f"{value:.6g}" for value in values}
 
 
 def sweep_seed_rows(summary: Summary, column: str) -> list[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -14,55 +15,90 @@ from bnbench.analysis.contents import Summary
 from bnbench.base.errors import ResultsError
 from bnbench.base.files import to_json, write_whole
 from bnbench.base.terminal import visible
-from bnbench.reports.figures import charts
 from bnbench.reports.figures import data as figure_data
-from bnbench.reports.figures.all import Figure, figures, specification
+from bnbench.reports.figures.all import figures, leading_figures
+from bnbench.reports.figures.colours import colours, dashes
 from bnbench.reports.figures.data import Row
-from bnbench.reports.figures.files import least_width
+from bnbench.reports.figures.figure import Figure, specification
+from bnbench.reports.figures.layout import least_width, legend_columns, style
+from bnbench.reports.sentences.methods import CITATION, methods_paragraph
 from bnbench.reports.sentences.verdicts import speed_sentences, verdict_sentences
 from bnbench.reports.tables.all import layer_lists, tables
 from bnbench.results import StudyResults
 
+#: Of the figures in the page; see page.js.
+_FONT_SIZE = 12
+#: Pixels of a saved figure, and of the narrowest screen's column: a wider figure is scrolled in its own box.
+_SAVED_WIDTH, _PHONE_WIDTH = 640, 350
+#: With more variants only the first figure has its legend on the screen: the controls have it for all others.
+_MOST_NAMES = 8
+_SECTIONS = {
+    "verdict": "Verdict", "figures": "Figures", "tables": "Tables", "methods": "Methods", "layers": "Layers",
+    "study": "Study", "environment": "Environment", "notes": "Notes",
+}  # fmt: skip
+
 
 def to_html(summary: Summary, results: StudyResults) -> str:
-    """The verdicts, figures, tables, layers, study and environment of a results folder."""
+    """The verdicts, figures, tables, methods, layers, study and environment of a results folder."""
     import jinja2
 
-    found = figures(summary)
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_shown).from_string(
+    drawn = [figure for figure in figures(summary) if not figure.name.startswith("train_")]
+    leading = leading_figures(summary)
+    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_plain_text).from_string(
         _file("page.html")
-    )
+    )  # fmt: skip
     return page.render(
         summary=summary,
+        sections=[item for item in _SECTIONS.items() if item[0] != "notes" or summary.notes],
         description=results.study.get("description", ""),
         verdicts=[*verdict_sentences(summary), *speed_sentences(summary)],
-        figures=[figure for figure in found if not figure.name.startswith("train_")],
+        leading=[figure for name in leading for figure in drawn if figure.name == name],
+        figures=[figure for figure in drawn if figure.name not in leading],
         legend=_legend(summary),
+        most_names=_MOST_NAMES,
         settings=_settings(summary),
-        log=any(figure.log for figure in found),
-        least_width=lambda figure: least_width(figure, _FONT_SIZE),
+        log=any(figure.log for figure in drawn),
+        least_width=_scrolled_width,
+        cell_class=_cell_class,
+        main_table=tables(summary)[0],
         tables=tables(summary),
+        methods=methods_paragraph(summary),
+        citation=CITATION,
         layers=layer_lists(summary),
         study=_yaml(results.study),
         environment=_yaml(results.environment),
-        data=_data(summary, found),
-        css=_file("page.css"),
-        javascript=_file("page.js"),
-        library=_library() if found else "",
+        data=_data(summary, drawn) if drawn else "",
+        css=_embedded("page.css"),
+        javascript=_embedded("page.js"),
+        library=_library() if drawn else "",
     )
 
 
-def _shown(value: Any) -> Any:
+def _plain_text(value: Any) -> Any:
     """Text with its control characters written out: none turns the page's text around. Markup is ours."""
     return visible(value) if type(value) is str else value
 
 
-#: Of the figures in the page; see page.js.
-_FONT_SIZE = 12
+#: Words of a cell that have a colour; see page.css.
+_COLOURED = ("better", "worse", "not_finite", "crashed")
+
+
+def _cell_class(side: str, text: str) -> Any:
+    """The attribute of a cell whose text stands at the right, or has a colour; nothing for most cells."""
+    import markupsafe
+
+    classes = [*(["r"] if side == "r" else []), *([text] if text in _COLOURED else [])]
+    return markupsafe.Markup(f' class="{" ".join(classes)}"') if classes else ""
 
 
 def _file(name: str) -> str:
     return (resources.files("bnbench.reports") / "page" / name).read_text(encoding="utf-8")
+
+
+def _embedded(name: str) -> str:
+    """A script or a style sheet without its indentation and its comments, which stand on lines of their own."""
+    lines = map(str.strip, _file(name).splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 @functools.cache
@@ -85,8 +121,8 @@ def _library() -> str:
 def _legend(summary: Summary) -> list[tuple[str, str, str]]:
     """Name, colour and dash pattern of every variant."""
     names = figure_data.variant_names(summary)
-    patterns = [" ".join(map(str, dash)) for dash in charts.dashes(names)]
-    return list(zip(names, charts.colours(names), patterns, strict=True))
+    patterns = [" ".join(map(str, dash)) for dash in dashes(names)]
+    return list(zip(names, colours(names), patterns, strict=True))
 
 
 def _settings(summary: Summary) -> list[str]:
@@ -99,30 +135,43 @@ def _yaml(values: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True) if values else "not known"
 
 
-def _data(summary: Summary, found: Sequence[Figure]) -> str:
+def _scrolled_width(figure: Figure) -> int:
+    """Pixels of a figure that is wider than a phone; 0 of any other."""
+    width = least_width(figure, _FONT_SIZE)
+    return width if width > _PHONE_WIDTH else 0
+
+
+def _data(summary: Summary, drawn: Sequence[Figure]) -> str:
     """What the page's script reads: charts and rows. "<" is escaped: no text can end the script."""
-    drawn = [figure for figure in found if not figure.name.startswith("train_")]
+    names = figure_data.variant_names(summary)
+    columns, legend_width = legend_columns(names, _FONT_SIZE, _SAVED_WIDTH)
     values = {
         "figures": {
             figure.name: {
-                "title": figure.title,
-                "words": figure.alternative,
+                "title": textwrap.wrap(figure.title, _SAVED_WIDTH // _FONT_SIZE),
                 "spec": specification(figure, zoom=True),
                 "data": list(figure.data),
                 "controls": figure.controls,
-                "row_height": figure.row_height,
+                "rows": figure.rows,
+                "width": max(_SAVED_WIDTH, least_width(figure, _FONT_SIZE), legend_width * figure.has_legend),
+                "columns": columns,
             }
             for figure in drawn
         },
         "data": {name: pack(rows) for figure in drawn for name, rows in figure.data.items()},
+        "variants": names,
         "best": figure_data.best_settings(summary),
         "settings": _settings(summary),
+        "paper": style(_SAVED_WIDTH, _FONT_SIZE).config,
     }
     return to_json(values, ascii=True, compact=True).replace("<", "\\u003c")
 
 
 def pack(rows: Sequence[Row]) -> dict[str, Any]:
-    """Rows as columns, each text once: a tenth of the size. texts: of a column of texts, the list it points into."""
+    """Rows as columns of five digits, each text once: a tenth of the size.
+
+    texts: of a column of texts, the list that its numbers point into.
+    """
     columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
     texts: dict[str, list[str]] = {}
     for name, values in columns.items():
@@ -130,4 +179,6 @@ def pack(rows: Sequence[Row]) -> dict[str, Any]:
             texts[name] = list(dict.fromkeys(values))
             places = {text: place for place, text in enumerate(texts[name])}
             columns[name] = [places[value] for value in values]
+        else:
+            columns[name] = [float(f"{value:.5g}") if isinstance(value, float) else value for value in values]
     return {"columns": columns, "texts": texts}

@@ -3,8 +3,8 @@
 (() => {
   const page = JSON.parse(document.getElementById("data").textContent);
   const form = document.getElementById("controls");
-  const dark = matchMedia("(prefers-color-scheme: dark)");
   const AXES = { step: "step", epoch: "epoch", second: "seconds of training" };
+  const SCREEN = screenConfig();
   const views = new Map();
   const hidden = new Set();
   const rows = Object.fromEntries(Object.entries(page.data).map(([name, table]) => [name, unpack(table)]));
@@ -22,7 +22,7 @@
     return { axis: given.get("axis"), scale: given.get("scale"), split: given.get("split"), setting: given.get("setting") || "" };
   }
 
-  function shown(row, figure, choice) {
+  function isVisible(row, figure, choice) {
     if (hidden.has(row.variant)) return false;
     if (row.by && row.by !== choice.axis) return false;
     if (!figure.controls.includes("setting") || !page.settings.length) return true;
@@ -30,10 +30,12 @@
   }
 
   // The chart was made for one axis and one split: put the chosen columns, and their names, in their place.
-  function adapt(node, figure, choice) {
-    if (Array.isArray(node)) return node.map((item) => adapt(item, figure, choice));
+  // keepLegend: a saved figure has a legend of its own; in the page the names stand under the chart.
+  function adapt(node, figure, choice, keepLegend) {
+    if (Array.isArray(node)) return node.map((item) => adapt(item, figure, choice, keepLegend));
     if (node === null || typeof node !== "object") return node;
-    const copy = Object.fromEntries(Object.entries(node).map(([key, value]) => [key, adapt(value, figure, choice)]));
+    const copy = Object.fromEntries(
+      Object.entries(node).map(([key, value]) => [key, adapt(value, figure, choice, keepLegend)]));
     if (copy.field === "step" || copy.field === "x") {
       if (copy.field === "step") copy.field = choice.axis;
       copy.title = AXES[choice.axis];
@@ -45,16 +47,16 @@
     for (const key of ["calculate", "as"]) { // what a chart computes of its columns
       if (figure.controls.includes("split") && typeof copy[key] === "string") copy[key] = copy[key].replaceAll("val_", choice.split + "_");
     }
-    if ("legend" in copy) copy.legend = null; // the page has one for all figures, with a button a variant
+    if (copy.legend) copy.legend = keepLegend ? { ...copy.legend, values: page.variants.filter((name) => !hidden.has(name)) } : null;
     return copy;
   }
 
   // No logarithm of 0 or less: such a number is left out, and a band that reaches below ends at the least mean.
-  function positive(found) {
-    const names = Object.keys(found[0] || {}).filter((name) => name.endsWith("_loss"));
+  function positive(table) {
+    const names = Object.keys(table[0] || {}).filter((name) => name.endsWith("_loss"));
     const least = Object.fromEntries(names.map((name) =>
-      [name, found.reduce((low, row) => (row[name] > 0 && row[name] < low ? row[name] : low), Infinity)]));
-    return found.map((row) => {
+      [name, table.reduce((low, row) => (row[name] > 0 && row[name] < low ? row[name] : low), Infinity)]));
+    return table.map((row) => {
       const copy = { ...row };
       for (const name of names) {
         if (!(copy[name] > 0)) copy[name] = null;
@@ -65,38 +67,43 @@
     });
   }
 
-  function config() {
-    const style = getComputedStyle(document.documentElement);
-    const [text, grid, line] = ["--text", "--grid", "--line"].map((name) => style.getPropertyValue(name).trim());
-    const font = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif";
+  // Colours are the page's own, by name: they follow dark mode and paper without being drawn again.
+  function screenConfig() {
+    const text = "var(--text)", line = "var(--line)";
     return {
-      background: "transparent", font, view: { stroke: null },
-      axis: { labelColor: text, titleColor: text, gridColor: grid, domainColor: line, tickColor: line,
-        labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 0 },
+      background: "transparent", view: { stroke: null },
+      font: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif",
+      axis: { labelColor: text, titleColor: text, gridColor: "var(--grid)", domainColor: line, tickColor: line, labelFontSize: 12,
+        titleFontSize: 12, titleFontWeight: "normal", labelLimit: 0, labelOverlap: "greedy", labelSeparation: 4 },
       text: { color: text, fontSize: 12 },
     };
   }
 
   function height(figure, datasets) {
-    if (!figure.row_height) return 260;
-    const [column, pixels] = figure.row_height;
-    const found = new Set(Object.values(datasets).flat().map((row) => row[column]));
-    return Math.max(1, found.size) * pixels;
+    if (!figure.rows) return 230;
+    const [column, pixels] = figure.rows;
+    const values = new Set(Object.values(datasets).flat().map((row) => row[column]));
+    return Math.max(1, values.size) * pixels;
   }
 
-  function specification(figure, choice) {
+  // saved: for a file, where colours, width and legend are those of paper.
+  function specification(figure, saved) {
+    const choice = choices();
     const log = figure.controls.includes("log") && choice.scale === "log";
     const datasets = Object.fromEntries(figure.data.map((name) => {
-      const found = rows[name].filter((row) => shown(row, figure, choice));
-      return [name, log ? positive(found) : found];
+      const table = rows[name].filter((row) => isVisible(row, figure, choice));
+      return [name, log ? positive(table) : table];
     }));
-    return { ...adapt(figure.spec, figure, choice), width: "container",
-      height: height(figure, datasets), autosize: { type: "fit-x", contains: "padding" }, padding: 4, config: config(), datasets };
+    const look = saved
+      ? { title: figure.title, width: figure.width, padding: 12, config: { ...page.paper, legend: { ...page.paper.legend, columns: figure.columns } } }
+      : { width: "container", padding: 4, config: SCREEN };
+    return { ...adapt(figure.spec, figure, choice, saved), ...look,
+      height: height(figure, datasets), autosize: { type: "fit-x", contains: "padding" }, datasets };
   }
 
   // What is drawn, for those who don't see it: its own words at first; once changed, what was chosen.
-  function words(figure, choice) {
-    const parts = [];
+  function words(box, figure) {
+    const parts = [], choice = choices();
     const change = (control, value, first, text) => {
       if (figure.controls.includes(control) && value !== first) parts.push(text);
     };
@@ -104,19 +111,18 @@
     change("axis", choice.axis, "step", "over " + AXES[choice.axis]);
     change("setting", choice.setting, "", "at " + choice.setting);
     if (hidden.size) parts.push("without " + [...hidden].join(", "));
-    return parts.length ? `Changed: ${figure.title}, ${parts.join(", ")}. The numbers are in the table below.` : figure.words;
+    box.dataset.words ??= box.getAttribute("aria-label");
+    return parts.length ? `Changed: ${figure.title.join(" ")}, ${parts.join(", ")}. The numbers are in the table below.` : box.dataset.words;
   }
 
   async function draw(box) {
     const figure = page.figures[box.dataset.figure];
-    const options = { renderer: "svg", tooltip: { theme: dark.matches ? "dark" : "light" },
-      actions: { export: true, source: false, compiled: false, editor: false }, downloadFileName: box.dataset.figure };
     const old = views.get(box);
-    const result = await vegaEmbed(box, specification(figure, choices()), options);
+    const options = { renderer: "svg", actions: false, tooltip: { theme: "page" } };
+    views.set(box, await vegaEmbed(box, specification(figure, false), options));
     if (old) old.finalize();
-    views.set(box, result);
-    box.querySelector("svg.marks").setAttribute("aria-hidden", "true"); // the box says it, and has the menu
-    box.setAttribute("aria-label", words(figure, choices()));
+    box.querySelector("svg.marks").setAttribute("aria-hidden", "true"); // the box says it
+    box.setAttribute("aria-label", words(box, figure));
     box.dataset.drawn = String(Number(box.dataset.drawn || 0) + 1);
   }
 
@@ -126,20 +132,57 @@
     waiting = waiting.then(() => Promise.all(boxes.map(draw))).then(() => { document.body.dataset.ready = "true"; });
   }
 
-  const CONTROLS = { axis: "axis", scale: "log", split: "split", setting: "setting" };
-  form.addEventListener("change", (event) => drawAll((figure) => figure.controls.includes(CONTROLS[event.target.name])));
-  form.addEventListener("submit", (event) => event.preventDefault());
-  document.getElementById("reset-zoom").addEventListener("click", () => drawAll(() => true));
-  document.getElementById("legend").addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (!button) return;
+  function addSaveButtons(box) {
+    for (const format of ["svg", "png"]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = "Save as " + format.toUpperCase();
+      button.setAttribute("aria-label", `${button.textContent}: ${page.figures[box.dataset.figure].title.join(" ")}`);
+      Object.assign(button.dataset, { save: format, of: box.dataset.figure });
+      box.closest("figure").querySelector(".below").append(button);
+    }
+  }
+
+  // With title and legend, on white: what a paper or a slide needs, whatever the screen's colours are.
+  async function save(name, format) {
+    const view = new vega.View(vega.parse(vegaLite.compile(specification(page.figures[name], true)).spec), { renderer: "none" });
+    const link = document.createElement("a");
+    link.href = await view.toImageURL(format, 2);
+    link.download = `${name}.${format}`;
+    link.click();
+    view.finalize();
+    document.body.dataset.saved = link.href;
+  }
+
+  async function copyMethods(button) {
+    const text = document.getElementById("methods-text");
+    getSelection().selectAllChildren(text);
+    await navigator.clipboard.writeText(text.textContent.trim()).catch(() => document.execCommand("copy"));
+    button.nextElementSibling.textContent = "Copied.";
+  }
+
+  function toggle(button) {
     const on = button.getAttribute("aria-pressed") === "false";
     button.setAttribute("aria-pressed", String(on));
     if (on) hidden.delete(button.dataset.variant);
     else hidden.add(button.dataset.variant);
+    for (const entry of document.querySelectorAll(".key li")) entry.hidden = hidden.has(entry.dataset.variant);
     drawAll(() => true);
+  }
+
+  const CONTROLS = { axis: "axis", scale: "log", split: "split", setting: "setting" };
+  form.addEventListener("change", (event) => drawAll((figure) => figure.controls.includes(CONTROLS[event.target.name])));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (button.id === "reset-zoom") drawAll(() => true);
+    else if (button.id === "copy-methods") copyMethods(button);
+    else if (button.dataset.save) save(button.dataset.of, button.dataset.save);
+    else if (button.dataset.variant !== undefined) toggle(button);
   });
-  dark.addEventListener("change", () => drawAll(() => true));
+  document.querySelectorAll(".chart").forEach(addSaveButtons);
+  document.getElementById("copy-methods").hidden = false; // without this script it could do nothing
   form.reset(); // what a browser remembers of an earlier visit would not be what is drawn
   drawAll(() => true);
 })();

@@ -1,0 +1,117 @@
+"""How large a figure is, so that every name in it is whole; and a figure complete with its data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bnbench.analysis.contents import Summary
+from bnbench.reports.figures import data as figure_data
+from bnbench.reports.figures.data import Row
+from bnbench.reports.figures.figure import Figure, specification
+from bnbench.reports.figures.names import widest
+
+#: Beside a name in a legend: its line and the gaps. Between a plot and the names at its left.
+_SYMBOL_WIDTH, _PADDING = 34, 12
+#: The axis and its title at the left of a plot of lines: no legend goes under them.
+_AXIS_WIDTH = 48
+#: Pixels of a plot that has names at its left, at least; of a number in a cell, besides the number.
+_PLOT_WIDTH, _CELL_PADDING = 130, 8
+_MOST_COLUMNS = 3
+#: Pixels of a plot of lines.
+_PLOT_HEIGHT = 150
+
+
+@dataclass(frozen=True)
+class Style:
+    """Of a figure that leaves the page: its width at least, in pixels, the size of its letters, and Vega's config."""
+
+    width: int
+    font_size: int
+    config: Mapping[str, Any]
+
+
+def style(width: int, font_size: int) -> Style:
+    """Dark letters on white, whatever the reader's screen is like."""
+    letters = {"labelFontSize": font_size, "titleFontSize": font_size}
+    config = {
+        "font": "Helvetica, Arial, sans-serif",
+        "axis": {
+            **letters, "titleFontWeight": "normal", "gridColor": "#e4e4e4", "labelOverlap": "greedy",
+            "labelSeparation": 3,
+        },
+        "legend": {  # of lines, and complete
+            "orient": "bottom", "labelFontSize": font_size, "labelLimit": 0, "symbolLimit": 0, "symbolSize": 120,
+            "symbolType": "stroke", "symbolOpacity": 1, "symbolStrokeWidth": 2,
+        },
+        "title": {"fontSize": font_size + 2, "anchor": "start", "limit": 0},
+        "text": {"fontSize": font_size},
+        "view": {"stroke": None},
+        "background": "white",
+    }  # fmt: skip
+    return Style(width, font_size, config)
+
+
+def complete_specification(figure: Figure, summary: Summary, look: Style) -> dict[str, Any]:
+    """A figure in Vega-Lite with its data, its legend and its size; in a sweep each variant at its best setting."""
+    at_one_setting = "setting" in figure.controls
+    data = {
+        name: [
+            row
+            for row in (figure_data.at_best_setting(rows, summary) if at_one_setting else rows)
+            if row.get("by", "step") == "step"
+        ]
+        for name, rows in figure.data.items()
+    }
+    if figure.log:
+        data = {name: positive(rows) for name, rows in data.items()}
+    names = figure_data.variant_names(summary) if figure.has_legend else []
+    columns, legend_width = legend_columns(names, look.font_size, look.width)
+    return {
+        **specification(figure),
+        **({"title": figure.headline} if figure.headline else {}),
+        "width": max(look.width, legend_width, least_width(figure, look.font_size)),
+        "height": height(figure, data),
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "padding": 2,
+        "config": {**look.config, "legend": {**look.config["legend"], "columns": columns}},
+        "datasets": data,
+    }
+
+
+def positive(rows: Sequence[Row]) -> list[Row]:
+    """For a log axis: a loss of 0 or less is left out, and a band that reaches below ends at the least mean."""
+    names = [name for name in (rows[0] if rows else ()) if name.endswith("_loss")]
+    least = {name: min((row[name] for row in rows if (row[name] or 0) > 0), default=None) for name in names}
+    cleaned = []
+    for row in rows:
+        changed = {name: row[name] if (row[name] or 0) > 0 else None for name in names}
+        ends = {f"{name}_low": least[name] for name in names if (row.get(f"{name}_low") or 1) <= 0}
+        cleaned.append({**row, **changed, **ends})
+    return cleaned
+
+
+def legend_columns(names: Sequence[str], font_size: float, width: int) -> tuple[int, int]:
+    """In how many columns the names stand whole, and the width of the figure that they need."""
+    longest = widest(names, font_size) + _SYMBOL_WIDTH
+    columns = max(1, min(_MOST_COLUMNS, int((width - _AXIS_WIDTH) // longest)))
+    return columns, math.ceil(columns * longest) + _AXIS_WIDTH
+
+
+def least_width(figure: Figure, font_size: float) -> int:
+    """Pixels that a figure needs so that its names and the numbers in its cells stand whole; 0 for lines."""
+    if not figure.rows:
+        return 0
+    names = math.ceil(widest(figure.labels, font_size)) + _PADDING
+    cells = math.ceil(sum(widest([text], font_size) + _CELL_PADDING for text in figure.columns))
+    return names + max(_PLOT_WIDTH, cells) + (_AXIS_WIDTH if figure.columns else 0)
+
+
+def height(figure: Figure, data: Mapping[str, Sequence[Row]]) -> int:
+    """Pixels of the plot."""
+    if not figure.rows:
+        return _PLOT_HEIGHT
+    column, pixels = figure.rows
+    return pixels * max(1, len({row[column] for rows in data.values() for row in rows}))
