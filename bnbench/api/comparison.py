@@ -127,21 +127,20 @@ class Comparison:
         """One figure as an Altair chart. `figures` has the names. Raises UnknownNameError."""
         import altair
 
-        from bnbench.reports.figures.all import figures, specification
+        from bnbench.reports.figures.all import find_figure
+        from bnbench.reports.figures.layout import complete_specification, style
 
-        found = {figure.name: figure for figure in figures(self.summary)}
-        if name not in found:
-            raise UnknownNameError("figure", name, found)
-        data = {key: list(values) for key, values in found[name].data.items()}
-        return altair.Chart.from_dict({**specification(found[name]), "datasets": data})
+        found = find_figure(self.summary, name)
+        return altair.Chart.from_dict(
+            complete_specification(found, self.summary, style(480, 12, titled=True))
+        )
 
     def save_figures(self, folder: PathLike, format: str = "svg") -> list[Path]:
         """Write every figure there, for a paper. format: "svg", "png" or "pdf". Raises BnbenchError."""
-        from bnbench.reports.figures.files import write_figures
+        from bnbench.reports.figures.files import FORMATS, write_figures
 
-        known = ("svg", "png", "pdf")
-        if format not in known:
-            raise UnknownNameError("format", format, known)
+        if format not in FORMATS:
+            raise UnknownNameError("format", format, FORMATS)
         return write_figures(self.summary, path_of(folder), format)
 
     def __eq__(self, other: object) -> bool:

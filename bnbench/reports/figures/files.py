@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bnbench.analysis.contents import Summary
 from bnbench.base.files import write_whole
 from bnbench.reports.figures.all import Figure, figures
 from bnbench.reports.figures.layout import complete_specification, style
 
-Format = Literal["svg", "png", "pdf"]
+#: The formats of a file.
+FORMATS = ("svg", "png", "pdf")
 #: A column of a paper, 3.3 inches: Vega's pixel is a point, 1/72 inch.
 COLUMN_WIDTH = 238
 FONT_SIZE = 8
 _DOTS_PER_INCH = 300
 
 
-def write_figures(summary: Summary, folder: Path, format: Format) -> list[Path]:
+def write_figures(summary: Summary, folder: Path, format: str) -> list[Path]:
     """Every figure as a file of one paper column's width. Raises ResultsError where the folder can't be written."""
     paths = []
     for figure in figures(summary):
@@ -29,12 +30,12 @@ def write_figures(summary: Summary, folder: Path, format: Format) -> list[Path]:
     return paths
 
 
-def render(figure: Figure, summary: Summary, format: Format) -> bytes:
-    """One figure, drawn for a paper: what `--figures` writes, byte for byte."""
+def render(figure: Figure, summary: Summary, format: str) -> bytes:
+    """One figure, drawn for a paper: what `--figures` writes, byte for byte. format: one of FORMATS."""
     import vl_convert
 
     spec = complete_specification(figure, summary, style(COLUMN_WIDTH, FONT_SIZE))
-    formats: dict[Format, Callable[[dict[str, Any]], bytes]] = {
+    formats: dict[str, Callable[[dict[str, Any]], bytes]] = {
         "svg": lambda spec: vl_convert.vegalite_to_svg(spec).encode(),
         "png": lambda spec: bytes(vl_convert.vegalite_to_png(spec, ppi=_DOTS_PER_INCH)),
         "pdf": lambda spec: bytes(vl_convert.vegalite_to_pdf(spec)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,14 +27,18 @@ _PLOT_HEIGHT = 150
 
 @dataclass(frozen=True)
 class Style:
-    """Of a figure that leaves the page: its width at least, in pixels, the size of its letters, and Vega's config."""
+    """Of a figure that leaves the page: its width at least, in pixels, the size of its letters, and Vega's config.
+
+    titled: whether its title stands in the picture; a paper has a caption instead.
+    """
 
     width: int
     font_size: int
     config: Mapping[str, Any]
+    titled: bool = False
 
 
-def style(width: int, font_size: int) -> Style:
+def style(width: int, font_size: int, *, titled: bool = False) -> Style:
     """Dark letters on white, whatever the reader's screen is like."""
     letters = {"labelFontSize": font_size, "titleFontSize": font_size}
     config = {
@@ -51,7 +56,12 @@ def style(width: int, font_size: int) -> Style:
         "view": {"stroke": None},
         "background": "white",
     }  # fmt: skip
-    return Style(width, font_size, config)
+    return Style(width, font_size, config, titled)
+
+
+def title_lines(figure: Figure, width: float, font_size: float) -> list[str]:
+    """A figure's title in lines that fit above it."""
+    return textwrap.wrap(figure.title, max(20, int(width / font_size)))
 
 
 def complete_specification(figure: Figure, summary: Summary, look: Style) -> dict[str, Any]:
@@ -69,10 +79,12 @@ def complete_specification(figure: Figure, summary: Summary, look: Style) -> dic
         data = {name: positive(rows) for name, rows in data.items()}
     names = figure_data.variant_names(summary) if figure.has_legend else []
     columns, legend_width = legend_columns(names, look.font_size, look.width)
+    width = max(look.width, legend_width, least_width(figure, look.font_size))
+    title = title_lines(figure, width, look.font_size) if look.titled else figure.headline
     return {
         **specification(figure),
-        **({"title": figure.headline} if figure.headline else {}),
-        "width": max(look.width, legend_width, least_width(figure, look.font_size)),
+        **({"title": title} if title else {}),
+        "width": width,
         "height": height(figure, data),
         "autosize": {"type": "fit-x", "contains": "padding"},
         "padding": 2,

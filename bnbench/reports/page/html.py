@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -20,7 +19,7 @@ from bnbench.reports.figures.all import figures, leading_figures
 from bnbench.reports.figures.colours import colours, dashes
 from bnbench.reports.figures.data import Row
 from bnbench.reports.figures.figure import Figure, specification
-from bnbench.reports.figures.layout import least_width, legend_columns, style
+from bnbench.reports.figures.layout import least_width, legend_columns, style, title_lines
 from bnbench.reports.sentences.methods import CITATION, methods_paragraph
 from bnbench.reports.sentences.verdicts import speed_sentences, verdict_sentences
 from bnbench.reports.tables.all import layer_lists, tables
@@ -148,7 +147,7 @@ def _data(summary: Summary, drawn: Sequence[Figure]) -> str:
     values = {
         "figures": {
             figure.name: {
-                "title": textwrap.wrap(figure.title, _SAVED_WIDTH // _FONT_SIZE),
+                "title": title_lines(figure, _SAVED_WIDTH, _FONT_SIZE),
                 "spec": specification(figure, zoom=True),
                 "data": list(figure.data),
                 "controls": figure.controls,
