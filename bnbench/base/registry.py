@@ -6,23 +6,20 @@ keyword-only parameters are the options that a study may set, with their types a
 
 from __future__ import annotations
 
-import enum
 import importlib
 import inspect
-import os
 import pkgutil
 import sys
-import types
 import typing
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bnbench.base.errors import PluginError, UnknownNameError, unknown_name
+from bnbench.base.options import options_model, schema_of
 from bnbench.base.user_code import raise_interrupt
 
 if TYPE_CHECKING:
@@ -60,7 +57,7 @@ class Entry:
     @cached_property
     def _options(self) -> type[BaseModel]:
         try:
-            return _options_model(self.name, self.factory)
+            return options_model(self.name, self.factory)
         except BaseException as error:  # whatever a type hint can raise
             raise_interrupt(error)
             what = f"{self.name}: its options can't be read from a study: {type(error).__name__}: {error}"
@@ -69,99 +66,18 @@ class Entry:
                 what, where, "give each a type that pydantic knows, such as int or list[float]."
             ) from error
 
+    def option_names(self) -> list[str]:
+        """In the order of the signature."""
+        return list(self.options().model_fields)
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of its options."""
+        return schema_of(self.options())
+
     def typed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a study as the types that the factory declares (an Enum, a Path, a tuple, ...)."""
         model = self.options().model_validate(dict(options))
         return {name: getattr(model, name) for name in type(model).model_fields}
-
-
-def _options_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
-    from pydantic import ConfigDict, create_model
-
-    hints = typing.get_type_hints(factory, include_extras=True)
-    parameters = inspect.signature(factory).parameters.values()
-    fields: dict[str, Any] = {}
-    for parameter in parameters:
-        if parameter.kind is not parameter.KEYWORD_ONLY:
-            continue
-        if parameter.name == "name":
-            raise TypeError('an option can\'t be called "name", which chooses the factory')
-        hint = hints.get(parameter.name, Any)
-        if parameter.default is None:
-            hint = hint | None  # `size: int = None` means that
-        required = parameter.default is parameter.empty
-        fields[parameter.name] = (_as_written(hint), ... if required else parameter.default)
-    config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        allow_inf_nan=False,
-        validate_default=True,
-        protected_namespaces=(),
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Field name .* shadows")
-        return create_model(name, __config__=config, **fields)
-
-
-def _as_written(hint: Any) -> Any:
-    """The same type, but where a number is wanted, true is not 1; where none is allowed, its words mean it."""
-    from pydantic import BeforeValidator
-
-    inner = set(_inner_kinds(hint))
-    numeric = bool(inner & {int, float}) and bool not in inner
-    optional = is_optional_number(hint)
-
-    def read(value: Any) -> Any:
-        if numeric and _holds_a_bool(value):
-            raise ValueError("a number is wanted, not true or false")
-        return None if optional and means_none(value) else value
-
-    return Annotated[hint, BeforeValidator(read)] if numeric or optional else hint
-
-
-def is_optional_number(hint: Any) -> bool:
-    """Whether none is allowed, and no other word is: then a study's words for none mean it."""
-    kinds = set(kinds_of(hint))
-    return type(None) in kinds and not kinds & {str, bool, Any} and not any(map(_has_words, kinds))
-
-
-def kinds_of(hint: Any) -> Iterator[Any]:
-    """The types of a union, through Annotated."""
-    origin = typing.get_origin(hint)
-    if origin is Annotated:
-        yield from kinds_of(typing.get_args(hint)[0])
-    elif origin in (Union, types.UnionType):
-        for part in typing.get_args(hint):
-            yield from kinds_of(part)
-    else:
-        yield hint
-
-
-def _inner_kinds(hint: Any) -> Iterator[Any]:
-    """The types of a union, and of the elements of its lists and tuples."""
-    for kind in kinds_of(hint):
-        yield kind
-        if typing.get_origin(kind) in (list, tuple):
-            for part in typing.get_args(kind):
-                yield from _inner_kinds(part)
-
-
-def _holds_a_bool(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return any(map(_holds_a_bool, value))
-    return isinstance(value, bool)
-
-
-def _has_words(kind: Any) -> bool:
-    """Whether a word can be one of its values: of a Literal, an Enum, a Path."""
-    if typing.get_origin(kind) is typing.Literal:
-        return True
-    return isinstance(kind, type) and issubclass(kind, enum.Enum | os.PathLike | str)
-
-
-def means_none(value: object) -> bool:
-    """Whether a study's word says that there is none: none, no, off, null, ~ or false."""
-    return value is None or value is False or str(value).strip().lower() in ("none", "no", "off", "null", "~")
 
 
 _plugin: ContextVar[str] = ContextVar("plugin", default="")

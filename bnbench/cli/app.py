@@ -209,21 +209,20 @@ def check(
 ) -> None:
     """Check a study without training: list every error, the planned runs and the estimated cost."""
     with Errors(debug):
-        from bnbench.api.plugins import known_names
-        from bnbench.api.shipped import find_study
-        from bnbench.study import load_study
-
         if json_schema:
-            names = known_names(plugin or ())
+            from bnbench.api.names import described_names
             from bnbench.base.files import to_json
             from bnbench.study import json_schema as schema_of
 
-            echo(to_json(schema_of(names.vocabulary), ascii=True), newline=False)
+            echo(to_json(schema_of(described_names(plugin or ())), ascii=True), newline=False)
             return
         from bnbench.api.check import estimate
+        from bnbench.api.plugins import known_names
+        from bnbench.api.shipped import find_study
         from bnbench.cli.show import console_on
         from bnbench.engine.process import training_process
         from bnbench.reports.tables.lists import print_plan
+        from bnbench.study import load_study
 
         name, overrides = _study_and_overrides(words)
         names = known_names(plugin or (), overrides)
@@ -241,12 +240,12 @@ def check(
 def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
     """List models, data sets, normalizers, optimizers, schedules, losses and shipped studies."""
     with Errors(debug):
-        from bnbench.api.plugins import known_names
+        from bnbench.api.names import described_names
         from bnbench.api.shipped import shipped_studies
         from bnbench.cli.show import console_on
         from bnbench.reports.tables.lists import print_names
 
-        print_names(console_on(stderr=False), known_names(plugin or ()).vocabulary, shipped_studies())
+        print_names(console_on(stderr=False), described_names(plugin or ()), shipped_studies())
 
 
 @app.command()

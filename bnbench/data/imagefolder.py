@@ -70,14 +70,18 @@ def imagefolder(
 ) -> Dataset:
     """Your own images, one folder a class: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg.
 
-    PATH/val is the validation part, where it is there. image_size: one number or [height, width]; None
-    keeps the size that all have in common. resize: crop scales the picture until it covers the size and
-    cuts the centre, pad shows all of it on the background, stretch changes its aspect (all bilinear,
-    antialiased). channels: 3 colour, 1 gray. background: what stands behind transparency. max_pixels: a
-    larger picture is refused. groups: a CSV file with the columns file (relative to PATH) and group, for
-    `validation: {by: group}`. Pictures stand as their EXIF orientation says. Decoded once; the pixels
-    are kept in data_dir/imagefolder-cache until a file changes. sampling: decode only what it chooses;
-    None: all. Raises DataError.
+    PATH/val is the validation part, where it is there. Pictures stand as their EXIF orientation says. Decoded
+    once; the pixels are kept in data_dir/imagefolder-cache until a file changes. Raises DataError.
+
+    sampling: decode only what it chooses; None: all
+    path: the folder PATH
+    image_size: one number or [height, width]; none: the size that all pictures have in common
+    resize: crop scales the picture until it covers the size and cuts the centre, pad shows all of it on the
+        background, stretch changes its aspect (all bilinear, antialiased)
+    channels: 3 colour, 1 gray
+    background: the colour behind transparent pixels and around padded pictures
+    max_pixels: a larger picture is refused
+    groups: a CSV file with the columns file (relative to PATH) and group, for validation: {by: group}
     """
     root, tally = path.expanduser(), Tally()
     parts = _parts(root, tally)

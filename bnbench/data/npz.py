@@ -28,8 +28,10 @@ def npz(data_dir: Path, *, path: Path, same_scale: bool = True) -> Dataset:
     every feature a channel, normalised by itself. uint8 stays, all else becomes float32 (centred first,
     where float32 alone would lose digits). y: (N,) or (N, 1), whole numbers from 0 or strings; the classes
     are the values that y_train has. x_val and y_val are the validation part, where they are there. groups:
-    of the samples of x_train, what belongs together, for `validation: {by: group}`. same_scale: refuse
-    parts whose values lie on different scales. Raises DataError.
+    of the samples of x_train, what belongs together, for `validation: {by: group}`. Raises DataError.
+
+    path: the file
+    same_scale: refuse parts whose values lie on different scales
     """
     path = path.expanduser()
     arrays, unused = read_arrays(path)

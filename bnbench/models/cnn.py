@@ -25,7 +25,10 @@ def cnn(
     norm_position: NormPosition = "before",
     bias: Bias = "auto",
 ) -> nn.Module:
-    """Plain 3x3 convolutions, each after the first with stride 2, then global average pooling and Linear."""
+    """Plain 3x3 convolutions, each after the first with stride 2, then global average pooling and Linear.
+
+    channels: output channels of each convolution
+    """
     sizes = [input_shape[0], *channels]
     blocks = [
         conv_block(n_in, n_out, norm, activation, norm_position, stride=1 if index == 0 else 2, bias=bias)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from bnbench.base.errors import BnbenchError
@@ -19,10 +20,18 @@ from bnbench.norms.fairness import absorbs_bias, needs_bias
 from bnbench.norms.owner import mark
 from bnbench.norms.place import Place
 
-Activation = Literal["relu", "sigmoid", "tanh", "gelu"]
-NormPosition = Literal["before", "after"]
-Bias = Literal["auto", "always"]
-"""auto: by the fairness rule; always: a bias in every layer, as tutorials write it."""
+Activation = Annotated[
+    Literal["relu", "sigmoid", "tanh", "gelu"], Field(description="the activation of every block")
+]
+NormPosition = Annotated[
+    Literal["before", "after"], Field(description="whether the norm stands before the activation or after it")
+]
+Bias = Annotated[
+    Literal["auto", "always"],
+    Field(
+        description="auto: no bias right before a norm that takes it out; always: one in every layer, as in tutorials"
+    ),
+]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

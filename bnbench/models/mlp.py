@@ -25,7 +25,10 @@ def mlp(
     norm_position: NormPosition = "before",
     bias: Bias = "auto",
 ) -> nn.Module:
-    """Fully connected: Linear, norm, activation for each hidden size, then Linear."""
+    """Fully connected: Linear, norm, activation for each hidden size, then Linear.
+
+    hidden: units of each hidden layer
+    """
     if not hidden and norm.entry.name != "none":
         raise BnbenchError(
             f"model.hidden: [] has no layer that norm {norm.entry.name} could stand after.",

@@ -13,7 +13,7 @@ from bnbench.norms import norms
 from bnbench.norms.batch_norm import LAYERS, fast, inference
 from bnbench.norms.batch_variant import BatchNormVariant
 from bnbench.norms.channels import at_least_float32, column, reduced_axes, scale_and_shift
-from bnbench.norms.options import Eps, Momentum
+from bnbench.norms.options import Affine, Eps, MomentumOrAverage
 
 
 class BatchNormWithoutGamma(BatchNormVariant):
@@ -77,7 +77,7 @@ class VarOnlyBatchNorm(_OneStatistic):
 
 @norms.register("batch_no_gamma", absorbs_bias=True)
 def batch_no_gamma(
-    num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: Momentum | None = 0.1
+    num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: MomentumOrAverage = 0.1
 ) -> nn.Module:
     """Batch norm without its scale: (x - mean) / sqrt(var + eps) + beta.
 
@@ -88,7 +88,7 @@ def batch_no_gamma(
 
 @norms.register("batch_no_beta", absorbs_bias=True)
 def batch_no_beta(
-    num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: Momentum | None = 0.1
+    num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: MomentumOrAverage = 0.1
 ) -> nn.Module:
     """Batch norm without its shift: gamma * (x - mean) / sqrt(var + eps).
 
@@ -99,7 +99,7 @@ def batch_no_beta(
 
 @norms.register("batch_stats_at_inference", absorbs_bias=True)
 def batch_stats_at_inference(
-    num_features: int, dim: int, *, eps: Eps = 1e-5, affine: bool = True
+    num_features: int, dim: int, *, eps: Eps = 1e-5, affine: Affine = True
 ) -> nn.Module:
     """Batch norm that uses the batch's own statistics at inference too.
 
@@ -111,7 +111,7 @@ def batch_stats_at_inference(
 
 @norms.register("batch_mean_only", absorbs_bias=True)
 def batch_mean_only(
-    num_features: int, dim: int, *, momentum: Momentum | None = 0.1, affine: bool = True
+    num_features: int, dim: int, *, momentum: MomentumOrAverage = 0.1, affine: Affine = True
 ) -> nn.Module:
     """Batch norm that only centres: gamma * (x - mean) + beta.
 
@@ -123,7 +123,7 @@ def batch_mean_only(
 
 @norms.register("batch_var_only", absorbs_bias=False)
 def batch_var_only(
-    num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: Momentum | None = 0.1, affine: bool = True
+    num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: MomentumOrAverage = 0.1, affine: Affine = True
 ) -> nn.Module:
     """Batch norm that only scales: gamma * x / sqrt(var + eps) + beta.
 

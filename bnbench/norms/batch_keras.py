@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from bnbench.norms import norms
 from bnbench.norms.batch_norm import fast, inference
 from bnbench.norms.batch_variant import BatchNormVariant
-from bnbench.norms.options import Eps
+from bnbench.norms.options import Affine, Eps
 
-Keep = Annotated[float, Field(ge=0, le=1)]
+Keep = Annotated[
+    float, Field(ge=0, le=1, description="weight of the old value in the running statistics, as in Keras")
+]
 """Weight of the *old* value in the running statistics, as in Keras."""
 
 
@@ -36,7 +38,7 @@ class KerasBatchNorm(BatchNormVariant):
 
 @norms.register("batch_keras", absorbs_bias=True)
 def batch_keras(
-    num_features: int, dim: int, *, eps: Eps = 1e-3, momentum: Keep = 0.99, affine: bool = True
+    num_features: int, dim: int, *, eps: Eps = 1e-3, momentum: Keep = 0.99, affine: Affine = True
 ) -> nn.Module:
     """Batch normalization with Keras's defaults and Keras's running statistics.
 

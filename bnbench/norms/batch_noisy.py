@@ -13,7 +13,7 @@ from bnbench.norms import norms
 from bnbench.norms.batch_norm import fast, inference
 from bnbench.norms.batch_variant import BatchNormVariant
 from bnbench.norms.channels import at_least_float32, column
-from bnbench.norms.options import Eps, Momentum
+from bnbench.norms.options import Affine, Eps, MomentumOrAverage
 
 Spread = Annotated[float, Field(ge=0)]
 
@@ -83,8 +83,8 @@ def batch_noisy(
     dim: int,
     *,
     eps: Eps = 1e-5,
-    momentum: Momentum | None = 0.1,
-    affine: bool = True,
+    momentum: MomentumOrAverage = 0.1,
+    affine: Affine = True,
     mean_range: Spread = 0.5,
     scale_max: Annotated[float, Field(ge=1)] = 1.25,
     spread: Spread = 0.1,
@@ -96,6 +96,10 @@ def batch_noisy(
     m ~ U(µ - spread, µ + spread) and s ~ N(σ, spread²), and y becomes s * y + m. Drawn on the CPU from a
     private generator (the layer's own seed and the number of steps): reproducible on any device.
     It shows that batch norm helps although its outputs' distribution is made unstable on purpose.
+
+    mean_range: the noise's mean is drawn from -mean_range to mean_range, by channel and step
+    scale_max: the noise's scale is drawn from 1 to scale_max, by channel and step
+    spread: how far the noise of a single value may be from its channel's
     """
     return NoisyBatchNorm(
         num_features, eps, momentum, affine, mean_range=mean_range, scale_max=scale_max, spread=spread

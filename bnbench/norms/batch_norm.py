@@ -29,7 +29,7 @@ from bnbench.norms import norms
 from bnbench.norms.batch_norm_fast import fast_batch_norm, forward_mode
 from bnbench.norms.batch_state import Statistics, check_input, move
 from bnbench.norms.channels import at_least_float32, column, laid_out, reduced_axes, scale_and_shift
-from bnbench.norms.options import Eps, Momentum
+from bnbench.norms.options import Affine, Eps, MomentumOrAverage, TrackRunningStats
 
 Reading = Literal["plain", "fast"]
 
@@ -217,14 +217,16 @@ def batch_custom(
     dim: int,
     *,
     eps: Eps = 1e-5,
-    momentum: Momentum | None = 0.1,
-    affine: bool = True,
-    track_running_stats: bool = True,
+    momentum: MomentumOrAverage = 0.1,
+    affine: Affine = True,
+    track_running_stats: TrackRunningStats = True,
     reading: Reading = "fast",
 ) -> nn.Module:
     """Batch normalization, bnbench's own layer, written from the formula (readings: plain, fast).
 
     Ioffe & Szegedy 2015. Normalizes with the biased variance, stores the unbiased one; running =
     (1 - momentum) * running + momentum * batch, momentum None: the average over all batches.
+
+    reading: the algorithm: plain follows the formula line by line, fast has a backward pass derived by hand
     """
     return LAYERS[dim](num_features, eps, momentum, affine, track_running_stats, reading=reading)

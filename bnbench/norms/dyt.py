@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bnbench.norms import norms
 from bnbench.norms.channels import at_least_float32, scale_and_shift
+from bnbench.norms.options import Affine
 
 
 class DynamicTanh(nn.Module):
@@ -37,11 +38,13 @@ class DynamicTanh(nn.Module):
 
 @norms.register("dyt", absorbs_bias=False)
 def dyt(
-    num_features: int, dim: int, *, alpha: Annotated[float, Field(gt=0)] = 0.5, affine: bool = True
+    num_features: int, dim: int, *, alpha: Annotated[float, Field(gt=0)] = 0.5, affine: Affine = True
 ) -> nn.Module:
     """Dynamic tanh (DyT): gamma * tanh(alpha * x) + beta, alpha learnt, without any statistics.
 
     Zhu et al. 2025 (arXiv 2503.10622), section 4: alpha starts at 0.5, gamma at 1, beta at 0. Made to
     replace layer norm in transformers; its authors report that in place of batch norm it loses accuracy.
+
+    alpha: initial value of the learnt factor inside tanh, one a layer
     """
     return DynamicTanh(num_features, alpha, affine)

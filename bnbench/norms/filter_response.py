@@ -73,6 +73,9 @@ def filter_response(
     (N, C), eps + |e| with a learnt e that starts at 1e-4 keeps the layer from being the sign of x
     (learn_eps auto: for (N, C) alone). The thresholded linear unit takes the activation's place, so a
     block has no other; at the end of a residual branch, where no activation follows, tau is left out.
+
+    learn_eps: add a learnt amount to eps, one a channel; auto: for (N, C) alone
+    initial_learnt_eps: where that amount starts
     """
     learnt = dim == 1 if learn_eps == "auto" else learn_eps
     threshold = place.role != "branch_end"

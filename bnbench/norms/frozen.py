@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bnbench.norms import norms
 from bnbench.norms.batch_norm import inference
-from bnbench.norms.options import Eps
+from bnbench.norms.options import Affine, Eps
 
 
 class FrozenBatchNorm(nn.Module):
@@ -44,7 +44,7 @@ class FrozenBatchNorm(nn.Module):
 
 
 @norms.register("frozen", absorbs_bias=False)
-def frozen(num_features: int, dim: int, *, eps: Eps = 1e-5, affine: bool = True) -> nn.Module:
+def frozen(num_features: int, dim: int, *, eps: Eps = 1e-5, affine: Affine = True) -> nn.Module:
     """Frozen batch norm: mean 0 and variance 1 unless a state dict says otherwise; gamma and beta learn.
 
     What detection networks do with a pretrained backbone (He et al. 2017, arXiv 1703.06870, and

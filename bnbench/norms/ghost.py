@@ -13,9 +13,9 @@ from bnbench.norms.batch_norm import inference
 from bnbench.norms.batch_norm_fast import fast_batch_norm
 from bnbench.norms.batch_variant import BatchNormVariant
 from bnbench.norms.channels import scale_and_shift
-from bnbench.norms.options import Eps, Momentum
+from bnbench.norms.options import Affine, Eps, Momentum
 
-GhostSize = Annotated[int, Field(ge=2)]
+GhostSize = Annotated[int, Field(ge=2, description="samples whose statistics are taken together")]
 
 
 class GhostBatchNorm(BatchNormVariant):
@@ -81,7 +81,7 @@ def ghost(
     ghost_size: GhostSize = 16,
     eps: Eps = 1e-5,
     momentum: Momentum = 0.1,
-    affine: bool = True,
+    affine: Affine = True,
 ) -> nn.Module:
     """Ghost batch norm: batch norm over parts of the batch of ghost_size samples each.
 

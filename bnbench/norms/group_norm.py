@@ -9,10 +9,12 @@ from torch import nn
 
 from bnbench.base.errors import BnbenchError
 from bnbench.norms import norms
-from bnbench.norms.options import Eps
+from bnbench.norms.options import Affine, Eps
 
-Groups = Annotated[int, Field(gt=0)] | Literal["auto"]
-"""Number of groups of channels: a divisor of the number of channels, or auto."""
+Groups = Annotated[
+    Annotated[int, Field(gt=0)] | Literal["auto"],
+    Field(description="number of groups, a divisor of the number of channels; auto: at most 32"),
+]
 
 MOST_GROUPS = 32
 LEAST_CHANNELS = {1: 16, 2: 2}  # in a group; 32 groups and 16 channels are the paper's two settings
@@ -25,7 +27,7 @@ def group(
     *,
     groups: Groups = "auto",
     eps: Eps = 1e-5,
-    affine: bool = True,
+    affine: Affine = True,
 ) -> nn.Module:
     """Group normalization: every sample over groups of channels (groups: a number, or auto).
 

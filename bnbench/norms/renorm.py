@@ -13,7 +13,7 @@ from bnbench.norms import norms
 from bnbench.norms.batch_norm import fast
 from bnbench.norms.batch_variant import BatchNormVariant
 from bnbench.norms.channels import at_least_float32, column, scale_and_shift
-from bnbench.norms.options import Eps, Momentum
+from bnbench.norms.options import Affine, Eps, Momentum
 
 Steps = Annotated[int, Field(ge=0)]
 
@@ -90,7 +90,7 @@ def renorm(
     *,
     eps: Eps = 1e-5,
     momentum: Momentum = 0.01,
-    affine: bool = True,
+    affine: Affine = True,
     r_max: Annotated[float, Field(ge=1)] = 3.0,
     d_max: Annotated[float, Field(ge=0)] = 5.0,
     relax_from: Steps = 5000,
@@ -111,6 +111,12 @@ def renorm(
     160 000 steps: a run shorter than relax_from *is* batch norm, so give short runs shorter ones.
     A bias before the layer has no gradient (it moves x and µB alike), hence there is none.
     Raises BnbenchError for a schedule that ends before it begins.
+
+    r_max: largest factor r, once it is relaxed
+    d_max: largest shift d, once it is relaxed
+    relax_from: step from which the clips are relaxed; before it the layer is batch norm
+    r_relaxed_at: step at which r reaches r_max
+    d_relaxed_at: step at which d reaches d_max
     """
     if min(r_relaxed_at, d_relaxed_at) < relax_from:
         raise BnbenchError(

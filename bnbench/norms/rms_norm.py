@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bnbench.base.errors import BnbenchError
 from bnbench.norms import norms
 from bnbench.norms.channels import at_least_float32, scale_and_shift
-from bnbench.norms.options import Axes, Eps
+from bnbench.norms.options import Affine, Axes, Eps
 
 
 class ChannelRMSNorm(nn.Module):
@@ -38,7 +38,7 @@ class ChannelRMSNorm(nn.Module):
 
 @norms.register("rms", absorbs_bias=False)
 def rms(
-    num_features: int, dim: int, *, axes: Axes = "all", eps: Eps = 1e-5, affine: bool = True
+    num_features: int, dim: int, *, axes: Axes = "all", eps: Eps = 1e-5, affine: Affine = True
 ) -> nn.Module:
     """RMS normalization: every sample divided by its root mean square, gamma per channel.
 

@@ -34,5 +34,7 @@ def skipinit(num_features: int, dim: int, place: Place = PLAIN, *, alpha: float 
     start, which is what batch norm does in effect for deep residual networks. Everywhere but at the end of a
     branch the input comes out as it is, and all layers have their bias. Residual networks only: in a
     plain network there is no branch, and it would be `none`.
+
+    alpha: initial value of the learnt factor
     """
     return BranchScale(alpha) if place.role == "branch_end" else nn.Identity()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from bnbench.norms import norms
-from bnbench.norms.options import Eps, Momentum
+from bnbench.norms.options import Affine, Eps, MomentumOrAverage
 
 
 @norms.register("sync", absorbs_bias=True)
 def sync(
-    num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: Momentum | None = 0.1, affine: bool = True
+    num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: MomentumOrAverage = 0.1, affine: Affine = True
 ) -> nn.Module:
     """Synchronized batch norm, torch.nn.SyncBatchNorm; in one process it is `batch`.
 

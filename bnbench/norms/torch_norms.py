@@ -7,7 +7,7 @@ from torch import nn
 from bnbench.base.errors import BnbenchError
 from bnbench.norms import norms
 from bnbench.norms.layer_norm import ChannelLayerNorm
-from bnbench.norms.options import Axes, Eps, Momentum
+from bnbench.norms.options import Affine, Axes, Eps, MomentumOrAverage, TrackRunningStats
 
 
 @norms.register("none", absorbs_bias=False)
@@ -22,9 +22,9 @@ def batch(
     dim: int,
     *,
     eps: Eps = 1e-5,
-    momentum: Momentum | None = 0.1,
-    affine: bool = True,
-    track_running_stats: bool = True,
+    momentum: MomentumOrAverage = 0.1,
+    affine: Affine = True,
+    track_running_stats: TrackRunningStats = True,
 ) -> nn.Module:
     """Batch normalization, torch's own layer (torch.nn.BatchNorm1d, BatchNorm2d).
 
@@ -37,7 +37,7 @@ def batch(
 
 @norms.register("layer", absorbs_bias=False)
 def layer(
-    num_features: int, dim: int, *, axes: Axes = "all", eps: Eps = 1e-5, affine: bool = True
+    num_features: int, dim: int, *, axes: Axes = "all", eps: Eps = 1e-5, affine: Affine = True
 ) -> nn.Module:
     """Layer normalization: every sample over all its values, gamma and beta per channel.
 
@@ -59,7 +59,7 @@ def layer(
 
 
 @norms.register("instance", absorbs_bias=True)
-def instance(num_features: int, dim: int, *, eps: Eps = 1e-5, affine: bool = True) -> nn.Module:
+def instance(num_features: int, dim: int, *, eps: Eps = 1e-5, affine: Affine = True) -> nn.Module:
     """Instance normalization: every channel of every sample over its positions; images only.
 
     Ulyanov, Vedaldi & Lempitsky 2016 (arXiv 1607.08022), torch.nn.InstanceNorm2d without running

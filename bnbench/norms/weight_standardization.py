@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bnbench.base.errors import BnbenchError
 from bnbench.norms import norms
 from bnbench.norms.group_norm import Groups, number_of_groups
-from bnbench.norms.options import Eps
+from bnbench.norms.options import Affine, Eps
 from bnbench.norms.place import Place
 
 WEIGHT_EPS = 1e-5
@@ -76,13 +76,15 @@ def weight_standardization(
     then: Literal["group", "none"] = "group",
     groups: Groups = "auto",
     eps: Eps = 1e-5,
-    affine: bool = True,
+    affine: Affine = True,
 ) -> nn.Module:
     """Weight standardization of the layer before, then group norm (WS; GN+WS).
 
     Qiao et al. 2019 (arXiv 1903.10520), section 3: the weights of each output, over its fan-in, are given
     mean 0 and variance 1, (w - mean) / sqrt(var + 1e-5), and gradients flow through that. Then group norm
     (groups, eps and affine are its options), the paper's setting, or with then: none nothing.
+
+    then: the normalizer after the layer of standardized weights
     """
     if then == "none":
         return nn.Identity()

@@ -10,7 +10,15 @@ import torch
 from torch import nn
 
 from bnbench.optim import optimizers
-from bnbench.optim.algorithms import Beta, Decay, Rate, _fused, _groups
+from bnbench.optim.algorithms import (
+    AdamEps,
+    Betas,
+    DecayNormAndBias,
+    LearningRate,
+    WeightDecay,
+    fused,
+    parameter_groups,
+)
 
 
 class KerasAdam(torch.optim.AdamW):
@@ -36,12 +44,12 @@ class KerasAdam(torch.optim.AdamW):
 def adam_keras(
     model: nn.Module,
     *,
-    lr: Rate = 1e-3,
-    betas: tuple[Beta, Beta] = (0.9, 0.999),
-    eps: Rate = 1e-7,
-    weight_decay: Decay = 0.0,
-    decay_norm_and_bias: bool = True,
+    lr: LearningRate = 1e-3,
+    betas: Betas = (0.9, 0.999),
+    eps: AdamEps = 1e-7,
+    weight_decay: WeightDecay = 0.0,
+    decay_norm_and_bias: DecayNormAndBias = True,
 ) -> torch.optim.Optimizer:
     """Adam with Keras's defaults and meaning: eps before the bias correction, weight decay decoupled."""
-    groups = _groups(model, weight_decay, decay_norm_and_bias)
-    return KerasAdam(groups, lr=lr, betas=betas, eps=eps, fused=_fused(model))
+    groups = parameter_groups(model, weight_decay, decay_norm_and_bias)
+    return KerasAdam(groups, lr=lr, betas=betas, eps=eps, fused=fused(model))

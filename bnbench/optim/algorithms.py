@@ -12,20 +12,29 @@ from bnbench.base.errors import BnbenchError
 from bnbench.norms.owner import spared_names
 from bnbench.optim import optimizers
 
-Rate = Annotated[float, Field(gt=0)]
-Decay = Annotated[float, Field(ge=0)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
+LearningRate = Annotated[float, Field(gt=0, description="learning rate, before the schedule's factor")]
+WeightDecay = Annotated[float, Field(ge=0, description="how strongly weights are drawn towards 0")]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Momentum = Annotated[Share, Field(description="share of the last step that is kept in the next")]
+Nesterov = Annotated[bool, Field(description="look ahead along the momentum")]
+Betas = Annotated[
+    tuple[Share, Share], Field(description="decay rates of the averages of the gradient and of its square")
+]
+AdamEps = Annotated[float, Field(gt=0, description="added to the denominator")]
+DecayNormAndBias = Annotated[
+    bool, Field(description="false: weight decay spares the norms' parameters and all biases")
+]
 
 
 @optimizers.register("sgd")
 def sgd(
     model: nn.Module,
     *,
-    lr: Rate,
-    momentum: Beta = 0.0,
-    nesterov: bool = False,
-    weight_decay: Decay = 0.0,
-    decay_norm_and_bias: bool = True,
+    lr: LearningRate,
+    momentum: Momentum = 0.0,
+    nesterov: Nesterov = False,
+    weight_decay: WeightDecay = 0.0,
+    decay_norm_and_bias: DecayNormAndBias = True,
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent, with momentum and Nesterov's variant of it."""
     if nesterov and not momentum:
@@ -34,41 +43,43 @@ def sgd(
             "Nesterov's step looks ahead along the momentum.",
             "momentum: 0.9, or nesterov: false.",
         )
-    groups = _groups(model, weight_decay, decay_norm_and_bias)
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=_fused(model))
+    groups = parameter_groups(model, weight_decay, decay_norm_and_bias)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused(model))
 
 
 @optimizers.register("adam")
 def adam(
     model: nn.Module,
     *,
-    lr: Rate,
-    betas: tuple[Beta, Beta] = (0.9, 0.999),
-    eps: Rate = 1e-8,
-    weight_decay: Decay = 0.0,
-    decay_norm_and_bias: bool = True,
+    lr: LearningRate,
+    betas: Betas = (0.9, 0.999),
+    eps: AdamEps = 1e-8,
+    weight_decay: WeightDecay = 0.0,
+    decay_norm_and_bias: DecayNormAndBias = True,
 ) -> torch.optim.Optimizer:
     """Adam (Kingma & Ba 2015); weight decay is added to the gradient."""
-    groups = _groups(model, weight_decay, decay_norm_and_bias)
-    return torch.optim.Adam(groups, lr=lr, betas=betas, eps=eps, fused=_fused(model))
+    groups = parameter_groups(model, weight_decay, decay_norm_and_bias)
+    return torch.optim.Adam(groups, lr=lr, betas=betas, eps=eps, fused=fused(model))
 
 
 @optimizers.register("adamw")
 def adamw(
     model: nn.Module,
     *,
-    lr: Rate,
-    betas: tuple[Beta, Beta] = (0.9, 0.999),
-    eps: Rate = 1e-8,
-    weight_decay: Decay = 0.01,
-    decay_norm_and_bias: bool = True,
+    lr: LearningRate,
+    betas: Betas = (0.9, 0.999),
+    eps: AdamEps = 1e-8,
+    weight_decay: WeightDecay = 0.01,
+    decay_norm_and_bias: DecayNormAndBias = True,
 ) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019); weight decay is decoupled from the gradient."""
-    groups = _groups(model, weight_decay, decay_norm_and_bias)
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=_fused(model))
+    groups = parameter_groups(model, weight_decay, decay_norm_and_bias)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=fused(model))
 
 
-def _groups(model: nn.Module, weight_decay: float, decay_norm_and_bias: bool) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, weight_decay: float, decay_norm_and_bias: bool
+) -> list[dict[str, Any]]:
     """Parameters with decay and, where the switch spares them, norm parameters and biases without."""
     spared = set() if decay_norm_and_bias else spared_names(model)
     parameters = list(model.named_parameters())
@@ -79,7 +90,7 @@ def _groups(model: nn.Module, weight_decay: float, decay_norm_and_bias: bool) ->
     return [group for group in groups if group["params"]]
 
 
-def _fused(model: nn.Module) -> bool | None:
+def fused(model: nn.Module) -> bool | None:
     """One kernel for all parameters where the device has it."""
     types = {parameter.device.type for parameter in model.parameters()}
     return True if types <= {"cpu", "cuda"} else None

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from bnbench.optim import schedules
 
 Schedule = Callable[[int], float]
-Epochs = Annotated[float, Field(ge=0)]
+WarmUp = Annotated[float, Field(ge=0, description="epochs of a linear warm-up; a fraction is allowed")]
 
 
 def _in_order(milestones: list[float]) -> list[float]:
@@ -30,7 +30,7 @@ Milestones = Annotated[
 
 
 @schedules.register("constant")
-def constant(total_steps: int, steps_per_epoch: int, *, warmup_epochs: Epochs = 0.0) -> Schedule:
+def constant(total_steps: int, steps_per_epoch: int, *, warmup_epochs: WarmUp = 0.0) -> Schedule:
     """The same learning rate throughout, after an optional linear warm-up."""
     return _with_warmup(lambda step: 1.0, warmup_epochs * steps_per_epoch)
 
@@ -40,10 +40,13 @@ def cosine(
     total_steps: int,
     steps_per_epoch: int,
     *,
-    warmup_epochs: Epochs = 0.0,
+    warmup_epochs: WarmUp = 0.0,
     final_factor: Annotated[float, Field(ge=0, le=1)] = 0.0,
 ) -> Schedule:
-    """Half a cosine from 1 down to final_factor after the last step (Loshchilov & Hutter 2017)."""
+    """Half a cosine from 1 down to final_factor after the last step (Loshchilov & Hutter 2017).
+
+    final_factor: what is left of the learning rate after the last step
+    """
     warmup = warmup_epochs * steps_per_epoch
 
     def factor(step: int) -> float:
@@ -60,9 +63,13 @@ def step(
     *,
     milestones: Milestones,
     gamma: Annotated[float, Field(gt=0)] = 0.1,
-    warmup_epochs: Epochs = 0.0,
+    warmup_epochs: WarmUp = 0.0,
 ) -> Schedule:
-    """Multiply by gamma at every milestone (an epoch), as in He et al. 2015."""
+    """Multiply by gamma at every milestone (an epoch), as in He et al. 2015.
+
+    milestones: epochs after which the learning rate drops
+    gamma: factor on the learning rate at each of them
+    """
     drops = [milestone * steps_per_epoch for milestone in milestones]
     return _with_warmup(lambda index: gamma ** bisect_right(drops, index), warmup_epochs * steps_per_epoch)
 

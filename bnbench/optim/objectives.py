@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from bnbench.optim import losses
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Smoothing = Annotated[float, Field(ge=0, lt=1)]
+Smoothing = Annotated[
+    float, Field(ge=0, lt=1, description="share of the target that is spread over all classes")
+]
 
 
 @losses.register("cross_entropy")

@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from bnbench.base.errors import Mistake, nearest, unknown_name
 from bnbench.base.kinds import KIND_OF
-from bnbench.base.registry import Entry, means_none
+from bnbench.base.options import means_none
+from bnbench.base.registry import Entry
 from bnbench.base.user_code import raise_interrupt
 from bnbench.study.cautions import faults_of
 from bnbench.study.layer_names import names_code, refusal

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bnbench.base.listing import Described
 from bnbench.base.metrics import METRICS, RECALL, SPLITS, columns_of
-from bnbench.base.registry import Entry, is_optional_number
-from bnbench.study.check import Vocabulary
+from bnbench.base.options import is_optional_number, or_a_word_for_none
 from bnbench.study.looks import FIRST_LOOK, MAX_LOOK
 from bnbench.study.schema import (
     AUTO,
@@ -78,7 +78,7 @@ _LOOKS: dict[str, Any] = {
 }
 
 
-def json_schema(vocabulary: Vocabulary) -> dict[str, Any]:
+def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, Any]:
     """The schema (draft 2020-12) of studies over everything that is registered."""
     settings = Settings.model_json_schema()
     definitions = settings["$defs"]
@@ -148,36 +148,19 @@ def _short_forms(key: str, schema: dict[str, Any]) -> dict[str, Any]:
     if section and "name" in section.model_fields:
         return {"anyOf": [schema, section.model_json_schema()["properties"]["name"]]}
     if is_optional_number(Settings.model_fields[key].annotation):
-        return _or_a_word_for_none(schema)
-    return schema
-
-
-def _or_a_word_for_none(schema: dict[str, Any]) -> dict[str, Any]:
-    return {**schema, "anyOf": [*schema["anyOf"], {"enum": ["none", "no", "off"]}]}
-
-
-def _schema_of(entry: Entry) -> dict[str, Any]:
-    """Of an entry's options; anything goes where a plugin's types have no schema."""
-    fields = entry.options().model_fields
-    try:
-        schema = entry.options().model_json_schema()
-    except Exception:  # pydantic has several
-        return {"properties": {option: {} for option in fields}}
-    for option, field in fields.items():
-        if is_optional_number(field.annotation):
-            schema["properties"][option] = _or_a_word_for_none(schema["properties"][option])
+        return or_a_word_for_none(schema)
     return schema
 
 
 def _choice(
-    entries: Mapping[str, Entry], definitions: dict[str, Any], key: str, partial: bool = False
+    entries: Mapping[str, Described], definitions: dict[str, Any], key: str, partial: bool = False
 ) -> dict[str, Any]:
     """A name alone, or a mapping with that name and its options; partial: nothing is required."""
     names = sorted(entries)
     nothing = [*(_NO_WORD if key in CAN_BE_NONE else []), *([AUTO] if key == "augment" else [])]
     forms: list[dict[str, Any]] = [{"enum": [*names, *nothing]}]
     for name in names:
-        options = _schema_of(entries[name])
+        options = entries[name].schema()
         definitions.update(options.pop("$defs", {}))
         # where the name is the section's own default, its options alone are enough
         needed = [] if key == "augment" or name == DEFAULT_CHOICES.get(key) else ["name"]

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bnbench.base.errors import ConfigError, Mistake
-from bnbench.base.registry import means_none
+from bnbench.base.options import means_none
 from bnbench.study.schema import CAN_BE_NONE, CHOICES, DEFAULT_CHOICES, SECTIONS
 from bnbench.study.yaml_source import MERGE, Path_, Source
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from bnbench.base.kinds import KINDS
 from bnbench.base.metrics import RECALL
-from bnbench.base.registry import is_optional_number, means_none
+from bnbench.base.options import is_optional_number, means_none
 from bnbench.study.vary import DEFAULT_VARY, Source
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from bnbench.base.registry import Entry, kinds_of
+from bnbench.base.options import kinds_of
+from bnbench.base.registry import Entry
 
 
 def to_plain(value: Any, absolute: Callable[[PurePath], str]) -> Any:

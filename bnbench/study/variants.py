@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bnbench.base.errors import Mistake, nearest
-from bnbench.base.registry import means_none
+from bnbench.base.options import means_none
 from bnbench.study.layer_names import label_of, names_code, refusal
 from bnbench.study.merge import Level, open_level
 from bnbench.study.names import folder_name, name_fault, twins

@@ -63,8 +63,10 @@ def crop_flip(
 ) -> Tensor:
     """Pad, crop back to the size at a random place, mirror with probability 1/2 (He et al. 2015, section 4.2).
 
-    Each sample by itself. padding: pixels on each side; they are 0 in normalised images, which is the mean
-    colour (He et al. pad after taking the mean out, too).
+    Each sample by itself. The padding is 0 in normalised images, which is the mean colour (He et al. pad after
+    taking the mean out, too).
+
+    padding: pixels on each side
     """
     count, _, height, width = inputs.shape
     offsets = torch.randint(0, 2 * padding + 1, (2, count), generator=draw)

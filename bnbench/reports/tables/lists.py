@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.text import Text
 
 from bnbench.base.kinds import KINDS
+from bnbench.base.listing import Described
 from bnbench.base.terminal import one_line
 from bnbench.reports.console import print_table, print_text
 from bnbench.reports.numbers import target_text
 from bnbench.reports.tables.layout import wrapped
 from bnbench.reports.tables.table import Table
-from bnbench.study import Study, Vocabulary
+from bnbench.study import Study
 from bnbench.study.plan import CellEstimate
 
 
@@ -87,11 +88,13 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def print_names(console: Console, vocabulary: Vocabulary, studies: Sequence[Path]) -> None:
+def print_names(
+    console: Console, vocabulary: Mapping[str, Mapping[str, Described]], studies: Sequence[Path]
+) -> None:
     """Everything that a study can name, with its options, and the studies that are shipped."""
     for kind in KINDS:
         entries = {
-            name: (entry.summary, ", ".join(entry.options().model_fields))
+            name: (entry.summary, ", ".join(entry.option_names()))
             for name, entry in vocabulary[kind.key].items()
         }
         _print_entries(console, kind.title, entries)
