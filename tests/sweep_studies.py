@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.summary import summarize
-from bnbench.reports.tables.all import Table, tables
+from bnbench.reports.tables.all import tables
+from bnbench.reports.tables.table import Table
 from bnbench.results import Cell, StudyResults
 from bnbench.study.records import Outcome, RunRecord
 

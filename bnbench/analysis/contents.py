@@ -106,6 +106,16 @@ class Summary:
         return columns_of(self.metrics)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Every variant once, the baseline first."""
+        names = dict.fromkeys(variant.variant for variant in self.variants)
+        return tuple(sorted(names, key=lambda name: name != self.baseline))
+
+    def labelled(self, label: str) -> VariantSummary | None:
+        """The variant (in a sweep, at one of its settings) with this label."""
+        return next((variant for variant in self.variants if variant.label == label), None)
+
+    @property
     def swept_keys(self) -> tuple[str, ...]:
         """The keys with more than one value over the settings, without those that follow another key."""
         return tuple(free_keys(self.variants))

@@ -12,8 +12,10 @@ from bnbench.analysis.serial import as_json, comparison_rows, history_rows, rows
 from bnbench.api.arguments import PathLike, path_of
 from bnbench.base.errors import BnbenchError, UnknownNameError
 from bnbench.base.terminal import one_line
-from bnbench.reports.sentences.verdicts import judged_comparisons, speed_sentences, verdict_sentences
-from bnbench.reports.tables.all import Table, tables
+from bnbench.reports.sentences.speed import speed_sentences
+from bnbench.reports.sentences.verdicts import judged_differences, verdict_sentence, verdict_sentences
+from bnbench.reports.tables.all import tables
+from bnbench.reports.tables.table import Table
 from bnbench.results import REPORT, StudyResults
 
 if TYPE_CHECKING:
@@ -74,9 +76,9 @@ class Comparison:
     def verdicts(self) -> list[Record]:
         """One record a verdict: its word ("better", "worse", "same", ...), its sentence, and its numbers."""
         return [
-            {**row, "sentence": sentence}
-            for (comparison, sentence) in judged_comparisons(self.summary)
-            for row in comparison_rows([comparison])
+            {**row, "sentence": verdict_sentence(self.summary, difference)}
+            for difference in judged_differences(self.summary)
+            for row in comparison_rows([difference])
         ]
 
     @property

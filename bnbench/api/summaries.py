@@ -11,8 +11,10 @@ from bnbench.analysis.gates import judge_gates, read_gates, share_gates
 from bnbench.analysis.summary import summarize
 from bnbench.api.session import Work
 from bnbench.base.errors import GateError, ResultsError, unknown_name
+from bnbench.base.files import to_json
 from bnbench.base.metrics import metric_of
-from bnbench.reports.formats.export import to_csv, to_json
+from bnbench.reports.formats.csv import runs_text
+from bnbench.reports.formats.json import summary_values
 from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
 from bnbench.study import Study
 
@@ -80,8 +82,8 @@ def write_summaries(
     page: also draw report.html, which takes two seconds; without, it is left as it is. Raises
     ResultsError where the disk won't do.
     """
-    folder.write(SUMMARY_JSON, to_json(summary))
-    folder.write(SUMMARY_CSV, to_csv(summary))
+    folder.write(SUMMARY_JSON, to_json(summary_values(summary), ascii=True))
+    folder.write(SUMMARY_CSV, runs_text(summary))
     folder.write_environment(results)
     if not page:
         return ""

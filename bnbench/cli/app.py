@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from bnbench.base.errors import EXIT_DONE, EXIT_GATE
 from bnbench.base.terminal import close_doors, echo, open_doors
 from bnbench.cli.errors import Errors
 from bnbench.cli.options import (
+    TABLE,
     DataDir,
     Debug,
     Device,
@@ -23,7 +25,6 @@ from bnbench.cli.options import (
     Eps,
     FailIf,
     Force,
-    Format,
     FormatOption,
     Jobs,
     Layer,
@@ -35,8 +36,11 @@ from bnbench.cli.options import (
     Quiet,
     Refresh,
     RunningVar,
+    Shown,
     Strict,
+    TablesOption,
     Timeout,
+    Verbose,
     VerifyFormat,
     VerifyMomentum,
     Words,
@@ -84,8 +88,10 @@ def train(
     plugin: Plugins = None,
     force: Force = False,
     refresh: Refresh = None,
-    format: FormatOption = Format.table,
+    format: FormatOption = TABLE,
+    tables: TablesOption = None,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Train one variant of a study, on one or more seeds, epoch by epoch."""
@@ -113,7 +119,7 @@ def train(
                 folder,
                 Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
             )
-            raise typer.Exit(run_works(works, format, quiet=quiet, epoch_lines=True))
+            raise typer.Exit(run_works(works, Shown(format, tables, quiet, verbose, _command())))
 
 
 @app.command()
@@ -126,8 +132,10 @@ def compare(
     plugin: Plugins = None,
     force: Force = False,
     refresh: Refresh = None,
-    format: FormatOption = Format.table,
+    format: FormatOption = TABLE,
+    tables: TablesOption = None,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     fail_if: FailIf = None,
     profile: Profile = False,
     debug: Debug = False,
@@ -160,7 +168,8 @@ def compare(
                 Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
                 gates,
             )
-            raise typer.Exit(run_works(works, format, quiet=quiet, gates=gates, profile=profile))
+            shown = Shown(format, tables, quiet, verbose, _command())
+            raise typer.Exit(run_works(works, shown, gates=gates, profile=profile))
 
 
 @app.command()
@@ -169,10 +178,8 @@ def report(
         list[Path],
         typer.Argument(metavar="FOLDER...", help="Folders that compare or train wrote.", parser=user_path),
     ],
-    format: FormatOption = Format.table,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="Also show the layers of every variant, as built.")
-    ] = False,
+    format: FormatOption = TABLE,
+    tables: TablesOption = None,
     figures: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Also write the figures there.", parser=user_path),
@@ -183,7 +190,7 @@ def report(
     fail_if: FailIf = None,
     debug: Debug = False,
 ) -> None:
-    """Show the tables of results folders, and rewrite their summaries (and report.html, with tables).
+    """Show the answer of results folders again, and rewrite their summaries (and report.html, without --format).
 
     With several folders, also prints a joint summary.
     """
@@ -191,7 +198,7 @@ def report(
         from bnbench.cli.report import show_folders
 
         code = show_folders(
-            folders, format, layers=layers, fail_if=fail_if or (), figures=figures, kind=figure_format
+            folders, Shown(format, tables), fail_if=fail_if or (), figures=figures, kind=figure_format
         )
         raise typer.Exit(code)
 
@@ -298,6 +305,12 @@ def _studies_and_overrides(words: Sequence[str] | None) -> tuple[list[str], list
     if studies.count("-") > 1:
         raise typer.BadParameter("standard input (-) can be read once.")
     return studies or ["quickstart"], overrides
+
+
+def _command() -> str:
+    """What was typed, without the seeds: more of them are advised."""
+    words = [word for word in sys.argv[1:] if not word.startswith("seeds=")]
+    return shlex.join(["bnbench", *words])
 
 
 def _data_dir(given: Path | None) -> Path:

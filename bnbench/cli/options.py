@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+from bnbench.base.errors import UnknownNameError, unknown_name
+from bnbench.reports.formats import FORMATS
+from bnbench.reports.sections import read_names, section_names
 
 
 class Device(StrEnum):
@@ -32,14 +37,50 @@ def user_file(text: str) -> Path:
     return path
 
 
-class Format(StrEnum):
-    """What is printed on stdout at the end."""
+#: What is printed on a terminal, in place of a document.
+TABLE = "table"
 
-    table = "table"
-    json = "json"
-    csv = "csv"
-    markdown = "markdown"
-    latex = "latex"
+
+def read_format(text: str) -> str:
+    """The name of a format. Raises BadParameter with the nearest one."""
+    names = format_names()
+    if text not in names:
+        raise typer.BadParameter(unknown_name("format", text, names))
+    return text
+
+
+def format_names() -> tuple[str, ...]:
+    """What --format takes."""
+    return (TABLE, *FORMATS)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a command prints. tables: the names of --tables, None for the short answer (of a document, everything).
+
+    command: as it was typed, to be named where more seeds are advised.
+    """
+
+    format: str = TABLE
+    tables: tuple[str, ...] | None = None
+    quiet: bool = False
+    verbose: bool = False
+    command: str = ""
+
+    @property
+    def visible(self) -> bool:
+        """Whether a result is printed: --quiet leaves documents alone."""
+        return not self.quiet or self.format != TABLE
+
+
+def read_tables(text: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The names of --tables. Raises BadParameter with the nearest one."""
+    if isinstance(text, tuple):
+        return text
+    try:
+        return read_names(text)
+    except UnknownNameError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Words = Annotated[
@@ -106,9 +147,25 @@ Refresh = Annotated[
     ),
 ]
 FormatOption = Annotated[
-    Format, typer.Option("--format", help="What to print on stdout; the rest goes to stderr.")
+    str,
+    typer.Option(
+        "--format",
+        parser=read_format,
+        metavar=f"[{'|'.join(format_names())}]",
+        help="Print the result on stdout as text (table) or as a document; messages go to stderr.",
+    ),
+]
+TablesOption = Annotated[
+    Any,
+    typer.Option(
+        "--tables",
+        parser=read_tables,
+        metavar="all|NAME,...",
+        help=f"Print these instead of the short answer: all, or any of {', '.join(section_names())}.",
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables; only failures.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the progress of every epoch.")]
 FailIf = Annotated[
     list[str] | None,
     typer.Option(

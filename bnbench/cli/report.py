@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bnbench.base.errors import ResultsError
 from bnbench.base.terminal import echo
 from bnbench.cli.exit_code import exit_code
-from bnbench.cli.options import Format
+from bnbench.cli.options import TABLE, Shown
 from bnbench.cli.show import console_on, print_study, show_gates, show_others, show_together, write_and_warn
 
 if TYPE_CHECKING:
@@ -19,16 +19,15 @@ if TYPE_CHECKING:
 
 def show_folders(
     folders: Sequence[Path],
-    format: Format,
+    shown: Shown,
     *,
-    layers: bool,
     fail_if: Sequence[str],
     figures: Path | None,
     kind: str,
 ) -> int:
-    """Show results folders again and write their summaries anew; of several, also what they say together.
+    """Show results folders again and rewrite their summaries; of several, also a joint summary.
 
-    One of several that can't be read is told and left out; then the exit code is 1.
+    One of several that can't be read is reported and left out; then the exit code is 1.
     """
     from bnbench.analysis.gates import share_gates
     from bnbench.api.one_study import check_apart
@@ -43,20 +42,19 @@ def show_folders(
     check_apart({str(folder.path): results for folder, results in found.values()})
     variants = [[cell.variant for cell in results.cells] for _, results in found.values()]
     gates = share_gates(fail_if, variants)
-    shown: dict[str, Summary] = {}
+    summaries: dict[str, Summary] = {}
     for (name, (folder, results)), gate in zip(found.items(), gates, strict=True):
         summary = summarize_results(results, gate)
-        shown[name] = summary
-        _write_again(folder, results, summary, page=format is Format.table)
-        print_study(name, summary, format, several=several, layers=layers)
+        summaries[name] = summary
+        _write_again(folder, results, summary, page=shown.format == TABLE)
+        print_study(name, summary, shown, folder, several=several)
         show_others(console_on(stderr=True), folder)
         show_gates(name, summary, several)
         if figures:
             _write_figures(summary, figures / name.strip("/").replace("/", "-") if several else figures, kind)
     if several:
-        parents = {folder.path.resolve().parent for folder, _ in found.values()}
-        show_together(shown, format, parents.pop() if len(parents) == 1 else None)
-    return exit_code(list(shown.values()), unreadable=bool(errors))
+        show_together(summaries, shown, [folder.path for folder, _ in found.values()])
+    return exit_code(list(summaries.values()), unreadable=bool(errors))
 
 
 def _study_folders(paths: Sequence[Path]) -> list[Path]:
@@ -73,7 +71,7 @@ def _write_again(folder: ResultsFolder, results: StudyResults, summary: Summary,
         write_and_warn(folder, results, summary, page=page)
     except ResultsError as error:
         what = "summary.json, summary.csv" + (" and report.html" if page else "")
-        echo(f"Warning: {what} in {folder.path} are not written again: {error.what}", err=True)
+        echo(f"Warning: {what} in {folder.path} are not rewritten: {error.what}", err=True)
 
 
 def _write_figures(summary: Summary, folder: Path, kind: str) -> None:

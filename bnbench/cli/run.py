@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bnbench.base.errors import ResultsError
 from bnbench.cli.exit_code import exit_code
-from bnbench.cli.options import Format
+from bnbench.cli.options import TABLE, Shown
 from bnbench.cli.show import (
     console_on,
     print_study,
@@ -28,59 +28,56 @@ if TYPE_CHECKING:
 
 def run_works(
     works: Sequence[Work],
-    format: Format,
+    shown: Shown,
     *,
-    quiet: bool,
-    epoch_lines: bool = False,
     gates: Sequence[Sequence[str]] = (),
     profile: bool = False,
 ) -> int:
-    """Train study after study and show each; then, of several, what they say together. The exit code.
+    """Train study after study and show each; then a joint summary of several. Returns the exit code.
 
     profile: show at the end where the time went.
     """
     console = console_on(stderr=True)
-    shown: dict[str, Summary] = {}
+    summaries: dict[str, Summary] = {}
     several = len(works) > 1
     for index, work in enumerate(works):
-        if several and not quiet:
+        if several and not shown.quiet:
             head = f"Study {work.study.name} ({index + 1} of {len(works)})"
             console.print(head, style="bold", markup=False, highlight=False)
-        interrupted = _train(console, work, quiet, epoch_lines)
+        interrupted = _train(console, work, shown)
         if not interrupted or work.has_records():
             fail_if = gates[index] if gates else ()
-            visible = not quiet or format is not Format.table
-            shown[work.study.name] = _show_run(work, format, fail_if, several=several, visible=visible)
-            if not quiet:
+            summaries[work.study.name] = _show_run(work, shown, fail_if, several=several)
+            if not shown.quiet and (shown.format != TABLE or shown.tables is not None):
                 console.print(f"Results: {work.folder.path}", soft_wrap=True, highlight=False, markup=False)
         if interrupted:
             show_interruption(console, work, works[index + 1 :])
             break
-    if several and shown:
-        show_together(shown, format, works[0].folder.path.parent, visible=not quiet)
+    if several and summaries:
+        show_together(summaries, shown, [work.folder.path for work in works[: len(summaries)]])
     if profile:
         from bnbench.reports.tables.profile import print_profile
 
         trained = [run for work in works for run in work.todo]
-        print_profile(console, works[0].phases.seconds(), trained, list(shown.values()))
-    return exit_code(list(shown.values()), interrupted=interrupted)
+        print_profile(console, works[0].phases.seconds(), trained, list(summaries.values()))
+    return exit_code(list(summaries.values()), interrupted=interrupted)
 
 
-def _train(console: Console, work: Work, quiet: bool, epoch_lines: bool) -> bool:
+def _train(console: Console, work: Work, shown: Shown) -> bool:
     """Train what is left to do of a study; whether it was interrupted."""
     from bnbench.api.session import carry_out
     from bnbench.base.user_code import guarded
     from bnbench.listeners.progress import LiveProgress
 
-    show_plan(console, work, quiet)
+    show_plan(console, work, shown.quiet)
     work.phases.enter("runs")
     try:
         for runs in work.rounds():
-            show_look(console, work, runs, quiet)
+            show_look(console, work, runs, shown.quiet)
             planned = runs if work.study.looks else work.runs
             with (
                 guarded(),
-                LiveProgress(console, planned, runs, quiet=quiet, epoch_lines=epoch_lines) as live,
+                LiveProgress(console, planned, runs, quiet=shown.quiet, verbose=shown.verbose) as live,
             ):
                 carry_out(work, runs, live.on)
     except KeyboardInterrupt:
@@ -88,7 +85,7 @@ def _train(console: Console, work: Work, quiet: bool, epoch_lines: bool) -> bool
     return False
 
 
-def _show_run(work: Work, format: Format, fail_if: Sequence[str], *, several: bool, visible: bool) -> Summary:
+def _show_run(work: Work, shown: Shown, fail_if: Sequence[str], *, several: bool) -> Summary:
     """Keep what the runs say, then show it: whatever comes between the two, the files are there."""
     from bnbench.api.summaries import summarize_work
 
@@ -100,8 +97,8 @@ def _show_run(work: Work, format: Format, fail_if: Sequence[str], *, several: bo
         write_and_warn(work.folder, results, summary)
     except ResultsError as unwritten:  # the disk is full: what was found is shown all the same
         error = unwritten
-    if visible:
-        print_study(work.study.name, summary, format, several=several)
+    if shown.visible:
+        print_study(work.study.name, summary, shown, work.folder, several=several)
     show_gates(work.study.name, summary, several)
     if error:
         raise error

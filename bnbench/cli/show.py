@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnbench.base.errors import ResultsError
 from bnbench.base.terminal import echo
-from bnbench.cli.options import Format
+from bnbench.cli.options import TABLE, Shown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bnbench.analysis.contents import Summary
+    from bnbench.analysis.workloads import Workloads
     from bnbench.api.session import Work
     from bnbench.results import ResultsFolder, StudyResults
     from bnbench.study.plan import RunSpec
@@ -73,51 +75,82 @@ def show_others(console: Console, folder: ResultsFolder) -> None:
         console.print(also, soft_wrap=True)
 
 
-def print_study(name: str, summary: Summary, format: Format, *, several: bool, layers: bool = False) -> None:
-    """The tables, or a document; of several studies there is one document, and it comes at the end."""
-    if format is Format.table:
-        from bnbench.reports.console import print_summary
-
-        console = console_on(stderr=False)
-        if several:
-            console.rule(f"Study {name}".replace("[", r"\["), align="left", style="dim")
-        print_summary(console, summary, layers=layers)
+def print_study(name: str, summary: Summary, shown: Shown, folder: ResultsFolder, *, several: bool) -> None:
+    """The answer, or the tables that were asked for; a document of several studies comes at the end."""
+    if shown.format == TABLE:
+        _print_text(name, summary, shown, folder, several=several)
         return
     for caution in summary.cautions:  # some formats have no place for them
         echo(f"Caution: {caution}", err=True)
     for warning in summary.warnings:
         echo(f"Warning: {warning}", err=True)
     if not several:
-        from bnbench.reports.formats.export import FORMATS
+        from bnbench.reports.formats import FORMATS, Document
 
-        echo(FORMATS[format.value](summary), newline=False)
+        echo(FORMATS[shown.format](Document({name: summary}, names=shown.tables)), newline=False)
 
 
-def show_together(
-    shown: Mapping[str, Summary], format: Format, folder: Path | None, visible: bool = True
-) -> None:
-    """What several studies say together: printed, and in workloads.json beside their folders."""
+def _print_text(name: str, summary: Summary, shown: Shown, folder: ResultsFolder, *, several: bool) -> None:
+    from bnbench.reports.console import Places, print_answer, print_sections
+    from bnbench.reports.sections import sections
+    from bnbench.results import REPORT
+
+    console = console_on(stderr=False)
+    if shown.tables is not None:
+        if several:
+            console.rule(f"Study {name}".replace("[", r"\["), align="left", style="dim")
+        print_sections(console, sections(summary, shown.tables))
+        return
+    page = folder.path / REPORT
+    places = Places(
+        report=str(page) if page.is_file() else "",
+        more="" if several else f"bnbench report {shlex.quote(str(folder.path))} --tables all",
+        command=shown.command,
+    )
+    print_answer(console, summary, places)
+    if several:
+        console.print()
+
+
+def show_together(studies: Mapping[str, Summary], shown: Shown, paths: Sequence[Path]) -> None:
+    """What several studies say together: printed, and in workloads.json where their folders stand side by side."""
     from bnbench.analysis.workloads import compare_workloads
-    from bnbench.base.files import write_whole
-    from bnbench.reports.formats.workloads import FORMATS, workloads_to_json
-    from bnbench.results import WORKLOADS_JSON
 
-    workloads = compare_workloads(shown)
-    if len(shown) > 1 and folder is not None:
-        try:
-            write_whole(folder / WORKLOADS_JSON, workloads_to_json(workloads))
-        except ResultsError as error:
-            echo(f"Warning: {error.what}", err=True)
-    elif len(shown) > 1:
-        echo(f"The folders are not side by side, so no {WORKLOADS_JSON} is written.", err=True)
-    if format is not Format.table:
-        echo(FORMATS[format.value](shown, workloads), newline=False)
-    elif visible and len(shown) > 1:
-        from bnbench.reports.console import print_workloads
+    workloads = compare_workloads(studies)
+    if len(studies) > 1:
+        _write_workloads(workloads, paths)
+    if shown.format != TABLE:
+        from bnbench.reports.formats import FORMATS, Document
+
+        echo(FORMATS[shown.format](Document(studies, workloads, shown.tables)), newline=False)
+    elif shown.visible and len(studies) > 1:
+        from bnbench.reports.console import print_joint_answer, print_sections
+        from bnbench.reports.sections import joint_sections
 
         console = console_on(stderr=False)
-        console.rule(f"{len(shown)} workloads", align="left", style="dim")
-        print_workloads(console, workloads)
+        console.rule(f"{len(studies)} workloads", align="left", style="dim")
+        if shown.tables is not None:
+            print_sections(console, joint_sections(workloads, shown.tables))
+        else:
+            print_joint_answer(console, workloads)
+            console.print(
+                f"All tables: bnbench report {shlex.join(map(str, paths))} --tables all", soft_wrap=True
+            )
+
+
+def _write_workloads(workloads: Workloads, paths: Sequence[Path]) -> None:
+    from bnbench.base.files import to_json, write_whole
+    from bnbench.reports.formats.json import workload_values
+    from bnbench.results import WORKLOADS_JSON
+
+    parents = {path.resolve().parent for path in paths}
+    if len(parents) > 1:
+        echo(f"The folders are not side by side, so no {WORKLOADS_JSON} is written.", err=True)
+        return
+    try:
+        write_whole(paths[0].parent / WORKLOADS_JSON, to_json(workload_values(workloads), ascii=True))
+    except ResultsError as error:
+        echo(f"Warning: {error.what}", err=True)
 
 
 def show_gates(name: str, summary: Summary, several: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a study says while it trains: bars on a terminal, one line an epoch anywhere else."""
+"""The progress of a study: bars on a terminal, one line a run anywhere else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Column
 
 from bnbench.base.terminal import one_line
 from bnbench.reports.numbers import metric_text, outcome_text
-from bnbench.reports.tables.all import why_it_failed
+from bnbench.reports.tables.outcomes import why_it_failed
 from bnbench.study.events import Evaluated, Event, RunEnded, RunStarted, Stepped
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import HistoryRow
@@ -23,6 +23,10 @@ Key = tuple[str, str, int]
 MOST_BARS = 6
 #: A terminal that is narrower gets lines: between bars there is no room for the numbers.
 LEAST_WIDTH = 60
+
+
+#: What the line of a run shows of its last step.
+_FINAL = ("val_loss", "val_accuracy", "test_accuracy")
 
 
 def _key(run: RunSpec) -> Key:
@@ -43,7 +47,7 @@ class LiveProgress:
     """A listener for the engine's events, and a context manager around them.
 
     runs: all of the study; todo: those still to train. On a terminal: a bar for each run under way (the first
-    few) and one for the study. Elsewhere, or with epoch_lines: one line an epoch. quiet: failures alone.
+    few) and one for the study. Elsewhere: one line a run. verbose: one line an epoch, too. quiet: failures alone.
     Everything goes to `console`, which is the caller's standard error.
     """
 
@@ -54,14 +58,15 @@ class LiveProgress:
         todo: Sequence[RunSpec],
         *,
         quiet: bool = False,
-        epoch_lines: bool = False,
+        verbose: bool = False,
     ) -> None:
         self._console, self._quiet = console, quiet
         self._total, self._done_before = len(runs), len(runs) - len(todo)
         on_terminal = console.is_interactive and console.file.isatty() and console.width >= LEAST_WIDTH
         self._bars = _Bars(console, self._total, self._done_before) if on_terminal and not quiet else None
-        self._lines = (epoch_lines or not on_terminal) and not quiet
-        self._said: set[str] = set()
+        self._run_lines = not quiet and not on_terminal
+        self._epoch_lines = not quiet and verbose
+        self._shown_notes: set[str] = set()
         self._started: dict[Key, _Started] = {}
 
     def __enter__(self) -> Self:
@@ -87,18 +92,18 @@ class LiveProgress:
             self._bars.show(event, self._name(event.run))
         match event:
             case RunStarted():
-                self._say_notes(event.notes)
+                self._show_notes(event.notes)
             case Evaluated():
-                self._say_epoch(event.run, event.row)
+                self._show_epoch(event.run, event.row)
             case RunEnded():
-                self._say_notes(event.record.notes)
-                self._say_failure(event)
+                self._show_notes(event.record.notes)
+                self._show_end(event)
 
-    def _say_epoch(self, run: RunSpec, row: HistoryRow) -> None:
+    def _show_epoch(self, run: RunSpec, row: HistoryRow) -> None:
         """One line for the first evaluation of each epoch's end, and for the last."""
         started = self._started[_key(run)]
         is_due = int(row.epoch) > started.last_epoch or (row.step == started.planned_steps and row.step > 0)
-        if not self._lines or not is_due:
+        if not self._epoch_lines or not is_due:
             return
         started.last_epoch = int(row.epoch)
         metrics = [f"{name} {metric_text(name, row.metrics[name])}" for name in _shown(row)]
@@ -111,16 +116,20 @@ class LiveProgress:
         ]
         self._print("  ".join(parts))
 
-    def _say_failure(self, event: RunEnded) -> None:
-        if event.record.outcome != "finished":
-            self._print(
-                f"{self._name(event.run)}  {outcome_text(event.record.outcome)}: {why_it_failed(event.record)}"
-            )
+    def _show_end(self, event: RunEnded) -> None:
+        """A failure always; a run that finished where no bar shows it."""
+        record = event.record
+        if record.outcome != "finished":
+            self._print(f"{self._name(event.run)}  {outcome_text(record.outcome)}: {why_it_failed(record)}")
+        elif self._run_lines:
+            metrics = (name for name in _FINAL if name in record.final)
+            texts = (f"{name} {metric_text(name, record.final[name])}" for name in metrics)
+            self._print("  ".join([self._name(event.run), *texts, f"{record.train_seconds:.1f} s"]))
 
-    def _say_notes(self, notes: Sequence[str]) -> None:
+    def _show_notes(self, notes: Sequence[str]) -> None:
         for note in notes:
-            if note not in self._said and not self._quiet:
-                self._said.add(note)
+            if note not in self._shown_notes and not self._quiet:
+                self._shown_notes.add(note)
                 self._print(f"Note: {note}")
 
     def _name(self, run: RunSpec) -> str:

@@ -1,8 +1,10 @@
-"""A study's result on a terminal: the tables, the verdicts, notes, warnings and cautions."""
+"""A study's result on a terminal: the answer, one table and where the rest is; or the tables that were asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.text import Text
@@ -10,44 +12,84 @@ from rich.text import Text
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.workloads import Workloads
 from bnbench.base.terminal import one_line
-from bnbench.reports.sentences.verdicts import speed_sentences, verdict_sentences
-from bnbench.reports.tables.all import Table, layer_lists, tables
-from bnbench.reports.tables.layout import table_lines, wrapped
-from bnbench.reports.tables.small_curves import small_curves
-from bnbench.reports.tables.workloads import workload_sentences, workload_tables
+from bnbench.reports.sections import Lines
+from bnbench.reports.sentences.headline import headline, title
+from bnbench.reports.sentences.workloads import workload_sentences
+from bnbench.reports.tables.all import workload_tables
+from bnbench.reports.tables.layout import UNBROKEN, table_lines, wrapped
+from bnbench.reports.tables.main import main_table
+from bnbench.reports.tables.small_curves import main_curves
+from bnbench.reports.tables.table import Table
 
-__all__ = ["print_lines", "print_summary", "print_table", "print_text", "print_workloads"]
-
-
-def print_summary(console: Console, summary: Summary, *, layers: bool = False) -> None:
-    """Every table, then the verdicts, warnings and notes: the answer stands last, where a terminal ends."""
-    for table in [*tables(summary), *([layer_lists(summary)] if layers else [])]:
-        print_table(console, table)
-    curves = small_curves(summary)
-    if curves.rows and not console.options.ascii_only:
-        print_table(console, curves)
-    print_lines(console, "Notes", summary.notes)
-    print_lines(console, "Warnings", summary.warnings)
-    print_lines(console, "Speed", speed_sentences(summary))
-    print_lines(console, "Verdict", verdict_sentences(summary))
-    print_lines(console, "Cautions", summary.cautions)
+#: More curves than this are left to --tables curves.
+MOST_CURVES = 6
+#: More warnings than this are left to --tables warnings.
+MOST_WARNINGS = 3
 
 
-def print_workloads(console: Console, workloads: Workloads) -> None:
-    """What several studies say together, the answer last."""
-    for table in workload_tables(workloads):
+@dataclass(frozen=True)
+class Places:
+    """Where a reader goes on: the report, the command that prints the other tables, and the one that was run."""
+
+    report: str = ""
+    more: str = ""
+    command: str = ""
+
+
+NOWHERE = Places()
+
+
+def print_answer(console: Console, summary: Summary, places: Places = NOWHERE) -> None:
+    """What was compared, the verdicts with what limits them, one table, the curves, and where the rest is."""
+    print_text(console, title(summary), style="bold")
+    console.print()
+    _print_verdicts(console, [*headline(summary, places.command), *_limits(summary)])
+    console.print()
+    print_table(console, main_table(summary), headed=False)
+    _print_curves(console, main_curves(summary))
+    if places.report:
+        print_text(console, f"Report: {places.report}")
+    if places.more:
+        console.print(Text(f"All tables: {one_line(places.more)}"), soft_wrap=True)
+
+
+def _print_curves(console: Console, curves: Table) -> None:
+    """A line a variant, the name of the metric behind the last number."""
+    if not 0 < len(curves.rows) <= MOST_CURVES or console.options.ascii_only:
+        return
+    rows = [(name, f"{curve} {curves.columns[1]}") for name, curve in curves.rows]
+    for line in table_lines(replace(curves, rows=tuple(rows)), console.width, console.encoding)[2:]:
+        console.print(line, soft_wrap=True)
+    console.print()
+
+
+def print_sections(console: Console, found: Iterable[Lines | Table]) -> None:
+    """Tables, then sentences: what answers the question stands last, where a terminal ends."""
+    parts = list(found)
+    for table in (part for part in parts if isinstance(part, Table)):
+        if not (table.bars and console.options.ascii_only):
+            print_table(console, table)
+    for part in reversed([part for part in parts if isinstance(part, Lines)]):
+        print_lines(console, part.title, part.lines)
+
+
+def print_joint_answer(console: Console, workloads: Workloads) -> None:
+    """What several studies say together: in words, and in one table."""
+    _print_verdicts(console, workload_sentences(workloads))
+    _print_verdicts(console, [f"Caution: {text}" for text in workloads.cautions])
+    console.print()
+    for table in workload_tables(workloads, ["joint-differences"]):
         print_table(console, table)
     print_lines(console, "Notes", workloads.notes)
-    print_lines(console, "Over the workloads", workload_sentences(workloads))
-    print_lines(console, "Cautions", workloads.cautions)
 
 
-def print_table(console: Console, table: Table) -> None:
+def print_table(console: Console, table: Table, *, headed: bool = True, captioned: bool = True) -> None:
     """One table, laid out for the width; nothing of it is cut."""
-    print_text(console, table.title, style="bold")
+    if headed:
+        print_text(console, table.title, style="bold")
     for line in table_lines(table, console.width, console.encoding):
         console.print(line, soft_wrap=True)
-    if table.caption:
+    if table.caption and captioned:
         print_text(console, table.caption, style="dim")
     console.print()
 
@@ -66,3 +108,21 @@ def print_lines(console: Console, title: str, lines: Sequence[str]) -> None:
     for line in lines:
         print_text(console, line, indent=2)
     console.print()
+
+
+def _limits(summary: Summary) -> list[str]:
+    """Cautions, then warnings: they limit the verdicts, so they stand beside them."""
+    warnings = [f"Warning: {text}" for text in summary.warnings]
+    more = len(warnings) - MOST_WARNINGS
+    rest = [f"Warning: {more} more, with --tables warnings."] if more > 0 else []
+    return [*(f"Caution: {text}" for text in summary.cautions), *warnings[:MOST_WARNINGS], *rest]
+
+
+def _print_verdicts(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        # a command is not broken, so that it can be copied
+        whole = re.sub(r"`[^`]*`", lambda match: match[0].replace(" ", UNBROKEN), one_line(line))
+        first, *others = wrapped(whole, console.width - 4)
+        console.print(Text(f"  {first}"), soft_wrap=True)
+        for other in others:
+            console.print(Text(f"    {other}"), soft_wrap=True)

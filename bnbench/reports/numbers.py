@@ -24,7 +24,7 @@ def spread_text(spread: Spread, planned: int, *, percent: bool = False) -> str:
         return f"{NOTHING}{lost}"
     known = spread.std is not None and math.isfinite(spread.std)
     mean, std = scale * spread.mean, scale * spread.std if known and spread.std is not None else None
-    if _is_extreme(mean):
+    if is_extreme(mean):
         return f"{mean:.2e}{'' if std is None else f' ± {std:.1e}'}{lost}"
     decimals = decimals_for(std, percent)
     number = f"{mean:.{decimals}f}"
@@ -48,7 +48,7 @@ def metric_text(column: str, value: float) -> str:
         return NOTHING
     if metric_of(column).percent:
         return f"{100 * value:.{PERCENT_DECIMALS}f}%"
-    return f"{value:.2e}" if _is_extreme(value) else f"{value:.{LOSS_DECIMALS}f}"
+    return f"{value:.2e}" if is_extreme(value) else f"{value:.{LOSS_DECIMALS}f}"
 
 
 def difference_text(comparison: Difference) -> str:
@@ -164,10 +164,15 @@ def runs_text(count: int) -> str:
     return f"{count:,} run{'s' * (count != 1)}"
 
 
+def count_text(n: int, planned: int) -> str:
+    """ "5", or "4 of 5" where some are not there."""
+    return str(n) if n == planned else f"{n} of {planned}"
+
+
 def margin_text(comparison: Difference) -> str:
-    """ "0.2 pp" for an accuracy, "0.01" for a loss."""
+    """ "0.2 points" for an accuracy, "0.01" for a loss."""
     margin = comparison.margin or 0.0
-    return f"{100 * margin:g} pp" if metric_of(comparison.metric).percent else f"{margin:g}"
+    return f"{100 * margin:g} points" if metric_of(comparison.metric).percent else f"{margin:g}"
 
 
 def value_text(column: str, value: float) -> str:
@@ -183,7 +188,7 @@ def _number(value: float, low: float | None, high: float | None, percent: bool, 
         value = 0.0
     if half and abs(value) < 1e-6 * half:
         value = 0.0  # what rounding leaves of seeds that cancel
-    if _is_extreme(value):
+    if is_extreme(value):
         return f"{value:{sign}.1e}"
     decimals = max(decimals_for(half, percent), 1 if percent else 2)  # a wide interval hides no effect
     text = f"{value:{sign}.{decimals}f}"
@@ -232,5 +237,6 @@ def verdict_text(verdict: str | None) -> str:
     return "the same" if verdict == "same" else words(verdict)
 
 
-def _is_extreme(value: float) -> bool:
+def is_extreme(value: float) -> bool:
+    """Whether a number is shown as "1.2e-05": too small or too large for plain digits."""
     return value != 0 and not 1e-4 <= abs(value) < 1e5

@@ -9,7 +9,7 @@ from rich.console import Console
 from bnbench.base import files
 from bnbench.reports.console import print_lines, print_table, print_text
 from bnbench.reports.formats.escapes import markdown_text
-from bnbench.reports.formats.export import markdown_table
+from bnbench.reports.formats.markdown import markdown_table
 from bnbench.reports.tables.table import Table
 from bnbench.verification.findings import GROUPS, Finding, Group, Verification
 from bnbench.verification.wishes import INPUTS

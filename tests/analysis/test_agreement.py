@@ -62,8 +62,7 @@ def test_a_check_is_outside_the_family() -> None:
     assert verdicts == {"custom": (None, 1), "builtin": ("better", 1)}
     assert not summary.same_results  # a check that repeats its variant is what it should be
     assert verdict_sentences(summary)[-1] == (
-        "custom agrees with builtin: the first 100 losses are within 2e-07 of each other; test accuracy +0.000 pp, "
-        "95% interval [-0.051, +0.051], 5 paired seeds, equal on every seed."
+        "custom gives the same results as builtin on every seed (the first 100 losses are within 2e-07 of each other)."
     )
     table = next(t for t in tables(summary) if t.title == "Agreement: test accuracy")
     assert table.rows[0][:5] == ("custom", "builtin", "2e-07", "100", "–")
@@ -113,7 +112,7 @@ def test_a_wrong_inference_is_seen_in_the_end() -> None:
     assert (found.answer, found.first_beyond) == ("differs", None)
     sentence = verdict_sentences(study(cell("custom", [0.80, 0.81, 0.80, 0.82, 0.81])))[-1]
     assert sentence.startswith(
-        "custom differs from builtin in the end: test accuracy -10.80 pp, 95% interval ["
+        "custom differs from builtin in the end: test accuracy -10.8 points (95% interval "
     )
 
 
@@ -129,7 +128,7 @@ DRIFTED = cell("custom", [0.901, 0.920, 0.911, 0.929, 0.920], lambda step: 1e-7 
             "custom is not shown to agree with builtin: at step 2 the losses differ by 1e-02",
         ),
         (0.02, "agrees", "custom agrees with builtin: at step 2"),
-        (0.0003, "not_shown", "not shown to be the same within 0.03 pp"),
+        (0.0003, "not_shown", "not shown to be the same within 0.03 points"),
     ],
 )
 def test_where_losses_drift_equivalence_decides(margin: float | None, answer: str, words: str) -> None:
@@ -184,4 +183,4 @@ def test_in_a_sweep_a_check_is_in_no_family() -> None:
     assert {best.variant: bool(best.comparisons) for best in summary.best_settings}["custom"] is False
     about = [sentence for sentence in verdict_sentences(summary) if "custom" in sentence]
     assert [sentence.split(" @ ")[0] for sentence in about] == ["custom", "custom"]
-    assert all("agrees with builtin" in sentence for sentence in about)
+    assert all("gives the same results as builtin" in sentence for sentence in about)

@@ -80,7 +80,7 @@ def test_the_interaction_is_a_difference_of_differences() -> None:
     holm = [3 * first, max(2 * second, 3 * first), max(third, 2 * second, 3 * first)]
     assert sorted(row.p_holm or 0.0 for row in rows[1:]) == pytest.approx(holm)
     assert rows[0].p is None
-    assert table(summary, "How the difference moves with optimizer.lr").rows[2][:2] == ("batch", "1.0")
+    assert table(summary, "Effect at each optimizer.lr").rows[2][:2] == ("batch", "1.0")
     said = [s for s in verdict_sentences(summary) if "depends on optimizer.lr" in s]
     assert said[0].startswith(
         "The effect of batch against none on test accuracy depends on optimizer.lr: from "
@@ -122,11 +122,9 @@ def test_the_share_that_trained_is_said_with_its_test() -> None:
 
 def test_every_setting_has_its_verdict() -> None:
     summary = sweep(ALL, heights)
-    (said,) = [s for s in verdict_sentences(summary) if "at the same setting" in s]
-    assert said.startswith(
-        "batch against none at the same setting, in test accuracy: better at optimizer.lr=0.01 ("
-    )
-    assert said.endswith("undecided at optimizer.lr=10.0.")
+    (said,) = [s for s in verdict_sentences(summary) if "at each optimizer.lr" in s]
+    assert said.startswith("batch against none at each optimizer.lr, in test accuracy: better at 0.01 (")
+    assert said.endswith("undecided at 10.0.")
 
 
 @pytest.mark.parametrize(

@@ -53,17 +53,19 @@ def verdict(summary: Summary) -> str | None:
 @pytest.mark.parametrize(
     ("ends", "reasons"),
     [
-        ("FFFNN", "2 of 5 not finite; of the 3 pairs that are left: -0.197, 95%"),
-        ("FFFCN", "1 of 5 crashed, 1 of 5 not finite; of the 3 pairs"),
-        ("FNNNN", "4 of 5 not finite; of the 1 pair that is left: -0.19"),
-        ("NNNNN", "5 of 5 not finite."),
-        ("CCCCC", "5 of 5 crashed."),
+        ("FFFNN", "2 of 5 runs of batch are not finite; in the 3 pairs left, -0.197 (95%"),
+        ("FFFCN", "1 of 5 runs of batch crashed and 1 of 5 runs of batch is not finite; in the 3 pairs"),
+        ("FNNNN", "4 of 5 runs of batch are not finite; in the 1 pair left, -0.19"),
+        ("NNNNN", "5 of 5 runs of batch are not finite."),
+        ("CCCCC", "5 of 5 runs of batch crashed."),
     ],
 )
 def test_no_verdict_on_a_loss_while_pairs_are_lost(ends: str, reasons: str) -> None:
     summary = study(ends)
     assert verdict(summary) == "pairs_lost"
-    assert verdict_sentences(summary)[0].startswith(f"batch against none: no verdict on test loss: {reasons}")
+    assert verdict_sentences(summary)[0].startswith(
+        f"batch against none: no verdict on test loss, because {reasons}"
+    )
     row = next(row for table in tables(summary) if table.title == "Difference from none" for row in table.rows
                if row[1] == "test loss")  # fmt: skip
     assert row[-2:] == ("–", "pairs lost")
@@ -72,7 +74,7 @@ def test_no_verdict_on_a_loss_while_pairs_are_lost(ends: str, reasons: str) -> N
 def test_the_baselines_lost_runs_count_as_well() -> None:
     summary = study("FFFFF", none="FFNFF")
     assert verdict(summary) == "pairs_lost"
-    assert "1 of 5 not finite; of the 4 pairs that are left" in verdict_sentences(summary)[0]
+    assert "1 of 5 runs of none is not finite; in the 4 pairs left" in verdict_sentences(summary)[0]
 
 
 def test_neither_a_margin_nor_many_seeds_give_one() -> None:
@@ -93,7 +95,7 @@ def test_runs_that_are_missing_are_not_lost() -> None:
     """An interrupted study says less, and nothing wrong: who is missing does not depend on the result."""
     summary = study("FFFF.")
     assert verdict(summary) == "better"
-    assert "4 paired seeds of 5 planned" in verdict_sentences(summary)[0]
+    assert "4 of 5 seeds)" in verdict_sentences(summary)[0]
     assert verdict_sentences(summary)[0].endswith(" 1 of 5 runs of batch is missing.")
     assert summary.limits[-1].startswith(
         "not all planned runs are there (batch: 4 of 5 pairs): a verdict before "
@@ -137,7 +139,7 @@ def test_a_metric_without_a_value_on_this_data() -> None:
     )  # fmt: skip
     summary = summarize(StudyResults("demo", "none", (), cells, primary="test_recall:emu"))
     assert verdict_sentences(summary) == [
-        "batch against none: no verdict on test recall of emu: 3 of 3 without a number."
+        "batch against none: no verdict on test recall of emu, because 3 of 3 pairs are without a number."
     ]
 
 

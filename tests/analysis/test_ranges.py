@@ -49,7 +49,7 @@ def test_a_range_is_known_to_a_step_at_either_end() -> None:
     assert (none.low, none.high) == pytest.approx((1 - half, 3 + half))
     assert (none.cut_below, none.cut_above) == (0, 0)
     assert (batch.least, batch.most, batch.high, batch.cut_below) == (2.0, None, None, 3)
-    assert table(sweep(trains), "Usable optimizer.lr").rows == (
+    assert table(sweep(trains), "Usable range of optimizer.lr").rows == (
         ("none", "0.1 (0.01 fails)", "1 (10 fails)", "1.00 to 3.00 [0.00, 4.01]", "3", "–", "–"),
         (
             "batch",
@@ -131,5 +131,5 @@ def test_where_everything_trains_no_edge_is_seen() -> None:
     (said,) = [s for s in verdict_sentences(summary) if "usable range" in s]
     assert said == (
         "Every variant trains with every optimizer.lr from 0.01 to 10: the edges of the usable range lie outside "
-        "of the sweep."
+        "the sweep."
     )

@@ -174,8 +174,8 @@ def test_seconds_of_other_threads_or_devices_are_refused_with_the_reason() -> No
     shown = {table.title: table for table in tables(summary)}
     assert shown["Cost and outcomes"].rows[1][2] == "2 threads, not 1"
     assert "no seconds are compared" in shown["Cost and outcomes"].caption
-    assert shown["Convergence speed: val_accuracy >= 90%"].rows[1][4] == "2 threads, not 1"
-    assert shown["Time to target: val_accuracy >= 90%"].rows[3][2:5] == ("2 threads, not 1", "3", "–")
+    assert shown["Time to target: val_accuracy >= 90%"].rows[1][4] == "2 threads, not 1"
+    assert shown["Speed-up to target: val_accuracy >= 90%"].rows[3][2:5] == ("2 threads, not 1", "3", "–")
     assert as_json(summary)["variants"][1]["seconds_refused"] == "2 threads, not 1"
 
 
@@ -195,8 +195,8 @@ def test_match_baseline_is_what_the_baseline_reaches_at_the_end() -> None:
     summary = summarize(StudyResults("demo", "b", (matched,), cells))
     assert summary.targets[0].value == pytest.approx((0.95 + 0.95 + 0.5) / 3)
     assert [variant.targets[0].k for variant in summary.variants] == [2, 3]
-    table = next(table for table in tables(summary) if table.title.startswith("Convergence"))
-    assert table.title == "Convergence speed: val_accuracy >= 80% (match_baseline)"
+    table = next(table for table in tables(summary) if table.title.startswith("Time to target"))
+    assert table.title == "Time to target: val_accuracy >= 80% (match_baseline)"
     assert "circular" in table.caption
     assert as_json(summary)["target"]["match_baseline"]
 

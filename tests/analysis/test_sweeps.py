@@ -11,7 +11,8 @@ from scipy.stats import fisher_exact
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.noise import binomial_error
 from bnbench.analysis.summary import summarize
-from bnbench.reports.tables.all import Table, tables
+from bnbench.reports.tables.all import tables
+from bnbench.reports.tables.table import Table
 from bnbench.results import Cell, StudyResults
 from bnbench.study.records import Outcome, RunRecord
 
@@ -84,7 +85,7 @@ def test_both_floors_of_noise() -> None:
     floor = summary.noise[0]
     assert (floor.metric, floor.num_samples, floor.seed_std) == ("test_accuracy", 400, pytest.approx(0.001))
     assert floor.sampling_error == pytest.approx(math.sqrt(0.901 * 0.099 / 400))
-    assert table(summary, "Two kinds of noise").rows[0] == (
+    assert table(summary, "Where the scatter comes from").rows[0] == (
         "none @ optimizer.lr=0.01",
         "test accuracy",
         "0.10 pp",

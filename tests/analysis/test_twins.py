@@ -72,7 +72,10 @@ def test_the_baselines_twin_is_no_comparison() -> None:
     summary = study(cell("base", BASE), cell("same", BASE), cell("a", GOOD))
     assert holm_p(summary)["a"] == (pytest.approx(0.01106, abs=1e-5), 1)
     assert summary.same_results == (("base", "same"),)
-    assert "undecided: +0.00 pp, 5 paired seeds; equal on every seed" in verdict_sentences(summary)[0]
+    assert (
+        "is undecided in test accuracy: 90.80% → 90.80%, +0.00 points (5 seeds); equal on every seed"
+        in verdict_sentences(summary)[0]
+    )
 
 
 @pytest.mark.parametrize(

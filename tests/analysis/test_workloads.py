@@ -19,13 +19,17 @@ from bnbench.analysis.gates import share_gates
 from bnbench.analysis.summary import summarize
 from bnbench.analysis.workloads import Standing, Workloads, compare_workloads
 from bnbench.base.errors import GateError
-from bnbench.reports.console import print_workloads
-from bnbench.reports.formats.workloads import FORMATS, workloads_to_json
-from bnbench.reports.sentences.verdicts import speed_sentences
-from bnbench.reports.tables.workloads import workload_sentences, workload_tables
+from bnbench.base.files import to_json
+from bnbench.reports.console import print_sections
+from bnbench.reports.formats.json import workload_values
+from bnbench.reports.sections import joint_sections, section_names
+from bnbench.reports.sentences.speed import speed_sentences
+from bnbench.reports.sentences.workloads import workload_sentences
+from bnbench.reports.tables.all import workload_tables
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
 from bnbench.study.records import HistoryRow, RunRecord
+from tests.shown import written_together
 
 TARGET = Target("val_accuracy", 0.9)
 Times = Sequence[int | None]
@@ -250,18 +254,20 @@ def test_studies_that_are_not_alike() -> None:
 @pytest.mark.parametrize("studies", [MISSES, unlike()], ids=["misses", "unlike"])
 def test_every_format_is_one_valid_document(studies: dict[str, Summary]) -> None:
     workloads = compare_workloads(studies)
-    told = json.loads(FORMATS["json"](studies, workloads), parse_constant=pytest.fail)
+    told = json.loads(written_together("json", studies), parse_constant=pytest.fail)
     assert [item["name"] for item in told["studies"]] == list(studies)
-    assert told["workloads"] == json.loads(workloads_to_json(workloads), parse_constant=pytest.fail)
+    assert told["workloads"] == json.loads(
+        to_json(workload_values(workloads), ascii=True), parse_constant=pytest.fail
+    )
     assert {item["name"] for item in told["workloads"]["variants"]} == set(workloads.variants)
-    rows = list(csv.DictReader(io.StringIO(FORMATS["csv"](studies, workloads))))
+    rows = list(csv.DictReader(io.StringIO(written_together("csv", studies))))
     planned = [(name, v.variant, str(s)) for name, x in studies.items() for v in x.variants for s in v.seeds]
     assert [(row["study"], row["variant"], row["seed"]) for row in rows] == planned
-    markdown = FORMATS["markdown"](studies, workloads)
+    markdown = written_together("markdown", studies)
     assert [line for line in markdown.splitlines() if line.startswith("# ")][:-1] == [
         f"# {n}" for n in studies
     ]
-    latex = FORMATS["latex"](studies, workloads)
+    latex = written_together("latex", studies)
     assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") > len(workload_tables(workloads))
     for table in workload_tables(workloads):
         assert all(len(row) == len(table.columns) == len(table.align) for row in table.rows)
@@ -271,7 +277,7 @@ def test_every_format_is_one_valid_document(studies: dict[str, Summary]) -> None
 def test_the_console_cuts_no_number(width: int) -> None:
     console = Console(width=width, record=True, file=io.StringIO())
     workloads = compare_workloads(unlike())
-    print_workloads(console, workloads)
+    print_sections(console, joint_sections(workloads, section_names()))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= width
     cells = {
@@ -286,10 +292,10 @@ def test_the_speed_of_one_study_in_words() -> None:
     # 40/20 and 40/10: geometric mean √8 = 2.83; an interval of two seeds would be useless
     batch, layer = speed_sentences(summary)
     assert batch == (
-        "batch reached val_accuracy >= 90% with 3 of 3 runs (none: 2 of 3 runs): speed-up in steps 2.83, over 2 of 3 "
-        "seeds where both did."
+        "batch reached 90% val accuracy in 3 of 3 runs (none: 2 of 3 runs): 2.8 times sooner (in steps), over the 2 of "
+        "3 seeds where both did."
     )
-    assert layer.endswith("with 0 of 3 runs (none: 2 of 3 runs): no speed-up can be given.")
+    assert layer.endswith("in 0 of 3 runs (none: 2 of 3 runs): no speed-up can be given.")
     single = {"optimizer.lr": 0.1}  # a sweep of one value is none
     cells = tuple(
         Cell(v, single, "c", (0,), (run(v, 0, at, setting=single),))
@@ -297,7 +303,7 @@ def test_the_speed_of_one_study_in_words() -> None:
     )
     (sentence,) = speed_sentences(summarize(StudyResults("one", "none", (TARGET,), cells)))
     assert sentence.startswith("batch @ optimizer.lr=0.1 reached")
-    assert sentence.endswith("speed-up in steps 2.00, over 1 seed where both did.")
+    assert sentence.endswith("2.0 times sooner (in steps), over the 1 seed where both did.")
 
 
 def test_which_gates_are_about_which_study() -> None:

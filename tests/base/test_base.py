@@ -132,7 +132,7 @@ HEAVY = ("torch", "torchvision", "scipy", "sklearn", "numpy", "altair", "pydanti
         ("import bnbench.cli.app", HEAVY),
         (
             "import bnbench.api.session, bnbench.api.several, bnbench.reports.console; "
-            "import bnbench.reports.formats.export",
+            "import bnbench.reports.formats.json",
             HEAVY[:4],
         ),
         ("import bnbench.data, bnbench.norms, bnbench.models, bnbench.optim", HEAVY[:4]),

@@ -14,12 +14,15 @@ import pytest
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.serial import as_json
 from bnbench.analysis.summary import summarize
+from bnbench.reports.formats import FORMATS
 from bnbench.reports.formats.escapes import markdown_text
-from bnbench.reports.formats.export import FORMATS
-from bnbench.reports.tables.all import tables
+from bnbench.reports.sentences.headline import headline
+from bnbench.reports.sentences.verdicts import verdict_sentences
+from bnbench.reports.tables.all import TABLES, tables
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
 from bnbench.study.records import HistoryRow, RunRecord
+from tests.shown import written
 
 ODD_NAME = 'a_b & 50% {x} #1 $y$ \\z ~^ <i> | *"q"*, ü'
 
@@ -82,15 +85,15 @@ def summary(request: pytest.FixtureRequest) -> Summary:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_takes_every_study(name: str, summary: Summary) -> None:
-    text = FORMATS[name](summary)
+    text = written(name, summary)
     assert text.endswith("\n")
-    assert FORMATS[name](summary) == text
+    assert written(name, summary) == text
     assert not re.search(r"\b(nan|inf|None)\b", text)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_names_every_variant(name: str) -> None:
-    text = FORMATS[name](ordinary())
+    text = written(name, ordinary())
     assert "none" in text
     assert "batch" in text
 
@@ -103,13 +106,16 @@ def test_json_is_strict(summary: Summary) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    values = json.loads(FORMATS["json"](summary), parse_constant=refuse)
-    assert values == as_json(summary)
+    values = json.loads(written("json", summary), parse_constant=refuse)
+    assert as_json(summary).items() <= values.items()
+    assert values["sentences"]["verdicts"] == verdict_sentences(summary)
+    assert values["sentences"]["headline"] == headline(summary)
+    assert values["notes"] == list(summary.notes)
 
 
 def test_csv_has_the_numbers_of_json(summary: Summary) -> None:
-    rows = list(csv.DictReader(io.StringIO(FORMATS["csv"](summary))))
-    variants = json.loads(FORMATS["json"](summary))["variants"]
+    rows = list(csv.DictReader(io.StringIO(written("csv", summary))))
+    variants = json.loads(written("json", summary))["variants"]
     assert len(rows) == sum(len(variant["seeds"]) for variant in variants)
     found = {(row["variant"], row.get("setting.model.hidden", ""), row["seed"]): row for row in rows}
     for variant in variants:
@@ -125,23 +131,27 @@ def test_csv_has_the_numbers_of_json(summary: Summary) -> None:
 
 
 def test_csv_has_no_row_of_its_own_for_a_line_break() -> None:
-    assert len(FORMATS["csv"](with_failures()).splitlines()) == 1 + 6
+    assert len(written("csv", with_failures()).splitlines()) == 1 + 6
 
 
 def test_markdown_tables_have_as_many_cells_in_every_row(summary: Summary) -> None:
-    for block in FORMATS["markdown"](summary).split("\n\n"):
+    for block in written("markdown", summary).split("\n\n"):
         lines = [line for line in block.splitlines() if line.startswith("|")]
         assert len({len(re.split(r"(?<!\\)\|", line)) for line in lines}) <= 1
-    assert FORMATS["markdown"](summary).count("\n| --- |") == len(tables(summary)) + 1  # the layers
+    assert written("markdown", summary).count("\n| --- |") == len(tables(summary, TABLES))
 
 
 def test_latex_is_balanced_and_escaped(summary: Summary) -> None:
-    text = FORMATS["latex"](summary)
+    text = written("latex", summary)
     bare = re.sub(r"\\[\\&%$#_{}]", "", text)  # without what is escaped
     assert bare.count("{") == bare.count("}")
     assert not set("#_~^<>±–%") & set(re.sub(r"\$[<>]\$", "", bare))
     assert bare.count("$") % 2 == 0
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == len(tables(summary))
+    assert (
+        text.count(r"\begin{table}")
+        == text.count(r"\end{table}")
+        == len([t for t in tables(summary, TABLES) if not t.bars])
+    )
     for tabular in re.findall(r"\\begin\{tabular\}\{([lr]+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
         columns, body = tabular
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
@@ -151,7 +161,7 @@ def test_latex_is_balanced_and_escaped(summary: Summary) -> None:
 
 
 def test_latex_says_what_the_signs_are() -> None:
-    text = FORMATS["latex"](ordinary())
+    text = written("latex", ordinary())
     assert r"Mean $\pm$ standard deviation (n-1) over 3 seeds" in text
     assert r"val\_loss $\leq$ 0.2" in text
     assert "$-$0.4" in text
@@ -160,4 +170,4 @@ def test_latex_says_what_the_signs_are() -> None:
 def test_markdown_and_latex_show_the_cells_of_the_tables() -> None:
     for table in tables(ordinary()):
         for cell in (cell for row in table.rows for cell in row):
-            assert markdown_text(cell) in FORMATS["markdown"](ordinary())
+            assert markdown_text(cell) in written("markdown", ordinary())

@@ -13,13 +13,14 @@ from rich.console import Console
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.summary import summarize
 from bnbench.listeners.progress import LiveProgress
-from bnbench.reports.console import print_summary
+from bnbench.reports.console import print_answer
 from bnbench.reports.tables.all import tables
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
 from bnbench.study.events import Evaluated, Event, RunEnded, RunStarted, Stepped
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import HistoryRow, Outcome, RunRecord
+from tests.shown import print_everything
 
 
 def run(variant: str, seed: int, outcome: Outcome, setting: dict[str, float]) -> RunRecord:
@@ -60,7 +61,7 @@ def study(*, swept: bool = False) -> Summary:
 
 def shown(summary: Summary, width: int) -> str:
     console = Console(file=io.StringIO(), width=width)
-    print_summary(console, summary, layers=True)
+    print_everything(console, summary)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -86,7 +87,7 @@ def test_names_are_whole_words_at_80_columns() -> None:
 
 def test_the_verdict_stands_last() -> None:
     lines = [line for line in shown(study(), 80).splitlines() if line.strip()]
-    assert lines.index("Verdict") > lines.index("Notes") > lines.index("Cost and outcomes")
+    assert lines.index("Verdicts") > lines.index("Notes") > lines.index("Cost and outcomes")
 
 
 def test_names_are_no_markup() -> None:
@@ -100,7 +101,7 @@ def test_names_are_no_markup() -> None:
 def test_colours_only_where_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
-    print_summary(console, study())
+    print_answer(console, study())
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", console.file.getvalue())  # type: ignore[attr-defined]
 
 
@@ -121,8 +122,9 @@ def evaluated(step: int, epoch: float, seed: int = 0) -> Evaluated:
 
 def ended(seed: int, outcome: Outcome = "finished", error: str | None = None) -> RunEnded:
     record = RunRecord(
-        "batch", {}, seed, "c", "batch", outcome, error, steps=7, planned_steps=9, notes=("a note",)
-    )
+        "batch", {}, seed, "c", "batch", outcome, error, steps=7, planned_steps=9, notes=("a note",),
+        final={"val_loss": 0.23454, "test_accuracy": 0.96}, train_seconds=12.3,
+    )  # fmt: skip
     return RunEnded(spec(seed), record)
 
 
@@ -137,26 +139,35 @@ def one_run(seed: int) -> list[Event]:
     ]
 
 
-def lines(events: list[Event], todo: int = 3, *, quiet: bool = False) -> list[str]:
+def lines(events: list[Event], todo: int = 3, *, quiet: bool = False, verbose: bool = False) -> list[str]:
     console = Console(file=io.StringIO(), width=80)
-    with LiveProgress(console, RUNS, RUNS[3 - todo :], quiet=quiet) as live:
+    with LiveProgress(console, RUNS, RUNS[3 - todo :], quiet=quiet, verbose=verbose) as live:
         for event in events:
             live.on(event)
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
-def test_a_log_gets_one_line_an_epoch() -> None:
-    assert lines(one_run(0)) == [
+def test_a_log_gets_one_line_a_run() -> None:
+    assert lines([*one_run(0), ended(1, "crashed", "ValueError: no")]) == [
+        "Note: a note",
+        "[1/3] batch seed 0  val_loss 0.2345  test_accuracy 96.00%  12.3 s",
+        "[2/3] batch seed 1  crashed: ValueError: no",
+    ]
+
+
+def test_a_verbose_log_gets_one_line_an_epoch_too() -> None:
+    assert lines(one_run(0), verbose=True) == [
         "Note: a note",
         "[1/3] batch seed 0  epoch 1/2  step 1719  train_loss 0.1234  val_loss 0.2345  val_accuracy 97.12%  6.2 s",
         "[1/3] batch seed 0  epoch 2/2  step 3438  train_loss 0.1234  val_loss 0.2345  val_accuracy 97.12%  12.3 s",
+        "[1/3] batch seed 0  val_loss 0.2345  test_accuracy 96.00%  12.3 s",
     ]
 
 
 def test_a_note_is_said_once_a_study_and_runs_are_counted_on() -> None:
     text = lines([*one_run(1), *one_run(2)], todo=2)
     assert text.count("Note: a note") == 1
-    assert [line[:18] for line in text[1:]] == ["[2/3] batch seed 1"] * 2 + ["[3/3] batch seed 2"] * 2
+    assert [line[:18] for line in text[1:]] == ["[2/3] batch seed 1", "[3/3] batch seed 2"]
 
 
 def test_many_evaluations_an_epoch_are_still_one_line() -> None:
@@ -164,7 +175,7 @@ def test_many_evaluations_an_epoch_are_still_one_line() -> None:
         RunStarted(spec(0), 40, 2),
         *(evaluated(step, step / 20) for step in range(0, 41, 5)),
     ]
-    assert [line.split("  ")[1:3] for line in lines(events)] == [
+    assert [line.split("  ")[1:3] for line in lines(events, verbose=True)] == [
         ["epoch 1/2", "step 20"],
         ["epoch 2/2", "step 40"],
     ]
@@ -187,9 +198,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def on_terminal(events: list[Event], *, epoch_lines: bool = False) -> str:
+def on_terminal(events: list[Event], *, verbose: bool = False) -> str:
     console = Console(file=Terminal(), width=80, force_terminal=True, force_interactive=True)
-    with LiveProgress(console, RUNS, RUNS, epoch_lines=epoch_lines) as live:
+    with LiveProgress(console, RUNS, RUNS, verbose=verbose) as live:
         for event in events:
             live.on(event)
             live._bars.progress.refresh()  # type: ignore[union-attr]
@@ -216,5 +227,5 @@ def test_a_long_name_takes_no_room_from_the_numbers() -> None:
     assert "…" not in text
 
 
-def test_a_terminal_gets_epoch_lines_where_they_are_asked_for() -> None:
-    assert "epoch 1/2  step 1719" in on_terminal(one_run(0), epoch_lines=True)
+def test_a_terminal_gets_verbose_where_they_are_asked_for() -> None:
+    assert "epoch 1/2  step 1719" in on_terminal(one_run(0), verbose=True)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from bnbench.base.files import to_csv, to_json
 from bnbench.reports.formats.escapes import csv_cell, latex_text, markdown_text
-from bnbench.reports.formats.export import latex, markdown_table
+from bnbench.reports.formats.latex import latex_table
+from bnbench.reports.formats.markdown import markdown_table
 from bnbench.reports.tables.table import Table
 
 NASTY = [
@@ -60,7 +61,7 @@ def test_latex_is_ascii_and_its_braces_and_dollars_are_paired(text: str) -> None
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
 def test_latex_compiles(tmp_path: Path) -> None:
     rows = tuple((name, name) for name in NASTY)
-    body = latex([Table("A_title & more", "√n ± 5%", ("*variant", "[x]"), rows, "lr")])
+    body = latex_table(Table("A_title & more", "√n ± 5%", ("*variant", "[x]"), rows, "lr"))
     rules = "\\let\\toprule\\hline\\let\\midrule\\hline\\let\\bottomrule\\hline"
     package = f"\\IfFileExists{{booktabs.sty}}{{\\usepackage{{booktabs}}}}{{{rules}}}"
     document = f"\\documentclass{{article}}\n{package}\n\\begin{{document}}\n{body}\n\\end{{document}}\n"

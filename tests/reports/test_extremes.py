@@ -16,22 +16,22 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.summary import summarize
 from bnbench.analysis.workloads import compare_workloads
 from bnbench.base.terminal_console import SafeConsole
-from bnbench.reports.console import print_summary
 from bnbench.reports.figures.files import write_figures
-from bnbench.reports.formats import workloads as workload_export
-from bnbench.reports.formats.export import FORMATS
+from bnbench.reports.formats import FORMATS
 from bnbench.reports.page.html import to_html
-from bnbench.reports.tables.all import Table, tables
-from bnbench.reports.tables.workloads import workload_tables
+from bnbench.reports.tables.all import tables, workload_tables
+from bnbench.reports.tables.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.fabricated_extremes import STUDIES
+from tests.shown import print_everything, written, written_together
 
 EXTREMES = pytest.mark.parametrize("name", STUDIES)
 #: No number is one of these: not finite, a negative zero, a percent sign twice, an interval without width at 0.
 ABSURD = re.compile(
     r"\bnan\b|\binf\b|NaN%|(?<![\w.])[-−]0(?:\.0+)?(?![.\d])|%%|\[\+?0\.0*, \+?0\.0*\]|\bNone\b"
 )
+
 #: Numbers that are that large or small are written so.
 SCIENTIFIC = ("tiny loss", "huge loss")
 
@@ -42,7 +42,7 @@ def summary_of(name: str) -> Summary:
 
 def on_console(summary: Summary, width: int = 80) -> str:
     console = SafeConsole(file=io.StringIO(), width=width)
-    print_summary(console, summary, layers=True)
+    print_everything(console, summary)
     return str(console.file.getvalue())  # type: ignore[attr-defined]
 
 
@@ -75,14 +75,14 @@ def test_every_cell_is_whole_on_the_screen(name: str, width: int) -> None:
 @EXTREMES
 def test_every_export_can_be_read(name: str) -> None:
     summary = summary_of(name)
-    told: dict[str, Any] = json.loads(FORMATS["json"](summary), parse_constant=pytest.fail)
+    told: dict[str, Any] = json.loads(written("json", summary), parse_constant=pytest.fail)
     assert [variant["name"] for variant in told["variants"]] == [v.variant for v in summary.variants]
-    rows = list(csv.DictReader(io.StringIO(FORMATS["csv"](summary), newline="")))
+    rows = list(csv.DictReader(io.StringIO(written("csv", summary), newline="")))
     assert len(rows) == sum(len(variant.seeds) for variant in summary.variants)
     assert not any(value.lower() in ("nan", "inf", "-inf") for row in rows for value in row.values())
     assert not any(value.startswith(("=", "@")) for row in rows for value in row.values())
-    assert FORMATS["latex"](summary).isascii()
-    for line in FORMATS["markdown"](summary).split("\n"):
+    assert written("latex", summary).isascii()
+    for line in written("markdown", summary).split("\n"):
         assert not line.startswith("|") or line.replace("\\|", "").endswith("|"), line
 
 
@@ -107,9 +107,8 @@ def test_figures_can_be_drawn(name: str, tmp_path: Path) -> None:
 
 def test_several_studies_of_extremes() -> None:
     studies = {name: summary_of(name) for name in STUDIES}
-    workloads = compare_workloads(studies)
-    for form, function in workload_export.FORMATS.items():
-        text = function(studies, workloads)
+    for form in FORMATS:
+        text = written_together(form, studies)
         assert form != "json" or json.loads(text, parse_constant=pytest.fail)
         assert form != "latex" or text.isascii()
 
@@ -126,19 +125,23 @@ def test_a_run_that_is_missing_is_no_miss_of_the_target() -> None:
 
 
 def sentences(name: str) -> str:
-    return " ".join(on_console(summary_of(name), 200).partition("\nVerdict\n")[2].split())
+    return " ".join(on_console(summary_of(name), 200).partition("\nVerdicts\n")[2].split())
 
 
 def test_without_runs_nothing_is_said_of_them() -> None:
     text = on_console(summary_of("no runs"), 200)
-    assert "batch against none in test accuracy: no verdict: no seed has a number for both." in text
-    assert "reached val_loss <= 0.9 with no run yet (none: no run yet): no speed-up can be given." in text
+    assert "batch against none: no verdict on test accuracy, because no seed has a number for both." in text
+    assert "reached a val loss of 0.9 in no run yet (none: no run yet): no speed-up can be given." in text
     assert "0 of 5 runs of" not in text
 
 
 def test_all_right_is_no_certainty() -> None:
     """Half a sample of 100 away from all: √(0.005 * 0.995 / 100) = 0.71 pp."""
-    found = next(table for table in tables(summary_of("tiny loss")) if table.title == "Two kinds of noise")
+    found = next(
+        table
+        for table in tables(summary_of("tiny loss"))
+        if table.title.startswith("Where the scatter comes from")
+    )
     assert ("none", "val accuracy", "0.00 pp", "0.71 pp", "100") in found.rows
 
 

@@ -17,7 +17,8 @@ from bnbench.analysis.summary import summarize
 from bnbench.api.summaries import load_results, write_summaries
 from bnbench.reports.page.html import pack, to_html
 from bnbench.reports.sentences.verdicts import verdict_sentences
-from bnbench.reports.tables.all import layer_lists, tables
+from bnbench.reports.tables.all import tables
+from bnbench.reports.tables.layers import layer_lists
 from bnbench.results import REPORT, Cell, ResultsFolder, StudyResults, files
 from bnbench.study import Target
 from bnbench.study.records import HistoryRow, Outcome, RunRecord

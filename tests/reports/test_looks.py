@@ -18,17 +18,21 @@ from tests.analysis.test_sequential import effect, study
         (
             effect(1.7, 8),
             8,
-            "batch is worse than none in test loss: +1.70, 95% interval [+0.27, +3.13], 8 paired",
+            "batch is worse than none in test loss: 0.00 → 1.70, +1.70 (95% interval 0.27 to 3.13, p 0.02, 8 seeds)",
         ),
         (effect(0.05, 8), 8, "Stopped at 8 of up to 20 seeds: more seeds up to 20 would hardly decide it."),
         (effect(0.45, 20), 20, "All 20 seeds are used."),
         (effect(0.53, 20), 20, "Decided with all 20 seeds."),
-        (effect(0.5, 5), 5, "So far 5 of up to 20 seeds were looked at; the next look is not complete."),
-        (effect(0.5, 5)[:4], 5, "no verdict before the first look at 5 seeds, of which 4 pairs are there."),
+        (effect(0.5, 5), 5, "So far 5 of up to 20 seeds are in the verdict; the next look is not complete."),
+        (
+            effect(0.5, 5)[:4],
+            5,
+            "no verdict on test loss before the first look at 5 seeds, of which 4 pairs are there.",
+        ),
         (
             [9.0, 9.1, math.nan, 9.0, 9.2],
             5,
-            "Stopped at 5 of up to 20 seeds: more seeds don't bring back the pairs",
+            "Stopped at 5 of up to 20 seeds: more seeds don't bring back the lost pairs",
         ),
     ],
 )

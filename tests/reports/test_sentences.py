@@ -14,14 +14,13 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.serial import workloads_as_json
 from bnbench.analysis.summary import summarize
 from bnbench.analysis.workloads import compare_workloads
-from bnbench.reports.console import print_workloads
-from bnbench.reports.formats.export import to_latex
-from bnbench.reports.formats.workloads import FORMATS
+from bnbench.reports.console import print_joint_answer
 from bnbench.reports.sentences.verdicts import verdict_sentences
-from bnbench.reports.tables.speed import speed_tables
+from bnbench.reports.tables.speed import area_tables
 from bnbench.study import Margin, Target
 from bnbench.study.records import RunRecord
 from tests.fabricated import cell, record, results
+from tests.shown import written, written_together
 
 COUNTS: dict[str, Any] = {"class_counts": {"test": (50,) * 10}, "class_names": tuple("0123456789")}
 
@@ -57,14 +56,14 @@ def test_one_run_is_one_run() -> None:
 def test_equal_losses_within_the_margin_have_no_empty_interval() -> None:
     (said,) = verdict_sentences(study([0.4] * 6, 0.2, "test_loss"))
     assert said == (
-        "batch is the same as none within 0.2 in test loss: -0.1000, 6 paired seeds; better, but by less than the "
-        "study's margin."
+        "batch is the same as none within 0.2 in test loss: 0.5000 → 0.4000, -0.1000 (p <0.0001, 6 seeds); better, but "
+        "by less than the study's margin."
     )
 
 
 def test_a_sure_difference_that_may_be_within_the_margin_says_so() -> None:
     ours = [0.53, 0.54, 0.55, 0.56, 0.54]  # +4.4 pp, 95 % interval [3.0, 5.8] by scipy.stats.ttest_1samp
-    assert "; it may be less than the margin of 4 pp." in verdict_sentences(study(ours, 0.04))[0]
+    assert "; it may be less than the margin of 4 points." in verdict_sentences(study(ours, 0.04))[0]
     assert "may be less" not in verdict_sentences(study(ours, 0.02))[0]
 
 
@@ -76,8 +75,10 @@ def test_a_sweep_says_what_limits_each_verdict() -> None:
              enumerate(ours if (name, lr) == ("batch", 1.0) else [0.5] * 6)], {"optimizer.lr": lr})
         for name in ("none", "batch") for lr in (0.1, 1.0)
     ]  # fmt: skip
-    said = next(line for line in verdict_sentences(summarize(results(*cells))) if "same setting" in line)
-    assert "worse at optimizer.lr=1.0 (-7.5 pp [" in said
+    said = next(
+        line for line in verdict_sentences(summarize(results(*cells))) if "at each optimizer.lr" in line
+    )
+    assert "worse at 1.0 (-7.5 points, -11.4 to -3.6" in said
     assert "; but the sign-flip test says otherwise (p 0.062))" in said
 
 
@@ -102,7 +103,7 @@ def test_the_area_says_which_runs_have_none() -> None:
         *(record("batch", i) for i in (1, 2)),
     ]
     summary = summarize(results(cell("none", runs), cell("batch", lost), targets=[Target("val_loss", 0.9)]))
-    area = next(table for table in speed_tables(summary) if table.title.startswith("Area"))
+    area = next(area_tables(summary))
     assert "(2 of 3)" in area.rows[1][1]
     assert area.caption.endswith("up to the last step; the others are left out.")
 
@@ -115,13 +116,13 @@ def test_cautions_stand_beside_the_verdicts_in_every_output() -> None:
     found = compare_workloads(studies)
     assert found.cautions == (f"first: {limit}",)
     assert workloads_as_json(found)["cautions"] == [f"first: {limit}"]
-    assert f"- first: {limit}" in FORMATS["markdown"](studies, found).split("# Workloads")[1]
+    assert f"- first: {limit}" in written_together("markdown", studies).split("# Workloads")[1]
     console = Console(file=io.StringIO(), width=200)
-    print_workloads(console, found)
+    print_joint_answer(console, found)
     assert f"first: {limit}" in console.file.getvalue()  # type: ignore[attr-defined]
-    assert "Caution: 2 more seeds" in to_latex(studies["first"])
-    assert "Caution" not in to_latex(made)
-    assert "Caution: first: 2 more seeds" in FORMATS["latex"](studies, found)
+    assert "Caution: 2 more seeds" in written("latex", studies["first"])
+    assert "Caution" not in written("latex", made)
+    assert "Caution: first: 2 more seeds" in written_together("latex", studies)
 
 
 def test_seeds_that_are_not_there_are_named_though_the_others_have_a_verdict() -> None:

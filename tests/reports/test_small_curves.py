@@ -10,10 +10,10 @@ from rich.console import Console
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.summary import summarize
-from bnbench.reports.console import print_summary
 from bnbench.reports.tables.small_curves import WIDTH, small_curves
 from bnbench.results import Cell, StudyResults
 from bnbench.study.records import HistoryRow, RunRecord
+from tests.shown import print_everything
 
 
 def summary_of(**curves: Sequence[float]) -> Summary:
@@ -56,6 +56,6 @@ def test_only_where_the_terminal_has_the_characters() -> None:
     summary = summary_of(down=[8, 4, 0])
     for encoding, expected in (("utf-8", True), ("ascii", False)):
         file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="replace")
-        print_summary(Console(file=file, width=80), summary)
+        print_everything(Console(file=file, width=80), summary)
         file.seek(0)
-        assert ("Small curves" in file.read()) == expected
+        assert ("Learning curves" in file.read()) == expected

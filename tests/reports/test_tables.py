@@ -12,8 +12,12 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.pairs import Spread
 from bnbench.analysis.summary import summarize
 from bnbench.reports.numbers import decimals_for, metric_text, spread_text, target_text
-from bnbench.reports.sentences.verdicts import speed_sentences, verdict_sentences
-from bnbench.reports.tables.all import Table, layer_lists, tables, why_it_failed
+from bnbench.reports.sentences.speed import speed_sentences
+from bnbench.reports.sentences.verdicts import verdict_sentences
+from bnbench.reports.tables.all import tables
+from bnbench.reports.tables.layers import layer_lists
+from bnbench.reports.tables.outcomes import why_it_failed
+from bnbench.reports.tables.table import Table
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
 from bnbench.study.records import HistoryRow, Outcome, RunRecord
@@ -104,7 +108,7 @@ def test_metric_and_target_words() -> None:
 
 def test_accuracy_is_in_percent_and_the_caption_says_what_the_sign_means() -> None:
     found = table(study(FIVE), "Accuracy (%)")
-    assert found.rows[0] == ("none", "final", *["95.04 ± 0.11"] * 3)
+    assert found.rows[0] == ("none", "last step", *["95.04 ± 0.11"] * 3)
     assert "Mean ± standard deviation (n-1) over 5 seeds" in found.caption
     assert "k of n" not in found.caption
 
@@ -114,7 +118,7 @@ def test_difference_in_percentage_points() -> None:
     found = table(study(FIVE), "Difference from none")
     row = next(row for row in found.rows if row[1] == "test accuracy")
     assert row == ("batch", "test accuracy", "+2.000 pp [+1.912, +2.088]", "5", "<0.0001", "better")
-    checks = table(study(FIVE), "Checks: difference from none")
+    checks = table(study(FIVE), "Robustness checks: difference from none")
     row = next(row for row in checks.rows if row[1] == "test accuracy")
     # Welch: standard errors 0.0510 and 0.0510, 8 degrees of freedom: 2.0 ± 2.306 * 0.0721
     assert row == (
@@ -165,7 +169,7 @@ def test_convergence_says_how_many_reached_and_when() -> None:
         seeds=3,
         targets=(Target("val_accuracy", 0.95),),
     )
-    found = table(summary, "Convergence speed: val_accuracy >= 95%")
+    found = table(summary, "Time to target: val_accuracy >= 95%")
     assert found.rows[0] == ("none", "0 of 3", "not by step 100", "–", "–")
     assert found.rows[1] == ("batch", "2 of 3", "100 (100 to >100)", "2", "5.00 (5.00 to never)")
     assert "Evaluated every 50 steps" in found.caption
@@ -173,7 +177,7 @@ def test_convergence_says_how_many_reached_and_when() -> None:
 
 def test_convergence_of_a_study_that_is_not_complete() -> None:
     summary = study({"none": (0.97,)}, seeds=3, targets=(Target("val_accuracy", 0.95),))
-    assert table(summary, "Convergence").rows[0][1] == "1 of 1 (3 planned)"
+    assert table(summary, "Time to target").rows[0][1] == "1 of 1 (3 planned)"
 
 
 def broken() -> Summary:
@@ -213,7 +217,7 @@ def test_why_a_run_is_not_finite() -> None:
 def test_a_crashed_variant_keeps_its_row() -> None:
     runs = tuple(run("batch", s, 0, "crashed") for s in range(2))
     summary = summarize(StudyResults("demo", "batch", (), (Cell("batch", {}, "c", (0, 1), runs),)))
-    assert table(summary, "Loss").rows[0] == ("batch", "final", *["– (0 of 2)"] * 3)
+    assert table(summary, "Loss").rows[0] == ("batch", "last step", *["– (0 of 2)"] * 3)
 
 
 def test_layers_are_listed_once_for_variants_that_share_them() -> None:
@@ -222,7 +226,8 @@ def test_layers_are_listed_once_for_variants_that_share_them() -> None:
 
 def test_sentence_of_a_clear_difference() -> None:
     assert verdict_sentences(study(FIVE)) == [
-        "batch is better than none in test accuracy: +2.000 pp, 95% interval [+1.912, +2.088], 5 paired seeds."
+        "batch is better than none in test accuracy: 95.04% → 97.04%, +2.00 points (95% interval 1.91 to 2.09, "
+        "p <0.0001, 5 seeds)."
     ]
 
 
@@ -230,39 +235,38 @@ def test_sentence_without_a_detectable_difference_says_what_would_have_been_seen
     # differences +1 -1 0 pp: std 1, half width 2.48; 3.264 pp detectable, times √(2/7.378) and √(2/0.05064)
     sentence = verdict_sentences(study({"none": (0.95, 0.95, 0.95), "batch": (0.96, 0.94, 0.95)}, seeds=3))[0]
     assert sentence == (
-        "batch against none in test accuracy: undecided: +0.0 pp, 95% interval [-2.5, +2.5], "
-        "3 paired seeds; true differences from -2.5 to +2.5 pp fit; 3 seeds with this scatter find 3.3 pp in 4 studies "
-        "of 5 (1.7 to 20.5 pp, as 3 seeds tell the scatter to a factor of 0.52 to 6.3)."
+        "batch against none is undecided in test accuracy: 95.0% → 95.0%, +0.0 points (95% interval -2.5 to +2.5, "
+        "p 1.00, 3 seeds). With 3 seeds only differences of about 3.3 points or more are found reliably (80% power)."
     )
 
 
 def test_sentence_of_equal_runs() -> None:
     sentence = verdict_sentences(study({"none": FIVE["none"], "batch": FIVE["none"]}))[0]
-    assert sentence.endswith("undecided: +0.00 pp, 5 paired seeds; equal on every seed.")
+    assert sentence.endswith("95.04% → 95.04%, +0.00 points (5 seeds); equal on every seed.")
 
 
 @pytest.mark.parametrize(
     ("seeds", "words"),
     [
-        (1, "+2.00 pp, 1 paired seed: too few seeds for a verdict (3 or more)."),
-        (2, "2 paired seeds: too few seeds for a verdict (3 or more)."),
+        (1, "95.00% → 97.00%, +2.00 points (1 seed)."),
+        (2, "95.1% → 97.0%, +2.0 points (2 seeds)."),
     ],
 )
 def test_sentence_with_too_few_seeds(seeds: int, words: str) -> None:
     sentence = verdict_sentences(study({k: v[:seeds] for k, v in FIVE.items()}, seeds=seeds))[0]
-    assert sentence.startswith("batch against none in test accuracy:")
+    assert sentence.startswith("batch against none: no verdict on test accuracy with fewer than 3 seeds: ")
     assert sentence.endswith(words)
 
 
 def test_sentence_names_the_runs_that_failed() -> None:
     sentence = verdict_sentences(broken())[0]
     assert sentence.startswith(
-        "batch against none: no verdict on test accuracy: 2 of 4 crashed; of the 2 pairs that are left: -41.5 pp"
+        "batch against none: no verdict on test accuracy, because 2 of 4 runs of batch crashed; in the 2 pairs left, "
+        "-41.5 points. "
     )
     # Fisher's exact test of 1 of 2 and 4 of 4: 2 of the 6 tables are as unlikely
     assert sentence.endswith(
-        "batch trained in 1 of 2 runs (1 stuck at chance), none in 4 of 4: Fisher's exact test, p 0.33. "
-        "2 of 4 runs of batch crashed."
+        "batch trained in 1 of 2 runs (1 stuck at chance), none in 4 of 4: Fisher's exact test, p 0.33."
     )
 
 
@@ -280,7 +284,7 @@ def test_sentence_of_a_sweep_speaks_of_the_best_settings() -> None:
     summary = summarize(StudyResults("demo", "none", (), tuple(cells)))
     assert verdict_sentences(summary)[0].startswith(
         "batch @ lr=1 is better than none @ lr=0.1 in test accuracy, each at its best setting (chosen with 2 other "
-        "seeds): +5.27 pp"
+        "seeds): 90.03% → 95.30%, +5.27 points (95% interval 5.05 to 5.49, p <0.0001, 3 seeds)"
     )
     best = table(summary, "Best settings")
     assert [(row[0], row[2]) for row in best.rows] == [("none @ lr=0.1", "2"), ("batch @ lr=1", "2")]

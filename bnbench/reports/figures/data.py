@@ -18,7 +18,7 @@ from bnbench.analysis.pairs import Phase, Spread
 from bnbench.base.metrics import METRICS, columns_of, metric_of
 from bnbench.base.terminal import one_line
 from bnbench.reports.numbers import MAX_DECIMALS, NOTHING, difference_text, verdict_text
-from bnbench.reports.tables.all import baseline_first
+from bnbench.reports.tables.table import baseline_first
 from bnbench.study.records import HistoryRow
 
 Row = dict[str, Any]

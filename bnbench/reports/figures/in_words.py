@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from bnbench.base.metrics import metric_of
 from bnbench.reports.figures.data import Row
 from bnbench.reports.numbers import NOTHING, heading, words
-from bnbench.reports.tables.all import Table
+from bnbench.reports.tables.table import Table
 
 #: Evaluations of one variant in a curve's table; history.csv has them all.
 MAX_ROWS = 12

@@ -20,9 +20,11 @@ from bnbench.reports.figures.colours import colours, dashes
 from bnbench.reports.figures.data import Row
 from bnbench.reports.figures.figure import Figure, specification
 from bnbench.reports.figures.layout import least_width, legend_columns, style, title_lines
+from bnbench.reports.sentences.headline import headline
 from bnbench.reports.sentences.methods import CITATION, methods_paragraph
-from bnbench.reports.sentences.verdicts import speed_sentences, verdict_sentences
-from bnbench.reports.tables.all import layer_lists, tables
+from bnbench.reports.tables.all import tables
+from bnbench.reports.tables.layers import layer_lists
+from bnbench.reports.tables.main import main_table
 from bnbench.results import StudyResults
 
 #: Of the figures in the page; see page.js.
@@ -50,7 +52,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         summary=summary,
         sections=[item for item in _SECTIONS.items() if item[0] != "notes" or summary.notes],
         description=results.study.get("description", ""),
-        verdicts=[*verdict_sentences(summary), *speed_sentences(summary)],
+        verdicts=headline(summary),
         leading=[figure for name in leading for figure in drawn if figure.name == name],
         figures=[figure for figure in drawn if figure.name not in leading],
         legend=_legend(summary),
@@ -59,7 +61,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         log=any(figure.log for figure in drawn),
         least_width=_scrolled_width,
         cell_class=_cell_class,
-        main_table=tables(summary)[0],
+        main_table=main_table(summary),
         tables=tables(summary),
         methods=methods_paragraph(summary),
         citation=CITATION,

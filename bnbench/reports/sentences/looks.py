@@ -1,4 +1,4 @@
-"""What `seeds: auto` adds to the verdicts: where each variant stopped, and what that does to the numbers."""
+"""What `seeds: auto` adds to the verdicts: where each variant stopped, and how that biases the numbers."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def stop_words(summary: Summary, comparison: Difference) -> str:
         case "unlikely":
             return f" Stopped at {seeds}: more seeds up to {stop.most} would hardly decide it."
         case "lost":
-            return f" Stopped at {seeds}: more seeds don't bring back the pairs that are lost."
+            return f" Stopped at {seeds}: more seeds don't bring back the lost pairs."
         case "last":
             return f" All {stop.most} seeds are used."
-    return f" So far {seeds} were looked at; the next look is not complete."
+    return f" So far {seeds} are in the verdict; the next look is not complete."
 
 
 def before_the_first_look(summary: Summary, comparison: Difference) -> str:
     """The sentence where the first look is not complete."""
     pairs = "1 pair is" if comparison.n == 1 else f"{comparison.n} pairs are"
     return (
-        f"{comparison.label} against {comparison.baseline_label} in {words(comparison.metric)}: no verdict before the "
+        f"{comparison.label} against {comparison.baseline_label}: no verdict on {words(comparison.metric)} before the "
         f"first look at {summary.looks[0]} seeds, of which {pairs} there."
     )
 

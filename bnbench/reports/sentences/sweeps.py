@@ -1,38 +1,40 @@
-"""What a sweep says in words: at each setting, where a variant trains, and whether its effect moves along."""
+"""A sweep in words: the effect at each setting, the share of runs that trained, and how the effect changes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.difference import VERDICTS, Difference
 from bnbench.analysis.interactions import Interaction
 from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS
-from bnbench.analysis.ranges import Shift, UsableRange, baseline_ranges
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.settings import baselines_of
 from bnbench.analysis.sweeps import MIN_PARTED
 from bnbench.base.metrics import metric_of
-from bnbench.reports.numbers import difference_text, interval_text, p_text, verdict_text, words
+from bnbench.reports.numbers import interval_text, p_text, verdict_text, words
 from bnbench.reports.sentences.doubts import doubts
+from bnbench.reports.sentences.effect import change_text, interval_words
 from bnbench.reports.sentences.looks import sweep_stop_words
-from bnbench.reports.tables.sweeps import edge_text, shift_text
+from bnbench.reports.sentences.ranges import range_sentences
 from bnbench.study.labels import setting_text
 
-_SHIFT_WORDS = {"further": "further out", "less far": "less far out"}
+#: Verdicts that come with a number in a list of settings.
+_WITH_NUMBER = ("better", "worse", "same")
 
 
 def sweep_sentences(summary: Summary) -> list[str]:
-    """None where nothing is swept."""
+    """Empty where nothing is swept."""
     if not summary.best_settings:
         return []
     return [
-        *_without_verdict(summary),
-        *_same_setting(summary),
+        *best_without_verdict(summary),
+        *setting_sentences(summary),
         *([sweep_stop_words(summary)] if summary.stops else []),
         *_shares(summary),
-        *_ranges(summary),
-        *_interactions(summary),
+        *range_sentences(summary),
+        *interaction_sentences(summary),
     ]
 
 
@@ -47,146 +49,108 @@ def best_words(summary: Summary) -> str:
     return f", each at its best setting (chosen with {chose} other seeds)"
 
 
-def _without_verdict(summary: Summary) -> Iterator[str]:
+def best_without_verdict(summary: Summary) -> Iterator[str]:
     """The best settings where the same seeds chose and compared."""
-    shown = [
-        found
+    primary = [
+        difference
         for best in summary.best_settings
-        for found in best.comparisons
-        if not best.parted and (found.metric, found.at) == (summary.primary, "final")
+        for difference in best.comparisons
+        if not best.parted and (difference.metric, difference.at) == (summary.primary, "final")
     ]
-    if shown:
-        differences = "; ".join(f"{found.label} {difference_text(found)}" for found in shown)
+    if primary:
+        effects = "; ".join(f"{found.label} {_effect(found)}" for found in primary)
         yield (
-            f"Each at its best setting, against {shown[0].baseline_label}, in {words(summary.primary)}: no verdict, as "
-            f"the same {shown[0].n_planned} seeds chose the settings, which favours a variant with many equally good "
-            f"ones; from {MIN_PARTED} seeds on some choose and the others compare. Differences: {differences}."
+            f"Each at its best setting, against {primary[0].baseline_label}, in {words(summary.primary)}: no verdict, "
+            f"as the same {primary[0].n_planned} seeds chose the settings, which favours a variant with many equally "
+            f"good ones; from {MIN_PARTED} seeds on some choose and the others compare. Differences: {effects}."
         )
 
 
-def _same_setting(summary: Summary) -> Iterator[str]:
-    """ "group against batch at the same setting, in test accuracy: better at batch_size=2 (…); undecided at …"."""
-    shown = [c for c in summary.comparisons if (c.metric, c.at) == (summary.primary, "final") and c.verdict]
-    alike: dict[str, list[str]] = {}
-    for name in dict.fromkeys(c.variant for c in shown):
-        alike.setdefault(_verdicts([c for c in shown if c.variant == name]), []).append(name)
-    for text, names in alike.items():
-        yield (
-            f"{', '.join(names)} against {summary.baseline} at the same setting, in {words(summary.primary)}: {text}."
-        )
+def setting_sentences(summary: Summary) -> Iterator[str]:
+    """The effect of each variant at every setting; variants with the same verdicts and numbers share a sentence.
+
+    >>> next(setting_sentences(summary))
+    "batch against none at each optimizer.lr, in test accuracy: better at 1.0 (+45 points, 40 to 51); undecided at 0.1."
+    """
+    judged = [c for c in summary.comparisons if (c.metric, c.at) == (summary.primary, "final") and c.verdict]
+    keys = summary.swept_keys
+    where = keys[0] if len(keys) == 1 else "setting"
+    names: dict[str, list[str]] = {}
+    for name in dict.fromkeys(c.variant for c in judged):
+        text = _verdicts([c for c in judged if c.variant == name], keys)
+        names.setdefault(text, []).append(name)
+    for text, alike in names.items():
+        yield f"{', '.join(alike)} against {summary.baseline} at each {where}, in {words(summary.primary)}: {text}."
 
 
-def _verdicts(comparisons: Sequence[Difference]) -> str:
+def _where(setting: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """ "optimizer.lr=0.1, batch_size=32"; the value alone where one key is swept."""
+    return str(setting[keys[0]]) if len(keys) == 1 and keys[0] in setting else setting_text(setting)
+
+
+def _verdicts(differences: Sequence[Difference], keys: Sequence[str]) -> str:
     verdicts: dict[str, list[Difference]] = {verdict_text(word): [] for word in VERDICTS}
-    for found in comparisons:
-        verdicts[verdict_text(str(found.verdict))].append(found)
-    said = {word: found for word, found in verdicts.items() if found}
-    if len(said) == 1 and comparisons[0].verdict not in ("better", "worse", "same"):
-        return f"{next(iter(said))} at every setting"
-    return "; ".join(f"{word} at {', '.join(map(_at, found))}" for word, found in said.items())
+    for difference in differences:
+        verdicts[verdict_text(str(difference.verdict))].append(difference)
+    present = {word: found for word, found in verdicts.items() if found}
+    if len(present) == 1 and differences[0].verdict not in _WITH_NUMBER:
+        return f"{next(iter(present))} at every setting"
+    return "; ".join(
+        f"{word} at {', '.join(_at(difference, keys) for difference in found)}"
+        for word, found in present.items()
+    )
 
 
-def _at(found: Difference) -> str:
-    """ "batch_size=2 (+4.1 pp [+2.0, +6.2])"; without the numbers where nothing is decided."""
-    where = setting_text(found.setting)
-    if found.verdict not in ("better", "worse", "same"):
+def _at(difference: Difference, keys: Sequence[str]) -> str:
+    """ "batch_size=2 (+4.1 points, 2.0 to 6.2)"; without the numbers where nothing is decided."""
+    where = _where(difference.setting, keys)
+    if difference.verdict not in _WITH_NUMBER:
         return where
-    return f"{where} ({difference_text(found)}{doubts(found) if found.verdict != 'same' else ''})"
+    return f"{where} ({_effect(difference)}{doubts(difference) if difference.verdict != 'same' else ''})"
+
+
+def _effect(difference: Difference) -> str:
+    interval = interval_words(difference)
+    return f"{change_text(difference)}{f', {interval}' if interval else ''}"
 
 
 def _shares(summary: Summary) -> Iterator[str]:
-    """How often a variant trained at all over the sweep; Fisher's exact test at each setting, after Holm."""
+    """How often a variant trained over the sweep; Fisher's exact test at each setting, after Holm."""
     rates = [rate for rate in summary.rates if rate.variant not in summary.checks]
     if all(rate.trained == rate.n for rate in rates):
         return
-    beside = list(zip(rates, baselines_of(rates, summary.baseline), strict=True))
+    with_base = list(zip(rates, baselines_of(rates, summary.baseline), strict=True))
     for name in dict.fromkeys(rate.variant for rate in rates if rate.variant != summary.baseline):
-        pairs = [(rate, base) for rate, base in beside if rate.variant == name and base]
+        pairs = [(rate, base) for rate, base in with_base if rate.variant == name and base]
         if pairs:
             yield _share(name, summary.baseline, pairs)
 
 
 def _share(name: str, baseline: str, pairs: Sequence[tuple[TrainedRate, TrainedRate]]) -> str:
-    ours = [rate for rate, _ in pairs]
-    theirs = list(
-        {rate.label: rate for _, rate in pairs}.values()
-    )  # without the key it stands at several settings
-    head = f"{name} trained in {_count(ours)} runs of the sweep, {baseline} in {_count(theirs)}"
+    own = [rate for rate, _ in pairs]
+    # a baseline without the key stands at several settings, and counts once
+    base = list({rate.label: rate for _, rate in pairs}.values())
+    head = f"{name} trained in {_count(own)} runs of the sweep, {baseline} in {_count(base)}"
     tested = [(a, b) for a, b in pairs if a.p_holm is not None and a.trained * b.n != b.trained * a.n]
     if not tested:
         return f"{head}: as often at every setting."
     tested.sort(key=lambda pair: pair[0].p_holm or 0.0)
-    found = [pair for pair in tested if (pair[0].p_holm or 0.0) <= ALPHA]
+    decided = [pair for pair in tested if (pair[0].p_holm or 0.0) <= ALPHA]
     where = "; ".join(
         f"{a.trained} of {a.n} against {b.trained} of {b.n} at {setting_text(a.setting)}"
         f" (Fisher's exact test, Holm p {p_text(a.p_holm)})"
-        for a, b in found or tested[:1]
+        for a, b in decided or tested[:1]
     )
-    if not found:
+    if not decided:
         return f"{head}: undecided at every setting, the most different being {where}."
-    return f"{head}: decided at {len(found)} of {len(pairs)} settings: {where}."
+    return f"{head}: decided at {len(decided)} of {len(pairs)} settings: {where}."
 
 
 def _count(rates: Sequence[TrainedRate]) -> str:
     return f"{sum(rate.trained for rate in rates)} of {sum(rate.n for rate in rates)}"
 
 
-def _ranges(summary: Summary) -> Iterator[str]:
-    for key in dict.fromkeys(found.key for found in summary.usable_ranges):
-        ranges = [found for found in summary.usable_ranges if found.key == key]
-        if all(_trains_everywhere(found) for found in ranges):
-            first, last = ranges[0].first, ranges[0].last
-            yield (
-                f"Every variant trains with every {key} from {first:g} to {last:g}: the edges of the usable range lie "
-                "outside of the sweep."
-            )
-            continue
-        for found, baseline in zip(ranges, baseline_ranges(ranges, summary.baseline), strict=True):
-            if baseline and baseline is not found:
-                yield _range(found, baseline)
-
-
-def _trains_everywhere(found: UsableRange) -> bool:
-    return found.n > 0 and found.cut_below == found.cut_above == found.n and found.first is not None and all(
-        seed.first == found.first and seed.last == found.last for seed in found.seeds
-    )  # fmt: skip
-
-
-def _range(ours: UsableRange, theirs: UsableRange) -> str:
-    """Where both train, then each edge by itself."""
-    head = f"{_span(ours)}; {_span(theirs)}"
-    edges = [
-        f"the {name} edge of {ours.label} {_edge(shift)}"
-        for name, shift in (("lower", ours.lower), ("upper", ours.upper))
-        if shift is not None
-    ]
-    return f"{head}: {'; '.join(edges)}." if edges else f"{head}."
-
-
-def _span(found: UsableRange) -> str:
-    seeds = f"{found.n} seed{'s' * (found.n != 1)}"
-    if not found.n:
-        return f"{found.label}: no seed has a run at every {found.key}"
-    if found.first is None or found.last is None:
-        return f"{found.label} trains with no {found.key} on all of {seeds}"
-    return (
-        f"{found.label} trains on all of {seeds} with {found.key} from "
-        f"{edge_text(found.first, found.fails_below)} to {edge_text(found.last, found.fails_above)}"
-    )
-
-
-def _edge(shift: Shift) -> str:
-    if shift.verdict == "cut":
-        return "can't be compared, as the sweep cuts it with some seed of both"
-    if shift.verdict == "too_few_seeds":
-        return f"has no verdict ({shift.n} seed{'s' * (shift.n != 1)} with a range on both sides)"
-    numbers = f"{shift_text(shift)} decades, {shift.n} paired seeds, Holm p {p_text(shift.p_holm)}"
-    if shift.verdict == "undecided":
-        return f"is undecided ({numbers})"
-    return f"lies {_SHIFT_WORDS[shift.verdict]} ({numbers})"
-
-
-def _interactions(summary: Summary) -> Iterator[str]:
+def interaction_sentences(summary: Summary) -> Iterator[str]:
     """A sentence for each effect that depends on a key, and one for all those of which it is undecided."""
     on = f"against {summary.baseline} on {words(summary.primary)}"
     for key in dict.fromkeys(row.key for row in summary.interactions):
@@ -211,5 +175,6 @@ def _interactions(summary: Summary) -> Iterator[str]:
 def _change(first: Interaction, row: Interaction) -> str:
     percent = metric_of(row.comparison.metric).percent
     text = interval_text(row.change, row.change_low, row.change_high, percent=percent)
-    shown = text.replace(" [", ", 95% interval [")
-    return f"from {first.value} to {row.value} it changes by {shown}, {row.n} paired seeds, Holm p {p_text(row.p_holm)}"
+    change = text.replace(" pp", " points").replace(" [", ", 95% interval [")
+    seeds = f"{row.n} paired seeds"
+    return f"from {first.value} to {row.value} it changes by {change}, {seeds}, Holm p {p_text(row.p_holm)}"

@@ -7,241 +7,139 @@ from collections.abc import Iterator
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS
-from bnbench.analysis.rates import TrainedRate
-from bnbench.analysis.speed import SpeedComparison
-from bnbench.base.metrics import metric_of
-from bnbench.reports.numbers import (
-    amount_text,
-    detectable_range,
-    difference_text,
-    has_width,
-    interval_text,
-    largest_difference,
-    margin_text,
-    new_samples_text,
-    outcome_text,
-    p_text,
-    ratio_text,
-    runs_text,
-    target_text,
-    words,
-)
+from bnbench.reports.numbers import has_width, margin_text, p_text, words
 from bnbench.reports.sentences.agreement import agreement_sentences
 from bnbench.reports.sentences.doubts import disagreement, doubts
+from bnbench.reports.sentences.effect import change_text, effect_text, interval_words, points, range_text
 from bnbench.reports.sentences.looks import before_the_first_look, stop_words
+from bnbench.reports.sentences.power import power_sentence
+from bnbench.reports.sentences.runs import absent_runs, lost_pairs, success_sentence
 from bnbench.reports.sentences.sweeps import best_comparisons, best_words, sweep_sentences
-from bnbench.reports.tables.table import count_text
-from bnbench.study.records import MISSING
+
+#: Verdicts whose sentences name a difference.
+DECIDED = ("better", "worse")
 
 
-def verdict_sentences(summary: Summary) -> list[str]:
-    """One a variant, on the study's primary metric; in a sweep, with every variant at its best setting."""
-    judged = [sentence for _, sentence in judged_comparisons(summary)]
-    return [*judged, *sweep_sentences(summary), *agreement_sentences(summary), *_same_results(summary)]
+def verdict_sentences(summary: Summary, command: str = "") -> list[str]:
+    """One a variant, on the study's primary metric; in a sweep, with every variant at its best setting.
 
-
-def judged_comparisons(summary: Summary) -> list[tuple[Difference, str]]:
-    """Every comparison that has a verdict, with its sentence."""
-    comparisons = best_comparisons(summary) if summary.best_settings else summary.comparisons
-    where = best_words(summary) if summary.best_settings else ""
-    return [
-        (
-            comparison,
-            _sentence(summary, comparison, where)
-            + stop_words(summary, comparison)
-            + _success(summary, comparison)
-            + "".join(_failures(summary, comparison)),
-        )
-        for comparison in comparisons
-        if comparison.verdict is not None
-    ]
-
-
-def speed_sentences(summary: Summary) -> list[str]:
-    """One a variant and target, without a verdict: no correction is made for the targets and clocks.
-
-    None in a sweep, whose tables have every setting.
+    command: what was run, for a plan with more seeds.
     """
-    if summary.best_settings:
-        return []
     return [
-        _speed_sentence(speed, summary, index)
-        for index, target in enumerate(summary.targets)
-        for speed in summary.speeds
-        if speed.target == target and speed.clock == "steps"
+        *(verdict_sentence(summary, judged, command) for judged in judged_differences(summary)),
+        *sweep_sentences(summary),
+        *agreement_sentences(summary),
+        *same_results_sentences(summary),
     ]
 
 
-def _speed_sentence(speed: SpeedComparison, summary: Summary, index: int) -> str:
-    ours, theirs = (_reached(summary, speed, name, index) for name in (speed.variant, speed.baseline))
-    head = f"{speed.label} reached {target_text(speed.target)} with {ours} ({speed.baseline}: {theirs})"
-    if speed.ratio is None:
-        return f"{head}: no speed-up can be given."
-    ratio = ratio_text(speed.ratio, speed.ratio_low, speed.ratio_high)
-    ratio = ratio.replace(" [", ", 95% interval [")
-    seeds = f"{count_text(speed.n_both, speed.n_planned)} seed{'s' * (speed.n_planned != 1)}"
-    return f"{head}: speed-up in steps {ratio}, over {seeds} where both did."
+def judged_differences(summary: Summary) -> list[Difference]:
+    """Those with a verdict: at the one setting, or in a sweep at the best settings."""
+    differences = best_comparisons(summary) if summary.best_settings else summary.comparisons
+    return [difference for difference in differences if difference.verdict is not None]
 
 
-def _reached(summary: Summary, speed: SpeedComparison, name: str, index: int) -> str:
-    """ "4 of 5 runs"."""
-    found = (variant for variant in summary.variants if variant.variant == name)
-    variant = next(variant for variant in found if variant.setting == speed.setting)
-    target = variant.targets[index]
-    return f"{target.k} of {runs_text(target.n)}" if target.n else "no run yet"
+def verdict_sentence(summary: Summary, difference: Difference, command: str = "") -> str:
+    """The verdict on one variant, and what limits it.
 
-
-def _sentence(summary: Summary, comparison: Difference, where: str) -> str:
-    ours, theirs, metric = comparison.label, comparison.baseline_label, words(comparison.metric) + where
-    numbers = _numbers(comparison)
-    match comparison.verdict:
-        case "pairs_lost":
-            return f"{ours} against {theirs}: no verdict on {metric}: {_lost(comparison)}."
-        case "too_few_seeds" if summary.looks:
-            return before_the_first_look(summary, comparison)
-        case "too_few_seeds":
-            if not comparison.n:
-                return f"{ours} against {theirs} in {metric}: no verdict: no seed has a number for both."
-            too_few = f"too few seeds for a verdict ({MIN_SEEDS} or more)"
-            return f"{ours} against {theirs} in {metric}: {numbers}: {too_few}."
-        case "better" | "worse":
-            return f"{ours} is {comparison.verdict} than {theirs} in {metric}: {numbers}{doubts(comparison)}."
-        case "same":
-            margin = margin_text(comparison)
-            return (
-                f"{ours} is the same as {theirs} within {margin} in {metric}: {numbers}{_inner(comparison)}."
-            )
+    >>> verdict_sentence(summary, difference)
+    "batch is better than none in test accuracy: 97.8% → 99.1%, +1.2 points (95% interval 0.4 to 2.1, p 0.015, …)."
+    """
+    where = best_words(summary) if summary.best_settings else ""
+    undecided = difference.verdict == "undecided" and not summary.looks
     return (
-        f"{ours} against {theirs} in {metric}: undecided: {numbers}{_holm(comparison)}"
-        f"{_what_fits(comparison)}{_power(comparison)}{_not_the_same(comparison)}{disagreement(comparison)}."
+        _sentence(summary, difference, where)
+        + (power_sentence(difference, command) if undecided else "")
+        + stop_words(summary, difference)
+        + success_sentence(summary, difference)
+        + "".join(absent_runs(summary, difference))
     )
 
 
-def _numbers(comparison: Difference) -> str:
-    """ "+1.83 pp, 95% interval [+1.10, +2.56], 5 paired seeds"; with both intervals where both are known."""
-    text = difference_text(comparison).replace(" [", ", 95% interval [")
-    if comparison.new_low is not None:
-        text += " for new seeds on these test samples, "
-        text += f"{new_samples_text(comparison)} for new samples from the same source"
-    seeds = f"{comparison.n} paired seed{'' if comparison.n == 1 else 's'}"
-    lost = comparison.n_planned - comparison.n
-    return f"{text}, {seeds}{f' of {comparison.n_planned} planned' if lost else ''}"
-
-
-def _lost(comparison: Difference) -> str:
-    """ "2 of 5 not finite; of the 3 that are left: -0.12, 95% interval [-0.20, -0.04]"."""
-    reasons = ", ".join(
-        f"{count} of {comparison.n_planned} {outcome_text(reason)}"
-        for reason, count in comparison.lost.items()
-    )
-    if not comparison.n:
-        return reasons
-    left = "pair that is" if comparison.n == 1 else "pairs that are"
-    numbers = difference_text(comparison).replace(" [", ", 95% interval [")
-    return f"{reasons}; of the {comparison.n} {left} left: {numbers}"
-
-
-def _inner(comparison: Difference) -> str:
-    """The interval that lies inside the margin, and what is to be said of a difference that is sure but small."""
-    percent = metric_of(comparison.metric).percent
-    inner = interval_text(None, comparison.inner_low, comparison.inner_high, percent=percent)
-    sure = comparison.uncorrected in ("better", "worse") and (comparison.p_holm or 0) <= ALPHA
-    small = f"; {comparison.uncorrected}, but by less than the study's margin" if sure else ""
-    shown = f"; 90% interval {inner}" if has_width(comparison.inner_low, comparison.inner_high) else ""
-    return f"{shown}{small}"
-
-
-def _holm(comparison: Difference) -> str:
-    """Said where one comparison alone would have had a verdict."""
-    if comparison.uncorrected == "undecided":
-        return ""
-    p = p_text(comparison.p_holm)
-    return (
-        f"; {comparison.uncorrected} on its own, but not among {comparison.family} comparisons (Holm p {p})"
-    )
-
-
-def _what_fits(comparison: Difference) -> str:
-    """The true differences that the seeds allow, of all the family's comparisons together."""
-    differences = [value for _, value in comparison.values]
-    if not any(differences):
-        return "; equal on every seed"
-    if comparison.ci_low is None and differences:
-        return "; the same difference on every seed, which does not tell how far another seed's may lie off"
-    low, high = comparison.family_low, comparison.family_high
-    if low is None or high is None:
-        return ""
-    among = f" ({comparison.family} comparisons together)" if comparison.family > 1 else ""
-    low_text = amount_text(comparison, low).removesuffix(" pp")
-    return f"; true differences from {low_text} to {amount_text(comparison, high)} fit{among}"
-
-
-def _power(comparison: Difference) -> str:
-    """How large a difference such seeds usually find, and how well they know that."""
-    if not comparison.detectable or comparison.detectable_low is None or comparison.detectable_high is None:
-        return ""
-    if comparison.detectable > largest_difference(comparison):
-        return f"; {comparison.n} seeds with this scatter can't be relied on to find any difference"
-    low, high = (
-        end / comparison.detectable for end in (comparison.detectable_low, comparison.detectable_high)
-    )
-    typical = amount_text(comparison, comparison.detectable, sign="")
-    return (
-        f"; {comparison.n} seeds with this scatter find {typical} in 4 studies of 5 ({detectable_range(comparison)}, "
-        f"as {comparison.n} seeds tell the scatter to a factor of {low:.2g} to {high:.2g})"
-    )
-
-
-def _not_the_same(comparison: Difference) -> str:
-    if comparison.margin is None:
-        return ""
-    return f"; nor shown to be the same within {margin_text(comparison)}"
-
-
-def _same_results(summary: Summary) -> Iterator[str]:
+def same_results_sentences(summary: Summary) -> Iterator[str]:
     """ "custom and builtin gave the same results on every seed: they count as one comparison."."""
     baselines = {variant.label for variant in summary.variants if variant.variant == summary.baseline}
     for names in summary.same_results:
         listed = f"{', '.join(names[:-1])} and {names[-1]}"
         base = any(name in baselines or name == summary.baseline for name in names)
-        counted = "what is equal to the baseline is no comparison" if base else "they count as one comparison"
+        counted = "equal to the baseline, so not compared" if base else "they count as one comparison"
         yield f"{listed} gave the same results on every seed: {counted}."
 
 
-def _success(summary: Summary, comparison: Difference) -> str:
-    """ " batch trained in 5 of 5 runs, none in 0 of 5: Fisher's exact test, p 0.0079." where not every run did."""
-    rates = (*summary.best_rates, *summary.rates)
-    here = (comparison.label, comparison.baseline_label)
-    ours = next((rate for rate in rates if (rate.label, rate.against) == here), None)
-    theirs = next((rate for rate in rates if rate.label == comparison.baseline_label), None)
-    if not ours or not theirs or not ours.n or not theirs.n:
-        return ""
-    if (ours.trained, theirs.trained) == (ours.n, theirs.n):
-        return ""
-    after = " after Holm's correction" if ours.p_holm != ours.p else ""
-    test = f": Fisher's exact test, p {p_text(ours.p_holm)}{after}" if ours.p is not None else ""
-    return f" {_trained(summary, ours, 'runs')}, {_trained(summary, theirs, '')}{test}."
-
-
-def _trained(summary: Summary, rate: TrainedRate, runs: str) -> str:
-    """ "batch trained in 3 of 5 runs (2 not finite)"."""
-    outcomes = next(variant.outcomes for variant in summary.variants if variant.label == rate.label)
-    others = ", ".join(
-        f"{count} {outcome_text(outcome)}"
-        for outcome, count in outcomes.items()
-        if count and outcome not in ("finished", "crashed", MISSING)
+def _sentence(summary: Summary, difference: Difference, where: str) -> str:
+    pair = f"{difference.label} against {difference.baseline_label}"
+    metric = words(difference.metric) + where
+    match difference.verdict:
+        case "pairs_lost":
+            return f"{pair}: no verdict on {metric}, because {_lost(summary, difference)}."
+        case "too_few_seeds" if summary.looks:
+            return before_the_first_look(summary, difference)
+        case "too_few_seeds" if not difference.n:
+            reason = lost_pairs(summary, difference) or "no seed has a number for both"
+            return f"{pair}: no verdict on {metric}, because {reason}."
+        case "too_few_seeds":
+            effect = effect_text(summary, difference)
+            return f"{pair}: no verdict on {metric} with fewer than {MIN_SEEDS} seeds: {effect}."
+        case "better" | "worse":
+            head = f"{difference.label} is {difference.verdict} than {difference.baseline_label}"
+            return f"{head} in {metric}: {effect_text(summary, difference)}{doubts(difference)}."
+        case "same":
+            head = f"{difference.label} is the same as {difference.baseline_label} within {margin_text(difference)}"
+            return f"{head} in {metric}: {effect_text(summary, difference)}{_inner(difference)}."
+    return (
+        f"{pair} is undecided in {metric}: {effect_text(summary, difference)}{_holm(difference)}"
+        f"{_equal_seeds(difference)}{_together(difference)}{_not_the_same(difference)}{disagreement(difference)}."
     )
-    verb = " trained" if runs else ""
-    text = f"{rate.label}{verb} in {rate.trained} of {runs_text(rate.n) if runs else rate.n}"
-    return f"{text} ({others})" if others else text
 
 
-def _failures(summary: Summary, comparison: Difference) -> Iterator[str]:
-    """ " 2 of 5 runs of batch crashed." for both sides, so that no mean hides them."""
-    sides = (comparison.label, comparison.baseline_label)
-    for variant in summary.variants:
-        for outcome in ("crashed", MISSING):
-            count = variant.outcomes[outcome]
-            if variant.label in sides and count:
-                verb = "crashed" if outcome == "crashed" else f"{('is', 'are')[count > 1]} missing"
-                yield f" {count} of {runs_text(len(variant.seeds))} of {variant.label} {verb}."
+def _lost(summary: Summary, difference: Difference) -> str:
+    """ "2 of 5 runs of batch crashed; in the 3 pairs left -12.0 points (95% interval -20 to -4)"."""
+    reasons = lost_pairs(summary, difference)
+    if not difference.n:
+        return reasons
+    left = "1 pair" if difference.n == 1 else f"{difference.n} pairs"
+    interval = f" (95% interval {text})" if (text := interval_words(difference)) else ""
+    return f"{reasons}; in the {left} left, {change_text(difference)}{interval}"
+
+
+def _inner(difference: Difference) -> str:
+    """The interval that lies inside the margin, and whether a difference is sure though small."""
+    low, high = difference.inner_low, difference.inner_high
+    sure = difference.uncorrected in DECIDED and (difference.p_holm or 0) <= ALPHA
+    small = f"; {difference.uncorrected}, but by less than the study's margin" if sure else ""
+    if low is None or high is None or not has_width(low, high):
+        return small
+    return f"; 90% interval {points(range_text(difference, low, high), difference)}{small}"
+
+
+def _holm(difference: Difference) -> str:
+    """Where one comparison alone would have had a verdict."""
+    if difference.uncorrected == "undecided":
+        return ""
+    p = p_text(difference.p_holm)
+    return (
+        f"; {difference.uncorrected} on its own, but not among {difference.family} comparisons (Holm p {p})"
+    )
+
+
+def _equal_seeds(difference: Difference) -> str:
+    if not any(value for _, value in difference.values):
+        return "; equal on every seed"
+    if difference.ci_low is None:
+        return "; the difference is the same on every seed, so nothing tells how far other seeds lie off"
+    return ""
+
+
+def _together(difference: Difference) -> str:
+    """The true differences that the seeds allow, of all the family's comparisons together."""
+    low, high = difference.family_low, difference.family_high
+    if difference.family < 2 or low is None or high is None or difference.ci_low is None:
+        return ""
+    ends = points(range_text(difference, low, high), difference)
+    return f"; {ends} for all {difference.family} comparisons together"
+
+
+def _not_the_same(difference: Difference) -> str:
+    if difference.margin is None:
+        return ""
+    return f"; equality within {margin_text(difference)} is not shown either"

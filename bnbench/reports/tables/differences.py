@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.difference import Difference
@@ -12,6 +13,7 @@ from bnbench.base.metrics import metric_of
 from bnbench.reports.numbers import (
     NOTHING,
     amount_text,
+    count_text,
     detectable_range,
     difference_text,
     interval_text,
@@ -26,7 +28,7 @@ from bnbench.reports.numbers import (
     words,
 )
 from bnbench.reports.tables.sweeps import choice_words
-from bnbench.reports.tables.table import Table, baseline_first, count_text, labels_of
+from bnbench.reports.tables.table import Table, baseline_first, labels_of
 from bnbench.study.records import RunRecord
 
 #: The splits whose differences from the baseline are shown.
@@ -35,23 +37,43 @@ COMPARED_SPLITS = ("test", "val")
 
 def difference_tables(summary: Summary) -> Iterator[Table]:
     """At the same setting, then (in a sweep) each at its best."""
-    here = _shown(summary, summary.comparisons, COMPARED_SPLITS)
-    swept = " at the same setting" if summary.best_settings else ""
+    for group in _groups(summary):
+        caption = _caption(summary, group.differences) + group.remark
+        yield _difference_table(group.title, caption, group.differences)
+
+
+def robustness_tables(summary: Summary) -> Iterator[Table]:
+    """The same differences by other methods, and the smallest difference that the seeds detect."""
+    for group in _groups(summary):
+        if any(difference.n > 1 for difference in group.differences):
+            yield _robustness_table(f"Robustness checks: {_lower(group.title)}", group.differences)
+
+
+def equivalence_tables(summary: Summary) -> Iterator[Table]:
+    """Against the study's margin."""
+    for group in _groups(summary):
+        margins = [difference for difference in group.differences if difference.margin is not None]
+        if margins:
+            yield _equivalence_table(_lower(group.title), margins)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Differences that share a table. remark: what else its caption says."""
+
+    title: str
+    differences: Sequence[Difference]
+    remark: str = ""
+
+
+def _groups(summary: Summary) -> Iterator[_Group]:
     name = f"Difference from {summary.baseline}"
-    yield from _tables(summary, f"{name}{swept}", here, "")
-    best = [comparison for best in summary.best_settings for comparison in best.comparisons]
-    remark = f" {choice_words(summary)}" if summary.best_settings else ""
+    swept = " at the same setting" if summary.best_settings else ""
+    yield _Group(f"{name}{swept}", _shown(summary, summary.comparisons, COMPARED_SPLITS))
     # the primary metric is shown there too, wherever it comes from: the verdict is about it
-    yield from _tables(summary, f"{name}, each at its best setting", _shown(summary, best, ("test",)), remark)
-
-
-def _tables(summary: Summary, title: str, shown: Sequence[Difference], remark: str) -> Iterator[Table]:
-    yield _difference_table(title, _caption(summary, shown) + remark, shown)
-    if any(found.n > 1 for found in shown):
-        yield _checks_table(f"Checks: {_lower(title)}", shown)
-    margins = [found for found in shown if found.margin is not None]
-    if margins:
-        yield _equivalence_table(_lower(title), margins)
+    best = _shown(summary, summary.best_comparisons, ("test",))
+    remark = f" {choice_words(summary)}" if summary.best_settings else ""
+    yield _Group(f"{name}, each at its best setting", best, remark)
 
 
 def _shown(summary: Summary, comparisons: Iterable[Difference], splits: Sequence[str]) -> list[Difference]:
@@ -99,23 +121,36 @@ def _difference_table(title: str, caption: str, shown: Sequence[Difference]) -> 
         "verdict": ("l", lambda found: verdict_text(found.verdict)),
     }
     rows = tuple(tuple(cell(found) for _, cell in columns.values()) for found in shown)
-    return Table(title, caption, tuple(columns), rows, "".join(side for side, _ in columns.values()))
+    return Table(
+        title, caption, tuple(columns), rows, "".join(side for side, _ in columns.values()), judges=True
+    )
 
 
 _CHECKS = (
-    "Welch: the interval as if runs were not paired; rho: correlation of the two sides over seeds (pairing pays "
-    f"where it is well above 0). flip p: of the exact sign-flip test, from {MIN_SIGN_FLIP} pairs on, not corrected; "
-    "(!) where it and the uncorrected p of the verdict lie on different sides of 5%. better: share of the seeds with "
-    "which the variant is better, ties one half, and Wilson's interval: how likely it is with a new seed. finds: the "
-    "true difference that so many seeds with this scatter find in 4 studies of 5 (and how well they know that)."
+    "Welch: the interval as if runs were not paired. seed correlation: of the two sides over seeds (pairing pays where "
+    f"it is well above 0). sign-flip p: exact test, from {MIN_SIGN_FLIP} pairs on, not corrected; (!) where it and the "
+    "uncorrected p of the verdict lie on different sides of 5%. better: share of the seeds with which the variant is "
+    "better (a tie counts one half), with Wilson's interval: the probability for a new seed. smallest detectable: the "
+    "true difference that so many seeds with this scatter find in 4 studies of 5 (in brackets, its own 95% interval)."
 )
-_MARGIN_SEEDS = " seeds for the margin: so many find a true difference as large as the margin."
+_MARGIN_SEEDS = (
+    " seeds for the margin: needed to detect a true difference as large as the margin (80% power)."
+)
 
 
-def _checks_table(title: str, shown: Sequence[Difference]) -> Table:
+def _robustness_table(title: str, shown: Sequence[Difference]) -> Table:
     margin = any(found.margin is not None for found in shown)
     last = ("seeds for the margin",) if margin else ()
-    columns = ("variant", "metric", "Welch [95% CI]", "rho", "flip p", "better [95% CI]", "finds", *last)
+    columns = (
+        "variant",
+        "metric",
+        "Welch [95% CI]",
+        "seed correlation",
+        "sign-flip p",
+        "better [95% CI]",
+        "smallest detectable",
+        *last,
+    )
     rows = tuple(_checks(found, margin) for found in shown)
     return Table(title, _CHECKS + _MARGIN_SEEDS * margin, columns, rows, "ll" + "r" * (len(columns) - 2))
 
@@ -146,14 +181,14 @@ def _finds(found: Difference) -> str:
 
 def _equivalence_table(title: str, found: Sequence[Difference]) -> Table:
     caption = (
-        "The study's margin: a difference within it counts as none. It is the same where the 90% paired t interval "
-        "lies inside (two one-sided tests at 5%; p after Holm's correction)."
+        "margin: of the study; a smaller difference counts as none. The two are the same where the 90% paired t "
+        "interval lies inside the margin (two one-sided tests at 5%; p after Holm's correction)."
     )
     rows = [
         (
             comparison.label,
             words(comparison.metric),
-            margin_text(comparison),
+            margin_text(comparison).replace(" points", " pp"),
             interval_text(
                 None,
                 comparison.inner_low,

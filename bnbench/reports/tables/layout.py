@@ -1,8 +1,8 @@
 """A table as lines for a terminal of any width: nothing of it is ever cut, and no word or number is broken.
 
-Tried in turn, the first that fits is taken: the table as it is; intervals and counts on a second line
-of their cell; words wrapped as well; every name on a line of its own above its rows. What fits in none
-of these is written out: a line a cell, wider than the terminal where a single word is.
+Tried in turn, the first that fits is taken: the table as it is; headings on two lines; intervals and counts on
+a second line of their cell; words wrapped as well; every name on a line of its own above its rows. What fits in
+none of these is written out: a line a cell, wider than the terminal where a single word is.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ STYLES = {
     "skipped": "dim",
 }
 _GAP = "  "
+#: In place of a space at which no line is broken.
+UNBROKEN = "\0"
 #: A column of messages is wrapped to no less than this.
 _MESSAGE = 30
 
@@ -51,7 +53,14 @@ def table_lines(table: Table, width: int, encoding: str = "utf-8") -> list[Text]
 
 
 def _grids(cells: list[list[str]], align: str) -> Iterator[_Grid]:
-    yield _Grid([[[cell] for cell in row] for row in cells], align)
+    whole = [[[cell] for cell in row] for row in cells]
+    yield _Grid(whole, align)
+    widest = [max(map(cell_len, column)) for column in zip(*cells[1:], strict=True)] or [0] * len(align)
+    heads = [
+        [cell] if cell_len(cell) <= width else _balanced(cell)
+        for cell, width in zip(cells[0], widest, strict=True)
+    ]
+    yield _Grid([heads, *whole[1:]], align)
     broken = [
         [_in_two(cell) if side == "r" else [cell] for cell, side in zip(row, align, strict=True)]
         for row in cells
@@ -62,6 +71,14 @@ def _grids(cells: list[list[str]], align: str) -> Iterator[_Grid]:
         names = [row[0] for row in cells]
         for rows in (broken, _wrapped_words(broken, align)):
             yield _Grid([row[1:] for row in rows], align[1:], names)
+
+
+def _balanced(heading: str) -> list[str]:
+    """The heading on two lines, as narrow as they can be."""
+    words = _words(heading)
+    halves = ((" ".join(words[:place]), " ".join(words[place:])) for place in range(1, len(words)))
+    best = min(halves, key=lambda pair: max(map(cell_len, pair)), default=(heading,))
+    return list(best)
 
 
 def _in_two(cell: str) -> list[str]:
@@ -84,7 +101,7 @@ def _wrapped_words(rows: list[list[list[str]]], align: str) -> list[list[list[st
 
 def _words(line: str) -> list[str]:
     """What is never broken; a seed and its number ("3: 97.5") are one of them."""
-    return [word.replace("\0", " ") for word in re.sub(r"(?<=\d:) (?=\S)", "\0", line).split(" ")]
+    return [word.replace(UNBROKEN, " ") for word in re.sub(r"(?<=\d:) (?=\S)", UNBROKEN, line).split(" ")]
 
 
 def wrapped(text: str, limit: int) -> list[str]:

@@ -36,7 +36,7 @@ def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]
         for cell in estimates
     )
     title = f"{study.name}: {_product(study, estimates)}"
-    columns = ("variant", "parameters", "steps a run", "time a run", "evaluation", "memory")
+    columns = ("variant", "parameters", "steps per run", "time per run", "evaluation", "memory")
     print_table(console, Table(title, "", columns, rows, "lrrrrr"))
     total = sum(cell.seconds for cell in estimates)
     time = _range(duration(least * total), duration(seeds * total))

@@ -38,12 +38,18 @@ def noise_table(summary: Summary) -> Table:
     ]
     known = any(floor.num_samples for floor in summary.noise)
     caption = (
-        "over seeds: standard deviation (n-1) of a run; the mean of n seeds is √n times better known. of the samples: "
-        "binomial standard error of a share measured on so many samples; seeds share them, so more seeds do not make "
-        "it smaller (differences between variants on the same samples suffer less)."
+        "seeds: standard deviation (n-1) of a run; the standard error of the mean is this divided by √n. samples: "
+        "sampling error of a proportion measured on this many samples (binomial standard error); all seeds have the "
+        "same samples, so more seeds do not reduce it (it largely cancels in differences between variants)."
     )
-    columns = ("variant", "metric", "over seeds", "of the samples", "samples")
-    return Table("Two kinds of noise", caption, columns, tuple(rows) if known else (), "llrrr")
+    columns = ("variant", "metric", "seeds", "samples", "number of samples")
+    return Table(
+        "Where the scatter comes from: seeds and samples",
+        caption,
+        columns,
+        tuple(rows) if known else (),
+        "llrrr",
+    )
 
 
 def _points(share: float | None) -> str:
@@ -58,7 +64,7 @@ def cost_table(summary: Summary) -> Table:
         (
             variant.label,
             NOTHING if variant.num_parameters is None else f"{variant.num_parameters:,}",
-            variant.seconds_refused or _milliseconds(variant),
+            variant.seconds_refused or milliseconds(variant),
             *(str(variant.outcomes[outcome]) for outcome in outcomes),
         )
         for variant in variants
@@ -70,10 +76,10 @@ def cost_table(summary: Summary) -> Table:
         else ""
     )
     caption = (
-        f"ms a step: mean ± standard deviation (n-1) over seeds, training time alone. "
+        f"ms per step: mean ± standard deviation (n-1) over seeds, training time alone. "
         f"{' '.join(OUTCOME_WORDS[outcome] for outcome in outcomes if outcome in OUTCOME_WORDS)}{refused}"
     )
-    columns = ("variant", "parameters", "ms a step", *map(outcome_text, outcomes))
+    columns = ("variant", "parameters", "ms per step", *map(outcome_text, outcomes))
     return Table("Cost and outcomes", caption.strip(), columns, tuple(rows), "l" + "r" * (len(columns) - 1))
 
 
@@ -99,7 +105,8 @@ def _outcomes_shown(variants: Sequence[VariantSummary]) -> list[str]:
     ]
 
 
-def _milliseconds(variant: VariantSummary) -> str:
+def milliseconds(variant: VariantSummary) -> str:
+    """Training time a step, over the seeds; without ± where seeds share one measured time."""
     spread = Spread.of(1000 * seconds for seconds in variant.seconds_per_step.values)
     if any(map(shares_time, variant.runs)):
         spread = replace(spread, std=None)  # equal shares of one time have no spread of their own

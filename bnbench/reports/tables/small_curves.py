@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bnbench.analysis.contents import Summary
 from bnbench.base.metrics import metric_of
-from bnbench.reports.figures.data import Row, at_best_setting, mean_rows, variant_names
+from bnbench.reports.figures.data import Row, at_best_setting, curves, mean_rows, variant_names
 from bnbench.reports.numbers import words
 from bnbench.reports.tables.table import Table
 
@@ -19,22 +19,34 @@ WIDTH = 20
 COLUMNS = ("val_loss", "val_accuracy")
 
 
-def small_curves(summary: Summary) -> Table:
-    """A curve a variant and metric on one common scale a metric; no rows where nothing was evaluated twice."""
+def small_curves(summary: Summary, columns: Sequence[str] = COLUMNS) -> Table:
+    """A curve a variant and metric on one common scale a metric; no rows where nothing was evaluated twice.
+
+    columns: the metrics, as a history names them.
+    """
     rows = at_best_setting(mean_rows(summary), summary)
     last = max((row["step"] for row in rows), default=0)
-    scales = {column: [row[column] for row in rows if row[column] is not None] for column in COLUMNS}
+    scales = {column: [row[column] for row in rows if row[column] is not None] for column in columns}
     cells: list[tuple[str, ...]] = []
     for variant in variant_names(summary):
         own = [row for row in rows if row["variant"] == variant]
         if last and len(own) > 1:
-            cells.append((variant, *(_curve(own, column, scales[column], last) for column in COLUMNS)))
+            cells.append((variant, *(_curve(own, column, scales[column], last) for column in columns)))
     best = ", each at its best setting" if summary.best_settings else ""
     caption = (
-        f"From the first step to step {last:,}: mean over the seeds with a finite number{best} ({GAP}: none has). "
-        "In a column all curves have one scale."
+        f"From the first step to step {last:,}: mean over the seeds with a finite number{best} ({GAP}: none). "
+        "All curves of a column have one scale."
     )
-    return Table("Small curves", caption, ("variant", *map(words, COLUMNS)), tuple(cells), "lll")
+    align = "l" * (1 + len(columns))
+    return Table(
+        "Learning curves", caption, ("variant", *map(words, columns)), tuple(cells), align, bars=True
+    )
+
+
+def main_curves(summary: Summary) -> Table:
+    """One curve a variant: the primary metric on the validation set, over the steps of a run."""
+    name = f"val_{metric_of(summary.primary).name}"
+    return small_curves(summary, [name if name in curves(summary) else "val_loss"])
 
 
 def _curve(rows: Sequence[Row], column: str, scale: Sequence[float], last: int) -> str:

@@ -11,6 +11,7 @@ from bnbench.analysis.speed import AreaComparison, SpeedComparison
 from bnbench.base.metrics import metric_of
 from bnbench.reports.numbers import (
     NOTHING,
+    count_text,
     interval_text,
     plain_interval,
     ratio_text,
@@ -18,21 +19,25 @@ from bnbench.reports.numbers import (
     target_text,
     words,
 )
-from bnbench.reports.tables.table import Table, baseline_first, count_text
+from bnbench.reports.tables.table import Table, baseline_first
 
 
-def speed_tables(summary: Summary) -> Iterator[Table]:
-    """For each target when and how much sooner; then, for each of their metrics, the area."""
+def target_tables(summary: Summary) -> Iterator[Table]:
+    """For each target, when the runs reached it."""
     for index in range(len(summary.targets)):
-        yield _convergence_table(summary, index)
-        yield _saved_table(summary, index)
-    yield from _area_tables(summary)
+        yield _target_table(summary, index)
 
 
-def _convergence_table(summary: Summary, index: int) -> Table:
+def speed_up_tables(summary: Summary) -> Iterator[Table]:
+    """For each target, how much sooner than the baseline."""
+    for index in range(len(summary.targets)):
+        yield _speed_up_table(summary, index)
+
+
+def _target_table(summary: Summary, index: int) -> Table:
     variants = baseline_first(summary)
     rows = [
-        (variant.label, *_convergence_cells(variant, variant.targets[index], len(variant.seeds)))
+        (variant.label, *_target_cells(variant, variant.targets[index], len(variant.seeds)))
         for variant in variants
     ]
     gaps = sorted(v.targets[index].evaluated_every or 0 for v in variants if v.targets[index].evaluated_every)
@@ -49,11 +54,11 @@ def _convergence_table(summary: Summary, index: int) -> Table:
         f"never did, or did not finish, counts as later than any other; >N: not by step N.{every} Seconds: training "
         f"alone.{circular}"
     )
-    title = f"Convergence speed: {target_text(summary.targets[index])}"
+    title = f"Time to target: {target_text(summary.targets[index])}"
     return Table(title, caption, ("variant", "reached", "steps", "epochs", "seconds"), tuple(rows), "lrrrr")
 
 
-def _convergence_cells(variant: VariantSummary, target: TargetSummary, planned: int) -> tuple[str, ...]:
+def _target_cells(variant: VariantSummary, target: TargetSummary, planned: int) -> tuple[str, ...]:
     share = f"{target.k} of {target.n}{f' ({planned} planned)' if planned != target.n else ''}"
     if target.median_steps is None:
         never = f"not by step {target.budget}" if target.budget else NOTHING
@@ -79,7 +84,7 @@ def _range(target: TargetSummary, field: str, form: str, censored: str) -> str:
     return "" if low == high else f"({low} to {high})"
 
 
-def _saved_table(summary: Summary, index: int) -> Table:
+def _speed_up_table(summary: Summary, index: int) -> Table:
     target = summary.targets[index]
     found = [speed for speed in summary.speeds if speed.target == target and _is_known(speed)]
     reached = any(speed.difference is not None for speed in found)
@@ -89,9 +94,9 @@ def _saved_table(summary: Summary, index: int) -> Table:
         "variant's, geometric mean over the seeds where both reached it; it says nothing about the others. 95% "
         "paired t intervals from three seeds on, no narrower than the gap between evaluations allows; not corrected."
     )
-    columns = ("variant", "in", "difference [95% CI]", "pairs", "speed-up [95% CI]", "both")
-    rows = tuple(_saved_row(speed) for speed in found) if reached else ()
-    return Table(f"Time to target: {target_text(target)}", caption, columns, rows, "llrrrr")
+    columns = ("variant", "unit", "difference [95% CI]", "pairs", "speed-up [95% CI]", "both reached")
+    rows = tuple(_speed_up_row(speed) for speed in found) if reached else ()
+    return Table(f"Speed-up to target: {target_text(target)}", caption, columns, rows, "llrrrr")
 
 
 def _is_known(speed: SpeedComparison) -> bool:
@@ -99,14 +104,15 @@ def _is_known(speed: SpeedComparison) -> bool:
     return speed.clock != "samples" or speed.budget is not None
 
 
-def _saved_row(speed: SpeedComparison) -> tuple[str, ...]:
+def _speed_up_row(speed: SpeedComparison) -> tuple[str, ...]:
     difference = plain_interval(speed.difference, speed.ci_low, speed.ci_high)
     ratio = ratio_text(speed.ratio, speed.ratio_low, speed.ratio_high)
     pairs = count_text(speed.n, speed.n_planned)
     return speed.label, speed.clock, speed.refused or difference, pairs, ratio, str(speed.n_both)
 
 
-def _area_tables(summary: Summary) -> Iterator[Table]:
+def area_tables(summary: Summary) -> Iterator[Table]:
+    """For each metric of a target, the area under its curve."""
     for metric in dict.fromkeys(target.metric for target in summary.targets):
         place = next(i for i, target in enumerate(summary.targets) if target.metric == metric)
         found = {area.label: area for area in summary.areas if area.metric == metric}

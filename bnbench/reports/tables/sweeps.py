@@ -8,17 +8,34 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.interactions import Interaction
 from bnbench.analysis.ranges import Shift, UsableRange
 from bnbench.base.metrics import metric_of
-from bnbench.reports.numbers import NOTHING, difference_text, interval_text, p_text, spread_text, words
-from bnbench.reports.tables.table import Table, count_text
+from bnbench.reports.numbers import (
+    NOTHING,
+    count_text,
+    difference_text,
+    interval_text,
+    p_text,
+    spread_text,
+    words,
+)
+from bnbench.reports.sentences.ranges import edge_text, shift_text
+from bnbench.reports.tables.table import Table
 
 
-def sweep_tables(summary: Summary) -> Iterator[Table]:
-    """None where nothing is swept."""
+def best_tables(summary: Summary) -> Iterator[Table]:
+    """The best setting of each variant; none where nothing is swept."""
     if summary.best_settings:
         yield _best_table(summary)
-    for key in dict.fromkeys(found.key for found in summary.usable_ranges):
+
+
+def usable_tables(summary: Summary) -> Iterator[Table]:
+    """For each swept key, the range in which each variant trains."""
+    for key in dict.fromkeys(usable.key for usable in summary.usable_ranges):
         yield _usable_table(summary, key)
-    for key in dict.fromkeys(found.key for found in summary.interactions):
+
+
+def interaction_tables(summary: Summary) -> Iterator[Table]:
+    """For each swept key, the effect at each of its values."""
+    for key in dict.fromkeys(row.key for row in summary.interactions):
         yield _interaction_table(summary, key)
 
 
@@ -76,7 +93,7 @@ def _usable_table(summary: Summary, key: str) -> Table:
     )
     columns = ("variant", "trains from", "up to", "decades [95% CI]", "seeds", "lower edge", "upper edge")
     rows = tuple(_usable_row(usable) for usable in found)
-    return Table(f"Usable {key}", caption, columns, rows, "lrrrrrr")
+    return Table(f"Usable range of {key}", caption, columns, rows, "lrrrrrr")
 
 
 def _usable_row(usable: UsableRange) -> tuple[str, ...]:
@@ -89,13 +106,6 @@ def _usable_row(usable: UsableRange) -> tuple[str, ...]:
         _shift_cell(usable.lower),
         _shift_cell(usable.upper),
     )
-
-
-def edge_text(trains: float | None, fails: float | None) -> str:
-    """ "0.1 (0.3 fails)", "0.1 (cut)"."""
-    if trains is None:
-        return NOTHING
-    return f"{trains:g} ({'cut' if fails is None else f'{fails:g} fails'})"
 
 
 def decades_text(usable: UsableRange) -> str:
@@ -111,23 +121,6 @@ def decades_text(usable: UsableRange) -> str:
     return f"{usable.least:.2f} to {usable.most:.2f}{interval}"
 
 
-def shift_text(shift: Shift) -> str:
-    """ "+1.0 to +2.0 [+0.6, +2.4]", ">= +1.0 [>= +0.6]" and "<= ..." where the sweep cuts one of the two."""
-    low, high = shift.low, shift.high
-    if low is None and high is None:
-        return "cut"
-    if high is None and low is not None:
-        return f">= {low:+.2f}{'' if shift.ci_low is None else f' [>= {shift.ci_low:+.2f}]'}"
-    if low is None:
-        return f"<= {high:+.2f}{'' if shift.ci_high is None else f' [<= {shift.ci_high:+.2f}]'}"
-    interval = (
-        ""
-        if shift.ci_low is None or shift.ci_high is None
-        else f" [{shift.ci_low:+.2f}, {shift.ci_high:+.2f}]"
-    )
-    return f"{low:+.2f} to {high:+.2f}{interval}"
-
-
 def _shift_cell(shift: Shift | None) -> str:
     return NOTHING if shift is None or not shift.n else shift_text(shift)
 
@@ -141,7 +134,7 @@ def _interaction_table(summary: Summary, key: str) -> Table:
         f"depends on the setting where p is at most 5% after Holm's correction over the {corrected} changes."
     )
     columns = ("variant", key, "difference [95% CI]", "change [95% CI]", "pairs", "p (Holm)")
-    title = f"How the difference moves with {key}"
+    title = f"Effect at each {key}"
     return Table(title, caption, columns, tuple(_interaction_row(row) for row in found), "llrrrr")
 
 

@@ -12,7 +12,8 @@ from bnbench.analysis.contents import Summary, VariantSummary
 class Table:
     """A title, a caption that says what the numbers are, and rows of finished text.
 
-    align: "l" for a column of words, "r" for one of numbers.
+    align: "l" for a column of words, "r" for one of numbers. bars: whether cells are drawn with block
+    characters, which not every terminal has. judges: whether it holds verdicts, so that cautions belong to it.
     """
 
     title: str
@@ -20,6 +21,8 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     align: str
+    bars: bool = False
+    judges: bool = False
 
 
 def baseline_first(summary: Summary) -> list[VariantSummary]:
@@ -30,8 +33,3 @@ def baseline_first(summary: Summary) -> list[VariantSummary]:
 def labels_of(found: Sequence[object]) -> list[str]:
     """The labels of comparisons or the like, each once, in their order."""
     return list(dict.fromkeys(item.label for item in found))  # type: ignore[attr-defined]
-
-
-def count_text(n: int, planned: int) -> str:
-    """ "5", or "4 of 5" where some are not there."""
-    return str(n) if n == planned else f"{n} of {planned}"

@@ -1,9 +1,9 @@
-"""Several studies side by side: the tables over workloads, and what they say in words."""
+"""Several studies side by side: the tables over workloads."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from bnbench.analysis.convergence import Clock
 from bnbench.analysis.difference import VERDICTS
@@ -17,40 +17,33 @@ from bnbench.analysis.workloads import (
     Workloads,
 )
 from bnbench.reports.numbers import NOTHING, difference_text, ratio_text, verdict_text, words
-from bnbench.reports.tables.table import Table, count_text
+from bnbench.reports.sentences.workloads import (
+    common_baseline,
+    common_metric,
+    compared_variants,
+    reached_counts,
+)
+from bnbench.reports.tables.table import Table
 
 #: The factors at which a profile is read; the JSON has every workload's own.
 FACTORS = (1.0, 1.25, 1.5, 2.0, 4.0)
 
 
-def workload_tables(workloads: Workloads) -> list[Table]:
-    """Every table that has something to show, in reading order."""
-    found = [
-        _difference_table(workloads),
-        _verdict_table(workloads),
-        _speed_table(workloads),
-        *(_profile_table(workloads, clock) for clock in RATIO_CLOCKS),
-    ]
-    return [table for table in found if table.rows]
+def difference_table(workloads: Workloads) -> Table:
+    """Every difference on every workload.
 
-
-def workload_sentences(workloads: Workloads) -> list[str]:
-    """One a variant that is compared anywhere."""
-    return [_sentence(workloads, name) for name in _compared_variants(workloads)]
-
-
-def _difference_table(workloads: Workloads) -> Table:
-    """Baseline and metric stand in columns of their own only where the studies differ in them."""
+    Baseline and metric stand in columns of their own only where the studies differ in them.
+    """
     columns = {
         "variant": "l",
         "workload": "l",
-        **({} if _common_baseline(workloads) else {"against": "l"}),
-        **({} if _common_metric(workloads) else {"metric": "l"}),
+        **({} if common_baseline(workloads) else {"against": "l"}),
+        **({} if common_metric(workloads) else {"metric": "l"}),
         "difference [95% CI]": "r",
         "verdict": "l",
     }
     rows = []
-    for name in _compared_variants(workloads):
+    for name in compared_variants(workloads):
         here = {standing.workload: standing for standing in workloads.of(name)}
         for workload in workloads.names:
             cells = _difference_cells(name, workload, here.get(workload))
@@ -59,9 +52,9 @@ def _difference_table(workloads: Workloads) -> Table:
         "Final numbers, variant minus baseline, as each study has them (mean over its seeds, 95% interval; the verdict "
         "after its own Holm correction). Nothing is corrected or averaged over workloads here."
     )
-    metric = words(_common_metric(workloads)) or "the primary metric"
-    title = f"Each workload: {metric} against {_common_baseline(workloads) or 'its baseline'}"
-    return Table(title, caption, tuple(columns), tuple(rows), "".join(columns.values()))
+    metric = words(common_metric(workloads)) or "the primary metric"
+    title = f"Each workload: {metric} against {common_baseline(workloads) or 'its baseline'}"
+    return Table(title, caption, tuple(columns), tuple(rows), "".join(columns.values()), judges=True)
 
 
 def _difference_cells(name: str, workload: str, standing: Standing | None) -> dict[str, str]:
@@ -79,9 +72,10 @@ def _difference_cells(name: str, workload: str, standing: Standing | None) -> di
     }
 
 
-def _verdict_table(workloads: Workloads) -> Table:
+def verdict_table(workloads: Workloads) -> Table:
+    """How often each verdict was reached."""
     rows = []
-    for name in _compared_variants(workloads):
+    for name in compared_variants(workloads):
         counts = workloads.verdicts(name)
         elsewhere = len(workloads.names) - len(workloads.compared(name)) + counts["no verdict"]
         rows.append((name, *(str(counts[verdict]) for verdict in VERDICTS), str(elsewhere)))
@@ -93,10 +87,10 @@ def _verdict_table(workloads: Workloads) -> Table:
     return Table("Verdicts over workloads", caption, columns, tuple(rows), "l" + "r" * (len(columns) - 1))
 
 
-def _speed_table(workloads: Workloads) -> Table:
+def speed_table(workloads: Workloads) -> Table:
     """Empty where no study has a target."""
     rows: list[tuple[str, ...]] = []
-    for name in _compared_variants(workloads):
+    for name in compared_variants(workloads):
         here = {standing.workload: standing for standing in workloads.of(name)}
         rows += [_speed_row(name, workload, here.get(workload)) for workload in workloads.names]
         means = [_mean_text(mean) for mean in workloads.means if mean.variant == name]
@@ -116,14 +110,7 @@ def _speed_row(name: str, workload: str, standing: Standing | None) -> tuple[str
     if standing is None or standing.is_baseline:
         return name, workload, NOTHING, NOTHING, NOTHING, NOTHING
     speeds = (_speed_text(standing.speeds[clock]) for clock in RATIO_CLOCKS)
-    return name, workload, *_counts(standing), *speeds
-
-
-def _counts(standing: Standing) -> tuple[str, str]:
-    if standing.speeds["steps"].gap == "no target":
-        return NOTHING, NOTHING
-    ours = f"{standing.reached} of {standing.planned}"
-    return ours, f"{standing.base_reached} of {standing.base_planned}"
+    return name, workload, *reached_counts(standing), *speeds
 
 
 def _speed_text(speed: Speed) -> str:
@@ -132,6 +119,11 @@ def _speed_text(speed: Speed) -> str:
 
 def _mean_text(mean: MeanSpeedUp) -> str:
     return f"{ratio_text(mean.ratio, mean.low, mean.high)} ({mean.n} of {mean.num_workloads})"
+
+
+def profile_tables(workloads: Workloads) -> Iterator[Table]:
+    """A performance profile for each clock."""
+    return (_profile_table(workloads, clock) for clock in RATIO_CLOCKS)
 
 
 def _profile_table(workloads: Workloads, clock: Clock) -> Table:
@@ -153,70 +145,3 @@ def _profile_cells(profile: Profile) -> Iterator[str]:
     reached = sum(math.isfinite(tau) for tau in profile.taus)
     for count in (*(profile.within(factor) for factor in FACTORS), reached):
         yield f"{count} of {len(profile.taus)}"
-
-
-def _sentence(workloads: Workloads, name: str) -> str:
-    compared = workloads.compared(name)
-    metric = words(_common_metric(workloads)) or "the primary metric of each"
-    counts = workloads.verdicts(name)
-    verdicts = ", ".join(
-        f"{verdict_text(verdict)} on {counts[verdict]} ({', '.join(_where(compared, verdict))})"
-        for verdict in (*VERDICTS, "no verdict")
-        if counts[verdict]
-    )
-    studies = f"{len(compared)} workload{'s' * (len(compared) != 1)}"
-    against = _common_baseline(workloads) or "the baseline of each"
-    speed = next((mean for mean in workloads.means if mean.variant == name and mean.clock == "steps"), None)
-    return (
-        f"{name} against {against} over {studies}, in {metric}: {verdicts}.{_speed_sentence(compared, speed)}"
-    )
-
-
-def _where(compared: Sequence[Standing], verdict: str) -> list[str]:
-    return [
-        standing.workload
-        for standing in compared
-        if ((standing.comparison and standing.comparison.verdict) or "no verdict") == verdict
-    ]
-
-
-def _speed_sentence(compared: Sequence[Standing], mean: MeanSpeedUp | None) -> str:
-    if mean is None or (all(gap == "no target" for _, gap in mean.left_out) and mean.ratio is None):
-        return ""
-    over = f"{count_text(mean.n, mean.num_workloads)} workload{'s' * (mean.num_workloads != 1)}"
-    if mean.ratio is None:
-        sentence = " No workload has a speed-up to the target."
-    else:
-        ratio = ratio_text(mean.ratio, mean.low, mean.high).replace(" [", ", 95% interval [")
-        few = f"; fewer than {MIN_WORKLOADS} give no interval" if mean.low is None else ""
-        sentence = f" Speed-up in steps to the target {ratio}, geometric mean over {over}{few}."
-    left_out = [_left_out(standing) for standing in compared if standing.speeds["steps"].gap]
-    return sentence + (f" Left out: {', '.join(left_out)}." if left_out else "")
-
-
-def _left_out(standing: Standing) -> str:
-    """ "mnist (missed: batch reached it with 3 of 5 runs, none with 5 of 5)"."""
-    gap = standing.speeds["steps"].gap
-    if gap != "missed":
-        return f"{standing.workload} ({gap})"
-    ours, theirs = _counts(standing)
-    return (
-        f"{standing.workload} (missed: {standing.variant} reached it with {ours} runs, "
-        f"{standing.baseline} with {theirs})"
-    )
-
-
-def _compared_variants(workloads: Workloads) -> list[str]:
-    return [name for name in workloads.variants if workloads.compared(name)]
-
-
-def _common_baseline(workloads: Workloads) -> str:
-    """The baseline, "" where the studies have different ones."""
-    names = {standing.baseline for standing in workloads.standings}
-    return names.pop() if len(names) == 1 else ""
-
-
-def _common_metric(workloads: Workloads) -> str:
-    """The metric that is compared, "" where the studies have different ones."""
-    metrics = {standing.comparison.metric for standing in workloads.standings if standing.comparison}
-    return metrics.pop() if len(metrics) == 1 else ""

@@ -1,0 +1,56 @@
+"""The formats by name, and what each of them is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bnbench.analysis.contents import Summary
+    from bnbench.analysis.workloads import Workloads
+    from bnbench.reports.sections import Lines
+    from bnbench.reports.tables.table import Table
+
+
+@dataclass(frozen=True)
+class Document:
+    """One study, or several with what they say together.
+
+    studies: by the names that they are shown under. workloads: None for one study. names: those of --tables that
+    narrow the document; None for everything.
+    """
+
+    studies: Mapping[str, Summary]
+    workloads: Workloads | None = None
+    names: tuple[str, ...] | None = None
+
+    def parts(self) -> Iterator[tuple[str, list[Lines | Table]]]:
+        """A title and the sections under it, for each study and for all together; everything where nothing is named."""
+        from bnbench.reports.sections import joint_sections, section_names, sections
+
+        names = self.names or section_names()
+        for name, summary in self.studies.items():
+            yield name, list(sections(summary, names))
+        if self.workloads:
+            yield f"Workloads: {', '.join(self.workloads.names)}", list(joint_sections(self.workloads, names))
+
+
+Writer = Callable[[Document], str]
+#: Name -> function that writes a document in that format; every text ends with a newline.
+FORMATS: dict[str, Writer] = {}
+
+
+def output_format(name: str) -> Callable[[Writer], Writer]:
+    """Register a format. Its first docstring line is its help.
+
+    >>> @output_format("names")
+    ... def write(document):
+    ...     return "\\n".join(document.studies) + "\\n"
+    """
+
+    def add(writer: Writer) -> Writer:
+        FORMATS[name] = writer
+        return writer
+
+    return add

@@ -1,0 +1,77 @@
+"""Tables of every metric on every split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bnbench.analysis.contents import Summary
+from bnbench.analysis.pairs import PHASES
+from bnbench.base.metrics import METRICS, SPLITS, metric_named
+from bnbench.reports.numbers import heading, spread_text
+from bnbench.reports.tables.table import Table, baseline_first
+
+PHASE_WORDS = {"final": "last step", "best": "lowest val loss"}
+
+
+def metric_tables(summary: Summary) -> Iterator[Table]:
+    """One a metric of the study; the recall of single classes has its own table."""
+    return (_metric_table(summary, name) for name in summary.metrics if name in METRICS)
+
+
+def _metric_table(summary: Summary, name: str) -> Table:
+    percent = METRICS[name].percent
+    rows = [
+        (
+            variant.label,
+            PHASE_WORDS[at],
+            *(
+                spread_text(variant.spreads[at, f"{split}_{name}"], len(variant.seeds), percent=percent)
+                for split in SPLITS
+            ),
+        )
+        for variant in baseline_first(summary)
+        for at in PHASES
+    ]
+    caption = (
+        f"{_seeds_caption(summary)} lowest val loss: "
+        f"at the evaluation with the lowest validation loss. {METRICS[name].better.capitalize()} is better."
+    )
+    title = f"{heading(name)}{' (%)' if percent else ''}"
+    return Table(title, caption, ("variant", "measured", *SPLITS), tuple(rows), "ll" + "r" * len(SPLITS))
+
+
+def class_table(summary: Summary) -> Table:
+    """The recall of the classes that the study asks for."""
+    names = [name for name in summary.metrics if name not in METRICS]
+    rows = [
+        (
+            metric.class_name or "",
+            variant.label,
+            *(
+                spread_text(
+                    variant.spreads["final", f"{split}_{metric.name}"], len(variant.seeds), percent=True
+                )
+                for split in SPLITS
+            ),
+        )
+        for metric in filter(None, map(metric_named, names))
+        for variant in baseline_first(summary)
+    ]
+    meaning = "Recall: the share of a class's samples that are taken for it."
+    caption = f"{_seeds_caption(summary)} After the last step. {meaning}"
+    columns = ("class", "variant", *SPLITS)
+    return Table("Recall by class (%)", caption, columns, tuple(rows), "ll" + "r" * len(SPLITS))
+
+
+def _seeds_caption(summary: Summary) -> str:
+    """What ± is, over what, and what "(4 of 5)" means where it stands in the table."""
+    planned = sorted({len(variant.seeds) for variant in summary.variants})
+    count = " or ".join(map(str, planned))
+    if planned == [1]:
+        return "One seed: no ± can be given."
+    text = f"Mean ± standard deviation (n-1) over {count} seeds."
+    if any(s.n != len(variant.seeds) for variant in summary.variants for s in variant.spreads.values()):
+        text += (
+            " (k of n): only k of n runs have a finite number; the tables below say what became of the rest."
+        )
+    return text
