@@ -12,9 +12,11 @@ from bnbench.analysis.serial import as_json, comparison_rows, history_rows, rows
 from bnbench.api.arguments import PathLike, path_of
 from bnbench.base.errors import BnbenchError, UnknownNameError
 from bnbench.base.terminal import one_line
+from bnbench.reports.sentences.headline import headline
 from bnbench.reports.sentences.speed import speed_sentences
 from bnbench.reports.sentences.verdicts import judged_differences, verdict_sentence, verdict_sentences
 from bnbench.reports.tables.all import tables
+from bnbench.reports.tables.main import main_table
 from bnbench.reports.tables.table import Table
 from bnbench.results import REPORT, StudyResults
 
@@ -164,12 +166,12 @@ class Comparison:
         """For a notebook: the answer, the main table, what limits the answer, and where the rest is."""
         answer = "".join(f"<p>{_escaped(line)}</p>" for line in self._answer())
         cautions = "".join(f"<p>Caution: {_escaped(text)}</p>" for text in self.cautions)
-        table = "".join(map(_html_table, self.tables[:1]))
+        table = _html_table(main_table(self.summary))
         rest = f"<p>{_escaped(f'{self._size()}: {self.folder / REPORT}')}</p>"
         return f"<div><h4>{_escaped(self.name)}</h4>{answer}{cautions}{table}{rest}</div>"
 
     def _answer(self) -> Sequence[str]:
-        return self.sentences or [f"{self.name}: nothing is compared."]
+        return headline(self.summary)
 
     def _size(self) -> str:
         """For example "3 variants, 15 of 15 runs"."""

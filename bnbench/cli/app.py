@@ -91,7 +91,6 @@ def train(
     format: FormatOption = TABLE,
     tables: TablesOption = None,
     quiet: Quiet = False,
-    verbose: Verbose = False,
     debug: Debug = False,
 ) -> None:
     """Train one variant of a study, on one or more seeds, epoch by epoch."""
@@ -119,7 +118,7 @@ def train(
                 folder,
                 Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
             )
-            raise typer.Exit(run_works(works, Shown(format, tables, quiet, verbose, _command())))
+            raise typer.Exit(run_works(works, Shown(format, tables, quiet, verbose=True, command=_command())))
 
 
 @app.command()

@@ -161,7 +161,7 @@ def test_no_format_obeys_a_hostile_folder(tmp_path: Path) -> None:
         path.write_text(json.dumps({**run, "notes": [HOSTILE], "cautions": [HOSTILE], "layers": [HOSTILE]}))
     (folder / "environment.json").write_text(json.dumps({"platform": HOSTILE, HOSTILE: 1}))
     for form in ("table", "json", "markdown", "latex"):
-        result = bnbench(tmp_path, "report", str(folder), "--format", form, "--layers")
+        result = bnbench(tmp_path, "report", str(folder), "--format", form, "--tables", "all")
         assert result.returncode == 0, result.stderr
         assert not set(result.stdout + result.stderr) & set(OBEYED)
     page = (

@@ -71,7 +71,7 @@ def test_both_frameworks_stand_in_the_same_tables(run: Run) -> None:
         assert other["final"] == pytest.approx(mine["final"], rel=1e-3)
     again = run("compare", "mixed.yaml")
     assert "6 of 6 runs are finished already" in again.output
-    assert run("report", "results/mixed", "--layers").exit_code == 0
+    assert run("report", "results/mixed", "--tables", "layers").exit_code == 0
 
 
 @pytest.mark.parametrize("command", ["check", "compare", "train"])

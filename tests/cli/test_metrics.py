@@ -55,7 +55,7 @@ def test_the_metrics_that_a_study_asks_for_are_in_every_output(run: Run) -> None
         "primary=test_recall:emu. big",
         "target={metric: val_macro_f1, value: 0.5}",
     ]
-    result = run("compare", "own.yaml", *words, "--fail-if", "batch.test_recall:emu. big < 0.01")
+    result = run("compare", "own.yaml", *words, "--fail-if", "batch.test_recall:emu. big < 0.01", "--tables=all")
     assert result.exit_code == 0, result.output
     assert "Recall by class (%)" in result.output
     assert "Macro F1 (%)" in result.output
@@ -81,11 +81,11 @@ def test_the_metrics_that_a_study_asks_for_are_in_every_output(run: Run) -> None
 
 
 def test_what_is_not_asked_for_is_measured_all_the_same_and_not_shown(run: Run) -> None:
-    result = run("compare", "own.yaml", "seeds=1")
+    result = run("compare", "own.yaml", "seeds=1", "--tables", "all")
     assert "Balanced accuracy" not in result.output
     first = json.loads(Path("results/own/summary.json").read_text())["variants"][0]["runs"][0]
     assert "test_balanced_accuracy" in first["final"]
-    result = run("compare", "own.yaml", "seeds=1", "metrics=balanced_accuracy")
+    result = run("compare", "own.yaml", "seeds=1", "metrics=balanced_accuracy", "--tables", "all")
     assert "2 of 2 runs are finished already" in " ".join(result.output.split())
     assert "Balanced accuracy" in result.output
 

@@ -42,7 +42,7 @@ def test_train_one_variant_epoch_by_epoch(run: Run) -> None:
     assert result.exit_code == 0, result.output
     for line in ("epoch 1/2", "epoch 2/2"):
         assert result.stderr.count(line) == 2
-    assert "Results: results/s-batch" in result.stderr
+    assert "Report: results/s-batch/report.html" in result.stdout
     told = json.loads(Path("results/s-batch/summary.json").read_text())
     assert [variant["name"] for variant in told["variants"]] == ["batch"]
     assert told["comparisons"] == []
@@ -66,7 +66,7 @@ def test_the_resolved_study_runs_the_same_runs_again(run: Run) -> None:
 def test_report_needs_no_torch(run: Run, tmp_path: Path) -> None:
     run("compare", "s.yaml", "seeds=2")
     code = (
-        "import sys; sys.modules['torch'] = None; sys.argv = ['bnbench', 'report', 'results/s', '--layers']\n"
+        "import sys; sys.modules['torch'] = None; sys.argv = ['bnbench', 'report', 'results/s', '--tables', 'all']\n"
         "from bnbench.cli.app import main; main()"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
@@ -169,7 +169,7 @@ def test_figures_where_nothing_can_be_written(run: Run, tmp_path: Path) -> None:
 def test_a_terminal_that_knows_ascii_alone_still_gets_its_tables(run: Run, tmp_path: Path) -> None:
     run("compare", "s.yaml")
     told = subprocess.run(
-        [sys.executable, "-m", "bnbench", "report", "results/s"],
+        [sys.executable, "-m", "bnbench", "report", "results/s", "--tables", "all"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
         capture_output=True,

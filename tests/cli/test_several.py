@@ -45,7 +45,7 @@ def test_the_whole_way(run: Run) -> None:
     assert result.exit_code == 0, result.output
     assert "Study a (1 of 2)" in result.stderr
     text = " ".join(result.stdout.split())
-    assert text.index("Study a") < text.index("Study b") < text.index("2 workloads")
+    assert text.index("a: mlp on digits (2") < text.index("b: mlp on digits (3") < text.index("2 workloads")
     assert "layer is not in a." in text
     assert "batch against none over 2 workloads, in test accuracy:" in text
     assert sorted(path.name for path in Path("out").iterdir()) == ["a", "b", "workloads.json"]

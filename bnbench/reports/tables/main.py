@@ -12,6 +12,7 @@ from bnbench.reports.numbers import NOTHING, outcome_text, spread_text, words
 from bnbench.reports.sentences.agreement import is_repeated
 from bnbench.reports.sentences.effect import change_text, interval_words
 from bnbench.reports.sentences.speed import goal_text
+from bnbench.reports.sentences.verdicts import DECIDED
 from bnbench.reports.tables.outcomes import milliseconds
 from bnbench.reports.tables.table import Table, baseline_first
 from bnbench.study.records import OUTCOMES
@@ -141,7 +142,7 @@ def _difference_words(summary: Summary, interval: str = " [95% interval]") -> st
     text = f"Against {summary.baseline}: {unit}{interval}, paired by seed"
     family = max((difference.family for difference in differences if difference.verdict), default=1)
     holm = f" after Holm's correction for {family} comparisons" if family > 1 else ""
-    text += f"; *: p < 0.05{holm}" if any(d.verdict for d in differences) else ""
+    text += f"; *: p < 0.05{holm}" if any(d.verdict in DECIDED for d in differences) else ""
     same = any(difference.verdict == "same" for difference in differences)
     return f"{text}{'; =: the same within the margin' if same else ''}."
 
