@@ -96,7 +96,7 @@ CASES = [
     ["optimizer={name: adam_keras, eps: 1e-3, weight_decay: 0.1}", "init.name=glorot", "loss=double_softmax"],
     [
         "model={name: cnn, channels: [6, 8]}",
-        "augment=crop_flip",
+        "augment={name: crop_flip, padding: 1}",
         "optimizer={name: adam, lr: 1e-3}",
         "epochs=4",
     ],
