@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+import bnbench
 from bnbench.base.process_state import in_private
 from bnbench.base.registry import Entry
 from bnbench.data import Dataset
@@ -75,8 +76,9 @@ def quiet() -> None:
 
 
 def restless() -> None:
+    """A listener that draws, and seeds every stream."""
     torch.rand(3), np.random.rand(2), random.random()
-    torch.manual_seed(12)
+    torch.manual_seed(12), np.random.seed(12), random.seed(12)
     torch.set_num_threads(1)
 
 
@@ -95,6 +97,7 @@ def record_of(settings: Settings, data: Prepared, listen: Callable[[], None]) ->
 KERAS = pytest.param(
     "mlp",
     "framework=keras",
+    "keras",
     marks=[
         pytest.mark.keras,
         pytest.mark.skipif(find_spec("tensorflow") is None, reason="no TensorFlow"),
@@ -102,16 +105,76 @@ KERAS = pytest.param(
 )
 
 
-@pytest.mark.parametrize(
-    ("model", "change"),
-    [("drawing", "norm=none"), ("mlp", "norm=batch_noisy"), ("mlp", "norm=batch"), KERAS],
-)
-def test_a_listener_that_draws_changes_no_bit(model: str, change: str, settings: Any, data: Prepared) -> None:
+#: A network, a change of its settings, and the engine that trains it.
+ENGINES = [
+    ("drawing", "norm=none", "sequential"),
+    ("drawing", "engine=compiled", "compiled"),
+    ("mlp", "norm=batch_noisy", "stacked"),
+    ("mlp", "norm=batch", "stacked"),
+    KERAS,
+]
+
+
+@pytest.mark.parametrize(("model", "change", "engine"), ENGINES)
+def test_a_listener_that_draws_changes_no_bit(
+    model: str,
+    change: str,
+    engine: str,
+    settings: Any,
+    data: Prepared,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bnbench.engine.steppers.compiled.torch.compile", lambda model, **_: model)
     chosen = settings(model, change)
     alone, heard = record_of(chosen, data, quiet), record_of(chosen, data, restless)
     assert alone.step_losses == heard.step_losses
     assert [row.metrics for row in alone.history] == [row.metrics for row in heard.history]
     assert alone.final == heard.final
+    assert alone.environment["engine"] == heard.environment["engine"] == engine
+
+
+DROPOUT = """
+from torch import nn
+from bnbench.models import models
+from bnbench.models.layers import linear_block
+
+@models.register("dropout")
+def dropout(input_shape, num_classes, norm):
+    '''A network whose training draws random numbers.'''
+    return nn.Sequential(nn.Flatten(), linear_block(64, 12, norm), nn.Dropout(0.5), nn.Linear(12, num_classes))
+"""
+
+
+def test_a_study_hears_no_listener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the public function on: the same numbers with and without, and the caller's streams go on as they were."""
+    monkeypatch.chdir(tmp_path)
+    Path("plug.py").write_text(DROPOUT)
+    study = {
+        "dataset": "digits",
+        "model": "dropout",
+        "optimizer": {"name": "sgd", "lr": 0.05},
+        "epochs": 2,
+        "evaluate_every": 2,
+        "max_train_samples": 128,
+        "seeds": 2,
+        "variants": {"none": {"norm": "none"}, "batch": {"norm": "batch"}},
+    }
+
+    def history(listen: Callable[[Event], None], output: str) -> list[dict[str, Any]]:
+        done = bnbench.compare(study, listeners=listen, plugins="plug.py", jobs=1, output=output)
+        return [{key: row[key] for key in row if key != "train_seconds"} for row in done.history]
+
+    drawn: list[float] = []
+
+    def noting(event: Event) -> None:
+        drawn.append(float(torch.rand(())) + np.random.rand() + random.random())
+
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    quietly = history(lambda event: None, "quiet")
+    assert history(noting, "noting") == quietly
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    assert drawn == [float(torch.rand(())) + np.random.rand() + random.random() for _ in drawn]
+    assert history(lambda event: restless(), "restless") == quietly
 
 
 @pytest.mark.parametrize("engine", ["sequential", "auto"])
