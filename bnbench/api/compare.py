@@ -144,19 +144,20 @@ def train(
         given = study if isinstance(study, Mapping) else find_study(str(study))
         return load_variant(given, variant, names.overrides, names.vocabulary, ARGUMENT)
 
-    def folder(study: Study) -> Path:
-        return Path("results") / f"{study.name}-{study.baseline}"
-
-    return _trained(load, request, options, hearing(listeners), (), folder)
+    return _trained(load, replace(request, alone=True), options, hearing(listeners), ())
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What a call asks for beside its study. output: None for the folder that the command would use."""
+    """What a call asks for beside its study. output: None for the folder that the command would use.
+
+    alone: whether one variant is trained alone.
+    """
 
     overrides: Sequence[str]
     plugins: Sequence[Path]
     output: Path | None
+    alone: bool = False
 
 
 def _options(
@@ -172,7 +173,6 @@ def _trained(
     options: Options,
     listener: Callable[[Event], None],
     fail_if: Sequence[str],
-    default: Callable[[Study], Path] | None = None,
 ) -> Comparison:
     """Read, prepare, train, write and summarize, in a process that is given back as it was."""
     from bnbench.engine.process import training_process
@@ -181,9 +181,9 @@ def _trained(
         try:
             names = known_names(request.plugins, request.overrides)
             study = load(names)
-            folder = request.output or (default(study) if default else None)
+            of = f"-{study.baseline}" if request.alone else ""
             gates = gates_of(fail_if, [study])
-            (work,) = prepare_works([study], names, folder, options, gates)
+            (work,) = prepare_works([study], names, request.output, options, gates, of)
             for runs in work.rounds():
                 carry_out(work, runs, listener)
             return _result(work, gates[0])

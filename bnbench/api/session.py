@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bnbench.analysis.circumstances import differences
 from bnbench.analysis.gates import gate_columns
 from bnbench.analysis.stops import follow
+from bnbench.api.finished import sort_runs
 from bnbench.api.plugins import Names, installed_versions
 from bnbench.base.circumstances import session
 from bnbench.base.errors import BnbenchError, ConfigError
 from bnbench.base.stopwatch import Phases
 from bnbench.base.user_code import was_interrupted
 from bnbench.results import ResultsFolder
+from bnbench.results.beside import FinishedRun
 from bnbench.study import Settings, Study
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec, make_plan
@@ -24,7 +25,10 @@ from bnbench.study.plan import RunSpec, make_plan
 
 @dataclass(frozen=True)
 class Work:
-    """A study that is ready to run: its runs, those still to do, and the folder they go to."""
+    """A study that is ready to run: its runs, those still to do, and the folder they go to.
+
+    beside: finished runs of other folders, which are copied when the folder is opened.
+    """
 
     study: Study
     runs: tuple[RunSpec, ...]
@@ -33,6 +37,7 @@ class Work:
     events: Callable[[Sequence[RunSpec]], Generator[Event]]
     phases: Phases
     today: Callable[[RunSpec], Mapping[str, Any]]
+    beside: tuple[FinishedRun, ...] = ()
 
     def check(self) -> None:
         """Raises ResultsError where the folder is someone else's, or answers another question. Touches nothing."""
@@ -46,26 +51,32 @@ class Work:
         if not self.study.looks:
             yield self.todo
             return
-        pending = {(run.label, run.seed): run for run in self.todo}
+        pending = {run.key: run for run in self.todo}
         while round_ := self._next_look(pending):
             yield round_
             for run in round_:  # whatever became of it: a run that crashed is tried again by the next command
-                del pending[run.label, run.seed]
+                del pending[run.key]
 
     def _next_look(self, pending: Mapping[tuple[str, int], RunSpec]) -> tuple[RunSpec, ...]:
         """Runs of the first look that is not complete. What is still to be trained counts as not there."""
         results = self.folder.load()
         cells = (
-            replace(cell, records=tuple(r for r in cell.records if (r.label, r.seed) not in pending))
+            replace(cell, records=tuple(r for r in cell.records if r.key not in pending))
             for cell in results.cells
         )
         wanted = follow(replace(results, cells=tuple(cells))).wanted
         place = {seed: index for index, seed in enumerate(self.study.seeds)}
         return tuple(run for run in pending.values() if place[run.seed] < wanted.get(run.label, 0))
 
-    def open(self) -> None:
-        """Make the results folder and write down what is planned. Raises ResultsError."""
-        self.folder.open_for(self.study, self.runs)
+    def open(self) -> Work:
+        """Make the results folder, write down what is planned, and copy the finished runs of other folders.
+
+        A run that has left its folder by then is to be trained. Raises ResultsError.
+        """
+        copied = self.folder.open_for(self.study, self.runs, self.beside)
+        lost = {finished.run.key for finished in self.beside} - {finished.run.key for finished in copied}
+        todo = {run.key for run in self.todo} | lost
+        return replace(self, todo=tuple(run for run in self.runs if run.key in todo), beside=copied)
 
     def has_records(self) -> bool:
         """Whether any run is there to be shown."""
@@ -76,7 +87,8 @@ class Work:
 class Options:
     """How to prepare studies. again: which of the finished runs to train again.
 
-    jobs: worker processes; None for what suits the device.
+    jobs: worker processes; None for what suits the device. beside: whether finished runs of the folders beside
+    the study's own count, too.
     """
 
     device: str
@@ -84,6 +96,7 @@ class Options:
     again: Literal["none", "changed", "all"] = "none"
     debug: bool = False
     jobs: int | None = None
+    beside: bool = False
 
 
 def prepare_work(
@@ -128,7 +141,7 @@ def prepare_work(
     if mistakes := [*mistakes, *rehearsal.mistakes]:
         raise ConfigError(mistakes)
     today = Today(rehearsal.cells, device, packages)
-    todo = [run for run in runs if _is_to_do(run, folder, options.again, today.of)]
+    todo, beside = sort_runs(runs, folder, options.again, today.of, beside=options.beside)
     how = TrainingOptions(options.jobs, names.loader(), options.debug)
     scheduler = Scheduler(rehearsal.cells, library, device, how)
 
@@ -137,7 +150,7 @@ def prepare_work(
             for event in events:
                 yield today.noted(event) if isinstance(event, RunEnded) else event
 
-    return Work(study, tuple(runs), tuple(todo), folder, events, phases, today.of)
+    return Work(study, tuple(runs), todo, folder, events, phases, today.of, beside)
 
 
 def check_temporary_folder() -> None:
@@ -152,13 +165,6 @@ def check_temporary_folder() -> None:
             "The disk may be full, or these folders read-only.",
             "free some space, or name a folder: export TMPDIR=DIR",
         ) from None
-
-
-def _is_to_do(
-    run: RunSpec, folder: ResultsFolder, again: str, today: Callable[[RunSpec], Mapping[str, Any]]
-) -> bool:
-    record = folder.finished(run) if again != "all" else None
-    return record is None or (again == "changed" and bool(differences(record.environment, today(run))))
 
 
 def carry_out(work: Work, runs: Sequence[RunSpec], listener: Callable[[Event], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bnbench.api.arguments import StudyLike
@@ -14,6 +15,7 @@ from bnbench.base.errors import ConfigError, Mistake, ResultsError
 from bnbench.base.stopwatch import Phases
 from bnbench.base.user_code import guarded
 from bnbench.results import ResultsFolder, StudyResults
+from bnbench.results.naming import folder_name
 from bnbench.study import COMMAND_LINE, Study, load_study
 
 
@@ -49,8 +51,11 @@ def prepare_works(
     output: Path | None,
     options: Options,
     gates: Sequence[Sequence[str]] = (),
+    of: str = "",
 ) -> list[Work]:
     """Every study ready to run, each in its folder: `output` for one, a folder in it for each of several.
+
+    of: what the folder's name says after the study's (see `naming.py`).
 
     Raises ConfigError with what does not fit together in any of them, before a folder is made, and ResultsError
     where a folder is not theirs, before another one is touched.
@@ -60,19 +65,21 @@ def prepare_works(
     works: list[Work] = []
     mistakes: list[Mistake] = []
     for study, fail_if in zip(studies, gates or [()] * len(studies), strict=True):
-        folder = output if output and not several else (output or Path("results")) / study.name
+        named = several or output is None
+        parent = output or Path("results")
+        folder = parent / folder_name(study, of) if named else parent
         try:
             with guarded():
-                works.append(prepare_work(study, names, folder, options, phases, fail_if))
+                works.append(
+                    prepare_work(study, names, folder, replace(options, beside=named), phases, fail_if)
+                )
         except ConfigError as error:
             place = f"study {study.name}, " if several else ""
             mistakes += [Mistake(place + mistake.place, mistake.message) for mistake in error.mistakes]
     if mistakes:
         raise ConfigError(mistakes)
     _check_folders(works)
-    for work in works:
-        work.open()
-    return works
+    return [work.open() for work in works]
 
 
 def _check_folders(works: Sequence[Work]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import itertools
 import json
@@ -162,6 +163,13 @@ def strict(value: Any) -> Any:
 def key_text(value: Any) -> str:
     """One text for equal values, whatever the order of their keys: to hash, or to compare."""
     return json.dumps(value, sort_keys=True, default=str)
+
+
+def hash_of(value: Any, digits: int = 8) -> str:
+    """So many hex digits that stand for a value (up to 128)."""
+    return hashlib.blake2b(key_text(value).encode("utf-8", "surrogatepass"), digest_size=64).hexdigest()[
+        :digits
+    ]
 
 
 def value_text(value: Any) -> str:

@@ -111,12 +111,12 @@ def train(
         with training_process(for_good=True):
             names = known_names(plugin or (), overrides)
             study = load_variant(find_study(name), variant, names.overrides, names.vocabulary)
-            folder = output or Path("results") / f"{study.name}-{study.baseline}"
             works = prepare_works(
                 [study],
                 names,
-                folder,
+                output,
                 Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
+                of=f"-{study.baseline}",
             )
             raise typer.Exit(run_works(works, Shown(format, tables, quiet, verbose=True, command=_command())))
 

@@ -59,9 +59,14 @@ def show_plan(console: Console, work: Work, quiet: bool) -> None:
     done = len(work.runs) - len(work.todo)
     if done:
         most = "up to " if work.study.looks else ""
+        copied = ""
+        if work.beside:
+            sources = ", ".join(dict.fromkeys(str(finished.results) for finished in work.beside))
+            copied = f" ({'all' if len(work.beside) == done else len(work.beside)} copied from {sources})"
         console.print(
-            f"{done} of {most}{len(work.runs)} runs are finished already; --force trains them again."
-        )
+            f"{done} of {most}{len(work.runs)} runs are finished already{copied}; --force trains them again.",
+            soft_wrap=True, markup=False, highlight=False,
+        )  # fmt: skip
     show_others(console, work.folder)
     for warning in work.study.warnings:
         console.print(f"Warning: {warning}", soft_wrap=True, markup=False)

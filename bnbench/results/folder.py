@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from bnbench.base.errors import ResultsError
 from bnbench.base.files import WRITING, disk_errors, free_name, to_csv, to_json, write_file, write_whole
+from bnbench.results.beside import FinishedRun, copy_files
 from bnbench.results.checks import Plan
 from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.environment import trained_under
@@ -33,7 +34,9 @@ from bnbench.results.placing import aside_of, put, recover
 from bnbench.results.question import differences, with_facts
 from bnbench.results.reader import (
     PlanDamagedError,
+    identity_of,
     is_cut,
+    kept_open,
     load_folder,
     load_run,
     load_runs,
@@ -112,10 +115,13 @@ class ResultsFolder:
             return all(_RUNS_OF.fullmatch(item) for item in names)
         return name.startswith(_OPENED) and name.endswith(WRITING)
 
-    def open_for(self, study: Study, runs: Sequence[RunSpec]) -> None:
-        """Make the folder, and write down what is planned, before any training.
+    def open_for(
+        self, study: Study, runs: Sequence[RunSpec], beside: Sequence[FinishedRun] = ()
+    ) -> tuple[FinishedRun, ...]:
+        """Make the folder, and write down what is planned, before any training. Which finished runs were copied here.
 
-        The plan is what makes it ours, in one step: whatever comes after it may be missing.
+        beside: finished runs of other folders; the results that those folders have shown count as seen here, too.
+        The plan makes it a results folder, in one step: whatever comes after it may be missing.
         """
         self.check_for(study, runs)
         self.recover()
@@ -123,9 +129,12 @@ class ResultsFolder:
             for path in self.path.glob(f".*{WRITING}") if self.path.is_dir() else ():
                 path.unlink(missing_ok=True)
         plan = _plan(study, runs)
-        plan["earlier"] = earlier_looks(self.path, plan) if (self.path / PLAN).exists() else []
+        sources = dict.fromkeys([self.path, *(finished.results for finished in beside)])
+        looks = [look for source in sources for look in earlier_looks(source, plan)]
+        plan["earlier"] = [look for index, look in enumerate(looks) if look not in looks[:index]]
         self.write(PLAN, to_json({"schema_version": SCHEMA_VERSION, **plan}))
         self.write(STUDY, to_yaml(resolved(study, self.path)))
+        return tuple(finished for finished in beside if self._take(finished))
 
     def recover(self) -> None:
         """Bring runs that a kill left beside their places there, and clean up what it left half-written."""
@@ -174,6 +183,23 @@ class ResultsFolder:
                 _write_run(target, content)
             except FileNotFoundError:  # another process took the half-written folder for a leftover
                 _write_run(target, content)
+
+    def _take(self, finished: FinishedRun) -> bool:
+        """Copy a finished run of another folder here, whole or not at all; False where it is gone by now."""
+        target = self._run_folder(finished.run)
+        content = to_json(_run_json(finished.renamed())).encode("utf-8")
+        with disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with aside_of(target) as aside, kept_open(finished.folder) as before:
+                try:
+                    copy_files(finished.folder, aside)
+                except FileNotFoundError:
+                    return False
+                if before is None or before != finished.state or before != identity_of(finished.folder):
+                    return False
+                write_file(aside / RUN, content)
+                put(aside, target)
+        return True
 
     def write(self, name: str, text: str) -> None:
         """Write one file of the folder, whole or not at all."""

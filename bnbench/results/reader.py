@@ -194,9 +194,9 @@ def load_run(
         return None
     for _ in range(_TRIES):
         told: list[str] = []
-        with _kept_open(folder) as before:
+        with kept_open(folder) as before:
             record = _load_record(folder, cell, seed, told)
-            if before == _identity(folder):
+            if before == identity_of(folder):
                 warnings += told
                 return record
         folder = place  # another process wrote the run again in between
@@ -205,12 +205,12 @@ def load_run(
 
 
 @contextmanager
-def _kept_open(folder: Path) -> Iterator[tuple[int, int] | None]:
+def kept_open(folder: Path) -> Iterator[tuple[int, int] | None]:
     """Its identity, which no other folder gets inside the block: a number is used again only once nobody holds it."""
     try:
         number = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     except OSError:  # it is gone, no folder, or the system opens none (Windows)
-        yield _identity(folder)
+        yield identity_of(folder)
         return
     try:
         state = os.fstat(number)
@@ -219,7 +219,8 @@ def _kept_open(folder: Path) -> Iterator[tuple[int, int] | None]:
         os.close(number)
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def identity_of(folder: Path) -> tuple[int, int] | None:
+    """Which folder of the file system it is now; None where there is none."""
     try:
         state = folder.stat()
     except OSError:
@@ -254,6 +255,16 @@ def _load_record(folder: Path, cell: Cell, seed: int, warnings: list[str]) -> Ru
         warnings.append(f"{folder}: left out, as it can't be right: {error}.")
         return None
     return record
+
+
+def read_label(folder: Path) -> tuple[str, Mapping[str, Any]] | None:
+    """Under which variant and setting a run lies there; None where that can't be read."""
+    try:
+        values = json.loads(read_text(folder / RUN))
+        variant, setting = values["variant"], values["setting"]
+    except _UNREADABLE:
+        return None
+    return (variant, setting) if isinstance(variant, str) and isinstance(setting, dict) else None
 
 
 def load_samples(results: Path, cell: Cell, run: RunRecord) -> TestSamples | None:

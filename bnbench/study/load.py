@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import copy
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from bnbench.base.errors import ConfigError, Mistake, unknown_name
 from bnbench.study.cautions import cautions_of
 from bnbench.study.cells import CellMaker, Cells
+from bnbench.study.changes import NO_CHANGE, Given, changes
 from bnbench.study.check import Checker, Vocabulary
 from bnbench.study.dict_source import read_dict
 from bnbench.study.goals import Goals
@@ -40,7 +42,7 @@ def load_study(
     overrides: "key=value", the key dotted, the value read as YAML; they change what all variants
     share. origin: where the overrides stand. Raises ConfigError with every mistake.
     """
-    return _resolver(given, overrides, vocabulary, origin).study()
+    return _load(given, overrides, vocabulary, origin, _Resolver.study)
 
 
 def load_variant(
@@ -58,15 +60,30 @@ def load_variant(
     if foreign:
         what = "train has one variant; name the key alone."
         raise ConfigError([Mistake(origin, f"{text}: {what}") for text in foreign])
-    return _resolver(given, overrides, vocabulary, origin).one_variant(variant)
+    return _load(given, overrides, vocabulary, origin, lambda resolver: resolver.one_variant(variant))
 
 
-def _resolver(
-    given: Path | Mapping[str, Any], overrides: Sequence[str], vocabulary: Vocabulary, origin: str
-) -> _Resolver:
-    if isinstance(given, Mapping):
-        return _Resolver(read_dict(given), None, vocabulary, overrides, origin)
-    return _Resolver(read_file(given), given, vocabulary, overrides, origin)
+def _load(
+    given: Path | Mapping[str, Any],
+    overrides: Sequence[str],
+    vocabulary: Vocabulary,
+    origin: str,
+    read: Callable[[_Resolver], Study],
+) -> Study:
+    """The checked study, and what the overrides change in it."""
+    source, path = (read_dict(given), None) if isinstance(given, Mapping) else (read_file(given), given)
+    untouched = copy.deepcopy(source) if overrides else None
+    resolver = _Resolver(source, path, vocabulary, overrides, origin)
+    study, words = read(resolver), resolver.overrides
+    if untouched is None or set(words.keys) <= NO_CHANGE:
+        return study
+    try:
+        own = read(_Resolver(untouched, path, vocabulary, (), origin))
+    except ConfigError:  # the overrides make it a study
+        own = None
+    return replace(
+        study, changes=changes(study, own, Given(words.settings, words.variants, words.keys), vocabulary)
+    )
 
 
 class _Resolver:

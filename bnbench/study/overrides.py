@@ -36,6 +36,8 @@ class Overrides:
         given: dict[str, tuple[Any, str]] = {}
         for text in texts:
             self._read(text, given)
+        #: The keys of all of them.
+        self.keys = tuple(given)
         for key in sorted(given, key=lambda key: key.count(".")):  # whole keys first: words have no order
             self._apply(key, *given[key])
 

@@ -241,7 +241,8 @@ class Study:
     how much of a difference counts as none. looks: of `seeds: auto`, at how many of the seeds the
     result is looked at; empty where their number is fixed. metrics: what is shown beside loss and
     accuracy. checks: the variants with `role: check`, and which variant each of them checks. None of them can
-    change a run.
+    change a run. changes: what the command line changes of the study's question (see `changes.py`): they name the
+    results folder.
     """
 
     name: str
@@ -258,6 +259,7 @@ class Study:
     looks: tuple[int, ...] = ()
     metrics: tuple[str, ...] = ()
     checks: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[tuple[str, Any], ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -1,0 +1,41 @@
+"""Which of the planned runs are finished already: in the study's own folder, or in one beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bnbench.analysis.circumstances import differences
+from bnbench.results import ResultsFolder
+from bnbench.results.beside import Beside, FinishedRun
+from bnbench.study.plan import RunSpec
+from bnbench.study.records import RunRecord
+
+
+def sort_runs(
+    runs: Sequence[RunSpec],
+    folder: ResultsFolder,
+    again: str,
+    today: Callable[[RunSpec], Mapping[str, Any]],
+    *,
+    beside: bool,
+) -> tuple[tuple[RunSpec, ...], tuple[FinishedRun, ...]]:
+    """The runs that are to be trained, and finished ones to be taken from folders beside this one.
+
+    again: which finished runs do not count ("none", "changed", "all"). today: the circumstances of a run that
+    would be trained now. beside: whether other folders count at all.
+    """
+
+    def current(run: RunSpec, record: RunRecord) -> bool:
+        return not differences(record.environment, today(run))
+
+    def counts(run: RunSpec, record: RunRecord) -> bool:
+        return again == "none" or (again == "changed" and current(run, record))
+
+    missing = [run for run in runs if (record := folder.finished(run)) is None or not counts(run, record)]
+    found: dict[tuple[str, int], FinishedRun] = {}
+    if beside and again != "all":
+        for finished in Beside(folder.path).find(missing, current):
+            if counts(finished.run, finished.record):
+                found[finished.run.key] = finished
+    return tuple(run for run in missing if run.key not in found), tuple(found.values())
