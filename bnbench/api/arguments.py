@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from bnbench.base.errors import BnbenchError, ConfigError, Mistake
+from bnbench.listeners import Hears
 from bnbench.study import override_texts
 from bnbench.study.events import Event
 
@@ -17,17 +18,6 @@ StudyLike = str | os.PathLike[str] | Mapping[str, Any]
 Overrides = Mapping[str, Any] | Sequence[str]
 Seeds = int | Sequence[int] | Literal["auto"]
 PathLike = str | os.PathLike[str]
-
-
-class Listener(Protocol):
-    """Hears every event. See `bnbench.listeners`."""
-
-    def on(self, event: Event) -> object:
-        """Called with one event after the other, in the thread that called `compare`."""
-        ...
-
-
-Hears = Listener | Callable[[Event], object]
 
 
 def override_words(overrides: Overrides, seeds: Seeds | None = None) -> list[str]:

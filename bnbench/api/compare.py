@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bnbench.api.arguments import (
-    Hears,
     Overrides,
     PathLike,
     Seeds,
@@ -26,6 +25,7 @@ from bnbench.api.session import Options, Work, carry_out
 from bnbench.api.several import load_studies, prepare_works
 from bnbench.api.shipped import find_study
 from bnbench.api.summaries import gates_of, summarize_work, write_summaries
+from bnbench.listeners import Hears
 from bnbench.study import ARGUMENT, Study, load_variant
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +77,19 @@ class Comparison:
 
     @property
     def verdicts(self) -> list[Record]:
-        """One record a verdict: its word ("better", "worse", "same", ...), its sentence, and its numbers."""
-        return [
-            {**row, "sentence": verdict_sentence(self.summary, difference)}
-            for difference in judged_differences(self.summary)
-            for row in comparison_rows([difference])
+        """One record a verdict: its word ("better", "worse", "same", ...), its numbers, and its sentence.
+
+        In a sweep, those at the best settings come first; those at the same setting have no sentence (None).
+        """
+        judged = judged_differences(self.summary)
+        others = [
+            difference
+            for difference in self.summary.comparisons
+            if difference.verdict is not None and not any(difference is one for one in judged)
         ]
+        sentences = [verdict_sentence(self.summary, difference) for difference in judged]
+        rows = comparison_rows([*judged, *others])
+        return [{**row, "sentence": sentence} for row, sentence in zip_longest(rows, sentences)]
 
     @property
     def comparisons(self) -> list[Record]:

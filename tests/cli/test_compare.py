@@ -59,7 +59,16 @@ def summary(path: Path = Path("results/small")) -> dict:  # type: ignore[type-ar
 def test_the_whole_way(run: Run) -> None:
     result = run("compare", "small.yaml")
     assert result.exit_code == 0, result.output
-    for word in ("none", "custom", "batch", "±", "5", "val accuracy", "95%", "Report: results/small/report.html"):
+    for word in (
+        "none",
+        "custom",
+        "batch",
+        "±",
+        "5",
+        "val accuracy",
+        "95%",
+        "Report: results/small/report.html",
+    ):
         assert word in result.output
     told = summary()
     assert (told["schema_version"], told["name"], told["baseline"]) == (files.SCHEMA_VERSION, "small", "none")

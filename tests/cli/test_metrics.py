@@ -55,7 +55,9 @@ def test_the_metrics_that_a_study_asks_for_are_in_every_output(run: Run) -> None
         "primary=test_recall:emu. big",
         "target={metric: val_macro_f1, value: 0.5}",
     ]
-    result = run("compare", "own.yaml", *words, "--fail-if", "batch.test_recall:emu. big < 0.01", "--tables=all")
+    result = run(
+        "compare", "own.yaml", *words, "--fail-if", "batch.test_recall:emu. big < 0.01", "--tables=all"
+    )
     assert result.exit_code == 0, result.output
     assert "Recall by class (%)" in result.output
     assert "Macro F1 (%)" in result.output
