@@ -17,6 +17,7 @@ import pytest
 import bnbench
 from bnbench.analysis.difference import VERDICTS
 from bnbench.base.errors import BnbenchError, GateError, ResultsError, UnknownNameError
+from bnbench.reports.sentences.headline import headline
 from tests.tiny_study import TINY
 
 
@@ -149,7 +150,7 @@ def test_figures_are_saved(comparison: bnbench.Comparison, tmp_path: Path) -> No
 
 def test_it_shows_its_answer_first(comparison: bnbench.Comparison) -> None:
     lines = repr(comparison).splitlines()
-    assert lines[0] == comparison.sentences[0]
+    assert lines[0] == headline(comparison.summary)[0]
     assert lines[-1] == f"2 variants, 12 of 12 runs: {comparison.folder}"
     assert str(comparison) == repr(comparison)
 
