@@ -1,7 +1,9 @@
 """The site: `pip install '.[docs]'`, then `python -m sphinx -W -b html docs docs/_build/html`."""
 
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
@@ -24,7 +26,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "numpydoc",
 ]
-exclude_patterns = ["_build", "**/.ipynb_checkpoints", "examples"]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints", "examples", "README.md"]
 templates_path: list[str] = []
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "fieldlist"]
@@ -34,6 +36,8 @@ nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
+smartquotes = False
+maximum_signature_line_length = 80
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"show-inheritance": True}
@@ -54,3 +58,36 @@ html_theme_options = {
     "footer_end": [],
     "navbar_end": ["theme-switcher"],
 }
+
+default_role = "code"  # docstrings write names in single backticks
+
+_ENTRY = re.compile(r"^( *)([\w.*`, ()-]{1,60}): +(\S.*)$")
+
+
+def _entries_as_lists(app: Any, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Docstrings list their parts as `name: meaning`, one a line; here they become bullet points."""
+    if any(set(line.strip()) == {"-"} for line in lines if line.strip()):
+        return  # numpydoc reads its sections itself
+    result: list[str] = []
+    inside: int | None = None  # the indentation of the list that is open
+    for number, line in enumerate(lines):
+        entry = _ENTRY.match(line)
+        indent = len(line) - len(line.lstrip())
+        if entry and number:
+            if inside is None and result and result[-1].strip():
+                result.append("")
+            inside = 0
+            result.append(f"- `{entry[2].replace('`', '')}`: {entry[3]}")
+        elif inside is not None and line.strip() and indent:
+            result.append("  " + line.strip())
+        else:
+            if inside is not None and line.strip():
+                result.append("")
+            inside = None if line.strip() else inside
+            result.append(line)
+    lines[:] = result
+
+
+def setup(app: Any) -> None:
+    """Hooks."""
+    app.connect("autodoc-process-docstring", _entries_as_lists, priority=400)
