@@ -13,7 +13,7 @@ from rich.table import Column
 
 from bnbench.base.terminal import one_line
 from bnbench.reports.numbers import metric_text, outcome_text
-from bnbench.reports.tables.outcomes import why_it_failed
+from bnbench.reports.sentences.runs import why_it_failed
 from bnbench.study.events import Evaluated, Event, RunEnded, RunStarted, Stepped
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import HistoryRow

@@ -12,11 +12,11 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.pairs import Spread
 from bnbench.analysis.summary import summarize
 from bnbench.reports.numbers import decimals_for, metric_text, spread_text, target_text
+from bnbench.reports.sentences.runs import why_it_failed
 from bnbench.reports.sentences.speed import speed_sentences
 from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.reports.tables.all import tables
 from bnbench.reports.tables.layers import layer_lists
-from bnbench.reports.tables.outcomes import why_it_failed
 from bnbench.reports.tables.table import Table
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target

@@ -16,9 +16,9 @@ from bnbench.reports.sentences.effect import brief, change_text, points
 from bnbench.reports.sentences.listing import counted
 from bnbench.reports.sentences.looks import sweep_stop_words
 from bnbench.reports.sentences.ranges import usable_sentences
-from bnbench.reports.sentences.runs import absent_runs_of
+from bnbench.reports.sentences.runs import absent_runs_of, failure_sentences
 from bnbench.reports.sentences.speed import goal_text, sooner_clause
-from bnbench.reports.sentences.sweeps import interaction_sentences, setting_sentences
+from bnbench.reports.sentences.sweeps import dependence_sentences, setting_sentences
 from bnbench.reports.sentences.verdicts import (
     DECIDED,
     judged_differences,
@@ -28,6 +28,8 @@ from bnbench.reports.sentences.verdicts import (
 
 #: More comparisons than this are sorted by their verdict, instead of a sentence each.
 MOST_SENTENCES = 4
+#: More settings than this with one verdict are counted.
+MOST_SETTINGS = 4
 #: More names than this are counted.
 MOST_NAMES = 8
 
@@ -76,13 +78,20 @@ def headline(summary: Summary, command: str = "") -> list[str]:
         return _of_a_sweep(summary, judged, command)
     agreements = brief_agreements(summary)
     if not judged and not agreements:
-        return [line for variant in summary.variants for line in variant_sentences(summary, variant)]
+        alone = [line for variant in summary.variants for line in variant_sentences(summary, variant)]
+        return [*alone, *failure_sentences(summary)]
     if len(judged) > MOST_SENTENCES:
-        return [*_by_verdict(summary, judged), *_fewest(agreements), *same_results_sentences(summary)]
+        return [
+            *_by_verdict(summary, judged),
+            *_fewest(agreements),
+            *same_results_sentences(summary),
+            *failure_sentences(summary),
+        ]
     return [
         *(verdict_sentence(summary, d, command) + sooner_clause(summary, d.label) for d in judged),
         *_fewest(agreements),
         *same_results_sentences(summary),
+        *failure_sentences(summary),
     ]
 
 
@@ -111,20 +120,22 @@ def _of_a_sweep(summary: Summary, judged: Sequence[Difference], command: str) ->
     many = len({variant.variant for variant in summary.variants}) - 1 > MOST_SENTENCES
     at_best = [d for d in judged if d.verdict != "too_few_seeds"]
     best = _by_verdict(summary, at_best) if many else [verdict_sentence(summary, d, command) for d in at_best]
+    dependent = list(dependence_sentences(summary))
     return [
-        *best,
         *_at_each_setting(summary),
+        *dependent[:MOST_SENTENCES],
         *([sweep_stop_words(summary)] if summary.stops else []),
         *usable_sentences(summary),
-        *(line for line in interaction_sentences(summary) if line.startswith("The effect")),
+        *best,
         *_fewest(brief_agreements(summary)),
-        *same_results_sentences(summary),
+        *(line for line in same_results_sentences(summary) if " @ " not in line),
+        *failure_sentences(summary),
     ]
 
 
 def _at_each_setting(summary: Summary) -> list[str]:
     """A sentence for each variant; where that is too many, how often each verdict was reached."""
-    sentences = list(setting_sentences(summary))
+    sentences = list(setting_sentences(summary, MOST_SETTINGS))
     if len(sentences) <= MOST_SENTENCES:
         return sentences
     counts = Counter(

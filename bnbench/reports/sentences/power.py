@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import ALPHA, scatter
 from bnbench.analysis.methods.power import seeds_needed
+from bnbench.analysis.sweeps import MIN_PARTED, part_seeds
 from bnbench.reports.numbers import largest_difference
 from bnbench.reports.sentences.effect import brief, change_text, points
 
 
-def power_sentence(difference: Difference, command: str = "") -> str:
+def power_sentence(difference: Difference, command: str = "", *, parted: bool = False) -> str:
     """What so many seeds find reliably, and a plan for a difference of the size that was measured.
 
-    command: what was run, to be pasted with more seeds.
+    command: what was run, to be pasted with more seeds. parted: whether further seeds choose the settings of a sweep.
 
     >>> power_sentence(difference, "bnbench compare my_study.yaml")
     " With 5 seeds only differences of about 3.2 points or more are found reliably (80% power); for a true difference
@@ -26,13 +29,17 @@ def power_sentence(difference: Difference, command: str = "") -> str:
     else:
         size = points(brief(difference, difference.detectable, "-"), difference)
         found = f" With {n} seeds only differences of about {size} or more are found reliably (80% power)"
-    return f"{found}{_plan(difference, command)}."
+    return f"{found}{_plan(difference, command, parted)}."
 
 
-def _plan(difference: Difference, command: str) -> str:
+def _plan(difference: Difference, command: str, parted: bool) -> str:
     seeds = _seeds_for(difference)
     if seeds is None:
         return ""
+    if parted:
+        seeds = next(
+            n for n in itertools.count(max(seeds, MIN_PARTED)) if len(part_seeds(range(n))[1]) >= seeds
+        )
     how = f": `{command} seeds={seeds}`" if command else f" (`seeds={seeds}`)"
     return f"; for a true difference of {change_text(difference)} plan about {seeds:,} seeds{how}"
 

@@ -8,8 +8,12 @@ from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import WITHOUT_NUMBER
 from bnbench.analysis.rates import TrainedRate
-from bnbench.reports.numbers import outcome_text, p_text, runs_text
-from bnbench.study.records import MISSING
+from bnbench.analysis.serial import first_line
+from bnbench.reports.numbers import metric_text, outcome_text, p_text, runs_text
+from bnbench.study.records import MISSING, RunRecord
+
+#: More reasons for a crash than this are counted.
+MOST_FAILURES = 3
 
 
 def lost_pairs(summary: Summary, difference: Difference) -> str:
@@ -65,6 +69,43 @@ def absent_runs_of(variant: VariantSummary | None, *, crashed: bool = True) -> I
         if variant and count:
             verb = "crashed" if outcome == "crashed" else f"{_is(count)} missing"
             yield f"{count} of {runs_text(len(variant.seeds))} of {variant.label} {verb}."
+
+
+def failure_sentences(summary: Summary) -> list[str]:
+    """Why runs crashed, each reason once.
+
+    >>> failure_sentences(summary)
+    ["batch seeds 1, 2: ValueError: too small."]
+    """
+    seeds: dict[tuple[str, str], list[str]] = {}
+    for variant in summary.variants:
+        for run in variant.runs:
+            if run.outcome == "crashed":
+                seeds.setdefault((run.label, why_it_failed(run)), []).append(str(run.seed))
+    lines = [
+        f"{label} seed{'s' * (len(alike) > 1)} {', '.join(alike)}: {why.rstrip('.')}."
+        for (label, why), alike in seeds.items()
+    ]
+    more = [f"{len(lines) - MOST_FAILURES} more failures: --tables failures."]
+    return lines if len(lines) <= MOST_FAILURES else [*lines[:MOST_FAILURES], *more]
+
+
+def why_it_failed(record: RunRecord) -> str:
+    """One line on a run that did not finish: its error, or the numbers that say so."""
+    if record.outcome == "finished":
+        return ""
+    if record.error:
+        return first_line(record.error)
+    if record.outcome == "not_finite":
+        return f"loss or weights not finite, seen at step {record.steps} of {record.planned_steps}"
+    shown = ", ".join(
+        f"{name} {metric_text(name, value)}"
+        for name, value in record.final.items()
+        if name in ("val_loss", "val_accuracy")
+    )
+    first = record.history[0].metrics.get("val_loss") if record.history else None
+    began = "" if first is None else f"; val_loss at the start {metric_text('val_loss', first)}"
+    return f"ended with {shown}{began}"
 
 
 def _failed(variant: VariantSummary | None) -> Iterator[str]:

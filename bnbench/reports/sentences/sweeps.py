@@ -66,8 +66,10 @@ def best_without_verdict(summary: Summary) -> Iterator[str]:
         )
 
 
-def setting_sentences(summary: Summary) -> Iterator[str]:
+def setting_sentences(summary: Summary, most: int | None = None) -> Iterator[str]:
     """The effect of each variant at every setting; variants with the same verdicts and numbers share a sentence.
+
+    most: of more settings than this with one verdict, only their number, and the smallest and the largest effect.
 
     >>> next(setting_sentences(summary))
     "batch against none at each optimizer.lr, in test accuracy: better at 1.0 (+45 points, 40 to 51); undecided at 0.1."
@@ -77,7 +79,7 @@ def setting_sentences(summary: Summary) -> Iterator[str]:
     where = keys[0] if len(keys) == 1 else "setting"
     names: dict[str, list[str]] = {}
     for name in dict.fromkeys(c.variant for c in judged):
-        text = _verdicts([c for c in judged if c.variant == name], keys)
+        text = _verdicts([c for c in judged if c.variant == name], keys, most)
         names.setdefault(text, []).append(name)
     for text, alike in names.items():
         yield f"{', '.join(alike)} against {summary.baseline} at each {where}, in {words(summary.primary)}: {text}."
@@ -88,17 +90,27 @@ def _where(setting: Mapping[str, Any], keys: Sequence[str]) -> str:
     return str(setting[keys[0]]) if len(keys) == 1 and keys[0] in setting else setting_text(setting)
 
 
-def _verdicts(differences: Sequence[Difference], keys: Sequence[str]) -> str:
+def _verdicts(differences: Sequence[Difference], keys: Sequence[str], most: int | None) -> str:
     verdicts: dict[str, list[Difference]] = {verdict_text(word): [] for word in VERDICTS}
     for difference in differences:
         verdicts[verdict_text(str(difference.verdict))].append(difference)
     present = {word: found for word, found in verdicts.items() if found}
     if len(present) == 1 and differences[0].verdict not in _WITH_NUMBER:
         return f"{next(iter(present))} at every setting"
-    return "; ".join(
-        f"{word} at {', '.join(_at(difference, keys) for difference in found)}"
-        for word, found in present.items()
-    )
+    return "; ".join(f"{word} at {_places(alike, keys, most)}" for word, alike in present.items())
+
+
+def _places(differences: Sequence[Difference], keys: Sequence[str], most: int | None) -> str:
+    """ "0.1 (+1.7 points, 1.4 to 2.0), 1"; of many "10 values, from +0.9 points at 0.3 to +97 points at 3"."""
+    if most is None or len(differences) <= most:
+        return ", ".join(_at(difference, keys) for difference in differences)
+    if differences[0].verdict not in _WITH_NUMBER:
+        return f"{len(differences)} settings"
+    ends = [pick(differences, key=lambda d: abs(d.difference or 0.0)) for pick in (min, max)]
+    low, high = (f"{change_text(end)} at {_where(end.setting, keys)}" for end in ends)
+    doubtful = sum(bool(doubts(difference)) for difference in differences)
+    limits = f" ({doubtful} of them with doubts: --tables verdicts)" if doubtful else ""
+    return f"{len(differences)} settings, from {low} to {high}{limits}"
 
 
 def _at(difference: Difference, keys: Sequence[str]) -> str:
@@ -150,6 +162,21 @@ def _count(rates: Sequence[TrainedRate]) -> str:
     return f"{sum(rate.trained for rate in rates)} of {sum(rate.n for rate in rates)}"
 
 
+def dependence_sentences(summary: Summary) -> Iterator[str]:
+    """The effects that are shown to depend on a swept key.
+
+    >>> next(dependence_sentences(summary))
+    "The effect of batch depends on optimizer.lr (Holm p <0.0001)."
+    """
+    decided: dict[tuple[str, str], float] = {}
+    for row in summary.interactions:
+        if row.p_holm is not None and row.p_holm <= ALPHA:
+            place = (row.key, row.label)
+            decided[place] = min(row.p_holm, decided.get(place, 1.0))
+    for (key, label), p in decided.items():
+        yield f"The effect of {label} depends on {key} (Holm p {p_text(p)})."
+
+
 def interaction_sentences(summary: Summary) -> Iterator[str]:
     """A sentence for each effect that depends on a key, and one for all those of which it is undecided."""
     on = f"against {summary.baseline} on {words(summary.primary)}"
@@ -174,7 +201,10 @@ def interaction_sentences(summary: Summary) -> Iterator[str]:
 
 def _change(first: Interaction, row: Interaction) -> str:
     percent = metric_of(row.comparison.metric).percent
-    text = interval_text(row.change, row.change_low, row.change_high, percent=percent)
-    change = text.replace(" pp", " points").replace(" [", ", 95% interval [")
-    seeds = f"{row.n} paired seeds"
-    return f"from {first.value} to {row.value} it changes by {change}, {seeds}, Holm p {p_text(row.p_holm)}"
+    text = interval_text(row.change, row.change_low, row.change_high, percent=percent).replace(
+        " pp", " points"
+    )
+    change, _, interval = text.partition(" [")
+    limits = f"95% interval {interval.removesuffix(']').replace(', ', ' to ')}, " if interval else ""
+    p = f"Holm p {p_text(row.p_holm)}"
+    return f"from {first.value} to {row.value} it changes by {change} ({limits}{p}, {row.n} seeds)"

@@ -49,7 +49,7 @@ def verdict_sentence(summary: Summary, difference: Difference, command: str = ""
     undecided = difference.verdict == "undecided" and not summary.looks
     return (
         _sentence(summary, difference, where)
-        + (power_sentence(difference, command) if undecided else "")
+        + (power_sentence(difference, command, parted=bool(summary.best_settings)) if undecided else "")
         + stop_words(summary, difference)
         + success_sentence(summary, difference)
         + "".join(absent_runs(summary, difference))

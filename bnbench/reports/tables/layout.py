@@ -1,8 +1,8 @@
 """A table as lines for a terminal of any width: nothing of it is ever cut, and no word or number is broken.
 
 Tried in turn, the first that fits is taken: the table as it is; headings on two lines; intervals and counts on
-a second line of their cell; words wrapped as well; every name on a line of its own above its rows. What fits in
-none of these is written out: a line a cell, wider than the terminal where a single word is.
+a second line of their cell; words wrapped as well; long names on lines of their own above their rows. What fits
+in none of these is written out: a line a cell, wider than the terminal where a single word is.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def table_lines(table: Table, width: int, encoding: str = "utf-8") -> list[Text]
     rule = "─" if encodable("─", encoding) == "─" else "-"
     for grid in _grids(cells, table.align):
         if (widths := _widths(grid, width)) is not None:
-            return list(_drawn(grid, widths, rule))
+            return list(_drawn(grid, widths, rule, width))
     return list(_written_out(cells, table.align, width))
 
 
@@ -69,7 +69,7 @@ def _grids(cells: list[list[str]], align: str) -> Iterator[_Grid]:
     yield _Grid(_wrapped_words(broken, align), align)
     if len(align) > 2 and align[0] == "l":
         names = [row[0] for row in cells]
-        for rows in (broken, _wrapped_words(broken, align)):
+        for rows in ([heads, *whole[1:]], broken, _wrapped_words(broken, align)):
             yield _Grid([row[1:] for row in rows], align[1:], names)
 
 
@@ -130,24 +130,39 @@ def _widths(grid: _Grid, width: int) -> list[int] | None:
     return widths if widths[-1] <= left else None
 
 
-def _drawn(grid: _Grid, widths: Sequence[int], rule: str) -> Iterator[Text]:
-    indent = _GAP if grid.names else ""
+def _drawn(grid: _Grid, widths: Sequence[int], rule: str, width: int) -> Iterator[Text]:
     header, *rows = grid.rows
-    if grid.names:
-        yield Text(grid.names[0], style="bold")
-    yield from _row_lines(header, grid.align, widths, indent, "bold")
-    widest = max(
-        sum(widths) + len(_GAP) * (len(widths) - 1) + len(indent), *map(cell_len, grid.names or [""])
-    )
-    yield Text(rule * widest)
-    name = ""
-    for index, row in enumerate(rows, start=1):
-        first = grid.names[index] if grid.names else " ".join(row[0])
-        if grid.names and first != name:
-            yield Text(first)
-        shown = [[""], *row[1:]] if first == name and not grid.names else row
-        yield from _row_lines(shown, grid.align, widths, indent)
-        name = first
+    body = sum(widths) + len(_GAP) * (len(widths) - 1)
+    names = grid.names or [""] * len(grid.rows)
+    indent = _indent(names, width - body) if grid.names else 0
+    yield from _named_lines(names[0], header, grid.align, widths, indent, "bold")
+    yield Text(rule * max(body + indent, *map(cell_len, names)))
+    last = ""
+    for name, row in zip(names[1:], rows, strict=True):
+        first = name if grid.names else " ".join(row[0])
+        repeated = first == last
+        cells = [[""], *row[1:]] if repeated and not grid.names else row
+        yield from _named_lines("" if repeated else name, cells, grid.align, widths, indent)
+        last = first
+
+
+def _indent(names: Sequence[str], room: int) -> int:
+    """Columns before the rows: as many as the names need that fit beside their row, two where none does."""
+    beside = [cell_len(name) for name in names[1:] if cell_len(name) + len(_GAP) <= room]
+    return max(beside, default=0) + len(_GAP)
+
+
+def _named_lines(
+    name: str, row: Sequence[list[str]], align: str, widths: Sequence[int], indent: int, style: str = ""
+) -> Iterator[Text]:
+    """The lines of a row, its name before the first of them, or above where it is too long."""
+    lines = _row_lines(row, align, widths, " " * indent, style)
+    if name and cell_len(name) + len(_GAP) <= indent:
+        first = next(lines)
+        yield Text(name, style=style) + Text(" " * (indent - cell_len(name))) + first[indent:]
+    elif name:
+        yield Text(name, style=style)
+    yield from lines
 
 
 def _row_lines(

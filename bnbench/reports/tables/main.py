@@ -57,7 +57,7 @@ def _columns(summary: Summary, variants: Sequence[VariantSummary]) -> dict[str, 
         columns[words(loss)] = ("r", _spread(loss))
     if summary.targets:
         columns[_target_heading(summary)] = ("r", _steps_to_target)
-    columns["ms per step"] = ("r", lambda variant: variant.seconds_refused or milliseconds(variant))
+    columns["ms per step"] = ("r", lambda v: v.seconds_refused or milliseconds(v, scatter=False))
     if any(_failures(variant) for variant in variants):
         columns["failed runs"] = ("l", lambda variant: _failures(variant) or "none")
     return columns
@@ -104,9 +104,9 @@ def _target_heading(summary: Summary) -> str:
 
 
 def _steps_to_target(variant: VariantSummary) -> str:
-    """ "108"; ">540 (1 of 5)" where most runs never reached it."""
+    """ "108"; ">540 (1 of 5)" where most runs never reached it, ">540" where none did."""
     target = variant.targets[0]
-    reached = f" ({target.k} of {target.n})" if target.k < target.n else ""
+    reached = f" ({target.k} of {target.n})" if 0 < target.k < target.n else ""
     if target.median_steps is None:
         return f">{target.budget:,}{reached}" if target.budget else NOTHING
     return f"{target.median_steps:g}{reached}"
@@ -139,7 +139,9 @@ def _difference_words(summary: Summary, interval: str = " [95% interval]") -> st
     """ "Against none: points [95% interval], paired by seed; * better or worse (p < 0.05)."."""
     differences = _differences(summary).values()
     unit = "points" if metric_of(summary.primary).percent else "difference"
-    text = f"Against {summary.baseline}: {unit}{interval}, paired by seed"
+    methods = {difference.method for difference in differences}
+    test = "paired t test" if methods <= {"t"} else "studentised bootstrap of pairs"
+    text = f"Against {summary.baseline}: {unit}{interval}, {test} over seeds"
     family = max((difference.family for difference in differences if difference.verdict), default=1)
     holm = f" after Holm's correction for {family} comparisons" if family > 1 else ""
     text += f"; *: p < 0.05{holm}" if any(d.verdict in DECIDED for d in differences) else ""

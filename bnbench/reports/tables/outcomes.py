@@ -8,19 +8,18 @@ from dataclasses import replace
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.pairs import Spread
 from bnbench.analysis.rates import TrainedRate
-from bnbench.analysis.serial import first_line
 from bnbench.analysis.times import shares_time
 from bnbench.reports.numbers import (
     NOTHING,
-    metric_text,
     outcome_text,
     p_text,
     share_text,
     time_text,
     words,
 )
+from bnbench.reports.sentences.runs import why_it_failed
 from bnbench.reports.tables.table import Table, baseline_first
-from bnbench.study.records import MISSING, OUTCOMES, RunRecord
+from bnbench.study.records import MISSING, OUTCOMES
 
 
 def noise_table(summary: Summary) -> Table:
@@ -105,10 +104,10 @@ def _outcomes_shown(variants: Sequence[VariantSummary]) -> list[str]:
     ]
 
 
-def milliseconds(variant: VariantSummary) -> str:
-    """Training time a step, over the seeds; without ± where seeds share one measured time."""
+def milliseconds(variant: VariantSummary, *, scatter: bool = True) -> str:
+    """Training time per step, over the seeds; without ± where seeds share one measured time, or without scatter."""
     spread = Spread.of(1000 * seconds for seconds in variant.seconds_per_step.values)
-    if any(map(shares_time, variant.runs)):
+    if not scatter or any(map(shares_time, variant.runs)):
         spread = replace(spread, std=None)  # equal shares of one time have no spread of their own
     return time_text(spread, len(variant.seeds))
 
@@ -146,21 +145,3 @@ def failure_table(summary: Summary) -> Table:
     rows = [(label, ", ".join(found), outcome, why) for (label, outcome, why), found in seeds.items()]
     caption = "A run that did not finish keeps its finite numbers in the tables; one that crashed has none."
     return Table("Runs that failed", caption, ("variant", "seeds", "outcome", "why"), tuple(rows), "llll")
-
-
-def why_it_failed(record: RunRecord) -> str:
-    """One line on a run that did not finish: its error, or the numbers that say so."""
-    if record.outcome == "finished":
-        return ""
-    if record.error:
-        return first_line(record.error)
-    if record.outcome == "not_finite":
-        return f"loss or weights not finite, seen at step {record.steps} of {record.planned_steps}"
-    shown = ", ".join(
-        f"{name} {metric_text(name, value)}"
-        for name, value in record.final.items()
-        if name in ("val_loss", "val_accuracy")
-    )
-    first = record.history[0].metrics.get("val_loss") if record.history else None
-    began = "" if first is None else f"; val_loss at the start {metric_text('val_loss', first)}"
-    return f"ended with {shown}{began}"
