@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bnbench.analysis.summary import summarize
-from bnbench.reports.page.html import to_html
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
 from bnbench.study.records import HistoryRow, RunRecord
+from tests.reports.browsing import DESKTOP, MARKS, PHONE, opened, wait, write_page
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-DRIVER = shutil.which("chromedriver")
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = MARKS
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not (DRIVER and BROWSER), reason="no Chromium with its driver on this machine"),
-]
-
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-)  # fmt: skip
 NASTY = "<img src=https://example.org/x onerror=alert(1)>"
-WIDTHS = {"phone": 390, "desktop": 1280}
+SIZES = {"phone": PHONE, "desktop": DESKTOP}
 
 
 def run(variant: str, seed: int, lr: float) -> RunRecord:
@@ -57,36 +44,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for v in ("none", "batch", NASTY)
     )
     results = StudyResults("demo", "none", (Target("val_loss", 0.5),), cells, {"epochs": 2}, {})
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(to_html(summarize(results), results), encoding="utf-8")
-    return path
+    return write_page(results, tmp_path_factory.mktemp("page"))
 
 
-@pytest.fixture(scope="module", params=list(WIDTHS))
+@pytest.fixture(scope="module", params=list(SIZES))
 def browser(
     request: pytest.FixtureRequest, page: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    width = WIDTHS[request.param]
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    driver.get(page.as_uri())
-    try:
-        wait(driver, "return document.body.dataset.ready === 'true'")
+    with opened(page, tmp_path_factory.mktemp("browser"), SIZES[request.param]) as driver:
         yield driver
-    finally:
-        driver.quit()
-
-
-def wait(driver: Any, script: str) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(driver, 30).until(lambda found: found.execute_script(script))
 
 
 def click(driver: Any, selector: str, figure: str = "val_loss") -> None:

@@ -145,13 +145,13 @@
 
   // With title and legend, on white: what a paper or a slide needs, whatever the screen's colours are.
   async function save(name, format) {
-    const view = new vega.View(vega.parse(vegaLite.compile(specification(page.figures[name], true)).spec), { renderer: "none" });
+    const outside = document.createElement("div");
+    const drawn = await vegaEmbed(outside, specification(page.figures[name], true), { renderer: "svg", actions: false });
     const link = document.createElement("a");
-    link.href = await view.toImageURL(format, 2);
+    link.href = await drawn.view.toImageURL(format, 2);
     link.download = `${name}.${format}`;
     link.click();
-    view.finalize();
-    document.body.dataset.saved = link.href;
+    drawn.finalize();
   }
 
   async function copyMethods(button) {
