@@ -14,8 +14,8 @@ from bnbench.reports.figures.data import Row
 from bnbench.reports.figures.figure import Figure, specification
 from bnbench.reports.figures.names import widest
 
-#: Beside a name in a legend: its line and the gaps. Between a plot and the names at its left.
-_SYMBOL_WIDTH, _PADDING = 34, 12
+#: Beside the line of a legend, and between a plot and the names at its left.
+_GAPS, _PADDING = 16, 12
 #: The axis and its title at the left of a plot of lines: no legend goes under them.
 _AXIS_WIDTH = 48
 #: Pixels of a plot that has names at its left, at least; of a number in a cell, besides the number.
@@ -48,7 +48,8 @@ def style(width: int, font_size: int, *, titled: bool = False) -> Style:
             "labelSeparation": 3,
         },
         "legend": {  # of lines, and complete
-            "orient": "bottom", "labelFontSize": font_size, "labelLimit": 0, "symbolLimit": 0, "symbolSize": 120,
+            "orient": "bottom", "labelFontSize": font_size, "labelLimit": 0, "symbolLimit": 0,
+            "symbolSize": _symbol_width(font_size) ** 2,
             "symbolType": "stroke", "symbolOpacity": 1, "symbolStrokeWidth": 2,
         },
         "title": {"fontSize": font_size + 2, "anchor": "start", "limit": 0},
@@ -107,9 +108,14 @@ def positive(rows: Sequence[Row]) -> list[Row]:
 
 def legend_columns(names: Sequence[str], font_size: float, width: int) -> tuple[int, int]:
     """In how many columns the names stand whole, and the width of the figure that they need."""
-    longest = widest(names, font_size) + _SYMBOL_WIDTH
+    longest = widest(names, font_size) + _symbol_width(font_size) + _GAPS
     columns = max(1, min(_MOST_COLUMNS, int((width - _AXIS_WIDTH) // longest)))
     return columns, math.ceil(columns * longest) + _AXIS_WIDTH
+
+
+def _symbol_width(font_size: float) -> float:
+    """Pixels of the line before a name: so long that it shows the whole of a dash pattern."""
+    return 2.5 * font_size
 
 
 def least_width(figure: Figure, font_size: float) -> int:
