@@ -37,6 +37,7 @@ LINES = {
     "speed": ("Speed", "speed:speed_sentences"),
     "warnings": ("Warnings", "warnings"),
     "notes": ("Notes", "notes"),
+    "methods": ("Methods", "methods:methods_lines"),
 }
 
 

@@ -129,7 +129,16 @@ def test_headings_in_order_and_the_verdict_first(plain: Page) -> None:
     assert levels[:2] == [1, 2]
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     sections = [a.get("id") for tag, a in plain.elements if tag == "h2"]
-    assert sections == ["verdict", "figures", "tables", "methods", "layers", "study", "environment"]
+    assert sections == [
+        "verdict",
+        "figures",
+        "verdicts",
+        "tables",
+        "methods",
+        "layers",
+        "study",
+        "environment",
+    ]
     text = " ".join(plain.text)
     assert verdict_sentences(summarize(PLAIN))[0] in text
     assert "epochs: 2" in text

@@ -34,6 +34,7 @@ def summary_values(summary: Summary) -> dict[str, Any]:
     """What summary.json holds: the numbers, and what they say in words."""
     from bnbench.analysis.serial import as_json
     from bnbench.reports.sentences.headline import headline
+    from bnbench.reports.sentences.methods import methods_paragraph
     from bnbench.reports.sentences.speed import speed_sentences
     from bnbench.reports.sentences.verdicts import verdict_sentences
 
@@ -41,6 +42,7 @@ def summary_values(summary: Summary) -> dict[str, Any]:
         "headline": headline(summary),
         "verdicts": verdict_sentences(summary),
         "speed": speed_sentences(summary),
+        "methods": methods_paragraph(summary),
     }
     return {**as_json(summary), "sentences": sentences, "notes": list(summary.notes)}
 

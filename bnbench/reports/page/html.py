@@ -22,6 +22,8 @@ from bnbench.reports.figures.figure import Figure, specification
 from bnbench.reports.figures.layout import least_width, legend_columns, style, title_lines
 from bnbench.reports.sentences.headline import headline
 from bnbench.reports.sentences.methods import CITATION, methods_paragraph
+from bnbench.reports.sentences.speed import speed_sentences
+from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.reports.tables.all import tables
 from bnbench.reports.tables.layers import layer_lists
 from bnbench.reports.tables.main import main_table
@@ -33,9 +35,11 @@ _FONT_SIZE = 12
 _SAVED_WIDTH, _PHONE_WIDTH = 640, 350
 #: With more variants only the first figure has its legend on the screen: the controls have it for all others.
 _MOST_NAMES = 8
+#: The main table stands before the figures while it leaves them room on the first screen.
+_SHORT_TABLE = 10
 _SECTIONS = {
-    "verdict": "Verdict", "figures": "Figures", "tables": "Tables", "methods": "Methods", "layers": "Layers",
-    "study": "Study", "environment": "Environment", "notes": "Notes",
+    "verdict": "Verdict", "figures": "Figures", "verdicts": "Verdicts in full", "tables": "Tables",
+    "methods": "Methods", "layers": "Layers", "study": "Study", "environment": "Environment", "notes": "Notes",
 }  # fmt: skip
 
 
@@ -45,14 +49,20 @@ def to_html(summary: Summary, results: StudyResults) -> str:
 
     drawn = [figure for figure in figures(summary) if not figure.name.startswith("train_")]
     leading = leading_figures(summary)
+    answer = headline(summary)
+    verdicts = [
+        line for line in (*verdict_sentences(summary), *speed_sentences(summary)) if line not in answer
+    ]
+    missing = {name for name, lines in (("verdicts", verdicts), ("notes", summary.notes)) if not lines}
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_plain_text).from_string(
         _file("page.html")
     )  # fmt: skip
     return page.render(
         summary=summary,
-        sections=[item for item in _SECTIONS.items() if item[0] != "notes" or summary.notes],
+        sections=[(name, title) for name, title in _SECTIONS.items() if name not in missing],
         description=results.study.get("description", ""),
-        verdicts=headline(summary),
+        headline=answer,
+        verdicts=verdicts,
         leading=[figure for name in leading for figure in drawn if figure.name == name],
         figures=[figure for figure in drawn if figure.name not in leading],
         legend=_legend(summary),
@@ -62,6 +72,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         least_width=_scrolled_width,
         cell_class=_cell_class,
         main_table=main_table(summary),
+        short_table=_SHORT_TABLE,
         tables=tables(summary),
         methods=methods_paragraph(summary),
         citation=CITATION,

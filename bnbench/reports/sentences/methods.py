@@ -40,6 +40,11 @@ def methods_paragraph(summary: Summary) -> str:
     return " ".join(sentences)
 
 
+def methods_lines(summary: Summary) -> list[str]:
+    """The paragraph, and how to cite the tool."""
+    return [methods_paragraph(summary), CITATION]
+
+
 def _with_swept(study: Mapping[str, Any]) -> dict[str, Any]:
     """The study with the word "swept" in place of each value that the sweep changes."""
     values = copy.deepcopy(dict(study))
