@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
-from bnbench.base.errors import Mistake, nearest, unknown_name
+from bnbench.base.errors import Mistake, unknown_name
 from bnbench.base.kinds import KIND_OF
 from bnbench.base.options import means_none
 from bnbench.base.registry import Entry
@@ -24,11 +23,11 @@ from bnbench.study.schema import (
     CAN_BE_NONE,
     CHOICES,
     DEFAULT_CHOICES,
-    SECTIONS,
     STUDY_KEYS,
     Choice,
     Settings,
 )
+from bnbench.study.value_faults import faults_by_path, message
 from bnbench.study.values import absolute_path, to_plain
 from bnbench.study.yaml_source import Path_
 
@@ -198,80 +197,12 @@ def _validated(
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        for detail in details:
-            if isinstance(detail["input"], list | tuple) and any(
-                _is_within(other, detail) for other in details
-            ):
-                continue  # a branch of a union that takes no list: the one that does names the element
-            if given_choices and detail["type"] == "missing" and detail["loc"][0] in CHOICES:
+        for path, details in faults_by_path(error, prefix).items():
+            if given_choices and details[0]["type"] == "missing" and path[0] in CHOICES:
                 continue  # reported already, by _choice
-            unknown = detail["type"] == "extra_forbidden"
-            path = (*prefix, *(str(part) for part in detail["loc"] if unknown or not _is_tag(part)))
-            mistakes.append(Mistake(layer.place(path), _message(detail, path, model, section)))
+            mistakes.append(Mistake(layer.place(path), message(details, path, model, section)))
     except BaseException as error:  # whatever a plugin's validator can raise
         raise_interrupt(error)
         what = f"{section or 'the settings'}: {type(error).__name__}: {error}."
         mistakes.append(Mistake(layer.place(prefix), what))
     return None
-
-
-def _is_within(inner: ErrorDetails, outer: ErrorDetails) -> bool:
-    """Whether one mistake is about an element of what the other is about."""
-    parts, whole = ([part for part in detail["loc"] if not _is_tag(part)] for detail in (inner, outer))
-    return len(parts) > len(whole) and parts[: len(whole)] == whole
-
-
-def _is_tag(part: int | str) -> bool:
-    """pydantic names the branch of a union that it tried: "literal['epoch']", "constrained-int"."""
-    return isinstance(part, str) and (
-        "[" in part or part in ("int", "float", "str", "constrained-int", "bool")
-    )
-
-
-def _message(detail: ErrorDetails, path: Path_, model: type[BaseModel], section: str) -> str:
-    """One sentence in the user's words: the key, the value, what is wanted."""
-    key, value, context = ".".join(path), _Short(detail["input"]), detail.get("ctx", {})
-    match detail["type"]:
-        case "extra_forbidden":
-            return _unknown_key(path, model, section)
-        case "missing":
-            more = f" Fix: give it with the name, as in {path[0]}: {{name: ..., {path[-1]}: ...}}."
-            return f"{key} is missing.{more if len(path) == 2 and path[0] in CHOICES else ''}"
-        case "model_type" | "dict_type" | "model_attributes_type":
-            return f"{key}: {value!r} is wrong: it should be a mapping of keys to values."
-        case "list_type":
-            return f"{key}: {value!r} is wrong: it should be a list, such as [{detail['input']}]."
-        case "literal_error":
-            return f"{key}: {value!r} is not one of {context['expected'].replace(chr(39), '')}."
-        case "value_error":
-            return f"{key}: {value!r} is wrong: {context['error']}."
-    message = detail["msg"]
-    wanted = message.removeprefix("Input should be ")
-    why = f"it should be {wanted}" if wanted != message else message[:1].lower() + message[1:]
-    return f"{key}: {value!r} is wrong: {why}."
-
-
-class _Short:
-    """A value in a message: its beginning, where it is long."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        text = repr(self.value)
-        return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _unknown_key(path: Path_, model: type[BaseModel], section: str) -> str:
-    """The unknown key, the nearest one, and those that its section knows."""
-    unknown = path[-1]
-    if model is Settings and len(path) > 1:
-        model, section = SECTIONS[path[0]], path[0]
-    known = set(model.model_fields)
-    if model is Settings:
-        known |= set(STUDY_KEYS)
-    guess = nearest(unknown, known)
-    hint = f' Did you mean "{guess}"?' if guess else ""
-    place = f" in {section}" if section else ""
-    return f'unknown key "{unknown}"{place}.{hint} Known: {", ".join(sorted(known)) or "no options"}.'

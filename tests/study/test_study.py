@@ -484,3 +484,28 @@ def test_studies_are_frozen(write_study: Write, vocabulary: Vocabulary) -> None:
     study: Study = load_study(write_study(MINIMAL), [], vocabulary)
     with pytest.raises(ValueError, match="frozen"):
         study.variants["none"].epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("norm", "message"),
+    [
+        (
+            "{name: group, groups: autoo}",
+            "norm.groups: 'autoo' is wrong: it should be a valid integer, or auto.",
+        ),
+        ("{name: group, groups: -2}", "norm.groups: -2 is wrong: it should be greater than 0, or auto."),
+        ("{name: group, groups: 1.5}", "norm.groups: 1.5 is wrong: it should be a valid integer, or auto."),
+        ("{name: batch, momentum: x}", "norm.momentum: 'x' is wrong: it should be a valid number."),
+        (
+            "{name: filter_response, learn_eps: x}",
+            "norm.learn_eps: 'x' is wrong: it should be a valid boolean, or auto.",
+        ),
+    ],
+)
+def test_a_value_that_may_be_of_several_types_is_one_mistake(
+    norm: str, message: str, vocabulary: Vocabulary, write_study: Callable[[str], Path]
+) -> None:
+    path = write_study(f"dataset: digits\nmodel: mlp\noptimizer: {{name: sgd, lr: 0.1}}\nnorm: {norm}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_study(path, [], vocabulary)
+    assert [mistake.message for mistake in caught.value.mistakes] == [message]
