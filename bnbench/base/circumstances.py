@@ -18,7 +18,8 @@ import bnbench
 _HERE = Path(bnbench.__file__).parent
 #: The parts of bnbench that compute a run's numbers.
 _COMPUTING = (
-    "data", "engine", "models", "network", "norms", "optim", "tasks", "base/seeding.py", "base/metrics.py",
+    "data", "engine", "models", "network", "norms", "optim", "tasks",
+    "base/seeding.py", "base/metrics.py", "base/stacked.py",
 )  # fmt: skip
 _PACKAGES = ("torchvision", "scipy", "scikit-learn", "pydantic")
 

@@ -13,7 +13,7 @@ from bnbench.base.process_state import ProcessState, left_as_found
 from bnbench.base.user_code import raise_interrupt
 from bnbench.engine.build import make_objective, make_optimizer
 from bnbench.engine.device import all_threads
-from bnbench.engine.stacked.layers import chain, is_plain
+from bnbench.engine.stacked.chain import chain, is_plain
 from bnbench.engine.stacked.optimizer import ELEMENTWISE
 from bnbench.study import Settings
 

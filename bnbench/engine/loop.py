@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bnbench.base.metrics import Split
 from bnbench.base.process_state import in_private, left_as_found
 from bnbench.base.seeding import derive, generator
+from bnbench.base.stacked import aligned
 from bnbench.base.user_code import raise_interrupt
 from bnbench.data.augmentations import Augmentation
 from bnbench.data.batches import Prepared, epoch_order, steps_per_epoch
@@ -25,7 +26,6 @@ from bnbench.engine.choose import EngineChoice
 from bnbench.engine.device import synchronize
 from bnbench.engine.evaluate import Measured, evaluate
 from bnbench.engine.replica import Replica
-from bnbench.engine.stacked.tensors import aligned
 from bnbench.engine.steppers.base import Stepper, autocast
 from bnbench.study.events import Event, RunStarted, Stepped
 from bnbench.study.plan import RunSpec

@@ -6,6 +6,7 @@ Internal Covariate Shift", ICML 2015 (arXiv 1502.03167), Algorithm 1 and the der
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -74,26 +75,15 @@ class FastBatchNorm(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        """The gradients of x, weight, bias, in ops that can be differentiated again."""
-        x, weight, mean, invstd = ctx.saved_tensors
-        dims: Dims = ctx.dims
+        """The gradients of x, weight, bias."""
         dy, d_mean, d_invstd, _ = grads
-        dy = torch.zeros_like(x) if dy is None else dy
-        d = x - mean
-        residue = d.detach().mean(dims, keepdim=True)
-        g1 = dy.sum(dims, keepdim=True, dtype=mean.dtype)
-        g2 = (d * dy).sum(dims, keepdim=True) - residue * g1
-        d_weight = (invstd * g2).squeeze(dims) if ctx.needs_input_grad[1] else None
-        d_bias = g1.squeeze(dims) if ctx.needs_input_grad[2] else None
-        d_x = None
-        if ctx.needs_input_grad[0]:
-            a = invstd if weight is None else invstd * _spread(weight, dims)
-            b = a * g2 if d_invstd is None else a * g2 + invstd * d_invstd
-            b = b * invstd * invstd  # times -1/n: see `value` below
-            c = a * g1 if d_mean is None else a * g1 - d_mean
-            c = torch.addcmul(c, b, residue, value=-1) * (-1 / ctx.count)
-            d_x = _addcmul(torch.addcmul(c, d, b, value=-1 / ctx.count), dy, a).to(x.dtype)
-        return d_x, d_weight, d_bias, None, None, None
+        wanted = ctx.needs_input_grad[:3]
+        return (
+            *gradients(ctx.saved_tensors, ctx.dims, ctx.count, wanted, (dy, d_mean, d_invstd)),
+            None,
+            None,
+            None,
+        )
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, tuple[int, ...]]:
@@ -104,6 +94,37 @@ class FastBatchNorm(Function):
         dims, count, eps = args[3:]
         shifted = tuple(dim + 1 for dim in dims)
         return FastBatchNorm.apply(x, weight, bias, shifted, count, eps), (0, 0, 0, 0)
+
+
+def gradients(
+    saved: tuple[Any, ...],
+    dims: Dims,
+    count: int,
+    wanted: Sequence[bool],
+    grads: tuple[Tensor | None, Tensor | None, Tensor | None],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of x, weight and bias that are wanted, in ops that can be differentiated again.
+
+    saved: x, weight, mean and invstd of the forward. grads: those of its outputs y, mean and invstd.
+    """
+    x, weight, mean, invstd = saved
+    dy, d_mean, d_invstd = grads
+    dy = torch.zeros_like(x) if dy is None else dy
+    d = x - mean
+    residue = d.detach().mean(dims, keepdim=True)
+    g1 = dy.sum(dims, keepdim=True, dtype=mean.dtype)
+    g2 = (d * dy).sum(dims, keepdim=True) - residue * g1
+    d_weight = (invstd * g2).squeeze(dims) if wanted[1] else None
+    d_bias = g1.squeeze(dims) if wanted[2] else None
+    d_x = None
+    if wanted[0]:
+        a = invstd if weight is None else invstd * _spread(weight, dims)
+        b = a * g2 if d_invstd is None else a * g2 + invstd * d_invstd
+        b = b * invstd * invstd  # times -1/n: see `value` below
+        c = a * g1 if d_mean is None else a * g1 - d_mean
+        c = torch.addcmul(c, b, residue, value=-1) * (-1 / count)
+        d_x = _addcmul(torch.addcmul(c, d, b, value=-1 / count), dy, a).to(x.dtype)
+    return d_x, d_weight, d_bias
 
 
 class _Eager(Function):

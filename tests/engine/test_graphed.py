@@ -101,13 +101,13 @@ def test_a_graph_steps_as_the_stack_does(norm: str, optimizer: str, settings: Ma
 @pytest.mark.parametrize(
     ("norm", "more", "why"),
     [
-        ("layer", (), "LayerNorm runs as itself"),
+        ("layer", (), "LayerNorm has no stacked form"),
         (
             "{name: batch, momentum: null}",
             (),
             "BatchNorm1d with momentum: null weighs every step differently",
         ),
-        ("batch", ("loss=double_softmax",), "the loss runs as itself"),
+        ("batch", ("loss=double_softmax",), "the loss has no stacked form"),
     ],
 )
 def test_what_a_graph_can_not_hold_is_stepped_without_and_said(

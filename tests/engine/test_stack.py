@@ -15,7 +15,7 @@ from bnbench.data.batches import Prepared, prepare
 from bnbench.data.catalogue import digits
 from bnbench.engine.build import build_model, make_objective, make_optimizer
 from bnbench.engine.choose import EngineChoice
-from bnbench.engine.stacked.layers import chain, is_known
+from bnbench.engine.stacked.chain import chain, has_stacked_form
 from bnbench.engine.stacked.stack import Stack
 from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer
@@ -305,7 +305,7 @@ def test_what_can_not_stack_trains_one_by_one_and_says_why(
 def test_every_layer_of_the_usual_network_has_a_stacked_form(norm: str) -> None:
     """Nothing of it is called replica by replica: that is right too, but slow."""
     model = models.get("mlp").factory((1, 8, 8), 10, NormLayer(norms.get(norm)), hidden=[16, 16])
-    assert all(is_known(layer) for layer in chain(model))
+    assert all(has_stacked_form(layer) for layer in chain(model))
     assert sum(isinstance(layer, nn.Linear) for layer in chain(model)) == 3
 
 

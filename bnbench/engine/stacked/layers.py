@@ -1,28 +1,17 @@
-"""Layers for a stack of S models: each takes (S, N, ...), and knows its own backward.
-
-To teach the stack one more layer: a class here, and its line in a table at the end. A layer that isn't known runs
-as itself, one replica after the other inside the stacked step, its backward by autograd.
-"""
+"""The stacked forms of torch's own layers, and of any other layer: its modules one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from bnbench.engine.stacked.layer import Layer
-from bnbench.engine.stacked.norms import OurBatchNorm, TorchBatchNorm
-from bnbench.engine.stacked.tensors import Parameters, aligned
-from bnbench.models.layers import Block
-from bnbench.norms.batch_norm import BatchNorm1d
-
-Objective = Callable[[Tensor, Tensor], Tensor]
-StackedObjective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+from bnbench.base.stacked import Parameters, StackedLayer, aligned, stacks
 
 
-class Flatten(Layer):
+@stacks(nn.Flatten, where=lambda module: (module.start_dim, module.end_dim) == (1, -1))
+class Flatten(StackedLayer):
     """torch.nn.Flatten of everything behind the samples."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,7 +24,8 @@ class Flatten(Layer):
         return grad.view(self._shape) if needed else grad
 
 
-class Linear(Layer):
+@stacks(nn.Linear)
+class Linear(StackedLayer):
     """torch.nn.Linear as one batched matrix product."""
 
     trains = True
@@ -63,54 +53,90 @@ class Linear(Layer):
         return torch.bmm(grad, self.weight, out=aligned(self._x.shape, grad)) if needed else grad
 
 
-class Elementwise(Layer):
-    """An activation: `apply(x, out)`, and `derive(grad, x, y, out)`, whose tails stay with their replica."""
-
-    def __init__(self, apply: Callable[..., Tensor], derive: Callable[..., Tensor]) -> None:
-        self._apply, self._derive = apply, derive
+class Elementwise(StackedLayer):
+    """An activation, number by number, so that the last few numbers of a row stay with their replica."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Number by number."""
-        self._x, self._y = x, self._apply(x, aligned(x.shape, x))
+        self._x, self._y = x, self.apply(x, aligned(x.shape, x))
         return self._y
 
     def backward(self, grad: Tensor, needed: bool) -> Tensor:
         """The gradient times the derivative."""
-        return self._derive(grad, self._x, self._y, aligned(grad.shape, grad)) if needed else grad
+        return self.derive(grad, self._x, self._y, aligned(grad.shape, grad)) if needed else grad
+
+    def apply(self, x: Tensor, out: Tensor) -> Tensor:
+        """The activation of x, written to `out`."""
+        raise NotImplementedError
+
+    def derive(self, grad: Tensor, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+        """The gradient of x, written to `out`; y: the activation."""
+        raise NotImplementedError
 
 
-def _relu(module: nn.ReLU) -> Layer:
-    derive = torch.ops.aten.threshold_backward.grad_input
-    return Elementwise(
-        lambda x, out: torch.clamp_min(x, 0, out=out),
-        lambda grad, x, y, out: derive(grad, y, 0, grad_input=out),
-    )
+@stacks(nn.ReLU)
+class ReLU(Elementwise):
+    """torch.nn.ReLU."""
+
+    def apply(self, x: Tensor, out: Tensor) -> Tensor:
+        """max(x, 0)."""
+        return torch.clamp_min(x, 0, out=out)
+
+    def derive(self, grad: Tensor, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+        """The gradient where x is positive."""
+        result: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, y, 0, grad_input=out)
+        return result
 
 
-def _sigmoid(module: nn.Sigmoid) -> Layer:
-    derive = torch.ops.aten.sigmoid_backward.grad_input
-    return Elementwise(
-        lambda x, out: torch.sigmoid(x, out=out), lambda grad, x, y, out: derive(grad, y, grad_input=out)
-    )
+@stacks(nn.Sigmoid)
+class Sigmoid(Elementwise):
+    """torch.nn.Sigmoid."""
+
+    def apply(self, x: Tensor, out: Tensor) -> Tensor:
+        """1 / (1 + exp(-x))."""
+        return torch.sigmoid(x, out=out)
+
+    def derive(self, grad: Tensor, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+        """Times y (1 - y)."""
+        result: Tensor = torch.ops.aten.sigmoid_backward.grad_input(grad, y, grad_input=out)
+        return result
 
 
-def _tanh(module: nn.Tanh) -> Layer:
-    derive = torch.ops.aten.tanh_backward.grad_input
-    return Elementwise(
-        lambda x, out: torch.tanh(x, out=out), lambda grad, x, y, out: derive(grad, y, grad_input=out)
-    )
+@stacks(nn.Tanh)
+class Tanh(Elementwise):
+    """torch.nn.Tanh."""
+
+    def apply(self, x: Tensor, out: Tensor) -> Tensor:
+        """The hyperbolic tangent."""
+        return torch.tanh(x, out=out)
+
+    def derive(self, grad: Tensor, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+        """Times 1 - y²."""
+        result: Tensor = torch.ops.aten.tanh_backward.grad_input(grad, y, grad_input=out)
+        return result
 
 
-def _gelu(module: nn.GELU) -> Layer:
-    kind, apply = module.approximate, torch.ops.aten.gelu.out
-    derive = torch.ops.aten.gelu_backward.grad_input
-    return Elementwise(
-        lambda x, out: apply(x, approximate=kind, out=out),
-        lambda grad, x, y, out: derive(grad, x, approximate=kind, grad_input=out),
-    )
+@stacks(nn.GELU)
+class GELU(Elementwise):
+    """torch.nn.GELU, exact or by tanh."""
+
+    def __init__(self, modules: Sequence[nn.GELU], parameters: Parameters) -> None:
+        self._kind = modules[0].approximate
+
+    def apply(self, x: Tensor, out: Tensor) -> Tensor:
+        """X times the normal distribution's share below x."""
+        result: Tensor = torch.ops.aten.gelu.out(x, approximate=self._kind, out=out)
+        return result
+
+    def derive(self, grad: Tensor, x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+        """By torch's own kernel."""
+        result: Tensor = torch.ops.aten.gelu_backward.grad_input(
+            grad, x, approximate=self._kind, grad_input=out
+        )
+        return result
 
 
-class OneByOne(Layer):
+class OneByOne(StackedLayer):
     """Any other layer: each replica's own module, with autograd inside."""
 
     def __init__(self, modules: Sequence[nn.Module], parameters: Parameters) -> None:
@@ -125,7 +151,11 @@ class OneByOne(Layer):
         self._x = [part.detach().requires_grad_() for part in x]
         # of a copy: a layer may work in place, which a leaf forbids and the layer before must not see
         self._y = [module(part.clone()) for module, part in zip(self.modules, self._x, strict=True)]
-        return _gathered(self._y)
+        return gathered(self._y)
+
+    def why_not_graphed(self) -> str:
+        """Its modules may do anything."""
+        return "has no stacked form"
 
     def backward(self, grad: Tensor, needed: bool) -> Tensor:
         """By autograd, from the output that the forward kept."""
@@ -135,112 +165,12 @@ class OneByOne(Layer):
             d_x.append(first)
             for mine, new in zip(self.grads, rest, strict=True):
                 mine[index].copy_(new)
-        return _gathered(d_x)
+        return gathered(d_x)
 
 
-def _gathered(parts: Sequence[Tensor]) -> Tensor:
+def gathered(parts: Sequence[Tensor]) -> Tensor:
     """S tensors as one, aligned."""
     out = aligned((len(parts), *parts[0].shape), parts[0].detach())
     for index, part in enumerate(parts):
         out[index].copy_(part.detach())
     return out
-
-
-#: Layers that have a stacked form, by their exact class.
-_ACTIVATIONS: dict[type[nn.Module], Callable[[Any], Layer]] = {
-    nn.ReLU: _relu,
-    nn.Sigmoid: _sigmoid,
-    nn.Tanh: _tanh,
-    nn.GELU: _gelu,
-    nn.Flatten: lambda module: Flatten(),
-}
-_WITH_PARAMETERS: dict[type[nn.Module], Callable[[Any, Parameters], Layer]] = {
-    nn.Linear: Linear,
-    nn.BatchNorm1d: TorchBatchNorm,
-    BatchNorm1d: OurBatchNorm,
-}
-
-
-def chain(model: nn.Module) -> list[nn.Module]:
-    """The layers of a Sequential in order, Sequentials inside opened up; what does nothing is left out.
-
-    A Block is a Sequential that checks shapes; the rehearsal of the whole model has had them checked.
-    """
-    layers: list[nn.Module] = []
-    for module in model.children():
-        if type(module) in (nn.Sequential, Block) and is_plain(module):
-            layers += chain(module)
-        elif type(module) is not nn.Identity or not is_plain(module):
-            layers.append(module)
-    return layers
-
-
-def stacked_layers(models: Sequence[nn.Module], parameters: Parameters) -> list[Layer]:
-    """The same chain for all of them at once."""
-    return [_stacked(modules, parameters) for modules in zip(*map(chain, models), strict=True)]
-
-
-def _stacked(modules: Sequence[nn.Module], parameters: Parameters) -> Layer:
-    first, kind = modules[0], type(modules[0])
-    if not is_plain(first) or not is_known(first):
-        return OneByOne(modules, parameters)
-    if kind in _ACTIVATIONS:
-        return _ACTIVATIONS[kind](first)
-    return _WITH_PARAMETERS[kind](modules, parameters)
-
-
-def is_known(module: nn.Module) -> bool:
-    """Whether the stack has a layer of its own for it, rather than calling it replica by replica."""
-    if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) != (1, -1):
-        return False
-    if isinstance(module, BatchNorm1d) and module.reading != "fast":
-        return False
-    return type(module) in _ACTIVATIONS or type(module) in _WITH_PARAMETERS
-
-
-def is_plain(module: nn.Module) -> bool:
-    """Whether calling it does what its class says, and nothing else: no hooks, no forward of its own."""
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-    return not any(hooks) and not module._backward_pre_hooks and "forward" not in vars(module)
-
-
-def stacked_objective(objective: Objective) -> StackedObjective:
-    """From the objective of one model to: logits (S, N, K), labels (S, N) -> objectives (S,), d logits."""
-    if isinstance(objective, nn.CrossEntropyLoss) and knows_objective(objective):
-        smoothing = objective.label_smoothing
-        return lambda logits, labels: _cross_entropy(logits, labels, smoothing)
-
-    @torch.enable_grad()
-    def one_by_one(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        parts = [part.detach().requires_grad_() for part in logits]
-        losses = [objective(part, label) for part, label in zip(parts, labels, strict=True)]
-        grads = [torch.autograd.grad(loss, part)[0] for loss, part in zip(losses, parts, strict=True)]
-        return torch.stack([loss.detach() for loss in losses]), _gathered(grads)
-
-    return one_by_one
-
-
-def knows_objective(objective: Objective) -> bool:
-    """Whether the stack has its own form of it, rather than calling it replica by replica."""
-    return (
-        type(objective) is nn.CrossEntropyLoss
-        and is_plain(objective)
-        and objective.weight is None
-        and objective.reduction == "mean"
-        and objective.ignore_index < 0
-    )
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy against (1 - smoothing) one-hot + smoothing / K, and its gradient (p - target) / N."""
-    _, count, classes = logits.shape
-    index = labels.unsqueeze(-1)
-    log_p = aligned(logits.shape, logits).copy_(logits.log_softmax(-1))
-    losses = log_p.gather(-1, index).squeeze(-1).mean(1).neg_()
-    if smoothing:
-        losses = losses.mul_(1 - smoothing).sub_(log_p.mean((1, 2)), alpha=smoothing)
-    grad = torch.exp(log_p, out=log_p)
-    if smoothing:
-        grad.sub_(smoothing / classes)
-    grad.scatter_add_(-1, index, grad.new_full((), smoothing - 1).expand_as(index))
-    return losses, grad.div_(count)

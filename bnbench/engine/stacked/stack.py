@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from bnbench.engine.stacked.layers import knows_objective, stacked_layers, stacked_objective
+from bnbench.base.stacked import Parameters
+from bnbench.engine.stacked.chain import stacked_layers
+from bnbench.engine.stacked.objective import knows_objective, stacked_objective
 from bnbench.engine.stacked.optimizer import FusedStep, can_be_fused
-from bnbench.engine.stacked.tensors import Parameters
 
 
 class Stack:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from bnbench.engine.stacked.layers import chain, is_known, is_plain
+from bnbench.engine.stacked.chain import chain
 from bnbench.engine.stacked.stack import Stack
 from bnbench.engine.steppers.stacked import Stacked
 from bnbench.study import Settings
@@ -60,12 +60,10 @@ def why_not_graphed(stack: Stack) -> str:
     if stack.fused is None:
         return "the optimizer's step is not its kernels alone"
     if not stack.knows_objective:
-        return "the loss runs as itself"
-    for layer in chain(stack.models[0]):
-        if not (is_plain(layer) and is_known(layer)):
-            return f"{type(layer).__name__} runs as itself"
-        if getattr(layer, "momentum", 0.0) is None:
-            return f"{type(layer).__name__} with momentum: null weighs every step differently"
+        return "the loss has no stacked form"
+    for module, layer in zip(chain(stack.models[0]), stack.layers, strict=True):
+        if reason := layer.why_not_graphed():
+            return f"{type(module).__name__} {reason}"
     return ""
 
 

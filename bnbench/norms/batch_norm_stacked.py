@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnbench.engine.stacked.layer import Layer
-from bnbench.engine.stacked.tensors import Parameters, aligned, padded
+from bnbench.base.stacked import Parameters, StackedLayer, aligned, padded, stacks
 from bnbench.norms.batch_norm import BatchNorm1d
-from bnbench.norms.batch_norm_fast import FastBatchNorm
+from bnbench.norms.batch_norm_fast import FastBatchNorm, gradients
 from bnbench.norms.batch_state import Statistics, move
 
 
-class BatchNorm(Layer):
-    """What both batch norms share: the channels of all replicas, padded to whole vectors where need be."""
+class _StackedBatchNorm(StackedLayer):
+    """What both forms share: the channels of all replicas, padded to whole vectors where need be."""
 
     trains = True
 
@@ -24,6 +23,7 @@ class BatchNorm(Layer):
         layer = modules[0]
         self.channels, self.padded = layer.num_features, padded(layer.num_features)
         self.count, self.eps, self.trains = len(modules), layer.eps, layer.weight is not None
+        self.momentum = layer.momentum
         self.weight = parameters.of(layer.weight) if layer.weight is not None else None
         self.bias = parameters.of(layer.bias) if layer.bias is not None else None
         self.d_weight = parameters.grad(layer.weight) if layer.weight is not None else None
@@ -48,6 +48,10 @@ class BatchNorm(Layer):
         """(S, N, C) to (S, N, padded C), with zeros."""
         return x if self.padded == self.channels else nn.functional.pad(x, (0, self.padded - self.channels))
 
+    def why_not_graphed(self) -> str:
+        """A running average over all batches so far weighs each step by Python's own count."""
+        return "" if self.momentum is not None else "with momentum: null weighs every step differently"
+
     def _cut(self, x: Tensor) -> Tensor:
         """(S, N, padded C), strided as it may be, to an aligned (S, N, C)."""
         if self.padded == self.channels and x.is_contiguous():
@@ -55,12 +59,12 @@ class BatchNorm(Layer):
         return aligned((*x.shape[:2], self.channels), x).copy_(x[..., : self.channels])
 
 
-class TorchBatchNorm(BatchNorm):
+@stacks(nn.BatchNorm1d)
+class StackedTorchBatchNorm(_StackedBatchNorm):
     """torch.nn.BatchNorm1d on (N, C): torch's own kernel once, over S times C channels."""
 
     def __init__(self, modules: Sequence[nn.BatchNorm1d], parameters: Parameters) -> None:
         super().__init__(modules, parameters)
-        self.momentum = modules[0].momentum
         self._seen = 0 if self.batches is None else int(self.batches)
 
     def _columns(self, x: Tensor) -> Tensor:
@@ -99,41 +103,36 @@ class TorchBatchNorm(BatchNorm):
         return self._rows(d_x)
 
 
-class OurBatchNorm(BatchNorm):
+@stacks(BatchNorm1d, where=lambda module: module.reading == "fast")
+class StackedBatchNorm(_StackedBatchNorm):
     """bnbench's own BatchNorm1d, the fast reading: its forward and backward, with one more leading axis."""
 
     def __init__(self, modules: Sequence[BatchNorm1d], parameters: Parameters) -> None:
         super().__init__(modules, parameters)
         mean, var = (None if t is None else t.view(-1) for t in (self.running_mean, self.running_var))
         self._statistics = Statistics(mean, var, self.batches)  # of all replicas
-        self._track, self._momentum = modules[0].track_running_stats, modules[0].momentum
+        self._track = modules[0].track_running_stats
 
     def forward(self, x: Tensor) -> Tensor:
         """FastBatchNorm.forward, and the layer's own function for the running statistics."""
         x, count = self._pad(x), x.shape[1]
         weight, bias = (None if v is None else self._whole(v) for v in (self.weight, self.bias))
         y, mean, invstd, var = FastBatchNorm.forward(x, weight, bias, (1,), count, self.eps)
-        self._kept = _Kept((x, weight, mean, invstd), count, (True, self.trains, bias is not None))
+        self._saved, self._count = (x, weight, mean, invstd), count
         if self._track:
             if self.batches is not None:
                 self.batches.add_(1)
-            move(self._statistics, self._momentum, mean, var, count)
+            move(self._statistics, self.momentum, mean, var, count)
         return self._cut(y)
 
     def backward(self, grad: Tensor, needed: bool) -> Tensor:
-        """FastBatchNorm.backward."""
-        d_x, d_weight, d_bias, *_ = FastBatchNorm.backward(self._kept, self._pad(grad), None, None, None)
+        """Its gradients."""
+        wanted = (True, self.weight is not None, self.bias is not None)
+        d_x, d_weight, d_bias = gradients(
+            self._saved, (1,), self._count, wanted, (self._pad(grad), None, None)
+        )
         for mine, new in ((self.d_weight, d_weight), (self.d_bias, d_bias)):
             if mine is not None and new is not None:
                 mine.copy_(new[:, : self.channels])
         assert d_x is not None
         return self._cut(d_x)
-
-
-class _Kept:
-    """What FastBatchNorm's backward asks of autograd's context."""
-
-    dims = (1,)
-
-    def __init__(self, saved: tuple[Any, ...], count: int, needs: tuple[bool, ...]) -> None:
-        self.saved_tensors, self.count, self.needs_input_grad = saved, count, needs

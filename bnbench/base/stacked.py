@@ -1,9 +1,19 @@
-"""Where replicas lie: side by side in one tensor, each at a place where kernels treat it as they would any other."""
+"""Layers for a stack of replicas: what a stacked form is, how it is registered, and where replicas lie in memory.
+
+A stacked form stands beside its layer, and is registered for the layer's exact class:
+
+    @stacks(MyNorm)
+    class StackedMyNorm(StackedLayer):
+        def __init__(self, modules: Sequence[MyNorm], parameters: Parameters) -> None: ...
+
+A layer without one works too: each replica's own module is called inside the stacked step.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -84,3 +94,67 @@ class Parameters:
     def blocks(self) -> Iterator[Tensor]:
         """The gradients of every parameter, (S, ...)."""
         return (self.grad(parameter) for parameter in self.models[0].parameters())
+
+
+class StackedLayer:
+    """One layer of S models at once, in training mode.
+
+    modules: the layer of each model. parameters: where their parameters and buffers lie now. trains: whether the
+    layer has parameters.
+    """
+
+    trains: bool = False
+
+    def __init__(self, modules: Sequence[Any], parameters: Parameters) -> None:
+        """For a layer that keeps nothing of its modules."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(S, N, ...) to (S, N, ...)."""
+        raise NotImplementedError
+
+    def backward(self, grad: Tensor, needed: bool) -> Tensor:
+        """From the gradient of the last forward's output to that of its input, and to those of the parameters.
+
+        needed: whether the input's gradient is used; else whatever is returned has no meaning.
+        """
+        raise NotImplementedError
+
+    def why_not_graphed(self) -> str:
+        """Why kernels that are recorded once can't stand for every step; "" where they can."""
+        return ""
+
+
+class StackedForm(Protocol):
+    """What makes the stacked layer of S modules: usually its class."""
+
+    def __call__(self, modules: Sequence[Any], parameters: Parameters) -> StackedLayer:
+        """The stacked layer."""
+        ...
+
+
+Form = TypeVar("Form", bound=StackedForm)
+Condition = Callable[[Any], bool]
+
+#: The stacked form of each class of layers, and which of its instances have it.
+_FORMS: dict[type[nn.Module], tuple[StackedForm, Condition]] = {}
+
+
+def stacks(kind: type[nn.Module], *, where: Condition = lambda module: True) -> Callable[[Form], Form]:
+    """Decorator: a stacked form of the layers of exactly this class. where: of those of which this holds."""
+
+    def add(form: Form) -> Form:
+        _FORMS[kind] = form, where
+        return form
+
+    return add
+
+
+def stacked_form(module: nn.Module) -> StackedForm | None:
+    """The form that is registered for this layer; None where there is none."""
+    form, where = _FORMS.get(type(module), (None, None))
+    return form if form and where and where(module) else None
+
+
+def stacked_kinds() -> list[type[nn.Module]]:
+    """The classes that have a stacked form."""
+    return list(_FORMS)
