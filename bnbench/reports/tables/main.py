@@ -21,6 +21,8 @@ from bnbench.study.records import OUTCOMES
 MARKS = {"better": "*", "worse": "*", "same": "="}
 #: A run that did not finish, in the table of a sweep.
 FAILED = "!"
+#: Outcomes whose name is too long for a column beside six others.
+_SHORT = {"stuck_at_chance": "stuck", "worse_than_at_start": "worse"}
 
 
 def main_table(summary: Summary) -> Table:
@@ -113,9 +115,9 @@ def _steps_to_target(variant: VariantSummary) -> str:
 
 
 def _failures(variant: VariantSummary) -> str:
-    """ "2 crashed, 1 not finite"; "" where every run that is there finished."""
+    """ "2 crashed, 1 stuck"; "" where every run that is there finished."""
     return ", ".join(
-        f"{variant.outcomes[outcome]} {outcome_text(outcome)}"
+        f"{variant.outcomes[outcome]} {_SHORT.get(outcome, outcome_text(outcome))}"
         for outcome in OUTCOMES
         if outcome != "finished" and variant.outcomes[outcome]
     )
