@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -15,13 +16,13 @@ from bnbench.api.layers import Layers, absolute, import_layer_file, register_lay
 from bnbench.api.unregistered import registers_nothing
 from bnbench.base.errors import PluginError
 from bnbench.base.kinds import KINDS
+from bnbench.base.origins import modules_behind
 from bnbench.base.own_modules import FINDER, forget
 from bnbench.base.reached import (
     Module,
     Reach,
     loaded_modules,
     module_of,
-    modules_behind,
     reach,
     two_of_a_name,
 )
@@ -56,10 +57,11 @@ class Names:
         """What the plugins that these settings use reach. built: the network and the like, as it came out."""
         if not self.uses_plugins(settings):
             return Reach()
-        found = reach([*self._starts(settings), *modules_behind(built)])
+        reached = reach([*self._starts(settings), *modules_behind(built)])
         # a layer of an installed package: known by the package's version
-        installed = {e.plugin for e in self._entries(settings) if not self.plugins.get(e.plugin)} - {""}
-        return replace(found, installed=found.installed | {name.partition(".")[0] for name in installed})
+        plugins = {entry.plugin for entry in self._entries(settings) if entry.plugin}
+        packages = {name.partition(".")[0] for name in plugins if not self.plugins.get(name)}
+        return replace(reached, installed=reached.installed | packages)
 
     def _entries(self, settings: Settings) -> list[Entry]:
         return [self.vocabulary[key][getattr(settings, key).name] for key in CHOICES]
@@ -80,51 +82,61 @@ def known_names(plugins: Sequence[Path] = (), overrides: Sequence[str] = ()) -> 
     overrides: may name layers by their code (`norm=my_layers.py:MyNorm`), which is loaded, too. Raises PluginError and
     LayerError; then nothing of the user's is registered.
     """
-    names = _known_names(plugins, words_in(overrides))
-    return replace(names[0], overrides=names[1].overrides(overrides))
+    names, layers = _load(plugins, words_in(overrides))
+    return replace(names, overrides=layers.overrides(overrides))
 
 
-def _known_names(plugins: Sequence[Path], words: Mapping[str, str]) -> tuple[Names, Layers]:
-    registries = {kind.key: kind.registry() for kind in KINDS}
-    FINDER.folders.clear()
-    for registry in registries.values():
-        registry.names()  # so that a plugin that takes a name is the one to be blamed
-        forget(registry.forget_plugins())
+def _load(plugins: Sequence[Path], words: Mapping[str, str]) -> tuple[Names, Layers]:
+    for kind in KINDS:
+        kind.registry().names()  # so that a plugin that takes a name is the one to be blamed
+    forget_plugins()
     paths = list({path.resolve(): path for path in plugins}.values())
     try:
-        modules = {path.resolve(): _import_plugin(path) for path in paths}
-        registered = {entry.plugin for registry in registries.values() for entry in registry.entries()}
-        named = {Path(word.rpartition(":")[0] or word).expanduser().resolve() for word in words}
-        for path in paths:
-            if modules[path.resolve()].__name__ not in registered and path.resolve() not in named:
-                raise registers_nothing(path, modules[path.resolve()])
-        layers = register_layers(words, lambda path: modules.get(path.resolve()) or import_layer_file(path))
-        loaded = {module.__name__: module for module in (*modules.values(), *layers.modules.values())}
-        starts = {name: _starts_of(module) for name, module in loaded.items()}
-        for name, found in starts.items():
-            if file := loaded[name].__file__:
-                _check_names(Path(file), reach(found))
+        modules = {path: _import_plugin(path) for path in paths}
+        layers = register_layers(words, partial(_import_once, {p.resolve(): m for p, m in modules.items()}))
+        _refuse_idle(modules, layers)
+        starts = {module.__name__: _starts_of(module) for module in modules.values()}
+        starts |= {name: _starts_of(module) for name, module in layers.modules.items() if name not in starts}
+        places = {module.__name__: f"--plugin {path}" for path, module in modules.items()}
+        for name, start in starts.items():
+            if start:
+                _check_names(
+                    places.get(name, os.path.relpath(start[0].file)), Path(start[0].file), reach(start)
+                )
     except BaseException:
-        for registry in registries.values():
-            forget(registry.forget_plugins())
+        forget_plugins()
         raise
-    vocabulary = {
-        key: {entry.name: entry for entry in registry.entries()} for key, registry in registries.items()
-    }
     sources = tuple(path.absolute() for path in paths), absolute(tuple(words))
-    return Names(vocabulary, starts, sources=sources), layers
+    return Names(_vocabulary(), starts, sources=sources), layers
+
+
+def _vocabulary() -> Vocabulary:
+    return {kind.key: {entry.name: entry for entry in kind.registry().entries()} for kind in KINDS}
 
 
 def forget_plugins() -> None:
-    """Leave the registries as they are without plugins."""
+    """Leave the registries as they are without plugins; what registered in them will be loaded again."""
     FINDER.folders.clear()
     for kind in KINDS:
-        kind.registry().forget_plugins()
+        forget(kind.registry().forget_plugins())
+
+
+def _import_once(modules: Mapping[Path, ModuleType], path: Path) -> ModuleType:
+    """The file of a layer; a plugin's is imported already."""
+    return modules.get(path.resolve()) or import_layer_file(path)
+
+
+def _refuse_idle(modules: Mapping[Path, ModuleType], layers: Layers) -> None:
+    """Raises PluginError for a plugin that registers nothing, and that no layer is named from either."""
+    used = {entry.plugin for entries in _vocabulary().values() for entry in entries.values()}
+    for path, module in modules.items():
+        if module.__name__ not in used | set(layers.modules):
+            raise registers_nothing(path, module)
 
 
 def load_same(plugins: Sequence[Path], words: Sequence[str], content: Mapping[str, str]) -> None:
     """Load the user's own in a worker. Raises PluginError where it is not what the study began with."""
-    now = _known_names(plugins, dict.fromkeys(words, ""))[0].content()
+    now = _load(plugins, dict.fromkeys(words, ""))[0].content()
     changed = sorted(name for name in {*now, *content} if now.get(name) != content.get(name))
     if changed:
         raise PluginError(
@@ -139,15 +151,13 @@ def installed_versions(names: Iterable[str]) -> dict[str, str]:
     names = set(names) - {"torch", "numpy", "bnbench"}
     if not names:
         return {}
-    known = packages_distributions()
-    found = {}
-    for name in sorted(names & set(known)):
-        for distribution in sorted(set(known[name])):
-            try:
-                found[distribution] = version(distribution)
-            except PackageNotFoundError:
-                continue
-    return found
+    distributions = packages_distributions()
+    versions = {}
+    for name in sorted(names & set(distributions)):
+        for distribution in sorted(set(distributions[name])):
+            with suppress(PackageNotFoundError):
+                versions[distribution] = version(distribution)
+    return versions
 
 
 def _import_plugin(path: Path) -> ModuleType:
@@ -156,12 +166,12 @@ def _import_plugin(path: Path) -> ModuleType:
         return import_file(path, "bnbench_plugin", registering)
 
 
-def _check_names(path: Path, found: Reach) -> None:
-    """Raises PluginError where an import of the plugin's may mean a file beside it, and gets another one."""
-    for name in sorted({*found.own, *found.installed}):
-        if both := two_of_a_name(name, str(path.resolve().parent)):
+def _check_names(place: str, path: Path, reached: Reach) -> None:
+    """Raises PluginError where an import of the file may mean a file beside it, and gets another one."""
+    for name in sorted({*reached.own, *reached.installed}):
+        if both := two_of_a_name(name, str(path.parent)):
             raise PluginError(
-                f'--plugin {path}: it imports "{name}", which is two modules: {" and ".join(both)}.',
+                f'{place}: it imports "{name}", which is two modules: {" and ".join(both)}.',
                 "Python keeps one module of a name, so which one runs depends on what is imported first.",
                 f"give one of them another name, such as {path.stem}_{name}.",
             )
@@ -193,10 +203,10 @@ def _starts_of(module: ModuleType) -> tuple[Module, ...]:
     starts: dict[str, Module] = {}
     waiting = [module_of(module)]
     while waiting:
-        found = waiting.pop()
-        if found is None or found.file in starts:
+        start = waiting.pop()
+        if start is None or start.file in starts:
             continue
-        starts[found.file] = found
-        for loaded in loaded_modules(reach([found]), found):
+        starts[start.file] = start
+        for loaded in loaded_modules(reach([start]), start):
             waiting += modules_behind(vars(loaded).values())
     return tuple(starts.values())

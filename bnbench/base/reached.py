@@ -6,26 +6,21 @@ too many costs a training, one too few a wrong result.
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.machinery import PathFinder
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
-from typing import Any
+from types import ModuleType
 
 from bnbench.base.own_modules import file_digest, file_of, find_unloaded, is_own, loaded_digest, on_disk
 from bnbench.base.source_text import SourceText, read_source
 
 #: The name of a module that `python_file` made.
 _OF_A_FILE = re.compile(r"bnbench_[a-z]+_(.+)_[0-9a-f]{8}'*")
-#: How deep into lists, mappings and attributes of a built network to look.
-_DEPTH = 4
 
 
 @dataclass(frozen=True)
@@ -235,71 +230,3 @@ def _beside(name: str, file: str) -> Iterator[str]:
         if os.path.isfile(path) and is_own(path):
             yield os.path.realpath(path)
             return
-
-
-def modules_behind(values: Iterable[Any]) -> list[Module]:
-    """One's own modules that define these classes, functions and modules, or those that they hold."""
-    found: dict[str, Module] = {}
-    seen: set[int] = set()
-    for value in values:
-        _look(value, _DEPTH, found, seen)
-    return list(found.values())
-
-
-def _look(value: Any, depth: int, found: dict[str, Module], seen: set[int]) -> None:
-    if depth < 0 or id(value) in seen or isinstance(value, str | bytes | int | float | None):
-        return
-    seen.add(id(value))
-    for inner in _inside(value, found):
-        _look(inner, depth - 1, found, seen)
-
-
-def _inside(value: Any, found: dict[str, Module]) -> Iterator[Any]:
-    """Note where a value comes from; what it holds."""
-    if isinstance(value, ModuleType):
-        _note(getattr(value, "__name__", ""), file_of(value), found)
-    elif isinstance(value, MethodType):
-        yield from (value.__func__, value.__self__)
-    elif isinstance(value, FunctionType):
-        _note(value.__module__, value.__code__.co_filename, found)
-        yield from (cell.cell_contents for cell in value.__closure__ or () if _is_full(cell))
-        yield from value.__defaults__ or ()
-        yield from (value.__kwdefaults__ or {}).values()
-        yield getattr(value, "__wrapped__", None)
-    elif isinstance(value, partial):
-        yield from (value.func, value.args, value.keywords)
-    elif isinstance(value, type):
-        for kind in inspect.getmro(value):
-            _note(kind.__module__, _file_of_class(kind), found)
-    elif isinstance(value, Mapping):
-        yield from list(dict.values(value)) if isinstance(value, dict) else ()
-    elif isinstance(value, list | tuple | set | frozenset):
-        yield from list(value)[:10_000]
-    elif type(value).__module__ != "bnbench.base.registry":  # which holds the factories of all plugins
-        yield type(value)
-        state = getattr(value, "__dict__", None)
-        yield from list(state.values()) if isinstance(state, dict) else ()
-
-
-def _is_full(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:
-        return False
-
-
-def _file_of_class(kind: type) -> str | None:
-    for member in vars(kind).values():
-        if isinstance(member, FunctionType) and member.__module__ == kind.__module__:
-            return member.__code__.co_filename
-    module = sys.modules.get(kind.__module__)
-    return file_of(module) if isinstance(module, ModuleType) else None
-
-
-def _note(name: Any, file: str | None, found: dict[str, Module]) -> None:
-    file = on_disk(file)
-    if not isinstance(name, str) or not file or not is_own(file):
-        return
-    loaded = module_named(name)
-    same = loaded is not None and os.path.realpath(loaded.file) == os.path.realpath(file)
-    found.setdefault(os.path.realpath(file), loaded if same and loaded else Module(Path(file).name, file))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.api.plugins import known_names
+from bnbench.api.plugins import forget_plugins, known_names
 from bnbench.base.errors import PluginError
 
 
@@ -86,6 +86,7 @@ def test_what_a_helper_registers_is_there_every_time(folder: Path) -> None:
     path = written(folder, "import registers_helped")
     for _ in range(3):
         assert known_names([path]).vocabulary["norm"]["helped"].plugin.startswith("bnbench_plugin_my_model")
+        forget_plugins()  # as a call from Python does at its end
     assert "helped" not in known_names().vocabulary["norm"]
 
 
