@@ -93,7 +93,7 @@ def _caption(summary: Summary, shown: Sequence[Difference]) -> str:
     correction = (
         f"p after Holm's correction over {family} comparisons; the intervals are not corrected"
         if family > 1
-        else "one comparison, so nothing to correct"
+        else "a single comparison needs no correction"
     )
     samples = (
         " new samples: the interval for new test samples from the same source as well."
@@ -104,7 +104,7 @@ def _caption(summary: Summary, shown: Sequence[Difference]) -> str:
     return (
         f"Final numbers, variant minus {summary.baseline}: mean over seeds and 95% interval ({method}) for new seeds, "
         f"on {fixed} samples, at these settings; pp: percentage points.{samples} pairs: seeds with a "
-        f"number on both sides. verdict: on the primary metric, {words(summary.primary)}, alone ({correction}); the "
+        f"number on both sides. verdict: for the primary metric, {words(summary.primary)}, alone ({correction}); the "
         "other metrics have intervals."
     )
 

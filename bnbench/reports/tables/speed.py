@@ -89,7 +89,7 @@ def _speed_up_table(summary: Summary, index: int) -> Table:
     found = [speed for speed in summary.speeds if speed.target == target and _is_known(speed)]
     reached = any(speed.difference is not None for speed in found)
     caption = (
-        f"Variant minus {summary.baseline} (below 0: sooner), within the common budget: mean over seeds, a run that "
+        f"Variant minus {summary.baseline} (negative: faster), within the common budget: mean over seeds, a run that "
         "never reached it counting with the whole budget (restricted mean). speed-up: the baseline's time over the "
         "variant's, geometric mean over the seeds where both reached it; it says nothing about the others. 95% "
         "paired t intervals from three seeds on, no narrower than the gap between evaluations allows; not corrected."

@@ -53,8 +53,8 @@ def choice_words(summary: Summary) -> str:
 
 def _best_table(summary: Summary) -> Table:
     caption = (
-        "The setting with the lowest mean final val_loss over all seeds; one where a run failed or is missing comes "
-        f"after those without. {_same_trials(summary)}"
+        "The setting with the lowest mean final val_loss over all seeds; settings with failed or missing runs come "
+        f"last. {_same_trials(summary)}"
     )
     rows = [
         (
@@ -85,11 +85,11 @@ def _same_trials(summary: Summary) -> str:
 def _usable_table(summary: Summary, key: str) -> Table:
     found = [usable for usable in summary.usable_ranges if usable.key == key]
     caption = (
-        f"Values of {key} with which runs finish. trains: with every seed, in brackets the next value, which does "
-        "not; cut: the sweep ends there, and the range may go on. decades: of the longest unbroken range of a seed, "
-        "mean over seeds; the edges are known to one step of the sweep, so it is at least the first number and at "
-        "most the second, and the 95% t interval of the seeds is outside of both. edges: how much further out than "
-        f"that of {summary.baseline}, paired by seed, likewise."
+        f"Values of {key} with which runs finish. trains: with every seed; in brackets the next value, which fails; "
+        "cut: the sweep ends there, and the range may go on. decades: length of a seed's longest unbroken range, mean "
+        "over seeds. An edge is known to one step of the sweep, so the length lies between the two numbers; the 95% t "
+        f"interval over seeds lies outside both. edges: decades further out than {summary.baseline}'s, paired by seed, "
+        "with the same bounds."
     )
     columns = ("variant", "trains from", "up to", "decades [95% CI]", "seeds", "lower edge", "upper edge")
     rows = tuple(_usable_row(usable) for usable in found)
