@@ -66,7 +66,7 @@ def prepare_works(
     mistakes: list[Mistake] = []
     for study, fail_if in zip(studies, gates or [()] * len(studies), strict=True):
         named = several or output is None
-        parent = output or Path("results")
+        parent = output or (study.home.parent if study.home else Path("results"))
         folder = parent / folder_name(study, of) if named else parent
         try:
             with guarded():

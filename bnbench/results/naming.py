@@ -21,8 +21,11 @@ _WORDS = {"null", "true", "false", "nan", "inf"}
 
 
 def folder_name(study: Study, of: str = "") -> str:
-    """The name of the study's folder. of: what the folder is of, where it is not the whole study ("-batch")."""
-    base = f"{study.name}{of}"
+    """The name of the study's folder. of: what the folder is of, where it is not the whole study ("-batch").
+
+    A study that was read from a results folder goes on there, or beside it.
+    """
+    base = f"{study.home.name if study.home else study.name}{of}"
     if not study.changes:
         return base
     name, exact = base, True

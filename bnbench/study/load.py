@@ -75,6 +75,8 @@ def _load(
     untouched = copy.deepcopy(source) if overrides else None
     resolver = _Resolver(source, path, vocabulary, overrides, origin)
     study, words = read(resolver), resolver.overrides
+    if "name" not in words.keys:
+        study = replace(study, home=_home(path))
     if untouched is None or set(words.keys) <= NO_CHANGE:
         return study
     try:
@@ -84,6 +86,14 @@ def _load(
     return replace(
         study, changes=changes(study, own, Given(words.settings, words.variants, words.keys), vocabulary)
     )
+
+
+def _home(path: Path | None) -> Path | None:
+    """The results folder that holds this very study, resolved; None for any other."""
+    inside = path is not None and path.name == "study.yaml" and (path.parent / "plan.json").is_file()
+    if not (path and inside):
+        return None
+    return path.parent if path.parent.name else path.parent.absolute()
 
 
 class _Resolver:

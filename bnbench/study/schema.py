@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -242,7 +243,7 @@ class Study:
     result is looked at; empty where their number is fixed. metrics: what is shown beside loss and
     accuracy. checks: the variants with `role: check`, and which variant each of them checks. None of them can
     change a run. changes: what the command line changes of the study's question (see `changes.py`): they name the
-    results folder.
+    results folder. home: the results folder that it was read from.
     """
 
     name: str
@@ -260,6 +261,7 @@ class Study:
     metrics: tuple[str, ...] = ()
     checks: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[tuple[str, Any], ...] = ()
+    home: Path | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def test_custom_and_builtin_batch_norm_agree_step_by_step(run: Run) -> None:
     for seed in range(3):
         losses = {}
         for variant in ("custom", "batch", "none"):
-            (path,) = Path("results/small/runs").glob(f"{variant}-*/seed-{seed}/steps.csv")
+            (path,) = Path("results").glob(f"small+*/runs/{variant}-*/seed-{seed}/steps.csv")
             losses[variant] = [
                 float(row["batch_loss"]) for row in csv.DictReader(path.read_text().splitlines())
             ]
@@ -113,7 +113,7 @@ def test_rerun_skips_adds_and_never_touches(run: Run) -> None:
     assert len(second) == 6
     assert {path: second[path] for path in first} == first
     before = {path: path.read_bytes() for path in Path("results/small").rglob("*") if path.is_file()}
-    result = run("compare", "small.yaml", "seeds=2", "epochs=1")
+    result = run("compare", "small.yaml", "seeds=2", "epochs=1", "--output", "results/small")
     assert result.exit_code == 1
     assert "epochs: 2 there, 1 now" in result.stderr
     assert "--output results/small-2" in result.stderr
@@ -164,7 +164,8 @@ def test_runs_that_are_not_finite_are_counted_and_shown_and_is_no_crash(run: Run
     )
     assert result.exit_code == 0, result.output
     assert "not finite" in result.output
-    none = summary()["variants"][0]
+    (folder,) = Path("results").iterdir()
+    none = summary(folder)["variants"][0]
     assert [item["outcome"] for item in none["runs"]] == ["not_finite", "not_finite"]
     assert [item["steps_to_target"] for item in none["runs"]] == [None, None]
 
@@ -240,7 +241,10 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, run: Run) -> None:
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("results/small/runs/*/seed-*/run.json")) and time.monotonic() < deadline:
+    while (
+        not list(tmp_path.glob("results/small+epochs=30/runs/*/seed-*/run.json"))
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
@@ -248,7 +252,7 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path, run: Run) -> None:
     assert "Traceback" not in output
     assert "Interrupted. Finished runs are kept" in output
     assert "none" in output
-    done = len(list(tmp_path.glob("results/small/runs/*/seed-*/run.json")))
+    done = len(list(tmp_path.glob("results/small+epochs=30/runs/*/seed-*/run.json")))
     assert 1 <= done < 9
     assert not list(tmp_path.rglob(".writing-*"))
     result = run("compare", "small.yaml", "epochs=30")
@@ -352,9 +356,9 @@ def test_a_plugin_that_does_not_load(source: str, said: str, run: Run) -> None:
 def test_a_target_that_no_run_reaches_is_censored(run: Run) -> None:
     result = run("compare", "small.yaml", "seeds=2", "target.value=1")
     assert result.exit_code == 0
-    assert all(
-        item["steps_to_target"] is None for variant in summary()["variants"] for item in variant["runs"]
-    )
+    (folder,) = Path("results").glob("small+target=val_accuracy-1-*")
+    variants = summary(folder)["variants"]
+    assert all(item["steps_to_target"] is None for variant in variants for item in variant["runs"])
     assert "0 of 2" in result.output
 
 

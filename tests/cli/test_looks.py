@@ -45,9 +45,9 @@ def told(folder: str = "results/s") -> dict[str, Any]:
     return values
 
 
-def about_looks() -> list[str]:
+def about_looks(folder: str = "results/s") -> list[str]:
     """The cautions about earlier looks."""
-    return [caution for caution in told()["cautions"] if "a look at" in caution]
+    return [caution for caution in told(folder)["cautions"] if "a look at" in caution]
 
 
 def decisions(folder: str = "results/s") -> tuple[list[Any], list[Any]]:
@@ -134,10 +134,20 @@ def test_seeds_that_are_added_after_a_look_are_reported_as_that() -> None:
 def test_a_change_that_adds_nothing_after_a_look_is_none() -> None:
     assert bnbench("compare", "s.yaml", "-q", "seeds=2")[0] == 0
     assert bnbench("compare", "s.yaml", "-q", "seeds=5")[0] == 0  # two seeds have no verdict
-    assert bnbench("compare", "s.yaml", "-q", "seeds=5", "target={metric: val_loss, value: 1}")[0] == 0
+    Path("s.yaml").write_text(f"{STUDY}\ntarget: {{metric: val_loss, value: 1}}\n")
+    assert bnbench("compare", "s.yaml", "-q", "seeds=5")[0] == 0
     assert not about_looks()
-    assert bnbench("compare", "s.yaml", "-q", "seeds=5", "primary=val_loss")[0] == 0
+    Path("s.yaml").write_text(f"{STUDY}\nprimary: val_loss\n")
+    assert bnbench("compare", "s.yaml", "-q", "seeds=5")[0] == 0
     assert about_looks()[0].startswith("val_loss is judged after a look at test_accuracy (5 seeds)")
+
+
+def test_a_look_in_the_folder_that_the_runs_come_from_counts() -> None:
+    assert bnbench("compare", "s.yaml", "-q", "seeds=3")[0] == 0
+    assert bnbench("compare", "s.yaml", "-q", "seeds=3", "primary=val_loss")[0] == 0
+    (caution,) = about_looks("results/s+primary=val_loss")
+    assert caution.startswith("val_loss is judged after a look at test_accuracy (3 seeds)")
+    assert not about_looks()
 
 
 def test_more_looks_after_the_last_are_reported() -> None:
@@ -166,14 +176,16 @@ def test_a_fixed_number_of_seeds_knows_which_comparisons_were_seen() -> None:
     assert not about_looks()  # Holm's correction counts it
     checked = [*added, "variants.layer={norm: layer, role: check, check_of: batch}"]
     assert bnbench("compare", "s.yaml", "-q", *checked)[0] == 0
-    assert about_looks()[0].startswith("layer left the comparisons after a look at 3 seeds: not a 5 % test.")
+    (caution,) = about_looks("results/s+variants.layer.check_of=batch")
+    assert caution.startswith("layer left the comparisons after a look at 3 seeds: not a 5 % test.")
     assert bnbench("compare", "s.yaml", "-q", *added, "baseline=batch")[0] == 0
-    assert "batch is the baseline after a look at 3 seeds against none: not a 5 % test." in about_looks()[0]
+    cautions = about_looks("results/s+baseline=batch")
+    assert "batch is the baseline after a look at 3 seeds against none: not a 5 % test." in cautions[0]
 
 
 def test_a_sweep_is_one_family_of_looks() -> None:
     assert bnbench("compare", "s.yaml", "-q", "sweep={optimizer.lr: [0.03, 0.3]}")[0] == 0
-    values = told()
+    values = told("results/s+sweep.optimizer.lr=0.03,0.3")
     judged = [c for c in values["comparisons"] if (c["metric"], c["at"]) == ("test_accuracy", "final")]
     assert [found["family"] for found in judged] == [4] * 4
     by_setting: dict[str, dict[str, int]] = {}

@@ -42,16 +42,17 @@ def test_train_one_variant_epoch_by_epoch(run: Run) -> None:
     assert result.exit_code == 0, result.output
     for line in ("epoch 1/2", "epoch 2/2"):
         assert result.stderr.count(line) == 2
-    assert "Report: results/s-batch/report.html" in result.stdout
-    told = json.loads(Path("results/s-batch/summary.json").read_text())
+    assert "Report: results/s-batch+norm.momentum=0.5/report.html" in result.stdout
+    folder = Path("results/s-batch+norm.momentum=0.5")
+    told = json.loads((folder / "summary.json").read_text())
     assert [variant["name"] for variant in told["variants"]] == ["batch"]
     assert told["comparisons"] == []
-    assert "momentum: 0.5" in Path("results/s-batch/study.yaml").read_text()
+    assert "momentum: 0.5" in (folder / "study.yaml").read_text()
 
 
 def test_train_and_compare_give_the_same_numbers(run: Run) -> None:
     run("train", "s.yaml", "--variant", "batch")
-    run("compare", "s.yaml")
+    run("compare", "s.yaml", "--force")
     alone = json.loads(Path("results/s-batch/summary.json").read_text())["variants"][0]["runs"]
     together = json.loads(Path("results/s/summary.json").read_text())["variants"][1]["runs"]
     assert [item["final"] for item in alone] == [item["final"] for item in together]

@@ -252,3 +252,29 @@ def test_train_and_several_studies_have_such_names_too(work: Path) -> None:
     assert {"s+batch_size=64", "t+batch_size=64", "workloads.json"} <= folders()
     assert run("compare", "s.yaml", "t.yaml", "epochs=2", "-q", "--output", "all").exit_code == 0
     assert set(os.listdir("all")) == {"s+epochs=2", "t+epochs=2", "workloads.json"}
+
+
+def test_the_study_of_a_results_folder_goes_on_there(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compare("batch_size=64")
+    done = run("compare", "results/s+batch_size=64/study.yaml")
+    assert done.exit_code == 0
+    assert "4 of 4 runs are finished already;" in said(done)
+    assert folders() == {"s", "s+batch_size=64"}
+    assert run("compare", "results/s+batch_size=64/study.yaml", "epochs=2", "-q").exit_code == 0
+    assert folders() == {"s", "s+batch_size=64", "s+batch_size=64+epochs=2"}
+    monkeypatch.chdir("results/s+batch_size=64")
+    assert "4 of 4 runs are finished already;" in said(run("compare", "study.yaml"))
+    assert "results" not in os.listdir()
+
+
+def test_a_study_that_was_edited_is_refused_in_its_folder(work: Path) -> None:
+    """What its folder answers is not what the file asks now; an override has a folder of its own."""
+    Path("s.yaml").write_text(STUDY.replace("epochs: 1", "epochs: 2"))
+    done = run("compare", "s.yaml")
+    assert done.exit_code == 1
+    assert "results/s holds the answer to another question. What differs: epochs: 1 there, 2 now" in said(
+        done
+    )
+    assert "--output results/s-2" in said(done)
+    compare("epochs=1")
+    assert folders() == {"s", "s+epochs=1"}
