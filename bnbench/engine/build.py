@@ -35,9 +35,9 @@ def build_model(
         model: nn.Module = entry.factory(
             input_shape, num_classes, norm, **entry.typed(settings.model.options)
         )
-    how = settings.init.name if settings.init.name != "auto" else entry.facts.init
-    if how != "own":
-        initialise(model, seed, how, scale=settings.init.scale)
+    scheme = settings.init.name if settings.init.name != "auto" else entry.facts.init
+    if scheme != "own":
+        initialise(model, seed, scheme, scale=settings.init.scale)
     _seed_noise(model, noise)
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
         model = model.to(memory_format=torch.channels_last)
@@ -45,10 +45,10 @@ def build_model(
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, seed: int, how: str, *, scale: float = 1.0) -> None:
+def initialise(model: nn.Module, seed: int, scheme: str, *, scale: float = 1.0) -> None:
     """Draw the weights of all linear and convolution layers from private streams, one a parameter.
 
-    how: "he": N(0, 2/fan_in), biases 0 (He et al. 2015). "glorot": U(±√(6/(fan_in + fan_out))), biases 0
+    scheme: "he": N(0, 2/fan_in), biases 0 (He et al. 2015). "glorot": U(±√(6/(fan_in + fan_out))), biases 0
     (Glorot & Bengio 2010; Keras's default). "torch", its default: weights and biases U(±1/√fan_in).
     scale multiplies the weights, not the biases; so does a layer's own init_factor. Every other layer
     that has a reset_parameters is reset by it, from a stream of its own name.
@@ -58,16 +58,16 @@ def initialise(model: nn.Module, seed: int, how: str, *, scale: float = 1.0) -> 
             _reset(module, derive(seed, "init", name))
             continue
         fan_in, fan_out = module.weight[0].numel(), module.weight[:, 0].numel()
-        bound = math.sqrt(6 / (fan_in + fan_out)) if how == "glorot" else 1 / math.sqrt(fan_in)
+        bound = math.sqrt(6 / (fan_in + fan_out)) if scheme == "glorot" else 1 / math.sqrt(fan_in)
         draw = generator(seed, "init", name, "weight")
-        if how == "he":
+        if scheme == "he":
             module.weight.normal_(0.0, math.sqrt(2 / fan_in), generator=draw)
         else:
             module.weight.uniform_(-bound, bound, generator=draw)
         module.weight.mul_(scale * getattr(module, "init_factor", 1.0))
         if module.bias is not None:
             module.bias.zero_()
-            if how not in ("he", "glorot"):
+            if scheme not in ("he", "glorot"):
                 module.bias.uniform_(-bound, bound, generator=generator(seed, "init", name, "bias"))
 
 

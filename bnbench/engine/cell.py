@@ -1,4 +1,4 @@
-"""A cell of a study with what was decided for it before training: nothing of this is decided again."""
+"""A cell of a study with everything that was decided for it before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engine trains a cell, and on how many threads: from its settings and the device, never from its neighbours."""
+"""The choice of an engine and of threads for a cell: by its settings and the device, never by other cells."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _is_small(model: nn.Module, batch_size: int) -> bool:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """The numbers that are trained."""
+    """How many numbers are trained."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -115,7 +115,7 @@ def _why_parameters_do_not_stack(model: nn.Module, optimizer: torch.optim.Optimi
 def _why_a_batch_does_not_stack(
     model: nn.Module, settings: Settings, input_shape: tuple[int, int, int]
 ) -> str:
-    """One forward and backward of one model: whatever would tie replicas to each other shows."""
+    """One forward and backward of one model show whatever would make replicas depend on each other."""
     device = next(model.parameters()).device
     objective = make_objective(settings)
     images = torch.linspace(-1, 1, 4 * input_shape[0] * input_shape[1] * input_shape[2], device=device)

@@ -1,4 +1,4 @@
-"""What is to be known of a study's data before anything trains on it."""
+"""Notes and mistakes on a study's data, before anything trains on it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def early_notes(settings: Settings, library: Library) -> tuple[str, ...]:
 def class_mistakes(
     settings: Iterable[Settings], library: Library, columns: Iterable[str], *, loads: bool
 ) -> Iterator[Mistake]:
-    """Metrics of classes that the data lacks. loads: also where the data has to be downloaded first."""
+    """A mistake for each metric of a class that the data lacks. loads: also download data for this."""
     columns, seen = list(columns), set()
     for each in settings:
         facts = datasets.get(each.dataset.name).facts

@@ -59,7 +59,7 @@ def estimate_study(
 ) -> list[CellEstimate]:
     """One estimate a cell, in the study's order. Own data is read; a data set to be downloaded is not fetched.
 
-    Cells whose steps do the same work are timed once. progress: is told what is being done.
+    Cells whose steps do the same work are timed once. progress: called with a line on what is being done.
     Raises ConfigError with every variant whose settings do not fit together.
     """
     cells = {cell_label(cell.variant, cell.setting): cell.settings for cell in study.cells}
@@ -67,7 +67,7 @@ def estimate_study(
     shapes = {label: shape_of(settings, library) for label, settings in cells.items()}
     cases = [_case(cell, shapes[cell_label(cell.variant, cell.setting)], study.seeds) for cell in study.cells]
     rehearsal = rehearse_cases(cases, device, Networks())
-    # from inside a layer: what every run of this variant would crash with
+    # errors inside a layer, which would crash every run of this variant
     raised = [crash_mistake(label, error) for label, error in rehearsal.forward_errors.items()]
     if mistakes := [*rehearsal.mistakes, *raised]:
         raise ConfigError(list(dict.fromkeys(mistakes)))
@@ -91,8 +91,8 @@ def _work(settings: Settings, shape: Shape) -> str:
     """Settings of one key take steps of the same cost: numbers such as rates and momenta cost nothing."""
     kinds = {key: getattr(settings, key) for key in ("model", "norm", "optimizer", "loss")}
     facts = {key: (choice.name, _without_rates(choice.options)) for key, choice in kinds.items()}
-    how = [getattr(settings, key) for key in ("batch_size", "precision", "engine", "framework")]
-    return repr((facts, how, settings.augment, settings.clip_norm is None, shape))
+    modes = [getattr(settings, key) for key in ("batch_size", "precision", "engine", "framework")]
+    return repr((facts, modes, settings.augment, settings.clip_norm is None, shape))
 
 
 def _without_rates(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _without_rates(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shape_of(settings: Settings, library: Library) -> Shape:
-    """Sizes of the three parts: from what is registered of the data set, or else from the data itself."""
+    """Sizes of the three parts: as registered for the data set, or else from the data itself."""
     facts = datasets.get(settings.dataset.name).facts
     if facts.num_train:
         total, num_test = facts.num_train, facts.num_test
@@ -138,7 +138,7 @@ def _timing(cell: Cell, shape: Shape, device: torch.device, seconds: float) -> T
     """A few steps and an evaluation of noise: one to warm up and at least one that counts."""
     run, choice = cell.runs[0], cell.choice
     if choice.engine == "compiled":
-        # compiling takes longer than `check` may: its steps are timed without, which are not slower than
+        # compiling takes longer than `check` may: the steps are timed without it, which is an upper bound
         choice = replace(choice, engine="sequential", compiles=False)
     settings = run.settings
     try:

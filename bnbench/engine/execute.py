@@ -66,9 +66,9 @@ class Trainer:
 
 
 def crashed(run: RunSpec, error: BaseException, device: torch.device) -> RunRecord:
-    """The record of a run that raised: its error's first line says what, the rest where."""
-    what = str(error) if isinstance(error, BnbenchError) else text_of(error)
-    where = "" if isinstance(error, BnbenchError) else "".join(traceback.format_exception(error))
+    """The record of a run that raised: the message is the first line of its error, the traceback the rest."""
+    message = str(error) if isinstance(error, BnbenchError) else text_of(error)
+    trace = "" if isinstance(error, BnbenchError) else "".join(traceback.format_exception(error))
     return RunRecord(
         variant=run.variant,
         setting=run.setting,
@@ -76,6 +76,6 @@ def crashed(run: RunSpec, error: BaseException, device: torch.device) -> RunReco
         cell=run.cell,
         norm=label_of(run.settings.norm.name),
         outcome="crashed",
-        error=f"{what}\n{where}".strip(),
+        error=f"{message}\n{trace}".strip(),
         environment=environment(device),
     )

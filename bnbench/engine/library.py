@@ -19,7 +19,7 @@ from bnbench.study.schema import Validation
 
 
 class Prepares(Protocol):
-    """Whatever has the data of some settings ready."""
+    """A source of prepared data."""
 
     def prepared(self, settings: Settings) -> Prepared:
         """The data set, split and normalised, on the device."""

@@ -1,4 +1,4 @@
-"""One training loop, for a run alone and for replicas together. It yields events, and knows no files and no screen."""
+"""The training loop, for a run alone and for replicas together. It yields events; it reads and writes no files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from bnbench.engine.steppers.base import Stepper, autocast
 from bnbench.study.events import Event, RunStarted, Stepped
 from bnbench.study.plan import RunSpec
 
-#: Steps between two looks at whether the loss is still finite (a look waits for the device).
+#: Steps between two checks that the loss is still finite (each waits for the device).
 CHECK_EVERY = 50
 #: Seconds between two Stepped events.
 TICK_SECONDS = 0.2
@@ -117,9 +117,7 @@ class Training:
                 stepper = self._make_stepper(copy.deepcopy(models))
                 for images, labels in itertools.islice(self.batches(), WARM_UP_STEPS):
                     stepper.step(images[: len(models)], labels[: len(models)])
-        except (
-            BaseException
-        ) as error:  # a model that can't be copied starts cold; any other error comes again
+        except BaseException as error:  # no warm-up for a model that can't be copied; other errors come again
             raise_interrupt(error)
 
     def events(self) -> Generator[Event]:
@@ -131,7 +129,7 @@ class Training:
         yield from self._evaluated(active, 0)
         if self.planned_steps:
             self.stepper.prepare(*next(self.batches()))
-        step, looked, shown = 0, 0, time.monotonic()
+        step, checked, reported = 0, 0, time.monotonic()
         self.clock.start()
         for images, labels in self.batches():
             self.step_losses[step] = self.train_step(step, images, labels)
@@ -140,18 +138,18 @@ class Training:
                 self.clock.stop()
                 yield from self._evaluated(active, step)
                 self.clock.start()
-            elif time.monotonic() - shown > TICK_SECONDS:
+            elif time.monotonic() - reported > TICK_SECONDS:
                 self.clock.stop()
                 yield from [Stepped(replica.run, step) for replica in active]
                 self.clock.start()
-                shown = time.monotonic()
+                reported = time.monotonic()
             if step % CHECK_EVERY == 0 or self._evaluation_is_due(step):
-                wrong, looked = self._gone_wrong(active, looked, step), step
-                if wrong:
+                diverged, checked = self._diverged(active, checked, step), step
+                if diverged:
                     self.clock.stop()
-                    yield from [self._ended(replica, step) for replica in wrong]
+                    yield from [self._ended(replica, step) for replica in diverged]
                     self.clock.start()
-                    active = [replica for replica in active if replica not in wrong]
+                    active = [replica for replica in active if replica not in diverged]
                 if not active:
                     break
         self.clock.stop()
@@ -207,10 +205,10 @@ class Training:
     def _evaluated(self, replicas: Sequence[Replica], step: int) -> Iterator[Event]:
         return (replica.evaluated(step, self.seconds()) for replica in replicas)
 
-    def _gone_wrong(self, replicas: Sequence[Replica], looked: int, step: int) -> list[Replica]:
-        """Those with a loss that is not finite; looked at on fixed steps, so that the answer is reproducible."""
-        fine = self.step_losses[looked:step].isfinite().all(0).tolist()
-        return [replica for replica in replicas if not fine[self.replicas.index(replica)]]
+    def _diverged(self, replicas: Sequence[Replica], since: int, step: int) -> list[Replica]:
+        """Those with a loss that is not finite; checked on fixed steps, so that the answer is reproducible."""
+        finite = self.step_losses[since:step].isfinite().all(0).tolist()
+        return [replica for replica in replicas if not finite[self.replicas.index(replica)]]
 
     def _ended(self, replica: Replica, step: int) -> Event:
         environment = {**self.backend.environment(self.device), "engine": self.stepper.engine}

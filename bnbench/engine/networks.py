@@ -1,4 +1,4 @@
-"""The networks of a study before it trains: built once each, for all that looks at them."""
+"""The networks that a study is checked with before it trains: each is built once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from bnbench.base.user_code import raise_interrupt
 from bnbench.engine.build import build_model, make_objective, make_optimizer
 from bnbench.study import Settings
 
-#: The settings that a network and its initial weights follow from, beside its data and its seed.
+#: The settings that a network and its initial weights follow from, apart from its data and its seed.
 _OF_THE_NETWORK = {"model", "norm", "init", "vary"}
 
 
 class Networks:
-    """Builds the networks of cells. Whoever is given one leaves it as it is."""
+    """Builds the network of each cell when it is first needed. Callers leave it as it is."""
 
     def __init__(self) -> None:
         self._built: dict[str, nn.Module | BaseException] = {}
@@ -23,7 +23,7 @@ class Networks:
     def network(
         self, settings: Settings, input_shape: tuple[int, int, int], num_classes: int, seed: int
     ) -> nn.Module:
-        """The network of these settings, built when it is first asked for; raises what its factory raised then."""
+        """The network of these settings; raises again whatever its factory has raised."""
         made_of = settings.model_dump_json(include=_OF_THE_NETWORK)
         key = f"{made_of} {input_shape} {num_classes} {seed}"
         if key not in self._built:

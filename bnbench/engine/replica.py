@@ -1,4 +1,4 @@
-"""What one run keeps of its training, whichever engine makes its steps: history, best weights, record."""
+"""One run in training, whichever engine makes its steps: its history, its best weights and its record."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Evaluate = Callable[[nn.Module, tuple[Split, ...]], Measured]
 
 
 class Replica:
-    """One run: its model, which others may step, and what happened to it.
+    """One run: its model, which a stepper changes, and what it has measured so far.
 
-    step_losses: (planned steps,), filled from outside. evaluate: every metric of the model on some splits.
+    step_losses: (planned steps,), filled by the loop. evaluate: every metric of the model on some splits.
     """
 
     def __init__(
@@ -45,17 +45,15 @@ class Replica:
 
     def evaluated(self, step: int, seconds: float) -> Evaluated:
         """Evaluate on the training probe and the validation part; keep the best weights so far."""
-        metrics = dict(
-            self.evaluate(self.model, ("train", "val"))
-        )  # events travel without the engine's classes
+        # a plain dict: events carry no class of the engine
+        metrics = dict(self.evaluate(self.model, ("train", "val")))
         since = self.history[-1].step if self.history else 0
         batch_loss = float(self.step_losses[since:step].mean()) if step > since else None
         row = HistoryRow(step, step / self.steps_per_epoch, seconds, batch_loss, metrics)
         self.history.append(row)
         val_loss = metrics["val_loss"]
         if step and math.isfinite(val_loss) and (self.best is None or val_loss < self.best[0]):
-            weights = {name: value.clone() for name, value in self.model.state_dict().items()}
-            self.best = (val_loss, step, weights)
+            self.best = (val_loss, step, _copied(self.model))
         return Evaluated(self.run, row)
 
     def ended(
@@ -66,23 +64,17 @@ class Replica:
         notes: tuple[str, ...],
         layers: tuple[str, ...],
     ) -> RunEnded:
-        """The run is over: its record and its last weights. notes: of its training, beside those of its data."""
-        final = self._all_metrics(step)
-        samples = final.samples
-        final_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+        """The run is over: its record and its last weights. notes: on its training, after those on its data."""
+        final, weights = self._all_metrics(step), _copied(self.model)
         best, best_step = final, step
         if self.best and self.best[1] != step:
-            _, best_step, weights = self.best
-            self.model.load_state_dict(weights)
+            _, best_step, best_weights = self.best
+            self.model.load_state_dict(best_weights)
             best = self._all_metrics(best_step)
-            self.model.load_state_dict(final_weights)
-        run = self.run
+            self.model.load_state_dict(weights)
         record = RunRecord(
-            variant=run.variant,
-            setting=run.setting,
-            seed=run.seed,
-            cell=run.cell,
-            norm=label_of(self.settings.norm.name),
+            **self._identity(),
+            **self._data_facts(),
             outcome=outcome_of(
                 self.history, final, self.step_losses[:step], self.model, self.data.val_labels
             ),
@@ -97,24 +89,38 @@ class Replica:
             history=tuple(self.history),
             step_losses=tuple(self.step_losses[:step].tolist()),
             notes=(*self.notes(), *notes),
-            cautions=(*self.data.cautions, *cautions_of(self.settings, self.steps_per_epoch)),
             layers=layers,
             environment=environment,
-            num_samples=self._num_samples(),
-            class_counts=self.data.class_counts(),
-            class_names=self.data.class_names,
         )
-        return RunEnded(run, record, _plain(final_weights), samples)
+        return RunEnded(self.run, record, _as_arrays(weights), final.samples)
+
+    def _identity(self) -> dict[str, Any]:
+        run = self.run
+        return {
+            "variant": run.variant,
+            "setting": run.setting,
+            "seed": run.seed,
+            "cell": run.cell,
+            "norm": label_of(self.settings.norm.name),
+        }
+
+    def _data_facts(self) -> dict[str, Any]:
+        return {
+            "cautions": (*self.data.cautions, *cautions_of(self.settings, self.steps_per_epoch)),
+            "num_samples": self._num_samples(),
+            "class_counts": self.data.class_counts(),
+            "class_names": self.data.class_names,
+        }
 
     def _all_metrics(self, step: int) -> Measured:
-        """Every metric of the model as it is, which is that of `step`: what the history knows already, and the rest."""
+        """Every metric of the model as it is after `step`. What the history has already is not measured again."""
         known = next((row.metrics for row in self.history if row.step == step), None)
         if known is None:
             return self.evaluate(self.model, ("train", "val", "test"))
-        found = self.evaluate(self.model, ("test",))
-        whole = Measured({**known, **found})
-        whole.samples = found.samples
-        return whole
+        test = self.evaluate(self.model, ("test",))
+        metrics = Measured({**known, **test})
+        metrics.samples = test.samples
+        return metrics
 
     def notes(self) -> tuple[str, ...]:
         """What the user should know of the data and of how it is cut into batches."""
@@ -140,6 +146,10 @@ def notes_on_data(data: Prepared, settings: Settings) -> tuple[str, ...]:
     return (*data.notes, *([note] if note else []))
 
 
-def _plain(weights: Mapping[str, Tensor]) -> dict[str, object]:
-    """A state_dict as NumPy arrays: what comes after the engine knows no torch."""
+def _copied(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def _as_arrays(weights: Mapping[str, Tensor]) -> dict[str, object]:
+    """A state_dict as NumPy arrays: no room behind the engine imports torch."""
     return {name: value.detach().cpu().contiguous().numpy() for name, value in weights.items()}

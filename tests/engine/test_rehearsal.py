@@ -139,7 +139,7 @@ def test_a_normalized_weight_that_stands_alone_is_refused(
         monkeypatch.setitem(models._entries, name, Entry(name, net(size, features), ModelFacts()))
     words = known_names().vocabulary
     (message,) = messages(rehearsed("model: one\n", words, tmp_path))
-    assert "0 (Standardized) has one weight an output" in message
+    assert "0 (Standardized) has one weight per output" in message
     assert not rehearsed("model: nine\n", words, tmp_path).mistakes
 
 
@@ -198,7 +198,7 @@ def test_seeds_that_change_nothing_are_refused(
     vary: str, refused: bool, vocabulary: Vocabulary, tmp_path: Path
 ) -> None:
     found = rehearsed("model: mlp\n", vocabulary, tmp_path, f"vary={vary}")
-    assert [("would be one run 2 times" in text) for text in messages(found)] == [True] * refused
+    assert [("would be the same run 2 times" in text) for text in messages(found)] == [True] * refused
     assert not rehearsed("model: mlp\n", vocabulary, tmp_path, f"vary={vary}", "seeds=1").mistakes
 
 

@@ -23,7 +23,7 @@ class TorchBackend:
     """See `Backend`."""
 
     def check(self, model: nn.Module, settings: Settings, device: torch.device) -> None:
-        """Everything that can be built can be trained."""
+        """Raises nothing: every network that was built can be trained."""
 
     def choose(
         self, model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], device: torch.device
@@ -53,7 +53,7 @@ class TorchBackend:
         return environment(device)
 
     def notes(self, run: RunSpec) -> tuple[str, ...]:
-        """None: this is the framework that everything else is compared with."""
+        """No notes."""
         return ()
 
 

@@ -26,8 +26,8 @@ def why_equal(case: Case, model: nn.Module, draws: bool) -> str:
     if "noise" in vary and (draws or _keeps_noise(model)):
         return ""
     return (
-        f"vary: [{', '.join(vary)}]: nothing of this changes a run of {case.label}, so that its {len(case.seeds)} "
-        f"seeds would be one run {len(case.seeds)} times, without any scatter. Fix: vary: [init, order], or seeds: 1."
+        f"vary: [{', '.join(vary)}]: this changes nothing in a run of {case.label}, so its {len(case.seeds)} seeds "
+        f"would be the same run {len(case.seeds)} times. Fix: vary: [init, order], or seeds: 1."
     )
 
 

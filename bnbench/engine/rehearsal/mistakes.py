@@ -1,4 +1,4 @@
-"""What a user's code raised, as a mistake with its place."""
+"""Errors in a user's code as mistakes that name the line."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def _mistake(label: str, error: BaseException, head: str) -> Mistake:
     if isinstance(error, BnbenchError):
         return Mistake(f"variant {label}", str(error))
     place = place_of(error)
-    what = text_of(error)
-    fix = ". Fix: a smaller model" if "can't allocate memory" in what else ""
-    return Mistake(f"variant {label}", f"{head}{what}{f' ({place})' if place else ''}{fix}")
+    message = text_of(error)
+    fix = ". Fix: a smaller model" if "can't allocate memory" in message else ""
+    return Mistake(f"variant {label}", f"{head}{message}{f' ({place})' if place else ''}{fix}")
 
 
 def place_of(error: BaseException) -> str:

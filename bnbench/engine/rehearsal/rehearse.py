@@ -1,4 +1,4 @@
-"""What a study can't mean, what limits its answer, and which engine trains it: found on its real networks."""
+"""The rehearsal: the mistakes of a study, the limits of its answer, and what trains it, from its real networks."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def rehearse_cases(
 
 @dataclass(frozen=True)
 class _Probe:
-    """What a network showed. covered: of every layer of weights, whether something shifts its output."""
+    """The findings on one network. covered: for every layer of weights, whether something shifts its output."""
 
     model: nn.Module
     sites: Sites
@@ -111,7 +111,7 @@ class _Probe:
 def _decide(
     case: Case, device: torch.device, networks: Networks, probed: dict[str, _Probe]
 ) -> tuple[Cell, _Probe]:
-    """What trains a cell, and what its network showed. Raises where one of its parts can't be made."""
+    """The cell and the findings on its network. Raises where a part can't be built."""
     settings, backend = case.settings, backend_of(case.settings)
     model = networks.network(settings, case.input_shape, case.num_classes, case.seeds[0])
     make_optimizer(settings)(model)  # each of these checks its own options

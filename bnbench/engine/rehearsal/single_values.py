@@ -1,4 +1,4 @@
-"""Statistics of a single value, which normalize it to a constant whatever it was."""
+"""Statistics that are computed from a single value, which is then normalized to a constant."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def why_alone(case: Case, sites: Sites, site: Site) -> str:
     shape = site.shape_for(case.smallest_part)
     if case.smallest_part == 1 and shape and values_alone(site.module, shape, training=False):
         return (
-            f"norm: {case.settings.norm.name}: at inference, too, {site} uses the statistics of its batch, and a "
-            "part that is evaluated has one sample, whose every statistic is of one value. "
+            f"norm: {case.settings.norm.name}: {site} uses the statistics of its batch at inference, too, and one "
+            "of the parts that are evaluated has a single sample, so each statistic is computed from one value. "
             "Fix: more data to evaluate, or a norm that keeps running statistics."
         )
     return ""
@@ -42,8 +42,8 @@ def _alone_message(
     which = f" in the last batch of every epoch, which has {shape[0]}" if only_last else ""
     part = "" if share == 1 else f" for {share:.0%} of the values"
     why = (
-        f"every statistic{part} is of one value, and the output a constant, a mere sign or far too large, "
-        "whatever comes in"
+        f"each statistic{part} is computed from one value, so the output is a constant, a sign or far too large, "
+        "whatever the input"
     )
     if raised := refusal(site.module, shape):
         why = f"its statistics have too few values there ({raised})"
@@ -72,12 +72,12 @@ def _fix(case: Case, by_batch: bool, only_last: bool, share: float) -> str:
     groups = "fewer groups, " if "groups" in settings.norm.options else ""
     return (
         f"{learnt}{groups}a network that leaves more positions or channels there, or a norm whose statistics "
-        "are of more values (batch: over the samples; layer: over the channels)."
+        "cover more values (batch: the samples; layer: the channels)."
     )
 
 
 def why_one_weight(case: Case, layer: WeightLayer) -> str:
-    """Why a layer that normalizes its weights can't: each output has one. "" where nothing is wrong."""
+    """Why a layer can't normalize its weights: each output has one. "" where nothing is wrong."""
     weight = getattr(layer.module, "weight", None)
     plain = type(layer.module).__module__.startswith("torch.nn")
     if plain or not isinstance(weight, nn.Parameter) or weight[0].numel() > 1:
@@ -86,6 +86,6 @@ def why_one_weight(case: Case, layer: WeightLayer) -> str:
         return ""
     kind = type(layer.module).__name__
     return (
-        f"norm: {case.settings.norm.name}: {layer.name} ({kind}) has one weight an output: normalized, it is "
-        "the same whatever it was. Fix: a model with more than 1 input to each layer, or norm: group."
+        f"norm: {case.settings.norm.name}: {layer.name} ({kind}) has one weight per output, and a single weight "
+        "that is normalized is always the same. Fix: a model with more than 1 input to each layer, or norm: group."
     )

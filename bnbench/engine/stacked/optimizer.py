@@ -1,6 +1,6 @@
 """The optimizers that a stack may have, by their fused kernels alone.
 
-`torch.optim.Optimizer.step` looks at every tensor anew in every step, which takes as long as its kernel does for
+`torch.optim.Optimizer.step` looks at every tensor again in every step, which takes as long as its kernel does for
 the parameters of a small network. Here that is done once; the kernels, their arguments and so the bits are torch's.
 """
 

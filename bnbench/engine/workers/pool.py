@@ -1,6 +1,6 @@
-"""Processes of one thread each that train jobs, and say what happens as this process would.
+"""Worker processes of one thread each, which train jobs and send back their events.
 
-They are forked from a server process that has made imports and nothing else, as forking this one, with
+They are forked from a server process that has made imports and nothing else: to fork this process, with
 the threads of its progress display and of torch in it, is not safe.
 """
 
@@ -84,7 +84,7 @@ def _started(shared: SharedData, device: torch.device, prepare: Callable[[], obj
     except (EOFError, OSError) as error:
         raise BnbenchError(
             f"no worker process can be started: {type(error).__name__}: {error}".rstrip(": ") + ".",
-            "The process that workers are forked from ended early; what it said is above.",
+            "The process that workers are forked from ended early; its output is above.",
             "--jobs 1 trains in this process; or see whether memory or the number of processes is limited.",
         ) from None
 
@@ -96,11 +96,11 @@ class _Worker:
         self, shared: SharedData, device: torch.device, prepare: Callable[[], object] | None
     ) -> None:
         context = get_context("forkserver")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, shared, device, prepare), daemon=True)
+        self.connection, remote = context.Pipe()
+        self.process = context.Process(target=_serve, args=(remote, shared, device, prepare), daemon=True)
         with _without_main():
             self.process.start()
-        theirs.close()
+        remote.close()
         self.alive = True
         self.left: dict[tuple[str, int], RunSpec] | None = None
 
@@ -134,14 +134,14 @@ class _Worker:
 
     def _death(self) -> BnbenchError:
         code = self.process.exitcode
-        how = (
+        ending = (
             f"was killed by signal {-code}"
             if code is not None and code < 0
             else f"ended with exit code {code}"
         )
         hint = "The system kills processes when memory runs out." if code == -signal.SIGKILL else ""
         return BnbenchError(
-            f"the worker process that trained it {how}.", hint, "fewer --jobs, or a smaller study."
+            f"the worker process that trained it {ending}.", hint, "fewer --jobs, or a smaller study."
         )
 
     def stop(self) -> None:

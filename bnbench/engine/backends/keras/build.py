@@ -80,7 +80,7 @@ class KerasModel(nn.Module):
         return [by_variable[id(variable)] for variable in self.network.trainable_variables]
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """Copies of what is trained; running statistics are no parameters."""
+        """Copies of the weights that are trained, so without running statistics."""
         yield from (nn.Parameter(torch.from_numpy(weight.get())) for weight in self.trainable)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
@@ -88,12 +88,12 @@ class KerasModel(nn.Module):
         return {weight.name: torch.from_numpy(weight.get()) for weight in self.weights}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Set every weight from what `state_dict` gave, here or of the torch model; other names are ignored."""
+        """Set every weight from a `state_dict` of this network or of the torch model; other names are ignored."""
         for weight in self.weights:
             weight.set(state_dict[weight.name].numpy())
 
     def inputs(self, images: Tensor) -> np.ndarray[Any, Any]:
-        """What the network takes: (N, C * H * W) in torch's order, or (N, H, W, C)."""
+        """Images (N, C, H, W) as the network takes them: (N, C * H * W) in torch's order, or (N, H, W, C)."""
         return (images.flatten(1) if self.flat else images.permute(0, 2, 3, 1)).contiguous().numpy()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def check_model(twin: nn.Module, norm: Choice) -> None:
     if norm.name not in NORMS:
         raise BnbenchError(
             f"framework: keras has no norm: {norm.name}.",
-            "What it is there for is tf.keras.layers.BatchNormalization.",
+            "Its one normalizer is tf.keras.layers.BatchNormalization.",
             f"norm: {', '.join(NORMS)}; or framework: torch.",
         )
     if norm.options.get("track_running_stats") is False or norm.options.get("momentum", 0) is None:
@@ -141,7 +141,7 @@ def _leaves(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]
 
 
 def _is_known(module: nn.Module) -> bool:
-    """Whether `_layers` knows what does the same."""
+    """Whether `_layers` has Keras layers that do the same."""
     match module:
         case nn.Conv2d():
             return module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
@@ -180,7 +180,7 @@ def _norm_options(norm: Choice) -> dict[str, Any]:
     return {"momentum": momentum, "epsilon": options["eps"], "center": affine, "scale": affine}
 
 
-#: What the variables of Keras's layers are called in torch.
+#: Keras's names of variables, and torch's.
 _NAMES = {
     "kernel": "weight",
     "bias": "bias",
@@ -198,7 +198,7 @@ def _weights(name: str, layer: Any, spared: Collection[str]) -> list[Weight]:
 
 def _line(layer: Any) -> str:
     """The layer with those of its arguments that matter: "Dense(units=64, use_bias=True)"."""
-    told = (
+    arguments = (
         "units",
         "filters",
         "kernel_size",
@@ -210,5 +210,5 @@ def _line(layer: Any) -> str:
         "epsilon",
     )
     config = layer.get_config()
-    shown = [f"{key}={config[key]}" for key in told if config.get(key) not in (None, "linear")]
-    return f"{type(layer).__name__}({', '.join(shown)})"
+    parts = [f"{key}={config[key]}" for key in arguments if config.get(key) not in (None, "linear")]
+    return f"{type(layer).__name__}({', '.join(parts)})"

@@ -28,8 +28,8 @@ def tensorflow() -> Any:
             tf = importlib.import_module("tensorflow")
             version = str(tf.keras.__version__)
     except ModuleNotFoundError as error:
-        what = "TensorFlow is" if error.name == "tensorflow" else f"TensorFlow's module {error.name} is"
-        raise BnbenchError(f"framework: keras: {what} not installed.", fix=_FIX) from error
+        missing = "TensorFlow" if error.name == "tensorflow" else f"TensorFlow's module {error.name}"
+        raise BnbenchError(f"framework: keras: {missing} is not installed.", fix=_FIX) from error
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise BnbenchError(
@@ -37,7 +37,7 @@ def tensorflow() -> Any:
         ) from error
     if not version.startswith("3."):
         raise BnbenchError(
-            f"framework: keras: tf.keras is Keras {version}, and Keras 3 is wanted.",
+            f"framework: keras needs Keras 3, and tf.keras is Keras {version}.",
             "Keras 2 stores another variance in its batch normalization of images.",
             "unset TF_USE_LEGACY_KERAS, or " + _FIX,
         )
@@ -50,7 +50,7 @@ def tensorflow() -> Any:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Nothing goes to stderr: TensorFlow greets there before any setting of it is heard."""
+    """Nothing goes to stderr: TensorFlow writes a greeting there before it reads any setting."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

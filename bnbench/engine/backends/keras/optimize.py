@@ -1,6 +1,6 @@
 """The objective and the optimizer in TensorFlow: Keras's own optimizers, with torch's meaning where the two differ.
 
-    what          torch                                      Keras
+                  torch                                      Keras
     eps of Adam   added to √v after the bias correction      before it (as `adam_keras` has it)
     momentum      buffer of gradients, times this step's lr  buffer of steps, each with the lr of its time
     weight decay  sgd, adam: added to the gradient           always decoupled from the gradient
