@@ -22,6 +22,7 @@ from bnbench.cli.options import (
     Device,
     DeviceOption,
     Dim,
+    Display,
     Eps,
     FailIf,
     Force,
@@ -36,7 +37,6 @@ from bnbench.cli.options import (
     Quiet,
     Refresh,
     RunningVar,
-    Shown,
     Strict,
     TablesOption,
     Timeout,
@@ -118,7 +118,9 @@ def train(
                 Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
                 of=f"-{study.baseline}",
             )
-            raise typer.Exit(run_works(works, Shown(format, tables, quiet, verbose=True, command=_command())))
+            raise typer.Exit(
+                run_works(works, Display(format, tables, quiet, verbose=True, command=_command()))
+            )
 
 
 @app.command()
@@ -167,8 +169,8 @@ def compare(
                 Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
                 gates,
             )
-            shown = Shown(format, tables, quiet, verbose, _command())
-            raise typer.Exit(run_works(works, shown, gates=gates, profile=profile))
+            display = Display(format, tables, quiet, verbose, _command())
+            raise typer.Exit(run_works(works, display, gates=gates, profile=profile))
 
 
 @app.command()
@@ -197,7 +199,7 @@ def report(
         from bnbench.cli.report import show_folders
 
         code = show_folders(
-            folders, Shown(format, tables), fail_if=fail_if or (), figures=figures, kind=figure_format
+            folders, Display(format, tables), fail_if=fail_if or (), figures=figures, kind=figure_format
         )
         raise typer.Exit(code)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bnbench.base.errors import ResultsError
 from bnbench.base.terminal import echo
 from bnbench.cli.exit_code import exit_code
-from bnbench.cli.options import TABLE, Shown
+from bnbench.cli.options import TABLE, Display
 from bnbench.cli.show import console_on, print_study, show_gates, show_others, show_together, write_and_warn
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def show_folders(
     folders: Sequence[Path],
-    shown: Shown,
+    display: Display,
     *,
     fail_if: Sequence[str],
     figures: Path | None,
@@ -36,24 +36,24 @@ def show_folders(
 
     folders = _study_folders(folders)
     several = len(folders) > 1
-    found, errors = load_folders(folders)
+    studies, errors = load_folders(folders)
     for error in errors:
         echo(f"Error: {error}\nLeft out; the others follow.", err=True)
-    check_apart({str(folder.path): results for folder, results in found.values()})
-    variants = [[cell.variant for cell in results.cells] for _, results in found.values()]
+    check_apart({str(folder.path): results for folder, results in studies.values()})
+    variants = [[cell.variant for cell in results.cells] for _, results in studies.values()]
     gates = share_gates(fail_if, variants)
     summaries: dict[str, Summary] = {}
-    for (name, (folder, results)), gate in zip(found.items(), gates, strict=True):
+    for (name, (folder, results)), gate in zip(studies.items(), gates, strict=True):
         summary = summarize_results(results, gate)
         summaries[name] = summary
-        _write_again(folder, results, summary, page=shown.format == TABLE)
-        print_study(name, summary, shown, folder, several=several)
+        _write_again(folder, results, summary, page=display.format == TABLE)
+        print_study(name, summary, display, folder, several=several)
         show_others(console_on(stderr=True), folder)
         show_gates(name, summary, several)
         if figures:
             _write_figures(summary, figures / name.strip("/").replace("/", "-") if several else figures, kind)
     if several:
-        show_together(summaries, shown, [folder.path for folder, _ in found.values()])
+        show_together(summaries, display, [folder.path for folder, _ in studies.values()])
     return exit_code(list(summaries.values()), unreadable=bool(errors))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bnbench.base.errors import ResultsError
 from bnbench.cli.exit_code import exit_code
-from bnbench.cli.options import TABLE, Shown
+from bnbench.cli.options import TABLE, Display
 from bnbench.cli.show import (
     console_on,
     print_study,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def run_works(
     works: Sequence[Work],
-    shown: Shown,
+    display: Display,
     *,
     gates: Sequence[Sequence[str]] = (),
     profile: bool = False,
@@ -41,20 +41,20 @@ def run_works(
     summaries: dict[str, Summary] = {}
     several = len(works) > 1
     for index, work in enumerate(works):
-        if several and not shown.quiet:
+        if several and not display.quiet:
             head = f"Study {work.study.name} ({index + 1} of {len(works)})"
             console.print(head, style="bold", markup=False, highlight=False)
-        interrupted = _train(console, work, shown)
+        interrupted = _train(console, work, display)
         if not interrupted or work.has_records():
             fail_if = gates[index] if gates else ()
-            summaries[work.study.name] = _show_run(work, shown, fail_if, several=several)
-            if not shown.quiet and (shown.format != TABLE or shown.tables is not None):
+            summaries[work.study.name] = _show_run(work, display, fail_if, several=several)
+            if not display.quiet and (display.format != TABLE or display.tables is not None):
                 console.print(f"Results: {work.folder.path}", soft_wrap=True, highlight=False, markup=False)
         if interrupted:
             show_interruption(console, work, works[index + 1 :])
             break
     if several and summaries:
-        show_together(summaries, shown, [work.folder.path for work in works[: len(summaries)]])
+        show_together(summaries, display, [work.folder.path for work in works[: len(summaries)]])
     if profile:
         from bnbench.reports.tables.profile import print_profile
 
@@ -63,21 +63,21 @@ def run_works(
     return exit_code(list(summaries.values()), interrupted=interrupted)
 
 
-def _train(console: Console, work: Work, shown: Shown) -> bool:
+def _train(console: Console, work: Work, display: Display) -> bool:
     """Train what is left to do of a study; whether it was interrupted."""
     from bnbench.api.session import carry_out
     from bnbench.base.user_code import guarded
     from bnbench.listeners.progress import LiveProgress
 
-    show_plan(console, work, shown.quiet)
+    show_plan(console, work, display.quiet)
     work.phases.enter("runs")
     try:
         for runs in work.rounds():
-            show_look(console, work, runs, shown.quiet)
+            show_look(console, work, runs, display.quiet)
             planned = runs if work.study.looks else work.runs
             with (
                 guarded(),
-                LiveProgress(console, planned, runs, quiet=shown.quiet, verbose=shown.verbose) as live,
+                LiveProgress(console, planned, runs, quiet=display.quiet, verbose=display.verbose) as live,
             ):
                 carry_out(work, runs, live.on)
     except KeyboardInterrupt:
@@ -85,7 +85,7 @@ def _train(console: Console, work: Work, shown: Shown) -> bool:
     return False
 
 
-def _show_run(work: Work, shown: Shown, fail_if: Sequence[str], *, several: bool) -> Summary:
+def _show_run(work: Work, display: Display, fail_if: Sequence[str], *, several: bool) -> Summary:
     """Keep what the runs say, then show it: whatever comes between the two, the files are there."""
     from bnbench.api.summaries import summarize_work
 
@@ -97,8 +97,8 @@ def _show_run(work: Work, shown: Shown, fail_if: Sequence[str], *, several: bool
         write_and_warn(work.folder, results, summary)
     except ResultsError as unwritten:  # the disk is full: what was found is shown all the same
         error = unwritten
-    if shown.visible:
-        print_study(work.study.name, summary, shown, work.folder, several=several)
+    if display.visible:
+        print_study(work.study.name, summary, display, work.folder, several=several)
     show_gates(work.study.name, summary, several)
     if error:
         raise error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bnbench.base.errors import ResultsError
 from bnbench.base.terminal import echo
-from bnbench.cli.options import TABLE, Shown
+from bnbench.cli.options import TABLE, Display
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,10 +80,12 @@ def show_others(console: Console, folder: ResultsFolder) -> None:
         console.print(also, soft_wrap=True)
 
 
-def print_study(name: str, summary: Summary, shown: Shown, folder: ResultsFolder, *, several: bool) -> None:
+def print_study(
+    name: str, summary: Summary, display: Display, folder: ResultsFolder, *, several: bool
+) -> None:
     """The answer, or the tables that were asked for; a document of several studies comes at the end."""
-    if shown.format == TABLE:
-        _print_text(name, summary, shown, folder, several=several)
+    if display.format == TABLE:
+        _print_text(name, summary, display, folder, several=several)
         return
     for caution in summary.cautions:  # some formats have no place for them
         echo(f"Caution: {caution}", err=True)
@@ -92,50 +94,52 @@ def print_study(name: str, summary: Summary, shown: Shown, folder: ResultsFolder
     if not several:
         from bnbench.reports.formats import FORMATS, Document
 
-        echo(FORMATS[shown.format](Document({name: summary}, names=shown.tables)), newline=False)
+        echo(FORMATS[display.format](Document({name: summary}, names=display.tables)), newline=False)
 
 
-def _print_text(name: str, summary: Summary, shown: Shown, folder: ResultsFolder, *, several: bool) -> None:
+def _print_text(
+    name: str, summary: Summary, display: Display, folder: ResultsFolder, *, several: bool
+) -> None:
     from bnbench.reports.console import Places, print_answer, print_sections
     from bnbench.reports.sections import sections
     from bnbench.results import REPORT
 
     console = console_on(stderr=False)
-    if shown.tables is not None:
+    if display.tables is not None:
         if several:
             console.rule(f"Study {name}".replace("[", r"\["), align="left", style="dim")
-        print_sections(console, sections(summary, shown.tables))
+        print_sections(console, sections(summary, display.tables))
         return
     page = folder.path / REPORT
     places = Places(
         report=str(page) if page.is_file() else "",
         more="" if several else f"bnbench report {shlex.quote(str(folder.path))} --tables all",
-        command=shown.command,
+        command=display.command,
     )
     print_answer(console, summary, places)
     if several:
         console.print()
 
 
-def show_together(studies: Mapping[str, Summary], shown: Shown, paths: Sequence[Path]) -> None:
+def show_together(studies: Mapping[str, Summary], display: Display, paths: Sequence[Path]) -> None:
     """What several studies say together: printed, and in workloads.json where their folders stand side by side."""
     from bnbench.analysis.workloads import compare_workloads
 
     workloads = compare_workloads(studies)
     if len(studies) > 1:
         _write_workloads(workloads, paths)
-    if shown.format != TABLE:
+    if display.format != TABLE:
         from bnbench.reports.formats import FORMATS, Document
 
-        echo(FORMATS[shown.format](Document(studies, workloads, shown.tables)), newline=False)
-    elif shown.visible and len(studies) > 1:
+        echo(FORMATS[display.format](Document(studies, workloads, display.tables)), newline=False)
+    elif display.visible and len(studies) > 1:
         from bnbench.reports.console import print_joint_answer, print_sections
         from bnbench.reports.sections import joint_sections
 
         console = console_on(stderr=False)
         console.rule(f"{len(studies)} workloads", align="left", style="dim")
-        if shown.tables is not None:
-            print_sections(console, joint_sections(workloads, shown.tables))
+        if display.tables is not None:
+            print_sections(console, joint_sections(workloads, display.tables))
         else:
             print_joint_answer(console, workloads)
             console.print(

@@ -35,7 +35,7 @@ def _key(run: RunSpec) -> Key:
 
 @dataclass
 class _Started:
-    """A run that is under way: which of the study's it is, and how far it was said to be."""
+    """A run that is under way: which of the study's it is, and the last epoch that was printed."""
 
     number: int
     epochs: int
@@ -192,8 +192,8 @@ class _Bars:
 
     def _whole(self) -> float:
         """Runs that are done, and the parts of those under way."""
-        ours = set(self.runs.values())
-        return self.done + sum(task.percentage / 100 for task in self.progress.tasks if task.id in ours)
+        under_way = set(self.runs.values())
+        return self.done + sum(task.percentage / 100 for task in self.progress.tasks if task.id in under_way)
 
     def _remove(self, key: Key) -> None:
         if key in self.runs:

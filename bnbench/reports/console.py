@@ -63,9 +63,9 @@ def _print_curves(console: Console, curves: Table) -> None:
     console.print()
 
 
-def print_sections(console: Console, found: Iterable[Lines | Table]) -> None:
+def print_sections(console: Console, parts: Iterable[Lines | Table]) -> None:
     """Tables, then sentences: what answers the question stands last, where a terminal ends."""
-    parts = list(found)
+    parts = list(parts)
     for table in (part for part in parts if isinstance(part, Table)):
         if not (table.bars and console.options.ascii_only):
             print_table(console, table)

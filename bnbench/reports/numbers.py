@@ -106,11 +106,11 @@ def interval_text(value: float | None, low: float | None, high: float | None, *,
     unit = " pp" if percent else ""
     if percent and low is not None and high is not None and max(abs(low), abs(high)) < _LEAST_POINTS:
         low = high = None  # no share of samples is so small: arithmetic
-    shown = "" if value is None else f"{_number(value, low, high, percent)}{unit}"
+    text = "" if value is None else f"{_number(value, low, high, percent)}{unit}"
     if low is None or high is None or not has_width(low, high):
-        return shown or NOTHING
+        return text or NOTHING
     interval = f"[{_number(low, low, high, percent)}, {_number(high, low, high, percent)}]"
-    return f"{shown} {interval}" if shown else f"{interval}{unit}"
+    return f"{text} {interval}" if text else f"{interval}{unit}"
 
 
 def plain_interval(value: float | None, low: float | None, high: float | None, sign: str = "+") -> str:

@@ -20,10 +20,10 @@ def agreement_sentences(summary: Summary) -> list[str]:
 def brief_agreements(summary: Summary) -> list[str]:
     """The same, without the losses where every seed has the same result."""
     return [
-        f"{found.label} gives the same results as {found.check_of_label} on every seed."
-        if is_repeated(found)
-        else _sentence(found)
-        for found in summary.agreements
+        f"{agreement.label} gives the same results as {agreement.check_of_label} on every seed."
+        if is_repeated(agreement)
+        else _sentence(agreement)
+        for agreement in summary.agreements
     ]
 
 

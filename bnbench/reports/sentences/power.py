@@ -25,11 +25,11 @@ def power_sentence(difference: Difference, command: str = "", *, parted: bool = 
     if not difference.detectable:
         return ""
     if difference.detectable > largest_difference(difference):
-        found = f" With {n} seeds of this scatter no difference is found reliably (80% power)"
+        reach = f" With {n} seeds of this scatter no difference is found reliably (80% power)"
     else:
         size = points(brief(difference, difference.detectable, "-"), difference)
-        found = f" With {n} seeds only differences of about {size} or more are found reliably (80% power)"
-    return f"{found}{_plan(difference, command, parted)}."
+        reach = f" With {n} seeds only differences of about {size} or more are found reliably (80% power)"
+    return f"{reach}{_plan(difference, command, parted)}."
 
 
 def _plan(difference: Difference, command: str, parted: bool) -> str:

@@ -35,13 +35,13 @@ def sooner_clause(summary: Summary, label: str) -> str:
     variant = summary.labelled(label)
     base = next((v for v in summary.variants if v.variant == speed.baseline), None)
     own = variant.targets[0] if variant else None
-    theirs = base.targets[0] if base else None
-    if not own or not theirs or not own.k + theirs.k:
+    other = base.targets[0] if base else None
+    if not own or not other or not own.k + other.k:
         return ""
     goal = goal_text(speed.target)
-    if own.k < own.n or theirs.k < theirs.n:
-        others = f"{theirs.k} of {theirs.n} of {speed.baseline}"
-        return f" {own.k} of {runs_text(own.n)} of {label} reached {goal}, {others}."
+    if own.k < own.n or other.k < other.n:
+        reached = f"{other.k} of {other.n} of {speed.baseline}"
+        return f" {own.k} of {runs_text(own.n)} of {label} reached {goal}, {reached}."
     return f" It reaches {goal} {_sooner(speed)}." if speed.ratio else ""
 
 

@@ -58,7 +58,7 @@ def best_without_verdict(summary: Summary) -> Iterator[str]:
         if not best.parted and (difference.metric, difference.at) == (summary.primary, "final")
     ]
     if primary:
-        effects = "; ".join(f"{found.label} {_effect(found)}" for found in primary)
+        effects = "; ".join(f"{difference.label} {_effect(difference)}" for difference in primary)
         yield (
             f"Each at its best setting, against {primary[0].baseline_label}, in {words(summary.primary)}: no verdict, "
             f"as the same {primary[0].n_planned} seeds chose the settings, which favours a variant with many equally "
@@ -94,7 +94,7 @@ def _verdicts(differences: Sequence[Difference], keys: Sequence[str], most: int 
     verdicts: dict[str, list[Difference]] = {verdict_text(word): [] for word in VERDICTS}
     for difference in differences:
         verdicts[verdict_text(str(difference.verdict))].append(difference)
-    present = {word: found for word, found in verdicts.items() if found}
+    present = {word: alike for word, alike in verdicts.items() if alike}
     if len(present) == 1 and differences[0].verdict not in _WITH_NUMBER:
         return f"{next(iter(present))} at every setting"
     return "; ".join(f"{word} at {_places(alike, keys, most)}" for word, alike in present.items())

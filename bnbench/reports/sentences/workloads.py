@@ -83,8 +83,8 @@ def _left_out(standing: Standing) -> str:
     gap = standing.speeds["steps"].gap
     if gap != "missed":
         return f"{standing.workload} ({gap})"
-    ours, theirs = reached_counts(standing)
+    own, base = reached_counts(standing)
     return (
-        f"{standing.workload} (missed: {standing.variant} reached it with {ours} runs, "
-        f"{standing.baseline} with {theirs})"
+        f"{standing.workload} (missed: {standing.variant} reached it with {own} runs, "
+        f"{standing.baseline} with {base})"
     )

@@ -59,10 +59,10 @@ def workload_tables(workloads: Workloads, names: Iterable[str] = tuple(WORKLOAD_
     return list(_made(WORKLOAD_TABLES, names, workloads))
 
 
-def _made(known: Mapping[str, str], names: Iterable[str], shown: Any) -> Iterator[Table]:
+def _made(known: Mapping[str, str], names: Iterable[str], source: Any) -> Iterator[Table]:
     """Names that are not known here belong to another list."""
     for name in names:
         if name in known:
             module, _, function = known[name].partition(":")
-            made = getattr(importlib.import_module(f"bnbench.reports.tables.{module}"), function)(shown)
+            made = getattr(importlib.import_module(f"bnbench.reports.tables.{module}"), function)(source)
             yield from (table for table in ([made] if hasattr(made, "rows") else made) if table.rows)

@@ -81,15 +81,19 @@ def _shown(summary: Summary, comparisons: Iterable[Difference], splits: Sequence
     order = list(
         dict.fromkeys([*(f"{split}_{name}" for split in splits for name in summary.metrics), summary.primary])
     )
-    chosen = [found for found in comparisons if found.at == "final" and found.metric in order]
+    chosen = [
+        difference for difference in comparisons if difference.at == "final" and difference.metric in order
+    ]
     labels = labels_of(chosen)
-    return sorted(chosen, key=lambda found: (labels.index(found.label), order.index(found.metric)))
+    return sorted(
+        chosen, key=lambda difference: (labels.index(difference.label), order.index(difference.metric))
+    )
 
 
-def _caption(summary: Summary, shown: Sequence[Difference]) -> str:
-    bootstrap = any(found.method == "bootstrap" for found in shown)
+def _caption(summary: Summary, differences: Sequence[Difference]) -> str:
+    bootstrap = any(difference.method == "bootstrap" for difference in differences)
     method = f"paired t{f', or studentised bootstrap from {MIN_BOOTSTRAP} pairs on' if bootstrap else ''}"
-    family = max((found.family for found in shown if found.verdict), default=1)
+    family = max((difference.family for difference in differences if difference.verdict), default=1)
     correction = (
         f"p after Holm's correction over {family} comparisons; the intervals are not corrected"
         if family > 1
@@ -97,7 +101,7 @@ def _caption(summary: Summary, shown: Sequence[Difference]) -> str:
     )
     samples = (
         " new samples: the interval for new test samples from the same source as well."
-        if any(found.new_low is not None for found in shown)
+        if any(difference.new_low is not None for difference in differences)
         else ""
     )
     fixed = "these" if "split" in summary.vary else "this split and these"
@@ -109,18 +113,22 @@ def _caption(summary: Summary, shown: Sequence[Difference]) -> str:
     )
 
 
-def _difference_table(title: str, caption: str, shown: Sequence[Difference]) -> Table:
+def _difference_table(title: str, caption: str, differences: Sequence[Difference]) -> Table:
     """With a column for new samples where there is such an interval."""
     columns: dict[str, tuple[str, Callable[[Difference], str]]] = {
-        "variant": ("l", lambda found: found.label),
-        "metric": ("l", lambda found: words(found.metric)),
+        "variant": ("l", lambda difference: difference.label),
+        "metric": ("l", lambda difference: words(difference.metric)),
         "difference [95% CI]": ("r", difference_text),
-        **({"new samples": ("r", new_samples_text)} if any(c.new_low is not None for c in shown) else {}),
-        "pairs": ("r", lambda found: count_text(found.n, found.n_planned)),
-        "p (Holm)": ("r", lambda found: p_text(found.p_holm)),
-        "verdict": ("l", lambda found: verdict_text(found.verdict)),
+        **(
+            {"new samples": ("r", new_samples_text)}
+            if any(c.new_low is not None for c in differences)
+            else {}
+        ),
+        "pairs": ("r", lambda difference: count_text(difference.n, difference.n_planned)),
+        "p (Holm)": ("r", lambda difference: p_text(difference.p_holm)),
+        "verdict": ("l", lambda difference: verdict_text(difference.verdict)),
     }
-    rows = tuple(tuple(cell(found) for _, cell in columns.values()) for found in shown)
+    rows = tuple(tuple(cell(difference) for _, cell in columns.values()) for difference in differences)
     return Table(
         title, caption, tuple(columns), rows, "".join(side for side, _ in columns.values()), judges=True
     )
@@ -138,8 +146,8 @@ _MARGIN_SEEDS = (
 )
 
 
-def _robustness_table(title: str, shown: Sequence[Difference]) -> Table:
-    margin = any(found.margin is not None for found in shown)
+def _robustness_table(title: str, differences: Sequence[Difference]) -> Table:
+    margin = any(difference.margin is not None for difference in differences)
     last = ("seeds for the margin",) if margin else ()
     columns = (
         "variant",
@@ -151,35 +159,42 @@ def _robustness_table(title: str, shown: Sequence[Difference]) -> Table:
         "smallest detectable",
         *last,
     )
-    rows = tuple(_checks(found, margin) for found in shown)
+    rows = tuple(_checks(difference, margin) for difference in differences)
     return Table(title, _CHECKS + _MARGIN_SEEDS * margin, columns, rows, "ll" + "r" * (len(columns) - 2))
 
 
-def _checks(found: Difference, margin: bool) -> tuple[str, ...]:
-    percent = metric_of(found.metric).percent
-    welch = interval_text(None, found.welch_low, found.welch_high, percent=percent).removesuffix(" pp")
+def _checks(difference: Difference, margin: bool) -> tuple[str, ...]:
+    percent = metric_of(difference.metric).percent
+    welch = interval_text(None, difference.welch_low, difference.welch_high, percent=percent).removesuffix(
+        " pp"
+    )
     return (
-        found.label,
-        words(found.metric),
+        difference.label,
+        words(difference.metric),
         welch,
-        NOTHING if found.rho is None else f"{found.rho:+.2f}",
-        f"{p_text(found.sign_flip_p)}{' (!)' if found.checks_disagree else ''}",
-        share_text(found.better_share, found.better_low, found.better_high),
-        _finds(found),
-        *((NOTHING if found.seeds_for_margin is None else f"{found.seeds_for_margin:,}",) if margin else ()),
+        NOTHING if difference.rho is None else f"{difference.rho:+.2f}",
+        f"{p_text(difference.sign_flip_p)}{' (!)' if difference.checks_disagree else ''}",
+        share_text(difference.better_share, difference.better_low, difference.better_high),
+        _smallest_detectable(difference),
+        *(
+            (NOTHING if difference.seeds_for_margin is None else f"{difference.seeds_for_margin:,}",)
+            if margin
+            else ()
+        ),
     )
 
 
-def _finds(found: Difference) -> str:
+def _smallest_detectable(difference: Difference) -> str:
     """ "1.4 pp (0.8 to 3.9)"; none where no metric can differ so much."""
-    if not found.detectable or found.detectable_low is None or found.detectable_high is None:
+    if not difference.detectable or difference.detectable_low is None or difference.detectable_high is None:
         return NOTHING
-    if found.detectable > largest_difference(found):
+    if difference.detectable > largest_difference(difference):
         return "none"
-    return f"{amount_text(found, found.detectable, sign='')} ({detectable_range(found).replace(' pp', '')})"
+    typical = amount_text(difference, difference.detectable, sign="")
+    return f"{typical} ({detectable_range(difference).replace(' pp', '')})"
 
 
-def _equivalence_table(title: str, found: Sequence[Difference]) -> Table:
+def _equivalence_table(title: str, differences: Sequence[Difference]) -> Table:
     caption = (
         "margin: of the study; a smaller difference counts as none. The two are the same where the 90% paired t "
         "interval lies inside the margin (two one-sided tests at 5%; p after Holm's correction)."
@@ -198,7 +213,7 @@ def _equivalence_table(title: str, found: Sequence[Difference]) -> Table:
             p_text(comparison.margin_p),
             _the_same(comparison),
         )
-        for comparison in found
+        for comparison in differences
     ]
     columns = ("variant", "metric", "margin", "90% CI", "p (Holm)", "the same")
     return Table(f"Equivalence: {title}", caption, columns, tuple(rows), "llrrrl")
@@ -225,13 +240,13 @@ def seeds_table(summary: Summary) -> Table:
 
 def _values(variant: VariantSummary, metric: str) -> str:
     runs = {run.seed: run for run in variant.runs}
-    shown = []
+    values = []
     for seed in variant.seeds:
         value = runs[seed].final.get(metric, math.nan) if seed in runs else math.nan
-        shown.append(
+        values.append(
             f"{seed}: {value_text(metric, value) if math.isfinite(value) else _why_none(runs.get(seed))}"
         )
-    return ", ".join(shown)
+    return ", ".join(values)
 
 
 def _why_none(run: RunRecord | None) -> str:

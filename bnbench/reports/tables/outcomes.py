@@ -142,6 +142,6 @@ def failure_table(summary: Summary) -> Table:
                 seeds.setdefault((run.label, outcome_text(run.outcome), why_it_failed(run)), []).append(
                     str(run.seed)
                 )
-    rows = [(label, ", ".join(found), outcome, why) for (label, outcome, why), found in seeds.items()]
+    rows = [(label, ", ".join(numbers), outcome, why) for (label, outcome, why), numbers in seeds.items()]
     caption = "A run that did not finish keeps its finite numbers in the tables; one that crashed has none."
     return Table("Runs that failed", caption, ("variant", "seeds", "outcome", "why"), tuple(rows), "llll")

@@ -14,7 +14,7 @@ from bnbench.study.plan import RunSpec
 
 
 def print_profile(
-    console: Console, phases: Mapping[str, float], trained: Sequence[RunSpec], shown: Sequence[Summary]
+    console: Console, phases: Mapping[str, float], trained: Sequence[RunSpec], summaries: Sequence[Summary]
 ) -> None:
     """Seconds of every phase of this process; and what the runs just trained report of their training.
 
@@ -28,7 +28,7 @@ def print_profile(
     keys = {(run.variant, run.cell, run.seed) for run in trained}
     seconds = [
         record.train_seconds
-        for summary in shown
+        for summary in summaries
         for record in summary.runs
         if (record.variant, record.cell, record.seed) in keys
     ]

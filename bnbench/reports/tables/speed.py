@@ -78,16 +78,16 @@ def _seconds(target: TargetSummary) -> str:
 
 def _range(target: TargetSummary, field: str, form: str, censored: str) -> str:
     """ "(938 to 1876)", "(938 to >4690)" where a run never reached the target; "" where all are equal."""
-    found = [time for time in target.reached if isinstance(time, Reached)]
-    times = [getattr(time, field) for time in found]
+    moments = [time for time in target.reached if isinstance(time, Reached)]
+    times = [getattr(time, field) for time in moments]
     low, high = f"{min(times):{form}}", f"{max(times):{form}}" if target.k == target.n else censored
     return "" if low == high else f"({low} to {high})"
 
 
 def _speed_up_table(summary: Summary, index: int) -> Table:
     target = summary.targets[index]
-    found = [speed for speed in summary.speeds if speed.target == target and _is_known(speed)]
-    reached = any(speed.difference is not None for speed in found)
+    speeds = [speed for speed in summary.speeds if speed.target == target and _is_known(speed)]
+    reached = any(speed.difference is not None for speed in speeds)
     caption = (
         f"Variant minus {summary.baseline} (negative: faster), within the common budget: mean over seeds, a run that "
         "never reached it counting with the whole budget (restricted mean). speed-up: the baseline's time over the "
@@ -95,7 +95,7 @@ def _speed_up_table(summary: Summary, index: int) -> Table:
         "paired t intervals from three seeds on, no narrower than the gap between evaluations allows; not corrected."
     )
     columns = ("variant", "unit", "difference [95% CI]", "pairs", "speed-up [95% CI]", "both reached")
-    rows = tuple(_speed_up_row(speed) for speed in found) if reached else ()
+    rows = tuple(_speed_up_row(speed) for speed in speeds) if reached else ()
     return Table(f"Speed-up to target: {target_text(target)}", caption, columns, rows, "llrrrr")
 
 
@@ -115,13 +115,13 @@ def area_tables(summary: Summary) -> Iterator[Table]:
     """For each metric of a target, the area under its curve."""
     for metric in dict.fromkeys(target.metric for target in summary.targets):
         place = next(i for i, target in enumerate(summary.targets) if target.metric == metric)
-        found = {area.label: area for area in summary.areas if area.metric == metric}
+        areas = {area.label: area for area in summary.areas if area.metric == metric}
         percent = metric_of(metric).percent
         rows = []
         spreads = [(v, Spread.of(v.targets[place].areas)) for v in baseline_first(summary)]
         for variant, spread in spreads:
             text = spread_text(spread, len(variant.seeds), percent=percent)
-            rows.append((variant.label, text, *_area_cells(found.get(variant.label), percent)))
+            rows.append((variant.label, text, *_area_cells(areas.get(variant.label), percent)))
         caption = (
             f"Mean height of {metric} over the steps of a run: higher is {_better(metric)}, and no target has to be "
             f"chosen. difference: from {summary.baseline}, over the common steps, 95% paired t interval."

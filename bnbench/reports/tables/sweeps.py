@@ -83,7 +83,7 @@ def _same_trials(summary: Summary) -> str:
 
 
 def _usable_table(summary: Summary, key: str) -> Table:
-    found = [usable for usable in summary.usable_ranges if usable.key == key]
+    ranges = [usable for usable in summary.usable_ranges if usable.key == key]
     caption = (
         f"Values of {key} with which runs finish. trains: with every seed; in brackets the next value, which fails; "
         "cut: the sweep ends there, and the range may go on. decades: length of a seed's longest unbroken range, mean "
@@ -92,7 +92,7 @@ def _usable_table(summary: Summary, key: str) -> Table:
         "with the same bounds."
     )
     columns = ("variant", "trains from", "up to", "decades [95% CI]", "seeds", "lower edge", "upper edge")
-    rows = tuple(_usable_row(usable) for usable in found)
+    rows = tuple(_usable_row(usable) for usable in ranges)
     return Table(f"Usable range of {key}", caption, columns, rows, "lrrrrrr")
 
 
@@ -126,8 +126,8 @@ def _shift_cell(shift: Shift | None) -> str:
 
 
 def _interaction_table(summary: Summary, key: str) -> Table:
-    found = [row for row in summary.interactions if row.key == key]
-    corrected = sum(row.p_holm is not None for row in found)
+    interactions = [row for row in summary.interactions if row.key == key]
+    corrected = sum(row.p_holm is not None for row in interactions)
     caption = (
         f"Final {words(summary.primary)}, variant minus {summary.baseline} at the same setting, and how much that "
         "difference has changed since the first value: both paired by seed, each with its own 95% interval. The effect "
@@ -135,7 +135,7 @@ def _interaction_table(summary: Summary, key: str) -> Table:
     )
     columns = ("variant", key, "difference [95% CI]", "change [95% CI]", "pairs", "p (Holm)")
     title = f"Effect at each {key}"
-    return Table(title, caption, columns, tuple(_interaction_row(row) for row in found), "llrrrr")
+    return Table(title, caption, columns, tuple(_interaction_row(row) for row in interactions), "llrrrr")
 
 
 def _interaction_row(row: Interaction) -> tuple[str, ...]:

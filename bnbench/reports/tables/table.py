@@ -30,6 +30,6 @@ def baseline_first(summary: Summary) -> list[VariantSummary]:
     return sorted(summary.variants, key=lambda variant: variant.variant != summary.baseline)
 
 
-def labels_of(found: Sequence[object]) -> list[str]:
+def labels_of(items: Sequence[object]) -> list[str]:
     """The labels of comparisons or the like, each once, in their order."""
-    return list(dict.fromkeys(item.label for item in found))  # type: ignore[attr-defined]
+    return list(dict.fromkeys(item.label for item in items))  # type: ignore[attr-defined]

@@ -58,7 +58,7 @@ def difference_table(workloads: Workloads) -> Table:
 
 
 def _difference_cells(name: str, workload: str, standing: Standing | None) -> dict[str, str]:
-    found = standing.comparison if standing else None
+    difference = standing.comparison if standing else None
     verdict = "not in this study" if standing is None else "no verdict"
     if standing and standing.is_baseline:
         verdict = "is the baseline"
@@ -66,9 +66,9 @@ def _difference_cells(name: str, workload: str, standing: Standing | None) -> di
         "variant": name,
         "workload": workload,
         "against": standing.baseline if standing else NOTHING,
-        "metric": words(found.metric) if found else NOTHING,
-        "difference [95% CI]": difference_text(found) if found else NOTHING,
-        "verdict": verdict_text(found.verdict) if found else verdict,
+        "metric": words(difference.metric) if difference else NOTHING,
+        "difference [95% CI]": difference_text(difference) if difference else NOTHING,
+        "verdict": verdict_text(difference.verdict) if difference else verdict,
     }
 
 
