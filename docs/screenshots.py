@@ -1,50 +1,123 @@
-"""Draws what the commands print, as SVG: a real run of each, at 80 columns.
+"""Draws the pictures of README and docs, all from real runs.
 
-Run from the repository's root, after `pip install -e .`:  python docs/screenshots.py
-It writes docs/images/compare.svg (the end of what the quickstart prints), verify_right.svg and verify_wrong.svg.
+Run from the repository's root, after `pip install -e '.[test]'` and with a Chromium: python docs/screenshots.py
+It writes to docs/images: compare.svg, verify_right.svg and verify_wrong.svg (what the commands print, at 80 columns),
+report-desktop.png and report-phone.png (the first screen of the quickstart's report), and, of the studies in
+results/ whose runs are there, the first screens and figures that docs/results shows.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
-IMAGES = Path("docs/images")
+IMAGES, RESULTS = Path("docs/images"), Path("results")
 WIDTH = 80
-#: Lines at the end of the output that a picture shows.
-SCREEN = 66
+DESKTOP, PHONE = (1280, 800), (390, 844)
+#: Colours of a picture of a page: letters on white and a few lines need no more.
+COLOURS = 64
+#: Study -> its picture, and the figure that it shows; "" for the first screen of its report.
+STUDIES = {
+    "mnist_mlp": ("report-mnist.png", ""),
+    "learning_rates": ("report-learning-rates.png", ""),
+    "normalizers": ("normalizers.png", "differences_accuracy"),
+    "batch_size": ("batch_size.png", "sweep"),
+}
 
 
-def draw(command: str, target: Path, *options: str, last: int | None = None) -> None:
-    """Run `bnbench COMMAND OPTIONS`, and write the picture of what it prints; the options aren't shown."""
-    output = subprocess.run(
+def run(command: str, *options: str) -> str:
+    """What `bnbench COMMAND OPTIONS` prints, with its colours."""
+    return subprocess.run(
         [sys.executable, "-m", "bnbench", *command.split(), *options],
         env={**os.environ, "COLUMNS": str(WIDTH), "FORCE_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     ).stdout
-    lines = output.rstrip("\n").split("\n")
-    shown = lines[-last:] if last and len(lines) > last else lines
+
+
+def draw_output(command: str, target: Path, *options: str) -> None:
+    """The picture of what a command prints; the options aren't shown."""
     console = Console(
         record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
-    console.print(f"$ bnbench {command}", markup=False, highlight=False)
-    console.print(f"... {len(lines) - len(shown)} lines ...\n" if len(shown) < len(lines) else "")
-    console.print(Text.from_ansi("\n".join(shown)))
+    console.print(f"$ bnbench {command}\n", markup=False, highlight=False)
+    console.print(Text.from_ansi(run(command, *options).rstrip("\n")))
     # a fixed id: the same run gives the same bytes
     console.save_svg(str(target), title="bnbench", unique_id=target.stem)
 
 
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser without a window."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    names = ("chromium", "chromium-browser", "google-chrome")
+    options.binary_location = next(filter(None, map(shutil.which, names)), "")
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def photograph(driver: Any, report: Path, target: Path, size: tuple[int, int]) -> None:
+    """The first screen of a report, on a screen of that size."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    width, height = size
+    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    driver.get(report.absolute().as_uri())
+    WebDriverWait(driver, 30).until(
+        lambda page: page.execute_script("return document.body.dataset.ready === 'true'")
+    )
+    picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
+    write_small(base64.b64decode(picture), target)
+
+
+def write_small(picture: bytes, target: Path) -> None:
+    """A picture with few colours, which is a third of the size."""
+    with Image.open(io.BytesIO(picture)) as image:
+        few = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        few.save(target, optimize=True)
+
+
+def draw_study(driver: Any, name: str, picture: str, figure: str, folder: Path) -> None:
+    """A study's report or one of its figures, from the runs in its results folder."""
+    results = folder / name
+    shutil.copytree(RESULTS / name, results)
+    run("report", str(results), "--figures", str(folder), "--figure-format", "png")
+    if figure:
+        write_small((folder / f"{figure}.png").read_bytes(), IMAGES / picture)
+    else:
+        photograph(driver, results / "report.html", IMAGES / picture, DESKTOP)
+
+
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        draw("compare", IMAGES / "compare.svg", "--output", folder, last=SCREEN)
-    for kind in ("right", "wrong"):
-        draw(f"verify docs/examples/{kind}_layer.py:BatchNorm", IMAGES / f"verify_{kind}.svg")
+    with chromium() as driver, tempfile.TemporaryDirectory() as folder:
+        quickstart = Path(folder) / "results" / "quickstart"
+        draw_output("compare", IMAGES / "compare.svg", "--output", str(quickstart))
+        photograph(driver, quickstart / "report.html", IMAGES / "report-desktop.png", DESKTOP)
+        photograph(driver, quickstart / "report.html", IMAGES / "report-phone.png", PHONE)
+        for kind in ("right", "wrong"):
+            draw_output(f"verify docs/examples/{kind}_layer.py:BatchNorm", IMAGES / f"verify_{kind}.svg")
+        for name, (picture, figure) in STUDIES.items():
+            if (RESULTS / name / "runs").is_dir():
+                draw_study(driver, name, picture, figure, Path(folder))

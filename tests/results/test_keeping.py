@@ -88,7 +88,7 @@ def test_a_folder_that_is_read_only_is_shown_and_what_is_not_written_is_named(
     assert "batch" in done.stdout
     text = " ".join(done.stderr.split())
     assert "Warning: summary.json, summary.csv and report.html in " in text
-    assert "are not written again" in text
+    assert "are not rewritten" in text
     assert "Read-only file system" in text
     assert "--output" not in text
     gate = ["--fail-if", "batch.test_accuracy < 0.99", "--format", "json"]

@@ -38,7 +38,7 @@ def forest_chart(
     several = len(splits) > 1
     y = alt.Y("label:N", sort=None, title=None, scale=alt.Scale(paddingInner=0.2), axis=_names(labels))
     lane = alt.YOffset("split:N", scale=alt.Scale(domain=list(splits)), sort=None)
-    ticks = numbers_axis(tickCount=6, labelOverlap="greedy", labelSeparation=6)
+    ticks = numbers_axis(tickCount=6, labelOverlap="parity", labelSeparation=6)
     start = _LETTERS_WIDTH if several else 4
     beside = alt.Scale(range=[start, alt.ExprRef("width")], padding=12, nice=False)
     x = alt.X("difference:Q", title=measure.title, scale=beside, axis=ticks)

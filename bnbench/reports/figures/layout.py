@@ -14,6 +14,8 @@ from bnbench.reports.figures.data import Row
 from bnbench.reports.figures.figure import Figure, specification
 from bnbench.reports.figures.names import widest
 
+#: Of the letters in the page's figures; the pixels of `Figure.rows` are for this size.
+PAGE_FONT_SIZE = 12
 #: Beside the line of a legend, and between a plot and the names at its left.
 _GAPS, _PADDING = 16, 12
 #: The axis and its title at the left of a plot of lines: no legend goes under them.
@@ -44,7 +46,7 @@ def style(width: int, font_size: int, *, titled: bool = False) -> Style:
     config = {
         "font": "Helvetica, Arial, sans-serif",
         "axis": {
-            **letters, "titleFontWeight": "normal", "gridColor": "#e4e4e4", "labelOverlap": "greedy",
+            **letters, "titleFontWeight": "normal", "gridColor": "#e4e4e4", "labelOverlap": "parity",
             "labelSeparation": 3,
         },
         "legend": {  # of lines, and complete
@@ -86,7 +88,7 @@ def complete_specification(figure: Figure, summary: Summary, look: Style) -> dic
         **specification(figure),
         **({"title": title} if title else {}),
         "width": width,
-        "height": height(figure, data),
+        "height": height(figure, data, look.font_size),
         "autosize": {"type": "fit-x", "contains": "padding"},
         "padding": 2,
         "config": {**look.config, "legend": {**look.config["legend"], "columns": columns}},
@@ -127,9 +129,10 @@ def least_width(figure: Figure, font_size: float) -> int:
     return names + max(_PLOT_WIDTH, cells) + (_AXIS_WIDTH if figure.columns else 0)
 
 
-def height(figure: Figure, data: Mapping[str, Sequence[Row]]) -> int:
-    """Pixels of the plot."""
+def height(figure: Figure, data: Mapping[str, Sequence[Row]], font_size: float) -> int:
+    """Pixels of the plot; a row is as high as its letters are large."""
     if not figure.rows:
         return _PLOT_HEIGHT
     column, pixels = figure.rows
-    return pixels * max(1, len({row[column] for rows in data.values() for row in rows}))
+    rows = max(1, len({row[column] for table in data.values() for row in table}))
+    return math.ceil(pixels * font_size / PAGE_FONT_SIZE * rows)

@@ -19,7 +19,7 @@ from bnbench.reports.figures.all import figures, leading_figures
 from bnbench.reports.figures.colours import colours, dashes
 from bnbench.reports.figures.data import Row
 from bnbench.reports.figures.figure import Figure, specification
-from bnbench.reports.figures.layout import least_width, legend_columns, style, title_lines
+from bnbench.reports.figures.layout import PAGE_FONT_SIZE, least_width, legend_columns, style, title_lines
 from bnbench.reports.sentences.headline import headline
 from bnbench.reports.sentences.methods import CITATION, methods_paragraph
 from bnbench.reports.sentences.speed import speed_sentences
@@ -29,8 +29,6 @@ from bnbench.reports.tables.layers import layer_lists
 from bnbench.reports.tables.main import main_table
 from bnbench.results import StudyResults
 
-#: Of the figures in the page; see page.js.
-_FONT_SIZE = 12
 #: Pixels of a saved figure, and of the narrowest screen's column: a wider figure is scrolled in its own box.
 _SAVED_WIDTH, _PHONE_WIDTH = 640, 350
 #: With more variants only the first figure has its legend on the screen: the controls have it for all others.
@@ -149,23 +147,25 @@ def _yaml(values: Mapping[str, Any]) -> str:
 
 def _scrolled_width(figure: Figure) -> int:
     """Pixels of a figure that is wider than a phone; 0 of any other."""
-    width = least_width(figure, _FONT_SIZE)
+    width = least_width(figure, PAGE_FONT_SIZE)
     return width if width > _PHONE_WIDTH else 0
 
 
 def _data(summary: Summary, drawn: Sequence[Figure]) -> str:
     """What the page's script reads: charts and rows. "<" is escaped: no text can end the script."""
     names = figure_data.variant_names(summary)
-    columns, legend_width = legend_columns(names, _FONT_SIZE, _SAVED_WIDTH)
+    columns, legend_width = legend_columns(names, PAGE_FONT_SIZE, _SAVED_WIDTH)
     values = {
         "figures": {
             figure.name: {
-                "title": title_lines(figure, _SAVED_WIDTH, _FONT_SIZE),
+                "title": title_lines(figure, _SAVED_WIDTH, PAGE_FONT_SIZE),
                 "spec": specification(figure, zoom=True),
                 "data": list(figure.data),
                 "controls": figure.controls,
                 "rows": figure.rows,
-                "width": max(_SAVED_WIDTH, least_width(figure, _FONT_SIZE), legend_width * figure.has_legend),
+                "width": max(
+                    _SAVED_WIDTH, least_width(figure, PAGE_FONT_SIZE), legend_width * figure.has_legend
+                ),
                 "columns": columns,
             }
             for figure in drawn
@@ -174,7 +174,7 @@ def _data(summary: Summary, drawn: Sequence[Figure]) -> str:
         "variants": names,
         "best": figure_data.best_settings(summary),
         "settings": _settings(summary),
-        "paper": style(_SAVED_WIDTH, _FONT_SIZE).config,
+        "paper": style(_SAVED_WIDTH, PAGE_FONT_SIZE).config,
     }
     return to_json(values, ascii=True, compact=True).replace("<", "\\u003c")
 

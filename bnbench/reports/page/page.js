@@ -74,7 +74,7 @@
       background: "transparent", view: { stroke: null },
       font: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif",
       axis: { labelColor: text, titleColor: text, gridColor: "var(--grid)", domainColor: line, tickColor: line, labelFontSize: 12,
-        titleFontSize: 12, titleFontWeight: "normal", labelLimit: 0, labelOverlap: "greedy", labelSeparation: 4 },
+        titleFontSize: 12, titleFontWeight: "normal", labelLimit: 0, labelOverlap: "parity", labelSeparation: 4 },
       text: { color: text, fontSize: 12 },
     };
   }
