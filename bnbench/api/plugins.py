@@ -15,6 +15,7 @@ from typing import Any
 from bnbench.api.layers import Layers, absolute, import_layer_file, register_layers, words_in
 from bnbench.api.unregistered import registers_nothing
 from bnbench.base.errors import PluginError
+from bnbench.base.interactive import digest, is_interactive
 from bnbench.base.kinds import KINDS
 from bnbench.base.origins import modules_behind
 from bnbench.base.own_modules import FINDER, forget
@@ -47,7 +48,21 @@ class Names:
 
     def uses_plugins(self, settings: Settings) -> bool:
         """Whether anything that these settings choose is a plugin's."""
-        return any(entry.plugin for entry in self._entries(settings)) or bool(self._starts(settings))
+        return (
+            any(entry.plugin for entry in self._entries(settings))
+            or bool(self._starts(settings))
+            or bool(self._interactive(settings))
+        )
+
+    def needs_this_process(self, settings: Settings) -> bool:
+        """Whether a worker could not load what these settings choose: the calling program registered it itself."""
+        return any(
+            not entry.plugin and not str(entry.factory.__module__).startswith("bnbench.")
+            for entry in self._entries(settings)
+        )
+
+    def _interactive(self, settings: Settings) -> list[Any]:
+        return [entry.factory for entry in self._entries(settings) if is_interactive(entry.factory)]
 
     def loader(self) -> Callable[[], None] | None:
         """What loads the user's own in a worker, and raises PluginError where it changed; None where nothing is."""
@@ -58,6 +73,8 @@ class Names:
         if not self.uses_plugins(settings):
             return Reach()
         reached = reach([*self._starts(settings), *modules_behind(built)])
+        if interactive := self._interactive(settings):
+            reached.own["interactive code"] = digest(interactive)
         # a layer of an installed package: known by the package's version
         plugins = {entry.plugin for entry in self._entries(settings) if entry.plugin}
         packages = {name.partition(".")[0] for name in plugins if not self.plugins.get(name)}

@@ -142,7 +142,8 @@ def prepare_work(
         raise ConfigError(mistakes)
     today = Today(rehearsal.cells, device, packages)
     todo, beside = sort_runs(runs, folder, options.again, today.of, beside=options.beside)
-    how = TrainingOptions(options.jobs, names.loader(), options.debug)
+    local = any(names.needs_this_process(cell.settings) for cell in study.cells)
+    how = TrainingOptions(1 if local else options.jobs, names.loader(), options.debug)
     scheduler = Scheduler(rehearsal.cells, library, device, how)
 
     def events(runs: Sequence[RunSpec]) -> Generator[Event]:

@@ -181,6 +181,8 @@ def _wrong_value(hint: Any, value: Any) -> str:
 
 
 def _is_loaded_again(before: Callable[..., Any], factory: Callable[..., Any]) -> bool:
-    """Whether both come from one file that was run twice (a plugin loaded again, an import that failed)."""
+    """Whether both come from one file that was run twice (a plugin loaded again), or one cell."""
     same = (before.__module__, before.__qualname__) == (factory.__module__, factory.__qualname__)
+    if same and factory.__module__ == "__main__":
+        return True
     return same and getattr(before, "__globals__", None) is not getattr(factory, "__globals__", None)
