@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from bnbench.data.batches import Prepared
+from bnbench.data import Sizes
+from bnbench.data.prepared import Prepared
 from bnbench.engine.backends.base import backend_of
 from bnbench.engine.build import build_model
 from bnbench.engine.choose import EngineChoice
@@ -32,12 +33,10 @@ class OneSet:
         return self.data
 
 
-def chosen_for(
-    settings: Settings, input_shape: tuple[int, int, int], num_classes: int, device: torch.device = CPU
-) -> EngineChoice:
+def chosen_for(settings: Settings, sizes: Sizes, device: torch.device = CPU) -> EngineChoice:
     """The engine of a network that is built for the question."""
-    model = build_model(settings, input_shape, num_classes, 0)
-    return backend_of(settings).choose(model, settings, input_shape, device)
+    model = build_model(settings, sizes, 0)
+    return backend_of(settings).choose(model, settings, sizes, device)
 
 
 def execute(
@@ -48,7 +47,7 @@ def execute(
     for group in replicas(runs):
         settings = group[0].settings
         data = library.prepared(settings.for_seed(group[0].seed))
-        yield from trainer.train(group, chosen_for(settings, data.input_shape, data.num_classes, device))
+        yield from trainer.train(group, chosen_for(settings, data.sizes, device))
 
 
 def scheduled(runs: Sequence[RunSpec], library: Library, **options: Any) -> Iterator[Event]:

@@ -19,7 +19,8 @@ from bnbench.analysis.speed import AreaComparison, SpeedComparison
 from bnbench.analysis.stops import Stop
 from bnbench.analysis.sweeps import BestSetting
 from bnbench.analysis.times import how_trained, shares_time
-from bnbench.base.metrics import DEFAULT_METRICS, columns_of
+from bnbench.base.metrics import columns_of
+from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
 from bnbench.study import DEFAULT_PRIMARY, DEFAULT_VARY, Margin, Target, fixed_sentence
 from bnbench.study.labels import Labelled
 from bnbench.study.records import RunRecord
@@ -64,13 +65,13 @@ class Summary:
 
     comparisons: every variant with the baseline at the same setting, in every metric; so are speeds (in every
     target, on every clock), areas (once a metric of a target) and rates. best_settings, usable_ranges,
-    interactions: empty where nothing is swept. primary: the metric that the verdict is about; margin: a
-    smaller difference counts as none. gates: what became of each --fail-if. looks, stops: of `seeds: auto`,
-    and where each variant stands; empty where the number of seeds is fixed. limits: what limits the verdict
-    besides the runs' own cautions. metrics: those that are shown. vary: the sources of randomness that a seed
-    changes. best_rates: the rates at the best settings. checks, agreements: the variants with `role: check`,
-    what they check, and what came of it. same_results: groups of variants that are equal in every metric on
-    every seed. study: study.yaml as it was resolved, empty where it can't be read.
+    interactions: empty where nothing is swept. primary: the metric that the verdict is about; margin: a smaller
+    difference counts as none. gates: what became of each --fail-if. looks, stops: of `seeds: auto`, and where each
+    variant stands; empty where the number of seeds is fixed. limits: what limits the verdict besides the runs' own
+    cautions. metrics: those that are shown. task: what is known of its task. vary: the sources of randomness that
+    a seed changes. best_rates: the rates at the best settings. checks, agreements: the variants with `role:
+    check`, what they check, and what came of it. same_results: groups of variants that are equal in every metric
+    on every seed. study: study.yaml as it was resolved, empty where it can't be read.
     """
 
     name: str
@@ -93,7 +94,8 @@ class Summary:
     usable_ranges: tuple[UsableRange, ...] = ()
     interactions: tuple[Interaction, ...] = ()
     gates: tuple[GateOutcome, ...] = ()
-    metrics: tuple[str, ...] = DEFAULT_METRICS
+    metrics: tuple[str, ...] = IMAGE_CLASSIFICATION.default_metrics
+    task: TaskFacts = IMAGE_CLASSIFICATION
     looks: tuple[int, ...] = ()
     stops: tuple[Stop, ...] = ()
     limits: tuple[str, ...] = ()

@@ -27,6 +27,7 @@ from bnbench.analysis.sweeps import MIN_PARTED, at_best, part_seeds, shared_seed
 from bnbench.analysis.twins import repeats
 from bnbench.base.errors import GateError, UnknownNameError, unknown_name
 from bnbench.base.metrics import RECALL, SPLITS, Metric, metric_of
+from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
 from bnbench.results import Cell
 from bnbench.study import Margin
 
@@ -80,6 +81,7 @@ def read_gates(
     margin: Margin | None = None,
     *,
     swept: bool = False,
+    task: TaskFacts = IMAGE_CLASSIFICATION,
 ) -> tuple[Gate, ...]:
     """Check every gate against what the study has. Raises GateError, before anything is trained."""
     least = MIN_PARTED if swept else MIN_SEEDS
@@ -89,7 +91,7 @@ def read_gates(
             if name not in variants:
                 raise GateError(f"--fail-if '{gate.text}': {unknown_name('variant', name, variants)}")
         try:
-            metric = metric_of(gate.metric)
+            metric = task.metric_of(gate.metric)
         except UnknownNameError as error:
             raise GateError(f"--fail-if '{gate.text}': {error}") from None
         _check_number(gate, metric)
@@ -105,10 +107,11 @@ def read_gates(
 def _check_number(gate: Gate, metric: Metric) -> None:
     """Raises GateError where the answer is known before anything is trained: a share is from 0 to 1, a loss from 0."""
     highest = 1.0 if metric.percent else math.inf
+    lowest = -math.inf if metric.lowest is None else metric.lowest
     value = gate.margin if gate.other else gate.limit
     if value is None:
         return
-    what = "a share, from 0 to 1" if metric.percent else "never below 0"
+    what = "a share, from 0 to 1" if metric.percent else f"never below {lowest:g}"
     fix = (
         f"{value / 100:g} or {value:g}% in place of {value:g}." if metric.percent and 1 < value <= 100 else ""
     )
@@ -117,8 +120,12 @@ def _check_number(gate: Gate, metric: Metric) -> None:
         raise GateError(f"--fail-if '{gate.text}': {why}", fix=fix or "a smaller margin, such as 0.5%.")
     if gate.other:
         return
-    always = {"<": value > highest, "<=": value >= highest, ">": value < 0, ">=": value <= 0}[gate.sign]
-    never = {"<": value <= 0, "<=": value < 0, ">": value >= highest, ">=": value > highest}[gate.sign]
+    always = {"<": value > highest, "<=": value >= highest, ">": value < lowest, ">=": value <= lowest}[
+        gate.sign
+    ]
+    never = {"<": value <= lowest, "<=": value < lowest, ">": value >= highest, ">=": value > highest}[
+        gate.sign
+    ]
     if always or never:
         holds = "it would always hold" if always else "it can never hold"
         fix = fix or f"a number that {gate.metric} can have, on both sides of it."

@@ -12,7 +12,7 @@ from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import PHASES, Spread
 from bnbench.analysis.workloads import Standing, Workloads
 from bnbench.base.files import strict
-from bnbench.base.metrics import SPLIT_METRICS
+from bnbench.base.metrics import columns_of
 from bnbench.results import SCHEMA_VERSION
 from bnbench.study import Target
 from bnbench.study.records import MISSING, RunRecord
@@ -27,7 +27,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "baseline": summary.baseline,
         "target": targets[0] if targets else None,
         "targets": targets,
-        "variants": [_variant(variant, summary.columns) for variant in summary.variants],
+        "variants": [_variant(variant, summary) for variant in summary.variants],
         "comparisons": [_comparison(comparison) for comparison in summary.comparisons],
         "best_settings": [
             {
@@ -44,6 +44,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "vary": summary.vary,
         "margin": asdict(summary.margin) if summary.margin else None,
         "metrics": summary.metrics,
+        "task": summary.task.plain(),
         "speeds": [_flat_target(vars(speed)) for speed in summary.speeds],
         "areas": [vars(area) for area in summary.areas],
         "rates": [vars(rate) for rate in summary.rates],
@@ -148,7 +149,8 @@ def history_rows(summary: Summary) -> list[dict[str, Any]]:
     ]
 
 
-def _variant(variant: VariantSummary, columns: Sequence[str]) -> dict[str, Any]:
+def _variant(variant: VariantSummary, summary: Summary) -> dict[str, Any]:
+    usual = columns_of(summary.task.default_metrics)
     return {
         "name": variant.variant,
         "setting": variant.setting,
@@ -159,15 +161,18 @@ def _variant(variant: VariantSummary, columns: Sequence[str]) -> dict[str, Any]:
         "layers": variant.layers,
         "seeds": variant.seeds,
         "outcomes": variant.outcomes,
-        "runs": [_run(run, variant.targets, index) for index, run in enumerate(variant.runs)],
-        **{at: {metric: _spread(variant.spreads[at, metric]) for metric in columns} for at in PHASES},
+        "runs": [_run(run, variant.targets, index, usual) for index, run in enumerate(variant.runs)],
+        **{at: {metric: _spread(variant.spreads[at, metric]) for metric in summary.columns} for at in PHASES},
         "seconds_per_step": _spread(variant.seconds_per_step),
         "seconds_refused": variant.seconds_refused or None,
         "targets": [_target(target) for target in variant.targets],
     }
 
 
-def _run(run: RunRecord, targets: tuple[TargetSummary, ...], index: int) -> dict[str, Any]:
+def _run(
+    run: RunRecord, targets: tuple[TargetSummary, ...], index: int, usual: Sequence[str]
+) -> dict[str, Any]:
+    """usual: the columns of every study of its task, also of a run without numbers."""
     times = [target.reached[index] for target in targets]
     areas = [target.areas[index] for target in targets]
     return {
@@ -178,8 +183,8 @@ def _run(run: RunRecord, targets: tuple[TargetSummary, ...], index: int) -> dict
         "planned_steps": run.planned_steps,
         "epochs": _epochs(run),
         "seconds": run.train_seconds,
-        "final": {**dict.fromkeys(SPLIT_METRICS), **run.final},
-        "best": {**dict.fromkeys(SPLIT_METRICS), **run.best},
+        "final": {**dict.fromkeys(usual), **run.final},
+        "best": {**dict.fromkeys(usual), **run.best},
         "best_step": run.best_step,
         "steps_to_target": times[0].step if times and times[0] else None,
         "targets": [

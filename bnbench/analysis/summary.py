@@ -93,6 +93,7 @@ def summarize(results: StudyResults) -> Summary:
         primary=results.primary,
         margin=results.margin,
         metrics=results.shown_metrics,
+        task=results.task,
         vary=vary,
         study=results.study,
         speeds=tuple(s for t in results.targets for pair in compared for s in compare_speed(*pair, t)),
@@ -102,7 +103,7 @@ def summarize(results: StudyResults) -> Summary:
             for pair in compared
         ),
         rates=spent_rates(_rates(pairs, results), results.looks),
-        noise=tuple(noise_floors(results.cells)),
+        noise=tuple(noise_floors(results.cells)) if "accuracy" in results.task.names else (),
         usable_ranges=usable_ranges(findings) if swept else (),
         interactions=tuple(interactions(findings, comparisons)) if swept else (),
         looks=results.looks,

@@ -127,7 +127,7 @@ def prepare_work(
         data = library.prepared(settings)
         plugins: Any = []
         if names.uses_plugins(settings):
-            built = networks.objects(settings, data.input_shape, data.num_classes, study.seeds[0])
+            built = networks.objects(settings, data.sizes, study.seeds[0])
             found = names.reached(settings, built)
             packages[settings.model_dump_json()] = installed_versions(found.installed)
             plugins = found.content()

@@ -29,6 +29,7 @@ def gates_of(texts: Sequence[str], studies: Sequence[Study]) -> list[tuple[str, 
             len(study.seeds),
             study.margin,
             swept=len(study.cells) > len(study.variants),
+            task=study.task,
         )
     return shared
 
@@ -47,7 +48,8 @@ def load_results(folder: ResultsFolder) -> StudyResults:
 def summarize_results(results: StudyResults, fail_if: Sequence[str] = ()) -> Summary:
     """What they say, and what the gates say of it. Raises GateError where a gate does not fit."""
     seeds = min(len(cell.seeds) for cell in results.cells)
-    gates = read_gates(fail_if, dict.fromkeys(cell.variant for cell in results.cells), seeds, results.margin)
+    variants = dict.fromkeys(cell.variant for cell in results.cells)
+    gates = read_gates(fail_if, variants, seeds, results.margin, task=results.task)
     known = next((run.class_names for cell in results.cells for run in cell.records if run.class_names), ())
     for gate in gates:
         class_name = metric_of(gate.metric).class_name

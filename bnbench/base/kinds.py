@@ -37,6 +37,7 @@ class Kind:
 
 
 KINDS = (
+    Kind("task", "task", "Tasks", "bnbench.tasks", "tasks", default="auto"),
     Kind("dataset", "data set", "Data sets", "bnbench.data", "datasets"),
     Kind("model", "model", "Models", "bnbench.models", "models"),
     Kind("norm", "norm", "Normalizers", "bnbench.norms", "norms", default="none"),

@@ -30,6 +30,9 @@ class Described(Protocol):
     def option_names(self) -> Sequence[str]:
         """In the order of the signature."""
 
+    def metric_names(self) -> Sequence[str]:
+        """What a task measures; empty for anything else."""
+
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of its options."""
 
@@ -41,10 +44,15 @@ class Listed:
     name: str
     summary: str
     options: str
+    metrics: tuple[str, ...] = ()
 
     def option_names(self) -> Sequence[str]:
         """In the order of the signature."""
         return list(self.schema().get("properties", {}))
+
+    def metric_names(self) -> Sequence[str]:
+        """What a task measures; empty for anything else."""
+        return self.metrics
 
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of its options: a fresh one each time."""
@@ -57,7 +65,8 @@ def load_listing() -> dict[str, dict[str, Listed]]:
     kinds = json.loads(NAMES_JSON.read_text(encoding="utf-8"))
     return {
         key: {
-            name: Listed(name, item["summary"], json.dumps(item["options"])) for name, item in names.items()
+            name: Listed(name, item["summary"], json.dumps(item["options"]), tuple(item.get("metrics", ())))
+            for name, item in names.items()
         }
         for key, names in kinds.items()
     }
@@ -67,7 +76,11 @@ def listing_of(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, A
     """The content of the file."""
     return {
         key: {
-            name: {"summary": entry.summary, "options": entry.schema()}
+            name: {
+                "summary": entry.summary,
+                "options": entry.schema(),
+                **({"metrics": list(entry.metric_names())} if entry.metric_names() else {}),
+            }
             for name, entry in sorted(entries.items())
         }
         for key, entries in vocabulary.items()

@@ -1,21 +1,19 @@
-"""What is measured on logits and labels. One `Metric` here, and it is evaluated, stored and compared.
+"""What is known of a metric without computing it: names, directions, units, bounds.
 
-A metric is the mean of a number per sample (loss, accuracy), or of a number per class (balanced accuracy:
-the recall of each class, macro F1: its F1). The number of one class is a metric of its own,
-`recall:CLASS`; which classes there are is known once the data is there.
+A task (`bnbench.tasks`) computes its metrics; what plans, keeps and reports reads these facts alone, and needs no
+torch. The metrics of classification stand here; those of another task are declared when it is registered, or when a
+results folder that holds them is read. The number of one class is a metric of its own, `recall:CLASS`; which classes
+there are is known once the data is there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from bnbench.base.errors import UnknownNameError
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from bnbench.base.errors import PluginError, UnknownNameError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -30,17 +28,14 @@ MOST_CLASSES = 100
 class Metric:
     """One number for a split.
 
-    percent: shown as a percentage. by_sample: logits (N, classes), labels (N,) -> a value per sample, (N,),
-    whose mean is the metric. by_class: confusion (see `confusion`) -> a value per class, (classes,);
-    the metric is the mean over the classes that have samples, or the value of class_name, where one is named.
-    largest_change: see `granularity`.
+    percent: a share from 0 to 1, shown as a percentage. lowest: no value is below it; None where there is no bound.
+    largest_change: see `granularity`. class_name: of a metric of one class.
     """
 
     name: str
     better: Literal["lower", "higher"]
-    percent: bool
-    by_sample: Callable[[Tensor, Tensor], Tensor] | None = None
-    by_class: Callable[[Tensor], Tensor] | None = None
+    percent: bool = False
+    lowest: float | None = 0.0
     largest_change: Callable[[Sequence[int]], float] | None = None
     class_name: str | None = None
 
@@ -60,40 +55,6 @@ class Metric:
         if self.largest_change is None or not present:
             return None
         return self.largest_change(present[:1] if self.class_name is not None else present)
-
-
-def loss_by_sample(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the softmax of the logits, in nats: never smoothed, never doubled."""
-    return logits.logsumexp(-1) - logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-
-
-def accuracy_by_sample(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 where the largest logit is the label's, else 0 (logits that are not all finite are always wrong)."""
-    right = logits.argmax(-1) == labels
-    return (right & logits.isfinite().all(-1)).to(logits.dtype)
-
-
-def confusion(logits: Tensor, labels: Tensor) -> Tensor:
-    """(classes, classes + 1) float64: how many samples of a class (row) were taken for each (column).
-
-    The last column counts the samples whose logits are not all finite: they are taken for no class.
-    """
-    classes = logits.shape[-1]
-    answers = logits.argmax(-1).masked_fill(~logits.isfinite().all(-1), classes)
-    cells = labels * (classes + 1) + answers
-    return cells.bincount(minlength=classes * (classes + 1)).reshape(classes, classes + 1).double()
-
-
-def _recall(counts: Tensor) -> Tensor:
-    """The share of a class's samples that were taken for it. NaN for a class without samples."""
-    return counts.diagonal() / counts.sum(1)
-
-
-def _f1(counts: Tensor) -> Tensor:
-    """2 TP / (samples of the class + samples taken for it). NaN for a class without samples."""
-    size = counts.sum(1)
-    found = 2 * counts.diagonal() / (size + counts.sum(0)[: len(counts)])
-    return found.masked_fill(size == 0, float("nan"))
 
 
 def _one_in_all(sizes: Sequence[int]) -> float:
@@ -118,17 +79,18 @@ def _largest_change_of_f1(sizes: Sequence[int]) -> float:
     return max(changes) / len(sizes)
 
 
+#: Every metric that is known: those of classification, and those that were declared.
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("loss", "lower", False, by_sample=loss_by_sample),
-        Metric("accuracy", "higher", True, by_sample=accuracy_by_sample, largest_change=_one_in_all),
-        Metric("balanced_accuracy", "higher", True, by_class=_recall, largest_change=_one_in_its_class),
-        Metric("macro_f1", "higher", True, by_class=_f1, largest_change=_largest_change_of_f1),
+        Metric("loss", "lower"),
+        Metric("accuracy", "higher", True, largest_change=_one_in_all),
+        Metric("balanced_accuracy", "higher", True, largest_change=_one_in_its_class),
+        Metric("macro_f1", "higher", True, largest_change=_largest_change_of_f1),
     )
 }
-#: What every study shows; the others where it asks for them.
-DEFAULT_METRICS = ("loss", "accuracy")
+#: Of every task that tells classes apart.
+CLASSIFICATION = tuple(METRICS.values())
 
 
 def recall_of(class_name: str) -> Metric:
@@ -144,28 +106,10 @@ def columns_of(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{split}_{name}" for split in SPLITS for name in names)
 
 
-#: The columns of every study.
-SPLIT_METRICS = columns_of(DEFAULT_METRICS)
-#: What a study may name, with an example for the metrics of one class.
-KNOWN_METRICS = (*columns_of(METRICS), *(f"{split}_{RECALL}:CLASS" for split in SPLITS))
-
-
 def metric_named(name: str) -> Metric | None:
     """The metric "accuracy", or "recall:cat"; None where there is no such."""
     family, _, class_name = name.partition(":")
     return recall_of(class_name) if family == RECALL and class_name else METRICS.get(name)
-
-
-def shown_metrics(
-    asked: Iterable[str], columns: Iterable[str], class_names: Sequence[str]
-) -> tuple[str, ...]:
-    """The metrics that a study shows: the default ones, those asked for, and those of these columns.
-
-    asked: "recall" stands for that of every class.
-    """
-    each = [f"{RECALL}:{name}" for name in class_names] if len(class_names) <= MOST_CLASSES else []
-    wanted = [name for item in asked for name in (each if item == RECALL else [item])]
-    return tuple(dict.fromkeys((*DEFAULT_METRICS, *wanted, *(metric_of(column).name for column in columns))))
 
 
 def metric_of(column: str) -> Metric:
@@ -173,23 +117,34 @@ def metric_of(column: str) -> Metric:
     split, _, name = column.partition("_")
     metric = metric_named(name) if split in SPLITS else None
     if metric is None:
-        raise UnknownNameError("metric", column, KNOWN_METRICS)
+        raise UnknownNameError("metric", column, columns_of([*METRICS, f"{RECALL}:CLASS"]))
     return metric
 
 
-def measure(logits: Tensor, labels: Tensor, class_names: Sequence[str]) -> Iterator[tuple[str, float]]:
-    """Every metric by name, of each class too where there are at most `MOST_CLASSES`.
+def declare(metrics: Iterable[Metric], kept: Iterable[Metric] | None = None) -> None:
+    """Make metrics known by their names, for as long as the process lives: results are shown long after a run.
 
-    logits: (N, classes); labels: (N,), not all of which need be there: the recall of a class without
-    samples is NaN.
+    kept: those whose names can't mean something else; None: all that are known. Any other is replaced, as that of a
+    plugin that is loaded again after a change. Raises PluginError where a name means something else already.
     """
-    counts = confusion(logits, labels)
-    present = counts.sum(1) > 0
-    for name, metric in METRICS.items():
-        if metric.by_sample:
-            yield name, float(metric.by_sample(logits, labels).mean())
-        elif metric.by_class:
-            yield name, float(metric.by_class(counts)[present].mean())
-    if len(class_names) <= MOST_CLASSES:
-        for class_name, value in zip(class_names, _recall(counts).tolist(), strict=True):
-            yield f"{RECALL}:{class_name}", value
+    held = METRICS if kept is None else {metric.name: metric for metric in (*CLASSIFICATION, *kept)}
+    for metric in metrics:
+        before = held.get(metric.name)
+        if before and not same_meaning(before, metric):
+            raise PluginError(
+                f'the metric "{metric.name}" is known already, and is another one: {_meaning(before)}, not '
+                f"{_meaning(metric)}.",
+                "One name is one column in tables and files.",
+                "give it another name.",
+            )
+        if metric.name not in METRICS or not same_meaning(METRICS[metric.name], metric):
+            METRICS[metric.name] = metric
+
+
+def same_meaning(one: Metric, other: Metric) -> bool:
+    """Whether numbers of one can stand beside numbers of the other."""
+    return (one.better, one.percent) == (other.better, other.percent)
+
+
+def _meaning(metric: Metric) -> str:
+    return f"{metric.better} is better, {'a share' if metric.percent else 'a number'}"

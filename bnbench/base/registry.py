@@ -70,6 +70,10 @@ class Entry:
         """In the order of the signature."""
         return list(self.options().model_fields)
 
+    def metric_names(self) -> tuple[str, ...]:
+        """What a task measures; empty for anything else."""
+        return tuple(getattr(self.facts, "names", ()))
+
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of its options."""
         return schema_of(self.options())

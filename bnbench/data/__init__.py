@@ -24,12 +24,14 @@ class DatasetFacts:
     """What is known of a data set before it is there.
 
     augment: the augmentation that is usual for it, which a study has where it names none.
+    task: what it is for, which a study has where it names none.
     num_train, num_test, input_shape (channels, height, width), num_classes: all or none of them; the
         plan's estimate uses them, so that nothing is downloaded for it.
     embedded: it comes with a package, so that `check` can look at it without a download.
     """
 
     augment: str = "none"
+    task: str = "image_classification"
     num_train: int | None = None
     num_test: int | None = None
     input_shape: tuple[int, int, int] | None = None
@@ -42,6 +44,19 @@ class DatasetFacts:
             raise ValueError("num_train, num_test, input_shape and num_classes go together")
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What a network must know of the data, and what a made-up batch is made by.
+
+    input_shape: of one sample. num_outputs: classes, or values to predict. vocabulary: how many tokens there are; None
+    where inputs are numbers.
+    """
+
+    input_shape: tuple[int, ...]
+    num_outputs: int
+    vocabulary: int | None = None
+
+
 datasets = Registry("data set", __name__, DatasetFacts)
 
 
@@ -49,24 +64,30 @@ datasets = Registry("data set", __name__, DatasetFacts)
 class Dataset:
     """A whole data set in memory, as it came.
 
-    *_images: (N, channels, height, width), uint8 (0..255) or float32. *_labels: (N,) int64 in
-    0..num_classes-1. fingerprint: hash of the content of all tensors, hex. val_*: a validation part of
+    *_inputs: (N, ...); images are (N, channels, height, width), uint8 (0..255) or float32; integers of other types
+    are tokens. *_targets: (N, ...); classes are (N,) int64 in 0..len(class_names)-1. class_names: empty where targets
+    are no classes. fingerprint: hash of the content of all tensors, hex. val_*: a validation part of
     the data's own; None where there is none. groups: (N,) of each training sample, from 0: what belongs
-    together. shifted: the images were centred as they were read, so zero is not what was zero. notes:
+    together. shifted: the inputs were centred as they were read, so zero is not what was zero. notes:
     what reading left out or changed; cautions: what of that limits every answer. chosen: where not all
     was read: which samples these are, train, val and test as they are used.
     """
 
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
+    train_inputs: Tensor
+    train_targets: Tensor
+    test_inputs: Tensor
+    test_targets: Tensor
     class_names: tuple[str, ...]
     fingerprint: str
-    val_images: Tensor | None = None
-    val_labels: Tensor | None = None
+    val_inputs: Tensor | None = None
+    val_targets: Tensor | None = None
     groups: Tensor | None = None
     shifted: bool = False
     notes: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
     chosen: Chosen | None = None
+
+
+def count_classes(targets: Tensor, num_classes: int) -> tuple[int, ...]:
+    """How many targets there are of each class."""
+    return tuple(targets.cpu().bincount(minlength=num_classes).tolist())

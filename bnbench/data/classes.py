@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from bnbench.base.errors import unknown_name
 from bnbench.base.metrics import MOST_CLASSES, RECALL, metric_of
-from bnbench.data.batches import Prepared
+from bnbench.data.prepared import Prepared
 
 
 def unmeasured(columns: Iterable[str], data: Prepared) -> Iterator[str]:
@@ -18,9 +18,9 @@ def unmeasured(columns: Iterable[str], data: Prepared) -> Iterator[str]:
             continue
         if class_name not in data.class_names:
             yield f"{column}: {unknown_name('class', class_name, data.class_names)}"
-        elif data.num_classes > MOST_CLASSES:
+        elif len(data.class_names) > MOST_CLASSES:
             yield (
-                f"{column}: the data has {data.num_classes} classes; the {RECALL} of each is measured for at most "
+                f"{column}: the data has {len(data.class_names)} classes; the {RECALL} of each is measured for at most "
                 f"{MOST_CLASSES}. Fix: {split}_balanced_accuracy or {split}_macro_f1."
             )
         elif not counts["probe" if split == "train" else split][data.class_names.index(class_name)]:

@@ -26,7 +26,7 @@ _ROLES = {
     "y": ("y", "labels", "label", "targets", "target", "classes"),
     "groups": ("groups", "group"),
 }
-#: Every name that is understood, in lower case -> what it is here: "train_images" -> "x_train".
+#: Every name that is understood, in lower case -> what it is here: "train_inputs" -> "x_train".
 NAMES = {
     name: f"{role}_{part}"
     for role, words in _ROLES.items()

@@ -32,17 +32,17 @@ class Labelled(Protocol):
     """A data set, or what is known of it before its images are read: see `Labels`."""
 
     @property
-    def train_labels(self) -> Tensor:
+    def train_targets(self) -> Tensor:
         """(N,) int64."""
         ...
 
     @property
-    def val_labels(self) -> Tensor | None:
+    def val_targets(self) -> Tensor | None:
         """Of the data's own validation part."""
         ...
 
     @property
-    def test_labels(self) -> Tensor:
+    def test_targets(self) -> Tensor:
         """(M,) int64."""
         ...
 
@@ -56,9 +56,9 @@ class Labelled(Protocol):
 class Labels:
     """The labels of each part, and the groups of train, before images are read."""
 
-    train_labels: Tensor
-    val_labels: Tensor | None
-    test_labels: Tensor
+    train_targets: Tensor
+    val_targets: Tensor | None
+    test_targets: Tensor
     groups: Tensor | None = None
 
 
@@ -89,9 +89,9 @@ def choose(data: Labelled, sampling: Sampling) -> Chosen:
     found = split(data, sampling.by, sampling.fraction, sampling.seed, sampling.max_train)
     val = found.val
     if val is None:
-        assert data.val_labels is not None
-        val = torch.randperm(len(data.val_labels), generator=generator(0, "val order"))
-    test = torch.randperm(len(data.test_labels), generator=generator(0, "test order"))
+        assert data.val_targets is not None
+        val = torch.randperm(len(data.val_targets), generator=generator(0, "val order"))
+    test = torch.randperm(len(data.test_targets), generator=generator(0, "test order"))
     return Chosen(
         found.train,
         val[: sampling.max_eval],
@@ -123,10 +123,10 @@ def split(dataset: Labelled, by: SplitBy, fraction: float, seed: int, limit: int
     Both are the first samples of one seeded permutation and of its rest, so they do not depend on each
     other, and a smaller training part is a part of a larger one. Raises DataError where it can't be done.
     """
-    total = len(dataset.train_labels)
+    total = len(dataset.train_targets)
     order = torch.randperm(total, generator=generator(seed, "split"))
     notes: list[str] = []
-    own = 0 if dataset.val_labels is None else len(dataset.val_labels)
+    own = 0 if dataset.val_targets is None else len(dataset.val_targets)
     if own and by == "auto":
         notes.append(
             f"validation: the data's own part of {own:,} samples (validation.fraction and split_seed do nothing)"
@@ -138,7 +138,7 @@ def split(dataset: Labelled, by: SplitBy, fraction: float, seed: int, limit: int
         held, text = _by_group(dataset, order, fraction)
         notes.append(text)
     elif by == "class":
-        held = _by_class(dataset.train_labels, order, fraction)
+        held = _by_class(dataset.train_targets, order, fraction)
     else:
         held = torch.zeros(total, dtype=torch.bool)
         held[order[: max(1, round(total * fraction))]] = True

@@ -60,8 +60,8 @@ def make_dataset(
         *whole["test"],
         class_names=tuple(class_names),
         fingerprint=fingerprint(*tensors, *extra),
-        val_images=own[0],
-        val_labels=own[1],
+        val_inputs=own[0],
+        val_targets=own[1],
         groups=group_index,
         shifted=shifted,
         notes=tuple(notes),
@@ -77,12 +77,12 @@ def index_of(groups: Sequence[str]) -> Tensor:
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and std (divisor N) over samples and pixels, each (C,) float64. In two passes: no digits are lost."""
+    """Mean and std (divisor N) of each channel (axis 1), each (C,) float64. In two passes: no digits are lost."""
     count = images.numel() / images.shape[1]
-    chunks = torch.split(images, CHUNK)
-    mean = sum((chunk.double().sum((0, 2, 3)) for chunk in chunks), torch.zeros(())) / count
-    center = mean[:, None, None]
-    squares = sum(((chunk.double() - center).square_().sum((0, 2, 3)) for chunk in chunks), torch.zeros(()))
+    chunks, others = torch.split(images, CHUNK), (0, *range(2, images.ndim))
+    mean = sum((chunk.double().sum(others) for chunk in chunks), torch.zeros(())) / count
+    center = mean.reshape(-1, *[1] * (images.ndim - 2))
+    squares = sum(((chunk.double() - center).square_().sum(others) for chunk in chunks), torch.zeros(()))
     return mean, (squares / count).sqrt()
 
 

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from bnbench.base.process_state import seeded
 from bnbench.base.seeding import derive, generator
+from bnbench.data import Sizes
 from bnbench.models import models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
 from bnbench.optim import losses, optimizers, schedules
 from bnbench.study import Settings
+from bnbench.tasks import task_of
 
 CPU = torch.device("cpu")
 
 
-def build_model(
-    settings: Settings, input_shape: tuple[int, int, int], num_classes: int, seed: int
-) -> nn.Module:
+def build_model(settings: Settings, sizes: Sizes, seed: int) -> nn.Module:
     """The model on the CPU, in training mode, with weights that depend on the seed and the layers' names alone.
 
     So a layer that two variants share starts equal in both. The global random state is left as it was.
@@ -30,11 +30,10 @@ def build_model(
     noise, seed = settings.seed_of("noise", seed), settings.seed_of("init", seed)
     entry = models.get(settings.model.name)
     normalizer = norms.get(settings.norm.name)
+    arguments = task_of(settings.task).network_arguments(sizes)
     norm = NormLayer(normalizer, normalizer.typed(settings.norm.options))
     with seeded(derive(seed, "build"), CPU):  # for what a user's own layer draws when it is made
-        model: nn.Module = entry.factory(
-            input_shape, num_classes, norm, **entry.typed(settings.model.options)
-        )
+        model: nn.Module = entry.factory(*arguments, norm, **entry.typed(settings.model.options))
     scheme = settings.init.name if settings.init.name != "auto" else entry.facts.init
     if scheme != "own":
         initialise(model, seed, scheme, scale=settings.init.scale)
@@ -102,7 +101,7 @@ def make_optimizer(settings: Settings) -> Callable[[nn.Module], torch.optim.Opti
 
 
 def make_objective(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
-    """From logits (N, K) and labels (N,) to the scalar that is minimised."""
+    """From the outputs for a batch and its targets to the scalar that is minimised."""
     entry = losses.get(settings.loss.name)
     objective: Callable[[Tensor, Tensor], Tensor] = entry.factory(**entry.typed(settings.loss.options))
     return objective

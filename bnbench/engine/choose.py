@@ -10,12 +10,15 @@ import torch
 from torch import nn
 
 from bnbench.base.process_state import ProcessState, left_as_found
+from bnbench.base.seeding import generator
 from bnbench.base.user_code import raise_interrupt
+from bnbench.data import Sizes
 from bnbench.engine.build import make_objective, make_optimizer
 from bnbench.engine.device import all_threads
 from bnbench.engine.stacked.chain import chain, is_plain
 from bnbench.engine.stacked.optimizer import ELEMENTWISE
 from bnbench.study import Settings
+from bnbench.tasks import task_of
 
 Engine = Literal["stacked", "sequential", "compiled", "keras"]
 
@@ -39,9 +42,7 @@ class EngineChoice:
     own_threads: bool = False
 
 
-def choose(
-    model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], device: torch.device
-) -> EngineChoice:
+def choose(model: nn.Module, settings: Settings, sizes: Sizes, device: torch.device) -> EngineChoice:
     """The engine of torch for this network and these settings on that device. Leaves the network as it is."""
     small = device.type == "cpu" and _is_small(model, settings.batch_size)
     threads = 1 if small else all_threads()
@@ -54,7 +55,7 @@ def choose(
         return EngineChoice("sequential", threads, "convolutions keep the device busy one run at a time")
     if not small and device.type == "cpu" and wanted == "auto":
         return EngineChoice("sequential", threads, "its steps are large enough to keep all cores busy")
-    reason = why_not_stacked(model, settings, input_shape, device)
+    reason = why_not_stacked(model, settings, sizes, device)
     return EngineChoice("sequential" if reason else "stacked", threads, reason)
 
 
@@ -76,9 +77,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def why_not_stacked(
-    model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], device: torch.device
-) -> str:
+def why_not_stacked(model: nn.Module, settings: Settings, sizes: Sizes, device: torch.device) -> str:
     """Why replicas of this model can't train as one; "" where they can."""
     optimizer = make_optimizer(settings)(model)
     if settings.precision != "float32":
@@ -96,7 +95,7 @@ def why_not_stacked(
     except BaseException as error:
         raise_interrupt(error)
         return f"it can't be copied: {type(error).__name__}"
-    return _why_a_batch_does_not_stack(copied, settings, input_shape)
+    return _why_a_batch_does_not_stack(copied, settings, sizes)
 
 
 def _why_parameters_do_not_stack(model: nn.Module, optimizer: torch.optim.Optimizer) -> str:
@@ -112,17 +111,14 @@ def _why_parameters_do_not_stack(model: nn.Module, optimizer: torch.optim.Optimi
     return ""
 
 
-def _why_a_batch_does_not_stack(
-    model: nn.Module, settings: Settings, input_shape: tuple[int, int, int]
-) -> str:
+def _why_a_batch_does_not_stack(model: nn.Module, settings: Settings, sizes: Sizes) -> str:
     """One forward and backward of one model show whatever would make replicas depend on each other."""
     device = next(model.parameters()).device
     objective = make_objective(settings)
-    images = torch.linspace(-1, 1, 4 * input_shape[0] * input_shape[1] * input_shape[2], device=device)
-    labels = torch.zeros(4, dtype=torch.long, device=device)
+    inputs, targets = task_of(settings.task).made_up(sizes, 4, generator(0, "stack"))
     with left_as_found(device) as before:
         try:
-            objective(model(images.view(4, *input_shape)), labels).backward()  # type: ignore[no-untyped-call]
+            objective(model(inputs.to(device)), targets.to(device)).backward()  # type: ignore[no-untyped-call]
         except BaseException as error:
             raise_interrupt(error)
             return f"{type(error).__name__} on a made-up batch: {error}".partition("\n")[0]

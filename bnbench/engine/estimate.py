@@ -15,9 +15,10 @@ from bnbench.base.errors import ConfigError, DataError
 from bnbench.base.process_state import left_as_found
 from bnbench.base.seeding import generator
 from bnbench.base.user_code import raise_interrupt
-from bnbench.data import datasets
+from bnbench.data import Sizes, datasets
 from bnbench.data.augmentations import augmentation_of
-from bnbench.data.batches import PROBE_SIZE, Prepared, steps_per_epoch
+from bnbench.data.batches import steps_per_epoch
+from bnbench.data.prepared import PROBE_SIZE, Prepared
 from bnbench.data.split import no_groups, none_left
 from bnbench.engine.cell import Cell
 from bnbench.engine.device import synchronize
@@ -33,6 +34,7 @@ from bnbench.study.cautions import step_cautions
 from bnbench.study.labels import cell_label
 from bnbench.study.plan import CellEstimate, RunSpec
 from bnbench.study.schema import StudyCell
+from bnbench.tasks import task_of
 
 #: Seconds in which all timings together should be done, and the least and the most for one of them.
 ALL_SECONDS, LEAST_SECONDS, MOST_SECONDS = 4.0, 0.2, 0.8
@@ -49,8 +51,7 @@ class Shape:
     num_train: int
     num_val: int
     num_test: int
-    input_shape: tuple[int, int, int]
-    num_classes: int
+    sizes: Sizes
     bytes_a_value: int = 1
 
 
@@ -84,7 +85,7 @@ def estimate_study(
 def _case(cell: StudyCell, shape: Shape, seeds: tuple[int, ...]) -> Case:
     runs = tuple(RunSpec(cell.variant, cell.setting, seed, "", cell.settings) for seed in seeds)
     smallest = min(PROBE_SIZE, shape.num_train, shape.num_val, shape.num_test)
-    return Case(runs, shape.input_shape, shape.num_classes, shape.num_train, smallest)
+    return Case(runs, shape.sizes, shape.num_train, smallest)
 
 
 def _work(settings: Settings, shape: Shape) -> str:
@@ -105,7 +106,6 @@ def shape_of(settings: Settings, library: Library) -> Shape:
     facts = datasets.get(settings.dataset.name).facts
     if facts.num_train:
         total, num_test = facts.num_train, facts.num_test
-        input_shape, num_classes = facts.input_shape, facts.num_classes
         if settings.validation.by == "group":
             raise no_groups()
         num_val = max(1, round(total * settings.validation.fraction))
@@ -113,15 +113,16 @@ def shape_of(settings: Settings, library: Library) -> Shape:
             raise none_left(settings.validation.fraction, total, num_val)
         num_train = min(total - num_val, settings.max_train_samples or total)
         limit = settings.max_eval_samples or total
-        return Shape(num_train, min(num_val, limit), min(num_test, limit), input_shape, num_classes)
+        return Shape(
+            num_train, min(num_val, limit), min(num_test, limit), Sizes(facts.input_shape, facts.num_classes)
+        )
     data = library.prepared(settings)
     return Shape(
-        len(data.train_labels),
-        len(data.val_labels),
-        len(data.test_labels),
-        data.input_shape,
-        data.num_classes,
-        data.train_images.element_size(),
+        len(data.train_targets),
+        len(data.val_targets),
+        len(data.test_targets),
+        data.sizes,
+        data.train_inputs.element_size(),
     )
 
 
@@ -143,7 +144,7 @@ def _timing(cell: Cell, shape: Shape, device: torch.device, seconds: float) -> T
     settings = run.settings
     try:
         with left_as_found(device):
-            data = _made_up(shape, settings.batch_size, device)
+            data = _made_up(settings, shape, device)
             training = Training([run], data, augmentation_of(settings.augment), device, choice)
             step, activations = _timed_steps(training, settings.batch_size, device, seconds / 2)
             model = training.stepper.models[0]
@@ -170,7 +171,7 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
     # data as it came, the part to train on once more, and float32 to evaluate
     held = 2 * size * shape.num_train + (size + 4) * (shape.num_val + shape.num_test) + 4 * probe
     # weights, gradients, two moments, the best weights
-    memory = held * math.prod(shape.input_shape) + 4 * 5 * cell.num_parameters + timing.activations
+    memory = held * math.prod(shape.sizes.input_shape) + 4 * 5 * cell.num_parameters + timing.activations
     seconds = steps * timing.step + evaluation
     return CellEstimate(
         label,
@@ -183,27 +184,28 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
     )
 
 
-def _made_up(shape: Shape, batch_size: int, device: torch.device) -> Prepared:
+def _made_up(settings: Settings, shape: Shape, device: torch.device) -> Prepared:
     """Noise of the right shape: a few batches to train on, one to evaluate."""
-    draw = generator(0, "estimate")
+    draw, task = generator(0, "estimate"), task_of(settings.task)
 
     def samples(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        images = torch.randn((count, *shape.input_shape), generator=draw)
-        labels = torch.randint(shape.num_classes, (count,), generator=draw)
-        return images.to(device), labels.to(device)
+        inputs, targets = task.made_up(shape.sizes, count, draw)
+        return inputs.to(device), targets.to(device)
 
-    train = samples(min(4 * batch_size, shape.num_train))
+    train = samples(min(4 * settings.batch_size, shape.num_train))
     other = samples(min(EVAL_BATCH, max(shape.num_val, 2)))
+    numbers = train[0].is_floating_point()
     return Prepared(
         *train,
         *other,
         *other,
         *other,
-        class_names=tuple(map(str, range(shape.num_classes))),
-        input_shape=shape.input_shape,
+        class_names=tuple(map(str, range(shape.sizes.num_outputs))) if task.facts.per_class else (),
+        task=settings.task,
+        sizes=shape.sizes,
         fingerprint="",
-        center=torch.zeros((), device=device),
-        scale=torch.ones((), device=device),
+        center=torch.zeros((), device=device) if numbers else None,
+        scale=torch.ones((), device=device) if numbers else None,
         notes=(),
     )
 
@@ -221,13 +223,13 @@ def _timed_steps(
         saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    images, labels = next(training.batches())
-    whole = labels.shape[1]
+    inputs, targets = next(training.batches())
+    whole = targets.shape[1]
     count = min(whole, FIRST_SAMPLES) if device.type == "cpu" else whole
 
     def step(samples: int) -> float:
         start = time.perf_counter()
-        training.train_step(0, images[:, :samples], labels[:, :samples])
+        training.train_step(0, inputs[:, :samples], targets[:, :samples])
         synchronize(device)
         return time.perf_counter() - start
 
@@ -239,7 +241,7 @@ def _timed_steps(
         # two steps of so many samples should fit, if they take no less a sample than the first ones
         count = max(count, min(whole, int(count * seconds / 2 / first)))
     if count == whole:
-        training.stepper.prepare(images, labels)
+        training.stepper.prepare(inputs, targets)
     step(count)
     times = [step(count)]
     while sum(times) < seconds / 2:
@@ -250,8 +252,8 @@ def _timed_steps(
 
 def _timed_evaluation(model: Any, data: Prepared, seconds_a_sample: float, seconds: float) -> float:
     """Seconds a sample, from as many samples as the time is good for: a step takes at least as long a sample."""
-    count = min(len(data.val_labels), max(EVAL_LEAST, int(seconds / 2 / max(seconds_a_sample, 1e-9))))
-    part = replace(data, val_images=data.val_images[:count], val_labels=data.val_labels[:count])
+    count = min(len(data.val_targets), max(EVAL_LEAST, int(seconds / 2 / max(seconds_a_sample, 1e-9))))
+    part = replace(data, val_inputs=data.val_inputs[:count], val_targets=data.val_targets[:count])
 
     def call() -> object:
         return evaluate(model, part, ("val",))

@@ -2,67 +2,60 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from bnbench.base.metrics import Split, accuracy_by_sample, loss_by_sample, measure
+from bnbench.base.metrics import Split
 from bnbench.base.process_state import left_as_found
-from bnbench.data.batches import Prepared
+from bnbench.data.prepared import Prepared
 from bnbench.study.records import TestSamples
+from bnbench.tasks import Task, task_of
 
-#: Samples in one evaluation batch at most, and values of them: what a network keeps of larger ones is slow to get.
+#: Samples in one evaluation batch at most, and input values in it: larger batches allocate too much memory.
 EVAL_BATCH, EVAL_VALUES = 1000, 2**20
-#: So many at least, however large they are.
+#: Minimum batch size, even for large inputs.
 EVAL_LEAST = 32
 
 
 class Measured(dict[str, float]):
-    """Every metric by its column. samples: the answers on the test samples, where they were looked at."""
+    """Every metric by its column. samples: the answers on the test samples, where they were evaluated."""
 
     samples: TestSamples | None = None
 
 
 def evaluate(model: nn.Module, data: Prepared, splits: Sequence[Split]) -> Measured:
-    """Every metric on each of the splits ("train": the fixed probe), e.g. {"val_loss": 0.31, ...}.
+    """Every metric of the task on each of the splits ("train": the fixed probe), e.g. {"val_loss": 0.31, ...}.
 
-    In eval mode, without augmentation, averaged over samples in float64.
+    In eval mode, without augmentation.
     """
-    samples = {
-        "train": (data.probe_images, data.probe_labels),
-        "val": (data.val_images, data.val_labels),
-        "test": (data.test_images, data.test_labels),
+    parts = {
+        "train": (data.probe_inputs, data.probe_targets),
+        "val": (data.val_inputs, data.val_targets),
+        "test": (data.test_inputs, data.test_targets),
     }
-    training, found = model.training, Measured()
+    training, measured, task = model.training, Measured(), task_of(data.task)
     model.eval()
     try:
-        with left_as_found(data.val_labels.device), torch.inference_mode():
+        with left_as_found(data.val_targets.device), torch.inference_mode():
             for split in splits:
-                images, labels = samples[split]
-                logits, labels = _logits(model, images), labels.cpu()
-                found |= {
-                    f"{split}_{name}": value for name, value in measure(logits, labels, data.class_names)
-                }
+                inputs, targets = parts[split]
+                outputs, targets = _outputs(model, task, inputs, targets), targets.cpu()
+                values = task.measure(outputs, targets, data.class_names)
+                measured |= {f"{split}_{name}": value for name, value in values}
                 if split == "test":
-                    found.samples = _answers(logits, labels)
+                    measured.samples = task.answers(outputs, targets)
     finally:
         model.train(training)
-    return found
+    return measured
 
 
-def _logits(model: nn.Module, images: Tensor) -> Tensor:
-    """(N, classes) float64."""
+def _outputs(model: nn.Module, task: Task, inputs: Tensor, targets: Tensor) -> Tensor:
+    """What the task keeps of the outputs for all samples, (N, ...)."""
     # near-equal parts, so that no part is a single sample beside a full one
-    size = max(EVAL_LEAST, min(EVAL_BATCH, EVAL_VALUES // images[0].numel()))
-    parts = math.ceil(len(images) / size)
-    # on the CPU, as not every device has float64
-    return torch.cat([model(part).cpu().double() for part in images.tensor_split(parts)])
-
-
-def _answers(logits: Tensor, labels: Tensor) -> TestSamples:
-    right, loss = (by_sample(logits, labels) for by_sample in (accuracy_by_sample, loss_by_sample))
-    digest = hashlib.blake2b(labels.numpy().astype("<i8").tobytes(), digest_size=8).hexdigest()
-    return TestSamples(right.to(torch.uint8).numpy(), loss.float().numpy(), digest)
+    size = max(EVAL_LEAST, min(EVAL_BATCH, EVAL_VALUES // max(1, inputs[0].numel())))
+    count = math.ceil(len(inputs) / size)
+    pairs = zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True)
+    return torch.cat([task.kept(model(some), wanted) for some, wanted in pairs])

@@ -12,10 +12,11 @@ import torch
 from bnbench.base.errors import BnbenchError, DataError
 from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.data import Dataset, datasets
-from bnbench.data.batches import Prepared, prepare
+from bnbench.data.prepared import Preparation, Prepared
 from bnbench.data.split import Sampling
 from bnbench.study import Settings
 from bnbench.study.schema import Validation
+from bnbench.tasks import task_of
 
 
 class Prepares(Protocol):
@@ -27,7 +28,7 @@ class Prepares(Protocol):
 
 
 #: The settings that choose and prepare the data.
-_OF_THE_DATA = {"dataset", "validation", "max_train_samples", "max_eval_samples", "normalize"}
+_OF_THE_DATA = {"task", "dataset", "validation", "max_train_samples", "max_eval_samples", "normalize"}
 
 
 def data_key(settings: Settings) -> str:
@@ -97,21 +98,14 @@ class Library:
                 some = data_key(settings.model_copy(update={"validation": _SOME_SPLIT}))
                 self._prepared.pop(self._last_split.get(some, ""), None)
                 self._last_split[some] = key
-            self._prepared[key] = prepare(
-                self.dataset(settings),
-                val_fraction=settings.validation.fraction,
-                split_seed=settings.validation.split_seed,
-                max_train_samples=settings.max_train_samples,
-                device=self._device,
-                normalize=settings.normalize,
-                by=settings.validation.by,
-                max_eval_samples=settings.max_eval_samples,
-            )
+            preparation = Preparation(_sampling(settings), settings.task, settings.normalize)
+            task = task_of(settings.task)
+            self._prepared[key] = task.prepare(self.dataset(settings), preparation, self._device)
         return self._prepared[key]
 
 
 def _check_varied(dataset: Dataset) -> None:
-    if dataset.val_labels is not None:
+    if dataset.val_targets is not None:
         raise DataError(
             "vary: split: the data has a validation part of its own, which is the same for every seed.",
             "There is no split to vary.",

@@ -19,7 +19,8 @@ from bnbench.base.seeding import derive, generator
 from bnbench.base.stacked import aligned
 from bnbench.base.user_code import raise_interrupt
 from bnbench.data.augmentations import Augmentation
-from bnbench.data.batches import Prepared, epoch_order, steps_per_epoch
+from bnbench.data.batches import epoch_order, steps_per_epoch
+from bnbench.data.prepared import Prepared
 from bnbench.engine.backends.base import backend_of
 from bnbench.engine.build import build_model, make_schedule
 from bnbench.engine.choose import EngineChoice
@@ -85,7 +86,7 @@ class Training:
         torch.set_num_threads(choice.threads)
         settings = self.settings
         self.seeds = [run.seed for run in runs]
-        models = [build_model(settings, data.input_shape, data.num_classes, seed) for seed in self.seeds]
+        models = [build_model(settings, data.sizes, seed) for seed in self.seeds]
         if choice.engine == "stacked" and len(runs) == 1:
             # a stack of one would take other kernels: it gets a double, and has the numbers of any other stack
             self.seeds *= 2
@@ -94,7 +95,7 @@ class Training:
         if warm_up and not choice.compiles:
             self._warm_up(models[:2])
         self.steps_per_epoch = steps_per_epoch(
-            len(data.train_labels), settings.batch_size, settings.last_batch
+            len(data.train_targets), settings.batch_size, settings.last_batch
         )
         self.planned_steps = self.steps_per_epoch * settings.epochs
         self.stepper = self._make_stepper(models)
@@ -108,15 +109,15 @@ class Training:
         self.clock = _Stopwatch(device, choice)
 
     def _make_stepper(self, models: Sequence[nn.Module]) -> Stepper:
-        return self.backend.stepper(models, self.settings, self.data.input_shape, self.choice, self.device)
+        return self.backend.stepper(models, self.settings, self.data.sizes, self.choice, self.device)
 
     def _warm_up(self, models: Sequence[nn.Module]) -> None:
         """Steps of copies of these models, which are thrown away."""
         try:
             with left_as_found(self.device):
                 stepper = self._make_stepper(copy.deepcopy(models))
-                for images, labels in itertools.islice(self.batches(), WARM_UP_STEPS):
-                    stepper.step(images[: len(models)], labels[: len(models)])
+                for inputs, targets in itertools.islice(self.batches(), WARM_UP_STEPS):
+                    stepper.step(inputs[: len(models)], targets[: len(models)])
         except BaseException as error:  # no warm-up for a model that can't be copied; other errors come again
             raise_interrupt(error)
 
@@ -131,8 +132,8 @@ class Training:
             self.stepper.prepare(*next(self.batches()))
         step, checked, reported = 0, 0, time.monotonic()
         self.clock.start()
-        for images, labels in self.batches():
-            self.step_losses[step] = self.train_step(step, images, labels)
+        for inputs, targets in self.batches():
+            self.step_losses[step] = self.train_step(step, inputs, targets)
             step += 1
             if self._evaluation_is_due(step):
                 self.clock.stop()
@@ -156,20 +157,20 @@ class Training:
         yield from (self._ended(replica, step) for replica in active)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (S, N, C, H, W) and labels (S, N) of every step, in each replica's order, augmented."""
+        """Inputs (S, N, ...) and targets (S, N, ...) of every step, in each replica's order, augmented."""
         for epoch in range(self.settings.epochs):
             seeds = [self.settings.seed_of("augmentation", seed) for seed in self.seeds]
             draws = [generator(seed, "augment", epoch) for seed in seeds]
             for index in self._orders(epoch):
-                images, labels = self._gather(index)
+                inputs, targets = self._gather(index)
                 if self.augmentation:
-                    for part, draw in zip(images, draws, strict=True):
+                    for part, draw in zip(inputs, draws, strict=True):
                         part.copy_(self.augmentation(part, draw))
-                yield images, labels
+                yield inputs, targets
 
     def _orders(self, epoch: int) -> Iterator[Tensor]:
         """The samples (S, N) of every step of an epoch, on the device."""
-        count, settings = len(self.data.train_labels), self.settings
+        count, settings = len(self.data.train_targets), self.settings
         seeds = [settings.seed_of("order", seed) for seed in self.seeds]
         orders = [epoch_order(count, settings.batch_size, seed, epoch, settings.last_batch) for seed in seeds]
         sizes = [len(part) for part in orders[0]]
@@ -177,17 +178,21 @@ class Training:
         return iter(torch.split(whole, sizes, 1))
 
     def _gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """The training images of an index (S, N), each replica's at an aligned place, and their labels."""
+        """The training inputs of an index (S, N), each replica's at an aligned place, and their targets."""
         data, samples = self.data, index.flatten()
-        images = data.train_images.index_select(0, samples).view(*index.shape, *data.input_shape)
-        out = aligned(images.shape, data.center)
-        labels = data.train_labels.index_select(0, samples).view(index.shape)
-        return data.normalise_(out.copy_(images)), labels
+        inputs = data.train_inputs.index_select(0, samples)
+        inputs = inputs.view(*index.shape, *inputs.shape[1:])
+        targets = data.train_targets.index_select(0, samples)
+        targets = targets.view(*index.shape, *targets.shape[1:])
+        if data.center is None:
+            return inputs, targets
+        out = aligned(inputs.shape, data.center)
+        return data.normalise_(out.copy_(inputs)), targets
 
-    def train_step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
+    def train_step(self, step: int, inputs: Tensor, targets: Tensor) -> Tensor:
         """One update of every replica; the batches' objectives before it, (S,) on the device."""
         self.stepper.scale_rates(self.lr_factor(step))
-        return self.stepper.step(images, labels)
+        return self.stepper.step(inputs, targets)
 
     def seconds(self) -> float:
         """Training time of a run so far: its share of the stack's."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from bnbench.base.metrics import Split
 from bnbench.data.augmentations import augmentation_of
-from bnbench.data.batches import Prepared, last_batch_note
+from bnbench.data.batches import last_batch_note
+from bnbench.data.prepared import Prepared
 from bnbench.engine.evaluate import Measured
 from bnbench.engine.outcome import outcome_of
 from bnbench.study import Settings, cautions_of
@@ -18,6 +19,7 @@ from bnbench.study.events import Evaluated, RunEnded
 from bnbench.study.layer_names import label_of
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import HistoryRow, RunRecord
+from bnbench.tasks import task_of
 
 Evaluate = Callable[[nn.Module, tuple[Split, ...]], Measured]
 
@@ -76,7 +78,12 @@ class Replica:
             **self._identity(),
             **self._data_facts(),
             outcome=outcome_of(
-                self.history, final, self.step_losses[:step], self.model, self.data.val_labels
+                self.history,
+                final,
+                self.step_losses[:step],
+                self.model,
+                task_of(self.data.task),
+                self.data.val_targets,
             ),
             steps=step,
             planned_steps=len(self.step_losses),
@@ -125,17 +132,17 @@ class Replica:
     def notes(self) -> tuple[str, ...]:
         """What the user should know of the data and of how it is cut into batches."""
         note = last_batch_note(
-            len(self.data.train_labels), self.settings.batch_size, self.settings.last_batch
+            len(self.data.train_targets), self.settings.batch_size, self.settings.last_batch
         )
         return (*notes_on_data(self.data, self.settings), *([note] if note else []))
 
     def _num_samples(self) -> dict[str, int]:
         full_batches = self.steps_per_epoch * self.settings.batch_size
-        train = len(self.data.train_labels)
+        train = len(self.data.train_targets)
         return {
             "train": min(train, full_batches) if self.settings.last_batch == "drop" else train,
-            "val": len(self.data.val_labels),
-            "test": len(self.data.test_labels),
+            "val": len(self.data.val_targets),
+            "test": len(self.data.test_targets),
         }
 
 

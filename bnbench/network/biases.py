@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from bnbench.network.sites import WeightLayer, ignores_shift
+from bnbench.network.sites import Inputs, WeightLayer, ignores_shift
 from bnbench.norms.behaviour import absorbs_bias, has_shift
 
 
@@ -27,7 +27,7 @@ class Layers:
         return [None if weight is None else tuple(weight.shape) for weight in weights]
 
 
-def is_covered(layer: WeightLayer, model: nn.Module, input_shape: Sequence[int]) -> bool:
+def is_covered(layer: WeightLayer, model: nn.Module, inputs: Inputs) -> bool:
     """Whether its output can be shifted, by its own bias or by the normalizer behind it, or needs no shift."""
     if not hasattr(layer.module, "bias") or layer.module.bias is not None:
         return True
@@ -36,7 +36,7 @@ def is_covered(layer: WeightLayer, model: nn.Module, input_shape: Sequence[int])
     if layer.next and has_shift(layer.next.module, layer.next.shape):
         return True
     # a normalizer may still take out what is added here, behind a pooling
-    return ignores_shift(model, layer.module, input_shape)
+    return ignores_shift(model, layer.module, inputs)
 
 
 def missing_biases(cells: Sequence[Layers]) -> dict[str, str]:

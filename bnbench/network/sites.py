@@ -19,6 +19,10 @@ from bnbench.norms.owner import normalizers, weight_layers
 SAMPLES = 7
 
 
+#: From a number of samples to that many inputs of a network.
+Inputs = Callable[[int], Tensor]
+
+
 @dataclass(frozen=True)
 class Site:
     """A normalizer, and the shape that reached it. samples: of the pass."""
@@ -66,11 +70,11 @@ class Sites:
     draws: bool = False
 
 
-def find_sites(model: nn.Module, input_shape: Sequence[int], samples: int = SAMPLES) -> Sites:
-    """Send noise through a model in training mode. Leaves it, and the process, as found."""
+def find_sites(model: nn.Module, inputs: Inputs, samples: int = SAMPLES) -> Sites:
+    """Send made-up inputs through a model in training mode. Leaves it, and the process, as found."""
     parameter = next(iter(model.parameters()), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    images = torch.randn(samples, *input_shape, generator=torch.Generator().manual_seed(0)).to(device)
+    batch = inputs(samples).to(device)
     watch = _Watch(samples)
     with left_as_found(device) as before, ExitStack() as stack, torch.no_grad():
         stack.callback(ModuleState(model).restore)
@@ -78,7 +82,7 @@ def find_sites(model: nn.Module, input_shape: Sequence[int], samples: int = SAMP
         watch.follow(model, stack)
         model.train()
         try:
-            model(images)
+            model(batch)
         except BaseException as error:  # whatever a user's layer raises: the caller judges it
             raise_interrupt(error)
             watch.found.error = error
@@ -87,18 +91,18 @@ def find_sites(model: nn.Module, input_shape: Sequence[int], samples: int = SAMP
     return watch.found
 
 
-def ignores_shift(model: nn.Module, layer: nn.Module, input_shape: Sequence[int]) -> bool:
+def ignores_shift(model: nn.Module, layer: nn.Module, inputs: Inputs) -> bool:
     """Whether in training the network gives the same where a number is added to every channel of the layer's output."""
 
-    def shifted(module: nn.Module, inputs: Any, output: Any) -> Any:
+    def shifted(module: nn.Module, arguments: Any, output: Any) -> Any:
         axis = -1 if isinstance(layer, nn.Linear) else 1
         shift = torch.linspace(-1, 1, output.shape[axis], device=output.device)
         return output + shift.reshape([-1 if a == axis % output.dim() else 1 for a in range(output.dim())])
 
-    plain = _logits(model, input_shape)
+    plain = _outputs(model, inputs)
     hook = layer.register_forward_hook(shifted)
     try:
-        moved = _logits(model, input_shape)
+        moved = _outputs(model, inputs)
     finally:
         hook.remove()
     return _same(plain, moved)
@@ -109,29 +113,34 @@ def ignores_size(layer: nn.Module, weight: nn.Parameter) -> bool:
     if not isinstance(layer, nn.Linear | nn.Conv2d):
         return False
     shape = (layer.in_features,) if isinstance(layer, nn.Linear) else (layer.in_channels, 9, 9)
-    plain = _logits(layer, shape)
+    plain = _outputs(layer, noise(shape))
     before = weight.detach().clone()
     with torch.no_grad():
         weight.mul_(3)
     try:
-        return _same(plain, _logits(layer, shape))
+        return _same(plain, _outputs(layer, noise(shape)))
     finally:
         with torch.no_grad():
             weight.copy_(before)
 
 
-def _logits(model: nn.Module, input_shape: Sequence[int]) -> Tensor | None:
-    """What a network in training gives for noise; None where it gives nothing that can be compared."""
+def noise(input_shape: Sequence[int]) -> Inputs:
+    """Normal numbers, the same each time."""
+    return lambda samples: torch.randn(samples, *input_shape, generator=torch.Generator().manual_seed(0))
+
+
+def _outputs(model: nn.Module, inputs: Inputs) -> Tensor | None:
+    """What a network in training gives for made-up inputs; None where it gives nothing that can be compared."""
     parameter = next(iter(model.parameters()), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    images = torch.randn(SAMPLES, *input_shape, generator=torch.Generator().manual_seed(0)).to(device)
+    batch = inputs(SAMPLES).to(device)
     with left_as_found(device), ExitStack() as stack, torch.no_grad():
         stack.callback(ModuleState(model).restore)
         stack.callback(model.train, model.training)
         torch.manual_seed(0)
         model.train()
         try:
-            found = model(images)
+            found = model(batch)
         except BaseException as error:
             raise_interrupt(error)
             return None

@@ -7,8 +7,18 @@ loss: `factory(**options) -> Callable[[logits, labels], scalar]`, the objective 
     *reported* is always the plain cross-entropy (bnbench/base/metrics.py), so variants stay comparable.
 """
 
+from dataclasses import dataclass
+
 from bnbench.base.registry import Registry
+
+
+@dataclass(frozen=True)
+class LossFacts:
+    """tasks: those that it is for; a task may also name losses of others that fit."""
+
+    tasks: tuple[str, ...] = ("image_classification",)
+
 
 optimizers = Registry("optimizer", __name__)
 schedules = Registry("schedule", __name__)
-losses = Registry("loss", __name__)
+losses = Registry("loss", __name__, LossFacts)

@@ -98,6 +98,7 @@ class Plan(BaseModel):
     cells: Annotated[list[PlannedCell], Field(min_length=1)]
     primary: _Metric = DEFAULT_PRIMARY
     margin: PlannedMargin | None = None
+    task: dict[str, Any] | None = None
     metrics: list[Annotated[str, AfterValidator(_known_name)]] = []
     facts: dict[str, Any] = {}
     looks: list[Annotated[int, Field(ge=1)]] = []

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnbench.base.metrics import columns_of, shown_metrics
+from bnbench.base.metrics import columns_of
+from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
 from bnbench.study import DEFAULT_PRIMARY, Margin, Target
 from bnbench.study.labels import Labelled
 from bnbench.study.records import RunRecord, TestSamples
@@ -58,7 +59,7 @@ class StudyResults:
     counts as none. warnings: what could not be read, and why. looks: of `seeds: auto`, how many of a
     cell's seeds each look takes; empty where the number of seeds is fixed. earlier: results that were
     shown before the number of seeds (or the looks, the primary metric, the margin) was changed.
-    metrics: what the study asks for beside the default ones. checks: the
+    metrics: what the study asks for beside the default ones. task: what is known of its task. checks: the
     variants with `role: check`, and which variant each of them checks. samples: reads a run's answers on the
     test samples; None where there are none; raises ValueError or OSError where they can't be believed.
     """
@@ -75,6 +76,7 @@ class StudyResults:
     looks: tuple[int, ...] = ()
     earlier: tuple[EarlierLook, ...] = ()
     metrics: tuple[str, ...] = ()
+    task: TaskFacts = IMAGE_CLASSIFICATION
     checks: Mapping[str, str] = field(default_factory=dict)
     samples: LoadSamples = field(default=no_samples, compare=False)
 
@@ -85,7 +87,7 @@ class StudyResults:
         columns = [self.primary, *targets, *([self.margin.metric] if self.margin else [])]
         runs = (run for cell in self.cells for run in cell.records)
         class_names = next((run.class_names for run in runs if run.class_names), ())
-        return shown_metrics(self.metrics, columns, class_names)
+        return self.task.shown_metrics(self.metrics, columns, class_names)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -253,6 +253,7 @@ def _plan(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:
         "margin": asdict(study.margin) if study.margin else None,
         "looks": list(study.looks),
         "metrics": list(study.metrics),
+        "task": study.task.plain(),
         "checks": dict(study.checks),
         "facts": shared,
         "cells": list(cells.values()),

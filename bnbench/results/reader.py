@@ -17,8 +17,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from bnbench.base.errors import ConfigError, ResultsError
+from bnbench.base.errors import ConfigError, PluginError, ResultsError
 from bnbench.base.files import read_csv, read_text, to_number
+from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts, task_facts
 from bnbench.results.checks import Plan, PlannedCell, check_run
 from bnbench.results.contents import Cell, EarlierLook, StudyResults
 from bnbench.results.environment import trained_under
@@ -54,7 +55,9 @@ class PlanDamagedError(ResultsError):
 def load_folder(folder: Path) -> StudyResults:
     """Everything that the folder holds of its study. Raises ResultsError where there is no readable plan."""
     try:
-        plan = Plan.model_validate(read_plan(folder))
+        values = read_plan(folder)
+        task = _read_task(folder, values.get("task"))  # declares its metrics, which the plan names
+        plan = Plan.model_validate(values)
     except ValidationError as error:
         raise PlanDamagedError(f"{folder / PLAN}: damaged: {_first(error)}.", fix=_RERUN) from None
     warnings: list[str] = []
@@ -82,9 +85,24 @@ def load_folder(folder: Path) -> StudyResults:
             for e in plan.earlier
         ),
         metrics=tuple(plan.metrics),
+        task=task,
         checks=plan.checks,
         samples=partial(load_samples, folder),
     )
+
+
+def _read_task(folder: Path, values: Any) -> TaskFacts:
+    """What the plan says of its task; the first task where it says nothing. Raises ResultsError."""
+    if values is None:
+        return IMAGE_CLASSIFICATION
+    try:
+        return task_facts(values)
+    except PluginError as error:
+        raise ResultsError(
+            f"{folder / PLAN}: {error.what}", error.why, "read it in a process of its own."
+        ) from None
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise PlanDamagedError(f"{folder / PLAN}: damaged: task: {error}.", fix=_RERUN) from None
 
 
 def read_plan(folder: Path) -> dict[str, Any]:

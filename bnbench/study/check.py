@@ -23,10 +23,12 @@ from bnbench.study.schema import (
     CAN_BE_NONE,
     CHOICES,
     DEFAULT_CHOICES,
+    OPEN,
     STUDY_KEYS,
     Choice,
     Settings,
 )
+from bnbench.study.usual import is_open, misfits, usual
 from bnbench.study.value_faults import faults_by_path, message
 from bnbench.study.values import absolute_path, to_plain
 from bnbench.study.yaml_source import Path_
@@ -68,6 +70,8 @@ class Checker:
             return None
         for paths, what in faults_of(settings):
             mistakes.append(Mistake(_blamed(paths, layer), what))
+        for key, what in misfits(settings, self.vocabulary):
+            mistakes.append(Mistake(layer.place((key, "name")), what))
         return settings if len(mistakes) == before else None
 
     def has_option(self, key: str, layer: Layer) -> bool:
@@ -76,8 +80,8 @@ class Checker:
         if section not in CHOICES or not option or option == "name":
             return True
         name = _name_of(section, layer.data.get(section))
-        if name == AUTO and section == "augment":
-            name = self._usual_augmentation(layer)
+        if section in OPEN and is_open(section, layer.data.get(section, AUTO)):
+            name = self._usual(section, layer)[0]
         entry = self.vocabulary[section].get(name or "")
         return entry is None or option.partition(".")[0] in entry.options().model_fields
 
@@ -91,12 +95,10 @@ class Checker:
             return None
         name = _name_of(key, given)
         names, blame = list(entries), ""
-        if key == "augment":
+        if key in OPEN:
             names.append(AUTO)
-            if name == AUTO:
-                name = self._usual_augmentation(layer)
-                dataset = _name_of("dataset", layer.data.get("dataset"))
-                blame = f'the data set {dataset} is registered with augment="{name}": '
+            if is_open(key, given if key in layer.data else AUTO):
+                name, blame = self._usual(key, layer)
         if name is None or name not in entries:
             place = layer.place((key, "name"))
             what = blame + unknown_name(kind, name, names) if name is not None else f"{key}.name is missing."
@@ -114,10 +116,15 @@ class Checker:
             self._choices[known] = choice
         return self._choices[known]
 
-    def _usual_augmentation(self, layer: Layer) -> str:
-        """That of the layer's data set."""
-        entry = self.vocabulary["dataset"].get(_name_of("dataset", layer.data.get("dataset")) or "")
-        return str(entry.facts.augment) if entry else "none"
+    def _usual(self, key: str, layer: Layer) -> tuple[str, str]:
+        """What the layer means where it does not say which, and whose word that is."""
+        names = {"dataset": _name_of("dataset", layer.data.get("dataset")) or ""}
+        if key != "task":
+            given = layer.data.get("task", AUTO)
+            names["task"] = (
+                self._usual("task", layer)[0] if is_open("task", given) else _name_of("task", given) or ""
+            )
+        return usual(key, names, self.vocabulary)
 
     def _checked(
         self, key: str, entry: Entry, options: dict[str, Any], layer: Layer, mistakes: list[Mistake]

@@ -10,16 +10,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from bnbench.base.errors import Mistake, UnknownNameError, nearest, unknown_name
-from bnbench.base.metrics import KNOWN_METRICS, METRICS, RECALL, Metric, metric_named, metric_of
-from bnbench.study.schema import DEFAULT_PRIMARY, MATCH_BASELINE, Margin, Target
+from bnbench.base.metrics import RECALL, Metric
+from bnbench.base.task_facts import TaskFacts
+from bnbench.study.schema import MATCH_BASELINE, Margin, Target
 from bnbench.study.yaml_source import Path_, Source
 
 
 class Goals:
-    """Checks these keys of one source; adds to its mistakes and warnings."""
+    """Checks these keys of one source against what its task measures; adds to its mistakes and warnings."""
 
-    def __init__(self, source: Source, mistakes: list[Mistake], warnings: list[str]) -> None:
-        self.source, self.mistakes, self.warnings = source, mistakes, warnings
+    def __init__(self, source: Source, task: TaskFacts, mistakes: list[Mistake], warnings: list[str]) -> None:
+        self.source, self.task, self.mistakes, self.warnings = source, task, mistakes, warnings
 
     def targets(self, given: Any) -> tuple[Target, ...]:
         """One target or several; each on a metric of the training or the validation part."""
@@ -33,7 +34,9 @@ class Goals:
 
     def primary(self, given: Any) -> str:
         """The metric that the verdict is about."""
-        return str(given) if self._metric(str(given), ("primary",)) else DEFAULT_PRIMARY
+        if given is None or not self._metric(str(given), ("primary",)):
+            return self.task.default_primary
+        return str(given)
 
     def margin(self, given: Any) -> Margin | None:
         """How large a difference counts as none; a positive number in the unit of its metric."""
@@ -42,7 +45,8 @@ class Goals:
         path = ("margin",)
         if not isinstance(given, dict) or set(given) != {"metric", "value"}:
             self._wrong(
-                path, f"margin: {given!r} is not of the form {{metric: test_accuracy, value: 0.002}}."
+                path,
+                f"margin: {given!r} is not of the form {{metric: {self.task.default_primary}, value: 0.002}}.",
             )
             return None
         metric = self._metric(str(given["metric"]), (*path, "metric"))
@@ -58,13 +62,13 @@ class Goals:
         return Margin(str(given["metric"]), value)
 
     def metrics(self, given: Any) -> tuple[str, ...]:
-        """What is shown beside loss and accuracy: names of metrics, without a split."""
+        """What is shown beside the task's own: names of metrics, without a split."""
         if given is None:
             return ()
         names = given if isinstance(given, list) else [given]
-        known = [*METRICS, RECALL, f"{RECALL}:CLASS"]
+        known = [*self.task.names, *([RECALL, f"{RECALL}:CLASS"] if self.task.per_class else [])]
         for name in names:
-            if name != RECALL and not (isinstance(name, str) and metric_named(name)):
+            if name not in known and not (isinstance(name, str) and self.task.metric_named(name)):
                 self._wrong(("metrics",), f"metrics: {unknown_name('metric', str(name), known)}")
         return tuple(dict.fromkeys(map(str, names)))
 
@@ -73,10 +77,10 @@ class Goals:
 
     def _metric(self, name: str, path: Path_) -> Metric | None:
         try:
-            return metric_of(name)
+            return self.task.metric_of(name)
         except UnknownNameError as error:
             split = "test" if path[0] == "primary" else "val"
-            fix = f" Fix: {split}_{name}." if metric_named(name) else ""
+            fix = f" Fix: {split}_{name}." if self.task.metric_named(name) else ""
             self._wrong(
                 path, f'unknown metric "{name}": a metric begins with its part.{fix}' if fix else str(error)
             )
@@ -90,7 +94,9 @@ class Goals:
 
     def _target(self, item: Any, path: Path_) -> Iterator[Target]:
         if not isinstance(item, dict) or set(item) != {"metric", "value"}:
-            self._wrong(path, f"target: {item!r} is not of the form {{metric: val_accuracy, value: 0.97}}.")
+            self._wrong(
+                path, f"target: {item!r} is not of the form {{metric: val_{self.task.primary}, value: 0.97}}."
+            )
             return
         name = str(item["metric"])
         matches = item["value"] == MATCH_BASELINE
@@ -103,7 +109,7 @@ class Goals:
         if metric is None:
             return
         if name.startswith("test_"):
-            known = ", ".join(column for column in KNOWN_METRICS if not column.startswith("test_"))
+            known = ", ".join(column for column in self.task.columns if not column.startswith("test_"))
             self._wrong(
                 (*path, "metric"),
                 f"target: {name} can't be a target: the test set is looked at once, at the end. Use one of {known}.",
@@ -112,14 +118,18 @@ class Goals:
             yield Target(name, value, matches)
 
     def _can_be_reached(self, metric: Metric, name: str, value: float, path: Path_) -> bool:
-        """A share is at most 1, a loss never below 0; NaN stands for what the baseline reaches."""
+        """A share is at most 1, no value is below the lowest; NaN stands for what the baseline reaches."""
         if metric.percent and value > 1:
             self._wrong(
                 path,
                 f"target.value: no run can reach {name} {value:g}, a share, at most 1. Fix: {value / 100:g}.",
             )
-        elif metric.name == "loss" and value < 0:
-            self._wrong(path, f"target.value: no run can reach {name} {value:g}: a loss is never below 0.")
+        elif metric.better == "lower" and metric.lowest is not None and value < metric.lowest:
+            what = "a loss is" if metric.name == "loss" else "it is"
+            self._wrong(
+                path,
+                f"target.value: no run can reach {name} {value:g}: {what} never below {metric.lowest:g}.",
+            )
         else:
             return True
         return False

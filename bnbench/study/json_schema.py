@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bnbench.base.listing import Described
-from bnbench.base.metrics import METRICS, RECALL, SPLITS, columns_of
+from bnbench.base.metrics import RECALL, SPLITS, columns_of
 from bnbench.base.options import is_optional_number, or_a_word_for_none
 from bnbench.study.looks import FIRST_LOOK, MAX_LOOK
 from bnbench.study.schema import (
@@ -14,8 +14,8 @@ from bnbench.study.schema import (
     CAN_BE_NONE,
     CHOICES,
     DEFAULT_CHOICES,
-    DEFAULT_PRIMARY,
     MATCH_BASELINE,
+    OPEN,
     SECTIONS,
     Settings,
 )
@@ -27,28 +27,33 @@ def _one_of(names: Iterable[str], splits: Sequence[str] = ()) -> dict[str, Any]:
     return {"anyOf": [{"enum": list(names)}, {"type": "string", "pattern": of_class}]}
 
 
-_COLUMN = _one_of(columns_of(METRICS), SPLITS)
-_METRIC = _one_of([*METRICS, RECALL])
-_TARGET: dict[str, Any] = {
-    "type": "object",
-    "required": ["metric", "value"],
-    "additionalProperties": False,
-    "properties": {
-        "metric": _one_of(
-            [name for name in columns_of(METRICS) if not name.startswith("test_")], ("train", "val")
-        ),
-        "value": {"anyOf": [{"type": "number"}, {"const": MATCH_BASELINE}]},
-    },
-}
-_MARGIN: dict[str, Any] = {
-    "type": "object",
-    "required": ["metric", "value"],
-    "additionalProperties": False,
-    "properties": {
-        "metric": _COLUMN,
-        "value": {"type": "number", "exclusiveMinimum": 0},
-    },
-}
+def _with_value(metric: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["metric", "value"],
+        "additionalProperties": False,
+        "properties": {"metric": metric, "value": value},
+    }
+
+
+def _goals(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, Any]:
+    """The keys that name metrics: those of every task, as a schema can't tell which one a study has."""
+    names = list(
+        dict.fromkeys(name for entry in vocabulary["task"].values() for name in entry.metric_names())
+    )
+    column = _one_of(columns_of(names), SPLITS)
+    early = _one_of([name for name in columns_of(names) if not name.startswith("test_")], ("train", "val"))
+    target = _with_value(early, {"anyOf": [{"type": "number"}, {"const": MATCH_BASELINE}]})
+    margin = _with_value(column, {"type": "number", "exclusiveMinimum": 0})
+    metric = _one_of([*names, RECALL])
+    return {
+        "target": {"anyOf": [target, {"type": "array", "items": target}, {"type": "null"}]},
+        "primary": {**column, "description": "default: the task's, such as test_accuracy"},
+        "margin": {"anyOf": [margin, {"type": "null"}]},
+        "metrics": {"anyOf": [metric, {"type": "array", "items": metric}, {"type": "null"}]},
+    }
+
+
 #: Text, though YAML may read it as something else: a study may be called 1e3.
 _WORD: dict[str, Any] = {"type": ["string", "number", "boolean"]}
 _NO_WORD = [None, False, "no", "off", "null"]
@@ -131,10 +136,7 @@ def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, 
                 ]
             },
             "baseline": {**_WORD, "type": [*_WORD["type"], "null"]},
-            "target": {"anyOf": [_TARGET, {"type": "array", "items": _TARGET}, {"type": "null"}]},
-            "primary": {**_COLUMN, "default": DEFAULT_PRIMARY},
-            "margin": {"anyOf": [_MARGIN, {"type": "null"}]},
-            "metrics": {"anyOf": [_METRIC, {"type": "array", "items": _METRIC}, {"type": "null"}]},
+            **_goals(vocabulary),
             "sweep": _SWEEP,
             **properties,
         },
@@ -157,13 +159,13 @@ def _choice(
 ) -> dict[str, Any]:
     """A name alone, or a mapping with that name and its options; partial: nothing is required."""
     names = sorted(entries)
-    nothing = [*(_NO_WORD if key in CAN_BE_NONE else []), *([AUTO] if key == "augment" else [])]
+    nothing = [*(_NO_WORD if key in CAN_BE_NONE else []), *([AUTO] if key in OPEN else [])]
     forms: list[dict[str, Any]] = [{"enum": [*names, *nothing]}]
     for name in names:
         options = entries[name].schema()
         definitions.update(options.pop("$defs", {}))
         # where the name is the section's own default, its options alone are enough
-        needed = [] if key == "augment" or name == DEFAULT_CHOICES.get(key) else ["name"]
+        needed = [] if key in OPEN or name == DEFAULT_CHOICES.get(key) else ["name"]
         other = _NO_WORD if key in CAN_BE_NONE and name == "none" else []
         which = {"enum": [name, *other]} if other else {"const": name}
         forms.append(

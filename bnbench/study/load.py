@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bnbench.base.errors import ConfigError, Mistake, unknown_name
+from bnbench.base.task_facts import TaskFacts
 from bnbench.study.cautions import cautions_of
 from bnbench.study.cells import CellMaker, Cells
 from bnbench.study.changes import NO_CHANGE, Given, changes
@@ -21,7 +22,7 @@ from bnbench.study.merge import Level, alive, open_level, overlay
 from bnbench.study.names import folder_name, name_fault
 from bnbench.study.overrides import COMMAND_LINE, ORIGINS, Overrides
 from bnbench.study.roles import refuse_baseline, take_roles
-from bnbench.study.schema import CHOICES, DEFAULT_PRIMARY, STUDY_KEYS, Settings, Study
+from bnbench.study.schema import CHOICES, STUDY_KEYS, Settings, Study
 from bnbench.study.seeds import MAX_SEEDS, read_seeds
 from bnbench.study.sweep import MAX_RUNS, Sweep, read_sweep
 from bnbench.study.values import with_paths
@@ -166,7 +167,8 @@ class _Resolver:
         data = self.source.data
         made = CellMaker(self.source, self.checker, self.mistakes, self._complete).make(levels, sweep)
         self._dead_settings(levels, sweep)
-        goals = Goals(self.source, self.mistakes, self.warnings)
+        task = self._task(made.variants)
+        goals = Goals(self.source, task, self.mistakes, self.warnings)
         seeds = data.get("seeds", 5)
         looks = self._looks(seeds, len(levels) - len(self.checks)) if means_auto(seeds) else ()
         study = Study(
@@ -178,10 +180,11 @@ class _Resolver:
             targets=goals.targets(data.get("target")),
             sweep=sweep.written(),
             cells=tuple(made.cells),
-            primary=goals.primary(data.get("primary", DEFAULT_PRIMARY)),
+            primary=goals.primary(data.get("primary")),
             margin=goals.margin(data.get("margin")),
             looks=looks,
             metrics=goals.metrics(data.get("metrics")),
+            task=task,
             checks=self.checks,
         )
         refuse_baseline(study.baseline, self.checks, self.source.place(("baseline",)), self.mistakes)
@@ -198,6 +201,21 @@ class _Resolver:
         misnamed = _misnamed(made.variants, self.checker.vocabulary["norm"])
         warnings = (*self.warnings, *misnamed, *_cautions(made))
         return replace(study, warnings=tuple(dict.fromkeys(warnings)))
+
+    def _task(self, variants: Mapping[str, Settings]) -> TaskFacts:
+        """The one that all variants have: numbers of two tasks do not compare."""
+        names = {name: settings.task.name for name, settings in variants.items()}
+        first, *others = names.items() or [("", "image_classification")]
+        for name, task in others:
+            if task != first[1]:
+                self._wrong(
+                    ("variants", name),
+                    f"{name} has the task {task}, and {first[0]} has {first[1]}: their numbers do not compare. "
+                    "Fix: one task for all variants, two studies for two tasks.",
+                )
+                break
+        facts: TaskFacts = self.checker.vocabulary["task"][first[1]].facts
+        return facts
 
     def _variants(self, base: Level) -> Variants:
         return Variants(self.source, self.checker.vocabulary["norm"], base, self.mistakes)

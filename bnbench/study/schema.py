@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from bnbench.base.kinds import KINDS
 from bnbench.base.metrics import RECALL
 from bnbench.base.options import is_optional_number, means_none
+from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
 from bnbench.study.vary import DEFAULT_VARY, Source
 
 
@@ -96,6 +97,7 @@ OPTIONS_ADDED_LATER = {"bias": "auto"}
 class Settings(Section):
     """Everything of one variant that can change its numbers, but the seed."""
 
+    task: Choice
     dataset: Choice
     model: Choice
     norm: Choice
@@ -173,12 +175,14 @@ class Settings(Section):
         return values
 
 
-#: The word for the augmentation that is usual for the data set.
+#: The word for the task that a data set is for, and for the augmentation that is usual for it.
 AUTO = "auto"
 #: The settings that choose from a registry.
 CHOICES = tuple(kind.key for kind in KINDS)
 #: What those that may be left out are then.
 DEFAULT_CHOICES = {kind.key: kind.default for kind in KINDS if kind.default}
+#: Those that follow from others where a study does not name one: from its data set, the loss from its task.
+OPEN = ("task", "loss", "augment")
 #: Those for which a word such as "no" means "none".
 CAN_BE_NONE = ("norm", "augment")
 #: The settings that are sections with fixed keys.
@@ -199,8 +203,8 @@ STUDY_KEYS = (
 )
 #: The word in place of a target's value that means: what the baseline reaches.
 MATCH_BASELINE = "match_baseline"
-#: The metric that the sentences speak of, where a study declares none.
-DEFAULT_PRIMARY = "test_accuracy"
+#: The metric that the sentences speak of, where a study of the first task declares none.
+DEFAULT_PRIMARY = IMAGE_CLASSIFICATION.default_primary
 
 
 @dataclass(frozen=True)
@@ -240,10 +244,11 @@ class Study:
     sweep: as a study writes it. cells: variants (the study's order) at each setting of it. warnings: what the user
     should know although it is no mistake. primary: the metric that the verdict is about. margin:
     how much of a difference counts as none. looks: of `seeds: auto`, at how many of the seeds the
-    result is looked at; empty where their number is fixed. metrics: what is shown beside loss and
-    accuracy. checks: the variants with `role: check`, and which variant each of them checks. None of them can
-    change a run. changes: what the command line changes of the study's question (see `changes.py`): they name the
-    results folder. home: the results folder that it was read from.
+    result is looked at; empty where their number is fixed. metrics: what is shown beside the task's own.
+    task: what is known of the task that all variants have. checks: the variants with `role: check`, and which
+    variant each of them checks. None of them can change a run. changes: what the command line changes of the
+    study's question (see `changes.py`): they name the results folder. home: the results folder
+    that it was read from.
     """
 
     name: str
@@ -259,6 +264,7 @@ class Study:
     margin: Margin | None = None
     looks: tuple[int, ...] = ()
     metrics: tuple[str, ...] = ()
+    task: TaskFacts = IMAGE_CLASSIFICATION
     checks: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[tuple[str, Any], ...] = ()
     home: Path | None = None

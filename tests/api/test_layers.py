@@ -6,7 +6,6 @@ import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from typer.testing import CliRunner
 from bnbench.api.plugins import Names, known_names
 from bnbench.base.errors import BnbenchError, ConfigError, PluginError
 from bnbench.cli.app import app
+from bnbench.data import Sizes
 from bnbench.engine.build import build_model
 from bnbench.engine.networks import Networks
 from bnbench.norms import norms
@@ -86,7 +86,7 @@ epochs: 1
 max_train_samples: 64
 variants: {none: {norm: none}, batch: {norm: batch}}
 """
-DIGITS: Any = SimpleNamespace(input_shape=(1, 8, 8), num_classes=10)
+DIGITS = Sizes((1, 8, 8), 10)
 
 
 @pytest.fixture
@@ -106,15 +106,13 @@ def studied(*overrides: str, plugins: tuple[str, ...] = ()) -> tuple[Study, Name
 
 
 def layer_of(study: Study, variant: str, seed: int = 0) -> nn.Module:
-    model = build_model(study.variants[variant], DIGITS.input_shape, DIGITS.num_classes, seed)
+    model = build_model(study.variants[variant], DIGITS, seed)
     return model.get_submodule("blocks.0.norm")
 
 
 def content(study: Study, names: Names, variant: str) -> dict[str, str]:
     settings = study.variants[variant]
-    return names.reached(
-        settings, Networks().objects(settings, DIGITS.input_shape, DIGITS.num_classes, 0)
-    ).content()
+    return names.reached(settings, Networks().objects(settings, DIGITS, 0)).content()
 
 
 @pytest.mark.parametrize(
@@ -165,7 +163,7 @@ def test_an_override_of_all_variants_and_a_list_name_the_variant_by_the_layer(pr
 
 def test_a_factory_gets_the_dim_and_a_module_may_be_named(project: Path) -> None:
     study, names = studied("variants.mine.norm=my_layers.py:make", "model={name: cnn, channels: [4]}")
-    model = build_model(study.variants["mine"], DIGITS.input_shape, DIGITS.num_classes, 0)
+    model = build_model(study.variants["mine"], DIGITS, 0)
     assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     study, names = studied("variants.mine.norm=torch.nn:BatchNorm1d")
     assert type(layer_of(study, "mine")) is nn.BatchNorm1d
@@ -177,9 +175,9 @@ def test_its_biases_follow_the_fairness_rule(project: Path) -> None:
     study, _ = studied(
         "variants.mine.norm=my_layers.py:MyNorm", "variants.typed.norm={name: my_layers.py:Typed, mode: fast}"
     )
-    mine = build_model(study.variants["mine"], DIGITS.input_shape, DIGITS.num_classes, 0)
-    batch = build_model(study.variants["batch"], DIGITS.input_shape, DIGITS.num_classes, 0)
-    typed = build_model(study.variants["typed"], DIGITS.input_shape, DIGITS.num_classes, 0)
+    mine = build_model(study.variants["mine"], DIGITS, 0)
+    batch = build_model(study.variants["batch"], DIGITS, 0)
+    typed = build_model(study.variants["typed"], DIGITS, 0)
     assert mine.get_submodule("blocks.0.linear").bias is None
     assert typed.get_submodule("blocks.0.linear").bias is not None
     assert mine.state_dict().keys() == batch.state_dict().keys()

@@ -7,13 +7,13 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bnbench.api.plugins import Names, known_names
 from bnbench.base.errors import PluginError, UnknownNameError
+from bnbench.data import Sizes
 from bnbench.engine.networks import Networks
 from bnbench.norms import norms
 from bnbench.study import Study, load_study
@@ -40,7 +40,7 @@ optimizer: {name: sgd, lr: 0.1}
 variants: {none: {norm: none}, mine: {norm: mine}}
 """
 #: What the digits look like, for building a network.
-DIGITS = SimpleNamespace(input_shape=(1, 8, 8), num_classes=10)
+DIGITS = Sizes((1, 8, 8), 10)
 
 Load = Callable[..., Names]
 
@@ -74,9 +74,7 @@ def content(folder: Path, variant: str = "mine", *plugins: str) -> dict[str, str
     (folder / "s.yaml").write_text(STUDY)
     study: Study = load_study(folder / "s.yaml", [], names.vocabulary)
     settings = study.variants[variant]
-    return names.reached(
-        settings, Networks().objects(settings, DIGITS.input_shape, DIGITS.num_classes, 0)
-    ).content()
+    return names.reached(settings, Networks().objects(settings, DIGITS, 0)).content()
 
 
 HELPER = "SCALE = 1.0\n"

@@ -12,7 +12,9 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 from torch import Tensor
 
 from bnbench.base.errors import UnknownNameError
-from bnbench.base.metrics import METRICS, columns_of, confusion, measure, metric_named, metric_of, recall_of
+from bnbench.base.metrics import METRICS, columns_of, metric_named, metric_of, recall_of
+from bnbench.base.task_facts import IMAGE_CLASSIFICATION
+from bnbench.tasks.classification import BY_CLASS, BY_SAMPLE, confusion, measure
 
 NAMES = ("cat", "dog", "emu: big")
 
@@ -28,9 +30,7 @@ def logits_for(answers: Any, classes: int = 3) -> Tensor:
 def test_loss_and_accuracy_by_hand() -> None:
     logits = torch.tensor([[0.0, 0.0], [2.0, 0.0], [math.nan, 5.0]])
     labels = torch.tensor([1, 0, 1])
-    loss, accuracy = METRICS["loss"].by_sample, METRICS["accuracy"].by_sample
-    assert loss
-    assert accuracy
+    loss, accuracy = BY_SAMPLE["loss"], BY_SAMPLE["accuracy"]
     assert loss(logits, labels)[:2].tolist() == pytest.approx([math.log(2), math.log(1 + math.exp(-2))])
     assert loss(logits, labels)[2].isnan()
     assert accuracy(logits, labels).tolist() == [0.0, 1.0, 0.0]
@@ -137,4 +137,4 @@ def test_names() -> None:
 def test_the_recall_of_more_than_a_hundred_classes_is_not_listed() -> None:
     names = [str(label) for label in range(101)]
     found = dict(measure(torch.eye(101), torch.arange(101), names))
-    assert set(found) == set(METRICS)
+    assert set(found) == {*BY_SAMPLE, *BY_CLASS} == set(IMAGE_CLASSIFICATION.names)

@@ -19,7 +19,8 @@ from torch import nn
 
 from bnbench.api.plugins import known_names
 from bnbench.api.shipped import find_study
-from bnbench.data.batches import Prepared
+from bnbench.data import Sizes
+from bnbench.data.prepared import Prepared
 from bnbench.engine.build import build_model
 from bnbench.engine.choose import choose
 from bnbench.engine.evaluate import evaluate
@@ -27,6 +28,7 @@ from bnbench.engine.loop import Training
 from bnbench.engine.memory import keep_freed_memory
 from bnbench.study import load_study
 from bnbench.study.plan import RunSpec
+from tests.prepared import IMAGES
 
 STEPS, ROUNDS = 20, 3
 
@@ -57,8 +59,8 @@ def measure(keep: bool) -> tuple[float, ...]:
     study = load_study(find_study("cifar10_cnn"), ["augment=none"], known_names().vocabulary)
     settings, data = study.variants["builtin"], made_up(2000)
     device = torch.device("cpu")
-    model = build_model(settings, data.input_shape, data.num_classes, 0)
-    choice = choose(model, settings, data.input_shape, device)
+    model = build_model(settings, data.sizes, 0)
+    choice = choose(model, settings, data.sizes, device)
     training = Training([RunSpec("v", {}, 0, "c", settings)], data, None, device, choice)
     batches = [next(iter(training.batches()))] * STEPS
     step_all(training, batches)
@@ -80,7 +82,7 @@ def evaluation_rate(model: nn.Module, data: Prepared) -> float:
     evaluate(model, data, ("val",))
     start = time.perf_counter()
     evaluate(model, data, ("val",))
-    return len(data.val_labels) / (time.perf_counter() - start)
+    return len(data.val_targets) / (time.perf_counter() - start)
 
 
 def page_faults() -> int:
@@ -93,7 +95,19 @@ def made_up(count: int) -> Prepared:
     draw = torch.Generator().manual_seed(0)
     part = torch.randn(count, 3, 32, 32, generator=draw), torch.randint(10, (count,), generator=draw)
     names = tuple(map(str, range(10)))
-    return Prepared(*part, *part, *part, *part, names, (3, 32, 32), "", torch.zeros(()), torch.ones(()), ())
+    return Prepared(
+        *part,
+        *part,
+        *part,
+        *part,
+        names,
+        IMAGES,
+        Sizes((3, 32, 32), len(names)),
+        "",
+        torch.zeros(()),
+        torch.ones(()),
+        (),
+    )
 
 
 if __name__ == "__main__":

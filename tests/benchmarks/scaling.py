@@ -22,11 +22,13 @@ from typing import Any
 import torch
 
 from bnbench.api.plugins import known_names
-from bnbench.data.batches import Prepared
+from bnbench.data import Sizes
+from bnbench.data.prepared import Prepared
 from bnbench.engine.choose import Engine, EngineChoice
 from bnbench.engine.loop import Training
 from bnbench.study import Settings, load_study
 from bnbench.study.plan import RunSpec
+from tests.prepared import IMAGES
 
 #: What is varied, one at a time, around the first of each.
 SEEDS, HIDDEN, BATCH, EPOCHS = (5, 1, 2, 15, 30, 64), (64, 128, 256, 512, 1024), (32, 8, 128, 512), (1, 2, 5)
@@ -105,7 +107,19 @@ def made_up(count: int) -> Prepared:
     part = (images, labels)
     few = (images[:100], labels[:100])
     names = tuple(map(str, range(10)))
-    return Prepared(*part, *few, *few, *few, names, (1, 28, 28), "", torch.zeros(()), torch.ones(()), ())
+    return Prepared(
+        *part,
+        *few,
+        *few,
+        *few,
+        names,
+        IMAGES,
+        Sizes((1, 28, 28), len(names)),
+        "",
+        torch.zeros(()),
+        torch.ones(()),
+        (),
+    )
 
 
 def seconds(settings: Settings, data: Prepared, seeds: int, engine: Engine) -> float:

@@ -115,7 +115,7 @@ def write_split(path: Path) -> None:
     import torch
 
     from bnbench.base.seeding import generator
-    from bnbench.data.batches import PROBE_SIZE
+    from bnbench.data.prepared import PROBE_SIZE
 
     order = torch.randperm(60_000, generator=generator(0, "split"))
     val, train = order[:6_000].sort().values, order[6_000:].sort().values

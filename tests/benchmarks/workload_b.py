@@ -143,16 +143,16 @@ def write_images(task: Task) -> None:
 
     settings = load(task, ()).cells[0].settings
     dataset = Library(task.data_dir, torch.device("cpu")).dataset(settings)
-    total = len(dataset.train_labels)
+    total = len(dataset.train_targets)
     order = torch.randperm(total, generator=generator(0, "split"))
     train = order[round(total * 0.1) :][: task.samples].sort().values
     assert steps_per_epoch(len(train), BATCH_SIZE) * BATCH_SIZE == len(train)
     np.savez(
         task.images,
-        train_images=dataset.train_images[train].permute(0, 2, 3, 1).numpy(),
-        train_labels=dataset.train_labels[train].numpy(),
-        test_images=dataset.test_images.permute(0, 2, 3, 1).numpy(),
-        test_labels=dataset.test_labels.numpy(),
+        train_inputs=dataset.train_inputs[train].permute(0, 2, 3, 1).numpy(),
+        train_targets=dataset.train_targets[train].numpy(),
+        test_inputs=dataset.test_inputs.permute(0, 2, 3, 1).numpy(),
+        test_targets=dataset.test_targets.numpy(),
     )
 
 

@@ -15,14 +15,16 @@ from typer.testing import CliRunner, Result
 
 from bnbench.api.shipped import find_study
 from bnbench.cli.app import app
-from bnbench.data import datasets
-from bnbench.data.batches import Prepared, epoch_order, prepare
+from bnbench.data import Sizes, datasets
+from bnbench.data.batches import epoch_order
+from bnbench.data.prepared import Prepared
 from bnbench.engine.backends.keras.loading import tensorflow
 from bnbench.engine.build import build_model
 from bnbench.optim import optimizers
 from bnbench.study import Vocabulary, load_study
 from bnbench.study.events import RunEnded
 from bnbench.study.plan import RunSpec
+from tests.prepared import prepare
 from tests.training import execute
 
 CPU = torch.device("cpu")
@@ -143,7 +145,9 @@ def test_bias_always_is_a_bias_before_the_norm_too(
     counts = []
     for bias in ("auto", "always"):
         (settings,) = load_study(path, [f"model.bias={bias}"], vocabulary).variants.values()
-        counts.append(sum(p.numel() for p in build_model(settings, (1, 8, 8), 10, seed=0).parameters()))
+        counts.append(
+            sum(p.numel() for p in build_model(settings, Sizes((1, 8, 8), 10), seed=0).parameters())
+        )
     assert counts[1] - counts[0] == 6
 
 
@@ -155,7 +159,7 @@ def test_glorot_is_uniform_with_the_width_of_keras_and_no_bias(
         "dataset: digits\nmodel: {name: cnn, channels: [8, 64]}\noptimizer: {name: sgd, lr: 0.1}\n"
     )
     (settings,) = load_study(path, ["init.name=glorot"], vocabulary).variants.values()
-    model = build_model(settings, (1, 8, 8), 10, seed=0)
+    model = build_model(settings, Sizes((1, 8, 8), 10), seed=0)
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             assert module.bias is not None
@@ -224,16 +228,16 @@ def test_seed_pytorch_is_the_textbook_program_to_the_letter(
     )
     same_threads(ended.record.environment["num_threads"])
     model = Textbook(64)
-    twin = build_model(settings, data.input_shape, 10, seed=0)
+    twin = build_model(settings, data.sizes, seed=0)
     values = dict(zip(model.state_dict(), twin.state_dict().values(), strict=True))
     model.load_state_dict(values)
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
     losses = []
     for epoch in range(5):
-        for index in epoch_order(len(data.train_labels), 32, 0, epoch):
+        for index in epoch_order(len(data.train_targets), 32, 0, epoch):
             optimizer.zero_grad()
-            loss = criterion(model(data.train_batch(index).flatten(1)), data.train_labels[index])
+            loss = criterion(model(data.train_batch(index).flatten(1)), data.train_targets[index])
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from bnbench.data import Dataset, DatasetFacts, datasets, vision
 from bnbench.data.augmentations import augmentations
-from bnbench.data.batches import prepare
+from tests.prepared import prepare
 
 NAMES = datasets.names()
 FILES = Path(os.environ.get("BNBENCH_DATA_DIR", "/nowhere"))
@@ -32,9 +32,9 @@ def dataset(request: pytest.FixtureRequest) -> Dataset:
 
 def facts_of(data: Dataset) -> dict[str, Any]:
     return {
-        "num_train": len(data.train_labels),
-        "num_test": len(data.test_labels),
-        "input_shape": tuple(data.train_images.shape[1:]),
+        "num_train": len(data.train_targets),
+        "num_test": len(data.test_targets),
+        "input_shape": tuple(data.train_inputs.shape[1:]),
         "num_classes": len(data.class_names),
     }
 
@@ -60,10 +60,10 @@ def test_sizes_that_are_known_before_the_data_come_together() -> None:
 
 
 def test_shapes_types_and_ranges(dataset: Dataset) -> None:
-    assert dataset.train_images.shape[1:] == dataset.test_images.shape[1:]
+    assert dataset.train_inputs.shape[1:] == dataset.test_inputs.shape[1:]
     for images, labels in (
-        (dataset.train_images, dataset.train_labels),
-        (dataset.test_images, dataset.test_labels),
+        (dataset.train_inputs, dataset.train_targets),
+        (dataset.test_inputs, dataset.test_targets),
     ):
         assert images.ndim == 4
         assert images.dtype in (torch.uint8, torch.float32)
@@ -82,9 +82,9 @@ def test_it_can_be_prepared(dataset: Dataset) -> None:
     data = prepare(
         dataset, val_fraction=0.1, split_seed=0, max_train_samples=1000, device=torch.device("cpu")
     )
-    assert len(data.train_labels) == 1000
+    assert len(data.train_targets) == 1000
     assert data.notes == (
-        f"1000 of {len(dataset.train_labels) - len(data.val_labels)} training samples are used (max_train_samples)",
+        f"1000 of {len(dataset.train_targets) - len(data.val_targets)} training samples are used (max_train_samples)",
     )
-    assert data.train_batch(torch.arange(len(data.train_labels))).mean().abs() < 1e-5
-    assert data.test_images.mean().abs() < 0.2
+    assert data.train_batch(torch.arange(len(data.train_targets))).mean().abs() < 1e-5
+    assert data.test_inputs.mean().abs() < 0.2

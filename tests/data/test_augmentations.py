@@ -14,7 +14,7 @@ from torch import Tensor
 from bnbench.api.plugins import known_names
 from bnbench.base.errors import BnbenchError, ConfigError
 from bnbench.base.seeding import generator
-from bnbench.data.augmentations import Augmentation, AugmentationFacts, augmentation_of, augmentations
+from bnbench.data.augmentations import TRIAL, Augmentation, AugmentationFacts, augmentation_of, augmentations
 from bnbench.data.augmentations.images import crop_flip, padding_share
 from bnbench.study import Choice, Vocabulary, json_schema, load_study, resolved
 
@@ -106,11 +106,11 @@ def test_how_much_of_a_crop_is_padding(side: int, share: float) -> None:
 @pytest.mark.parametrize("side", [1, 2, 4, 7])
 def test_crops_of_tiny_inputs_are_refused(side: int) -> None:
     with pytest.raises(BnbenchError, match=r"would be padding(.|\n)*Fix: augment: none"):
-        chosen("crop_flip").check((3, side, side))
+        chosen("crop_flip").check(torch.randn(TRIAL, *(3, side, side)))
 
 
 def test_crops_of_small_inputs_are_noted() -> None:
-    chosen("crop_flip").check((1, 8, 8))
+    chosen("crop_flip").check(torch.randn(TRIAL, *(1, 8, 8)))
     assert chosen("crop_flip").remark((1, 8, 8)) == (
         "augment: crop_flip: 48% of what is trained on is padding, as the inputs are small"
     )
@@ -138,7 +138,7 @@ def test_padding_is_an_option() -> None:
 
 def test_a_refused_padding_comes_with_one_that_fits() -> None:
     with pytest.raises(BnbenchError, match=r"Fix: augment: none, or augment.padding: 1\."):
-        chosen("crop_flip").check((3, 6, 6))
+        chosen("crop_flip").check(torch.randn(TRIAL, *(3, 6, 6)))
 
 
 # what a study says
@@ -226,7 +226,7 @@ def test_a_plugin_adds_one_and_its_source_is_part_of_the_run(
     ones = torch.ones(3, 1, 8, 8)
     result = chosen("cutout", size=2)(ones, generator(0, "augment"))
     assert result.sum((1, 2, 3)).tolist() == [60.0] * 3
-    chosen("cutout", size=2).check((1, 8, 8))
+    chosen("cutout", size=2).check(torch.randn(TRIAL, *(1, 8, 8)))
     schema = json_schema(names.vocabulary)
     assert "cutout" in str(schema["properties"]["augment"])
 
@@ -298,9 +298,11 @@ class _Remembers:
     ],
 )
 def test_one_that_breaks_a_promise_is_refused(function: Callable[..., Any], message: str) -> None:
+    batch = torch.ones(TRIAL, 1, 8, 8)
+    batch[0, 0, 0, 0] = -1
     before = torch.get_rng_state()
     with pytest.raises(BnbenchError, match=f"augment: own: {message}"):
-        Augmentation("own", function, {}, AugmentationFacts()).check((1, 8, 8))
+        Augmentation("own", function, {}, AugmentationFacts()).check(batch)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -308,4 +310,4 @@ def test_one_that_breaks_a_promise_is_refused(function: Callable[..., Any], mess
 def test_every_registered_augmentation_keeps_its_promises(name: str) -> None:
     assert augmentations.get(name).summary.endswith(".")
     if name != "none":
-        chosen(name).check((3, 32, 32))
+        chosen(name).check(torch.randn(TRIAL, *(3, 32, 32)))

@@ -12,16 +12,11 @@ from torch import Tensor
 from bnbench.base.errors import DataError
 from bnbench.base.seeding import generator
 from bnbench.data import Dataset
-from bnbench.data.batches import (
-    PROBE_SIZE,
-    Prepared,
-    epoch_order,
-    last_batch_note,
-    prepare,
-    steps_per_epoch,
-)
+from bnbench.data.batches import epoch_order, last_batch_note, steps_per_epoch
 from bnbench.data.catalogue import digits
+from bnbench.data.prepared import PROBE_SIZE, Prepared
 from bnbench.data.tensors import channel_statistics, make_dataset
+from tests.prepared import prepare
 
 CPU = torch.device("cpu")
 
@@ -47,7 +42,7 @@ def samples(data: Prepared, images: Tensor) -> list[int]:
 
 def training(data: Prepared) -> Tensor:
     """The normalised training images."""
-    return data.train_batch(torch.arange(len(data.train_labels)))
+    return data.train_batch(torch.arange(len(data.train_targets)))
 
 
 def test_unit_divides_by_the_largest_value_of_the_training_part_and_zeros_stay_zero() -> None:
@@ -56,7 +51,7 @@ def test_unit_divides_by_the_largest_value_of_the_training_part_and_zeros_stay_z
     assert data.center.flatten().tolist() == [0.0]
     assert data.scale.flatten().tolist() == [largest]
     assert training(data).max() == 1.0
-    assert data.test_images.flatten().sort().values[[0, 50, 199]].tolist() == pytest.approx(
+    assert data.test_inputs.flatten().sort().values[[0, 50, 199]].tolist() == pytest.approx(
         [0, 50 / largest, 199 / largest]
     )
 
@@ -66,14 +61,14 @@ def test_unit_divides_by_the_largest_value_of_the_training_part_and_zeros_stay_z
 
 def test_the_split_is_disjoint_complete_and_keeps_labels_with_their_images() -> None:
     data = prepared(numbered(100), val_fraction=0.2)
-    train, val = samples(data, training(data)), samples(data, data.val_images)
+    train, val = samples(data, training(data)), samples(data, data.val_inputs)
     assert len(val) == 20
     assert sorted(train + val) == list(range(100))
-    assert data.train_labels.tolist() == [sample % 2 for sample in train]
-    assert data.val_labels.tolist() == [sample % 2 for sample in val]
-    test = samples(data, data.test_images)
+    assert data.train_targets.tolist() == [sample % 2 for sample in train]
+    assert data.val_targets.tolist() == [sample % 2 for sample in val]
+    test = samples(data, data.test_inputs)
     assert sorted(test) == [0, 1, 2, 3]
-    assert data.test_labels.tolist() == [sample % 2 for sample in test]
+    assert data.test_targets.tolist() == [sample % 2 for sample in test]
     # it is a draw, not a stretch of the file
     assert sorted(val) not in (list(range(20)), list(range(80, 100)))
 
@@ -82,7 +77,7 @@ def test_what_is_evaluated_does_not_come_a_class_at_a_time() -> None:
     labels = torch.arange(10).repeat_interleave(300)
     part = (torch.zeros(3000, 1, 1, 1), labels)
     data = prepared(make_dataset("sorted", part, part, list("abcdefghij")), val_fraction=0.4)
-    for shuffled in (data.val_labels, data.test_labels, data.probe_labels):
+    for shuffled in (data.val_targets, data.test_targets, data.probe_targets):
         for batch in shuffled[:1000].split(500):
             assert batch.bincount(minlength=10).min() > 25
 
@@ -93,15 +88,15 @@ def test_the_split_depends_on_its_seed_alone() -> None:
     before = torch.get_rng_state()
     again, other = prepared(numbered(100)), prepared(numbered(100), split_seed=1)
     assert torch.equal(torch.get_rng_state(), before)
-    assert samples(again, again.val_images) == samples(base, base.val_images)
-    assert samples(other, other.val_images) != samples(base, base.val_images)
+    assert samples(again, again.val_inputs) == samples(base, base.val_inputs)
+    assert samples(other, other.val_inputs) != samples(base, base.val_inputs)
 
 
 def test_fewer_training_samples_leave_the_validation_part_alone_and_are_nested() -> None:
     dataset = numbered(100)
     full, ten, five = (prepared(dataset, max_train_samples=limit) for limit in (None, 10, 5))
-    assert samples(full, full.val_images) == samples(ten, ten.val_images) == samples(five, five.val_images)
-    assert len(ten.train_labels) == 10
+    assert samples(full, full.val_inputs) == samples(ten, ten.val_inputs) == samples(five, five.val_inputs)
+    assert len(ten.train_targets) == 10
     assert (
         set(samples(five, training(five)))
         < set(samples(ten, training(ten)))
@@ -112,7 +107,7 @@ def test_fewer_training_samples_leave_the_validation_part_alone_and_are_nested()
 
 
 def test_at_least_one_sample_validates() -> None:
-    assert len(prepared(numbered(5), val_fraction=0.01).val_labels) == 1
+    assert len(prepared(numbered(5), val_fraction=0.01).val_targets) == 1
 
 
 def test_nothing_left_to_train_on_is_an_error() -> None:
@@ -144,10 +139,10 @@ def test_validation_and_test_are_put_on_the_scale_of_the_training_part() -> None
     torch.testing.assert_close(data.scale.double(), std.view(1, 1, 1), rtol=1e-6, atol=0)
     expected = (torch.arange(4) - mean) / std
     torch.testing.assert_close(
-        data.test_images.flatten().sort().values.double(), expected, rtol=1e-6, atol=1e-6
+        data.test_inputs.flatten().sort().values.double(), expected, rtol=1e-6, atol=1e-6
     )
-    val = torch.tensor(samples(data, data.val_images), dtype=torch.float64)
-    torch.testing.assert_close(data.val_images.flatten().double(), (val - mean) / std, rtol=1e-6, atol=1e-6)
+    val = torch.tensor(samples(data, data.val_inputs), dtype=torch.float64)
+    torch.testing.assert_close(data.val_inputs.flatten().double(), (val - mean) / std, rtol=1e-6, atol=1e-6)
 
 
 def test_each_channel_has_its_own_statistics_with_divisor_n() -> None:
@@ -183,16 +178,20 @@ def test_statistics_of_bytes_over_several_chunks_against_numpy() -> None:
 def test_the_data_set_itself_is_left_as_it_was() -> None:
     dataset = numbered(20)
     prepared(dataset)
-    assert dataset.train_images.flatten().tolist() == list(range(20))
-    assert dataset.test_images.flatten().tolist() == [0, 1, 2, 3]
+    assert dataset.train_inputs.flatten().tolist() == list(range(20))
+    assert dataset.test_inputs.flatten().tolist() == [0, 1, 2, 3]
 
 
 def test_what_travels_along(tmp_path: Path) -> None:
     dataset = digits(tmp_path)
     data = prepared(dataset)
-    assert (data.num_classes, data.input_shape, data.fingerprint) == (10, (1, 8, 8), dataset.fingerprint)
-    assert data.train_images.dtype == torch.uint8  # a quarter of the memory
-    assert data.probe_images.dtype == data.val_images.dtype == data.test_images.dtype == torch.float32
+    assert (data.sizes.num_outputs, data.input_shape, data.fingerprint) == (
+        10,
+        (1, 8, 8),
+        dataset.fingerprint,
+    )
+    assert data.train_inputs.dtype == torch.uint8  # a quarter of the memory
+    assert data.probe_inputs.dtype == data.val_inputs.dtype == data.test_inputs.dtype == torch.float32
 
 
 def test_classes_without_a_training_sample_are_noted(tmp_path: Path) -> None:
@@ -208,17 +207,17 @@ def test_classes_without_a_training_sample_are_noted(tmp_path: Path) -> None:
 
 def test_a_small_training_part_is_its_own_probe() -> None:
     data = prepared(numbered(50))
-    assert sorted(samples(data, data.probe_images)) == samples(data, training(data))
-    assert data.probe_labels.tolist() == [sample % 2 for sample in samples(data, data.probe_images)]
+    assert sorted(samples(data, data.probe_inputs)) == samples(data, training(data))
+    assert data.probe_targets.tolist() == [sample % 2 for sample in samples(data, data.probe_inputs)]
 
 
 def test_the_probe_of_a_large_training_part_is_a_fixed_draw_from_it() -> None:
     first, second = prepared(numbered(8000)), prepared(numbered(8000))
-    probe = samples(first, first.probe_images)
+    probe = samples(first, first.probe_inputs)
     assert len(set(probe)) == PROBE_SIZE == 5000
     assert set(probe) < set(samples(first, training(first)))
-    assert first.probe_labels.tolist() == [sample % 2 for sample in probe]
-    assert probe == samples(second, second.probe_images)
+    assert first.probe_targets.tolist() == [sample % 2 for sample in probe]
+    assert probe == samples(second, second.probe_inputs)
 
 
 # order

@@ -66,13 +66,13 @@ def test_digits_are_those_of_scikit_learn(tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 
     data, source = digits(tmp_path), load_digits()
-    assert data.train_images.shape == (1437, 1, 8, 8)
-    assert data.test_images.shape == (360, 1, 8, 8)
+    assert data.train_inputs.shape == (1437, 1, 8, 8)
+    assert data.test_inputs.shape == (360, 1, 8, 8)
     assert data.class_names == tuple("0123456789")
     # counts of each class in the UCI test set that scikit-learn ships
-    labels = torch.cat((data.train_labels, data.test_labels))
+    labels = torch.cat((data.train_targets, data.test_targets))
     assert labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
-    images = torch.cat((data.train_images, data.test_images))
+    images = torch.cat((data.train_inputs, data.test_inputs))
     assert (int(images.min()), int(images.max())) == (0, 16)
     # the two parts together are the whole, image by image with its label
     ours = {
@@ -130,10 +130,10 @@ def test_what_torchvision_read_is_kept_until_a_file_changes(
 def test_mnist_is_read_in_place_in_silence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_mnist(tmp_path / "MNIST" / "raw")
     data = mnist(tmp_path)
-    np.testing.assert_array_equal(data.train_images.numpy(), PIXELS[:, None])
-    assert data.train_images.dtype == torch.uint8
-    assert data.train_labels.tolist() == [3, 1, 4, 1, 5, 9, 2]
-    assert data.test_labels.tolist() == [3, 1, 4]
+    np.testing.assert_array_equal(data.train_inputs.numpy(), PIXELS[:, None])
+    assert data.train_inputs.dtype == torch.uint8
+    assert data.train_targets.tolist() == [3, 1, 4, 1, 5, 9, 2]
+    assert data.test_targets.tolist() == [3, 1, 4]
     assert data.class_names == (
         "zero",
         "one",
@@ -267,7 +267,7 @@ def test_files_that_someone_else_compressed_are_known_by_their_content(
     for level, (name, content) in enumerate(known_content.items(), start=1):
         (raw / f"{name}.gz").write_bytes(gzip.compress(content, level))
     data = mnist(tmp_path)
-    np.testing.assert_array_equal(data.train_images.numpy(), PIXELS[:, None])
+    np.testing.assert_array_equal(data.train_inputs.numpy(), PIXELS[:, None])
     assert not [path for path in raw.iterdir() if path.name.startswith(".")]
 
 
@@ -302,7 +302,7 @@ def test_the_content_of_mnist_itself_is_known(tmp_path: Path) -> None:
         packed = gzip.decompress((SHARED_MNIST / f"{name}.gz").read_bytes())
         (raw / f"{name}.gz").write_bytes(gzip.compress(packed, 1))
     data = mnist(tmp_path)
-    assert (len(data.train_labels), len(data.test_labels)) == (60_000, 10_000)
+    assert (len(data.train_targets), len(data.test_targets)) == (60_000, 10_000)
 
 
 @pytest.mark.filterwarnings("ignore:Python 3.14 will, by default, filter extracted tar")
@@ -326,11 +326,11 @@ def test_an_archive_that_lies_there_is_unpacked_without_a_download(
     archive, contents = small_cifar
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(archive)
     data = cifar10(tmp_path)
-    assert data.train_images.shape == (20, 3, 32, 32)
+    assert data.train_inputs.shape == (20, 3, 32, 32)
     # the file holds red, then green, then blue, row by row
     expected = pickle.loads(contents["data_batch_2"])["data"].reshape(4, 3, 32, 32)
-    np.testing.assert_array_equal(data.train_images[4:8].numpy(), expected)
-    assert data.test_labels.tolist() == [0, 1, 9, 5]
+    np.testing.assert_array_equal(data.train_inputs[4:8].numpy(), expected)
+    assert data.test_targets.tolist() == [0, 1, 9, 5]
     assert data.class_names[9] == "class 9"
     (tmp_path / "cifar-10-python.tar.gz").unlink()
     assert cifar10(tmp_path).fingerprint == data.fingerprint
@@ -349,8 +349,8 @@ def test_svhn_counts_its_zero_as_ten(tmp_path: Path, monkeypatch: pytest.MonkeyP
         splits[part] = ["http://x", path.name, hashlib.md5(path.read_bytes()).hexdigest()]
     monkeypatch.setattr(SVHN, "split_list", splits)
     data = svhn(tmp_path)
-    assert data.train_labels.tolist() == [0, 1, 2, 9]
-    np.testing.assert_array_equal(data.train_images[2].numpy(), pixels[:, :, :, 2].transpose(2, 0, 1))
+    assert data.train_targets.tolist() == [0, 1, 2, 9]
+    np.testing.assert_array_equal(data.train_inputs[2].numpy(), pixels[:, :, :, 2].transpose(2, 0, 1))
 
 
 def test_a_torchvision_that_does_not_fit_is_named_and_stops_nothing_else(
@@ -364,7 +364,7 @@ def test_a_torchvision_that_does_not_fit_is_named_and_stops_nothing_else(
         mnist(tmp_path)
     assert f"does not work with torch {importlib.metadata.version('torch')}: operator" in caught.value.what
     assert "digits, npz, imagefolder" in caught.value.fix
-    assert len(digits(tmp_path).test_labels) == 360
+    assert len(digits(tmp_path).test_targets) == 360
 
 
 def test_the_data_room_opens_without_torch_and_lists_without_torchvision() -> None:

@@ -52,7 +52,7 @@ def note(data: Dataset, word: str) -> str:
 
 
 def shades(data: Dataset) -> list[int]:
-    return sorted(data.train_images[:, 0, 0, 0].tolist())
+    return sorted(data.train_inputs[:, 0, 0, 0].tolist())
 
 
 PLAIN = [0, 5, 10, 15, 20, 25]
@@ -177,10 +177,10 @@ def test_files_and_folders_beside_the_parts_and_classes_are_counted(root: Path) 
 def test_a_validation_folder_is_used(name: str, root: Path) -> None:
     save(root / name / "dog" / "v.png", 123)
     data = read(root)
-    assert data.val_images is not None
-    assert data.val_labels is not None
-    assert data.val_images[:, 0, 0, 0].tolist() == [123]
-    assert data.val_labels.tolist() == [1]
+    assert data.val_inputs is not None
+    assert data.val_targets is not None
+    assert data.val_inputs[:, 0, 0, 0].tolist() == [123]
+    assert data.val_targets.tolist() == [1]
     assert shades(data) == PLAIN
     assert note(data, "in val") == '1 of 2 classes have no image in val: "cat"'
 
@@ -196,7 +196,7 @@ def test_class_names_are_compared_as_people_read_them(root: Path) -> None:
         (root / part / "cat").rename(root / part / unicodedata.normalize(form, "café"))  # type: ignore[arg-type]
     data = read(root)
     assert data.class_names == ("café", "dog")
-    assert data.test_labels.tolist() == [0, 1]
+    assert data.test_targets.tolist() == [0, 1]
 
 
 def test_two_folders_of_one_name_in_two_forms_are_refused(root: Path) -> None:

@@ -20,9 +20,9 @@ from PIL import Image
 
 from bnbench.base.errors import BnbenchError
 from bnbench.data import Dataset
-from bnbench.data.batches import prepare
 from bnbench.data.imagefolder import imagefolder
 from bnbench.data.npz import npz
+from tests.prepared import prepare
 
 FUZZ = settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -54,10 +54,10 @@ def use(read: Any, **options: Any) -> None:
         str(error).encode("utf-8")
         return
     for part in ("val", "test", "probe"):
-        images, labels = getattr(prepared, f"{part}_images"), getattr(prepared, f"{part}_labels")
+        images, labels = getattr(prepared, f"{part}_inputs"), getattr(prepared, f"{part}_targets")
         assert len(images) == len(labels) > 0
         assert images.isfinite().all()
-        assert 0 <= int(labels.min()) <= int(labels.max()) < prepared.num_classes
+        assert 0 <= int(labels.min()) <= int(labels.max()) < len(prepared.class_names)
     for text in (*prepared.notes, *prepared.cautions, *prepared.class_names):
         assert text.isprintable(), text
         text.encode("utf-8")

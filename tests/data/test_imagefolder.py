@@ -14,10 +14,10 @@ from PIL import Image
 
 from bnbench.base.errors import DataError
 from bnbench.data import Dataset
-from bnbench.data.batches import prepare
 from bnbench.data.imagefolder import imagefolder
 from bnbench.data.progress import progress
 from bnbench.data.split import Sampling
+from tests.prepared import prepare
 
 RNG = np.random.default_rng(0)
 #: (part, class, file) -> pixels (height 4, width 6, RGB). PNG keeps them exactly.
@@ -72,27 +72,27 @@ def test_pixels_labels_and_names_are_exact_and_in_order(root: Path) -> None:
     train = [
         IMAGES["train", name, file] for name in ("cat", "dog") for file in ("a.png", "b.PNG", "sub/c.png")
     ]
-    np.testing.assert_array_equal(data.train_images.numpy(), np.stack(train).transpose(0, 3, 1, 2))
-    assert data.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
+    np.testing.assert_array_equal(data.train_inputs.numpy(), np.stack(train).transpose(0, 3, 1, 2))
+    assert data.train_targets.tolist() == [0, 0, 0, 1, 1, 1]
     np.testing.assert_array_equal(
-        data.test_images[1].numpy(), IMAGES["test", "dog", "a.png"].transpose(2, 0, 1)
+        data.test_inputs[1].numpy(), IMAGES["test", "dog", "a.png"].transpose(2, 0, 1)
     )
-    assert data.test_labels.tolist() == [0, 1]
+    assert data.test_targets.tolist() == [0, 1]
     assert data.class_names == ("cat", "dog")
 
 
 def test_gray_is_the_luma_of_itu_601(root: Path) -> None:
     data = read(root, channels=1)
-    assert data.train_images.shape == (6, 1, 4, 6)
+    assert data.train_inputs.shape == (6, 1, 4, 6)
     colour = IMAGES["train", "cat", "a.png"].astype(float)
     luma = colour @ [0.299, 0.587, 0.114]
-    assert np.abs(data.train_images[0, 0].numpy() - luma).max() <= 1
+    assert np.abs(data.train_inputs[0, 0].numpy() - luma).max() <= 1
 
 
 def test_a_gray_file_read_as_colour_has_three_equal_channels(root: Path) -> None:
     pixels = RNG.integers(0, 256, (4, 6), np.uint8)
     save(root / "train" / "cat" / "a.png", pixels)
-    for channel in read(root).train_images[0].numpy():
+    for channel in read(root).train_inputs[0].numpy():
         np.testing.assert_array_equal(channel, pixels)
 
 
@@ -100,13 +100,13 @@ def test_a_given_size_scales_the_short_side_and_cuts_the_centre(root: Path) -> N
     # 4 high and 6 wide, at size 4: nothing to scale, columns 1 to 4 stay
     data = read(root, image_size=4)
     expected = IMAGES["train", "cat", "a.png"][:, 1:5].transpose(2, 0, 1)
-    np.testing.assert_array_equal(data.train_images[0].numpy(), expected)
+    np.testing.assert_array_equal(data.train_inputs[0].numpy(), expected)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 12), (17, 8), (2, 3), (1, 1)])
 def test_any_size_becomes_the_given_one(shape: tuple[int, int], root: Path) -> None:
     save(root / "train" / "cat" / "a.png", np.full((*shape, 3), 77, np.uint8))
-    image = read(root, image_size=4).train_images[0]
+    image = read(root, image_size=4).train_inputs[0]
     assert image.shape == (3, 4, 4)
     assert set(image.flatten().tolist()) == {77}
 
@@ -115,7 +115,7 @@ def test_halving_averages_neighbours(root: Path) -> None:
     # antialiased: a fine checkerboard of 0 and 200 becomes flat gray in the middle, not a moiré of both
     board = (np.indices((32, 32)).sum(0) % 2 * 200).astype(np.uint8)
     save(root / "train" / "cat" / "a.png", board)
-    inner = read(root, image_size=16).train_images[0, 0, 2:-2, 2:-2].float()
+    inner = read(root, image_size=16).train_inputs[0, 0, 2:-2, 2:-2].float()
     assert (inner - 100).abs().max() <= 2
 
 
@@ -169,7 +169,7 @@ def test_a_changed_file_is_decoded_again_and_the_old_cache_goes(
     opened.clear()
     data = read(root)
     assert opened
-    shown = [image.tobytes() for image in data.train_images.numpy()]
+    shown = [image.tobytes() for image in data.train_inputs.numpy()]
     assert (pixels.transpose(2, 0, 1).tobytes() in shown) == (change in ("content", "time", "added"))
     assert len(cache_files(root)) == 1
 
@@ -178,8 +178,8 @@ def test_other_options_have_their_own_cache(root: Path, opened: list[Any]) -> No
     read(root), read(root, image_size=4), read(root, channels=1)
     assert len(cache_files(root)) == 3
     opened.clear()
-    assert read(root, image_size=4).train_images.shape == (6, 3, 4, 4)
-    assert read(root, channels=1).train_images.shape == (6, 1, 4, 6)
+    assert read(root, image_size=4).train_inputs.shape == (6, 3, 4, 4)
+    assert read(root, channels=1).train_inputs.shape == (6, 1, 4, 6)
     assert opened == []
 
 
@@ -211,7 +211,7 @@ def test_a_cache_that_can_not_be_written_is_said_and_changes_nothing(
 ) -> None:
     (root.parent / "data_dir").write_text("a file where a folder is wanted")
     data = read(root)
-    assert len(data.train_labels) == 6
+    assert len(data.train_targets) == 6
     message = capfd.readouterr().err.splitlines()[1]
     assert message == (
         f"The decoded images can't be kept in {root.parent}/data_dir/imagefolder-cache (Not a directory); "
@@ -225,7 +225,7 @@ def test_a_write_that_fails_leaves_nothing_behind(root: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    assert len(read(root).train_labels) == 6
+    assert len(read(root).train_targets) == 6
     assert cache_files(root) == []
 
 
@@ -362,8 +362,8 @@ def test_only_what_is_used_is_decoded_and_it_is_the_same(
     assert len(opened) == 10 + 7 + 7 + 1  # and the first once more, for its size
     part = prepare(data, val_fraction=0.25, split_seed=3, device=cpu, by=by, **limits)  # type: ignore[arg-type]
     for name in ("train", "val", "test", "probe"):
-        assert torch.equal(getattr(part, f"{name}_images"), getattr(whole, f"{name}_images")), name
-        assert torch.equal(getattr(part, f"{name}_labels"), getattr(whole, f"{name}_labels")), name
+        assert torch.equal(getattr(part, f"{name}_inputs"), getattr(whole, f"{name}_inputs")), name
+        assert torch.equal(getattr(part, f"{name}_targets"), getattr(whole, f"{name}_targets")), name
     assert any("of 7 images" not in text and "max_train_samples" in text for text in part.notes)
     assert set(part.notes) == set(whole.notes)
 

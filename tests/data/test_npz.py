@@ -39,40 +39,40 @@ def error(folder: Path, **changes: Any) -> str:
 
 def test_gray_bytes_stay_bytes(tmp_path: Path) -> None:
     data = read(tmp_path)
-    assert data.train_images.dtype == torch.uint8
-    np.testing.assert_array_equal(data.train_images.numpy(), X[:, None])
-    assert data.train_labels.tolist() == Y.tolist()
-    assert data.test_labels.tolist() == [0, 1, 2]
+    assert data.train_inputs.dtype == torch.uint8
+    np.testing.assert_array_equal(data.train_inputs.numpy(), X[:, None])
+    assert data.train_targets.tolist() == Y.tolist()
+    assert data.test_targets.tolist() == [0, 1, 2]
     assert data.class_names == ("0", "1", "2")
 
 
 def test_channels_come_last_in_the_file_and_first_in_the_tensor(tmp_path: Path) -> None:
     colour = RNG.random((6, 4, 5, 3))
     data = read(tmp_path, x_train=colour, x_test=colour[:3])
-    assert data.train_images.dtype == torch.float32
-    assert data.train_images.shape == (6, 3, 4, 5)
-    np.testing.assert_allclose(data.train_images[2, 1].numpy(), colour[2, :, :, 1], rtol=1e-7)
+    assert data.train_inputs.dtype == torch.float32
+    assert data.train_inputs.shape == (6, 3, 4, 5)
+    np.testing.assert_allclose(data.train_inputs[2, 1].numpy(), colour[2, :, :, 1], rtol=1e-7)
 
 
 def test_flat_features_become_channels_of_one_pixel(tmp_path: Path) -> None:
     flat = RNG.normal(size=(6, 7))
     data = read(tmp_path, x_train=flat, x_test=flat[:3])
-    assert data.train_images.shape == (6, 7, 1, 1)
-    np.testing.assert_allclose(data.train_images.flatten(1).numpy(), flat, rtol=1e-6)
+    assert data.train_inputs.shape == (6, 7, 1, 1)
+    np.testing.assert_allclose(data.train_inputs.flatten(1).numpy(), flat, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.uint16])
 def test_any_integer_labels_and_columns_of_labels(dtype: type, tmp_path: Path) -> None:
     data = read(tmp_path, y_train=Y.astype(dtype)[:, None], y_test=Y[:3].astype(dtype))
-    assert data.train_labels.dtype == torch.int64
-    assert data.train_labels.tolist() == Y.tolist()
+    assert data.train_targets.dtype == torch.int64
+    assert data.train_targets.tolist() == Y.tolist()
 
 
 def test_classes_that_do_not_start_at_0_keep_their_names(tmp_path: Path) -> None:
     data = read(tmp_path, y_train=Y * 5 + 1, y_test=Y[:3] * 5 + 1)
     assert data.class_names == ("1", "6", "11")
-    assert data.train_labels.tolist() == Y.tolist()
-    assert data.test_labels.tolist() == [0, 1, 2]
+    assert data.train_targets.tolist() == Y.tolist()
+    assert data.test_targets.tolist() == [0, 1, 2]
 
 
 def test_the_fingerprint_follows_the_content_and_not_the_file(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import torch
 
 from bnbench.base.errors import DataError
 from bnbench.data import Dataset
-from bnbench.data.batches import prepare
 from bnbench.data.npz import npz
 from bnbench.data.tensors import channel_statistics
+from tests.prepared import prepare
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (12, 4, 5), np.uint8)
@@ -46,10 +46,10 @@ def renamed(**names: str) -> dict[str, Any]:
     [
         {"x_train": "X_train", "y_train": "Y_train", "x_test": "X_test", "y_test": "Y_test"},
         {
-            "x_train": "train_images",
-            "y_train": "train_labels",
-            "x_test": "test_images",
-            "y_test": "test_labels",
+            "x_train": "train_inputs",
+            "y_train": "train_targets",
+            "x_test": "test_inputs",
+            "y_test": "test_targets",
         },
         {"x_train": "train_x", "y_train": "train_y", "x_test": "test_x", "y_test": "test_y"},
         {"x_train": "Xtrain", "y_train": "ytrain", "x_test": "Xtest", "y_test": "ytest"},
@@ -86,7 +86,7 @@ def test_arrays_that_are_not_used_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [("x_val", "y_val"), ("x_valid", "y_valid"), ("val_images", "val_labels"), ("X_dev", "Y_dev")]
+    "names", [("x_val", "y_val"), ("x_valid", "y_valid"), ("val_inputs", "val_targets"), ("X_dev", "Y_dev")]
 )
 def test_a_validation_part_is_used(names: tuple[str, str], tmp_path: Path) -> None:
     part: dict[str, Any] = {names[0]: 255 - X[6:9], names[1]: Y[6:9]}
@@ -94,8 +94,8 @@ def test_a_validation_part_is_used(names: tuple[str, str], tmp_path: Path) -> No
     prepared = prepare(
         data, val_fraction=0.5, split_seed=3, max_train_samples=None, device=torch.device("cpu")
     )
-    assert (len(prepared.train_labels), len(prepared.val_labels)) == (12, 3)
-    assert sorted(prepared.val_labels.tolist()) == [0, 1, 2]
+    assert (len(prepared.train_targets), len(prepared.val_targets)) == (12, 3)
+    assert sorted(prepared.val_targets.tolist()) == [0, 1, 2]
     assert (
         "validation: the data's own part of 3 samples (validation.fraction and split_seed do nothing)"
         in prepared.notes
@@ -103,7 +103,7 @@ def test_a_validation_part_is_used(names: tuple[str, str], tmp_path: Path) -> No
     sampled = prepare(
         data, val_fraction=0.5, split_seed=3, max_train_samples=None, device=torch.device("cpu"), by="sample"
     )
-    assert (len(sampled.train_labels), len(sampled.val_labels)) == (6, 6)
+    assert (len(sampled.train_targets), len(sampled.val_targets)) == (6, 6)
     assert any("own validation part of 3 samples is not used" in text for text in sampled.notes)
 
 
@@ -127,7 +127,7 @@ def test_half_a_validation_part_is_refused(tmp_path: Path) -> None:
 def test_strings_name_the_classes(names: Any, tmp_path: Path) -> None:
     data = read(tmp_path, y_train=names[Y], y_test=names[Y[:6]])
     assert data.class_names == ("cat", "dog", "emu")
-    assert data.train_labels.tolist() == Y.tolist()
+    assert data.train_targets.tolist() == Y.tolist()
 
 
 def test_strings_of_numbers_are_in_the_order_of_numbers(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_names_in_two_forms_of_unicode_are_one_class(tmp_path: Path) -> None:
         y_test=np.array(["cafe\u0301", "dog"])[Y[:6] % 2],
     )
     assert data.class_names == ("café", "dog", "emu")
-    assert data.test_labels[0] == 0
+    assert data.test_targets[0] == 0
 
 
 def test_a_name_that_train_lacks_has_its_twin(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_empty_strings_and_bytes_of_no_text_are_refused(tmp_path: Path) -> None:
 def test_whole_numbers_of_any_type_are_the_same_labels(dtype: str, tmp_path: Path) -> None:
     data = read(tmp_path, y_train=Y.astype(dtype)[:, None], y_test=Y[:6].astype(dtype))
     assert data.class_names == ("0", "1", "2")
-    assert data.train_labels.tolist() == Y.tolist()
+    assert data.train_targets.tolist() == Y.tolist()
 
 
 def test_gaps_and_truth_values_are_classes_by_their_value(tmp_path: Path) -> None:
@@ -282,8 +282,8 @@ def test_numbers_of_any_type_keep_their_values(dtype: str, tmp_path: Path) -> No
     train = (X > 100) if dtype == "bool" else (X // 2)
     test = (X[:6] > 90) if dtype == "bool" else (X[:6] // 3)
     data = read(tmp_path, x_train=train.astype(dtype), x_test=test.astype(dtype))
-    assert data.train_images.dtype == torch.float32
-    np.testing.assert_array_equal(data.train_images[:, 0].numpy(), train.astype("float32"))
+    assert data.train_inputs.dtype == torch.float32
+    np.testing.assert_array_equal(data.train_inputs[:, 0].numpy(), train.astype("float32"))
     assert not data.shifted
 
 
@@ -303,7 +303,7 @@ def test_an_offset_does_not_cost_the_differences(dtype: str, offset: float, tmp_
     def normalised(data: Dataset) -> Any:
         return prepare(
             data, val_fraction=0.2, split_seed=0, max_train_samples=None, device=torch.device("cpu")
-        ).test_images
+        ).test_inputs
 
     torch.testing.assert_close(normalised(moved), normalised(plain), atol=2e-4, rtol=1e-4)
     with pytest.raises(DataError, match="normalize: unit"):
@@ -319,7 +319,7 @@ def test_an_offset_does_not_cost_the_differences(dtype: str, offset: float, tmp_
 
 def test_values_too_small_for_float32_are_not_flushed_to_zero(tmp_path: Path) -> None:
     x = X.reshape(12, 20) * 1e-60
-    _, std = channel_statistics(read(tmp_path, x_train=x, x_test=x[:6]).train_images)
+    _, std = channel_statistics(read(tmp_path, x_train=x, x_test=x[:6]).train_inputs)
     torch.testing.assert_close(std, torch.ones(20, dtype=torch.float64), atol=1e-5, rtol=0)
 
 
@@ -398,8 +398,8 @@ def test_spreads_that_float32_can_not_divide_by_are_standardised(dtype: str, tmp
     x = np.array([0, 1] * 6)[:, None] * np.array([tiny, 1.0])
     data = read(tmp_path, x_train=x.astype(dtype), x_test=x[:6].astype(dtype))
     found = prepare(data, val_fraction=0.3, split_seed=0, max_train_samples=None, device=torch.device("cpu"))
-    assert found.test_images.isfinite().all()
-    torch.testing.assert_close(found.test_images[:, 0], found.test_images[:, 1], atol=1e-5, rtol=1e-5)
+    assert found.test_inputs.isfinite().all()
+    torch.testing.assert_close(found.test_inputs[:, 0], found.test_inputs[:, 1], atol=1e-5, rtol=1e-5)
 
 
 def test_groups_of_another_type_are_the_same_groups(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def first(
     save(root / "train" / "cat" / name, image, **(saved or {}))
     (root / "train" / "cat" / "a.png").unlink(missing_ok=True)
     data = read(root, **options)
-    return data.train_images[0].numpy().transpose(1, 2, 0), data.notes
+    return data.train_inputs[0].numpy().transpose(1, 2, 0), data.notes
 
 
 def error(root: Path, **options: Any) -> str:
@@ -176,7 +176,7 @@ def test_sixteen_bits_of_colour_are_noted(root: Path) -> None:
         b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     )
     data = read(root)
-    assert data.train_images[0].unique().tolist() == [250]
+    assert data.train_inputs[0].unique().tolist() == [250]
     assert any("16 bits a value" in text for text in data.notes)
 
 
@@ -239,7 +239,7 @@ def test_every_mode_that_a_file_can_have_is_read_or_named(mode: str, root: Path)
     except (OSError, ValueError):
         pytest.skip("Pillow writes no such file")
     try:
-        found: object = tuple(read(root).train_images.shape)
+        found: object = tuple(read(root).train_inputs.shape)
     except DataError as fault:
         found = str(path) in str(fault)
     assert found in ((3, 3, 4, 6), True)
@@ -303,14 +303,14 @@ def test_a_picture_over_the_limit_is_an_error_with_the_option(root: Path) -> Non
         message = error(root, max_pixels=23)
         assert "it is 6x4, 24 pixels; more than 23 are refused" in message
         assert "max_pixels: 24" in message
-        assert read(root, max_pixels=24).train_images.shape == (2, 3, 4, 6)
+        assert read(root, max_pixels=24).train_inputs.shape == (2, 3, 4, 6)
         before = Image.MAX_IMAGE_PIXELS
         big = root / "train" / "cat" / "bomb.png"
         save(big, Image.new("1", (20_000, 10_000)))
         assert "pixels; more than 178,956,970" in error(root, image_size=4)
         assert before == Image.MAX_IMAGE_PIXELS
         data = read(root, image_size=4, max_pixels=200_000_000)
-        assert len(data.train_labels) == 3
+        assert len(data.train_targets) == 3
 
 
 def test_more_images_than_memory_is_an_error_before_it_is_full(

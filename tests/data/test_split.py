@@ -9,12 +9,10 @@ import torch
 
 from bnbench.base.errors import DataError
 from bnbench.data import Dataset
-from bnbench.data.batches import (
-    Prepared,
-    prepare,
-)
+from bnbench.data.prepared import Prepared
 from bnbench.data.split import split
 from bnbench.data.tensors import make_dataset
+from tests.prepared import prepare
 
 CPU = torch.device("cpu")
 
@@ -106,13 +104,13 @@ def test_by_sample_is_what_auto_is_without_a_part_of_its_own() -> None:
 
 def test_max_eval_samples_evaluates_the_same_few_of_every_part() -> None:
     whole, few = prepared(data()), prepared(data(), max_eval_samples=15)
-    assert [len(part) for part in (few.val_labels, few.test_labels, few.probe_labels)] == [15, 15, 15]
-    assert torch.equal(few.val_images, whole.val_images[:15])
-    assert torch.equal(few.test_images, whole.test_images[:15])
-    assert torch.equal(few.train_images, whole.train_images)
+    assert [len(part) for part in (few.val_targets, few.test_targets, few.probe_targets)] == [15, 15, 15]
+    assert torch.equal(few.val_inputs, whole.val_inputs[:15])
+    assert torch.equal(few.test_inputs, whole.test_inputs[:15])
+    assert torch.equal(few.train_inputs, whole.train_inputs)
     assert "15 of 20 validation samples are evaluated, a fixed random draw (max_eval_samples)" in few.notes
     assert "15 of 40 test samples are evaluated, a fixed random draw (max_eval_samples)" in few.notes
-    assert torch.equal(prepared(data(), max_eval_samples=15, split_seed=9).test_labels, few.test_labels)
+    assert torch.equal(prepared(data(), max_eval_samples=15, split_seed=9).test_targets, few.test_targets)
 
 
 def test_classes_that_a_part_lacks_are_noted() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from bnbench.data import Sizes
 from bnbench.engine.choose import EngineChoice
 from bnbench.engine.device import all_threads
 from bnbench.engine.library import Library
@@ -49,7 +50,7 @@ def record_of(settings: Settings, tmp_path: Path) -> RunRecord:
 
 def test_the_choice_follows_the_settings(settings: Callable[..., Settings]) -> None:
     def chosen(**changes: Any) -> EngineChoice:
-        return chosen_for(settings(**changes), (1, 8, 8), 10)
+        return chosen_for(settings(**changes), Sizes((1, 8, 8), 10))
 
     assert chosen() == EngineChoice("stacked", 1)
     assert chosen(engine="sequential") == EngineChoice("sequential", 1)
@@ -101,7 +102,7 @@ def test_compiling_leaves_the_model_as_it_was(
 
     monkeypatch.setattr("bnbench.engine.steppers.compiled.torch.compile", lambda model, **_: model)
     chosen = settings(engine="compiled", norm="batch_custom")
-    model, other = (build_model(chosen, (1, 8, 8), 10, 0) for _ in range(2))
+    model, other = (build_model(chosen, Sizes((1, 8, 8), 10), 0) for _ in range(2))
     Compiled(model, chosen, CPU).prepare(torch.randn(1, 32, 1, 8, 8), torch.zeros(1, 32, dtype=torch.long))
     for name, value in other.state_dict().items():
         assert torch.equal(model.state_dict()[name], value)
@@ -112,6 +113,6 @@ def test_a_network_that_can_not_be_copied_trains_alone(settings: Callable[..., S
     from bnbench.engine.choose import why_not_stacked
 
     chosen = settings(norm="batch")
-    model = build_model(chosen, (1, 8, 8), 10, 0)
+    model = build_model(chosen, Sizes((1, 8, 8), 10), 0)
     model.get_submodule("blocks.0.norm").lock = (step for step in [])  # type: ignore[var-annotated]
-    assert why_not_stacked(model, chosen, (1, 8, 8), CPU) == "it can't be copied: TypeError"
+    assert why_not_stacked(model, chosen, Sizes((1, 8, 8), 10), CPU) == "it can't be copied: TypeError"

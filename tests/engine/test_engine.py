@@ -14,9 +14,10 @@ from torch import nn
 
 from bnbench.base.metrics import METRICS, columns_of
 from bnbench.base.registry import Entry
-from bnbench.data import Dataset
+from bnbench.data import Dataset, Sizes
 from bnbench.data.augmentations import augmentation_of
-from bnbench.data.batches import Prepared, epoch_order, prepare
+from bnbench.data.batches import epoch_order
+from bnbench.data.prepared import Prepared
 from bnbench.engine.build import build_model
 from bnbench.engine.choose import EngineChoice
 from bnbench.engine.evaluate import evaluate
@@ -30,6 +31,7 @@ from bnbench.study import Settings, Vocabulary, load_study
 from bnbench.study.events import Evaluated, Event, RunEnded, RunStarted
 from bnbench.study.plan import RunSpec, make_plan
 from bnbench.study.records import RunRecord
+from tests.prepared import prepare
 from tests.training import chosen_for
 
 CPU = torch.device("cpu")
@@ -72,7 +74,7 @@ def run_of(settings: Settings, seed: int = 0) -> RunSpec:
 
 
 def train(run: RunSpec, data: Prepared) -> Iterator[Event]:
-    choice = chosen_for(run.settings, data.input_shape, data.num_classes)
+    choice = chosen_for(run.settings, data.sizes)
     return train_replicas([run], data, None, CPU, choice)
 
 
@@ -95,7 +97,7 @@ def test_against_a_plain_pytorch_loop(
     record, weights = record_of(chosen, data)
 
     same_threads(record.environment["num_threads"])
-    model = build_model(chosen, data.input_shape, 5, seed=0)
+    model = build_model(chosen, data.sizes, seed=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, fused=True)
     losses: list[float] = []
     for epoch in range(2):
@@ -106,7 +108,7 @@ def test_against_a_plain_pytorch_loop(
                 0.05 * warm * (1 + math.cos(math.pi * min(max((step - 4) / 12, 0), 1))) / 2
             )
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(data.train_batch(index)), data.train_labels[index])
+            loss = nn.functional.cross_entropy(model(data.train_batch(index)), data.train_targets[index])
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 0.5)
             optimizer.step()
@@ -143,27 +145,27 @@ def test_evaluation_changes_nothing(settings: Any, data: Prepared) -> None:
 
 def test_pairing_shared_layers_start_equal_across_variants(settings: Any, data: Prepared) -> None:
     for seed in range(3):
-        with_norm = build_model(settings(norm="batch"), (1, 8, 8), 5, seed)
-        without = build_model(settings(), (1, 8, 8), 5, seed)
-        wider = build_model(settings(model__hidden="[12, 7]"), (1, 8, 8), 5, seed)
+        with_norm = build_model(settings(norm="batch"), Sizes((1, 8, 8), 5), seed)
+        without = build_model(settings(), Sizes((1, 8, 8), 5), seed)
+        wider = build_model(settings(model__hidden="[12, 7]"), Sizes((1, 8, 8), 5), seed)
         key = "blocks.0.linear.weight"
         assert torch.equal(with_norm.state_dict()[key], without.state_dict()[key])
         assert torch.equal(without.state_dict()[key], wider.state_dict()[key])
         assert torch.equal(with_norm.state_dict()["head.bias"], without.state_dict()["head.bias"])
     assert not torch.equal(
-        build_model(settings(), (1, 8, 8), 5, 0).state_dict()[key],
-        build_model(settings(), (1, 8, 8), 5, 1).state_dict()[key],
+        build_model(settings(), Sizes((1, 8, 8), 5), 0).state_dict()[key],
+        build_model(settings(), Sizes((1, 8, 8), 5), 1).state_dict()[key],
     )
 
 
 def test_initial_weights_have_the_promised_distribution(settings: Any) -> None:
-    torch_like = build_model(settings(model__hidden="[4000]"), (1, 8, 8), 5, 0).state_dict()[
+    torch_like = build_model(settings(model__hidden="[4000]"), Sizes((1, 8, 8), 5), 0).state_dict()[
         "blocks.0.linear.weight"
     ]
     assert torch_like.abs().max() <= 1 / 8
     assert torch_like.std().item() == pytest.approx(1 / 8 / math.sqrt(3), rel=0.01)
     he = settings(model__hidden="[4000]", init="{name: he, scale: 0.5}")
-    he_like = build_model(he, (1, 8, 8), 5, 0).state_dict()
+    he_like = build_model(he, Sizes((1, 8, 8), 5), 0).state_dict()
     assert he_like["blocks.0.linear.weight"].std().item() == pytest.approx(0.5 * math.sqrt(2 / 64), rel=0.01)
     assert not he_like["blocks.0.linear.bias"].any()
 
@@ -193,14 +195,14 @@ def test_a_network_that_learns_nothing_is_stuck_at_chance(settings: Any, data: P
 
 
 def test_metrics_against_a_loop_over_samples(settings: Any, data: Prepared) -> None:
-    model = build_model(settings(norm="batch"), data.input_shape, 5, 0)
+    model = build_model(settings(norm="batch"), data.sizes, 0)
     got = evaluate(model, data, ("train", "val", "test"))
     model.eval()
     with torch.no_grad():
         for split, images, labels in (
-            ("train", data.train_batch(torch.arange(len(data.train_labels))), data.train_labels),
-            ("val", data.val_images, data.val_labels),
-            ("test", data.test_images, data.test_labels),
+            ("train", data.train_batch(torch.arange(len(data.train_targets))), data.train_targets),
+            ("val", data.val_inputs, data.val_targets),
+            ("test", data.test_inputs, data.test_targets),
         ):
             losses = [
                 -model(image[None]).double().log_softmax(-1)[0, label].item()
@@ -299,7 +301,7 @@ def test_the_weights_that_are_kept_are_the_last_and_not_the_best(settings: Any, 
     chosen = settings(epochs=8, optimizer__lr=0.5, norm="batch")
     record, weights = record_of(chosen, data)
     assert record.best_step != record.steps  # otherwise this can't tell
-    model = build_model(chosen, data.input_shape, 5, 0)
+    model = build_model(chosen, data.sizes, 0)
     model.load_state_dict({name: torch.as_tensor(value) for name, value in weights.items()})
     assert evaluate(model, data, ("val", "test")) == {
         name: value for name, value in record.final.items() if not name.startswith("train_")
@@ -346,7 +348,7 @@ def test_pairing_holds_for_every_layer_that_can_reset_itself(settings: Any) -> N
     def weights(norm: str, seed: int) -> torch.Tensor:
         chosen = settings(norm=norm)
         chosen = chosen.model_copy(update={"model": chosen.model.model_copy(update={"options": {}})})
-        return build_model(chosen, (1, 8, 8), 5, seed).state_dict()["3.weight"]
+        return build_model(chosen, Sizes((1, 8, 8), 5), seed).state_dict()["3.weight"]
 
     assert torch.equal(weights("none", 0), weights("batch", 0))
     assert not torch.equal(weights("none", 0), weights("none", 1))

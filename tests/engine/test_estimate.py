@@ -84,7 +84,7 @@ def test_a_long_step_is_timed_by_a_part_of_its_batch(vocabulary: Vocabulary, tmp
     study = load_study(tmp_path / "s.yaml", ["batch_size=512", "sweep=null"], vocabulary)
     settings = study.variants["none"]
     shape = module.shape_of(settings, Library(tmp_path, CPU))
-    data = module._made_up(shape, settings.batch_size, CPU)
+    data = module._made_up(settings, shape, CPU)
     run = RunSpec("none", {}, 0, "", settings)
     training = Training([run], data, None, CPU, EngineChoice("sequential", 1))
     sizes: list[int] = []

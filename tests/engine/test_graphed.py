@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bnbench.base.seeding import generator
+from bnbench.data import Sizes
 from bnbench.engine.build import build_model
 from bnbench.engine.steppers.base import Stepper
 from bnbench.engine.steppers.graphed import WARM_UP, Graphed
@@ -59,7 +60,7 @@ class StandIn:
 
 def steppers(settings: Settings) -> tuple[Graphed, Stacked, StandIn]:
     def models() -> list[Any]:
-        return [build_model(settings, SHAPE, 10, seed) for seed in (0, 1, 2)]
+        return [build_model(settings, Sizes(SHAPE, 10), seed) for seed in (0, 1, 2)]
 
     stand_in = StandIn()
     graphed = Graphed(models(), settings, stand_in.capture)
@@ -139,7 +140,7 @@ def test_a_real_graph_steps_as_the_stack_does(norm: str, settings: Make) -> None
     chosen = settings(norm, "{name: adam, lr: 0.01}")
 
     def models() -> list[Any]:
-        return [build_model(chosen, SHAPE, 10, seed).cuda() for seed in (0, 1, 2)]
+        return [build_model(chosen, Sizes(SHAPE, 10), seed).cuda() for seed in (0, 1, 2)]
 
     sizes = [32, 32, 17, 32]
     graphed = Graphed(models(), chosen)

@@ -13,7 +13,7 @@ import torch
 
 from bnbench.base.errors import BnbenchError
 from bnbench.data import Dataset
-from bnbench.data.batches import Prepared, prepare
+from bnbench.data.prepared import Prepared
 from bnbench.engine.backends.base import backend_of
 from bnbench.engine.backends.keras import optimize
 from bnbench.engine.backends.keras.loading import tensorflow
@@ -24,6 +24,7 @@ from bnbench.study import Settings, Vocabulary, load_study
 from bnbench.study.events import Evaluated, RunEnded
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import RunRecord
+from tests.prepared import prepare
 from tests.training import OneSet, chosen_for, execute
 
 if find_spec("tensorflow") is None:
@@ -142,7 +143,7 @@ def test_the_same_run_gives_the_same_bits_and_loads_into_torch(settings: Any, da
     second, _ = record_of(chosen, data, seed=3)
     assert first.step_losses == second.step_losses
     assert (first.final, first.best) == (second.final, second.best)
-    twin = build_model(chosen, data.input_shape, data.num_classes, seed=0)
+    twin = build_model(chosen, data.sizes, seed=0)
     twin.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=False)
     found = evaluate(twin, data, ("test",))
     for name in ("test_loss", "test_accuracy"):
@@ -191,7 +192,7 @@ def test_the_textbook_program_to_the_letter(settings: Any, data: Prepared) -> No
     )
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 
-    choice = chosen_for(chosen, data.input_shape, data.num_classes)
+    choice = chosen_for(chosen, data.sizes)
     training = Training([RunSpec("v", {}, 0, "cell", chosen)], data, None, CPU, choice)
     (network,) = training.stepper.models
     model.set_weights(network.network.get_weights())
@@ -208,7 +209,7 @@ def test_what_is_not_translated_is_refused(
     settings: Any, data: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = settings(framework="keras")
-    model, backend = build_model(chosen, data.input_shape, data.num_classes, 0), backend_of(chosen)
+    model, backend = build_model(chosen, data.sizes, 0), backend_of(chosen)
     backend.check(model, chosen, CPU)
     with pytest.raises(BnbenchError, match="trains on the CPU, and this study's device is meta"):
         backend.check(model, chosen, torch.device("meta"))

@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from bnbench.engine.outcome import above_chance, outcome_of
+from bnbench.engine.outcome import outcome_of
 from bnbench.study.records import HistoryRow, Outcome
+from bnbench.tasks import task_of
+from bnbench.tasks.image_classification import above_chance
+from tests.prepared import IMAGES
 
 #: 100 labels of 4 classes: chance is 0.25, two standard errors are 2 √(0.25 · 0.75 / 100) = 0.0866.
 FOUR = torch.arange(4).repeat(25)
@@ -22,7 +25,7 @@ def ended(
     nn.init.constant_(model.weight, weight)
     history = [HistoryRow(0, 0.0, 0.0, None, {"val_loss": first, "val_accuracy": 0.2})]
     final = {"val_loss": loss, "val_accuracy": accuracy}
-    return outcome_of(history, final, torch.tensor([1.0, step_loss]), model, FOUR)
+    return outcome_of(history, final, torch.tensor([1.0, step_loss]), model, task_of(IMAGES), FOUR)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,10 @@ def test_an_infinity_in_a_buffer_is_a_mask() -> None:
     model.register_buffer("mask", torch.full((2,), -math.inf))
     history = [HistoryRow(0, 0.0, 0.0, None, {"val_loss": 1.5})]
     assert (
-        outcome_of(history, {"val_loss": 0.3, "val_accuracy": 0.9}, torch.ones(1), model, FOUR) == "finished"
+        outcome_of(
+            history, {"val_loss": 0.3, "val_accuracy": 0.9}, torch.ones(1), model, task_of(IMAGES), FOUR
+        )
+        == "finished"
     )
 
 

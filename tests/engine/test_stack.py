@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.registry import Entry
-from bnbench.data.batches import Prepared, prepare
+from bnbench.data import Sizes
 from bnbench.data.catalogue import digits
+from bnbench.data.prepared import Prepared
 from bnbench.engine.build import build_model, make_objective, make_optimizer
 from bnbench.engine.choose import EngineChoice
 from bnbench.engine.stacked.chain import chain, has_stacked_form
@@ -23,6 +24,7 @@ from bnbench.norms import norms
 from bnbench.study import Settings, Vocabulary, load_study
 from bnbench.study.events import RunEnded
 from bnbench.study.plan import RunSpec
+from tests.prepared import prepare
 from tests.training import chosen_for, execute
 
 CPU = torch.device("cpu")
@@ -95,7 +97,7 @@ def test_every_normalizer_stacks_as_it_trains_alone(norm: str, settings: Make, d
         "clip_norm": 0.8,
         "schedule": "{name: cosine, warmup_epochs: 0.5}",
     }
-    chosen = chosen_for(settings(**how), (1, 8, 8), 10)
+    chosen = chosen_for(settings(**how), Sizes((1, 8, 8), 10))
     if chosen.engine == "sequential":
         pytest.skip(f"{norm} falls back: {chosen.reason}")
     assert largest_gap(settings(**how), settings(**how, engine="sequential"), data) < 1e-6
@@ -161,12 +163,12 @@ def test_gradients_are_those_of_single_models(
     chosen = settings(
         norm=norm, model__activation=activation, model__norm_position=position, model__hidden="[7, 5]"
     )
-    alone = [build_model(chosen, (1, 8, 8), 10, seed).double() for seed in range(3)]
+    alone = [build_model(chosen, Sizes((1, 8, 8), 10), seed).double() for seed in range(3)]
     for index, model in enumerate(alone):  # weights and biases of norms that are not all one and zero
         for parameter in model.parameters():
             draw = torch.Generator().manual_seed(index)
             parameter.data += 0.1 * torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
-    together = [build_model(chosen, (1, 8, 8), 10, seed).double() for seed in range(3)]
+    together = [build_model(chosen, Sizes((1, 8, 8), 10), seed).double() for seed in range(3)]
     for mine, other in zip(together, alone, strict=True):
         mine.load_state_dict(other.state_dict())
     objective = make_objective(chosen)
@@ -204,11 +206,9 @@ def test_a_replica_that_goes_wrong_does_not_touch_its_neighbours(
         assert got[seed].record.final == want[seed].record.final
 
 
-def _poisoned(
-    settings: Settings, input_shape: tuple[int, int, int], num_classes: int, seed: int
-) -> nn.Module:
+def _poisoned(settings: Settings, sizes: Sizes, seed: int) -> nn.Module:
     """Seed 1 starts with a NaN."""
-    model = build_model(settings, input_shape, num_classes, seed)
+    model = build_model(settings, sizes, seed)
     if seed == 1:
         next(model.parameters()).data[0, 0] = float("nan")
     return model
@@ -251,7 +251,7 @@ def test_a_users_layer_with_state_stacks_as_itself(
     factory = _build_with(Counts)
     stacked = _use(monkeypatch, settings(), factory)
     sequential = stacked.model_copy(update={"engine": "sequential"})
-    assert chosen_for(stacked, (1, 8, 8), 10) == EngineChoice("stacked", 1)
+    assert chosen_for(stacked, Sizes((1, 8, 8), 10)) == EngineChoice("stacked", 1)
     assert largest_gap(stacked, sequential, data) < 1e-6
 
 

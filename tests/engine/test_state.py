@@ -17,13 +17,14 @@ import bnbench
 from bnbench.base.process_state import in_private
 from bnbench.base.registry import Entry
 from bnbench.data import Dataset
-from bnbench.data.batches import Prepared, prepare
+from bnbench.data.prepared import Prepared
 from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer, linear_block
 from bnbench.study import Settings, Vocabulary, load_study
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import RunRecord
+from tests.prepared import prepare
 from tests.training import execute
 
 CPU = torch.device("cpu")

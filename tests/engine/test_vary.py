@@ -12,7 +12,7 @@ import torch
 
 from bnbench.base.errors import ConfigError
 from bnbench.data.augmentations import augmentation_of
-from bnbench.data.batches import Prepared
+from bnbench.data.prepared import Prepared
 from bnbench.engine import schedule
 from bnbench.engine.build import build_model
 from bnbench.engine.library import Library
@@ -61,10 +61,10 @@ def facts(chosen: Settings, library: Library, seed: int) -> dict[str, bytes]:
     """What of a run comes from each source, before its first step."""
     data: Prepared = library.prepared(chosen.for_seed(seed))
     run = RunSpec("v", {}, seed, "cell", chosen)
-    choice = chosen_for(chosen, data.input_shape, data.num_classes)
+    choice = chosen_for(chosen, data.sizes)
     training = Training([run], data, None, CPU, choice)
     order = torch.cat([index.flatten() for index in training._orders(0)])
-    model = build_model(chosen, data.input_shape, data.num_classes, seed)
+    model = build_model(chosen, data.sizes, seed)
     augmented = Training([run], data, augmentation_of(chosen.augment), CPU, choice)
     plain, moved = (next(t.batches())[0] for t in (training, augmented))
     return {
@@ -72,7 +72,7 @@ def facts(chosen: Settings, library: Library, seed: int) -> dict[str, bytes]:
         "order": order.numpy().tobytes(),
         "augmentation": (moved.abs().sum((-1, -2)) / plain.abs().sum((-1, -2))).numpy().tobytes(),
         "noise": dict(model.named_buffers())["blocks.0.norm.noise_seed"].numpy().tobytes(),
-        "split": data.val_images.numpy().tobytes(),
+        "split": data.val_inputs.numpy().tobytes(),
     }
 
 
@@ -117,12 +117,12 @@ def test_every_seed_of_a_split_has_its_own_data(settings: Callable[..., Settings
     """Training and validation part together are the same samples; the test set and its order never change."""
     chosen = settings("vary=[split]", "max_train_samples=null")
     one, two = (library.prepared(chosen.for_seed(seed)) for seed in (0, 1))
-    assert not torch.equal(one.val_labels, two.val_labels)
-    assert torch.equal(one.test_labels, two.test_labels)
+    assert not torch.equal(one.val_targets, two.val_targets)
+    assert torch.equal(one.test_targets, two.test_targets)
 
     def samples(data: Prepared) -> list[Any]:
-        held_out = (data.val_images * data.scale + data.center).round()
-        return sorted(np.concatenate([data.train_images.float(), held_out]).reshape(-1, 64).tolist())
+        held_out = (data.val_inputs * data.scale + data.center).round()
+        return sorted(np.concatenate([data.train_inputs.float(), held_out]).reshape(-1, 64).tolist())
 
     assert samples(one) == samples(two)
     assert not torch.equal(one.scale, two.scale)  # each training part has statistics of its own

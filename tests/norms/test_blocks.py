@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from bnbench.base.errors import BnbenchError
+from bnbench.data import Sizes
 from bnbench.engine.build import build_model, layer_list
 from bnbench.models.layers import NormLayer, conv_block, linear_block
 from bnbench.models.resnet import ResidualBlock
@@ -28,7 +29,7 @@ def build(vocabulary: Vocabulary, tmp_path: Path) -> Build:
         path.write_text(f"dataset: digits\nmodel: {model}\noptimizer: {{name: sgd, lr: 0.1}}\nnorm: {norm}\n")
         (settings,) = load_study(path, [], vocabulary).variants.values()
         assert isinstance(settings, Settings)
-        return build_model(settings, shape, 10, seed=5)
+        return build_model(settings, Sizes(shape, 10), seed=5)
 
     return build
 

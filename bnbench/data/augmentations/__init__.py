@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 class AugmentationFacts:
     """What else is known of an augmentation.
 
+    tasks: those whose targets stay right when the inputs are changed so; a task may also name others that fit.
     remark: `remark(input_shape, **options)`, asked before anything trains: raises BnbenchError where the augmentation
         makes no sense on inputs of this shape; a sentence for the notes, or None.
     """
 
+    tasks: tuple[str, ...] = ("image_classification",)
     remark: Callable[..., str | None] | None = None
 
 
@@ -61,10 +63,10 @@ class Augmentation:
         """A note on what it does to inputs of this shape. Raises BnbenchError where it makes no sense on them."""
         return self.facts.remark(input_shape, **self.options) if self.facts.remark else None
 
-    def check(self, input_shape: Sequence[int]) -> None:
-        """Try it on a made-up batch. Raises BnbenchError where it breaks a promise of this page."""
-        self.remark(input_shape)
-        if wrong := _broken_promise(self, input_shape):
+    def check(self, batch: Tensor) -> None:
+        """Try it on a made-up batch of TRIAL samples. Raises BnbenchError where it breaks a promise of this page."""
+        self.remark(batch.shape[1:])
+        if wrong := _broken_promise(self, batch):
             what, why, fix = wrong
             raise BnbenchError(f"augment: {self.name}: {what}", why, fix)
 
@@ -77,7 +79,7 @@ def augmentation_of(choice: Choice) -> Augmentation | None:
     return Augmentation(choice.name, entry.factory, entry.typed(choice.options), entry.facts)
 
 
-def _broken_promise(augmentation: Augmentation, input_shape: Sequence[int]) -> tuple[str, str, str] | None:
+def _broken_promise(augmentation: Augmentation, batch: Tensor) -> tuple[str, str, str] | None:
     """What is wrong, why it matters, and how to mend it; None where the augmentation keeps its promises."""
     import torch
 
@@ -85,7 +87,6 @@ def _broken_promise(augmentation: Augmentation, input_shape: Sequence[int]) -> t
     from bnbench.base.seeding import generator
 
     device = torch.device("cpu")
-    batch = torch.randn(TRIAL, *input_shape, generator=generator(0, "augmentation"))
     with left_as_found(device) as before:
         try:
             results = [augmentation(batch.clone(), generator(seed, "trial")) for seed in (0, 0)]

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from bnbench.data import Sizes
 from bnbench.engine.choose import EngineChoice
 from bnbench.engine.steppers.base import Stepper
 from bnbench.study import Settings
@@ -29,7 +30,7 @@ class Backend(Protocol):
         ...
 
     def choose(
-        self, model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], device: torch.device
+        self, model: nn.Module, settings: Settings, sizes: Sizes, device: torch.device
     ) -> EngineChoice:
         """What trains a cell of such networks. Leaves the network as it is."""
         ...
@@ -38,7 +39,7 @@ class Backend(Protocol):
         self,
         models: Sequence[nn.Module],
         settings: Settings,
-        input_shape: tuple[int, int, int],
+        sizes: Sizes,
         choice: EngineChoice,
         device: torch.device,
     ) -> Stepper:

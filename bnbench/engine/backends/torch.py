@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bnbench.data import Sizes
 from bnbench.engine.choose import EngineChoice, choose
 from bnbench.engine.device import environment
 from bnbench.engine.steppers.base import Stepper
@@ -26,16 +27,16 @@ class TorchBackend:
         """Raises nothing: every network that was built can be trained."""
 
     def choose(
-        self, model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], device: torch.device
+        self, model: nn.Module, settings: Settings, sizes: Sizes, device: torch.device
     ) -> EngineChoice:
         """A stack where that is faster and changes nothing, else one run after the other."""
-        return choose(model, settings, input_shape, device)
+        return choose(model, settings, sizes, device)
 
     def stepper(
         self,
         models: Sequence[nn.Module],
         settings: Settings,
-        input_shape: tuple[int, int, int],
+        sizes: Sizes,
         choice: EngineChoice,
         device: torch.device,
     ) -> Stepper:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
+from bnbench.data import Sizes
 from bnbench.data.augmentations import Augmentation, augmentation_of
 from bnbench.data.batches import epoch_order
 from bnbench.study import Settings
 from bnbench.study.plan import RunSpec
+from bnbench.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -16,8 +21,7 @@ class Case:
     """The runs of a cell, and the sizes of its data. smallest_part: samples in the smallest evaluation batch."""
 
     runs: tuple[RunSpec, ...]
-    input_shape: tuple[int, int, int]
-    num_classes: int
+    sizes: Sizes
     num_train: int
     smallest_part: int
 
@@ -40,6 +44,11 @@ class Case:
     def augmentation(self) -> Augmentation | None:
         """What happens to its training batches; None where they stay as they are."""
         return augmentation_of(self.settings.augment)
+
+    def inputs(self, count: int) -> Tensor:
+        """Made-up inputs of so many samples, the same each time."""
+        inputs, _ = task_of(self.settings.task).made_up(self.sizes, count, torch.Generator().manual_seed(0))
+        return inputs
 
     def batches(self) -> Counter[int]:
         """The sizes of an epoch's batches, and how many have each; the last batch has the last size."""

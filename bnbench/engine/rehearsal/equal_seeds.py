@@ -32,7 +32,7 @@ def why_equal(case: Case, model: nn.Module, draws: bool) -> str:
 
 
 def _starts_differently(case: Case, model: nn.Module) -> bool:
-    other = build_model(case.settings, case.input_shape, case.num_classes, case.seeds[1])
+    other = build_model(case.settings, case.sizes, case.seeds[1])
     pairs = zip(model.parameters(), other.parameters(), strict=True)
     return any(not torch.equal(one.detach(), another.detach()) for one, another in pairs)
 

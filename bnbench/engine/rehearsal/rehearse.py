@@ -11,7 +11,9 @@ from torch import nn
 from bnbench.base.errors import Mistake
 from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import raise_interrupt
-from bnbench.data.batches import Prepared, steps_per_epoch
+from bnbench.data.augmentations import TRIAL
+from bnbench.data.batches import steps_per_epoch
+from bnbench.data.prepared import Prepared
 from bnbench.engine.backends.base import backend_of
 from bnbench.engine.build import make_objective, make_optimizer, make_schedule
 from bnbench.engine.cell import Cell
@@ -62,8 +64,8 @@ def rehearse(
 
 
 def _case_of(runs: list[RunSpec], data: Prepared) -> Case:
-    smallest = min(len(labels) for labels in (data.probe_labels, data.val_labels, data.test_labels))
-    return Case(tuple(runs), data.input_shape, data.num_classes, len(data.train_labels), smallest)
+    smallest = min(data.part_sizes())
+    return Case(tuple(runs), data.sizes, len(data.train_targets), smallest)
 
 
 def rehearse_cases(
@@ -113,35 +115,35 @@ def _decide(
 ) -> tuple[Cell, _Probe]:
     """The cell and the findings on its network. Raises where a part can't be built."""
     settings, backend = case.settings, backend_of(case.settings)
-    model = networks.network(settings, case.input_shape, case.num_classes, case.seeds[0])
+    model = networks.network(settings, case.sizes, case.seeds[0])
     make_optimizer(settings)(model)  # each of these checks its own options
     make_objective(settings)
     epoch = steps_per_epoch(case.num_train, settings.batch_size, settings.last_batch)
     make_schedule(settings, epoch * settings.epochs, epoch)
     backend.check(model, settings, device)
     if case.augmentation:
-        case.augmentation.check(case.input_shape)
+        case.augmentation.check(case.inputs(TRIAL))
     kept = settings.model_dump_json(
-        include={"model", "norm", "batch_size", "last_batch", "epochs", "init", "framework"}
+        include={"task", "model", "norm", "batch_size", "last_batch", "epochs", "init", "framework"}
     )
-    key = f"{kept} {case.input_shape} {case.num_train} {case.smallest_part}"
+    key = f"{kept} {case.sizes} {case.num_train} {case.smallest_part}"
     if key not in probed:
         probed[key] = _probe(case, model)
-    choice = backend.choose(model, settings, case.input_shape, device)
+    choice = backend.choose(model, settings, case.sizes, device)
     return Cell(case.runs, choice, epoch * settings.epochs, count_parameters(model)), probed[key]
 
 
 def _probe(case: Case, model: nn.Module) -> _Probe:
-    sites = find_sites(model, case.input_shape)
+    sites = find_sites(model, case.inputs)
     if sites.error:  # perhaps at the number of samples: once more with the study's own
-        sites = find_sites(model, case.input_shape, max(case.batches()))
+        sites = find_sites(model, case.inputs, max(case.batches()))
     different = {site.signature: site for site in sites.norms}.values()
     mistakes = [text for site in different if (text := why_alone(case, sites, site))]
     # the same for all widths: what is kept depends on the batches alone
     kinds = {(type(site.module), len(site.shape)): site for site in different}.values()
     shares = [] if mistakes or sites.error else [(site, share_left(case, site)) for site in kinds]
     layers = () if sites.error else tuple(sites.layers)
-    covered = tuple((layer, is_covered(layer, model, case.input_shape)) for layer in layers)
+    covered = tuple((layer, is_covered(layer, model, case.inputs)) for layer in layers)
     mistakes += [text for layer in sites.layers if (text := why_one_weight(case, layer))]
     error = None if mistakes else sites.error
     return _Probe(model, sites, tuple(mistakes), error, tuple(shares), covered)

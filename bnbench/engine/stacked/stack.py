@@ -27,7 +27,7 @@ class Stack:
 
     models: alike, in training mode, on one device. make_optimizer: makes the optimizer of a single
     model (one of ELEMENTWISE); it is handed the stack's tensors then, with the groups as they are.
-    objective: of a single model: (N, classes) logits and (N,) labels to a scalar. rates_on_device: the
+    objective: of a single model: (N, classes) logits and (N,) targets to a scalar. rates_on_device: the
     learning rates are read from the device, where `set_rates` puts them, as a CUDA graph wants it.
     """
 
@@ -54,9 +54,9 @@ class Stack:
         self.objective, self.knows_objective = stacked_objective(objective), knows_objective(objective)
 
     @torch.no_grad()
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Images (S, N, ...), labels (S, N): an update; each model's objective before it, (S,)."""
-        losses = self.gradients(images, labels)
+    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Inputs (S, N, ...), targets (S, N, ...): an update; each model's objective before it, (S,)."""
+        losses = self.gradients(inputs, targets)
         if self.clip_norm is not None:
             self._clip(self.clip_norm)
         (self.fused or self.optimizer.step)()
@@ -74,12 +74,12 @@ class Stack:
         return [*flats, *self.parameters.buffers, *self.fused.state]
 
     @torch.no_grad()
-    def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+    def gradients(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Forward and backward: fills the gradients; each model's objective, (S,)."""
-        x = images
+        x = inputs
         for layer in self.layers:
             x = layer.forward(x)
-        losses, grad = self.objective(x, labels)
+        losses, grad = self.objective(x, targets)
         for index in reversed(range(len(self.layers))):
             grad = self.layers[index].backward(grad, needed=index > self._first)
         return losses

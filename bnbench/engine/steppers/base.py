@@ -30,15 +30,15 @@ class Stepper:
     def __init__(self, models: Sequence[nn.Module]) -> None:
         self.models, self.notes = list(models), list[str]()
 
-    def prepare(self, images: Tensor, labels: Tensor) -> None:
+    def prepare(self, inputs: Tensor, targets: Tensor) -> None:
         """Before the clock starts: whatever has to be done once. Leaves the models as they are."""
 
     def scale_rates(self, factor: float) -> None:
         """Set every learning rate to `factor` times the one in the settings."""
         raise NotImplementedError
 
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Images (S, N, C, H, W), labels (S, N): one update; the objectives before it, (S,)."""
+    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Inputs (S, N, ...), targets (S, N, ...): one update; the objectives before it, (S,)."""
         raise NotImplementedError
 
     def layers(self, model: nn.Module) -> tuple[str, ...]:

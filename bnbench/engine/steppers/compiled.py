@@ -23,23 +23,23 @@ class Compiled(Sequential):
         torch.compiler.reset()  # else the graphs of earlier runs count against this one's
         self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(model, dynamic=False)
 
-    def prepare(self, images: Tensor, labels: Tensor) -> None:
+    def prepare(self, inputs: Tensor, targets: Tensor) -> None:
         """Compile: a forward and a backward, after which the model is as it was."""
         before = {name: value.clone() for name, value in self.model.state_dict().items()}
         with left_as_found(self.device), autocast(self.settings, self.device):
-            self.objective(self.forward(images[0]), labels[0]).backward()  # type: ignore[no-untyped-call]
+            self.objective(self.forward(inputs[0]), targets[0]).backward()  # type: ignore[no-untyped-call]
         self.model.load_state_dict(before)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """The logits; a batch of another size than usual is not worth a graph of its own."""
-        if self._compiled is None or len(images) != self.settings.batch_size:
-            return super().forward(images)
+        if self._compiled is None or len(inputs) != self.settings.batch_size:
+            return super().forward(inputs)
         try:
-            return self._compiled(images)
+            return self._compiled(inputs)
         # whatever a compiler raises; an error of the model itself is raised again below
         except Exception as error:
             self._compiled = None
             self.engine = "sequential"
             reason = str(error).strip().partition("\n")[0]
             self.notes.append(f"not compiled: {type(error).__name__}: {reason}")
-            return super().forward(images)
+            return super().forward(inputs)

@@ -28,29 +28,29 @@ class Graphed(Stacked):
         self._capture = capture or _capture
         self._replay: Callable[[], object] | None = None
 
-    def prepare(self, images: Tensor, labels: Tensor) -> None:
+    def prepare(self, inputs: Tensor, targets: Tensor) -> None:
         """Capture a step; what it did is wiped out."""
         if why := why_not_graphed(self.stack):
             self.notes.append(f"no CUDA graph: {why}")
             return
         state = self.stack.state()
         before = [tensor.clone() for tensor in state]
-        self._images, self._labels = images.clone(), labels.clone()
+        self._inputs, self._targets = inputs.clone(), targets.clone()
         try:
             self.stack.set_rates()
-            self._replay, self._losses = self._capture(lambda: self.stack.step(self._images, self._labels))
+            self._replay, self._losses = self._capture(lambda: self.stack.step(self._inputs, self._targets))
         except RuntimeError as error:
             self.notes.append(f"no CUDA graph: {error}".partition("\n")[0])
         for tensor, value in zip(state, before, strict=True):
             tensor.copy_(value)
 
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Of all replicas at once; a batch of another size than the captured one is stepped as it is."""
-        if self._replay is None or images.shape != self._images.shape:
-            return super().step(images, labels)
+        if self._replay is None or inputs.shape != self._inputs.shape:
+            return super().step(inputs, targets)
         self.stack.set_rates()
-        self._images.copy_(images)
-        self._labels.copy_(labels)
+        self._inputs.copy_(inputs)
+        self._targets.copy_(targets)
         self._replay()
         return self._losses
 

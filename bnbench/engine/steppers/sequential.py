@@ -20,16 +20,16 @@ class Sequential(TorchStepper):
         self.model, self.settings, self.device = model, settings, device
         self.objective = make_objective(settings)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """The logits."""
-        logits: Tensor = self.model(images)
+        logits: Tensor = self.model(inputs)
         return logits
 
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One update; the objective before it, (1,)."""
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.settings, self.device):
-            loss = self.objective(self.forward(images[0]), labels[0])
+            loss = self.objective(self.forward(inputs[0]), targets[0])
         loss.backward()  # type: ignore[no-untyped-call]
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)

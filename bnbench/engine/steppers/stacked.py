@@ -25,7 +25,7 @@ class Stacked(TorchStepper):
         )
         super().__init__(models, self.stack.optimizer)
 
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One update; each replica's objective before it, (S,)."""
         self.stack.set_rates()
-        return self.stack.step(images, labels)
+        return self.stack.step(inputs, targets)

@@ -19,7 +19,7 @@ import torch
 
 from bnbench.base.errors import BnbenchError
 from bnbench.base.user_code import guarded
-from bnbench.data.batches import Prepared
+from bnbench.data.prepared import Prepared
 from bnbench.engine.cell import Cell
 from bnbench.engine.execute import Trainer, crashed
 from bnbench.engine.process import training_process

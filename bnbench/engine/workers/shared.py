@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnbench.data.batches import Prepared
+from bnbench.data.prepared import Prepared
 from bnbench.engine.library import data_key
 from bnbench.study import Settings
 

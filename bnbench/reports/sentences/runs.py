@@ -98,11 +98,8 @@ def why_it_failed(record: RunRecord) -> str:
         return first_line(record.error)
     if record.outcome == "not_finite":
         return f"loss or weights not finite, seen at step {record.steps} of {record.planned_steps}"
-    numbers = ", ".join(
-        f"{name} {metric_text(name, value)}"
-        for name, value in record.final.items()
-        if name in ("val_loss", "val_accuracy")
-    )
+    early = [name for name in record.final if name.startswith("val_")]
+    numbers = ", ".join(f"{name} {metric_text(name, record.final[name])}" for name in early[:2])
     first = record.history[0].metrics.get("val_loss") if record.history else None
     began = "" if first is None else f"; val_loss at the start {metric_text('val_loss', first)}"
     return f"ended with {numbers}{began}"

@@ -76,7 +76,7 @@ def cost_table(summary: Summary) -> Table:
     )
     caption = (
         f"ms per step: mean ± standard deviation (n-1) over seeds, training time alone. "
-        f"{' '.join(OUTCOME_WORDS[outcome] for outcome in outcomes if outcome in OUTCOME_WORDS)}{refused}"
+        f"{' '.join(_outcome_words(outcome, summary) for outcome in outcomes if outcome in OUTCOME_WORDS)}{refused}"
     )
     columns = ("variant", "parameters", "ms per step", *map(outcome_text, outcomes))
     return Table("Cost and outcomes", caption.strip(), columns, tuple(rows), "l" + "r" * (len(columns) - 1))
@@ -84,15 +84,18 @@ def cost_table(summary: Summary) -> Table:
 
 #: What each outcome means, where a table shows it.
 OUTCOME_WORDS = {
-    "stuck_at_chance": (
-        "stuck at chance: validation accuracy within 2 standard errors of the largest class (where that is "
-        "more than half: and the loss not 5% below that of the best constant guess)."
-    ),
-    "worse_than_at_start": "worse than at the start: last validation loss over 5% above the first, accuracy at chance.",
+    "stuck_at_chance": "stuck at chance: {chance}.",
+    "worse_than_at_start": "worse than at the start: last validation loss over 5% above the first, "
+    "{primary} at chance.",
     "not_finite": "not finite: NaN or infinity in a loss or in the weights.",
     "crashed": "crashed: ended by an error, without numbers.",
     MISSING: "missing: planned, not run yet.",
 }
+
+
+def _outcome_words(outcome: str, summary: Summary) -> str:
+    task = summary.task
+    return OUTCOME_WORDS[outcome].format(chance=task.chance, primary=task.primary.replace("_", " "))
 
 
 def _outcomes_shown(variants: Sequence[VariantSummary]) -> list[str]:

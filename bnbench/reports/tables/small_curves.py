@@ -16,14 +16,14 @@ BARS = "▁▂▃▄▅▆▇█"
 GAP = "·"
 #: Characters of one curve at most.
 WIDTH = 20
-COLUMNS = ("val_loss", "val_accuracy")
 
 
-def small_curves(summary: Summary, columns: Sequence[str] = COLUMNS) -> Table:
+def small_curves(summary: Summary, columns: Sequence[str] | None = None) -> Table:
     """A curve a variant and metric on one common scale a metric; no rows where nothing was evaluated twice.
 
-    columns: the metrics, as a history names them.
+    columns: the metrics, as a history names them; None: the first two of the task, on the validation part.
     """
+    columns = columns or [f"val_{name}" for name in summary.task.default_metrics[:2]]
     rows = at_best_setting(mean_rows(summary), summary)
     last = max((row["step"] for row in rows), default=0)
     scales = {column: [row[column] for row in rows if row[column] is not None] for column in columns}

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bnbench.base.errors import BnbenchError
+from bnbench.data import Sizes
 from bnbench.engine.backends.keras.build import check_model
 from bnbench.engine.backends.keras.loading import tensorflow
 from bnbench.engine.backends.keras.optimize import check_optimization
@@ -40,7 +41,7 @@ class KerasBackend:
         tensorflow()
 
     def choose(
-        self, model: nn.Module, settings: Settings, input_shape: tuple[int, int, int], device: torch.device
+        self, model: nn.Module, settings: Settings, sizes: Sizes, device: torch.device
     ) -> EngineChoice:
         """One run at a time; TensorFlow is given one thread of its own."""
         return EngineChoice("keras", 1, compiles=True, own_threads=True)
@@ -49,12 +50,12 @@ class KerasBackend:
         self,
         models: Sequence[nn.Module],
         settings: Settings,
-        input_shape: tuple[int, int, int],
+        sizes: Sizes,
         choice: EngineChoice,
         device: torch.device,
     ) -> Stepper:
         """The same network in Keras, with the same weights."""
-        return KerasStepper(models[0], settings, input_shape)
+        return KerasStepper(models[0], settings, sizes.input_shape)
 
     def environment(self, device: torch.device) -> Mapping[str, Any]:
         """The CPU's, whatever the device of the study, and the versions of Keras and TensorFlow."""

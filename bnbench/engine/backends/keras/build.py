@@ -52,7 +52,7 @@ class Weight:
 class KerasModel(nn.Module):
     """A Keras network that evaluates like a torch module: images (N, C, H, W) in, logits (N, classes) out."""
 
-    def __init__(self, twin: nn.Module, input_shape: tuple[int, int, int], norm: Choice) -> None:
+    def __init__(self, twin: nn.Module, input_shape: tuple[int, ...], norm: Choice) -> None:
         super().__init__()
         tf = tensorflow()
         self.flat, chain = _chain(twin)

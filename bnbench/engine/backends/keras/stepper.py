@@ -19,7 +19,7 @@ class KerasStepper(Stepper):
 
     engine = "keras"
 
-    def __init__(self, twin: nn.Module, settings: Settings, input_shape: tuple[int, int, int]) -> None:
+    def __init__(self, twin: nn.Module, settings: Settings, input_shape: tuple[int, ...]) -> None:
         self.model = KerasModel(twin, input_shape, settings.norm)
         super().__init__([self.model])
         self.optimizer = make_optimizer(settings, self.model.trainable)

@@ -1,0 +1,145 @@
+"""What is known of a task without running it: its metrics, its losses, what being stuck at chance means for it.
+
+Free of torch, as what plans, keeps and reports is; the tasks themselves stand in `bnbench.tasks`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bnbench.base.errors import UnknownNameError
+from bnbench.base.metrics import (
+    CLASSIFICATION,
+    METRICS,
+    MOST_CLASSES,
+    RECALL,
+    SPLITS,
+    Metric,
+    columns_of,
+    declare,
+    metric_named,
+    metric_of,
+    same_meaning,
+)
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What is known of a task without running it.
+
+    metrics: what is measured on every part. One is called "loss": lower is better, the best weights are those with
+        the lowest on the validation part, and a run ends as "worse than at the start" by it.
+    shown: the metrics that tables and curves show where a study asks for nothing; None: all of them.
+    primary: the metric of the verdict where a study declares none, without its part (it is measured on test).
+    losses: the training objectives that fit, by name; the first is the one of a study that names none.
+    augmentations: those that leave its targets right although they are made for other tasks.
+    per_class: whether the recall of every class is measured too, as `recall:CLASS`.
+    chance: what "stuck at chance" means, as half a sentence.
+    """
+
+    metrics: tuple[Metric, ...]
+    losses: tuple[str, ...]
+    primary: str = "loss"
+    shown: tuple[str, ...] | None = None
+    augmentations: tuple[str, ...] = ()
+    per_class: bool = False
+    chance: str = "the primary metric improved by less than 1% of its start"
+
+    def __post_init__(self) -> None:
+        names = [metric.name for metric in self.metrics]
+        if wrong := self._fault(names):
+            raise ValueError(wrong)
+
+    def _fault(self, names: Sequence[str]) -> str:
+        if again := sorted({name for name in names if names.count(name) > 1}):
+            return f"the metric {again[0]} is there twice"
+        loss = next((metric for metric in self.metrics if metric.name == "loss"), None)
+        if loss is None or loss.better != "lower":
+            return 'a task has a metric "loss", of which lower is better: the best weights are chosen by it'
+        if bad := next((name for name in names if not name.isidentifier() or name == RECALL), None):
+            return f'a metric can\'t be called "{bad}"; use letters, digits and _'
+        if lacking := [name for name in (self.primary, *(self.shown or ())) if name not in names]:
+            return f'"{lacking[0]}" is not one of its metrics: {", ".join(names)}'
+        return "" if self.losses else "losses names at least one training objective"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its metrics."""
+        return tuple(metric.name for metric in self.metrics)
+
+    @property
+    def default_metrics(self) -> tuple[str, ...]:
+        """Those that are shown where a study asks for nothing."""
+        return self.names if self.shown is None else self.shown
+
+    @property
+    def default_primary(self) -> str:
+        """The metric of the verdict, with its part."""
+        return f"test_{self.primary}"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every metric on every part, with an example for the metrics of one class."""
+        return columns_of([*self.names, *([f"{RECALL}:CLASS"] if self.per_class else [])])
+
+    def metric_of(self, column: str) -> Metric:
+        """The metric of a column such as "val_accuracy". Raises UnknownNameError with those that the task has."""
+        split, _, name = column.partition("_")
+        metric = self.metric_named(name) if split in SPLITS else None
+        if metric is None:
+            raise UnknownNameError("metric", column, self.columns)
+        return metric
+
+    def metric_named(self, name: str) -> Metric | None:
+        """The metric "accuracy", or "recall:cat"; None where the task has none of that name."""
+        found = metric_named(name)
+        has = name in self.names or (self.per_class and found is not None and found.class_name is not None)
+        return found if has else None
+
+    def shown_metrics(
+        self, asked: Iterable[str], columns: Iterable[str], class_names: Sequence[str]
+    ) -> tuple[str, ...]:
+        """The metrics that a study shows: the default ones, those asked for, and those of these columns.
+
+        asked: "recall" stands for that of every class.
+        """
+        each = [f"{RECALL}:{name}" for name in class_names] if len(class_names) <= MOST_CLASSES else []
+        wanted = [name for item in asked for name in (each if item == RECALL else [item])]
+        of_columns = (metric_of(column).name for column in columns)
+        return tuple(dict.fromkeys((*self.default_metrics, *wanted, *of_columns)))
+
+    def plain(self) -> dict[str, Any]:
+        """As values that a file can hold; `task_facts` reads them."""
+        metrics = [
+            {"name": metric.name, "better": metric.better, "percent": metric.percent, "lowest": metric.lowest}
+            for metric in self.metrics
+        ]
+        return {**dataclasses.asdict(self), "metrics": metrics}
+
+
+#: What the first task is, and what a results folder that names none is of.
+IMAGE_CLASSIFICATION = TaskFacts(
+    metrics=CLASSIFICATION,
+    losses=("cross_entropy", "double_softmax"),
+    primary="accuracy",
+    shown=("loss", "accuracy"),
+    per_class=True,
+    chance="validation accuracy within 2 standard errors of the largest class (where that is more than half: and the "
+    "loss not 5% below that of the best constant guess)",
+)
+
+
+def task_facts(values: Mapping[str, Any]) -> TaskFacts:
+    """From what `TaskFacts.plain` gave; its metrics are declared. Raises TypeError, ValueError or PluginError."""
+    values = dict(values)
+    metrics = tuple(Metric(**metric) for metric in values.pop("metrics"))
+    known = tuple(
+        METRICS[m.name] if m.name in METRICS and same_meaning(METRICS[m.name], m) else m for m in metrics
+    )
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    facts = TaskFacts(metrics=known, **{**values, **lists})
+    declare(facts.metrics)
+    return facts

@@ -1,0 +1,242 @@
+"""A data set split, normalised and on the device: what a run trains on, and what it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bnbench.base.errors import DataError
+from bnbench.base.seeding import generator
+from bnbench.data import Dataset, Sizes, count_classes
+from bnbench.data.split import Chosen, Sampling, choose
+from bnbench.data.tensors import Pair, channel_statistics
+from bnbench.study import Choice
+
+Normalize = Literal["standard", "unit"]
+#: `remarks(part, targets, class_names)`: sentences on the targets of the "training", "validation" or "test" part.
+Remarks = Callable[[str, Tensor, Sequence[str]], Iterable[str]]
+
+#: At most so many training samples stand for the training part when train_loss is measured.
+PROBE_SIZE = 5000
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What of a data set is used, how it is normalised, and for which task.
+
+    normalize: "standard" takes out the training part's mean and std per channel; "unit" divides by its largest
+    absolute value, so that what is zero stays zero. Integers that are no bytes (tokens) stay as they are.
+    """
+
+    sampling: Sampling
+    task: Choice
+    normalize: Normalize = "standard"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A data set split and on the device.
+
+    train_inputs: (N, ...) as they came: `normalise_` is for each batch, so that bytes stay bytes in memory. Other
+    *_inputs: float32, (inputs as they came - mean) / std. *_targets: (N, ...). probe_*: the fixed samples of the
+    training part, as they are, on which train_loss is measured. class_names: empty where targets are no classes.
+    task: as the study names it. center, scale: mean and std of the channels, (C, 1, 1) float32 for images; the
+    scale of a channel that never varies is 1; None where inputs are not normalised. notes: what the user should
+    know. cautions: what limits the answer.
+    """
+
+    train_inputs: Tensor
+    train_targets: Tensor
+    val_inputs: Tensor
+    val_targets: Tensor
+    test_inputs: Tensor
+    test_targets: Tensor
+    probe_inputs: Tensor
+    probe_targets: Tensor
+    class_names: tuple[str, ...]
+    task: Choice
+    sizes: Sizes
+    fingerprint: str
+    center: Tensor | None
+    scale: Tensor | None
+    notes: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one sample."""
+        return self.sizes.input_shape
+
+    def part_sizes(self) -> tuple[int, int, int]:
+        """Samples of the parts that are evaluated: the training probe, validation and test."""
+        return len(self.probe_targets), len(self.val_targets), len(self.test_targets)
+
+    def class_counts(self) -> dict[str, tuple[int, ...]]:
+        """Samples of each class in "train" (trained on), "probe" (what train metrics are of), "val" and "test"."""
+        if not self.class_names:
+            return {}
+        parts = {
+            "train": self.train_targets,
+            "probe": self.probe_targets,
+            "val": self.val_targets,
+            "test": self.test_targets,
+        }
+        return {part: count_classes(targets, len(self.class_names)) for part, targets in parts.items()}
+
+    def normalise_(self, inputs: Tensor) -> Tensor:
+        """(inputs - mean) / std, in place: float32 of shape (..., C, H, W)."""
+        if self.center is None or self.scale is None:
+            return inputs
+        return _normalise_(inputs, self.center, self.scale)
+
+    def train_batch(self, index: Tensor) -> Tensor:
+        """The normalised training inputs of an index (N,)."""
+        batch = self.train_inputs.index_select(0, index)
+        return batch if self.center is None else self.normalise_(batch.float())
+
+
+def prepare(
+    dataset: Dataset,
+    preparation: Preparation,
+    device: torch.device,
+    sizes: Sizes,
+    remarks: Remarks = lambda part, targets, class_names: (),
+) -> Prepared:
+    """Hold out the validation part and choose what is used (see `choose`), normalise, move to the device.
+
+    Raises DataError where nothing is left to train on.
+    """
+    chosen = dataset.chosen or choose(dataset, preparation.sampling)
+    (train_inputs, train_targets), val, test = _parts(dataset, chosen)
+    normal = _normalisation(train_inputs, preparation.normalize, shifted=dataset.shifted)
+
+    def ready(part: str, pair: Pair) -> tuple[Tensor, Tensor]:
+        inputs, targets = pair
+        if normal.center is not None and normal.scale is not None:
+            inputs = _normalise_(inputs.to(torch.float32, copy=True), normal.center, normal.scale)
+            _check_finite(inputs, part, normal.scale)
+        return inputs.to(device), targets.to(device)
+
+    sampling, names = preparation.sampling, dataset.class_names
+    return Prepared(
+        train_inputs.to(device),
+        train_targets.to(device),
+        *ready("validation", val),
+        *ready("test", test),
+        *ready("training", _probe(train_inputs, train_targets, sampling.seed, sampling.max_eval)),
+        class_names=names,
+        task=preparation.task,
+        sizes=sizes,
+        fingerprint=dataset.fingerprint,
+        center=None if normal.center is None else normal.center.to(device),
+        scale=None if normal.scale is None else normal.scale.to(device),
+        notes=(
+            *dataset.notes,
+            *chosen.notes,
+            *_limit_note(len(train_targets), chosen.available),
+            *remarks("training", train_targets, names),
+            *normal.notes,
+            *_notes_on_evaluation(chosen.sizes, (val[1], test[1]), names, remarks),
+        ),
+        cautions=dataset.cautions,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Normalisation:
+    """What is taken out of each channel, and what it is divided by; None, None where inputs stay as they are."""
+
+    center: Tensor | None = None
+    scale: Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _normalisation(inputs: Tensor, normalize: Normalize, *, shifted: bool) -> _Normalisation:
+    """From the training part."""
+    if not (inputs.is_floating_point() or inputs.dtype == torch.uint8):
+        return _Normalisation()
+    if normalize == "unit" and shifted:
+        raise DataError(
+            "normalize: unit: the inputs were centred before they became float32, as their values are too large.",
+            "What is zero in the file is not zero any more.",
+            "normalize: standard (the default), or smaller numbers in the file.",
+        )
+    if normalize == "unit":
+        largest = max(abs(float(inputs.min())), abs(float(inputs.max())))
+        mean = torch.zeros(inputs.shape[1], dtype=torch.float64)
+        std = torch.full_like(mean, largest)
+    else:
+        mean, std = channel_statistics(inputs)
+    shape = (-1, *[1] * (inputs.ndim - 2))
+    flat = int((std == 0).sum())
+    note = f"{flat} of {len(std)} input channels never vary in the training part: centred, not scaled"
+    return _Normalisation(
+        mean.float().reshape(shape),
+        torch.where(std.float() > 0, std, 1.0).float().reshape(shape),
+        (note,) if flat else (),
+    )
+
+
+def _parts(dataset: Dataset, chosen: Chosen) -> tuple[Pair, Pair, Pair]:
+    """Inputs and targets to train on, to validate and to test with."""
+    own = dataset.val_inputs, dataset.val_targets
+    if dataset.chosen:  # it holds nothing else
+        assert own[0] is not None
+        assert own[1] is not None
+        return (
+            (dataset.train_inputs, dataset.train_targets),
+            (own[0], own[1]),
+            (dataset.test_inputs, dataset.test_targets),
+        )
+    inputs, targets = own if chosen.own_val else (dataset.train_inputs, dataset.train_targets)
+    assert inputs is not None
+    assert targets is not None
+    return (
+        (dataset.train_inputs[chosen.train], dataset.train_targets[chosen.train]),
+        (inputs[chosen.val], targets[chosen.val]),
+        (dataset.test_inputs[chosen.test], dataset.test_targets[chosen.test]),
+    )
+
+
+def _normalise_(inputs: Tensor, center: Tensor, scale: Tensor) -> Tensor:
+    """All at once or a batch at a time: the same operations, so the same bits."""
+    return inputs.sub_(center).div_(scale)
+
+
+def _check_finite(normalised: Tensor, part: str, scale: Tensor) -> None:
+    """Raises DataError where a spread of the training part is too small for the values of another part."""
+    wrong = int((~normalised.isfinite()).flatten(1).any(1).sum())
+    if wrong:
+        raise DataError(
+            f"{wrong} of {len(normalised)} {part} samples are too large for a float32 once they are normalised.",
+            f"The training part varies by {float(scale.min()):.3g} in one input, and they lie far outside of it.",
+            "remove that input from the data, or values of one scale in all parts.",
+        )
+
+
+def _probe(inputs: Tensor, targets: Tensor, seed: int, limit: int | None) -> tuple[Tensor, Tensor]:
+    """A fixed draw from the training part, or all of it where it is small."""
+    index = torch.randperm(len(targets), generator=generator(seed, "probe"))[
+        : min(PROBE_SIZE, limit or PROBE_SIZE)
+    ]
+    return inputs.index_select(0, index), targets.index_select(0, index)
+
+
+def _limit_note(used: int, available: int) -> tuple[str, ...]:
+    if used == available:
+        return ()
+    return (f"{used} of {available} training samples are used (max_train_samples)",)
+
+
+def _notes_on_evaluation(
+    sizes: Mapping[str, int], targets: Sequence[Tensor], class_names: Sequence[str], remarks: Remarks
+) -> Iterator[str]:
+    """Of validation and test: what is left out, and what the task says of their targets."""
+    for (part, size), used in zip(sizes.items(), targets, strict=True):
+        if len(used) < size:
+            yield f"{len(used):,} of {size:,} {part} samples are evaluated, a fixed random draw (max_eval_samples)"
+        yield from remarks(part, used, class_names)

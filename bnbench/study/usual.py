@@ -1,0 +1,59 @@
+"""What a study means where it names nothing, and whether what it names goes with its task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bnbench.base.registry import Entry
+from bnbench.study.schema import AUTO, Settings
+
+#: The task and augmentation of a study whose data set is not known: the mistake is in the data set then.
+_UNKNOWN = {"task": "image_classification", "augment": "none"}
+
+
+def usual(
+    key: str, names: Mapping[str, str], vocabulary: Mapping[str, Mapping[str, Entry]]
+) -> tuple[str, str]:
+    """The name that `auto` stands for, and whose word it is, for messages ("" where it is bnbench's own).
+
+    names: the data set and the task of the study, where they are known.
+    """
+    if key == "loss":
+        task = vocabulary["task"].get(names.get("task", ""))
+        return (
+            (task.facts.losses[0], f"the task {task.name} names the loss: ")
+            if task
+            else ("cross_entropy", "")
+        )
+    dataset = vocabulary["dataset"].get(names.get("dataset", ""))
+    if dataset is None:
+        return _UNKNOWN[key], ""
+    name = str(getattr(dataset.facts, key))
+    task = vocabulary["task"].get(names.get("task", ""))
+    augmentation = vocabulary["augment"].get(name)
+    if key == "augment" and task and augmentation and not fits(key, augmentation, task):
+        return "none", ""
+    return name, f'the data set {dataset.name} is registered with {key}="{name}": '
+
+
+def fits(key: str, entry: Entry, task: Entry) -> bool:
+    """Whether a loss or an augmentation is for the task: one of the two says so."""
+    of_task = {"loss": task.facts.losses, "augment": task.facts.augmentations}[key]
+    return bool(task.name in entry.facts.tasks or entry.name in of_task or entry.name == "none")
+
+
+def misfits(settings: Settings, vocabulary: Mapping[str, Mapping[str, Entry]]) -> Iterator[tuple[str, str]]:
+    """The key of a loss or an augmentation that is for other tasks, and what is wrong, in one sentence."""
+    task = vocabulary["task"][settings.task.name]
+    for key in ("loss", "augment"):
+        name = getattr(settings, key).name
+        if not fits(key, vocabulary[key][name], task):
+            good = sorted(other for other, entry in vocabulary[key].items() if fits(key, entry, task))
+            yield key, f"{key}: {name} is not for the task {task.name}. Fix: {key}: {' or '.join(good)}."
+
+
+def is_open(key: str, given: Any) -> bool:
+    """Whether a study leaves the name of this section open."""
+    name = given.get("name", AUTO) if isinstance(given, Mapping) else given
+    return bool(name == AUTO)

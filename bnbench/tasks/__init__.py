@@ -1,0 +1,131 @@
+"""The tasks: what a batch is, how it is prepared, and what is measured. To add one: one class in a file here.
+
+    @tasks.register("sequence_regression", metrics=(Metric("loss", "lower"), Metric("mae", "lower")), losses=("mse",))
+    class SequenceRegression(Task):
+        def made_up(self, sizes, count, draw): ...
+        def measure(self, outputs, targets, class_names): ...
+
+The engine (its loop, its evaluation, its rehearsal, its estimates) asks the task, and knows neither images nor labels.
+A study names one by `task:`; without the key it is the one of its data set (`DatasetFacts.task`).
+
+The keyword-only parameters of the class's `__init__` are the options that a study may set. Facts given to `register`:
+see `bnbench.base.task_facts.TaskFacts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bnbench.base.metrics import declare
+from bnbench.base.registry import Factory, Registry
+from bnbench.base.task_facts import TaskFacts
+from bnbench.data import Sizes
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from bnbench.data import Dataset
+    from bnbench.data.prepared import Preparation, Prepared
+    from bnbench.study import Choice
+    from bnbench.study.records import TestSamples
+
+#: A loss or primary metric that improved by less than this share of its start has learnt nothing.
+NO_PROGRESS = 0.01
+
+
+class Task:
+    """What most tasks share; a task overrides what is different, and has to say what `made_up` and `measure` are.
+
+    A batch is two tensors, inputs (N, ...) and targets (N, ...). A loss is a function of the network's outputs for the
+    inputs and of the targets.
+    """
+
+    #: What it was registered with.
+    facts: ClassVar[TaskFacts]
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises DataError where the data set is not one of this task."""
+
+    def sizes(self, dataset: Dataset) -> Sizes:
+        """What a network must know of the data set: here, the values of one target are its outputs."""
+        return Sizes(tuple(dataset.train_inputs.shape[1:]), max(1, dataset.train_targets[0].numel()))
+
+    def prepare(self, dataset: Dataset, preparation: Preparation, device: torch.device) -> Prepared:
+        """The data set split, normalised and on the device. Raises DataError."""
+        from bnbench.data.prepared import prepare
+
+        self.check(dataset)
+        return prepare(dataset, preparation, device, self.sizes(dataset), self.remarks)
+
+    def remarks(self, part: str, targets: Tensor, class_names: Sequence[str]) -> Iterable[str]:
+        """What the user should know of the targets of a part: "training", "validation" or "test"."""
+        return ()
+
+    def network_arguments(self, sizes: Sizes) -> tuple[Any, ...]:
+        """What the model factories of this task are called with, before the norm."""
+        return sizes.input_shape, sizes.num_outputs
+
+    def made_up(self, sizes: Sizes, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of so many samples, of the right shapes and types, drawn on the CPU."""
+        raise NotImplementedError
+
+    def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What of the outputs for some samples `measure` needs, (N, ...) on the CPU; here: all, in float64."""
+        return outputs.cpu().double()  # on the CPU, as not every device has float64
+
+    def measure(
+        self, outputs: Tensor, targets: Tensor, class_names: Sequence[str]
+    ) -> Iterable[tuple[str, float]]:
+        """Every metric of the task by name. outputs: what was `kept` of a whole part; targets: on the CPU."""
+        raise NotImplementedError
+
+    def answers(self, outputs: Tensor, targets: Tensor) -> TestSamples | None:
+        """Right or wrong, and the loss, for each test sample; None where there is no such thing."""
+        return None
+
+    def has_learnt(self, first: Mapping[str, float], last: Mapping[str, float], targets: Tensor) -> bool:
+        """Whether a run with finite numbers is above chance; else it is worse than at the start, or stuck.
+
+        first, last: its metrics before the first step and at the end. targets: of the validation part. Here: the
+        primary metric improved on the validation part by at least 1 % of its start.
+        """
+        metric = self.facts.metric_of(f"val_{self.facts.primary}")
+        before, after = (values[f"val_{metric.name}"] for values in (first, last))
+        gain = before - after if metric.better == "lower" else after - before
+        return gain >= NO_PROGRESS * abs(before) and gain > 0
+
+
+class _Tasks(Registry):
+    """A registered task declares its metrics, and knows its facts."""
+
+    def register(self, name: str, **facts: Any) -> Callable[[Factory], Factory]:
+        add = super().register(name, **facts)
+
+        def and_declare(factory: Factory) -> Factory:
+            add(factory)
+            known: TaskFacts = self._entries[name].facts
+            try:
+                others = [entry.facts.metrics for other, entry in self._entries.items() if other != name]
+                declare(known.metrics, kept=[metric for metrics in others for metric in metrics])
+            except BaseException:
+                del self._entries[name]
+                raise
+            factory.facts = known  # type: ignore[attr-defined]
+            return factory
+
+        return and_declare
+
+
+tasks = _Tasks("task", __name__, TaskFacts)
+
+
+def task_of(choice: Choice) -> Task:
+    """The task that a study's settings choose, with its options."""
+    entry = tasks.get(choice.name)
+    task: Task = entry.factory(**entry.typed(choice.options))
+    return task
+
+
+__all__ = ["NO_PROGRESS", "Sizes", "Task", "TaskFacts", "task_of", "tasks"]
