@@ -117,7 +117,7 @@ def test_a_study_shows_both_intervals() -> None:
     assert found.num_samples == COUNT
     sentence = verdict_sentences(summary)[0]
     assert (
-        "(95% interval 28.1 to 56.9, p 0.0026, 4 seeds; for new test samples as well: 28.1 to 56.9)"
+        "(95% interval 28.1 to 56.9, p 0.0026, 4 seeds; the same for new test samples)"
         in sentence
     )
     table = next(t for t in tables(summary) if t.title == "Difference from none")

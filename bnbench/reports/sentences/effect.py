@@ -23,7 +23,8 @@ def effect_text(summary: Summary, difference: Difference) -> str:
     samples = ""
     if difference.new_low is not None and difference.new_high is not None:
         interval = range_text(difference, difference.new_low, difference.new_high)
-        samples = f"; for new test samples as well: {interval}"
+        same = interval == interval_words(difference)
+        samples = "; the same for new test samples" if same else f"; for new test samples as well: {interval}"
     change = change_text(difference)
     return f"{f'{levels}, ' if levels else ''}{change} ({', '.join(asides)}{samples})"
 
@@ -72,14 +73,16 @@ def brief(difference: Difference, value: float, sign: str = "+") -> str:
     """A number with the digits that a sentence needs: one or two of the interval's half width.
 
     As the Particle Data Group rounds: two digits where the half width begins with 1, 2 or 3, else one. No
-    end of the interval is rounded to 0.
+    end of an interval is rounded to 0.
     """
     value *= 100 if metric_of(difference.metric).percent else 1
     if abs(value) < 1e-6 * max(1.0 if metric_of(difference.metric).percent else 0.0, _half_width(difference)):
         value = 0.0  # what rounding leaves of seeds that cancel
     if is_extreme(value):
         return f"{value:{sign}.1e}"
-    text = f"{value:{sign}.{decimals_of(difference)}f}"
+    decimals = decimals_of(difference)
+    decimals = next((n for n in range(decimals, decimals + 3) if round(value, n)), decimals)
+    text = f"{value:{sign}.{decimals}f}"
     return text if text.strip("+-0.") else text.replace("-", "+" if sign == "+" else "")
 
 

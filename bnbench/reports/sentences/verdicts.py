@@ -136,7 +136,8 @@ def _together(difference: Difference) -> str:
     if difference.family < 2 or low is None or high is None or difference.ci_low is None:
         return ""
     ends = points(range_text(difference, low, high), difference)
-    return f"; {ends} for all {difference.family} comparisons together"
+    among = "both" if difference.family == 2 else f"all {difference.family}"
+    return f"; {ends} for {among} comparisons together"
 
 
 def _not_the_same(difference: Difference) -> str:

@@ -59,7 +59,7 @@ def _columns(summary: Summary, variants: Sequence[VariantSummary]) -> dict[str, 
         columns[words(loss)] = ("r", _spread(loss))
     if summary.targets:
         columns[_target_heading(summary)] = ("r", _steps_to_target)
-    columns["ms per step"] = ("r", lambda v: v.seconds_refused or milliseconds(v, scatter=False))
+    columns["ms per step"] = ("r", lambda v: NOTHING if v.seconds_refused else milliseconds(v, scatter=False))
     if any(_failures(variant) for variant in variants):
         columns["failed runs"] = ("l", lambda variant: _failures(variant) or "none")
     return columns
@@ -131,6 +131,8 @@ def _caption(summary: Summary, columns: Mapping[str, Any]) -> str:
         parts.append(_difference_words(summary))
     if summary.targets:
         parts.append(f"Steps to {goal_text(summary.targets[0])}: median of all runs.")
+    if refused := list(dict.fromkeys(v.seconds_refused for v in summary.variants if v.seconds_refused)):
+        parts.append(f"ms per step {NOTHING}: not comparable ({'; '.join(refused)}).")
     cells = [_spread(column)(variant) for column in (summary.primary,) for variant in summary.variants]
     if any(" of " in cell for cell in cells):
         parts.append("(k of n): only k of n runs have a number.")
