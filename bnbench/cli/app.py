@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +13,7 @@ import typer
 from bnbench.base.errors import EXIT_DONE, EXIT_GATE
 from bnbench.base.terminal import close_doors, echo, open_doors
 from bnbench.cli.errors import Errors
+from bnbench.cli.groups import with_groups
 from bnbench.cli.options import (
     TABLE,
     DataDir,
@@ -25,27 +24,24 @@ from bnbench.cli.options import (
     Display,
     Eps,
     FailIf,
-    Force,
     FormatOption,
-    Jobs,
     Layer,
     ManyWords,
     MomentumConvention,
-    Output,
     Plugins,
     Profile,
-    Quiet,
-    Refresh,
     RunningVar,
     Strict,
     TablesOption,
     Timeout,
+    Training,
     Verbose,
     VerifyFormat,
     VerifyMomentum,
     Words,
     user_path,
 )
+from bnbench.cli.words import studies_and_overrides, study_and_overrides
 
 app = typer.Typer(
     name="bnbench",
@@ -76,101 +72,41 @@ def _common(
 
 
 @app.command()
+@with_groups
 def train(
+    training: Training,
     words: Words = None,
     variant: Annotated[
-        str | None, typer.Option("--variant", help="Which variant of the study. [default: its first]")
+        str | None, typer.Option("--variant", help="Which variant of the study. Default: its first.")
     ] = None,
-    output: Output = None,
-    device: DeviceOption = Device.auto,
-    jobs: Jobs = None,
-    data_dir: DataDir = None,
-    plugin: Plugins = None,
-    force: Force = False,
-    refresh: Refresh = None,
-    format: FormatOption = TABLE,
-    tables: TablesOption = None,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Train one variant of a study, on one or more seeds, epoch by epoch."""
-    with Errors(debug):
-        from bnbench.api.early import start_workers_early
-        from bnbench.api.plugins import known_names
-        from bnbench.api.session import Options
-        from bnbench.api.several import prepare_works
-        from bnbench.api.shipped import find_study
-        from bnbench.cli.run import run_works
-        from bnbench.study import load_variant
+    with Errors(training.debug):
+        from bnbench.cli.run import run_variant
 
-        name, overrides = _study_and_overrides(words)
-        if not debug:
-            start_workers_early([name], overrides, device, jobs)
-        from bnbench.engine.process import training_process
-
-        with training_process(for_good=True):
-            names = known_names(plugin or (), overrides)
-            study = load_variant(find_study(name), variant, names.overrides, names.vocabulary)
-            works = prepare_works(
-                [study],
-                names,
-                output,
-                Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
-                of=f"-{study.baseline}",
-            )
-            raise typer.Exit(
-                run_works(works, Display(format, tables, quiet, verbose=True, command=_command()))
-            )
+        study, overrides = study_and_overrides(words)
+        raise typer.Exit(run_variant(study, variant, overrides, training))
 
 
 @app.command()
+@with_groups
 def compare(
+    training: Training,
     words: ManyWords = None,
-    output: Output = None,
-    device: DeviceOption = Device.auto,
-    jobs: Jobs = None,
-    data_dir: DataDir = None,
-    plugin: Plugins = None,
-    force: Force = False,
-    refresh: Refresh = None,
-    format: FormatOption = TABLE,
-    tables: TablesOption = None,
-    quiet: Quiet = False,
     verbose: Verbose = False,
     fail_if: FailIf = None,
     profile: Profile = False,
-    debug: Debug = False,
 ) -> None:
     """Train every variant of a study on every seed, and compare them. Without a study: the quickstart.
 
     With several studies, also prints a joint summary.
     """
-    with Errors(debug):
-        from bnbench.api.early import start_workers_early
-        from bnbench.api.plugins import known_names
-        from bnbench.api.session import Options
-        from bnbench.api.several import load_studies, prepare_works
-        from bnbench.api.summaries import gates_of
-        from bnbench.cli.run import run_works
+    with Errors(training.debug):
+        from bnbench.cli.run import run_studies
 
-        texts, overrides = _studies_and_overrides(words)
-        if not debug:
-            start_workers_early(texts, overrides, device, jobs)
-        from bnbench.engine.process import training_process
-
-        with training_process(for_good=True):
-            names = known_names(plugin or (), overrides)
-            studies = load_studies(texts, names)
-            gates = gates_of(fail_if or (), studies)
-            works = prepare_works(
-                studies,
-                names,
-                output,
-                Options(device, _data_dir(data_dir), _again(force, refresh), debug, jobs),
-                gates,
-            )
-            display = Display(format, tables, quiet, verbose, _command())
-            raise typer.Exit(run_works(works, display, gates=gates, profile=profile))
+        studies, overrides = studies_and_overrides(words)
+        display = training.display(verbose)
+        raise typer.Exit(run_studies(studies, overrides, training, display, fail_if or (), profile=profile))
 
 
 @app.command()
@@ -224,6 +160,7 @@ def check(
 
             echo(to_json(schema_of(described_names(plugin or ())), ascii=True), newline=False)
             return
+        from bnbench.api.arguments import data_folder
         from bnbench.api.check import estimate
         from bnbench.api.plugins import known_names
         from bnbench.api.shipped import find_study
@@ -232,7 +169,7 @@ def check(
         from bnbench.reports.tables.lists import print_plan
         from bnbench.study import load_study
 
-        name, overrides = _study_and_overrides(words)
+        name, overrides = study_and_overrides(words)
         names = known_names(plugin or (), overrides)
         study = load_study(find_study(name), names.overrides, names.vocabulary)
 
@@ -240,7 +177,7 @@ def check(
             echo(f"{text} ...", err=True)
 
         with training_process(for_good=True):
-            estimates = estimate(study, device, _data_dir(data_dir), progress)
+            estimates = estimate(study, device, data_folder(data_dir), progress)
         print_plan(console_on(stderr=False), study, estimates)
 
 
@@ -288,40 +225,6 @@ def verify(
             echo(FORMATS[format](found), newline=False)
         good = found.strictly_passed if strict else found.passed
         raise typer.Exit(EXIT_DONE if good else EXIT_GATE)
-
-
-def _study_and_overrides(words: Sequence[str] | None) -> tuple[str, list[str]]:
-    """The one study of a command that takes no more, and the overrides."""
-    studies, overrides = _studies_and_overrides(words)
-    if len(studies) > 1:
-        raise typer.BadParameter(f"one study at a time, but there are {len(studies)}: {', '.join(studies)}.")
-    return studies[0], overrides
-
-
-def _studies_and_overrides(words: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """Split the words: those with "=" (and no such file) are overrides; without a study, the quickstart."""
-    words = words or []
-    overrides = [word for word in words if "=" in word and not os.path.isfile(word)]
-    studies = [word for word in words if word not in overrides]
-    if studies.count("-") > 1:
-        raise typer.BadParameter("standard input (-) can be read once.")
-    return studies or ["quickstart"], overrides
-
-
-def _command() -> str:
-    """What was typed, without the seeds: more of them are advised."""
-    words = [word for word in sys.argv[1:] if not word.startswith("seeds=")]
-    return shlex.join(["bnbench", *words])
-
-
-def _data_dir(given: Path | None) -> Path:
-    from platformdirs import user_cache_path
-
-    return given or user_cache_path("bnbench")
-
-
-def _again(force: bool, refresh: str | None) -> Literal["none", "changed", "all"]:
-    return "all" if force else "changed" if refresh else "none"
 
 
 def _give_home() -> None:

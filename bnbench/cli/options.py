@@ -6,9 +6,14 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from bnbench.cli.words import command_without_seeds
+
+if TYPE_CHECKING:
+    from bnbench.api.session import Options
 
 from bnbench.base.errors import UnknownNameError, unknown_name
 from bnbench.reports.formats import FORMATS
@@ -104,8 +109,8 @@ Output = Annotated[
         "-o",
         parser=user_path,
         metavar="PATH",
-        help="Results folder. With several studies, the parent folder. [default: results/<study>; "
-        "of train, results/<study>-<variant>]",
+        help="Results folder. With several studies, the parent folder. Default: results/STUDY, or "
+        "results/STUDY+KEY=VALUE with overrides; for train, results/STUDY-VARIANT.",
     ),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to train.")]
@@ -115,7 +120,7 @@ Jobs = Annotated[
         "--jobs",
         "-j",
         min=1,
-        help="Processes that train at the same time; does not affect results. [default: about one a core on the CPU]",
+        help="Processes that train at the same time; does not affect results. Default: about one per core on the CPU.",
     ),
 ]
 DataDir = Annotated[
@@ -125,7 +130,7 @@ DataDir = Annotated[
         parser=user_path,
         metavar="PATH",
         envvar="BNBENCH_DATA_DIR",
-        help="Where data sets are kept. [default: the platform's cache folder]",
+        help="Where data sets are kept. Default: the platform's cache folder.",
     ),
 ]
 Plugins = Annotated[
@@ -137,13 +142,13 @@ Plugins = Annotated[
         help="A Python file that registers your own names.",
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Train again all that is finished already.")]
+Force = Annotated[bool, typer.Option("--force", help="Train finished runs again.")]
 Refresh = Annotated[
     Literal["changed"] | None,
     typer.Option(
         "--refresh",
-        help="changed: train again what was finished under other circumstances than today's: "
-        "versions, device, processor, threads.",
+        help="changed: train finished runs again that were trained with other versions, or on another "
+        "device, processor or number of threads.",
     ),
 ]
 FormatOption = Annotated[
@@ -164,17 +169,54 @@ TablesOption = Annotated[
         help=f"Print these instead of the short answer: all, or any of {', '.join(section_names())}.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no tables; only failures.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progress nor tables, only failures.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the progress of every epoch.")]
 FailIf = Annotated[
     list[str] | None,
     typer.Option(
-        help="Exit with 4 where this holds: 'builtin.test_accuracy < 0.95' (mean over seeds), or "
+        help="Exit with 4 if this holds: 'builtin.test_accuracy < 0.95' (mean over seeds), or "
         "'custom.val_loss worse than builtin' (by the verdict). May be given several times."
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks; stop at the first run that crashes.")]
-Profile = Annotated[bool, typer.Option("--profile", help="Show at the end where the time went.")]
+Profile = Annotated[bool, typer.Option("--profile", help="Print at the end how the time was spent.")]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The options of every command that trains."""
+
+    output: Output = None
+    device: DeviceOption = Device.auto
+    jobs: Jobs = None
+    data_dir: DataDir = None
+    plugin: Plugins = None
+    force: Force = False
+    refresh: Refresh = None
+    format: FormatOption = TABLE
+    tables: TablesOption = None
+    quiet: Quiet = False
+    debug: Debug = False
+
+    @property
+    def plugins(self) -> list[Path]:
+        """The files of --plugin."""
+        return self.plugin or []
+
+    def options(self) -> Options:
+        """How to train."""
+        from bnbench.api.arguments import data_folder
+        from bnbench.api.session import Options
+
+        again: Literal["none", "changed", "all"] = (
+            "all" if self.force else "changed" if self.refresh else "none"
+        )
+        return Options(self.device, data_folder(self.data_dir), again, self.debug, self.jobs)
+
+    def display(self, verbose: bool) -> Display:
+        """What to print."""
+        return Display(self.format, self.tables, self.quiet, verbose, command_without_seeds())
+
 
 Layer = Annotated[
     str,
@@ -227,11 +269,11 @@ VerifyMomentum = Annotated[
 ]
 Strict = Annotated[
     bool,
-    typer.Option("--strict", help="Exit with 4 also where a check of the use as a library layer fails."),
+    typer.Option("--strict", help="Exit with 4 also if a check for use as a library layer fails."),
 ]
 Timeout = Annotated[
     float,
-    typer.Option("--timeout", min=1, max=86400, help="Seconds after which the layer is given up."),
+    typer.Option("--timeout", min=1, max=86400, help="Time limit in seconds."),
 ]
 MomentumConvention = Annotated[
     Literal["new", "old"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bnbench.base.errors import ResultsError
 from bnbench.cli.exit_code import exit_code
-from bnbench.cli.options import TABLE, Display
+from bnbench.cli.options import TABLE, Display, Training
 from bnbench.cli.show import (
     console_on,
     print_study,
@@ -24,6 +24,53 @@ if TYPE_CHECKING:
 
     from bnbench.analysis.contents import Summary
     from bnbench.api.session import Work
+
+
+def run_variant(study: str, variant: str | None, overrides: Sequence[str], training: Training) -> int:
+    """Train one variant of a study. Returns the exit code."""
+    from bnbench.api.early import start_workers_early
+
+    if not training.debug:
+        start_workers_early([study], overrides, training.device, training.jobs)
+    from bnbench.api.plugins import known_names
+    from bnbench.api.several import prepare_works
+    from bnbench.api.shipped import find_study
+    from bnbench.engine.process import training_process
+    from bnbench.study import load_variant
+
+    with training_process(for_good=True):
+        names = known_names(training.plugins, overrides)
+        loaded = load_variant(find_study(study), variant, names.overrides, names.vocabulary)
+        of = f"-{loaded.baseline}"
+        works = prepare_works([loaded], names, training.output, training.options(), of=of)
+        return run_works(works, training.display(verbose=True))
+
+
+def run_studies(
+    studies: Sequence[str],
+    overrides: Sequence[str],
+    training: Training,
+    display: Display,
+    fail_if: Sequence[str],
+    *,
+    profile: bool,
+) -> int:
+    """Train and compare studies. Returns the exit code."""
+    from bnbench.api.early import start_workers_early
+
+    if not training.debug:
+        start_workers_early(studies, overrides, training.device, training.jobs)
+    from bnbench.api.plugins import known_names
+    from bnbench.api.several import load_studies, prepare_works
+    from bnbench.api.summaries import gates_of
+    from bnbench.engine.process import training_process
+
+    with training_process(for_good=True):
+        names = known_names(training.plugins, overrides)
+        loaded = load_studies(studies, names)
+        gates = gates_of(fail_if, loaded)
+        works = prepare_works(loaded, names, training.output, training.options(), gates)
+        return run_works(works, display, gates=gates, profile=profile)
 
 
 def run_works(

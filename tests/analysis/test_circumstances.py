@@ -156,4 +156,4 @@ def test_help_names_both_ways_to_train_again(run: Callable[..., Result]) -> None
         text = " ".join(run(command, "--help").output.replace("│", " ").split())
         assert "--refresh" in text
         assert "circumstances than today's" in text
-        assert "Train again all that is finished" in text
+        assert "Train finished runs again" in text
