@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bnbench.analysis.agreement import agreements
+from bnbench.analysis.cells import spread_of, summarize_cell
 from bnbench.analysis.circumstances import mixed_circumstances
 from bnbench.analysis.contents import Summary, VariantSummary
-from bnbench.analysis.convergence import summarize_target
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.earlier import look_cautions
 from bnbench.analysis.family import with_verdicts
@@ -19,18 +18,17 @@ from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS, t_quantile
 from bnbench.analysis.new_samples import NewSamples
 from bnbench.analysis.noise import noise_floors
 from bnbench.analysis.paired import compare
-from bnbench.analysis.pairs import PHASES, Phase, Spread, number
+from bnbench.analysis.pairs import PHASES
 from bnbench.analysis.ranges import usable_ranges
 from bnbench.analysis.rates import TrainedRate, trained_rates
 from bnbench.analysis.settings import baselines_of
 from bnbench.analysis.speed import compare_areas, compare_speed
 from bnbench.analysis.stops import follow, spent_rates
 from bnbench.analysis.sweeps import BestSetting, best_cell, best_settings
-from bnbench.analysis.times import engine_of, why_not_comparable
+from bnbench.analysis.times import engine_of
 from bnbench.analysis.twins import first_of_equals, groups_of_equals, mark_twins
 from bnbench.results import Cell, StudyResults
 from bnbench.study import DEFAULT_VARY, Target
-from bnbench.study.records import MISSING, OUTCOMES, RunRecord
 from bnbench.study.vary import read_vary
 
 #: A difference that must be so many times its scatter to be decided is decided by the luck of the scatter.
@@ -47,7 +45,7 @@ def summarize(results: StudyResults) -> Summary:
     results = replace(results, targets=tuple(_known_target(target, results) for target in results.targets))
     reference = next((c.records for c in results.cells if c.variant == results.baseline and c.records), ())
     columns = results.columns
-    variants = tuple(_summarize_cell(cell, results.targets, reference, columns) for cell in results.cells)
+    variants = tuple(summarize_cell(cell, results.targets, reference, columns) for cell in results.cells)
     swept = len({str(dict(cell.setting)) for cell in results.cells}) > 1
     pairs = list(zip(results.cells, baselines_of(results.cells, results.baseline), strict=True))
     compared = [(cell, base) for cell, base in pairs if base and cell.variant != results.baseline]
@@ -213,39 +211,8 @@ def _known_target(target: Target, results: StudyResults) -> Target:
     if not target.match_baseline or results.baseline not in names:
         return target
     cell = best_cell(results.cells, results.baseline)
-    mean = _spread(cell, target.metric, "final").mean
+    mean = spread_of(cell, target.metric, "final").mean
     return replace(target, value=math.nan if mean is None else mean)
-
-
-def _summarize_cell(
-    cell: Cell, targets: Sequence[Target], reference: Sequence[RunRecord], columns: Sequence[str]
-) -> VariantSummary:
-    records = cell.records
-    built = next((record for record in records if record.num_parameters), None)
-    outcomes = Counter(record.outcome for record in records)
-    return VariantSummary(
-        variant=cell.variant,
-        setting=cell.setting,
-        norm=records[0].norm if records else "",
-        num_parameters=built.num_parameters if built else None,
-        steps_per_epoch=built.steps_per_epoch if built else None,
-        layers=built.layers if built else (),
-        seeds=cell.seeds,
-        runs=records,
-        outcomes={
-            **{outcome: outcomes[outcome] for outcome in OUTCOMES},
-            MISSING: len(cell.seeds) - len(records),
-        },
-        spreads={(at, metric): _spread(cell, metric, at) for at in PHASES for metric in columns},
-        targets=tuple(summarize_target(records, target) for target in targets),
-        seconds_per_step=Spread.of(r.train_seconds / r.steps for r in records if r.steps),
-        seconds_refused=why_not_comparable(records, reference),
-    )
-
-
-def _spread(cell: Cell, metric: str, at: Phase) -> Spread:
-    """Over the runs that have numbers at all: a crashed run has none, one that is not finite may have NaN."""
-    return Spread.of(number(record, metric, at) for record in cell.records if record.outcome != "crashed")
 
 
 def _warnings(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from bnbench.analysis.circumstances import other_circumstances
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.gates import judge_gates, read_gates, share_gates
+from bnbench.analysis.stored import stored_summary
 from bnbench.analysis.summary import summarize
 from bnbench.api.session import Work
 from bnbench.base.errors import GateError, ResultsError, unknown_name
@@ -56,7 +57,8 @@ def summarize_results(results: StudyResults, fail_if: Sequence[str] = ()) -> Sum
         if known and class_name is not None and class_name not in known:
             raise GateError(f"--fail-if '{gate.text}': {unknown_name('class', class_name, known)}")
     asked = (*results.metrics, *(metric_of(gate.metric).name for gate in gates))
-    summary = summarize(replace(results, metrics=asked))
+    results = replace(results, metrics=asked)
+    summary = stored_summary(results) if results.condensed else summarize(results)
     return replace(summary, gates=tuple(judge_gates(gates, summary)))
 
 
@@ -81,9 +83,11 @@ def write_summaries(
 ) -> str:
     """Write the summary files into the results folder; a warning where report.html can't be drawn, else "".
 
-    page: also draw report.html, which takes two seconds; without, it is left as it is. Raises
-    ResultsError where the disk won't do.
+    page: also draw report.html, which takes two seconds; without, it is left as it is. Nothing is written where the
+    folder keeps its summary alone. Raises ResultsError where the disk won't do.
     """
+    if results.condensed:
+        return ""
     folder.write(SUMMARY_JSON, to_json(summary_values(summary), ascii=True))
     folder.write(SUMMARY_CSV, runs_text(summary))
     folder.write_environment(results)

@@ -125,6 +125,7 @@ def report(
         Literal["svg", "png", "pdf"], typer.Option(help="File format of the figures.")
     ] = "svg",
     fail_if: FailIf = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Show the answer of results folders again, and rewrite their summaries (and report.html, without --format).
@@ -135,7 +136,11 @@ def report(
         from bnbench.cli.report import show_folders
 
         code = show_folders(
-            folders, Display(format, tables), fail_if=fail_if or (), figures=figures, kind=figure_format
+            folders,
+            Display(format, tables, quiet),
+            fail_if=fail_if or (),
+            figures=figures,
+            kind=figure_format,
         )
         raise typer.Exit(code)
 

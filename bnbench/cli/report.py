@@ -47,11 +47,14 @@ def show_folders(
         summary = summarize_results(results, gate)
         summaries[name] = summary
         _write_again(folder, results, summary, page=display.format == TABLE)
-        print_study(name, summary, display, folder, several=several)
-        show_others(console_on(stderr=True), folder)
+        if display.visible:
+            print_study(name, summary, display, folder, several=several)
+        if not display.quiet:
+            show_others(console_on(stderr=True), folder)
         show_gates(name, summary, several)
         if figures:
-            _write_figures(summary, figures / name.strip("/").replace("/", "-") if several else figures, kind)
+            place = figures / name.strip("/").replace("/", "-") if several else figures
+            _write_figures(summary, place, kind, display.quiet)
     if several:
         show_together(summaries, display, [folder.path for folder, _ in studies.values()])
     return exit_code(list(summaries.values()), unreadable=bool(errors))
@@ -74,8 +77,9 @@ def _write_again(folder: ResultsFolder, results: StudyResults, summary: Summary,
         echo(f"Warning: {what} in {folder.path} are not rewritten: {error.what}", err=True)
 
 
-def _write_figures(summary: Summary, folder: Path, kind: str) -> None:
+def _write_figures(summary: Summary, folder: Path, kind: str, quiet: bool) -> None:
     from bnbench.reports.figures.files import write_figures
 
     paths = write_figures(summary, folder, kind)
-    echo(f"Figures: {len(paths)} in {folder}", err=True)
+    if not quiet:
+        echo(f"Figures: {len(paths)} in {folder}", err=True)

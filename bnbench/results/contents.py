@@ -62,6 +62,7 @@ class StudyResults:
     metrics: what the study asks for beside the default ones. task: what is known of its task. checks: the
     variants with `role: check`, and which variant each of them checks. samples: reads a run's answers on the
     test samples; None where there are none; raises ValueError or OSError where they can't be believed.
+    condensed: what summary.json holds, where the folder keeps that alone; then no run has a history.
     """
 
     name: str
@@ -79,6 +80,7 @@ class StudyResults:
     task: TaskFacts = IMAGE_CLASSIFICATION
     checks: Mapping[str, str] = field(default_factory=dict)
     samples: LoadSamples = field(default=no_samples, compare=False)
+    condensed: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def shown_metrics(self) -> tuple[str, ...]:

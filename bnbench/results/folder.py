@@ -217,6 +217,8 @@ class ResultsFolder:
 
     def other_runs(self) -> int:
         """How many runs of other settings or seeds are in the folder: left alone, not shown."""
+        if not os.path.lexists(self.path / PLAN):  # it keeps its summary alone
+            return 0
         shown = {
             run_folder(self.path, cell["variant"], cell["cell"], seed)
             for cell in read_plan(self.path)["cells"]

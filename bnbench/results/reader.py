@@ -21,6 +21,7 @@ from bnbench.base.errors import ConfigError, PluginError, ResultsError
 from bnbench.base.files import read_csv, read_text, to_number
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts, task_facts
 from bnbench.results.checks import Plan, PlannedCell, check_run
+from bnbench.results.condensed import is_condensed, load_condensed
 from bnbench.results.contents import Cell, EarlierLook, StudyResults
 from bnbench.results.environment import trained_under
 from bnbench.results.files import ENVIRONMENT, HISTORY, PLAN, RUN, RUNS, SCHEMA_VERSION, STEPS, STUDY
@@ -53,7 +54,12 @@ class PlanDamagedError(ResultsError):
 
 
 def load_folder(folder: Path) -> StudyResults:
-    """Everything that the folder holds of its study. Raises ResultsError where there is no readable plan."""
+    """Everything that the folder holds of its study. Raises ResultsError where there is no readable plan.
+
+    Without a plan, what its summary says (see `condensed.py`).
+    """
+    if not os.path.lexists(folder / PLAN) and is_condensed(folder):
+        return load_condensed(folder)
     try:
         values = read_plan(folder)
         task = _read_task(folder, values.get("task"))  # declares its metrics, which the plan names

@@ -354,7 +354,7 @@ def test_a_plugin_that_does_not_load(source: str, said: str, run: Run) -> None:
 
 
 def test_a_target_that_no_run_reaches_is_censored(run: Run) -> None:
-    result = run("compare", "small.yaml", "seeds=2", "target.value=1")
+    result = run("compare", "small.yaml", "seeds=2", "target.value=1", "--tables", "all")
     assert result.exit_code == 0
     (folder,) = Path("results").glob("small+target=val_accuracy-1-*")
     variants = summary(folder)["variants"]
