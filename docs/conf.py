@@ -29,7 +29,7 @@ extensions = [
 exclude_patterns = ["_build", "**/.ipynb_checkpoints", "examples", "README.md"]
 templates_path: list[str] = []
 
-myst_enable_extensions = ["colon_fence", "dollarmath", "fieldlist"]
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_timeout = 120
