@@ -30,6 +30,7 @@ from bnbench.cli.options import (
     MomentumConvention,
     Plugins,
     Profile,
+    Quiet,
     RunningVar,
     Strict,
     TablesOption,
