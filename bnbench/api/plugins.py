@@ -29,7 +29,7 @@ from bnbench.base.reached import (
 )
 from bnbench.base.registry import Entry, registering
 from bnbench.base.user_code import guarded, raise_interrupt, text_of
-from bnbench.base.user_file import import_file, place_of
+from bnbench.base.user_file import NO_PACKAGE, import_file, place_of
 from bnbench.study import CHOICES, Settings, Vocabulary
 
 
@@ -209,9 +209,7 @@ def _blamed(path: Path) -> Iterator[None]:
         raise PluginError(
             f"--plugin {path}:{line}: {where}{text_of(error)}",
             "A plugin is a file of its own, in no package." if relative else "",
-            "import what lies beside it by its name: `from helper import X`, not `from .helper import X`."
-            if relative
-            else "",
+            NO_PACKAGE if relative else "",
         ) from error
 
 

@@ -16,6 +16,9 @@ from types import ModuleType
 from bnbench.base.own_modules import FINDER, OwnLoader, forget, has_changed, is_elsewhere, is_own
 from bnbench.base.reached import Module, reach
 
+#: What to do where a file that is imported by itself imports relatively.
+NO_PACKAGE = "import what lies beside it by its name: `from helper import X`, not `from .helper import X`."
+
 
 @contextmanager
 def _nothing(name: str) -> Iterator[None]:

@@ -18,7 +18,7 @@ from torch import nn
 
 from bnbench.base.errors import BnbenchError, LayerError, nearest
 from bnbench.base.user_code import first_line, raise_interrupt
-from bnbench.base.user_file import import_file, line_of
+from bnbench.base.user_file import NO_PACKAGE, import_file, line_of
 from bnbench.norms import norms
 
 #: What a second positional parameter may be called, and what goes in for (N, C), (N, C, H, W), (N, C, D, H, W).
@@ -130,7 +130,7 @@ def _refuse_other_files(path: Path, name: str) -> None:
             fix=f"jupyter nbconvert --to script {path}, then name {script}:{name}; or copy the class and its "
             f"imports into {script}.",
         )
-    if path.suffix != ".py" and (path.exists() or "/" in str(path)):
+    if path.is_dir() or (path.suffix != ".py" and (path.exists() or "/" in str(path))):
         kind = "a folder" if path.is_dir() else "not a Python file (.py)" if path.exists() else "no such file"
         raise LayerError(f"{path}: {kind}.", fix="name a file and a class in it: my_layer.py:MyBatchNorm")
 
@@ -169,7 +169,8 @@ def _import(path: Path, load: Importer) -> ModuleType:
             fix='put what the file does when it is run under if __name__ == "__main__":.',
         ) from error
     except BaseException as error:
-        raise LayerError(f"{path}:{line_of(error, path)}: {first_line(error)}") from error
+        fix = NO_PACKAGE if "no known parent package" in str(error) else ""
+        raise LayerError(f"{path}:{line_of(error, path)}: {first_line(error)}", fix=fix) from error
 
 
 def _import_module(name: str) -> ModuleType:

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from bnbench.base.errors import LayerError
@@ -35,7 +36,7 @@ def factory_of(layer: NamedLayer) -> Callable[..., nn.Module]:
         if dim not in tried:
             _check_inputs(layer, num_features, dim, values)
             tried.add(dim)
-        return layer.make(num_features, dim, values)
+        return _with_parameters(layer.make(num_features, dim, values), num_features, dim)
 
     positional = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("num_features", "dim")
@@ -57,7 +58,7 @@ def _check_inputs(layer: NamedLayer, num_features: int, dim: int, values: Mappin
     """Raises LayerError where a layer takes inputs of another dimension, and not of this one."""
     with seeded(0, behaviour.CPU):
         fresh = layer.make(num_features, dim, values)
-    if any(nn.parameter.is_lazy(tensor) for tensor in (*fresh.parameters(), *fresh.buffers())):
+    if _is_lazy(fresh):
         return
     shapes = {1: (8, num_features), 2: (8, num_features, 4, 4), 3: (8, num_features, 2, 2, 2)}
     error = behaviour.refusal(fresh, shapes[dim])
@@ -68,6 +69,19 @@ def _check_inputs(layer: NamedLayer, num_features: int, dim: int, values: Mappin
         f"This network has such inputs, and {layer.name} takes others.",
         f"name a function that returns the layer for each: def make(num_features, dim): ...  ({DIM_MEANS})",
     )
+
+
+def _is_lazy(module: nn.Module) -> bool:
+    return any(nn.parameter.is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers()))
+
+
+def _with_parameters(module: nn.Module, num_features: int, dim: int) -> nn.Module:
+    """A lazy layer makes its parameters in its first call: one in eval, which moves no statistics."""
+    if _is_lazy(module):
+        with torch.no_grad():
+            module.eval()(torch.zeros(2, num_features, *[4] * (2 * (dim == 2))))
+        module.train()
+    return module
 
 
 def _options(layer: NamedLayer) -> Iterator[inspect.Parameter]:

@@ -46,8 +46,8 @@ class Checker:
     def __init__(self, vocabulary: Vocabulary, folder: Path) -> None:
         self.vocabulary, self.folder = vocabulary, folder
         self._choices: dict[str, Choice] = {}
-        #: The command that names the code that a study's file can't name, by the place where it does.
-        self.commands: dict[str, str] = {}
+        #: What to say where a study tries to name code, by the place where it does.
+        self.refusals: dict[str, str] = {}
 
     def settings(self, layer: Layer, mistakes: list[Mistake]) -> Settings | None:
         """The typed settings of one layer, or None where there are mistakes (which are added to the list)."""
@@ -103,8 +103,7 @@ class Checker:
             place = layer.place((key, "name"))
             what = blame + unknown_name(kind, name, names) if name is not None else f"{key}.name is missing."
             if key == "norm" and names_code(name):
-                command = self.commands.get(place, f"bnbench compare STUDY norm={name}")
-                what = f"norm: {refusal(str(name), command)}"
+                what = f"norm: {self.refusals.get(place) or refusal(str(name), f'norm={name}')}"
             mistakes.append(Mistake(place, what))
             return None
         options = {option: value for option, value in (given or {}).items() if option != "name"}

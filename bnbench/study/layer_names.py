@@ -6,6 +6,7 @@ Only the command line and Python may name code; a study's file runs none.
 from __future__ import annotations
 
 import re
+import shlex
 
 _OF_A_MODULE = re.compile(r".+:[A-Za-z_]\w*")
 
@@ -20,6 +21,9 @@ def label_of(norm: str) -> str:
     return norm.rpartition(":")[2] if names_code(norm) else norm
 
 
-def refusal(name: str, command: str) -> str:
-    """Why a study's file can't name code, and the command that can. command: with the override that names it."""
-    return f"{name} names code, and a study's file runs none. Fix: name it on the command line: {command}"
+def refusal(name: str, override: str, path: object = "STUDY") -> str:
+    """Why a study can't name code itself, and what can. path: of the study's file; None where it is a dict."""
+    what = f"{name} names code, and a study runs none by itself. Fix: name it"
+    if path is None:
+        return f"{what} in the overrides: overrides=[{override!r}]"
+    return f"{what} on the command line: bnbench compare {shlex.quote(str(path))} {shlex.quote(override)}"

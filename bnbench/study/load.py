@@ -16,11 +16,11 @@ from bnbench.study.changes import NO_CHANGE, Given, changes
 from bnbench.study.check import Checker, Vocabulary
 from bnbench.study.dict_source import read_dict
 from bnbench.study.goals import Goals
-from bnbench.study.layer_names import names_code
+from bnbench.study.layer_names import names_code, refusal
 from bnbench.study.looks import means_auto, read_looks
 from bnbench.study.merge import Level, alive, open_level, overlay
 from bnbench.study.names import folder_name, name_fault
-from bnbench.study.overrides import COMMAND_LINE, ORIGINS, Overrides
+from bnbench.study.overrides import ARGUMENT, COMMAND_LINE, ORIGINS, Overrides
 from bnbench.study.roles import refuse_baseline, take_roles
 from bnbench.study.schema import CHOICES, STUDY_KEYS, Settings, Study
 from bnbench.study.seeds import MAX_SEEDS, read_seeds
@@ -108,7 +108,7 @@ class _Resolver:
         overrides: Sequence[str],
         origin: str,
     ) -> None:
-        self.source = source
+        self.source, self.origin = source, origin
         self.path = path if path and path.is_file() else None  # neither a dict nor a pipe
         self.mistakes: list[Mistake] = list(source.mistakes)
         self.warnings: list[str] = []
@@ -129,19 +129,20 @@ class _Resolver:
         for name, change in variants.levels(variants.names(), more=self.overrides.variants).items():
             level = overlay(base, change, self.mistakes)
             levels[name] = overlay(level, self.overrides.variants.get(name, {}), self.mistakes)
-        self._note_commands(base, levels)
+        self._note_refusals(base, levels)
         self.checks = take_roles(levels, base, self.mistakes)
         sweep = read_sweep(self.source.data.get("sweep"), self._wrong)
         return self._study(levels or {"none": base}, self._with_paths(sweep))
 
-    def _note_commands(self, base: Level, levels: Mapping[str, Level]) -> None:
-        """Of the command that names a variant's layer, where the study's file tries to."""
+    def _note_refusals(self, base: Level, levels: Mapping[str, Level]) -> None:
+        """Where the study tries to name code itself: the override that names it."""
         shared = base.get(("norm", "name"))
+        path = None if self.origin == ARGUMENT else self.path or "-"
         for name, level in levels.items():
             leaf = level.get(("norm", "name"))
             if leaf is not None and names_code(leaf.value):
                 key = "norm" if shared is not None and shared.place == leaf.place else f"variants.{name}.norm"
-                self.checker.commands[leaf.place] = f"bnbench compare {self.path} {key}={leaf.value}"
+                self.checker.refusals[leaf.place] = refusal(leaf.value, f"{key}={leaf.value}", path)
 
     def one_variant(self, variant: str | None) -> Study:
         """A study of one variant; the command line has the last word."""

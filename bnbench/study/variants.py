@@ -115,8 +115,7 @@ class Variants:
             path = ("variants", str(index))
             name = "none" if not isinstance(item, dict | list) and means_none(item) else item
             if names_code(name) and name not in self.norms:
-                command = f"bnbench compare STUDY 'variants=[none, {name}]'"
-                self._wrong(path, f"variants.{index}: {refusal(str(name), command)}")
+                self._wrong(path, f"variants.{index}: {refusal(str(name), f'variants=[none, {name}]')}")
             elif not isinstance(name, str) or name not in self.norms:
                 guess = nearest(name, self.norms) if isinstance(name, str) else None
                 hint = f' Did you mean "{guess}"?' if guess else ""

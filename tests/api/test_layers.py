@@ -14,6 +14,7 @@ import yaml
 from torch import nn
 from typer.testing import CliRunner
 
+import bnbench
 from bnbench.api.plugins import Names, known_names
 from bnbench.base.errors import BnbenchError, ConfigError, PluginError
 from bnbench.cli.app import app
@@ -232,6 +233,11 @@ def test_a_plugin_and_a_layer_of_one_file(project: Path) -> None:
         ("no_such_module:MyNorm", 'no module "no_such_module" can be imported.'),
         ("torch.nn:BatchNorm", 'torch.nn: there is no "BatchNorm" in it. Did you mean'),
         ("fails.py:X", "fails.py:2: ZeroDivisionError: division by zero"),
+        (
+            "relative.py:X",
+            "relative.py:1: ImportError: attempted relative import with no known parent package",
+        ),
+        ("folder.py:X", "folder.py: a folder."),
         ("exits.py:X", "exits.py:1: it ends the program (sys.exit) while it is imported."),
     ],
 )
@@ -240,6 +246,8 @@ def test_a_layer_that_can_not_be_had_has_the_message_of_verify(
 ) -> None:
     (project / "fails.py").write_text("x = 1\n1 / 0\n")
     (project / "exits.py").write_text("raise SystemExit(3)\n")
+    (project / "relative.py").write_text("from .helper import SCALE\n")
+    (project / "folder.py").mkdir()
     before = norms.names()
     with pytest.raises(BnbenchError) as caught:
         studied(f"variants.mine.norm={word}")
@@ -304,9 +312,32 @@ def test_a_study_s_file_runs_no_code(project: Path, line: str, override: str) ->
         studied()
     (mistake,) = caught.value.mistakes
     assert mistake.place.startswith("s.yaml:")
-    assert "my_layers.py:MyNorm names code, and a study's file runs none." in mistake.message
+    assert "my_layers.py:MyNorm names code, and a study runs none by itself." in mistake.message
     assert mistake.message.endswith(override)
     assert not (project / "ran").exists()
+
+
+def test_a_dict_runs_no_code_either(project: Path) -> None:
+    study = {
+        **yaml.safe_load(STUDY),
+        "variants": {"none": {"norm": "none"}, "mine": {"norm": "my_layers.py:MyNorm"}},
+    }
+    with pytest.raises(ConfigError) as caught:
+        bnbench.check(study)
+    assert str(caught.value).endswith(
+        "Fix: name it in the overrides: overrides=['variants.mine.norm=my_layers.py:MyNorm']"
+    )
+
+
+def test_a_lazy_layer_has_its_parameters_and_no_statistics_yet(project: Path) -> None:
+    lazy = "from torch import nn\ndef make(n, dim): return nn.LazyBatchNorm1d() if dim == 1 else nn.LazyBatchNorm2d()\n"
+    (project / "lazy.py").write_text(lazy)
+    study, _ = studied("variants.mine.norm=lazy.py:make")
+    layer = layer_of(study, "mine")
+    assert isinstance(layer, nn.BatchNorm1d)
+    assert layer.num_features == 8
+    assert layer.num_batches_tracked == 0
+    assert layer.training
 
 
 def command(*words: str) -> Any:
