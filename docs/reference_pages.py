@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 FOLDER = Path(__file__).parent / "reference" / "generated"
 #: The keys whose meaning the schema does not carry.
@@ -25,6 +25,7 @@ MEANINGS = {
     "margin": "`{metric, value}`: differences within it count as the same",
     "metrics": "metrics that the tables show besides loss and accuracy",
     "sweep": "keys with lists of values; every variant is trained at every setting",
+    "task": "what is learnt; default: the task of the data set",
     "dataset": "a data set of [Registered names](names.md)",
     "model": "a network of [Registered names](names.md)",
     "norm": "a normalizer of [Registered names](names.md), or none",
@@ -73,9 +74,9 @@ def _parameters(callback: Callable[..., Any]) -> tuple[list[tuple[str, str]], li
     from typer.models import ArgumentInfo, OptionInfo
 
     arguments, options = [], []
-    hints = get_type_hints(callback, include_extras=True)
-    for name, parameter in inspect.signature(callback).parameters.items():
-        kind, *notes = get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name],)
+    for name, parameter in inspect.signature(callback, eval_str=True).parameters.items():
+        hint = parameter.annotation
+        kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         for note in notes:
             if isinstance(note, ArgumentInfo):
                 arguments.append((note.metavar or name.upper(), _plain(note.help or "")))
@@ -97,8 +98,11 @@ def _shown(default: Any) -> str:
 
 def _with_choices(note: Any, kind: Any) -> str:
     enums = [part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, Enum)]
-    words = [f"`{member.value}`" for enum in enums for member in enum]
-    return " ".join(filter(None, [_plain(note.help or ""), f"One of {', '.join(words)}." if words else ""]))
+    words = [str(member.value) for enum in enums for member in enum]
+    if note.metavar and "|" in note.metavar and "..." not in note.metavar:
+        words += note.metavar.strip("[]<>").split("|")
+    choices = f"One of {', '.join(f'`{word}`' for word in words)}." if words else ""
+    return " ".join(filter(None, [_plain(note.help or ""), choices]))
 
 
 def study_keys() -> str:
@@ -126,6 +130,7 @@ def study_keys() -> str:
 def names() -> str:
     """Every registered name with its first sentence and its options."""
     from bnbench.api.plugins import known_names
+    from bnbench.base.kinds import KINDS
     from bnbench.study import json_schema
 
     schema = json_schema(known_names().vocabulary)
@@ -133,7 +138,7 @@ def names() -> str:
         "# Registered names",
         "What a study can name, with the options of each. `bnbench list` prints the names, also those of your plugins.",
     ]
-    for key in ("dataset", "model", "norm", "optimizer", "schedule", "loss", "augment"):
+    for key in (kind.key for kind in KINDS):
         sections = [
             branch
             for branch in _branches(schema["properties"].get(key, {}))

@@ -169,7 +169,9 @@ TablesOption = Annotated[
         help=f"Print these instead of the short answer: all, or any of {', '.join(section_names())}.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print neither progress nor tables, only failures.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print neither progress nor tables, only failures.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the progress of every epoch.")]
 FailIf = Annotated[
     list[str] | None,

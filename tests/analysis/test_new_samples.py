@@ -116,10 +116,7 @@ def test_a_study_shows_both_intervals() -> None:
     )
     assert found.num_samples == COUNT
     sentence = verdict_sentences(summary)[0]
-    assert (
-        "(95% interval 28.1 to 56.9, p 0.0026, 4 seeds; the same for new test samples)"
-        in sentence
-    )
+    assert "(95% interval 28.1 to 56.9, p 0.0026, 4 seeds; the same for new test samples)" in sentence
     table = next(t for t in tables(summary) if t.title == "Difference from none")
     assert table.columns[3] == "new samples"
     shown = {c["metric"]: c["new_low"] for c in as_json(summary)["comparisons"] if c["at"] == "final"}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 #: The first variant in a legend, which is the baseline.
 BASELINE_COLOUR = "#7a7a7a"
 #: Chosen by computation: any two differ for every kind of red-green vision, and each has a contrast of 3 to 1
-#: on white and on the page's dark ground; tests/reports/test_colours.py measures both.
+#: on white and on the page's dark ground; tests/reports/ measures both.
 COLOURS = ("#0072b2", "#d55e00", "#428a4e", "#8c1aff", "#d41132", "#5c5cd6")
 #: The second channel. There is one more than colours, so that a colour and a dash meet again after 42 variants.
 #: The gaps grow: a line that lies under another can be seen.
