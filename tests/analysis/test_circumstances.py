@@ -155,5 +155,5 @@ def test_help_names_both_ways_to_train_again(run: Callable[..., Result]) -> None
     for command in ("compare", "train"):
         text = " ".join(run(command, "--help").output.replace("│", " ").split())
         assert "--refresh" in text
-        assert "circumstances than today's" in text
+        assert "trained with other versions" in text
         assert "Train finished runs again" in text
