@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from bnbench.base.errors import BnbenchError, ConfigError, Mistake
+from bnbench.base.errors import BnbenchError, ConfigError, Mistake, UnknownNameError
 from bnbench.listeners import Hears
 from bnbench.study import override_texts
 from bnbench.study.events import Event
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
 #: A YAML file, the name of a shipped study, or a study as a dict.
 StudyLike = str | os.PathLike[str] | Mapping[str, Any]
 #: {"optimizer.lr": 0.1}, or words as on the command line: ["optimizer.lr=0.1"].
 Overrides = Mapping[str, Any] | Sequence[str]
 Seeds = int | Sequence[int] | Literal["auto"]
 PathLike = str | os.PathLike[str]
+
+
+def study_of(given: StudyLike) -> StudyLike:
+    """The same. Raises BnbenchError where it is none of what a study can be."""
+    if not isinstance(given, str | os.PathLike | Mapping) or isinstance(given, bytes):
+        what = "neither a file, the name of a shipped study, nor a dict"
+        raise BnbenchError(
+            f"study: {given!r} is {what}.", fix='"quickstart", "my_study.yaml", or {"dataset": ...}'
+        )
+    return given
+
+
+def choice_of(name: str, given: object, known: Sequence[str]) -> str:
+    """The text, if it is one of these. Raises UnknownNameError."""
+    if str(given) not in known:
+        raise UnknownNameError(name, str(given), known)
+    return str(given)
+
+
+def number_of(name: str, given: Any, low: float, high: float = math.inf, *, whole: bool = False) -> Any:
+    """The number, if it is one in that range; None stays None. Raises BnbenchError."""
+    kinds = numbers.Integral if whole else numbers.Real
+    if given is None:
+        return None
+    if isinstance(given, kinds) and not isinstance(given, bool) and low <= float(given) <= high:
+        return given
+    kind = "a whole number" if whole else "a number"
+    limits = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of {low:g} or more"
+    raise BnbenchError(f"{name}: {given!r} is not {kind} {limits}.")
 
 
 def override_words(overrides: Overrides, seeds: Seeds | None = None) -> list[str]:
@@ -27,37 +59,49 @@ def override_words(overrides: Overrides, seeds: Seeds | None = None) -> list[str
     elif isinstance(overrides, Mapping):
         words = override_texts(overrides)
     else:
-        words = list(overrides)
+        words = _listed("overrides", overrides)
         if wrong := [word for word in words if not isinstance(word, str)]:
             what = f'{wrong[0]!r} is not text. Fix: ["optimizer.lr=0.1"], or {{"optimizer.lr": 0.1}}.'
             raise ConfigError([Mistake("argument overrides", what)])
     return words if seeds is None else [*words, *override_texts({"seeds": seeds})]
 
 
-def path_of(given: PathLike) -> Path:
-    """The path; `~` is the user's home."""
+def path_of(given: PathLike, name: str = "folder") -> Path:
+    """The path; `~` is the user's home. Raises BnbenchError."""
+    if not isinstance(given, str | os.PathLike) or isinstance(given, bytes):
+        raise BnbenchError(f"{name}: {given!r} is not a path.")
     return Path(os.path.expanduser(given))
 
 
 def paths_of(given: PathLike | Iterable[PathLike]) -> list[Path]:
     """Paths of files that are there; one may stand alone. Raises BnbenchError."""
-    paths = [path_of(path) for path in ([given] if isinstance(given, str | os.PathLike) else given)]
+    listed = [given] if isinstance(given, str | os.PathLike) else _listed("plugins", given)
+    paths = [path_of(path, "plugins") for path in listed]
     if missing := [str(path) for path in paths if not path.is_file()]:
         raise BnbenchError(f"plugins: {', '.join(missing)}: there is no such file.")
     return paths
 
 
-def words_of(given: str | Iterable[str]) -> list[str]:
-    """Texts; one may stand alone."""
-    return [given] if isinstance(given, str) else list(given)
+def words_of(name: str, given: str | Iterable[str]) -> list[str]:
+    """Texts; one may stand alone. Raises BnbenchError."""
+    words = [given] if isinstance(given, str) else _listed(name, given)
+    if wrong := [word for word in words if not isinstance(word, str)]:
+        raise BnbenchError(f"{name}: {wrong[0]!r} is not text.")
+    return words
+
+
+def _listed(name: str, given: Any) -> list[Any]:
+    try:
+        return list(given)
+    except TypeError:
+        raise BnbenchError(f"{name}: {given!r} is not a list.") from None
 
 
 def hearing(listeners: Hears | Iterable[Hears]) -> Callable[[Event], None]:
     """One function that tells all of them. Raises BnbenchError where one can't hear anything."""
     alone = callable(listeners) or hasattr(listeners, "on")
-    given: Iterable[Any] = [listeners] if alone else listeners  # type: ignore[assignment]
     functions = []
-    for listener in given:
+    for listener in [listeners] if alone else _listed("listeners", listeners):
         function = getattr(listener, "on", listener)
         if not callable(function) or isinstance(listener, type):
             raise BnbenchError(
@@ -78,4 +122,4 @@ def data_folder(given: PathLike | None) -> Path:
     from platformdirs import user_cache_path
 
     chosen = given or os.environ.get("BNBENCH_DATA_DIR")
-    return path_of(chosen) if chosen else user_cache_path("bnbench")
+    return path_of(chosen, "data_dir") if chosen else user_cache_path("bnbench")

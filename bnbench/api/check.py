@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from bnbench.api.arguments import (
+    DEVICES,
     Overrides,
     PathLike,
     Seeds,
     StudyLike,
+    choice_of,
     data_folder,
     override_words,
     paths_of,
+    study_of,
 )
 from bnbench.api.plugins import forget_plugins, known_names
 from bnbench.api.session import check_temporary_folder
@@ -85,8 +88,10 @@ def check(
     words, files = override_words(overrides, seeds), paths_of(plugins)
     with training_process():
         try:
-            (checked,) = load_studies([study], known_names(files, words), ARGUMENT)
-            found = estimate(checked, str(device), data_folder(data_dir), lambda text: None)
+            (checked,) = load_studies([study_of(study)], known_names(files, words), ARGUMENT)
+            found = estimate(
+                checked, choice_of("device", device, DEVICES), data_folder(data_dir), lambda text: None
+            )
             return CheckedStudy(checked, tuple(found))
         finally:
             forget_plugins()

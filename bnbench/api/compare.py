@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bnbench.api.arguments import (
+    DEVICES,
     Overrides,
     PathLike,
     Seeds,
     StudyLike,
+    choice_of,
     data_folder,
     hearing,
+    number_of,
     override_words,
     path_of,
     paths_of,
+    study_of,
     words_of,
 )
 from bnbench.api.comparison import Comparison
@@ -25,6 +29,7 @@ from bnbench.api.session import Options, Work, carry_out
 from bnbench.api.several import load_studies, prepare_works
 from bnbench.api.shipped import find_study
 from bnbench.api.summaries import gates_of, summarize_work, write_summaries
+from bnbench.base.errors import BnbenchError
 from bnbench.listeners import Hears
 from bnbench.study import ARGUMENT, Study, load_variant
 
@@ -100,14 +105,18 @@ def compare(
     >>> print(comparison)
     """
     request = _Request(
-        override_words(overrides, seeds), paths_of(plugins), path_of(output) if output else None
+        override_words(overrides, seeds),
+        paths_of(plugins),
+        path_of(output, "output") if output is not None else None,
     )
     options = _options(device, data_dir, force, refresh, jobs)
 
-    def load(names: Names) -> Study:
-        return load_studies([study], names, ARGUMENT)[0]
+    given = study_of(study)
 
-    return _trained(load, request, options, hearing(listeners), words_of(fail_if))
+    def load(names: Names) -> Study:
+        return load_studies([given], names, ARGUMENT)[0]
+
+    return _trained(load, request, options, hearing(listeners), words_of("fail_if", fail_if))
 
 
 def train(
@@ -136,13 +145,18 @@ def train(
     >>> run.runs[0]["final_test_accuracy"]
     """
     request = _Request(
-        override_words(overrides, seeds), paths_of(plugins), path_of(output) if output else None
+        override_words(overrides, seeds),
+        paths_of(plugins),
+        path_of(output, "output") if output is not None else None,
     )
     options = _options(device, data_dir, force, refresh, jobs)
+    given = study_of(study)
+    if variant is not None and not isinstance(variant, str):
+        raise BnbenchError(f"variant: {variant!r} is not the name of a variant.")
 
     def load(names: Names) -> Study:
-        given = study if isinstance(study, Mapping) else find_study(str(study))
-        return load_variant(given, variant, names.overrides, names.vocabulary, ARGUMENT)
+        source = given if isinstance(given, Mapping) else find_study(str(given))
+        return load_variant(source, variant, names.overrides, names.vocabulary, ARGUMENT)
 
     return _trained(load, replace(request, alone=True), options, hearing(listeners), ())
 
@@ -163,8 +177,13 @@ class _Request:
 def _options(
     device: str, data_dir: PathLike | None, force: bool, refresh: str | None, jobs: int | None
 ) -> Options:
+    if not isinstance(force, bool):
+        raise BnbenchError(f"force: {force!r} is neither True nor False.")
+    if refresh is not None:
+        choice_of("refresh", refresh, ("changed",))
     again: Literal["none", "changed", "all"] = "all" if force else "changed" if refresh else "none"
-    return Options(str(device), data_folder(data_dir), again, False, jobs)
+    jobs = number_of("jobs", jobs, 1, whole=True)
+    return Options(choice_of("device", device, DEVICES), data_folder(data_dir), again, False, jobs)
 
 
 def _trained(

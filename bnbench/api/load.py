@@ -40,7 +40,7 @@ def report(folder: PathLike, *, fail_if: str | Iterable[str] = ()) -> Comparison
     """
     place = ResultsFolder(path_of(folder))
     results = load_results(place)
-    summary = summarize_results(results, words_of(fail_if))
+    summary = summarize_results(results, words_of("fail_if", fail_if))
     if warning := write_summaries(place, results, summary):
         summary = replace(summary, warnings=(*summary.warnings, warning))
     return Comparison(place.path, summary, results)

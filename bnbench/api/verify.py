@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from bnbench.api.arguments import PathLike, paths_of
+from bnbench.api.arguments import PathLike, choice_of, number_of, paths_of
 from bnbench.base.errors import LayerError
 from bnbench.verification.findings import Verification
 from bnbench.verification.parent import TIMEOUT
@@ -67,7 +67,11 @@ def verify(
     >>> bnbench.verify(torch.nn.BatchNorm1d).passed
     True
     """
-    wishes = Wishes(_dim(dim), eps, momentum, momentum_convention, running_var)
+    choice_of("momentum_convention", momentum_convention, ("new", "old"))
+    choice_of("running_var", running_var, ("unbiased", "biased"))
+    weight = momentum if momentum == "none" else number_of("momentum", momentum, 0, 1)
+    wishes = Wishes(_dim(dim), number_of("eps", eps, 0), weight, momentum_convention, running_var)
+    number_of("timeout", timeout, 1, 86400)
     word = layer if isinstance(layer, str) else _name_of(layer)
     if word is not None:
         return verify_in_child(word, wishes, plugins=paths_of(plugins), timeout=timeout)

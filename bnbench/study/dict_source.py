@@ -1,6 +1,6 @@
 """A study, or overrides, given as Python values: read by the same rules as YAML, with a key where YAML has a line.
 
-Dicts, lists, tuples, text, numbers, truth values and None are taken, and so are NumPy's numbers and arrays (as
+Dicts, lists, tuples, ranges, text, numbers, truth values and None are taken, and so are NumPy's numbers and arrays (as
 Python's), enums (by their values) and paths (as text). A key is text; a whole number is taken as its text, as YAML
 takes `1:`. Everything else is a mistake, as no YAML file could hold it.
 """
@@ -64,6 +64,8 @@ class _Reader:
         value = _python_value(value)
         if isinstance(value, Mapping):
             return self._mapping(value, path, place)
+        if isinstance(value, range) and len(value) <= MAX_NODES:
+            value = list(value)
         if isinstance(value, list | tuple):
             items = []
             for index, item in enumerate(value):
