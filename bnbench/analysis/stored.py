@@ -63,7 +63,7 @@ def _read(results: StudyResults, values: Mapping[str, Any]) -> Summary:
         )
         for cell, item in zip(results.cells, values["variants"], strict=True)
     ]
-    lists = {
+    lists: dict[str, Any] = {
         name: _all(kind, [_with_targets(item) for item in values.get(name, ())])
         for name, kind in _LISTS.items()
     }
