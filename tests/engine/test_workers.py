@@ -112,7 +112,18 @@ def command(*words: str) -> list[str]:
         "from bnbench.engine import schedule; schedule.WORTH_WORKERS = 0.0; "
         "from bnbench.cli.app import main; main()"
     )
-    return [sys.executable, "-c", script, "compare", "study.yaml", "--jobs", "2", *words]
+    return [
+        sys.executable,
+        "-c",
+        script,
+        "compare",
+        "study.yaml",
+        "--jobs",
+        "2",
+        "--output",
+        "results/study",
+        *words,
+    ]
 
 
 @pytest.fixture
