@@ -42,6 +42,18 @@ def curves(summary: Summary) -> list[str]:
     return [column for column in columns_of(metrics(summary)) if not column.startswith("test_")]
 
 
+def name_of(text: str) -> str:
+    """A name as one line. One that every JavaScript object has gets a space after it: Vega would look that up."""
+    name = one_line(text)
+    return f"{name} " if name in _OF_JAVASCRIPT else name
+
+
+_OF_JAVASCRIPT = frozenset(
+    "constructor hasOwnProperty isPrototypeOf propertyIsEnumerable toLocaleString toString valueOf __proto__ "
+    "__defineGetter__ __defineSetter__ __lookupGetter__ __lookupSetter__".split()
+)
+
+
 def setting_text(setting: Mapping[str, Any]) -> str:
     """ "optimizer.lr=0.1", and "" where nothing is swept."""
     return one_line(", ".join(f"{key}={value}" for key, value in setting.items()))
@@ -49,12 +61,12 @@ def setting_text(setting: Mapping[str, Any]) -> str:
 
 def variant_names(summary: Summary) -> list[str]:
     """Every variant once, the baseline first: the order of colours and legends."""
-    return list(dict.fromkeys(one_line(variant.variant) for variant in baseline_first(summary)))
+    return list(dict.fromkeys(name_of(variant.variant) for variant in baseline_first(summary)))
 
 
 def best_settings(summary: Summary) -> dict[str, str]:
     """Variant -> the text of its best setting; empty where nothing is swept."""
-    return {one_line(best.variant): setting_text(best.setting) for best in summary.best_settings}
+    return {name_of(best.variant): setting_text(best.setting) for best in summary.best_settings}
 
 
 def at_best_setting(rows: Iterable[Row], summary: Summary) -> list[Row]:
@@ -103,7 +115,7 @@ def mean_rows(summary: Summary) -> list[Row]:
 
 
 def _cell(variant: VariantSummary) -> Row:
-    return {"variant": one_line(variant.variant), "setting": setting_text(variant.setting)}
+    return {"variant": name_of(variant.variant), "setting": setting_text(variant.setting)}
 
 
 def _drawn_steps(variant: VariantSummary) -> set[int]:
@@ -181,8 +193,8 @@ def difference_rows(
     """Final differences from the baseline with their 95 % interval, one row a variant and split."""
     return [
         {
-            "label": one_line(found.label),
-            "variant": one_line(found.variant),
+            "label": name_of(found.label),
+            "variant": name_of(found.variant),
             "setting": setting_text(found.setting),
             "split": split,
             "difference": in_unit(found.metric, found.difference),
@@ -214,7 +226,7 @@ def _plain(value: Any) -> float | str:
     return (
         float(value)
         if isinstance(value, int | float) and not isinstance(value, bool)
-        else one_line(str(value))
+        else name_of(str(value))
     )
 
 

@@ -62,11 +62,15 @@ def forest_chart(
 
 
 def _names(labels: Sequence[str]) -> alt.Axis:
-    """The names, long ones folded into lines: a list in JSON is an expression of Vega too."""
+    """The names, long ones folded into lines: a list in JSON is an expression of Vega too.
+
+    The sign before each keeps Vega from taking a name such as "constructor" for one of its own.
+    """
     import altair as alt
 
-    lines, names = json.dumps([fold(label) for label in labels]), json.dumps(list(labels))
+    names = json.dumps([f"={label}" for label in labels])
+    folded = json.dumps(["=" + "\n".join(fold(label)) for label in labels])
     return alt.Axis(
-        labelExpr=f"{lines}[indexof({names}, datum.value)]",
+        labelExpr=f"split(slice({folded}[indexof({names}, '=' + datum.value)], 1), '\\n')",
         labelLimit=0, labelPadding=8, ticks=False, domain=False, grid=False,
     )  # fmt: skip
