@@ -107,10 +107,10 @@ def mean_rows(summary: Summary) -> list[Row]:
     one seed); "val_loss_n": over how many seeds. Seconds are the mean over the seeds.
     """
     return [
-        {**_cell(variant), **_axes(found), **_means(found, curves(summary))}
+        {**_cell(variant), **_axes(evaluations), **_means(evaluations, curves(summary))}
         for variant in baseline_first(summary)
         for step in sorted(_drawn_steps(variant))
-        for found in [[row for run in variant.runs for row in run.history if row.step == step]]
+        for evaluations in [[row for run in variant.runs for row in run.history if row.step == step]]
     ]
 
 
@@ -124,21 +124,21 @@ def _drawn_steps(variant: VariantSummary) -> set[int]:
     return {*steps[::every], *steps[-1:]}
 
 
-def _axes(found: Sequence[HistoryRow]) -> Row:
-    seconds = sum(row.train_seconds for row in found) / len(found)
+def _axes(evaluations: Sequence[HistoryRow]) -> Row:
+    seconds = sum(row.train_seconds for row in evaluations) / len(evaluations)
     return {
-        "step": found[0].step,
-        "epoch": float(f"{found[0].epoch:.6g}"),
+        "step": evaluations[0].step,
+        "epoch": float(f"{evaluations[0].epoch:.6g}"),
         "second": float(f"{seconds:.6g}"),
     }
 
 
-def _means(found: Sequence[HistoryRow], drawn: Sequence[str]) -> Row:
-    columns: Row = {}
-    for column in drawn:
-        spread = Spread.of(row.metrics.get(column, math.nan) for row in found)
-        columns |= {column: in_unit(column, spread.mean), **_band(column, column, spread)}
-    return columns
+def _means(evaluations: Sequence[HistoryRow], columns: Sequence[str]) -> Row:
+    means: Row = {}
+    for column in columns:
+        spread = Spread.of(row.metrics.get(column, math.nan) for row in evaluations)
+        means |= {column: in_unit(column, spread.mean), **_band(column, column, spread)}
+    return means
 
 
 def _band(name: str, column: str, spread: Spread) -> Row:
@@ -193,20 +193,20 @@ def difference_rows(
     """Final differences from the baseline with their 95 % interval, one row a variant and split."""
     return [
         {
-            "label": name_of(found.label),
-            "variant": name_of(found.variant),
-            "setting": setting_text(found.setting),
+            "label": name_of(difference.label),
+            "variant": name_of(difference.variant),
+            "setting": setting_text(difference.setting),
             "split": split,
-            "difference": in_unit(found.metric, found.difference),
-            "low": in_unit(found.metric, found.ci_low),
-            "high": in_unit(found.metric, found.ci_high),
-            "n": found.n,
-            "verdict": verdict_text(found.verdict),
-            "text": difference_text(found),
+            "difference": in_unit(difference.metric, difference.difference),
+            "low": in_unit(difference.metric, difference.ci_low),
+            "high": in_unit(difference.metric, difference.ci_high),
+            "n": difference.n,
+            "verdict": verdict_text(difference.verdict),
+            "text": difference_text(difference),
         }
-        for found in comparisons
+        for difference in comparisons
         for split in splits
-        if found.at == "final" and found.metric == f"{split}_{metric}"
+        if difference.at == "final" and difference.metric == f"{split}_{metric}"
     ]
 
 

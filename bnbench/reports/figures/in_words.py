@@ -17,56 +17,56 @@ def curve_words(rows: Sequence[Row], column: str) -> str:
     """Where every variant's mean starts and ends."""
     unit = "%" if metric_of(column).percent else ""
     parts = [
-        f"{label} from {_text(found[0][column])}{unit} to {_text(found[-1][column])}{unit} at step {found[-1]['step']}"
-        for label, found in _by_variant(rows)
+        f"{label} from {_text(curve[0][column])}{unit} to {_text(curve[-1][column])}{unit} at step {curve[-1]['step']}"
+        for label, curve in _by_variant(rows)
     ]
     return f"Lines of {words(column)} by step, mean over seeds: {'; '.join(parts)}."
 
 
 def curve_table(rows: Sequence[Row], metric: str) -> Table:
     """Mean and standard deviation at a dozen evaluations of every variant, of the validation and the training set."""
-    shown = (f"val_{metric}", f"train_{metric}")
+    columns = (f"val_{metric}", f"train_{metric}")
     lines = [
         (
             label,
             str(row["step"]),
             _text(row["epoch"]),
             _text(row["second"]),
-            *(_mean_text(row, column) for column in shown),
-            str(row[f"{shown[0]}_n"]),
+            *(_mean_text(row, column) for column in columns),
+            str(row[f"{columns[0]}_n"]),
         )
-        for label, found in _by_variant(rows)
-        for row in _some(found)
+        for label, curve in _by_variant(rows)
+        for row in _some(curve)
     ]
     caption = (
-        f"{_with_unit(shown[0], metric)}: mean ± standard deviation over the seeds with a finite number."
+        f"{_with_unit(columns[0], metric)}: mean ± standard deviation over the seeds with a finite number."
     )
-    if any(len(found) > MAX_ROWS for _, found in _by_variant(rows)):
-        caption += f" {MAX_ROWS} evaluations a variant; runs/*/history.csv has them all."
-    columns = ("variant", "step", "epoch", "seconds", *map(words, shown), "seeds")
-    return Table("", caption, columns, tuple(lines), "lrrrrrr")
+    if any(len(curve) > MAX_ROWS for _, curve in _by_variant(rows)):
+        caption += f" {MAX_ROWS} evaluations per variant; runs/*/history.csv has all of them."
+    headings = ("variant", "step", "epoch", "seconds", *map(words, columns), "seeds")
+    return Table("", caption, headings, tuple(lines), "lrrrrrr")
 
 
 def survival_words(rows: Sequence[Row]) -> str:
-    """How many runs of every variant got there, and by when."""
+    """How many runs of each variant reached the target, and by when."""
     parts = []
-    for label, found in _by_variant([row for row in rows if row["by"] == "step"]):
-        last = found[-1]
-        first = next((row["x"] for row in found if row["k"] == last["k"]), 0)
+    for label, stairs in _by_variant([row for row in rows if row["by"] == "step"]):
+        last = stairs[-1]
+        first = next((row["x"] for row in stairs if row["k"] == last["k"]), 0)
         when = f" by step {first:g}" if last["k"] else ""
         parts.append(f"{label}: {last['k']} of {last['n']} runs{when}")
     return f"Staircases of the share of runs that have reached the target by step: {'; '.join(parts)}."
 
 
 def survival_table(rows: Sequence[Row]) -> Table:
-    """Every step at which one more run got there."""
+    """Every step at which one more run reached the target."""
     lines = [
         (label, f"{row['x']:g}", f"{row['k']} of {row['n']}")
-        for label, found in _by_variant([row for row in rows if row["by"] == "step"])
-        for row in found
+        for label, stairs in _by_variant([row for row in rows if row["by"] == "step"])
+        for row in stairs
     ]
     caption = "By step; the last row of a variant is the end of its runs."
-    return Table("", caption, ("variant", "step", "runs there"), tuple(lines), "lrr")
+    return Table("", caption, ("variant", "step", "runs that reached it"), tuple(lines), "lrr")
 
 
 def difference_words(rows: Sequence[Row]) -> str:
@@ -95,7 +95,7 @@ def sweep_words(rows: Sequence[Row], key: str, column: str) -> str:
     for name in dict.fromkeys(row["variant"] for row in rows):
         known = [row for row in rows if row["variant"] == name and row["mean"] is not None]
         if not known:
-            parts.append(f"{name} has none")
+            parts.append(f"{name} has no number")
             continue
         best = choose(known, key=lambda row: row["mean"])
         parts.append(f"{name} is best at {best['setting']} with {_text(best['mean'])}{unit}")
@@ -117,11 +117,11 @@ def sweep_table(rows: Sequence[Row], column: str) -> Table:
 
 def _by_variant(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
     """Label -> its rows, in order."""
-    found: dict[str, list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         label = f"{row['variant']} @ {row['setting']}" if row["setting"] else row["variant"]
-        found.setdefault(label, []).append(row)
-    return list(found.items())
+        groups.setdefault(label, []).append(row)
+    return list(groups.items())
 
 
 def _some(rows: list[Row]) -> list[Row]:

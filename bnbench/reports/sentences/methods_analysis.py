@@ -26,8 +26,8 @@ def analysis_sentences(summary: Summary) -> Iterator[str]:
 
 
 def _judged(summary: Summary) -> list[Difference]:
-    best = (found for best in summary.best_settings for found in best.comparisons)
-    return [found for found in (*summary.comparisons, *best) if found.verdict is not None]
+    best = (difference for best in summary.best_settings for difference in best.comparisons)
+    return [difference for difference in (*summary.comparisons, *best) if difference.verdict is not None]
 
 
 def _tests(summary: Summary) -> Iterator[str]:
@@ -36,16 +36,20 @@ def _tests(summary: Summary) -> Iterator[str]:
     if not judged:
         yield f"{primary}; nothing is tested."
         return
-    if max(found.n for found in judged) < MIN_SEEDS:
-        few = "seeds" if max(found.n_planned for found in judged) < MIN_SEEDS else "pairs with a number"
+    if max(difference.n for difference in judged) < MIN_SEEDS:
+        few = (
+            "seeds"
+            if max(difference.n_planned for difference in judged) < MIN_SEEDS
+            else "pairs with a number"
+        )
         yield f"{primary}; with fewer than {MIN_SEEDS} {few} no test is made, and the differences are descriptive."
         return
-    methods = {found.method for found in judged}
+    methods = {difference.method for difference in judged}
     tests = listed(text for name, text in _TESTS.items() if name in methods)
     over = " that hold at all looks together" if summary.looks else ""
     yield f"{primary}; we give mean paired differences with 95% confidence intervals{over}, from {tests}."
     yield _correction(summary)
-    if any(found.new_low is not None for found in judged):
+    if any(difference.new_low is not None for difference in judged):
         yield (
             "A second 95% interval is for new test samples from the same source: it adds the variance over test "
             "samples (crossed random effects of seeds and samples)."
@@ -54,9 +58,10 @@ def _tests(summary: Summary) -> Iterator[str]:
 
 def _correction(summary: Summary) -> str:
     """In a sweep the comparisons at the same setting and those at the best settings are two families."""
-    same = max((found.family for found in summary.comparisons if found.verdict), default=0)
+    same = max((difference.family for difference in summary.comparisons if difference.verdict), default=0)
     best = max(
-        (c.family for found in summary.best_settings for c in found.comparisons if c.verdict), default=0
+        (c.family for difference in summary.best_settings for c in difference.comparisons if c.verdict),
+        default=0,
     )
     looks = "for the looks (an alpha-spending bound) " if summary.looks else ""
     if max(same, best) == 1:
@@ -87,14 +92,18 @@ def _margin(summary: Summary) -> Iterator[str]:
 def _power(summary: Summary) -> Iterator[str]:
     """The smallest effect that such seeds find. Not with looks: there the number of seeds follows the result."""
     sizes = [
-        found
-        for found in _judged(summary)
-        if found.detectable and found.detectable <= largest_difference(found) and not summary.looks
+        difference
+        for difference in _judged(summary)
+        if difference.detectable
+        and difference.detectable <= largest_difference(difference)
+        and not summary.looks
     ]
     if not sizes:
         return
-    sizes.sort(key=lambda found: found.detectable or 0.0)
-    first, last = (amount_text(found, found.detectable or 0.0, sign="") for found in (sizes[0], sizes[-1]))
+    sizes.sort(key=lambda difference: difference.detectable or 0.0)
+    first, last = (
+        amount_text(difference, difference.detectable or 0.0, sign="") for difference in (sizes[0], sizes[-1])
+    )
     size = first if first == last else f"{first.removesuffix(' pp')} to {last}, depending on the variant,"
     yield (
         f"With these seeds and their scatter a true difference of {size.replace(' pp', ' percentage points')} is found "
