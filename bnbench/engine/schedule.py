@@ -14,7 +14,7 @@ from bnbench.engine.execute import Trainer
 from bnbench.engine.library import Library, data_key
 from bnbench.engine.workers.packing import arrange
 from bnbench.engine.workers.pool import run_in_workers
-from bnbench.engine.workers.server import count_cores
+from bnbench.engine.workers.server import can_start_workers, count_cores
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec
 
@@ -76,7 +76,8 @@ class Scheduler:
         """What workers train, and how many of them; nothing where that is not worth their start."""
         options, cores = self.options, default_workers(self.device)
         workers = options.workers if os.name == "posix" else None
-        if options.debug or (workers or cores) < 2 or self.device.type != "cpu":
+        here = options.debug or self.device.type != "cpu" or not can_start_workers()
+        if here or (workers or cores) < 2:
             return [], 0
         spread = [group for group in groups if group.choice.threads == 1]
         jobs, processes = arrange(spread, workers, cores)

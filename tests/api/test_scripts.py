@@ -72,6 +72,26 @@ print(json.dumps([len(in_workers), numbers]))
     assert first == second
 
 
+@pytest.mark.parametrize("daemon", [True, False])
+def test_in_a_process_that_another_program_forked(tmp_path: Path, daemon: bool) -> None:
+    """It may have no children, and the server that it inherits is not its own."""
+    text = f"""
+import multiprocessing
+import bnbench
+{SETUP}
+def work(queue):
+    queue.put(len(bnbench.compare({STUDY!r}, jobs=2, output="b").runs))
+bnbench.compare({STUDY!r}, jobs=2, output="a")
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+process = context.Process(target=work, args=(queue,), daemon={daemon})
+process.start()
+print(queue.get(timeout=100), len(in_workers))
+process.join()
+"""
+    assert _run(["-W", "ignore", "-c", text], tmp_path) == ["4 4"]
+
+
 def test_import_bnbench_loads_nothing_heavy(tmp_path: Path) -> None:
     text = """
 import sys, bnbench

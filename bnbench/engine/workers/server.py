@@ -9,8 +9,20 @@ import signal
 _PRELOAD = ["bnbench.engine.workers.pool", "bnbench.engine.workers.preload"]
 
 
+#: The process that started it: one that is forked from that process has another number.
+_owner: int | None = None
+
+
+def can_start_workers() -> bool:
+    """Not in a process that is a worker of another program itself, nor in one that was forked with the server there."""
+    from multiprocessing import parent_process
+
+    return parent_process() is None and _owner in (None, os.getpid())
+
+
 def start_server() -> None:
     """Start it, if it isn't there; its imports go on in the background."""
+    global _owner
     from multiprocessing import forkserver  # not there on Windows
 
     forkserver.set_forkserver_preload(_PRELOAD)
@@ -20,6 +32,7 @@ def start_server() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
+    _owner = os.getpid()
 
 
 def count_cores() -> int:
