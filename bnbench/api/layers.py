@@ -136,11 +136,11 @@ def _forget_changed(word: str) -> None:
         )
 
 
-def _names(found: Mapping[str, tuple[Path | None, str, str]]) -> dict[str, str]:
+def _names(layers: Mapping[str, tuple[Path | None, str, str]]) -> dict[str, str]:
     """my_layers.py:MyNorm for each, wherever the file lies; with its folder where two files have that name."""
     names: dict[str, str] = {}
-    files = {word: file.resolve() if file else None for word, (file, _, _) in found.items()}
-    for word, (_, place, name) in found.items():
+    files = {word: file.resolve() if file else None for word, (file, _, _) in layers.items()}
+    for word, (_, place, name) in layers.items():
         file = files[word]
         if file is None:
             names[word] = f"{place}:{name}"

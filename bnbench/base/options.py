@@ -151,7 +151,7 @@ _LINE = re.compile(r"( *)(?::param )?([\w*]+(?:, \w+)*)(?: \([^)]*\))?( ?): ?(.*
 def documented(text: str, names: Collection[str]) -> dict[str, str]:
     """What a docstring says of each of these parameters, as one line each; more than a line is indented."""
     lines = text.splitlines()
-    found: dict[str, str] = {}
+    helps: dict[str, str] = {}
     for number, line in enumerate(lines):
         match = _LINE.fullmatch(line)
         called = match[2].split(", ") if match else []
@@ -163,5 +163,5 @@ def documented(text: str, names: Collection[str]) -> dict[str, str]:
                 break
             parts.append(later.strip())
         for name in called:
-            found.setdefault(name, " ".join(part for part in parts if part))
-    return {name: help_text for name, help_text in found.items() if help_text}
+            helps.setdefault(name, " ".join(part for part in parts if part))
+    return {name: line for name, line in helps.items() if line}

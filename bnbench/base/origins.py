@@ -20,29 +20,29 @@ _DEPTH = 4
 
 def modules_behind(values: Iterable[Any]) -> list[Module]:
     """One's own modules that define these classes, functions and modules, or those that they hold."""
-    found: dict[str, Module] = {}
+    modules: dict[str, Module] = {}
     seen: set[int] = set()
     for value in values:
-        _look(value, _DEPTH, found, seen)
-    return list(found.values())
+        _look(value, _DEPTH, modules, seen)
+    return list(modules.values())
 
 
-def _look(value: Any, depth: int, found: dict[str, Module], seen: set[int]) -> None:
+def _look(value: Any, depth: int, modules: dict[str, Module], seen: set[int]) -> None:
     if depth < 0 or id(value) in seen or isinstance(value, str | bytes | int | float | None):
         return
     seen.add(id(value))
-    for inner in _inside(value, found):
-        _look(inner, depth - 1, found, seen)
+    for inner in _inside(value, modules):
+        _look(inner, depth - 1, modules, seen)
 
 
-def _inside(value: Any, found: dict[str, Module]) -> Iterator[Any]:
+def _inside(value: Any, modules: dict[str, Module]) -> Iterator[Any]:
     """Note where a value comes from; what it holds."""
     if isinstance(value, ModuleType):
-        _note(getattr(value, "__name__", ""), file_of(value), found)
+        _note(getattr(value, "__name__", ""), file_of(value), modules)
     elif isinstance(value, MethodType):
         yield from (value.__func__, value.__self__)
     elif isinstance(value, FunctionType):
-        _note(value.__module__, value.__code__.co_filename, found)
+        _note(value.__module__, value.__code__.co_filename, modules)
         yield from (cell.cell_contents for cell in value.__closure__ or () if _is_full(cell))
         yield from value.__defaults__ or ()
         yield from (value.__kwdefaults__ or {}).values()
@@ -51,7 +51,7 @@ def _inside(value: Any, found: dict[str, Module]) -> Iterator[Any]:
         yield from (value.func, value.args, value.keywords)
     elif isinstance(value, type):
         for kind in inspect.getmro(value):
-            _note(kind.__module__, _file_of_class(kind), found)
+            _note(kind.__module__, _file_of_class(kind), modules)
     elif isinstance(value, Mapping):
         yield from list(dict.values(value)) if isinstance(value, dict) else ()
     elif isinstance(value, list | tuple | set | frozenset):
@@ -77,10 +77,10 @@ def _file_of_class(kind: type) -> str | None:
     return file_of(module) if isinstance(module, ModuleType) else None
 
 
-def _note(name: Any, file: str | None, found: dict[str, Module]) -> None:
+def _note(name: Any, file: str | None, modules: dict[str, Module]) -> None:
     file = on_disk(file)
     if not isinstance(name, str) or not file or not is_own(file):
         return
     loaded = module_named(name)
     same = loaded is not None and os.path.realpath(loaded.file) == os.path.realpath(file)
-    found.setdefault(os.path.realpath(file), loaded if same and loaded else Module(Path(file).name, file))
+    modules.setdefault(os.path.realpath(file), loaded if same and loaded else Module(Path(file).name, file))

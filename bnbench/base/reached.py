@@ -19,7 +19,7 @@ from types import ModuleType
 from bnbench.base.own_modules import file_digest, file_of, find_unloaded, is_own, loaded_digest, on_disk
 from bnbench.base.source_text import SourceText, read_source
 
-#: The name of a module that `python_file` made.
+#: The name of a module that `user_file.import_file` made.
 _OF_A_FILE = re.compile(r"bnbench_[a-z]+_(.+)_[0-9a-f]{8}'*")
 
 
@@ -42,35 +42,35 @@ class Reach:
 
     def content(self) -> dict[str, str]:
         """The same without the place of a plugin in its name: a project may be moved."""
-        found: dict[str, str] = {}
+        contents: dict[str, str] = {}
         for name, value in sorted(self.own.items()):
             match = _OF_A_FILE.fullmatch(name)
-            found[_free(f"{match[1]}.py" if match else name, found)] = value
-        return found
+            contents[_free(f"{match[1]}.py" if match else name, contents)] = value
+        return contents
 
 
 def reach(starts: Iterable[Module]) -> Reach:
     """Follow the imports of these modules, and of those that they import, and so on."""
-    found, waiting, seen = Reach(), list(starts), set[tuple[str, str]]()
+    reached, waiting, seen = Reach(), list(starts), set[tuple[str, str]]()
     while waiting:
         module = waiting.pop()
         key = (module.file, module.name if zipfile.is_zipfile(module.file) else "")
         if key in seen:
             continue
         seen.add(key)
-        found.own[_free(module.name, found.own)] = loaded_digest(module.name) or file_digest(module.file)
+        reached.own[_free(module.name, reached.own)] = loaded_digest(module.name) or file_digest(module.file)
         names, files = _imports(module)
         for name in sorted(names):
             for part in _parents(name):
                 other = locate(part) or _nearby(part, module)
                 if other is None:
                     if _is_installed(part):
-                        found.installed.add(part.partition(".")[0])
+                        reached.installed.add(part.partition(".")[0])
                     break
                 if other.file:
                     waiting.append(other)
         waiting += [Module(Path(file).name, file) for file in files]
-    return found
+    return reached
 
 
 def _free(name: str, taken: Mapping[str, str]) -> str:
@@ -159,30 +159,30 @@ def module_of(module: ModuleType) -> Module | None:
     return module_named(module.__name__)
 
 
-def loaded_modules(found: Reach, start: Module) -> list[ModuleType]:
+def loaded_modules(reached: Reach, start: Module) -> list[ModuleType]:
     """Those of one's own modules that are loaded."""
-    names = [start.name, *found.own]
+    names = [start.name, *reached.own]
     return [module for name in names if isinstance(module := sys.modules.get(name), ModuleType)]
 
 
 def module_named(name: str) -> Module | None:
     """The loaded module of that name, if it is one's own."""
-    found = locate(name)
-    return found if found and found.file else None
+    module = locate(name)
+    return module if module and module.file else None
 
 
 def _imports(module: Module) -> tuple[set[str], set[str]]:
     """Names of modules that a file may import, and further files that it may execute."""
-    told = _text_of(module)
-    names = {_absolute(name, module.package) for name in told.names}
-    for base, parts in told.starred:
+    text = _text_of(module)
+    names = {_absolute(name, module.package) for name in text.names}
+    for base, parts in text.starred:
         start = _absolute(base, module.package)
         names |= {start, *(f"{start}.{part}" for part in parts)}
         if "*" in parts:
             names |= _listed(start)
-    files = {file for name in told.files for file in _beside(name, module.file)}
-    if told.dynamic:
-        names |= {_absolute(name, module.package) for name in told.words}
+    files = {file for name in text.files for file in _beside(name, module.file)}
+    if text.dynamic:
+        names |= {_absolute(name, module.package) for name in text.words}
         if module.package and module.folders:
             names |= _submodules(module)
         for name in list(names):

@@ -63,10 +63,10 @@ def outdated(module: Module, folder: str) -> set[str]:
     names = {name for name in (*reach([module]).own, *FINDER.loaded) if name in sys.modules}
     tops = {name.partition(".")[0] for name in list(sys.modules)}
     elsewhere = {name for name in tops if is_elsewhere(name, folder)}
-    found = {name for name in list(sys.modules) if name.partition(".")[0] in elsewhere}
+    stale = {name for name in list(sys.modules) if name.partition(".")[0] in elsewhere}
     if any(map(has_changed, names)):
-        found |= names
-    return found
+        stale |= names
+    return stale
 
 
 def place_of(error: BaseException, path: Path) -> tuple[int | str, str]:

@@ -49,8 +49,8 @@ def missing_biases(cells: Sequence[Layers]) -> dict[str, str]:
             pairs = zip(cell.covered, other.covered, strict=True)
             bare = [
                 f"{layer.name} ({type(layer.module).__name__})"
-                for (layer, ours), (_, theirs) in pairs
-                if theirs and not ours
+                for (layer, is_shifted), (_, is_shifted_there) in pairs
+                if is_shifted_there and not is_shifted
             ]
             if bare:
                 cautions[cell.label] = _message(cell, bare, other.label)

@@ -85,10 +85,10 @@ def find_sites(model: nn.Module, inputs: Inputs, samples: int = SAMPLES) -> Site
             model(batch)
         except BaseException as error:  # whatever a user's layer raises: the caller judges it
             raise_interrupt(error)
-            watch.found.error = error
-        watch.found.draws = type(before).now(device).has_drawn_since(before)
+            watch.sites.error = error
+        watch.sites.draws = type(before).now(device).has_drawn_since(before)
     watch.finish(model)
-    return watch.found
+    return watch.sites
 
 
 def ignores_shift(model: nn.Module, layer: nn.Module, inputs: Inputs) -> bool:
@@ -140,11 +140,11 @@ def _outputs(model: nn.Module, inputs: Inputs) -> Tensor | None:
         torch.manual_seed(0)
         model.train()
         try:
-            found = model(batch)
+            logits = model(batch)
         except BaseException as error:
             raise_interrupt(error)
             return None
-        return found.detach().clone() if isinstance(found, Tensor) else None
+        return logits.detach().clone() if isinstance(logits, Tensor) else None
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:
@@ -157,7 +157,7 @@ class _Watch:
     """Hooks on every normalizer and every layer of weights."""
 
     def __init__(self, samples: int) -> None:
-        self.samples, self.found = samples, Sites()
+        self.samples, self.sites = samples, Sites()
         # outputs of layers by where they lie in memory; they are kept, so that no place is used twice
         self._outputs: dict[int, tuple[str, Tensor, int]] = {}
         self._followers: dict[str, Site] = {}
@@ -176,7 +176,7 @@ class _Watch:
                 return
             x = inputs[0]
             site = Site(name, module, tuple(x.shape), self.samples)
-            self.found.norms.append(site)
+            self.sites.norms.append(site)
             self._next.setdefault(self._last, site)
             self._last = ""
             layer, output, version = self._outputs.get(x.untyped_storage().data_ptr(), ("", x, -1))
@@ -195,7 +195,7 @@ class _Watch:
 
     def finish(self, model: nn.Module) -> None:
         followers = self._followers
-        self.found.layers = [
+        self.sites.layers = [
             WeightLayer(name, module, followers.get(name), self._next.get(name))
             for name, module in weight_layers(model)
         ]

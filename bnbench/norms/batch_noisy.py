@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -16,6 +17,19 @@ from bnbench.norms.channels import at_least_float32, column
 from bnbench.norms.options import Affine, Eps, MomentumOrAverage
 
 Spread = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise on the outputs: see `batch_noisy`."""
+
+    mean_range: float = 0.5
+    scale_max: float = 1.25
+    spread: float = 0.1
+
+
+#: As the paper draws it.
+PAPER = Noise()
 
 
 class NoisyBatchNorm(BatchNormVariant):
@@ -33,13 +47,10 @@ class NoisyBatchNorm(BatchNormVariant):
         eps: float = 1e-5,
         momentum: float | None = 0.1,
         affine: bool = True,
-        *,
-        mean_range: float = 0.5,
-        scale_max: float = 1.25,
-        spread: float = 0.1,
+        noise: Noise = PAPER,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine)
-        self.mean_range, self.scale_max, self.spread = mean_range, scale_max, spread
+        self.noise = noise
         self.register_buffer("noise_seed", torch.randint(2**62, ()))
 
     def reset_noise(self) -> None:
@@ -65,16 +76,16 @@ class NoisyBatchNorm(BatchNormVariant):
             return torch.rand(shape, generator=draw) * (high - low) + low
 
         per_channel = torch.Size([y.shape[1]])
-        mean = uniform(per_channel, -self.mean_range, self.mean_range)
-        scale = uniform(per_channel, 1.0, self.scale_max)
-        shifts = uniform(y.shape, -self.spread, self.spread) + column(mean, y)
-        scales = torch.randn(y.shape, generator=draw) * self.spread + column(scale, y)
+        mean = uniform(per_channel, -self.noise.mean_range, self.noise.mean_range)
+        scale = uniform(per_channel, 1.0, self.noise.scale_max)
+        shifts = uniform(y.shape, -self.noise.spread, self.noise.spread) + column(mean, y)
+        scales = torch.randn(y.shape, generator=draw) * self.noise.spread + column(scale, y)
         return scales.to(y.device), shifts.to(y.device)
 
     def extra_repr(self) -> str:
         """The arguments of batch norm, and the noise."""
-        noise = f"mean_range={self.mean_range}, scale_max={self.scale_max}, spread={self.spread}"
-        return f"{super().extra_repr()}, {noise}"
+        noise = (f"{name}={value}" for name, value in vars(self.noise).items())
+        return ", ".join([super().extra_repr(), *noise])
 
 
 @norms.register("batch_noisy", absorbs_bias=True)
@@ -101,6 +112,5 @@ def batch_noisy(
     scale_max: the noise's scale is drawn from 1 to scale_max, by channel and step
     spread: how far the noise of a single value may be from its channel's
     """
-    return NoisyBatchNorm(
-        num_features, eps, momentum, affine, mean_range=mean_range, scale_max=scale_max, spread=spread
-    )
+    noise = Noise(mean_range, scale_max, spread)
+    return NoisyBatchNorm(num_features, eps, momentum, affine, noise)

@@ -70,7 +70,7 @@ def inference(
     return y.to(x.dtype)
 
 
-class How(NamedTuple):
+class Call(NamedTuple):
     """The settings of one call. ranks: the numbers of axes that are taken; track: whether statistics move."""
 
     ranks: tuple[int, ...]
@@ -81,13 +81,13 @@ class How(NamedTuple):
     reading: str
 
 
-@torch.fx.wrap  # torch.fx records one call; it takes plain tuples alone, which are Statistics and How
+@torch.fx.wrap  # torch.fx records one call; it takes plain tuples alone, which are Statistics and Call
 def batch_norm(
     x: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
     statistics: tuple[Tensor | None, Tensor | None, Tensor | None],
-    how: tuple[tuple[int, ...], bool, bool, float | None, float, str],
+    call: tuple[tuple[int, ...], bool, bool, float | None, float, str],
 ) -> Tensor:
     """The whole layer as a function; the running statistics move in training mode, with or without grad.
 
@@ -95,7 +95,7 @@ def batch_norm(
     an eps that can't work; RuntimeError for a wrong number of channels and for mixed dtypes;
     NotImplementedError for numbers that are not real. A refused input changes nothing.
     """
-    now, (ranks, training, track, momentum, eps, reading) = Statistics(*statistics), How(*how)
+    now, (ranks, training, track, momentum, eps, reading) = Statistics(*statistics), Call(*call)
     mean, var = now.mean, now.var
     uses_batch = training or (mean is None and var is None)
     check_input(x, ranks, eps, uses_batch, running_mean=mean, running_var=var, weight=weight, bias=bias)
@@ -148,8 +148,8 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
         else:  # TorchScript leaves out an else that can't be reached, but not what follows an if
             statistics = (self.running_mean, self.running_var, self.num_batches_tracked)
             mode = (self._ranks, self.training, self.track_running_stats)
-            how = (*mode, self.momentum, self.eps, self.reading)
-            return batch_norm(input, self.weight, self.bias, statistics, how)
+            call = (*mode, self.momentum, self.eps, self.reading)
+            return batch_norm(input, self.weight, self.bias, statistics, call)
 
     def _scripted(self, input: Tensor) -> Tensor:
         """What `torch.jit.script` compiles, which can't compile the rest: torch's own kernel."""
@@ -176,8 +176,60 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
 class BatchNorm1d(_BatchNorm):
     """Batch normalization over (N, C) or (N, C, L), in place of torch.nn.BatchNorm1d.
 
-    Same arguments, attributes, state dict and errors; `reading` picks "fast" or "plain".
-    `nn.SyncBatchNorm.convert_sync_batchnorm` makes torch's SyncBatchNorm of it, with the same state.
+    y = gamma (x - mean) / sqrt(var + eps) + beta, with the mean and the biased variance of each channel over all other
+    axes: of the batch in training, of the running statistics in inference [1]_.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels C.
+    eps : float
+        Added to the variance under the root.
+    momentum : float or None
+        Weight of the new value in the running statistics; None: the plain average over all batches.
+    affine : bool
+        Whether to learn `weight` (gamma, from 1) and `bias` (beta, from 0), both (C,).
+    track_running_stats : bool
+        Whether to keep `running_mean`, `running_var` (C,) and `num_batches_tracked`. Without them inference uses the
+        statistics of its own batch.
+    device, dtype
+        Of parameters and statistics.
+    bias : bool
+        False: no beta, though `affine`.
+    reading : {"fast", "plain"}
+        The same mathematics twice: "fast" has a backward pass derived by hand and keeps less, "plain" follows the
+        formula line by line.
+
+    Raises
+    ------
+    ValueError
+        For an input with another number of axes, for one value per channel in training, and for an eps that can't work.
+    RuntimeError
+        For another number of channels, and for an input whose dtype differs from that of the parameters.
+    NotImplementedError
+        For inputs that are not real numbers.
+
+    Notes
+    -----
+    Output: shape and dtype of the input. float16 and bfloat16 are computed in float32. Arguments, attributes, state
+    dict and errors are those of torch's class. `nn.SyncBatchNorm.convert_sync_batchnorm` turns it into torch's
+    SyncBatchNorm with the same state.
+
+    References
+    ----------
+    .. [1] S. Ioffe and C. Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing Internal
+       Covariate Shift, 2015, arXiv 1502.03167.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bnbench import BatchNorm1d
+    >>> layer = BatchNorm1d(1, eps=1e-12)
+    >>> x = torch.tensor([[1.0], [2.0], [3.0], [6.0]])
+    >>> layer(x).flatten().tolist()  # (x - 3) / sqrt(3.5)
+    [-1.069044..., -0.534522..., 0.0, 1.603567...]
+    >>> layer.running_mean.item(), layer.running_var.item()  # 0.1 * 3, and 0.9 * 1 + 0.1 * 14 / 3
+    (0.3..., 1.36666...)
     """
 
     _ranks = (2, 3)
@@ -188,7 +240,32 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """Batch normalization over (N, C, H, W), in place of torch.nn.BatchNorm2d; see `BatchNorm1d`."""
+    """Batch normalization over (N, C, H, W), in place of torch.nn.BatchNorm2d.
+
+    The statistics of a channel are over all images and positions. See `BatchNorm1d` for the formula, the errors
+    raised and an example.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels C.
+    eps : float
+        Added to the variance under the root.
+    momentum : float or None
+        Weight of the new value in the running statistics; None: the plain average over all batches.
+    affine : bool
+        Whether to learn `weight` (gamma, from 1) and `bias` (beta, from 0), both (C,).
+    track_running_stats : bool
+        Whether to keep `running_mean`, `running_var` (C,) and `num_batches_tracked`. Without them inference uses the
+        statistics of its own batch.
+    device, dtype
+        Of parameters and statistics.
+    bias : bool
+        False: no beta, though `affine`.
+    reading : {"fast", "plain"}
+        The same mathematics twice: "fast" has a backward pass derived by hand and keeps less, "plain" follows the
+        formula line by line.
+    """
 
     _ranks = (4,)
 
@@ -198,7 +275,32 @@ class BatchNorm2d(_BatchNorm):
 
 
 class BatchNorm3d(_BatchNorm):
-    """Batch normalization over (N, C, D, H, W), in place of torch.nn.BatchNorm3d; see `BatchNorm1d`."""
+    """Batch normalization over (N, C, D, H, W), in place of torch.nn.BatchNorm3d.
+
+    The statistics of a channel are over all volumes and positions. See `BatchNorm1d` for the formula, the errors
+    raised and an example.
+
+    Parameters
+    ----------
+    num_features : int
+        Number of channels C.
+    eps : float
+        Added to the variance under the root.
+    momentum : float or None
+        Weight of the new value in the running statistics; None: the plain average over all batches.
+    affine : bool
+        Whether to learn `weight` (gamma, from 1) and `bias` (beta, from 0), both (C,).
+    track_running_stats : bool
+        Whether to keep `running_mean`, `running_var` (C,) and `num_batches_tracked`. Without them inference uses the
+        statistics of its own batch.
+    device, dtype
+        Of parameters and statistics.
+    bias : bool
+        False: no beta, though `affine`.
+    reading : {"fast", "plain"}
+        The same mathematics twice: "fast" has a backward pass derived by hand and keeps less, "plain" follows the
+        formula line by line.
+    """
 
     _ranks = (5,)
 

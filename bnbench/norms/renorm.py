@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -18,6 +19,21 @@ from bnbench.norms.options import Affine, Eps, Momentum
 Steps = Annotated[int, Field(ge=0)]
 
 
+@dataclass(frozen=True)
+class Clips:
+    """The largest factor r and shift d, and the steps at which the clips are relaxed to them: see `renorm`."""
+
+    r_max: float = 3.0
+    d_max: float = 5.0
+    relax_from: int = 5000
+    r_relaxed_at: int = 40000
+    d_relaxed_at: int = 25000
+
+
+#: Those of the paper, section 4.
+PAPER = Clips()
+
+
 class BatchRenorm(BatchNormVariant):
     """Batch renormalization of (N, C, ...), 2 to 5 axes; see `renorm` for the formula.
 
@@ -32,23 +48,17 @@ class BatchRenorm(BatchNormVariant):
         eps: float = 1e-5,
         momentum: float = 0.01,
         affine: bool = True,
-        *,
-        r_max: float = 3.0,
-        d_max: float = 5.0,
-        relax_from: int = 5000,
-        r_relaxed_at: int = 40000,
-        d_relaxed_at: int = 25000,
+        clips: Clips = PAPER,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine)
-        self.r_max, self.d_max, self.relax_from = r_max, d_max, relax_from
-        self.r_relaxed_at, self.d_relaxed_at = r_relaxed_at, d_relaxed_at
+        self.clips = clips
 
     def normalize(self, x: Tensor) -> Tensor:
         """The batch's statistics, corrected towards the running ones within the clips of this step."""
         normalized, mean, var = fast(x, None, None, self.eps)
         mean, var = mean.detach(), var.detach()
         sigma, running = torch.sqrt(var + self.eps).flatten(), torch.sqrt(self.running_var)
-        r_max, d_max = self.clips()
+        r_max, d_max = self.limits()
         r = torch.maximum(torch.minimum(sigma / running, r_max), 1 / r_max)
         d = torch.maximum(torch.minimum((mean.flatten() - self.running_mean) / running, d_max), -d_max)
         y = scale_and_shift(scale_and_shift(at_least_float32(normalized), r, d), self.weight, self.bias)
@@ -58,16 +68,18 @@ class BatchRenorm(BatchNormVariant):
         self.running_var.copy_((old * running + new * sigma) ** 2)
         return y.to(x.dtype)
 
-    def clips(self) -> tuple[Tensor, Tensor]:
+    def limits(self) -> tuple[Tensor, Tensor]:
         """r_max and d_max at this step: 1 and 0 until relax_from, then linear up to their last values."""
         step = self.num_batches_tracked.double()
 
+        last = self.clips
+
         def relaxed(until: int) -> Tensor:
-            return ((step - self.relax_from + 1) / max(1, until - self.relax_from)).clamp(0, 1)
+            return ((step - last.relax_from + 1) / max(1, until - last.relax_from)).clamp(0, 1)
 
         dtype = self.running_mean.dtype
-        r_max = 1 + (self.r_max - 1) * relaxed(self.r_relaxed_at)
-        return r_max.to(dtype), (self.d_max * relaxed(self.d_relaxed_at)).to(dtype)
+        r_max = 1 + (last.r_max - 1) * relaxed(last.r_relaxed_at)
+        return r_max.to(dtype), (last.d_max * relaxed(last.d_relaxed_at)).to(dtype)
 
     def infer(self, x: Tensor) -> Tensor:
         """gamma * (x - µ) / σ + beta, with the running µ and σ."""
@@ -77,10 +89,8 @@ class BatchRenorm(BatchNormVariant):
 
     def extra_repr(self) -> str:
         """The arguments of batch norm, the clips and their schedule."""
-        return (
-            f"{super().extra_repr()}, r_max={self.r_max}, d_max={self.d_max}, relax_from={self.relax_from}, "
-            f"r_relaxed_at={self.r_relaxed_at}, d_relaxed_at={self.d_relaxed_at}"
-        )
+        clips = (f"{name}={value}" for name, value in vars(self.clips).items())
+        return ", ".join([super().extra_repr(), *clips])
 
 
 @norms.register("renorm", absorbs_bias=True)
@@ -124,14 +134,5 @@ def renorm(
             f"norm.d_relaxed_at={d_relaxed_at}: the clips would be relaxed before they begin to be.",
             fix="a smaller relax_from, or larger r_relaxed_at and d_relaxed_at.",
         )
-    return BatchRenorm(
-        num_features,
-        eps,
-        momentum,
-        affine,
-        r_max=r_max,
-        d_max=d_max,
-        relax_from=relax_from,
-        r_relaxed_at=r_relaxed_at,
-        d_relaxed_at=d_relaxed_at,
-    )
+    clips = Clips(r_max, d_max, relax_from, r_relaxed_at, d_relaxed_at)
+    return BatchRenorm(num_features, eps, momentum, affine, clips)

@@ -28,8 +28,10 @@ class KerasAdam(torch.optim.AdamW):
     at the first step 32 times as much. Weight decay is decoupled from the gradient, as AdamW's.
     """
 
-    def __init__(self, params: Any, *, lr: float, betas: tuple[float, float], eps: float, **how: Any) -> None:
-        super().__init__(params, lr=lr, betas=betas, eps=eps, **how)
+    def __init__(
+        self, params: Any, *, lr: float, betas: tuple[float, float], eps: float, **options: Any
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, eps=eps, **options)
         self.eps_hat, self.steps = eps, 0
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:

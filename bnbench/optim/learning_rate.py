@@ -16,11 +16,11 @@ WarmUp = Annotated[float, Field(ge=0, description="epochs of a linear warm-up; a
 
 
 def _in_order(milestones: list[float]) -> list[float]:
-    """Their order means nothing; one that stands there twice has no clear meaning."""
+    """Sorted: their order means nothing. Raises ValueError for one that is repeated, which has no clear meaning."""
     repeated = sorted({milestone for milestone in milestones if milestones.count(milestone) > 1})
     if repeated:
-        shown = ", ".join(f"{milestone:g}" for milestone in repeated)
-        raise ValueError(f"{shown} stands there twice; name each once, or choose another gamma")
+        values = ", ".join(f"{milestone:g}" for milestone in repeated)
+        raise ValueError(f"{values} stands there twice; name each once, or choose another gamma")
     return sorted(milestones)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bnbench.base.errors import BnbenchError
 from bnbench.norms import norms
+from bnbench.norms.batch_noisy import Noise
 
 
 def layer(name: str, num_features: int = 6, dim: int = 1, **options: object) -> nn.Module:
@@ -21,9 +22,9 @@ def layer(name: str, num_features: int = 6, dim: int = 1, **options: object) -> 
 def noise_of(noisy: nn.Module, x: Tensor) -> Tensor:
     """y / x̂ where the noise has no shift, y - x̂ where it has no scale."""
     plain = copy.deepcopy(noisy)
-    plain.mean_range, plain.scale_max, plain.spread = 0, 1, 0
+    plain.noise = Noise(0, 1, 0)
     y, normalized = noisy(x), plain(x)
-    return y - normalized if noisy.mean_range else y / normalized
+    return y - normalized if noisy.noise.mean_range else y / normalized
 
 
 class TestNoisy:
@@ -87,7 +88,7 @@ class TestRenorm:
             (10**6, 3, 5),
         ):
             renorm.num_batches_tracked.fill_(steps)
-            r, d = renorm.clips()
+            r, d = renorm.limits()
             assert (float(r), float(d)) == pytest.approx((r_max, d_max), rel=1e-6)
 
     def test_relaxed_with_running_statistics_of_the_batch_it_trains_as_it_infers(self) -> None:
