@@ -192,5 +192,13 @@ def pack(rows: Sequence[Row]) -> dict[str, Any]:
             places = {text: place for place, text in enumerate(texts[name])}
             columns[name] = [places[value] for value in values]
         else:
-            columns[name] = [float(f"{value:.5g}") if isinstance(value, float) else value for value in values]
+            columns[name] = [_short(value) for value in values]
     return {"columns": columns, "texts": texts}
+
+
+def _short(value: Any) -> Any:
+    """A float in five digits; a whole one without its point, as JavaScript knows no difference."""
+    if not isinstance(value, float):
+        return value
+    short = float(f"{value:.5g}")
+    return int(short) if short.is_integer() else short
