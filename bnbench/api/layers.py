@@ -85,9 +85,9 @@ def _absolute(word: str) -> str:
 
 
 def register_layers(words: Mapping[str, str], load: Load | None = None) -> Layers:
-    """Find the layers of these words, and register each as a normalizer. Raises LayerError, or ConfigError of several.
+    """Find the layers of these words, and register each as a normalizer.
 
-    words: as `words_in` gives them. load: imports a file; by default as a plugin.
+    Raises LayerError for one that is wrong, ConfigError with all that are. words: as `words_in` gives them. load: imports a file; by default as a plugin.
     """
     from bnbench.norms.named import find_layer
     from bnbench.norms.named_factory import factory_of
@@ -127,7 +127,7 @@ def import_layer_file(path: Path) -> ModuleType:
 
 
 def _forget_changed(word: str) -> None:
-    """Let a module of one's own that changed since it was loaded be loaded again."""
+    """Let a module of the user's own that changed since it was loaded be loaded again."""
     place = word.rpartition(":")[0]
     module = None if place.endswith(".py") or os.sep in place else locate(place)
     if module and module.file:

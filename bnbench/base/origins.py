@@ -19,7 +19,7 @@ _DEPTH = 4
 
 
 def modules_behind(values: Iterable[Any]) -> list[Module]:
-    """One's own modules that define these classes, functions and modules, or those that they hold."""
+    """The user's modules that define these classes, functions and modules, or those that they hold."""
     modules: dict[str, Module] = {}
     seen: set[int] = set()
     for value in values:

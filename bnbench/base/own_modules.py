@@ -55,7 +55,7 @@ def file_digest(file: str) -> str:
 
 
 class OwnLoader(SourceFileLoader):
-    """From the source alone: bytecode of before is taken for current where size and time are equal."""
+    """From the source alone: Python takes old bytecode for current where size and time are equal."""
 
     def get_code(self, fullname: str) -> CodeType:
         """Compile the source, and note its content."""
@@ -143,7 +143,7 @@ def _origin(module: ModuleType) -> str | None:
 
 
 def has_changed(name: str) -> bool:
-    """Whether a loaded module is one's own and its file is not what was loaded, or may not be."""
+    """Whether a loaded module is the user's own and its file may have changed since."""
     module = sys.modules.get(name)
     file = file_of(module) if isinstance(module, ModuleType) else None
     if file is None or not is_own(file):
@@ -158,7 +158,7 @@ def has_changed(name: str) -> bool:
 
 
 def is_elsewhere(name: str, folder: str) -> bool:
-    """Whether a loaded module of one's own has the name of another one that lies in that folder."""
+    """Whether a loaded module of the user's own has the name of another one that lies in that folder."""
     module = sys.modules.get(name)
     here = (
         _first_of(_origin(module), getattr(module, "__path__", ())) if isinstance(module, ModuleType) else ""

@@ -25,7 +25,7 @@ _OF_A_FILE = re.compile(r"bnbench_[a-z]+_(.+)_[0-9a-f]{8}'*")
 
 @dataclass(frozen=True)
 class Module:
-    """One's own module. name: as it is imported; package: what its relative imports start from."""
+    """A module of the user's own. name: as it is imported; package: what its relative imports start from."""
 
     name: str
     file: str
@@ -86,7 +86,7 @@ def _parents(name: str) -> list[str]:
 
 
 def locate(name: str) -> Module | None:
-    """One's own module of that name, loaded or not; None where there is none. file is "" for a folder of modules."""
+    """The user's module of that name, loaded or not; None if there is none. file is "" for a folder of modules."""
     loaded = sys.modules.get(name)
     if isinstance(loaded, ModuleType):
         file, path = file_of(loaded), getattr(loaded, "__path__", None)
@@ -155,18 +155,18 @@ def _is_installed(name: str) -> bool:
 
 
 def module_of(module: ModuleType) -> Module | None:
-    """A loaded module, if it is one's own."""
+    """A loaded module, if it is the user's own."""
     return module_named(module.__name__)
 
 
 def loaded_modules(reached: Reach, start: Module) -> list[ModuleType]:
-    """Those of one's own modules that are loaded."""
+    """The reached modules that are loaded."""
     names = [start.name, *reached.own]
     return [module for name in names if isinstance(module := sys.modules.get(name), ModuleType)]
 
 
 def module_named(name: str) -> Module | None:
-    """The loaded module of that name, if it is one's own."""
+    """The loaded module of that name, if it is the user's own."""
     module = locate(name)
     return module if module and module.file else None
 

@@ -1,4 +1,4 @@
-"""Running code of others: what it prints is kept out of stdout, and whatever it raises is told from a real Ctrl-C."""
+"""Running the user's code: its output is kept out of stdout, and its exceptions are distinguished from a Ctrl-C."""
 
 from __future__ import annotations
 

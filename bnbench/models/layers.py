@@ -79,14 +79,14 @@ class NormLayer:
         facts, name = self.entry.facts, self.entry.name
         if facts.residual_only and not self.place.branches:
             raise BnbenchError(
-                f"norm {name} has no meaning in this model.",
+                f"norm {name} is not supported by this model.",
                 "It acts on residual branches, and this is a plain network.",
                 "a residual model such as resnet20, or norm: none.",
             )
         place = (self.place,) if facts.takes_place else ()
         module = self.entry.factory(num_features, dim, *place, **self.options)
         if not isinstance(module, nn.Module):
-            raise TypeError(f"norm {name}: its factory returned {module!r}, no torch.nn.Module.")
+            raise TypeError(f"norm {name}: its factory returned {module!r}, not a torch.nn.Module.")
         return mark(module, name)
 
     def weights(self, layer: Weights) -> Weights:
@@ -165,7 +165,7 @@ def _block(
     if norm.includes_activation and norm_position == "after":
         raise BnbenchError(
             f"norm_position: after, with norm {norm.entry.name}.",
-            "This normalizer is its own activation, so there is no other that it could come after.",
+            "This normalizer is its own activation, so no other activation comes before it.",
             "norm_position: before, or a normalizer without an activation.",
         )
     needed = activation is not None and not norm.includes_activation

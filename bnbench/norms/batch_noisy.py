@@ -35,7 +35,7 @@ PAPER = Noise()
 class NoisyBatchNorm(BatchNormVariant):
     """Batch norm; in training its output is scaled and shifted at random. 2 to 5 axes.
 
-    noise_seed (a buffer, drawn anew by reset_noise from torch's global generator) and
+    noise_seed (a buffer, drawn again by reset_noise, from torch's global generator) and
     num_batches_tracked determine the noise of a step, so a state dict brings back the noise to come.
     """
 

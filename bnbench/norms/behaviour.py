@@ -1,6 +1,6 @@
 """What a normalizer does, found by trying it: which of its values stand alone, what its statistics keep, its shift.
 
-Nothing is asked of its class or its attributes, so that a layer of one's own is judged as ours are.
+Its class and its attributes are not looked at, so that a user's layer is judged as the built-in ones are.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Where a normalizer takes out whatever is added to a channel, a bias right before it can't do anything: it goes. Where
 there is no such normalizer, the bias comes back. So `none` is a full network, and no variant carries dead weights.
 
-- The blocks of `bnbench.models.layers` ask `needs_bias`. A network of one's own asks `norm.absorbs_bias`.
+- The blocks of `bnbench.models.layers` ask `needs_bias`. A user's network asks `norm.absorbs_bias`.
 - Whether a normalizer absorbs a bias is declared (`NormFacts.absorbs_bias`); where nothing is declared, the layer is
   tried (`absorbs_bias`).
 - Where a built network lacks a bias that another variant has, its runs carry a caution (`bnbench.network.biases`).

@@ -20,7 +20,7 @@ def _in_order(milestones: list[float]) -> list[float]:
     repeated = sorted({milestone for milestone in milestones if milestones.count(milestone) > 1})
     if repeated:
         values = ", ".join(f"{milestone:g}" for milestone in repeated)
-        raise ValueError(f"{values} stands there twice; name each once, or choose another gamma")
+        raise ValueError(f"{values} is repeated; name each milestone once, or choose another gamma")
     return sorted(milestones)
 
 

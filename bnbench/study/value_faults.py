@@ -55,7 +55,7 @@ def message(details: Sequence[ErrorDetails], path: Path_, model: type[BaseModel]
 
 
 def _wanted(detail: ErrorDetails) -> tuple[bool, str]:
-    """Whether it asks for one of some words, and what it asks for; "" where it is said in another way."""
+    """Whether it asks for one of some words, and what it asks for; "" where the message has another form."""
     if detail["type"] == "literal_error":
         return True, detail["ctx"]["expected"].replace("'", "")
     text = _plain(detail["msg"])

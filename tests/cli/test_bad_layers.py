@@ -109,7 +109,7 @@ def test_nan_is_a_divergence(tmp_path: Path) -> None:
         ("{name: frozen, momentum: 0.1}", 'unknown key "momentum" in norm frozen'),
         ("{name: batch_keras, momentum: 99}", "norm.momentum: 99 is wrong"),
         ("{name: renorm, relax_from: 9, r_relaxed_at: 5}", "norm.relax_from=9 comes after"),
-        ("fixup", "norm fixup has no meaning in this model"),
+        ("fixup", "norm fixup is not supported by this model"),
     ],
 )
 def test_options_that_a_normalizer_does_not_know_are_told_before_training(

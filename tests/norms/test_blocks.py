@@ -98,7 +98,7 @@ class TestSkipInit:
 @pytest.mark.parametrize("norm", ["fixup", "skipinit"])
 @pytest.mark.parametrize("model", ["mlp", "cnn", "vgg11"])
 def test_what_is_for_residual_networks_refuses_plain_ones(build: Build, norm: str, model: str) -> None:
-    with pytest.raises(BnbenchError, match=f"norm {norm} has no meaning in this model") as caught:
+    with pytest.raises(BnbenchError, match=f"norm {norm} is not supported by this model") as caught:
         build(norm, model)
     assert "resnet20" in caught.value.fix
 

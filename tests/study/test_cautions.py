@@ -36,7 +36,7 @@ MINIMAL = "dataset: digits\nmodel: {name: mlp, hidden: [4]}\noptimizer: {name: s
             "schedule: {name: step, milestones: []}",
             "schedule.milestones: [] is wrong: list should have at least 1",
         ),
-        ("schedule: {name: step, milestones: [2, 2.0]}", "2 stands there twice"),
+        ("schedule: {name: step, milestones: [2, 2.0]}", "2 is repeated"),
         (
             "schedule: {name: step, milestones: [-1]}",
             "schedule.milestones.0: -1 is wrong: it should be greater",
