@@ -69,23 +69,35 @@ def _entries_as_lists(app: Any, what: str, name: str, obj: object, options: obje
     if any(set(line.strip()) == {"-"} for line in lines if line.strip()):
         return  # numpydoc reads its sections itself
     result: list[str] = []
-    inside: int | None = None  # the indentation of the list that is open
+    inside = ""  # "list" or "code": what the line before belongs to
     for number, line in enumerate(lines):
         entry = _ENTRY.match(line)
         indent = len(line) - len(line.lstrip())
-        if entry and number:
-            if inside is None and result and result[-1].strip():
+        if inside == "code" and (indent or not line.strip()):
+            result.append(line)
+        elif indent >= 4 and inside != "list" and not lines[number - 1].strip():
+            result += [".. code-block:: python", "", line]
+            inside = "code"
+        elif entry and number:
+            if inside != "list" and result[-1].strip():
                 result.append("")
-            inside = 0
-            result.append(f"- `{entry[2].replace('`', '')}`: {entry[3]}")
-        elif inside is not None and line.strip() and indent:
-            result.append("  " + line.strip())
+            result.append(f"- `{entry[2].replace('`', '')}`: {_plain(entry[3])}")
+            inside = "list"
+        elif inside == "list" and line.strip() and indent:
+            result.append("  " + _plain(line.strip()))
         else:
-            if inside is not None and line.strip():
+            if inside and line.strip():
                 result.append("")
-            inside = None if line.strip() else inside
+                inside = ""
             result.append(line)
     lines[:] = result
+
+
+def _plain(text: str) -> str:
+    """A star outside of backticks is a star."""
+    parts = text.split("`")
+    parts[::2] = [part.replace("*", "\\*") for part in parts[::2]]
+    return "`".join(parts)
 
 
 def setup(app: Any) -> None:
