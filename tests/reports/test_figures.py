@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,11 +16,13 @@ import pytest
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.summary import summarize
-from bnbench.base.errors import ResultsError
+from bnbench.base.errors import ResultsError, UnknownNameError
 from bnbench.reports.figures import data as figure_data
-from bnbench.reports.figures.all import Figure, figures, specification
+from bnbench.reports.figures.all import Figure, figures, find_figure, specification
 from bnbench.reports.figures.colours import BASELINE_COLOUR, COLOURS, colours
+from bnbench.reports.figures.figure import KINDS, kind_of_figure
 from bnbench.reports.figures.files import COLUMN_WIDTH, write_figures
+from bnbench.reports.page.html import to_html
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
 from bnbench.study.records import HistoryRow, Outcome, RunRecord
@@ -276,3 +279,26 @@ def test_nothing_heavy_is_imported_before_a_figure_is_drawn() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_new_kind_of_figure_is_one_function(tmp_path: Path) -> None:
+    """Page, files and `find_figure` have it then."""
+    summary = study(NONE, BATCH)
+    made = replace(find_figure(summary, "val_loss"), name="again", title="Once more")
+
+    @kind_of_figure
+    def repeated(summary: Summary) -> list[Figure]:
+        return [made]
+
+    try:
+        assert find_figure(summary, "again") is made
+        assert tmp_path / "again.svg" in write_figures(summary, tmp_path, "svg")
+        results = StudyResults("demo", "none", (), (NONE, BATCH))
+        assert 'data-figure="again"' in to_html(summary, results)
+    finally:
+        KINDS.remove(repeated)
+
+
+def test_an_unknown_figure_is_named_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r'unknown figure "val_los"\. Did you mean "val_loss"'):
+        find_figure(study(NONE, BATCH), "val_los")
