@@ -109,6 +109,7 @@ def _print_text(
         if several:
             console.rule(f"Study {name}".replace("[", r"\["), align="left", style="dim")
         print_sections(console, sections(summary, display.tables))
+        _note_empty_tables(name, summary, display.tables)
         return
     page = folder.path / REPORT
     places = Places(
@@ -119,6 +120,17 @@ def _print_text(
     print_answer(console, summary, places)
     if several:
         console.print()
+
+
+def _note_empty_tables(study: str, summary: Summary, names: Sequence[str]) -> None:
+    """Tables that were asked for by name, and that this study has nothing for."""
+    from bnbench.reports.sections import section_names, sections
+
+    if set(names) == set(section_names()):
+        return
+    empty = [name for name in names if not name.startswith("joint-") and not any(sections(summary, [name]))]
+    if empty:
+        echo(f"{study} has nothing to show in: {', '.join(empty)}.", err=True)
 
 
 def show_together(studies: Mapping[str, Summary], display: Display, paths: Sequence[Path]) -> None:

@@ -95,6 +95,13 @@ def test_tables_by_name(run: Run) -> None:
     assert "Loss\n" not in text
 
 
+def test_a_table_without_rows_is_named(run: Run) -> None:
+    result = run("report", "results", "--tables", "classes,cost")
+    assert result.exit_code == 0
+    assert result.stderr == "quickstart has nothing to show in: classes.\n"
+    assert result.stdout.startswith("Cost and outcomes")
+
+
 @pytest.mark.parametrize("names", ["targit", "", "main,targit", "Targit"])
 def test_a_wrong_name_gets_the_nearest_one_and_the_list(run: Run, names: str) -> None:
     result = run("report", "results", "--tables", names, width="200")
