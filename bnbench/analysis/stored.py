@@ -86,6 +86,7 @@ def _read(results: StudyResults, values: Mapping[str, Any]) -> Summary:
         limits=tuple(values.get("cautions", ())),
         vary=tuple(values.get("vary", DEFAULT_VARY)),
         study=results.study,
+        task=results.task,
         **lists,
     )
 

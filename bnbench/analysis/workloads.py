@@ -8,45 +8,19 @@ target a variant or its baseline missed with some seed has no ratio, and is name
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field
 
 from bnbench.analysis.contents import Summary, VariantSummary
-from bnbench.analysis.convergence import Clock, Reached
+from bnbench.analysis.convergence import Clock
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import paired_interval
-from bnbench.analysis.speed import grain_of, mean_ratio, speed_up
+from bnbench.analysis.ratios import RATIO_CLOCKS, Gap, Speed, speeds_on
+from bnbench.analysis.speed import mean_ratio
 
 #: Fewer workloads than this give a geometric mean, but no interval.
 MIN_WORKLOADS = 3
-#: The clocks of the ratios: epochs and samples of one study are its steps in another unit.
-RATIO_CLOCKS: tuple[Clock, ...] = ("steps", "seconds")
-
-#: Why a workload has no ratio. at the start: the target was reached before the first step. not
-#: comparable: seconds of different machines, threads, engines or sizes of stacks, or no seed that all share.
-#: runs missing: planned runs of the variant or of the baseline have not ended yet; that is not a missed target.
-Gap = Literal["", "no target", "no baseline", "missed", "at the start", "not comparable", "runs missing"]
-
-
-@dataclass(frozen=True)
-class Speed:
-    """A variant's time to the study's first target on one clock.
-
-    time: geometric mean over the seeds, infinite where a planned run missed the target, None where
-    nothing can be said. ratio: speed-up, the baseline's time over the variant's, with the 95 %
-    paired t interval over seeds; None for the baseline itself, and where there is a `gap`. tau: the
-    time over that of the workload's fastest variant; infinite where the target was missed.
-    """
-
-    time: float | None = None
-    ratio: float | None = None
-    ratio_low: float | None = None
-    ratio_high: float | None = None
-    tau: float | None = None
-    gap: Gap = ""
 
 
 @dataclass(frozen=True)
@@ -158,7 +132,7 @@ def compare_workloads(studies: Mapping[str, Summary]) -> Workloads:
 def _standings(workload: str, summary: Summary) -> Iterator[Standing]:
     variants = summary.at_best_setting
     baseline = variants.get(summary.baseline)
-    speeds = {clock: _speeds(variants, summary, clock) for clock in RATIO_CLOCKS}
+    speeds = {clock: speeds_on(variants, summary, clock) for clock in RATIO_CLOCKS}
     for name in dict.fromkeys(variant.variant for variant in summary.variants):
         if name in summary.checks:
             continue
@@ -186,87 +160,6 @@ def _comparison(summary: Summary, variant: str) -> Difference | None:
 
 def _reached(variant: VariantSummary) -> int:
     return variant.targets[0].k if variant.targets else 0
-
-
-def _speeds(variants: Mapping[str, VariantSummary], summary: Summary, clock: Clock) -> dict[str, Speed]:
-    """Every variant's time on the seeds that all those have that reached the target with every seed."""
-    if not summary.targets:
-        return dict.fromkeys(variants, Speed(gap="no target"))
-    partial = {name for name, variant in variants.items() if len(variant.runs) < len(variant.seeds)}
-    found = _speeds_of_runs(variants, summary, clock)
-    for name in variants:
-        if name in partial:
-            found[name] = Speed(gap="runs missing")
-        elif summary.baseline in partial:
-            known = found[name]
-            found[name] = Speed(time=known.time, tau=known.tau, gap="runs missing")
-    return found
-
-
-def _speeds_of_runs(
-    variants: Mapping[str, VariantSummary], summary: Summary, clock: Clock
-) -> dict[str, Speed]:
-    times = {name: _times(variant, clock) for name, variant in variants.items()}
-    whole = [found for found in times.values() if found is not None]
-    seeds = sorted(set.intersection(*map(set, whole))) if whole else []
-    if whole and (not seeds or _incomparable(variants, clock)):
-        return _without_ratio(times, "not comparable")
-    if any(found[seed] <= 0 for found in whole for seed in seeds):
-        return _without_ratio(times, "at the start")
-    logs = {
-        name: math.inf if found is None else statistics.fmean(math.log(found[seed]) for seed in seeds)
-        for name, found in times.items()
-    }
-    fastest = min(logs.values())
-    found = {}
-    for name, log in logs.items():
-        tau = math.exp(min(log - fastest, 700.0)) if math.isfinite(log) else math.inf
-        found[name] = Speed(time=math.exp(log), tau=tau)
-        if name != summary.baseline:
-            theirs = times.get(summary.baseline, {})
-            found[name] = _against(found[name], times[name], theirs, seeds, _grain(variants, clock))
-    return found
-
-
-def _without_ratio(times: Mapping[str, Mapping[int, float] | None], gap: Gap) -> dict[str, Speed]:
-    """For the variants that arrived there is that reason; those that missed have missed all the same."""
-    missed = Speed(gap="missed", time=math.inf, tau=math.inf)
-    return {name: missed if found is None else Speed(gap=gap) for name, found in times.items()}
-
-
-def _grain(variants: Mapping[str, VariantSummary], clock: Clock) -> float:
-    return grain_of([run for variant in variants.values() for run in variant.runs], clock)
-
-
-def _against(
-    speed: Speed,
-    ours: Mapping[int, float] | None,
-    theirs: Mapping[int, float] | None,
-    seeds: Sequence[int],
-    grain: float,
-) -> Speed:
-    """With its ratio to the baseline's times, or with the reason that there is none."""
-    if ours is None or theirs is None:
-        return replace(speed, gap="missed")
-    if not theirs:
-        return replace(speed, gap="no baseline")
-    ratio, low, high = speed_up([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], grain)
-    return replace(speed, ratio=ratio, ratio_low=low, ratio_high=high)
-
-
-def _times(variant: VariantSummary, clock: Clock) -> dict[int, float] | None:
-    """Seed by seed; None where a planned run missed the target."""
-    target = variant.targets[0]
-    found = [time.at(clock) for time in target.reached if isinstance(time, Reached)]
-    if len(found) < len(variant.seeds):
-        return None
-    seeds = (run.seed for run in variant.runs)
-    return {seed: time for seed, time in zip(seeds, found, strict=True) if time is not None}
-
-
-def _incomparable(variants: Mapping[str, VariantSummary], clock: Clock) -> bool:
-    """Whether the seconds of some variant can't be held against the baseline's."""
-    return clock == "seconds" and any(variant.seconds_refused for variant in variants.values())
 
 
 def _means(variants: Iterable[str], standings: Sequence[Standing]) -> Iterator[MeanSpeedUp]:

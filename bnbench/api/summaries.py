@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from bnbench.analysis.circumstances import other_circumstances
 from bnbench.analysis.contents import Summary
-from bnbench.analysis.gates import judge_gates, read_gates, share_gates
+from bnbench.analysis.gate_outcomes import judge_gates
+from bnbench.analysis.gates import read_gates, share_gates
 from bnbench.analysis.stored import stored_summary
 from bnbench.analysis.summary import summarize
 from bnbench.api.session import Work

@@ -16,7 +16,7 @@ from pathlib import Path
 from bnbench.base.files import write_file
 from bnbench.results.contents import Cell
 from bnbench.results.files import CHECKPOINT, HISTORY, PLAN, RUNS, STEPS
-from bnbench.results.reader import identity_of, load_run, load_samples, read_label
+from bnbench.results.run_reader import identity_of, load_run, load_samples, read_label
 from bnbench.results.samples import SAMPLES
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import RunRecord

@@ -12,8 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bnbench.base.errors import ConfigError, ResultsError
+from bnbench.base.errors import ConfigError, PluginError, ResultsError
 from bnbench.base.files import hash_of, read_text, to_number
+from bnbench.base.task_facts import IMAGE_CLASSIFICATION, task_facts
 from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.files import ENVIRONMENT, SCHEMA_VERSION, STUDY, SUMMARY_JSON
 from bnbench.study import DEFAULT_PRIMARY, Margin, Target, read_yaml
@@ -87,6 +88,7 @@ class _Summary(BaseModel):
     metrics: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
     checks: dict[str, str] = {}
+    task: dict[str, Any] | None = None
 
 
 def is_condensed(folder: Path) -> bool:
@@ -112,6 +114,10 @@ def load_condensed(folder: Path) -> StudyResults:
     if not 1 <= summary.schema_version <= SCHEMA_VERSION:
         what = f"{path}: schema version {summary.schema_version}, this bnbench knows up to {SCHEMA_VERSION}."
         raise ResultsError(what, fix="upgrade bnbench.")
+    try:
+        task = task_facts(summary.task) if summary.task else IMAGE_CLASSIFICATION
+    except (PluginError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ResultsError(f"{path}: damaged: task: {error}.", fix=fix) from None
     study, warnings = _study(folder / STUDY)
     margin = summary.margin
     return StudyResults(
@@ -127,6 +133,7 @@ def load_condensed(folder: Path) -> StudyResults:
         looks=summary.looks,
         metrics=summary.metrics,
         checks=summary.checks,
+        task=task,
         condensed=values,
     )
 

@@ -32,18 +32,8 @@ from bnbench.results.files import (
 from bnbench.results.history import earlier_looks
 from bnbench.results.placing import aside_of, put, recover
 from bnbench.results.question import differences, with_facts
-from bnbench.results.reader import (
-    PlanDamagedError,
-    identity_of,
-    is_cut,
-    kept_open,
-    load_folder,
-    load_run,
-    load_runs,
-    load_samples,
-    read_plan,
-    run_folder,
-)
+from bnbench.results.reader import PlanDamagedError, is_cut, load_folder, read_plan
+from bnbench.results.run_reader import identity_of, kept_open, load_run, load_runs, load_samples, run_folder
 from bnbench.results.samples import SAMPLES, samples_bytes
 from bnbench.study import Study, resolved, to_yaml
 from bnbench.study.plan import RunSpec, identity_facts

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from bnbench.base.errors import ResultsError
 from bnbench.results.checks import Plan, PlannedCell, PlannedLook
 from bnbench.results.files import RUN, SUMMARY_JSON
-from bnbench.results.reader import read_plan, run_folder
+from bnbench.results.reader import read_plan
+from bnbench.results.run_reader import run_folder
 from bnbench.study.labels import cell_label
 
 #: A look at fewer seeds has no verdict, so it can't have been the reason to add some.

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from bnbench.base.seeding import generator
 from bnbench.verification import solve
 from bnbench.verification.causes import Measured, round_off
-from bnbench.verification.subject import Rules, Subject
+from bnbench.verification.rules import Rules
+from bnbench.verification.subject import Subject
 from bnbench.verification.target import Target
 from bnbench.verification.wishes import Wishes
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from bnbench.verification.causes import Cause
+from bnbench.verification.cause import Cause
 from bnbench.verification.formulas import Formula
 
 

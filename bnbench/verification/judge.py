@@ -24,7 +24,8 @@ from bnbench.verification.outcome import Skip, Wrong
 from bnbench.verification.parts import Parts, add_by_effect, find_parts
 from bnbench.verification.process import functions, replaced, undisturbed
 from bnbench.verification.refusals import refusals
-from bnbench.verification.subject import CHANNELS, SHAPES, STATISTICS, Rules, Subject
+from bnbench.verification.rules import Rules
+from bnbench.verification.subject import CHANNELS, SHAPES, STATISTICS, Subject
 from bnbench.verification.target import Target, find_target
 from bnbench.verification.wishes import Wishes, dim_of
 

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from bnbench.base.errors import BnbenchError, LayerError
 from bnbench.base.user_code import first_line
-from bnbench.verification.causes import LAST_AXIS
+from bnbench.verification.cause_table import LAST_AXIS
 from bnbench.verification.findings import Finding
 from bnbench.verification.process import undisturbed
-from bnbench.verification.subject import SHAPES, is_ordinary, what_it_is
+from bnbench.verification.rules import is_ordinary, what_it_is
+from bnbench.verification.subject import SHAPES
 from bnbench.verification.wishes import Wishes
 
 #: The check of a finding that stands for a whole column.

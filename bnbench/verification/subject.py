@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -15,11 +14,13 @@ from torch import Tensor, nn
 
 from bnbench.base.seeding import generator
 from bnbench.verification import formulas, hidden, reference
-from bnbench.verification.causes import BACKWARD, Cause, Measured, usual_causes
+from bnbench.verification.cause import BACKWARD, Cause
+from bnbench.verification.causes import usual_causes
 from bnbench.verification.fit import close, deviation, explain
 from bnbench.verification.formulas import Formula
 from bnbench.verification.outcome import Skip, Wrong
 from bnbench.verification.parts import Parts, unknown_parameters
+from bnbench.verification.rules import Rules, is_ordinary, what_it_is
 from bnbench.verification.wishes import INPUTS
 
 CHANNELS = 5
@@ -30,33 +31,6 @@ SHAPES = dict(
 #: Relative error allowed in float32, of outputs and statistics, and of gradients.
 TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 3e-4
 STATISTICS = ("running_mean", "running_var")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The conventions that the layer is held to. momentum: as the layer gets it; weight_of: of which value.
-
-    momentum None: the plain average over all batches. measured: what the layer's numbers say.
-    """
-
-    eps: float
-    momentum: float | None
-    weight_of: Literal["new", "old"]
-    kept: Literal["unbiased", "biased"]
-    measured: Measured = field(default_factory=Measured)
-
-    def new_weight(self, number: int) -> float:
-        """The weight of the new value in the running statistics, in the update with that number."""
-        if self.momentum is None:
-            return 1 / number
-        return self.momentum if self.weight_of == "new" else 1 - self.momentum
-
-    @property
-    def right(self) -> Formula:
-        """The formula that is right under these conventions."""
-        update: Literal["average", "cumulative"] = "cumulative" if self.momentum is None else "average"
-        weight = 0.0 if self.momentum is None else self.new_weight(1)
-        return Formula(self.eps, weight, self.kept, update=update)
 
 
 @dataclass(frozen=True)
@@ -285,28 +259,5 @@ class Subject:
         return explain(fits, table, check, self.rank, self.rules.right, known)
 
 
-def is_ordinary(y: Tensor) -> bool:
-    """Whether it holds floating-point numbers, one beside the other: not complex, integer, sparse or without data."""
-    return y.is_floating_point() and y.layout is torch.strided and y.device.type != "meta"
-
-
-def what_it_is(y: Tensor) -> str:
-    """In words, for a tensor that is not ordinary: "a complex64 tensor"."""
-    extra = "" if y.layout is torch.strided else f", {str(y.layout).removeprefix('torch.')}"
-    return f"a {str(y.dtype).removeprefix('torch.')} tensor{extra}" + (" on meta" if y.is_meta else "")
-
-
 def _numpy(x: Tensor) -> reference.Array:
     return np.asarray(x.detach().double().numpy())
-
-
-def hold(
-    size: float, tolerance: float, causes: Callable[[], tuple[object, ...]] = tuple, what: str = ""
-) -> None:
-    """Raise Wrong where the error is larger than allowed; only then are causes looked for."""
-    if size <= tolerance:
-        return
-    words, head = [str(cause) for cause in causes()], f"{what} is " if what else ""
-    if not math.isfinite(size):
-        raise Wrong(f"{head}NaN or infinite", causes=words)
-    raise Wrong(f"{head}off by {size:.2g}", size, tolerance, words)

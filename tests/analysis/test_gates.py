@@ -11,7 +11,8 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from bnbench.analysis.contents import Summary
-from bnbench.analysis.gates import judge_gates, read_gates
+from bnbench.analysis.gate_outcomes import judge_gates
+from bnbench.analysis.gates import read_gates
 from bnbench.analysis.summary import summarize
 from bnbench.base.errors import GateError
 from bnbench.cli.app import app

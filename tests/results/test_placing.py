@@ -18,7 +18,7 @@ from bnbench.base.files import read_text, write_whole
 from bnbench.results import placing
 from bnbench.results.contents import Cell
 from bnbench.results.placing import aside_of, leftovers, put, recover
-from bnbench.results.reader import load_run
+from bnbench.results.run_reader import load_run
 from bnbench.study.records import RunRecord
 
 CELL = "0123456789ab"

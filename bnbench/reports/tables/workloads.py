@@ -7,15 +7,8 @@ from collections.abc import Iterator
 
 from bnbench.analysis.convergence import Clock
 from bnbench.analysis.difference import VERDICTS
-from bnbench.analysis.workloads import (
-    MIN_WORKLOADS,
-    RATIO_CLOCKS,
-    MeanSpeedUp,
-    Profile,
-    Speed,
-    Standing,
-    Workloads,
-)
+from bnbench.analysis.ratios import RATIO_CLOCKS, Speed
+from bnbench.analysis.workloads import MIN_WORKLOADS, MeanSpeedUp, Profile, Standing, Workloads
 from bnbench.reports.numbers import NOTHING, difference_text, ratio_text, verdict_text, words
 from bnbench.reports.sentences.workloads import (
     common_baseline,

@@ -16,7 +16,8 @@ from bnbench.verification.fit import close, deviation
 from bnbench.verification.formulas import Formula
 from bnbench.verification.hidden import affine
 from bnbench.verification.outcome import Skip, Wrong
-from bnbench.verification.subject import GRADIENT_TOLERANCE, STATISTICS, TOLERANCE, Subject, hold
+from bnbench.verification.rules import hold
+from bnbench.verification.subject import GRADIENT_TOLERANCE, STATISTICS, TOLERANCE, Subject
 
 _UPDATED = "running statistics updated in eval: update only if self.training"
 

@@ -9,7 +9,8 @@ from bnbench.verification.checklist import causes_of, check
 from bnbench.verification.checks.training import dx
 from bnbench.verification.fit import deviation
 from bnbench.verification.outcome import Skip, Wrong
-from bnbench.verification.subject import TOLERANCE, Subject, hold
+from bnbench.verification.rules import hold
+from bnbench.verification.subject import TOLERANCE, Subject
 
 #: float64 against the float64 reference, relative.
 _DOUBLE_TOLERANCE = 1e-9

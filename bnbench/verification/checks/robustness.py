@@ -11,7 +11,8 @@ from bnbench.verification.checklist import check
 from bnbench.verification.fit import deviation
 from bnbench.verification.formulas import Formula
 from bnbench.verification.outcome import Skip, Wrong
-from bnbench.verification.subject import CHANNELS, STATISTICS, TOLERANCE, Subject, hold
+from bnbench.verification.rules import hold
+from bnbench.verification.subject import CHANNELS, STATISTICS, TOLERANCE, Subject
 
 _FLOAT32 = 2.0**-24
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from bnbench.verification.causes import Cause, ghost_causes
+from bnbench.verification.cause import Cause
+from bnbench.verification.causes import ghost_causes
 from bnbench.verification.checklist import check
 from bnbench.verification.fit import deviation
 from bnbench.verification.outcome import Skip, Wrong
-from bnbench.verification.subject import CHANNELS, TOLERANCE, Subject, hold
+from bnbench.verification.rules import hold
+from bnbench.verification.subject import CHANNELS, TOLERANCE, Subject
 
 #: Large enough for ghost batches of 512 to show, and a multiple of no usual size.
 _MANY = 603

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from bnbench.verification import formulas, reference
-from bnbench.verification.causes import Cause
+from bnbench.verification.cause import Cause
 from bnbench.verification.checklist import check
 from bnbench.verification.fit import deviation
 from bnbench.verification.formulas import Formula
 from bnbench.verification.outcome import Skip, Wrong
-from bnbench.verification.subject import CHANNELS, STATISTICS, TOLERANCE, Subject, hold
+from bnbench.verification.rules import hold
+from bnbench.verification.subject import CHANNELS, STATISTICS, TOLERANCE, Subject
 
 _MANY = 30
 

@@ -13,7 +13,8 @@ from bnbench.verification.checklist import check
 from bnbench.verification.fit import deviation
 from bnbench.verification.formulas import Formula
 from bnbench.verification.outcome import Wrong
-from bnbench.verification.subject import GRADIENT_TOLERANCE, TOLERANCE, Subject, hold
+from bnbench.verification.rules import hold
+from bnbench.verification.subject import GRADIENT_TOLERANCE, TOLERANCE, Subject
 
 NO_PARAMETERS = "gamma or beta not registered as parameters: nn.Parameter(...), or no optimizer trains them"
 FROZEN = "gamma or beta is frozen from the start"

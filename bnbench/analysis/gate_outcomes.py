@@ -1,0 +1,131 @@
+"""What became of each gate: its condition held against a finished study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from bnbench.analysis.contents import GateOutcome, Summary, VariantSummary
+from bnbench.analysis.difference import Difference
+from bnbench.analysis.gates import SIGNS, Gate, Kind
+from bnbench.analysis.paired import compare
+from bnbench.analysis.stops import repeated
+from bnbench.analysis.sweeps import MIN_PARTED, at_best, part_seeds, shared_seeds
+from bnbench.analysis.twins import repeats
+from bnbench.base.metrics import metric_of
+from bnbench.results import Cell
+from bnbench.study import Margin
+
+
+def judge_gates(gates: Sequence[Gate], summary: Summary) -> Iterator[GateOutcome]:
+    """One outcome a gate."""
+    for gate in gates:
+        at_best = summary.at_best_setting
+        sides = [at_best[name] for name in gate.variants]
+        lost = "; ".join(filter(None, (_lost(side, summary) for side in sides)))
+        if lost:
+            yield GateOutcome(gate.text, True, lost)
+        elif gate.kind == "limit":
+            yield _by_limit(gate, sides[0])
+        else:
+            yield _by_difference(gate, summary)
+
+
+def _lost(variant: VariantSummary, summary: Summary) -> str:
+    """ "of 5 runs of custom: 1 not finite", "" where all finished."""
+    if any(stop.label == variant.label and not stop.stopped for stop in summary.stops):
+        return f"the next look of {variant.label} is not complete: the study is not over"
+    shown = ", ".join(
+        f"{count} {outcome.replace('_', ' ')}"
+        for outcome, count in variant.outcomes.items()
+        if count and outcome != "finished"
+    )
+    return f"of {len(variant.seeds)} runs of {variant.label}: {shown}" if shown else ""
+
+
+def _by_limit(gate: Gate, ours: VariantSummary) -> GateOutcome:
+    spread = ours.spreads["final", gate.metric]
+    if spread.mean is None or spread.num_nonfinite:
+        return GateOutcome(gate.text, True, f"{gate.metric} of {ours.label} is not finite")
+    holds = SIGNS[gate.sign](spread.mean, gate.limit)
+    seeds = f"{spread.n} seed{'s' * (spread.n != 1)}"
+    return GateOutcome(gate.text, holds, f"{ours.label}: mean {gate.metric} {spread.mean:.6g} over {seeds}")
+
+
+def _by_difference(gate: Gate, summary: Summary) -> GateOutcome:
+    found = _compared(gate, summary)
+    if isinstance(found, str):
+        return GateOutcome(gate.text, True, found)
+    sides = f"{found.label} against {found.baseline_label} in {gate.metric}"
+    if found.n == found.n_planned and repeats(found, summary.variants):
+        return GateOutcome(
+            gate.text, False, f"{sides}: equal on every seed to rounding, {found.n} paired seeds"
+        )
+    if found.n < found.n_planned or found.difference is None or found.ci_low is None or found.ci_high is None:
+        return GateOutcome(gate.text, True, f"{sides}: no verdict from {found.n} of {found.n_planned} pairs")
+    failed, interval = _JUDGES[gate.kind](found)
+    return GateOutcome(
+        gate.text, failed, f"{sides}: {found.difference:+.4g}, {interval}, {found.n} paired seeds"
+    )
+
+
+def _compared(gate: Gate, summary: Summary) -> Difference | str:
+    """The two variants; in a sweep each at the setting that some seeds choose, on the others. Or why not."""
+    cells = [
+        Cell(v.variant, v.setting, "", v.seeds, v.runs)
+        for v in summary.variants
+        if v.variant in gate.variants
+    ]
+    margin = Margin(gate.metric, gate.margin) if gate.margin else summary.margin
+    if summary.best_settings:
+        choosing, comparing = part_seeds(shared_seeds(cells))
+        if choosing == comparing:
+            return f"a sweep needs {MIN_PARTED} seeds for it: some choose the setting, the others compare"
+        ours, theirs = (at_best(cells, name, choosing, comparing) for name in (gate.variant, str(gate.other)))
+    else:
+        ours, theirs = (
+            next(cell for cell in cells if cell.variant == name) for name in (gate.variant, str(gate.other))
+        )
+    found = compare(ours, theirs, gate.metric, "final", margin)
+    return repeated(found, summary.looks) if summary.looks else found
+
+
+def _shown_worse(found: Difference) -> tuple[bool, str]:
+    """Worse, and not within the margin where the study has one."""
+    interval = f"95% interval [{found.ci_low:+.4g}, {found.ci_high:+.4g}]"
+    same = found.margin is not None and _inside(found, found.margin)
+    least = _loss_bounds(found, found.ci_low, found.ci_high)[0]
+    return found.verdict != "undecided" and not same and least > 0, interval
+
+
+def _not_shown_same(found: Difference) -> tuple[bool, str]:
+    """The 90 % interval is not inside the margin (two one-sided tests at 5 %)."""
+    interval = f"90% interval [{found.inner_low:+.4g}, {found.inner_high:+.4g}], margin {found.margin:g}"
+    return not _inside(found, found.margin or 0.0), interval
+
+
+def _not_shown_as_good(found: Difference) -> tuple[bool, str]:
+    """The largest loss that fits, one-sided at 5 %, is not below the margin (non-inferiority)."""
+    most = _loss_bounds(found, found.inner_low, found.inner_high)[1]
+    return most >= (
+        found.margin or 0.0
+    ), f"worse by at most {most:.4g} (95%, one-sided), margin {found.margin:g}"
+
+
+def _inside(found: Difference, margin: float) -> bool:
+    low, high = found.inner_low, found.inner_high
+    return low is not None and high is not None and -margin < low and high < margin
+
+
+def _loss_bounds(found: Difference, low: float | None, high: float | None) -> tuple[float, float]:
+    """An interval of the difference as one of how much worse the variant is; infinite where there is none."""
+    if low is None or high is None:
+        return -math.inf, math.inf
+    return (-high, -low) if metric_of(found.metric).better == "higher" else (low, high)
+
+
+_JUDGES: dict[Kind, Callable[[Difference], tuple[bool, str]]] = {
+    "worse than": _shown_worse,
+    "not the same as": _not_shown_same,
+    "not as good as": _not_shown_as_good,
+}
