@@ -267,7 +267,7 @@ class Study:
     task: TaskFacts = IMAGE_CLASSIFICATION
     checks: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[tuple[str, Any], ...] = ()
-    home: Path | None = None
+    home: Path | None = field(default=None, compare=False)
 
     @property
     def columns(self) -> tuple[str, ...]:
