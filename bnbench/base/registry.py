@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bnbench.base.errors import PluginError, UnknownNameError, unknown_name
-from bnbench.base.options import options_model, schema_of
+from bnbench.base.options import means_none, options_model, schema_of
 from bnbench.base.user_code import raise_interrupt
 
 if TYPE_CHECKING:
@@ -136,6 +136,9 @@ class Registry:
     def _checked_facts(self, name: str, facts: Mapping[str, Any]) -> Any:
         if not isinstance(name, str) or not name:
             raise PluginError(f"a {self.kind} is registered as {name!r}.", fix="give it a name.")
+        if means_none(name) and name != "none":
+            what = f'a {self.kind} is registered as "{name}", which means none in a study.'
+            raise PluginError(what, fix="choose another name.")
         hints = typing.get_type_hints(self._facts)
         for fact, value in facts.items():
             if fact not in hints:

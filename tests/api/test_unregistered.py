@@ -106,3 +106,15 @@ def test_a_plugin_that_ends_after_registering_leaves_nothing(folder: Path, end: 
     with pytest.raises(PluginError, match='the norm "half" is registered already'):
         known_names([path, twin])
     assert "half" in known_names([twin]).vocabulary["norm"]
+
+
+def test_two_plugins_of_one_name_in_two_folders(folder: Path) -> None:
+    paths = []
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        text = f"from bnbench.norms import norms\n@norms.register('of_{name}')\ndef make(num_features, dim): ...\n"
+        paths.append(written(folder / name, text, "plug.py"))
+    for _ in range(2):
+        registered = known_names(paths).vocabulary["norm"]
+        assert registered["of_one"].factory is not registered["of_two"].factory
+        assert registered["of_one"].plugin != registered["of_two"].plugin

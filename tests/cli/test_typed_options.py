@@ -147,6 +147,7 @@ def test_typed_options_reach_every_factory(tmp_path: Path, monkeypatch: pytest.M
         ('datasets.register("x", num_train=3)', "go together"),
         ('optimizers.register("x", fast=True)', 'unknown fact "fast". Known: none'),
         ('norms.register("")', "is registered as ''"),
+        ('norms.register("off")', 'a norm is registered as "off", which means none in a study'),
     ],
 )
 def test_a_fact_that_is_wrong_is_refused(line: str, said: str, tmp_path: Path) -> None:
