@@ -113,7 +113,7 @@ def test_a_check_is_not_a_comparison() -> None:
     )
     text = paragraph(made)
     assert "own is a check of group, declared before training" in text
-    assert "needs no correction as there is one comparison" in text
+    assert "needs no correction, as there is one comparison" in text
 
 
 def test_a_swept_value_is_not_given_as_one() -> None:
@@ -137,7 +137,7 @@ def test_seeds_auto_names_its_looks() -> None:
     cells = [looked_at("none", 0.9), looked_at("group", 0.1)]
     text = paragraph(replace(results(*cells), looks=(5, 8, 12, 20)))
     assert "sequential: up to 20 for each variant, with looks at 5, 8, 12 and 20 seeds fixed before" in text
-    assert "alpha-spending" in text
+    assert "corrected for the looks (an alpha-spending bound); there is one comparison" in text
     assert "power" not in text
 
 

@@ -15,7 +15,7 @@ CITATION = "To cite bnbench, use the entry in the file CITATION.cff of its repos
 
 #: Settings that have a place of their own in the paragraph, or that change no number.
 _ELSEWHERE = (
-    "name", "description", "dataset", "model", "norm", "optimizer", "schedule", "loss", "batch_size", "epochs",
+    "name", "description", "task", "dataset", "model", "norm", "optimizer", "schedule", "loss", "batch_size", "epochs",
     "seeds", "variants", "baseline", "target", "primary", "margin", "metrics", "sweep", "vary", "engine",
     "validation", "evaluate_every", "framework", "precision", "normalize", "augment", "clip_norm",
 )  # fmt: skip

@@ -65,8 +65,8 @@ def _correction(summary: Summary) -> str:
     )
     looks = "for the looks (an alpha-spending bound) " if summary.looks else ""
     if max(same, best) == 1:
-        corrected = f"is corrected {looks}" if looks else "needs no correction "
-        return f"The p value {corrected}as there is one comparison; the level is 5%."
+        corrected = f"is corrected {looks.strip()}; there" if looks else "needs no correction, as there"
+        return f"The p value {corrected} is one comparison; the level is 5%."
     families = [
         f"{counted(size, 'comparison')}{where}"
         for size, where in ((same, " at the same setting" * bool(best)), (best, " at the best settings"))
