@@ -10,6 +10,7 @@ from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Reached, TargetSummary
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import PHASES, Spread
+from bnbench.analysis.sweeps import BestSetting
 from bnbench.analysis.workloads import Standing, Workloads
 from bnbench.base.files import strict
 from bnbench.base.metrics import columns_of
@@ -29,17 +30,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "targets": targets,
         "variants": [_variant(variant, summary) for variant in summary.variants],
         "comparisons": [_comparison(comparison) for comparison in summary.comparisons],
-        "best_settings": [
-            {
-                "variant": best.variant,
-                "setting": best.setting,
-                "val_loss": _spread(best.val_loss),
-                "choosing_seeds": best.choosing,
-                "comparing_seeds": best.comparing,
-                "comparisons": [_comparison(comparison) for comparison in best.comparisons],
-            }
-            for best in summary.best_settings
-        ],
+        "best_settings": [_best_setting(best) for best in summary.best_settings],
         "primary": summary.primary,
         "vary": summary.vary,
         "margin": asdict(summary.margin) if summary.margin else None,
@@ -67,6 +58,17 @@ def as_json(summary: Summary) -> dict[str, Any]:
     }
     plain: dict[str, Any] = strict(values)
     return plain
+
+
+def _best_setting(best: BestSetting) -> dict[str, Any]:
+    return {
+        "variant": best.variant,
+        "setting": best.setting,
+        "val_loss": _spread(best.val_loss),
+        "choosing_seeds": best.choosing,
+        "comparing_seeds": best.comparing,
+        "comparisons": [_comparison(comparison) for comparison in best.comparisons],
+    }
 
 
 def workloads_as_json(workloads: Workloads) -> dict[str, Any]:

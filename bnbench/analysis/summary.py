@@ -44,32 +44,18 @@ def summarize(results: StudyResults) -> Summary:
     results = course.results if course else results
     results = replace(results, targets=tuple(_known_target(target, results) for target in results.targets))
     reference = next((c.records for c in results.cells if c.variant == results.baseline and c.records), ())
-    columns = results.columns
-    variants = tuple(summarize_cell(cell, results.targets, reference, columns) for cell in results.cells)
-    swept = len({str(dict(cell.setting)) for cell in results.cells}) > 1
+    variants = tuple(summarize_cell(c, results.targets, reference, results.columns) for c in results.cells)
     pairs = list(zip(results.cells, baselines_of(results.cells, results.baseline), strict=True))
     compared = [(cell, base) for cell, base in pairs if base and cell.variant != results.baseline]
-    first = first_of_equals(results.cells)
-    comparisons = _judged(
-        (
-            compare(cell, baseline, metric, at, results.margin)
-            for cell, baseline in compared
-            for at in PHASES
-            for metric in columns
-        ),
-        results,
-        first,
-    )
+    first, samples, findings = first_of_equals(results.cells), NewSamples(results), _without_checks(results)
+    comparisons = _judged(_differences(results, compared), results, first)
     if course:
-        comparisons = tuple(course.at_its_look(found) for found in comparisons)
-    vary, unread = _vary(results)
-    findings = _without_checks(results)
-    samples = NewSamples(results)
+        comparisons = tuple(map(course.at_its_look, comparisons))
     comparisons = tuple(samples.added(comparisons))
-    best = tuple(
-        replace(found, comparisons=tuple(samples.added(found.comparisons)))
-        for found in (_judged_best(results, first) if swept else ())
-    )
+    swept = len({str(dict(cell.setting)) for cell in results.cells}) > 1
+    best = tuple(_with_new_samples(_judged_best(results, first), samples)) if swept else ()
+    vary, unread = _vary(results)
+    warnings = [*unread, *_warnings(results, variants, comparisons), *(course.warnings if course else ())]
     return Summary(
         name=results.name,
         baseline=results.baseline,
@@ -81,13 +67,7 @@ def summarize(results: StudyResults) -> Summary:
         same_results=groups_of_equals(findings.cells, first),
         checks=results.checks,
         agreements=tuple(agreements(results)),
-        warnings=(
-            *results.warnings,
-            *unread,
-            *_warnings(results, variants, comparisons),
-            *(course.warnings if course else ()),
-            *samples.warnings,
-        ),
+        warnings=(*results.warnings, *warnings, *samples.warnings),
         primary=results.primary,
         margin=results.margin,
         metrics=results.shown_metrics,
@@ -95,23 +75,40 @@ def summarize(results: StudyResults) -> Summary:
         vary=vary,
         study=results.study,
         speeds=tuple(s for t in results.targets for pair in compared for s in compare_speed(*pair, t)),
-        areas=tuple(
-            compare_areas(*pair, metric)
-            for metric in dict.fromkeys(target.metric for target in results.targets)
-            for pair in compared
-        ),
+        areas=tuple(compare_areas(*pair, metric) for metric in _targeted(results) for pair in compared),
         rates=spent_rates(_rates(pairs, results), results.looks),
         noise=tuple(noise_floors(results.cells)) if "accuracy" in results.task.names else (),
         usable_ranges=usable_ranges(findings) if swept else (),
         interactions=tuple(interactions(findings, comparisons)) if swept else (),
         looks=results.looks,
         stops=course.stops if course else (),
-        limits=(
-            *mixed_circumstances(run for cell in results.cells for run in cell.records),
-            *look_cautions(results),
-            *_cautions(results, comparisons),
-        ),
+        limits=tuple(_limits(results, comparisons)),
     )
+
+
+def _differences(results: StudyResults, compared: Iterable[tuple[Cell, Cell]]) -> Iterator[Difference]:
+    """Every variant and its baseline in every metric, at the end and at the best evaluation."""
+    for cell, baseline in compared:
+        for at in PHASES:
+            for metric in results.columns:
+                yield compare(cell, baseline, metric, at, results.margin)
+
+
+def _with_new_samples(best: Iterable[BestSetting], samples: NewSamples) -> Iterator[BestSetting]:
+    for choice in best:
+        yield replace(choice, comparisons=tuple(samples.added(choice.comparisons)))
+
+
+def _targeted(results: StudyResults) -> list[str]:
+    """The metrics of the targets, each once."""
+    return list(dict.fromkeys(target.metric for target in results.targets))
+
+
+def _limits(results: StudyResults, comparisons: Sequence[Difference]) -> Iterator[str]:
+    """What limits the verdict: mixed circumstances, earlier looks, few seeds, a margin that can't be shown."""
+    yield from mixed_circumstances(run for cell in results.cells for run in cell.records)
+    yield from look_cautions(results)
+    yield from _cautions(results, comparisons)
 
 
 def _judged(

@@ -83,6 +83,22 @@ _LOOKS: dict[str, Any] = {
 }
 
 
+_SEEDS: dict[str, Any] = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1},
+        {"type": "array", "items": {"type": "integer", "minimum": 0}, "uniqueItems": True},
+        {"const": "auto"},
+        _LOOKS,
+    ]
+}
+
+
+def _variants(setting: dict[str, Any], norms: Sequence[str]) -> dict[str, Any]:
+    """A variant may change any setting, by dotted key too; a name alone is the name of a norm."""
+    names = {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"enum": [*norms, *_NO_WORD]}}
+    return {"anyOf": [{"type": "object", "minProperties": 1, "additionalProperties": setting}, names]}
+
+
 def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, Any]:
     """The schema (draft 2020-12) of studies over everything that is registered."""
     settings = Settings.model_json_schema()
@@ -115,26 +131,8 @@ def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, 
         "properties": {
             "name": _WORD,
             "description": {**_WORD, "type": [*_WORD["type"], "null"]},
-            "seeds": {
-                "anyOf": [
-                    {"type": "integer", "minimum": 1},
-                    {"type": "array", "items": {"type": "integer", "minimum": 0}, "uniqueItems": True},
-                    {"const": "auto"},
-                    _LOOKS,
-                ]
-            },
-            # a variant may change any setting, by dotted key too; a name alone is that of a norm
-            "variants": {
-                "anyOf": [
-                    {"type": "object", "minProperties": 1, "additionalProperties": setting},
-                    {
-                        "type": "array",
-                        "minItems": 1,
-                        "uniqueItems": True,
-                        "items": {"enum": [*sorted(vocabulary["norm"]), *_NO_WORD]},
-                    },
-                ]
-            },
+            "seeds": _SEEDS,
+            "variants": _variants(setting, sorted(vocabulary["norm"])),
             "baseline": {**_WORD, "type": [*_WORD["type"], "null"]},
             **_goals(vocabulary),
             "sweep": _SWEEP,

@@ -26,7 +26,16 @@ ALPHA = 1 - CONFIDENCE
 def paired_interval(
     differences: Sequence[float], confidence: float = CONFIDENCE, grain: float = 0.0
 ) -> Interval:
-    """Interval of the mean of paired differences: mean ± t(n-1) · scatter / √n."""
+    """Interval of the mean of paired differences: mean ± t(n-1) · scatter / √n.
+
+    Examples
+    --------
+    Ten patients' extra hours of sleep, one drug against the other: 0.70 to 2.46 hours (Student 1908, Biometrika 6(1)).
+
+    >>> sleep = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
+    >>> [round(bound, 2) for bound in paired_interval(sleep)]
+    [0.7, 2.46]
+    """
     n = len(differences)
     if n < 2:
         return None, None
@@ -35,9 +44,18 @@ def paired_interval(
 
 
 def welch_interval(first: Sequence[float], second: Sequence[float], grain: float = 0.0) -> Interval:
-    """95 % interval of the difference of two means, unpaired, variances unequal (Welch 1947).
+    """95 % interval of the difference of two means, unpaired, variances unequal (Welch 1947, Biometrika 34(1-2)).
 
     A side's rounding error alone has the standard deviation grain/√12.
+
+    Examples
+    --------
+    Student's patients again, as if the groups were not the same people (R's `t.test(extra ~ group, sleep)`):
+
+    >>> first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    >>> second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    >>> [round(bound, 4) for bound in welch_interval(first, second)]
+    [-3.3655, 0.2055]
     """
     if min(len(first), len(second)) < 2:
         return None, None
@@ -64,7 +82,14 @@ def correlation(first: Sequence[float], second: Sequence[float]) -> float | None
 
 
 def paired_p(differences: Sequence[float], grain: float = 0.0) -> float | None:
-    """Two-sided p of the paired t test against 0; it is below 5 % where the 95 % interval excludes 0."""
+    """Two-sided p of the paired t test against 0; it is below 5 % where the 95 % interval excludes 0.
+
+    Examples
+    --------
+    >>> sleep = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
+    >>> round(paired_p(sleep), 6)  # 0.002833 in R's `t.test(extra ~ group, sleep, paired = TRUE)`
+    0.002833
+    """
     if len(differences) < 2:
         return None
     return 2 * _tail(differences, abs(mean(differences)), grain)
@@ -92,9 +117,16 @@ def _tail(differences: Sequence[float], distance: float, grain: float) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979): adjusted p values in the given order.
+    """Holm's step-down correction (1979, Scand. J. Statist. 6(2)): adjusted p values in the given order.
 
     The i-th smallest of m is multiplied by m - i + 1; none is smaller than the one before it.
+
+    Examples
+    --------
+    R's `p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")`:
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03, 0.005])]
+    [0.03, 0.06, 0.06, 0.02]
     """
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted = [0.0] * len(p_values)
