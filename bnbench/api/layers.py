@@ -87,7 +87,8 @@ def _absolute(word: str) -> str:
 def register_layers(words: Mapping[str, str], load: Load | None = None) -> Layers:
     """Find the layers of these words, and register each as a normalizer.
 
-    Raises LayerError for one that is wrong, ConfigError with all that are. words: as `words_in` gives them. load: imports a file; by default as a plugin.
+    words: as `words_in` gives them. load: imports a file; by default as a plugin. Raises LayerError for one that is
+    wrong, ConfigError with all that are.
     """
     from bnbench.norms.named import find_layer
     from bnbench.norms.named_factory import factory_of

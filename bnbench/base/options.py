@@ -51,6 +51,23 @@ def options_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
         return create_model(name, __config__=config, **fields)
 
 
+def unreadable_option(factory: Callable[..., Any]) -> str:
+    """The first option whose type no value of a study can have, and that type; "" where it is something else."""
+    from pydantic import TypeAdapter
+
+    try:
+        hints = typing.get_type_hints(factory, include_extras=True)
+        options = [p.name for p in inspect.signature(factory).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    except Exception:
+        return ""
+    for option in options:
+        try:
+            TypeAdapter(hints.get(option, Any))
+        except Exception:
+            return f"{option} is of the type {getattr(hints[option], '__name__', hints[option])}"
+    return ""
+
+
 def _as_written(hint: Any) -> Any:
     """The same type, but where a number is wanted, true is not 1; where none is allowed, its words mean it."""
     from pydantic import BeforeValidator

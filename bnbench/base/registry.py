@@ -13,14 +13,13 @@ import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bnbench.base.errors import PluginError, UnknownNameError, unknown_name
-from bnbench.base.options import means_none, options_model, schema_of
-from bnbench.base.user_code import raise_interrupt
+from bnbench.base.options import means_none, options_model, schema_of, unreadable_option
+from bnbench.base.user_code import first_line, raise_interrupt
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -60,7 +59,8 @@ class Entry:
             return options_model(self.name, self.factory)
         except BaseException as error:  # whatever a type hint can raise
             raise_interrupt(error)
-            what = f"{self.name}: its options can't be read from a study: {type(error).__name__}: {error}"
+            why = unreadable_option(self.factory) or first_line(error)
+            what = f"{self.name}: its options can't be read from a study: {why}"
             where = f"They are the keyword-only parameters of {self.factory.__qualname__}."
             raise PluginError(
                 what, where, "give each a type that pydantic knows, such as int or list[float]."
@@ -84,17 +84,18 @@ class Entry:
         return {name: getattr(model, name) for name in type(model).model_fields}
 
 
-_plugin: ContextVar[str] = ContextVar("plugin", default="")
+#: The plugin that is being imported, the last one last: for threads that it starts, too.
+_plugins: list[str] = []
 
 
 @contextmanager
 def registering(plugin: str) -> Iterator[None]:
     """Inside, what is registered is that plugin's (its module name)."""
-    token = _plugin.set(plugin)
+    _plugins.append(plugin)
     try:
         yield
     finally:
-        _plugin.reset(token)
+        _plugins.pop()
 
 
 class Registry:
@@ -120,8 +121,9 @@ class Registry:
                     f'the {self.kind} "{name}" is registered already, by {before.factory.__module__}.',
                     fix="choose another name.",
                 )
-            self._entries[name] = Entry(name, factory, known, _plugin.get())
-            if _plugin.get():
+            plugin = _plugins[-1] if _plugins else ""
+            self._entries[name] = Entry(name, factory, known, plugin)
+            if plugin:
                 self._registrants.add(caller)
             return factory
 

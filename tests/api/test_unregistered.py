@@ -118,3 +118,19 @@ def test_two_plugins_of_one_name_in_two_folders(folder: Path) -> None:
         registered = known_names(paths).vocabulary["norm"]
         assert registered["of_one"].factory is not registered["of_two"].factory
         assert registered["of_one"].plugin != registered["of_two"].plugin
+
+
+def test_what_a_thread_of_a_plugin_registers_is_the_plugin_s(folder: Path) -> None:
+    text = """
+        import threading
+        from bnbench.norms import norms
+        def register():
+            @norms.register("threaded")
+            def threaded(num_features, dim): ...
+        thread = threading.Thread(target=register)
+        thread.start()
+        thread.join()
+    """
+    for _ in range(2):
+        assert "threaded" in known_names([written(folder, text)]).vocabulary["norm"]
+        assert "threaded" not in known_names().vocabulary["norm"]

@@ -81,7 +81,9 @@ def test_an_option_whose_type_no_study_can_write_blames_the_factory() -> None:
     def make(*, odd: Odd) -> None: ...
 
     make.__annotations__["odd"] = Odd
-    with pytest.raises(PluginError, match="one: its options can't be read from a study: "):
+    with pytest.raises(
+        PluginError, match="one: its options can't be read from a study: odd is of the type Odd"
+    ):
         Entry("one", make, None).options()
 
 
