@@ -48,10 +48,14 @@ def test_the_whole_way(run: Run) -> None:
     assert text.index("a: mlp on digits (2") < text.index("b: mlp on digits (3") < text.index("2 workloads")
     assert "layer is not in a." in text
     assert "batch against none over 2 workloads, in test accuracy:" in text
-    assert sorted(path.name for path in Path("out").iterdir()) == ["a", "b", "workloads.json"]
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "a+epochs=1",
+        "b+epochs=1",
+        "workloads.json",
+    ]
     told = json.loads(Path("out/workloads.json").read_text(), parse_constant=pytest.fail)
     assert told["workloads"] == ["a", "b"]
-    first = json.loads(Path("out/a/summary.json").read_text())
+    first = json.loads(Path("out/a+epochs=1/summary.json").read_text())
     assert {item["steps"] for item in first["variants"][0]["runs"]} == {11}  # the override is for both
 
     assert run("compare", "a.yaml", "epochs=2", "seeds=1").exit_code == 0
@@ -62,7 +66,15 @@ def test_the_whole_way(run: Run) -> None:
     assert document["workloads"] == told
 
     Path("out/workloads.json").unlink()
-    shown = run("report", "out/a", "out/b", "--format", "csv", "--fail-if", "layer.test_accuracy < 1")
+    shown = run(
+        "report",
+        "out/a+epochs=1",
+        "out/b+epochs=1",
+        "--format",
+        "csv",
+        "--fail-if",
+        "layer.test_accuracy < 1",
+    )
     assert shown.exit_code == 4
     assert "b: --fail-if 'layer.test_accuracy < 1': FAILED" in shown.stderr
     assert "a: --fail-if" not in shown.stderr
@@ -71,20 +83,20 @@ def test_the_whole_way(run: Run) -> None:
     assert json.loads(Path("out/workloads.json").read_text()) == told
 
     # of several folders, one that can't be read is named and left out; our own file is no folder
-    shutil.copytree("out/a", "copy")
-    (Path("out/b") / "plan.json").write_text("{")
-    twice = run("report", "out/a", "copy", "--format", "csv")
+    shutil.copytree("out/a+epochs=1", "copy")
+    (Path("out/b+epochs=1") / "plan.json").write_text("{")
+    twice = run("report", "out/a+epochs=1", "copy", "--format", "csv")
     assert twice.exit_code == 1
-    assert "out/a and copy hold runs of one study (a), so they are not two workloads" in twice.stderr
+    assert "out/a+epochs=1 and copy hold runs of one study (a), so they are not two workloads" in twice.stderr
     assert not twice.stdout
     shutil.copytree("results/a", "other")  # the same name, another question
-    rest = run("report", "out/a", "out/b", "out/workloads.json", "other", "--format", "csv")
+    rest = run("report", "out/a+epochs=1", "out/b+epochs=1", "out/workloads.json", "other", "--format", "csv")
     assert rest.exit_code == 1
-    assert "Error: out/b/plan.json: damaged" in rest.stderr
+    assert "Error: out/b+epochs=1/plan.json: damaged" in rest.stderr
     assert "workloads.json: no results" not in rest.stderr
     rows = list(csv.DictReader(rest.stdout.splitlines()))
-    assert [row["study"] for row in rows] == ["out/a"] * 6 + ["other"] * 2
-    assert run("report", "out/b", "nowhere").exit_code == 1
+    assert [row["study"] for row in rows] == ["out/a+epochs=1"] * 6 + ["other"] * 2
+    assert run("report", "out/b+epochs=1", "nowhere").exit_code == 1
 
 
 @pytest.mark.parametrize(
