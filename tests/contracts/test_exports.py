@@ -22,7 +22,7 @@ from bnbench.reports.tables.all import TABLES, tables
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target
 from bnbench.study.records import HistoryRow, RunRecord
-from tests.shown import written
+from tests.shown import written, written_together
 
 ODD_NAME = 'a_b & 50% {x} #1 $y$ \\z ~^ <i> | *"q"*, ü'
 
@@ -158,6 +158,15 @@ def test_latex_is_balanced_and_escaped(summary: Summary) -> None:
         assert rows
         for row in rows:
             assert len(re.split(r"(?<!\\)&", row)) == len(columns)
+
+
+def test_every_latex_label_is_there_once() -> None:
+    """Also where two names differ only in signs that a label can't have."""
+    studies = {"a_b": ordinary(), "a-b": ordinary(), "other": swept()}
+    labels = re.findall(r"\\label\{(.*?)\}", written_together("latex", studies))
+    assert len(labels) > 30
+    assert len(set(labels)) == len(labels)
+    assert all(re.fullmatch(r"tab:[a-z0-9-]+", label) for label in labels)
 
 
 def test_latex_says_what_the_signs_are() -> None:

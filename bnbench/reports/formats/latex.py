@@ -3,6 +3,7 @@ r"""LaTeX: tables for a paper, in ASCII alone; \usepackage{booktabs} is all they
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,7 +28,18 @@ def write(document: Document) -> str:
         limits = _limits(document, title)
         prefix = f"{_slug(title)}-" if len(parts) > 1 else ""
         blocks += [latex_section(section, limits, prefix) for section in sections if not _is_drawn(section)]
-    return "\n\n".join(blocks) + "\n"
+    return _unique_labels("\n\n".join(blocks) + "\n")
+
+
+def _unique_labels(text: str) -> str:
+    """LaTeX takes a label once: a second one gets a number, e.g. of studies named a_b and a-b."""
+    seen: Counter[str] = Counter()
+
+    def numbered(match: re.Match[str]) -> str:
+        seen[match[1]] += 1
+        return rf"\label{{{match[1]}}}" if seen[match[1]] == 1 else rf"\label{{{match[1]}-{seen[match[1]]}}}"
+
+    return re.sub(r"\\label\{([^}]*)\}", numbered, text)
 
 
 def latex_section(section: Lines | Table, cautions: Sequence[str] = (), prefix: str = "") -> str:
