@@ -4,7 +4,9 @@ reference.py    float64 NumPy, from the paper's equations: what is right
 formulas.py     the same equations with one thing changed: what each usual mistake would give
 solve.py        eps and momentum as the layer really uses them
 conventions.py  the eps and momentum that it is held to
-causes.py       the table of usual mistakes; fit.py finds the one that fits what was seen
+rules.py        what a layer is held against, and when a number is off
+cause.py        a mistake: a change of the formula, and the words for it
+causes.py       the usual mistakes, with those of cause_table.py; fit.py finds the one that fits the layer's numbers
 target.py       finds and makes the layer
 tensors.py      every tensor that it holds, registered or not
 parts.py        its gamma, beta and running statistics; hidden.py sees statistics that are among no tensors
