@@ -101,9 +101,18 @@ def registering(plugin: str) -> Iterator[None]:
 class Registry:
     """The names of one kind. Imports every module of `package` on first use, and only then."""
 
-    def __init__(self, kind: str, package: str, facts: type[Any] = NoFacts) -> None:
-        """facts: a frozen dataclass, what `register` may be given of each of them."""
-        self.kind, self._package, self._facts = kind, package, facts
+    def __init__(
+        self,
+        kind: str,
+        package: str,
+        facts: type[Any] = NoFacts,
+        check: Callable[[Entry, list[Entry]], None] | None = None,
+    ) -> None:
+        """facts: a frozen dataclass, what `register` may be given of each of them.
+
+        check: called with a new entry and the others; where it raises, the entry is not registered.
+        """
+        self.kind, self._package, self._facts, self._check = kind, package, facts, check
         self._entries: dict[str, Entry] = {}
         #: Modules that registered something for a plugin.
         self._registrants: set[str] = set()
@@ -122,7 +131,10 @@ class Registry:
                     fix="choose another name.",
                 )
             plugin = _plugins[-1] if _plugins else ""
-            self._entries[name] = Entry(name, factory, known, plugin)
+            entry = Entry(name, factory, known, plugin)
+            if self._check:
+                self._check(entry, [other for other in self._entries.values() if other.name != name])
+            self._entries[name] = entry
             if plugin:
                 self._registrants.add(caller)
             return factory

@@ -132,6 +132,15 @@ IMAGE_CLASSIFICATION = TaskFacts(
 )
 
 
+def any_task(tasks: Iterable[TaskFacts]) -> TaskFacts:
+    """With the metrics of all of these: where a study's own task is not known."""
+    tasks = list(tasks)
+    metrics = {metric.name: metric for task in tasks for metric in task.metrics}
+    return TaskFacts(
+        tuple(metrics.values()), losses=("any",), per_class=any(task.per_class for task in tasks)
+    )
+
+
 def task_facts(values: Mapping[str, Any]) -> TaskFacts:
     """From what `TaskFacts.plain` gave; its metrics are declared. Raises TypeError, ValueError or PluginError."""
     values = dict(values)

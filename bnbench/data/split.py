@@ -138,6 +138,12 @@ def split(dataset: Labelled, by: SplitBy, fraction: float, seed: int, limit: int
         held, text = _by_group(dataset, order, fraction)
         notes.append(text)
     elif by == "class":
+        if dataset.train_targets.ndim != 1 or dataset.train_targets.is_floating_point():
+            raise DataError(
+                "validation.by: class: the targets of this data set are not classes.",
+                "The same share of every class is held out.",
+                "by: sample (the default), or by: group.",
+            )
         held = _by_class(dataset.train_targets, order, fraction)
     else:
         held = torch.zeros(total, dtype=torch.bool)

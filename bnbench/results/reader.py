@@ -14,15 +14,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bnbench.base.errors import ConfigError, PluginError, ResultsError
+from bnbench.base.errors import ConfigError, ResultsError
 from bnbench.base.files import read_text, to_number
-from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts, task_facts
 from bnbench.results.checks import Plan, PlannedCell
 from bnbench.results.condensed import is_condensed, load_condensed
 from bnbench.results.contents import Cell, EarlierLook, StudyResults
 from bnbench.results.environment import trained_under
 from bnbench.results.files import ENVIRONMENT, PLAN, SCHEMA_VERSION, STUDY
 from bnbench.results.run_reader import load_runs, load_samples
+from bnbench.results.task import read_task
 from bnbench.study import Margin, Target, read_yaml
 
 #: So many folders are named in a message.
@@ -43,7 +43,8 @@ def load_folder(folder: Path) -> StudyResults:
         return load_condensed(folder)
     try:
         values = read_plan(folder)
-        task = _read_task(folder, values.get("task"))  # declares its metrics, which the plan names
+        # it declares its metrics, which the plan names
+        task = read_task(folder / PLAN, values.get("task"), PlanDamagedError, _RERUN)
         plan = Plan.model_validate(values)
     except ValidationError as error:
         raise PlanDamagedError(f"{folder / PLAN}: damaged: {_first(error)}.", fix=_RERUN) from None
@@ -76,20 +77,6 @@ def load_folder(folder: Path) -> StudyResults:
         checks=plan.checks,
         samples=partial(load_samples, folder),
     )
-
-
-def _read_task(folder: Path, values: Any) -> TaskFacts:
-    """What the plan says of its task; the first task where it says nothing. Raises ResultsError."""
-    if values is None:
-        return IMAGE_CLASSIFICATION
-    try:
-        return task_facts(values)
-    except PluginError as error:
-        raise ResultsError(
-            f"{folder / PLAN}: {error.what}", error.why, "read it in a process of its own."
-        ) from None
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise PlanDamagedError(f"{folder / PLAN}: damaged: task: {error}.", fix=_RERUN) from None
 
 
 def read_plan(folder: Path) -> dict[str, Any]:

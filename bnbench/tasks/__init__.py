@@ -14,11 +14,12 @@ see `bnbench.base.task_facts.TaskFacts`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from bnbench.base.errors import DataError
 from bnbench.base.metrics import declare
-from bnbench.base.registry import Factory, Registry
+from bnbench.base.registry import Entry, Registry
 from bnbench.base.task_facts import TaskFacts
 from bnbench.data import Sizes
 
@@ -57,7 +58,25 @@ class Task:
         from bnbench.data.prepared import prepare
 
         self.check(dataset)
-        return prepare(dataset, preparation, device, self.sizes(dataset), self.remarks)
+        sizes = self.sizes(dataset)
+        self._compare(dataset, sizes, preparation.task.name)
+        return prepare(dataset, preparation, device, sizes, self.remarks)
+
+    def _compare(self, dataset: Dataset, sizes: Sizes, name: str) -> None:
+        """Raises DataError where the data set's targets, or tokens, are not like those that the task makes up."""
+        import torch
+
+        inputs, targets = self.made_up(sizes, 1, torch.Generator().manual_seed(0))
+        held = {"inputs": (dataset.train_inputs, inputs), "targets": (dataset.train_targets, targets)}
+        for part, (real, made) in held.items():
+            tokens = (real.dtype == torch.int64, made.dtype == torch.int64)
+            if real.shape[1:] != made.shape[1:] or tokens[0] != tokens[1]:
+                raise DataError(
+                    f"task: {name}: the data set has {part} of {real.dtype} and shape {tuple(real.shape[1:])} per "
+                    f"sample, and the task makes {made.dtype} and shape {tuple(made.shape[1:])}.",
+                    "A network that is rehearsed on one can't train on the other.",
+                    "the task that the data set is made for, or another data set.",
+                )
 
     def remarks(self, part: str, targets: Tensor, class_names: Sequence[str]) -> Iterable[str]:
         """What the user should know of the targets of a part: "training", "validation" or "test"."""
@@ -97,28 +116,13 @@ class Task:
         return gain >= NO_PROGRESS * abs(before) and gain > 0
 
 
-class _Tasks(Registry):
-    """A registered task declares its metrics, and knows its facts."""
-
-    def register(self, name: str, **facts: Any) -> Callable[[Factory], Factory]:
-        add = super().register(name, **facts)
-
-        def and_declare(factory: Factory) -> Factory:
-            add(factory)
-            known: TaskFacts = self._entries[name].facts
-            try:
-                others = [entry.facts.metrics for other, entry in self._entries.items() if other != name]
-                declare(known.metrics, kept=[metric for metrics in others for metric in metrics])
-            except BaseException:
-                del self._entries[name]
-                raise
-            factory.facts = known  # type: ignore[attr-defined]
-            return factory
-
-        return and_declare
+def _declare(entry: Entry, others: list[Entry]) -> None:
+    """Make the metrics of a new task known. Raises PluginError where one of them is another task's, too."""
+    declare(entry.facts.metrics, kept=[metric for other in others for metric in other.facts.metrics])
+    entry.factory.facts = entry.facts  # type: ignore[attr-defined]
 
 
-tasks = _Tasks("task", __name__, TaskFacts)
+tasks = Registry("task", __name__, TaskFacts, check=_declare)
 
 
 def task_of(choice: Choice) -> Task:

@@ -25,6 +25,7 @@ from bnbench.engine.rehearsal.equal_seeds import why_equal
 from bnbench.engine.rehearsal.mistakes import build_mistake
 from bnbench.engine.rehearsal.running_statistics import share_left, why_unfilled
 from bnbench.engine.rehearsal.single_values import why_alone, why_one_weight
+from bnbench.engine.rehearsal.task_faults import why_unfit
 from bnbench.network.biases import Layers, is_covered, missing_biases
 from bnbench.network.sites import Site, Sites, WeightLayer, find_sites
 from bnbench.study.plan import RunSpec
@@ -124,7 +125,7 @@ def _decide(
     if case.augmentation:
         case.augmentation.check(case.inputs(TRIAL))
     kept = settings.model_dump_json(
-        include={"task", "model", "norm", "batch_size", "last_batch", "epochs", "init", "framework"}
+        include={"task", "loss", "model", "norm", "batch_size", "last_batch", "epochs", "init", "framework"}
     )
     key = f"{kept} {case.sizes} {case.num_train} {case.smallest_part}"
     if key not in probed:
@@ -145,5 +146,7 @@ def _probe(case: Case, model: nn.Module) -> _Probe:
     layers = () if sites.error else tuple(sites.layers)
     covered = tuple((layer, is_covered(layer, model, case.inputs)) for layer in layers)
     mistakes += [text for layer in sites.layers if (text := why_one_weight(case, layer))]
+    if not sites.error and (text := why_unfit(case, model)):
+        mistakes.append(text)
     error = None if mistakes else sites.error
     return _Probe(model, sites, tuple(mistakes), error, tuple(shares), covered)
