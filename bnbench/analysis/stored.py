@@ -82,7 +82,6 @@ def _read(results: StudyResults, values: Mapping[str, Any]) -> Summary:
         same_results=tuple(map(tuple, values.get("same_results", ()))),
         interactions=_all(Interaction, _nested(values.get("interactions", ()))),
         metrics=results.shown_metrics,
-        task=results.task,
         looks=results.looks,
         limits=tuple(values.get("cautions", ())),
         vary=tuple(values.get("vary", DEFAULT_VARY)),

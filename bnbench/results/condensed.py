@@ -17,7 +17,6 @@ from bnbench.base.files import hash_of, read_text, to_number
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, task_facts
 from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.files import ENVIRONMENT, SCHEMA_VERSION, STUDY, SUMMARY_JSON
-from bnbench.results.task import read_task
 from bnbench.study import DEFAULT_PRIMARY, Margin, Target, read_yaml
 from bnbench.study.records import Outcome, RunRecord
 
@@ -121,7 +120,6 @@ def load_condensed(folder: Path) -> StudyResults:
         raise ResultsError(f"{path}: damaged: task: {error}.", fix=fix) from None
     study, warnings = _study(folder / STUDY)
     margin = summary.margin
-    task = read_task(path, values.get("task"), ResultsError, fix)
     return StudyResults(
         summary.name,
         summary.baseline,
@@ -134,7 +132,6 @@ def load_condensed(folder: Path) -> StudyResults:
         margin=Margin(margin.metric, margin.value) if margin else None,
         looks=summary.looks,
         metrics=summary.metrics,
-        task=task,
         checks=summary.checks,
         task=task,
         condensed=values,
