@@ -242,29 +242,8 @@ class BatchNorm1d(_BatchNorm):
 class BatchNorm2d(_BatchNorm):
     """Batch normalization over (N, C, H, W), in place of torch.nn.BatchNorm2d.
 
-    The statistics of a channel are over all images and positions. See `BatchNorm1d` for the formula, the errors
-    raised and an example.
-
-    Parameters
-    ----------
-    num_features : int
-        Number of channels C.
-    eps : float
-        Added to the variance under the root.
-    momentum : float or None
-        Weight of the new value in the running statistics; None: the plain average over all batches.
-    affine : bool
-        Whether to learn `weight` (gamma, from 1) and `bias` (beta, from 0), both (C,).
-    track_running_stats : bool
-        Whether to keep `running_mean`, `running_var` (C,) and `num_batches_tracked`. Without them inference uses the
-        statistics of its own batch.
-    device, dtype
-        Of parameters and statistics.
-    bias : bool
-        False: no beta, though `affine`.
-    reading : {"fast", "plain"}
-        The same mathematics twice: "fast" has a backward pass derived by hand and keeps less, "plain" follows the
-        formula line by line.
+    The statistics of a channel are over all images and positions. See `BatchNorm1d` for the formula, the
+    parameters, the errors raised and an example.
     """
 
     _ranks = (4,)
@@ -277,29 +256,8 @@ class BatchNorm2d(_BatchNorm):
 class BatchNorm3d(_BatchNorm):
     """Batch normalization over (N, C, D, H, W), in place of torch.nn.BatchNorm3d.
 
-    The statistics of a channel are over all volumes and positions. See `BatchNorm1d` for the formula, the errors
-    raised and an example.
-
-    Parameters
-    ----------
-    num_features : int
-        Number of channels C.
-    eps : float
-        Added to the variance under the root.
-    momentum : float or None
-        Weight of the new value in the running statistics; None: the plain average over all batches.
-    affine : bool
-        Whether to learn `weight` (gamma, from 1) and `bias` (beta, from 0), both (C,).
-    track_running_stats : bool
-        Whether to keep `running_mean`, `running_var` (C,) and `num_batches_tracked`. Without them inference uses the
-        statistics of its own batch.
-    device, dtype
-        Of parameters and statistics.
-    bias : bool
-        False: no beta, though `affine`.
-    reading : {"fast", "plain"}
-        The same mathematics twice: "fast" has a backward pass derived by hand and keeps less, "plain" follows the
-        formula line by line.
+    The statistics of a channel are over all volumes and positions. See `BatchNorm1d` for the formula, the
+    parameters, the errors raised and an example.
     """
 
     _ranks = (5,)
