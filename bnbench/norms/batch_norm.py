@@ -242,8 +242,8 @@ class BatchNorm1d(_BatchNorm):
 class BatchNorm2d(_BatchNorm):
     """Batch normalization over (N, C, H, W), in place of torch.nn.BatchNorm2d.
 
-    The statistics of a channel are over all images and positions. See `BatchNorm1d` for the formula, the
-    parameters, the errors raised and an example.
+    The statistics of a channel are over all images and positions. See `BatchNorm1d` for the formula, the parameters,
+    the errors raised and an example.
     """
 
     _ranks = (4,)
@@ -256,8 +256,8 @@ class BatchNorm2d(_BatchNorm):
 class BatchNorm3d(_BatchNorm):
     """Batch normalization over (N, C, D, H, W), in place of torch.nn.BatchNorm3d.
 
-    The statistics of a channel are over all volumes and positions. See `BatchNorm1d` for the formula, the
-    parameters, the errors raised and an example.
+    The statistics of a channel are over all volumes and positions. See `BatchNorm1d` for the formula, the parameters,
+    the errors raised and an example.
     """
 
     _ranks = (5,)
