@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bnbench.analysis.gates import gate_columns
 from bnbench.analysis.stops import follow
@@ -21,6 +21,10 @@ from bnbench.results.beside import FinishedRun
 from bnbench.study import Settings, Study
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec, make_plan
+
+if TYPE_CHECKING:
+    from bnbench.engine.library import Library
+    from bnbench.engine.networks import Networks
 
 
 @dataclass(frozen=True)
@@ -121,26 +125,15 @@ def prepare_work(
     library, networks = Library(options.data_dir, device), Networks()
     folder = ResultsFolder(output)
     folder.recover()
-    packages: dict[str, dict[str, str]] = {}
-
-    def provenance(settings: Settings) -> dict[str, Any]:
-        data = library.prepared(settings)
-        plugins: Any = []
-        if names.uses_plugins(settings):
-            built = networks.objects(settings, data.sizes, study.seeds[0])
-            found = names.reached(settings, built)
-            packages[settings.model_dump_json()] = installed_versions(found.installed)
-            plugins = found.content()
-        return {"data": library.dataset(settings).fingerprint, "plugins": plugins}
-
-    runs = make_plan(study, provenance)
+    sources = _Sources(names, library, networks, study.seeds[0])
+    runs = make_plan(study, sources.of)
     phases.enter("rehearsal")
     columns = [*study.asked_columns, *gate_columns(gates)]
     mistakes = list(class_mistakes(study.variants.values(), library, columns, loads=True))
     rehearsal = rehearse(runs, library, device, networks)
     if mistakes := [*mistakes, *rehearsal.mistakes]:
         raise ConfigError(mistakes)
-    today = Today(rehearsal.cells, device, packages)
+    today = Today(rehearsal.cells, device, sources.packages)
     todo, beside = sort_runs(runs, folder, options.again, today.of, beside=options.beside)
     local = any(names.needs_this_process(cell.settings) for cell in study.cells)
     how = TrainingOptions(1 if local else options.jobs, names.loader(), options.debug)
@@ -152,6 +145,28 @@ def prepare_work(
                 yield today.noted(event) if isinstance(event, RunEnded) else event
 
     return Work(study, tuple(runs), todo, folder, events, phases, today.of, beside)
+
+
+class _Sources:
+    """What else than the settings identifies a run: the content of its data, and the source of the user's own code.
+
+    packages: installed packages that such code imports, and their versions, by the settings (as JSON) that use it.
+    """
+
+    def __init__(self, names: Names, library: Library, networks: Networks, seed: int) -> None:
+        self._names, self._library, self._networks, self._seed = names, library, networks, seed
+        self.packages: dict[str, dict[str, str]] = {}
+
+    def of(self, settings: Settings) -> dict[str, Any]:
+        """As plain values."""
+        data = self._library.prepared(settings)
+        plugins: Any = []
+        if self._names.uses_plugins(settings):
+            built = self._networks.objects(settings, data.sizes, self._seed)
+            reached = self._names.reached(settings, built)
+            self.packages[settings.model_dump_json()] = installed_versions(reached.installed)
+            plugins = reached.content()
+        return {"data": self._library.dataset(settings).fingerprint, "plugins": plugins}
 
 
 def check_temporary_folder() -> None:

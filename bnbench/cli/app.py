@@ -14,31 +14,23 @@ from bnbench.base.errors import EXIT_DONE, EXIT_GATE
 from bnbench.base.terminal import close_doors, echo, open_doors
 from bnbench.cli.errors import Errors
 from bnbench.cli.groups import with_groups
+from bnbench.cli.layer_options import Conventions, Layer, Strict, Timeout, VerifyFormat
 from bnbench.cli.options import (
     TABLE,
     DataDir,
     Debug,
     Device,
     DeviceOption,
-    Dim,
     Display,
-    Eps,
     FailIf,
     FormatOption,
-    Layer,
     ManyWords,
-    MomentumConvention,
     Plugins,
     Profile,
     Quiet,
-    RunningVar,
-    Strict,
     TablesOption,
-    Timeout,
     Training,
     Verbose,
-    VerifyFormat,
-    VerifyMomentum,
     Words,
     user_path,
 )
@@ -200,36 +192,28 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
 
 
 @app.command()
+@with_groups
 def verify(
     layer: Layer,
-    dim: Dim = "all",
-    eps: Eps = None,
-    momentum: VerifyMomentum = None,
-    momentum_convention: MomentumConvention = "new",
-    running_var: RunningVar = "unbiased",
+    conventions: Conventions,
     strict: Strict = False,
     timeout: Timeout = 60.0,
     format: VerifyFormat = "table",
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Is this a batch norm? Checks any torch layer, and names what is wrong. Exits with 4 where the mathematics is."""
+    """Is this a batch norm? Checks any torch layer and names what is wrong; exits with 4 if its mathematics is."""
     with Errors(debug):
         from bnbench.cli.show import console_on
         from bnbench.reports.verification import FORMATS, print_verification
         from bnbench.verification.parent import verify
-        from bnbench.verification.wishes import Wishes
 
-        weight: float | Literal["none"] | None = (
-            "none" if momentum == "none" else None if momentum is None else float(momentum)
-        )
-        wishes = Wishes(dim, eps, weight, momentum_convention, running_var)
-        found = verify(layer, wishes, plugins=plugin or (), timeout=timeout, debug=debug)
+        verification = verify(layer, conventions.wishes(), plugins=plugin or (), timeout=timeout, debug=debug)
         if format == "table":
-            print_verification(console_on(stderr=False), found)
+            print_verification(console_on(stderr=False), verification)
         else:
-            echo(FORMATS[format](found), newline=False)
-        good = found.strictly_passed if strict else found.passed
+            echo(FORMATS[format](verification), newline=False)
+        good = verification.strictly_passed if strict else verification.passed
         raise typer.Exit(EXIT_DONE if good else EXIT_GATE)
 
 
