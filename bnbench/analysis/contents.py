@@ -28,7 +28,7 @@ from bnbench.study.records import RunRecord
 
 @dataclass(frozen=True)
 class GateOutcome:
-    """What a finished study says of a gate. failed: the condition holds, or can't be told."""
+    """The result of a gate on a finished study. failed: the condition holds, or can't be judged."""
 
     gate: str
     failed: bool
@@ -67,7 +67,7 @@ class Summary:
     target, on every clock), areas (once a metric of a target) and rates. best_settings, usable_ranges,
     interactions: empty where nothing is swept. primary: the metric that the verdict is about; margin: a smaller
     difference counts as none. gates: what became of each --fail-if. looks, stops: of `seeds: auto`, and where each
-    variant stands; empty where the number of seeds is fixed. limits: what limits the verdict besides the runs' own
+    variant stands; empty where the number of seeds is fixed. limits: limits of the verdict, beside the runs' own
     cautions. metrics: those that are shown. task: what is known of its task. vary: the sources of randomness that
     a seed changes. best_rates: the rates at the best settings. checks, agreements: the variants with `role:
     check`, what they check, and what came of it. same_results: groups of variants that are equal in every metric

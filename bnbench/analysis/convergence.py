@@ -1,4 +1,4 @@
-"""When a run reached a target, and what is said of the runs that never did."""
+"""When a run reached a target, and how runs that never did are counted."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def reached(record: RunRecord, target: Target) -> Reached | None:
     """The first evaluation whose own, un-smoothed metric reaches the target; None: censored at the budget.
 
     Only a finished run can reach a target. One that ended in another way never did, even where
-    it passed the value on its way: a network that can't be kept is no success.
+    it passed the value on its way: a network that can't be kept does not count.
     """
     if record.outcome != "finished":
         return None

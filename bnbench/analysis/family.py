@@ -24,32 +24,34 @@ def corrected(comparisons: Iterable[Difference]) -> tuple[Difference, ...]:
     """The same comparisons with Holm's correction: those of one metric (and phase) are a family.
 
     Comparisons with the same `twin` count once: they are one result, found twice. A twin of the
-    baseline is not in the family: it is no other network. Those that lost pairs are in the family, as they
+    baseline is not in the family: it is the same network. Those that lost pairs are in the family, as they
     were asked for; those with too few seeds, or no verdict, are not.
     """
     comparisons = list(comparisons)
     families: dict[tuple[str, str, bool], list[int]] = defaultdict(list)
-    for index, found in enumerate(comparisons):
-        if found.uncorrected not in (None, "too_few_seeds"):
-            families[found.metric, found.at, found.twin == found.baseline_label].append(index)
+    for index, difference in enumerate(comparisons):
+        if difference.uncorrected not in (None, "too_few_seeds"):
+            families[difference.metric, difference.at, difference.twin == difference.baseline_label].append(
+                index
+            )
     for indices in families.values():
         members = [comparisons[index] for index in indices]
-        for index, found in zip(indices, _corrected_family(members), strict=True):
-            comparisons[index] = found
+        for index, difference in zip(indices, _corrected_family(members), strict=True):
+            comparisons[index] = difference
     return tuple(comparisons)
 
 
 def _corrected_family(family: Sequence[Difference]) -> Iterator[Difference]:
-    p_values, size = _holm_once(family, [found.p for found in family])
-    margin_p_values, _ = _holm_once(family, [_margin_p(found) for found in family])
-    for found, p, margin_p in zip(family, p_values, margin_p_values, strict=True):
-        verdict = _corrected_verdict(found, p, margin_p)
+    p_values, size = _holm_once(family, [difference.p for difference in family])
+    margin_p_values, _ = _holm_once(family, [_margin_p(difference) for difference in family])
+    for difference, p, margin_p in zip(family, p_values, margin_p_values, strict=True):
+        verdict = _corrected_verdict(difference, p, margin_p)
         yield _planned(
             replace(
-                found,
+                difference,
                 family=size,
                 p_holm=None if verdict == "pairs_lost" else p,
-                margin_p=None if found.margin is None or verdict == "pairs_lost" else margin_p,
+                margin_p=None if difference.margin is None or verdict == "pairs_lost" else margin_p,
                 verdict=verdict,
             )
         )
@@ -58,35 +60,39 @@ def _corrected_family(family: Sequence[Difference]) -> Iterator[Difference]:
 def _holm_once(family: Sequence[Difference], p_values: Sequence[float | None]) -> tuple[list[float], int]:
     """Holm's p of each, twins counting once with the larger p of theirs; and how many there are."""
     largest: dict[str, float] = {}
-    names = [found.twin or found.label for found in family]
-    for found, name, p in zip(family, names, p_values, strict=True):
-        usable = 1.0 if p is None or found.uncorrected == "pairs_lost" else p
+    names = [difference.twin or difference.label for difference in family]
+    for difference, name, p in zip(family, names, p_values, strict=True):
+        usable = 1.0 if p is None or difference.uncorrected == "pairs_lost" else p
         largest[name] = max(largest.get(name, 0.0), usable)
     adjusted = dict(zip(largest, holm(list(largest.values())), strict=True))
     return [adjusted[name] for name in names], len(largest)
 
 
-def _margin_p(found: Difference) -> float | None:
-    if found.margin is None or found.inner_low is None:
+def _margin_p(difference: Difference) -> float | None:
+    if difference.margin is None or difference.inner_low is None:
         return None
-    return equivalence_p([value for _, value in found.values], found.margin, found.grain or 0.0)
+    return equivalence_p(
+        [value for _, value in difference.values], difference.margin, difference.grain or 0.0
+    )
 
 
-def _planned(found: Difference) -> Difference:
+def _planned(difference: Difference) -> Difference:
     """With what depends on the size of the family: its interval, and what so many seeds can find."""
-    values, grain = [value for _, value in found.values], found.grain or 0.0
-    alpha = ALPHA / found.family
-    if found.ci_low is None or len(values) < MIN_SEEDS:
-        return found
+    values, grain = [value for _, value in difference.values], difference.grain or 0.0
+    alpha = ALPHA / difference.family
+    if difference.ci_low is None or len(values) < MIN_SEEDS:
+        return difference
     detectable = detectable_difference(values, alpha, grain)
     low, high = scatter_factors(len(values))
-    together: Interval = (found.ci_low, found.ci_high)
-    if found.family > 1:
-        bootstrap = bootstrap_t(values, grain, alpha) if found.method == "bootstrap" else None
+    together: Interval = (difference.ci_low, difference.ci_high)
+    if difference.family > 1:
+        bootstrap = bootstrap_t(values, grain, alpha) if difference.method == "bootstrap" else None
         together = bootstrap[:2] if bootstrap else paired_interval(values, 1 - alpha, grain)
-    needed = None if found.margin is None else seeds_needed(found.margin, scatter(values, grain), alpha)
+    needed = (
+        None if difference.margin is None else seeds_needed(difference.margin, scatter(values, grain), alpha)
+    )
     return replace(
-        found,
+        difference,
         family_low=together[0],
         family_high=together[1],
         detectable=detectable,
@@ -96,13 +102,13 @@ def _planned(found: Difference) -> Difference:
     )
 
 
-def _corrected_verdict(found: Difference, p: float, margin_p: float) -> Verdict | None:
+def _corrected_verdict(difference: Difference, p: float, margin_p: float) -> Verdict | None:
     """Inside the margin counts first: a difference that is sure but too small to matter is none."""
-    if found.uncorrected == "pairs_lost":
+    if difference.uncorrected == "pairs_lost":
         return "pairs_lost"
-    if found.margin is not None and margin_p <= ALPHA:
+    if difference.margin is not None and margin_p <= ALPHA:
         return "same"
-    return found.uncorrected if p <= ALPHA else "undecided"
+    return difference.uncorrected if p <= ALPHA else "undecided"
 
 
 def with_verdicts(
@@ -114,8 +120,8 @@ def with_verdicts(
     one in 12 to 18 % of studies without any difference. The others keep their numbers and intervals.
     """
     return corrected(
-        found
-        if (found.metric, found.at) == (primary, "final") and found.variant not in checks
-        else replace(found, verdict=None, uncorrected=None, p_holm=None, margin_p=None)
-        for found in comparisons
+        difference
+        if (difference.metric, difference.at) == (primary, "final") and difference.variant not in checks
+        else replace(difference, verdict=None, uncorrected=None, p_holm=None, margin_p=None)
+        for difference in comparisons
     )

@@ -53,19 +53,26 @@ def _by_limit(gate: Gate, ours: VariantSummary) -> GateOutcome:
 
 
 def _by_difference(gate: Gate, summary: Summary) -> GateOutcome:
-    found = _compared(gate, summary)
-    if isinstance(found, str):
-        return GateOutcome(gate.text, True, found)
-    sides = f"{found.label} against {found.baseline_label} in {gate.metric}"
-    if found.n == found.n_planned and repeats(found, summary.variants):
+    difference = _compared(gate, summary)
+    if isinstance(difference, str):
+        return GateOutcome(gate.text, True, difference)
+    sides = f"{difference.label} against {difference.baseline_label} in {gate.metric}"
+    if difference.n == difference.n_planned and repeats(difference, summary.variants):
         return GateOutcome(
-            gate.text, False, f"{sides}: equal on every seed to rounding, {found.n} paired seeds"
+            gate.text, False, f"{sides}: equal on every seed to rounding, {difference.n} paired seeds"
         )
-    if found.n < found.n_planned or found.difference is None or found.ci_low is None or found.ci_high is None:
-        return GateOutcome(gate.text, True, f"{sides}: no verdict from {found.n} of {found.n_planned} pairs")
-    failed, interval = _JUDGES[gate.kind](found)
+    if (
+        difference.n < difference.n_planned
+        or difference.difference is None
+        or difference.ci_low is None
+        or difference.ci_high is None
+    ):
+        return GateOutcome(
+            gate.text, True, f"{sides}: no verdict from {difference.n} of {difference.n_planned} pairs"
+        )
+    failed, interval = _JUDGES[gate.kind](difference)
     return GateOutcome(
-        gate.text, failed, f"{sides}: {found.difference:+.4g}, {interval}, {found.n} paired seeds"
+        gate.text, failed, f"{sides}: {difference.difference:+.4g}, {interval}, {difference.n} paired seeds"
     )
 
 
@@ -81,47 +88,47 @@ def _compared(gate: Gate, summary: Summary) -> Difference | str:
         choosing, comparing = part_seeds(shared_seeds(cells))
         if choosing == comparing:
             return f"a sweep needs {MIN_PARTED} seeds for it: some choose the setting, the others compare"
-        ours, theirs = (at_best(cells, name, choosing, comparing) for name in (gate.variant, str(gate.other)))
+        ours, other = (at_best(cells, name, choosing, comparing) for name in (gate.variant, str(gate.other)))
     else:
-        ours, theirs = (
+        ours, other = (
             next(cell for cell in cells if cell.variant == name) for name in (gate.variant, str(gate.other))
         )
-    found = compare(ours, theirs, gate.metric, "final", margin)
-    return repeated(found, summary.looks) if summary.looks else found
+    difference = compare(ours, other, gate.metric, "final", margin)
+    return repeated(difference, summary.looks) if summary.looks else difference
 
 
-def _shown_worse(found: Difference) -> tuple[bool, str]:
+def _shown_worse(difference: Difference) -> tuple[bool, str]:
     """Worse, and not within the margin where the study has one."""
-    interval = f"95% interval [{found.ci_low:+.4g}, {found.ci_high:+.4g}]"
-    same = found.margin is not None and _inside(found, found.margin)
-    least = _loss_bounds(found, found.ci_low, found.ci_high)[0]
-    return found.verdict != "undecided" and not same and least > 0, interval
+    interval = f"95% interval [{difference.ci_low:+.4g}, {difference.ci_high:+.4g}]"
+    same = difference.margin is not None and _inside(difference, difference.margin)
+    least = _loss_bounds(difference, difference.ci_low, difference.ci_high)[0]
+    return difference.verdict != "undecided" and not same and least > 0, interval
 
 
-def _not_shown_same(found: Difference) -> tuple[bool, str]:
+def _not_shown_same(difference: Difference) -> tuple[bool, str]:
     """The 90 % interval is not inside the margin (two one-sided tests at 5 %)."""
-    interval = f"90% interval [{found.inner_low:+.4g}, {found.inner_high:+.4g}], margin {found.margin:g}"
-    return not _inside(found, found.margin or 0.0), interval
+    interval = f"90% interval [{difference.inner_low:+.4g}, {difference.inner_high:+.4g}], margin {difference.margin:g}"
+    return not _inside(difference, difference.margin or 0.0), interval
 
 
-def _not_shown_as_good(found: Difference) -> tuple[bool, str]:
+def _not_shown_as_good(difference: Difference) -> tuple[bool, str]:
     """The largest loss that fits, one-sided at 5 %, is not below the margin (non-inferiority)."""
-    most = _loss_bounds(found, found.inner_low, found.inner_high)[1]
+    most = _loss_bounds(difference, difference.inner_low, difference.inner_high)[1]
     return most >= (
-        found.margin or 0.0
-    ), f"worse by at most {most:.4g} (95%, one-sided), margin {found.margin:g}"
+        difference.margin or 0.0
+    ), f"worse by at most {most:.4g} (95%, one-sided), margin {difference.margin:g}"
 
 
-def _inside(found: Difference, margin: float) -> bool:
-    low, high = found.inner_low, found.inner_high
+def _inside(difference: Difference, margin: float) -> bool:
+    low, high = difference.inner_low, difference.inner_high
     return low is not None and high is not None and -margin < low and high < margin
 
 
-def _loss_bounds(found: Difference, low: float | None, high: float | None) -> tuple[float, float]:
+def _loss_bounds(difference: Difference, low: float | None, high: float | None) -> tuple[float, float]:
     """An interval of the difference as one of how much worse the variant is; infinite where there is none."""
     if low is None or high is None:
         return -math.inf, math.inf
-    return (-high, -low) if metric_of(found.metric).better == "higher" else (low, high)
+    return (-high, -low) if metric_of(difference.metric).better == "higher" else (low, high)
 
 
 _JUDGES: dict[Kind, Callable[[Difference], tuple[bool, str]]] = {

@@ -140,7 +140,7 @@ def _with_margin(gate: Gate, margin: Margin | None) -> Gate:
 
 
 def share_gates(texts: Sequence[str], studies: Sequence[Collection[str]]) -> list[tuple[str, ...]]:
-    """Which gates are about which of several studies, given the names of their variants.
+    """Which gates are about which study, given the names of each study's variants.
 
     A gate is about every study that has its variants. Raises GateError where that is none.
     """
@@ -162,7 +162,7 @@ def _parse(text: str) -> Gate:
     limit, verdict = _LIMIT.fullmatch(text), _VERDICT.fullmatch(text)
     match = verdict or limit
     if not match:
-        raise GateError(f"--fail-if '{text}': this is no gate.", fix=f"write {_FORMS}.")
+        raise GateError(f"--fail-if '{text}': cannot be parsed.", fix=f"write {_FORMS}.")
     value = _value(text, match)
     gate = Gate(text.strip(), match["variant"], match["metric"])
     if not verdict:

@@ -11,7 +11,7 @@ from bnbench.results import Cell
 def lines(cells: Sequence[Cell], key: str, others: Sequence[str]) -> Iterator[list[Cell]]:
     """The cells of one variant that differ in nothing but that key, two or more, in the study's order.
 
-    others: the swept keys besides it, without those that follow it.
+    others: the other swept keys, without those that follow it.
     """
     found: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:

@@ -56,34 +56,36 @@ def interactions(results: StudyResults, comparisons: Sequence[Difference]) -> It
             [shown[cell.label] for cell in cells if cell.label in shown]
             for cells in lines(results.cells, key, others)
         ]
-        found = [_interaction(key, line[0], c, results.looks) for line in along for c in line]
-        yield from _corrected([replace(row, others=part(row.comparison.setting, others)) for row in found])
+        difference = [_interaction(key, line[0], c, results.looks) for line in along for c in line]
+        yield from _corrected(
+            [replace(row, others=part(row.comparison.setting, others)) for row in difference]
+        )
 
 
-def _corrected(found: Sequence[Interaction]) -> Iterator[Interaction]:
-    adjusted = iter(holm([row.p for row in found if row.p is not None]))
-    for row in found:
+def _corrected(difference: Sequence[Interaction]) -> Iterator[Interaction]:
+    adjusted = iter(holm([row.p for row in difference if row.p is not None]))
+    for row in difference:
         yield row if row.p is None else replace(row, p_holm=next(adjusted))
 
 
-def _interaction(key: str, first: Difference, found: Difference, looks: Sequence[int]) -> Interaction:
+def _interaction(key: str, first: Difference, difference: Difference, looks: Sequence[int]) -> Interaction:
     before = dict(first.values)
-    changes = [value - before[seed] for seed, value in found.values if seed in before]
+    changes = [value - before[seed] for seed, value in difference.values if seed in before]
     row = Interaction(
         key=key,
-        value=found.setting[key],
+        value=difference.setting[key],
         others={},
-        comparison=found,
+        comparison=difference,
         change=None,
         change_low=None,
         change_high=None,
         n=len(changes),
-        n_planned=min(first.n_planned, found.n_planned),
+        n_planned=min(first.n_planned, difference.n_planned),
     )
-    if found is first or not changes:
+    if difference is first or not changes:
         return row
     mean, n = math.fsum(changes) / len(changes), len(changes)
-    least = _rounding(first, found)
+    least = _rounding(first, difference)
     known = least > 0 or n >= _MIN_EQUAL or len(set(changes)) > 1
     weight = weight_of(n, looks)
     low, high = _interval(changes, mean, least, weight) if n > 1 and known else (None, None)
@@ -95,7 +97,7 @@ def _interval(changes: Sequence[float], mean: float, least: float, weight: float
     return repeated_interval(mean, scatter_of(changes, least), len(changes), weight)
 
 
-def _rounding(first: Difference, found: Difference) -> float:
+def _rounding(first: Difference, difference: Difference) -> float:
     """The scatter that the rounding of four shares of samples makes by itself: √(4 grain²/12); 0 for a loss."""
-    grain = max(first.grain or 0.0, found.grain or 0.0)
+    grain = max(first.grain or 0.0, difference.grain or 0.0)
     return grain / math.sqrt(3)

@@ -42,29 +42,34 @@ class NewSamples:
 
     def added(self, comparisons: Iterable[Difference]) -> Iterator[Difference]:
         """The same comparisons, those of OF_SAMPLES after the last step with the interval where it is known."""
-        for found in comparisons:
-            differences = self._differences(found)
-            if differences is None or found.ci_low is None or found.ci_high is None:
-                yield found
+        for difference in comparisons:
+            differences = self._differences(difference)
+            if differences is None or difference.ci_low is None or difference.ci_high is None:
+                yield difference
                 continue
-            alpha = ALPHA * weight_of(found.n, self._looks)  # at a look of `seeds: auto`, its share
-            low, high = new_samples_interval(differences, found.grain or 0.0, alpha)
+            alpha = ALPHA * weight_of(difference.n, self._looks)  # at a look of `seeds: auto`, its share
+            low, high = new_samples_interval(differences, difference.grain or 0.0, alpha)
             yield replace(
-                found,
-                new_low=min(low, found.ci_low),
-                new_high=max(high, found.ci_high),
+                difference,
+                new_low=min(low, difference.ci_low),
+                new_high=max(high, difference.ci_high),
                 num_samples=differences.shape[1],
             )
 
-    def _differences(self, found: Difference) -> Any:
+    def _differences(self, difference: Difference) -> Any:
         """(seeds, samples) float64; None where an answer is missing, or the samples are not the same."""
-        if found.at != "final" or found.metric not in OF_SAMPLES or found.lost or found.n < 2:
+        if (
+            difference.at != "final"
+            or difference.metric not in OF_SAMPLES
+            or difference.lost
+            or difference.n < 2
+        ):
             return None
-        seeds = [seed for seed, _ in found.values]
-        sides = [self._of(label) for label in (found.label, found.baseline_label)]
+        seeds = [seed for seed, _ in difference.values]
+        sides = [self._of(label) for label in (difference.label, difference.baseline_label)]
         lacking = [
             (label, seed)
-            for label, side in zip((found.label, found.baseline_label), sides, strict=True)
+            for label, side in zip((difference.label, difference.baseline_label), sides, strict=True)
             for seed in seeds
             if seed not in side
         ]
@@ -77,7 +82,7 @@ class NewSamples:
             return None
         import numpy as np
 
-        name = OF_SAMPLES[found.metric]
+        name = OF_SAMPLES[difference.metric]
         ours, theirs = (np.stack([getattr(side[seed], name) for seed in seeds]) for side in sides)
         differences = ours.astype(np.float64) - theirs
         return differences if differences.shape[1] > 1 and np.isfinite(differences).all() else None

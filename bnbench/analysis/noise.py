@@ -11,7 +11,7 @@ from bnbench.results import Cell
 from bnbench.study.labels import Labelled
 from bnbench.study.records import RunRecord
 
-#: The splits whose floors are told.
+#: The splits whose floors are reported.
 SPLITS = ("test", "val")
 
 

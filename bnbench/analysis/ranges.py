@@ -2,7 +2,7 @@
 
 A sweep sees a range only on its grid: the edge lies somewhere between the last value that trains and the first
 one that does not, and where the last value of the sweep trains it lies anywhere beyond. So every number here
-is a pair of bounds, and an interval is that of the seeds, on the outer side of either bound.
+is a pair of bounds, and an interval is computed over the seeds, on the outer side of either bound.
 """
 
 from __future__ import annotations

@@ -52,23 +52,23 @@ def _rates(pairs: Sequence[tuple[Cell, Cell | None]]) -> Iterator[TrainedRate]:
         ours = _trained(cell)
         low, high = wilson(sum(ours.values()), len(ours))
         rate = TrainedRate(cell.variant, cell.setting, sum(ours.values()), len(ours), low, high)
-        theirs = _trained(baseline) if baseline and baseline is not cell else {}
+        baseline_trained = _trained(baseline) if baseline and baseline is not cell else {}
         if baseline and baseline is not cell:
             rate = replace(rate, against=baseline.label)
-        yield _tested(rate, ours, theirs) if ours and theirs else rate
+        yield _tested(rate, ours, baseline_trained) if ours and baseline_trained else rate
 
 
 def _trained(cell: Cell) -> dict[int, bool]:
     return {run.seed: run.outcome == "finished" for run in cell.records if run.outcome != "crashed"}
 
 
-def _tested(rate: TrainedRate, ours: Mapping[int, bool], theirs: Mapping[int, bool]) -> TrainedRate:
-    p = fisher_p(sum(ours.values()), len(ours), sum(theirs.values()), len(theirs))
-    both = [seed for seed in ours if seed in theirs]
+def _tested(rate: TrainedRate, ours: Mapping[int, bool], baseline_trained: Mapping[int, bool]) -> TrainedRate:
+    p = fisher_p(sum(ours.values()), len(ours), sum(baseline_trained.values()), len(baseline_trained))
+    both = [seed for seed in ours if seed in baseline_trained]
     if not both:
         return replace(rate, p=p)
-    only_ours = sum(ours[seed] and not theirs[seed] for seed in both)
-    only_theirs = sum(theirs[seed] and not ours[seed] for seed in both)
+    only_ours = sum(ours[seed] and not baseline_trained[seed] for seed in both)
+    only_theirs = sum(baseline_trained[seed] and not ours[seed] for seed in both)
     paired = mcnemar_p(only_ours, only_theirs)
     return replace(rate, p=p, only_variant=only_ours, only_baseline=only_theirs, paired_p=paired)
 

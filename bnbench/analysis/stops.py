@@ -59,11 +59,11 @@ class Course:
     wanted: Mapping[str, int]
     unused: int
 
-    def at_its_look(self, found: Difference) -> Difference:
+    def at_its_look(self, difference: Difference) -> Difference:
         """The comparison with the p and the interval of its look; the judged one where that is of the family."""
-        if (found.metric, found.at) == (self.results.primary, "final"):
-            return self.judged.get(found.label, found)
-        return repeated(found, self.results.looks)
+        if (difference.metric, difference.at) == (self.results.primary, "final"):
+            return self.judged.get(difference.label, difference)
+        return repeated(difference, self.results.looks)
 
     @property
     def warnings(self) -> Iterator[str]:
@@ -118,22 +118,22 @@ def follow(results: StudyResults) -> Course:
     return _course(results, members, reached, wanted)
 
 
-def repeated(found: Difference, looks: Sequence[int], family: int = 1) -> Difference:
+def repeated(difference: Difference, looks: Sequence[int], family: int = 1) -> Difference:
     """A comparison at one of the looks, with the p and the intervals that hold at every look together.
 
     What rests on a single look goes: the sign-flip check, and what a fixed number of seeds would find.
     """
-    if found.n < 2 or found.ci_low is None:
-        return found
-    weight = weight_of(found.n, looks)
-    values = [value for _, value in found.values]
-    mean, spread = statistics.fmean(values), _scatter(found)
-    low, high = repeated_interval(mean, spread, found.n, weight)
-    inner_low, inner_high = repeated_interval(mean, spread, found.n, weight, 2 * ALPHA)
-    together = repeated_interval(mean, spread, found.n, weight / family)
-    p = paired_p(values, found.grain or 0.0)
+    if difference.n < 2 or difference.ci_low is None:
+        return difference
+    weight = weight_of(difference.n, looks)
+    values = [value for _, value in difference.values]
+    mean, spread = statistics.fmean(values), _scatter(difference)
+    low, high = repeated_interval(mean, spread, difference.n, weight)
+    inner_low, inner_high = repeated_interval(mean, spread, difference.n, weight, 2 * ALPHA)
+    together = repeated_interval(mean, spread, difference.n, weight / family)
+    p = paired_p(values, difference.grain or 0.0)
     return replace(
-        found,
+        difference,
         method="t",
         ci_low=low,
         ci_high=high,
@@ -194,18 +194,18 @@ def _going_on(active: Sequence[_Member]) -> list[Cell]:
 
 
 def _see(member: _Member, results: StudyResults) -> Seen:
-    found = _found(member, results)
-    if found.n < found.n_planned:
+    difference = _found(member, results)
+    if difference.n < difference.n_planned:
         return Seen(p=1.0, rises=False, lost=True)
-    values, grain = [value for _, value in found.values], found.grain or 0.0
+    values, grain = [value for _, value in difference.values], difference.grain or 0.0
     mean = statistics.fmean(values)
-    if found.p is None:
+    if difference.p is None:
         return Seen(p=1.0, rises=mean > 0)
     return Seen(
         p=paired_p(values, grain) or 0.0,
         rises=mean > 0,
-        margin_p=None if found.margin is None else equivalence_p(values, found.margin, grain),
-        futile=is_futile(mean, _scatter(found), found.n, results.looks, found.margin),
+        margin_p=None if difference.margin is None else equivalence_p(values, difference.margin, grain),
+        futile=is_futile(mean, _scatter(difference), difference.n, results.looks, difference.margin),
     )
 
 
@@ -214,8 +214,8 @@ def _found(member: _Member, results: StudyResults) -> Difference:
     return compare(ours, theirs, results.primary, "final", results.margin)
 
 
-def _scatter(found: Difference) -> float:
-    return scatter([value for _, value in found.values], found.grain or 0.0)
+def _scatter(difference: Difference) -> float:
+    return scatter([value for _, value in difference.values], difference.grain or 0.0)
 
 
 def _course(
@@ -252,20 +252,22 @@ def _judged(member: _Member, results: StudyResults) -> Difference:
     """At the member's last look; before the first, without a verdict."""
     track = member.track
     if not track.num_looks:
-        found = _found(replace(member, seeds=results.looks[0]), results)
-        return replace(found, verdict="too_few_seeds", uncorrected="too_few_seeds", p=None, p_holm=None)
-    found = repeated(_found(member, results), results.looks, member.family)
-    towards: Verdict = "better" if track.rises == (metric_of(found.metric).better == "higher") else "worse"
+        difference = _found(replace(member, seeds=results.looks[0]), results)
+        return replace(difference, verdict="too_few_seeds", uncorrected="too_few_seeds", p=None, p_holm=None)
+    difference = repeated(_found(member, results), results.looks, member.family)
+    towards: Verdict = (
+        "better" if track.rises == (metric_of(difference.metric).better == "higher") else "worse"
+    )
     verdict: Verdict = "undecided"
     if track.stopped == "lost":
         verdict = "pairs_lost"
     elif track.decided:
         verdict = "same" if track.decided == "same" else towards
     return replace(
-        found,
+        difference,
         p=track.p,
         p_holm=None if verdict == "pairs_lost" else track.p_holm,
-        margin_p=None if found.margin is None or verdict == "pairs_lost" else track.margin_holm,
+        margin_p=None if difference.margin is None or verdict == "pairs_lost" else track.margin_holm,
         twin=member.twin,
         uncorrected=towards if track.p <= ALPHA and track.differs_now else "undecided",
         verdict=verdict,

@@ -31,7 +31,7 @@ def why_not_comparable(runs: Iterable[RunRecord], others: Iterable[RunRecord]) -
 
 
 def engine_of(run: RunRecord) -> str:
-    """What trained it. Runs of before there were several do not say: they were trained one by one."""
+    """The engine that trained it; "sequential" where the run does not say."""
     return str(run.environment.get("engine", "sequential"))
 
 

@@ -47,13 +47,13 @@ def mark_twins(comparisons: Iterable[Difference], first: Mapping[str, str]) -> I
     A variant with the baseline's results is the baseline's twin.
     """
     seen: dict[tuple[str, ...], str] = {}
-    for found in comparisons:
-        ours, theirs = first[found.label], first[found.baseline_label]
+    for difference in comparisons:
+        ours, theirs = first[difference.label], first[difference.baseline_label]
         if ours == theirs:
-            yield replace(found, twin=found.baseline_label)
+            yield replace(difference, twin=difference.baseline_label)
             continue
-        earlier = seen.setdefault((found.metric, found.at, ours, theirs), found.label)
-        yield found if earlier == found.label else replace(found, twin=earlier)
+        earlier = seen.setdefault((difference.metric, difference.at, ours, theirs), difference.label)
+        yield difference if earlier == difference.label else replace(difference, twin=earlier)
 
 
 def groups_of_equals(cells: Sequence[Cell], first: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
@@ -67,16 +67,16 @@ def groups_of_equals(cells: Sequence[Cell], first: Mapping[str, str]) -> tuple[t
     everywhere = {
         (one, other)
         for one, other in _variant_pairs(cells)
-        if all(found[one] == found[other] for found in at.values() if one in found and other in found)
-        and any(one in found and other in found for found in at.values())
+        if all(labels[one] == labels[other] for labels in at.values() if one in labels and other in labels)
+        and any(one in labels and other in labels for labels in at.values())
     }
     names = _joined(everywhere)
-    labels: dict[str, list[Cell]] = {}
+    alike: dict[str, list[Cell]] = {}
     for cell in cells:
-        labels.setdefault(first[cell.label], []).append(cell)
+        alike.setdefault(first[cell.label], []).append(cell)
     rest = [
         tuple(cell.label for cell in group)
-        for group in labels.values()
+        for group in alike.values()
         if len(group) > 1 and not any({cell.variant for cell in group} <= set(known) for known in names)
     ]
     return (*names, *rest)
@@ -142,9 +142,13 @@ def _is_loss(column: str) -> bool:
     return metric is not None and not metric.percent
 
 
-def repeats(found: Difference, variants: Iterable[VariantSummary]) -> bool:
+def repeats(difference: Difference, variants: Iterable[VariantSummary]) -> bool:
     """Whether a loss is the same on every seed: it has no interval then, and is neither worse nor another."""
-    sides = [v for v in variants if v.label in (found.label, found.baseline_label)]
-    numbers = [abs(number) for v in sides for number in v.spreads[found.at, found.metric].values]
+    sides = [v for v in variants if v.label in (difference.label, difference.baseline_label)]
+    numbers = [abs(number) for v in sides for number in v.spreads[difference.at, difference.metric].values]
     least = ROUNDING * max(numbers, default=0.0)
-    return found.ci_low is None and found.n >= MIN_SEEDS and all(abs(by) <= least for _, by in found.values)
+    return (
+        difference.ci_low is None
+        and difference.n >= MIN_SEEDS
+        and all(abs(by) <= least for _, by in difference.values)
+    )

@@ -199,10 +199,10 @@ def _notes(studies: Mapping[str, Summary], variants: Iterable[str]) -> Iterator[
     yield from _unlike(studies, "primary metrics", "primary")
     for name, summary in studies.items():
         if not summary.targets:
-            yield f"{name} has no target: nothing is said of its speed."
+            yield f"{name} has no target, so its speed is not compared."
         elif len(summary.targets) > 1:
             first = summary.targets[0]
-            yield f"{name} has {len(summary.targets)} targets; its speed is that to the first, {first.metric}."
+            yield f"{name} has {len(summary.targets)} targets; its speed is the time to the first, {first.metric}."
         if summary.best_settings:
             yield f"{name} is a sweep: each of its variants stands for its best setting."
     for variant in variants:
@@ -211,11 +211,11 @@ def _notes(studies: Mapping[str, Summary], variants: Iterable[str]) -> Iterator[
             yield f"{variant} is not in {', '.join(missing)}."
 
 
-def _unlike(studies: Mapping[str, Summary], what: str, attribute: str) -> Iterator[str]:
+def _unlike(studies: Mapping[str, Summary], title: str, attribute: str) -> Iterator[str]:
     """ "The baselines differ: none in a, b; batch in c.", nothing where they are all the same."""
     names: dict[str, list[str]] = {}
     for name, summary in studies.items():
         names.setdefault(getattr(summary, attribute), []).append(name)
     if len(names) > 1:
-        told = "; ".join(f"{value} in {', '.join(found)}" for value, found in names.items())
-        yield f"the {what} differ: {told}."
+        values_text = "; ".join(f"{value} in {', '.join(found)}" for value, found in names.items())
+        yield f"the {title} differ: {values_text}."

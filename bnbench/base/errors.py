@@ -13,7 +13,7 @@ BnbenchError            1   base: what is wrong, why, and the fix to paste
 Exit codes of the command line: 0 done, 1 nothing usable came out, 2 usage (Typer's own),
 3 some runs crashed, 4 a gate says so (a --fail-if, or a check of `verify` that failed: the answer is
 there, and it is no), 130 interrupted. Several studies have the code that they would have as one: 130
-before 1 (in none of them anything usable, or one folder of several can't be read) before 4 before 3.
+before 1 (in none of them anything usable, or one of the folders can't be read) before 4 before 3.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EXIT_INTERRUPTED = 130
 
 
 class BnbenchError(Exception):
-    """A user's mistake or an environment's fault, said in one message.
+    """A user's mistake or an environment's fault, in one message.
 
     what: the fault with its value and place. why: the reason, one sentence. fix: what to do.
     """

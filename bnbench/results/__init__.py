@@ -15,7 +15,7 @@
 
 A folder answers one question (`question.py`). A run's folder is named after the hash of what identifies it, and takes
 its place in one step (`placing.py`).
-Beside the folders of several studies, workloads.json says what they say together.
+With several studies, workloads.json beside their folders holds the joint summary.
 Plain text and tensors only: nothing here can run code when it is read.
 """
 

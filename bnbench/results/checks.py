@@ -1,4 +1,4 @@
-"""What a file of a results folder must be to be believed. Whoever edits one by hand is told what does not fit."""
+"""Validation of the files in a results folder. An edit by hand that does not fit is reported."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Plan(BaseModel):
 
     @model_validator(mode="after")
     def _checks_of_its_variants(self) -> Plan:
-        """A check and what it checks are there, and the latter is no check."""
+        """A check and what it checks are there, and the latter is not a check itself."""
         names = {cell.variant for cell in self.cells}
         for name, other in self.checks.items():
             if name not in names or other not in names or other in self.checks or name == self.baseline:
@@ -145,9 +145,9 @@ def _repeated(values: Iterable[Any]) -> Any:
 
 
 def check_run(run: RunRecord, variant: str, setting: Mapping[str, Any], seed: int) -> None:
-    """Raises ValueError where the record is not that of its folder, or can't be what happened."""
+    """Raises ValueError where the record belongs to another folder, or can't be what happened."""
     if (run.variant, key_text(run.setting), run.seed) != (variant, key_text(setting), seed):
-        raise ValueError(f"run.json is that of {run.label}, seed {run.seed}")
+        raise ValueError(f"run.json belongs to {run.label}, seed {run.seed}")
     for name in ("steps", "planned_steps", "steps_per_epoch", "num_parameters", "train_seconds"):
         _check_amount(name, getattr(run, name))
     for split, count in run.num_samples.items():

@@ -20,7 +20,7 @@ from bnbench.results.files import ENVIRONMENT, SCHEMA_VERSION, STUDY, SUMMARY_JS
 from bnbench.study import DEFAULT_PRIMARY, Margin, Target, read_yaml
 from bnbench.study.records import Outcome, RunRecord
 
-#: What every reader of such a folder is told.
+#: The warning of such a folder.
 LEFT_OUT = (
     f"this folder keeps {SUMMARY_JSON} alone, without the runs: their curves are left out, and nothing in it is "
     "rewritten. `bnbench compare` with its study.yaml trains the runs again."

@@ -18,12 +18,14 @@ def trained_under(runs: Iterable[RunRecord]) -> dict[str, Any]:
     for run in runs:
         if "session" not in run.environment:
             continue
-        told = {key: value for key, value in run.environment.items() if key not in _OF_THE_RUN}
-        session = told.pop("session")
-        told |= session if isinstance(session, Mapping) else {}
-        key = key_text(told)
-        _, members = groups.setdefault(key, (told, {}))
+        circumstances = {key: value for key, value in run.environment.items() if key not in _OF_THE_RUN}
+        session = circumstances.pop("session")
+        circumstances |= session if isinstance(session, Mapping) else {}
+        key = key_text(circumstances)
+        _, members = groups.setdefault(key, (circumstances, {}))
         members.setdefault(run.label, []).append(run.seed)
     if not groups:
         return {}
-    return {"trained_under": [{**told, "runs": members} for told, members in groups.values()]}
+    return {
+        "trained_under": [{**circumstances, "runs": members} for circumstances, members in groups.values()]
+    }

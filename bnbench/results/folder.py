@@ -197,9 +197,9 @@ class ResultsFolder:
 
     def write_environment(self, results: StudyResults) -> None:
         """Write down under which circumstances every run was trained, where the runs know that."""
-        told = trained_under(record for cell in results.cells for record in cell.records)
-        if told:
-            self.write(ENVIRONMENT, to_json(told))
+        circumstances = trained_under(record for cell in results.cells for record in cell.records)
+        if circumstances:
+            self.write(ENVIRONMENT, to_json(circumstances))
 
     def load(self) -> StudyResults:
         """Read everything back (see `reader.py`)."""

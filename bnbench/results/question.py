@@ -55,12 +55,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], answered: Collec
 
     answered: the identities of the old cells that have a result. The others are free to change.
     """
-    mine = [cell for cell in old["cells"] if cell["cell"] in answered]
-    if not mine:
+    answered_cells = [cell for cell in old["cells"] if cell["cell"] in answered]
+    if not answered_cells:
         return []
     found = [f"name: {old['name']} there, {new['name']} now"] if old["name"] != new["name"] else []
     kept = _by_variant(new)
-    gone = sorted({cell["variant"] for cell in mine} - set(kept))
+    gone = sorted({cell["variant"] for cell in answered_cells} - set(kept))
     found += [f"variant {name}: only there" for name in gone]
     changed = Counter[str]()
     counted = 0
@@ -121,23 +121,23 @@ def _facts_differ(
     now: Mapping[str, Any],
     swept: Collection[str],
 ) -> list[str]:
-    ours = {**new.get("facts", {}), **now.get("facts", {})}
-    theirs = {**old.get("facts", {}), **before.get("facts", {})}
-    if not theirs:
+    now_facts = {**new.get("facts", {}), **now.get("facts", {})}
+    old_facts = {**old.get("facts", {}), **before.get("facts", {})}
+    if not old_facts:
         return ["other settings, data or source than there"]
     texts = []
-    for key in dict.fromkeys([*theirs, *ours]):
-        a, b = theirs.get(key, _ABSENT), ours.get(key, _ABSENT)
+    for key in dict.fromkeys([*old_facts, *now_facts]):
+        a, b = old_facts.get(key, _ABSENT), now_facts.get(key, _ABSENT)
         parent = key.partition(".")[0]
-        other_choice = parent != key and theirs.get(parent) != ours.get(parent)
+        other_choice = parent != key and old_facts.get(parent) != now_facts.get(parent)
         if a == b or key in swept or other_choice:
             continue
         if key in _WORDS:
             texts.append(_WORDS[key])
         elif key.startswith("plugins"):
             name = key.removeprefix("plugins").strip(".") or "a plugin"
-            how = "not used there" if a is _ABSENT else "not used now" if b is _ABSENT else "changed since"
-            texts.append(f"source of {name}: {how}")
+            change = "not used there" if a is _ABSENT else "not used now" if b is _ABSENT else "changed since"
+            texts.append(f"source of {name}: {change}")
         else:
             texts.append(f"{key}: {_text(a)} there, {_text(b)} now")
     return texts or (["the seeds, settings or data are identified in another way"] if not swept else [])

@@ -31,7 +31,7 @@ _RERUN = "run `bnbench compare` with the same study again: finished runs are kep
 
 
 class PlanDamagedError(ResultsError):
-    """plan.json is there, and is no plan."""
+    """plan.json is there, and can't be read as a plan."""
 
 
 def load_folder(folder: Path) -> StudyResults:
@@ -56,14 +56,14 @@ def load_folder(folder: Path) -> StudyResults:
     environment = (
         _optional(folder / ENVIRONMENT, json.loads, warnings) if (folder / ENVIRONMENT).exists() else {}
     )
-    told = trained_under(record for cell in cells for record in cell.records)
+    circumstances = trained_under(record for cell in cells for record in cell.records)
     return StudyResults(
         plan.name,
         plan.baseline,
         targets,
         cells,
         study,
-        told or environment,
+        circumstances or environment,
         tuple(warnings),
         primary=plan.primary,
         margin=margin,
@@ -97,7 +97,9 @@ def read_plan(folder: Path) -> dict[str, Any]:
         word = "move the folder of that name away" if error.errno == errno.EISDIR else f"chmod u+r {path}"
         raise ResultsError(what, fix=word) from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise PlanDamagedError(f"{path}: damaged: it is no JSON with a schema_version.", fix=_RERUN) from None
+        raise PlanDamagedError(
+            f"{path}: damaged: it is not JSON with a schema_version.", fix=_RERUN
+        ) from None
     if not isinstance(version, int) or version < 1:
         raise PlanDamagedError(f"{path}: damaged: schema_version is {version!r}.", fix=_RERUN)
     if version > SCHEMA_VERSION:
@@ -110,7 +112,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
 
 
 def _no_results(folder: Path) -> ResultsError:
-    """There is no plan; where the results are instead, if they are near."""
+    """The error of a folder without a plan; names the folders with results that are near."""
     inner = sorted(path.parent for path in folder.glob(f"*/{PLAN}"))
     if inner:
         many = len(inner) > _NAMED

@@ -70,11 +70,11 @@ def load_run(
     if folder is None:
         return None
     for _ in range(_TRIES):
-        told: list[str] = []
+        run_warnings: list[str] = []
         with kept_open(folder) as before:
-            record = _load_record(folder, cell, seed, told)
+            record = _load_record(folder, cell, seed, run_warnings)
             if before == identity_of(folder):
-                warnings += told
+                warnings += run_warnings
                 return record
         folder = place  # another process wrote the run again in between
     warnings.append(f"{place}: left out, as another process kept writing it while it was read.")

@@ -144,7 +144,7 @@ class Settings(Section):
     )
     engine: Literal["auto", "stacked", "sequential", "compiled"] = Field(
         "auto",
-        description="how runs are trained; it changes last bits and speed, so it is no part of a run's identity",
+        description="how runs are trained; it changes last bits and speed, so it is not part of a run's identity",
     )
 
     def seed_of(self, source: Source, seed: int) -> int:
@@ -242,7 +242,7 @@ class Study:
     """What is held fixed, which variants are compared, on which seeds.
 
     sweep: as a study writes it. cells: variants (the study's order) at each setting of it. warnings: what the user
-    should know although it is no mistake. primary: the metric that the verdict is about. margin:
+    should know although it is not a mistake. primary: the metric that the verdict is about. margin:
     how much of a difference counts as none. looks: of `seeds: auto`, at how many of the seeds the
     result is looked at; empty where their number is fixed. metrics: what is shown beside the task's own.
     task: what is known of the task that all variants have. checks: the variants with `role: check`, and which

@@ -17,7 +17,7 @@ _BRANCHES = ("int", "float", "str", "bool")
 
 
 def faults_by_path(error: ValidationError, prefix: Path_) -> dict[Path_, list[ErrorDetails]]:
-    """What pydantic found at each key; more than one where a value may be of several types and is of none."""
+    """What pydantic found at each key; more than one where a value may have one of many types and has none of them."""
     details = error.errors(include_url=False)
     found: dict[Path_, list[ErrorDetails]] = {}
     for detail in details:

@@ -129,7 +129,7 @@ class Variants:
         return found
 
     def _only_name(self) -> str:
-        """The name of the only variant of a study without variants: that of its norm."""
+        """The name of the only variant of a study without variants: its norm's name."""
         norm = self.base.get(("norm", "name"))
         name = "none" if norm is None or means_none(norm.value) else label_of(str(norm.value))
         return "none" if name_fault(name) else name

@@ -1,4 +1,4 @@
-"""`vary`: which sources of randomness a seed changes. What is not among them is that of seed 0 in every run."""
+"""`vary`: which sources of randomness a seed changes. Any other source is the one of seed 0 in every run."""
 
 from __future__ import annotations
 

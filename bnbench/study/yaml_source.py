@@ -79,7 +79,7 @@ def read_file(path: Path) -> Source:
         raise ConfigError([Mistake(str(path), f"can't be read: {reason}.")]) from None
     name = "standard input" if str(path) == "-" else str(path)
     if len(content) > MAX_BYTES:
-        what = f"larger than {MAX_BYTES // 2**20} MiB, which is no study."
+        what = f"larger than {MAX_BYTES // 2**20} MiB, which is not a study."
         raise ConfigError([Mistake(name, what)])
     return read_yaml(_decoded(content, name), name)
 

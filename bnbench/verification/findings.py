@@ -37,7 +37,7 @@ class Verification:
     """Everything found about one layer.
 
     conventions: eps, momentum and what they were taken to mean. parts: role -> attribute of the layer.
-    notes: what the reader should know besides, one sentence each.
+    notes: what else the reader should know, one sentence each.
     """
 
     layer: str

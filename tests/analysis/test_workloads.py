@@ -247,7 +247,7 @@ def test_studies_that_are_not_alike() -> None:
     assert "batch in other way; ghost in no baseline." in notes
     assert "the primary metrics differ: test_accuracy in first" in notes
     assert "no target has no target" in notes
-    assert "two targets has 2 targets; its speed is that to the first, val_accuracy" in notes
+    assert "two targets has 2 targets; its speed is the time to the first, val_accuracy" in notes
     assert "layer is not in first, few, other way, no target" in notes
 
 

@@ -356,7 +356,7 @@ def test_swapped_run_folders_are_both_named(folder: Path) -> None:
     }
     for seed in (0, 1):
         assert (
-            f"{cell / f'seed-{seed}'}: left out, as it can't be right: run.json is that of batch"
+            f"{cell / f'seed-{seed}'}: left out, as it can't be right: run.json belongs to batch"
             in result.stderr
         )
 

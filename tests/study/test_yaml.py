@@ -131,7 +131,7 @@ def test_a_file_without_end_is_read_no_further_than_a_study_goes(tmp_path: Path)
     path = tmp_path / "s.yaml"
     path.write_bytes(b"#" * (MAX_BYTES + 1))
     for endless in (path, Path("/dev/zero")):
-        with pytest.raises(ConfigError, match="larger than 4 MiB, which is no study"):
+        with pytest.raises(ConfigError, match="larger than 4 MiB, which is not a study"):
             read_file(endless)
 
 

@@ -49,7 +49,7 @@ def seeds_needed(effect: float, spread: float, alpha: float = ALPHA) -> int | No
 
     Examples
     --------
-    A paired difference of half a standard deviation needs 34 pairs (G*Power 3.1; Cohen 1988, table 2.4.1).
+    A paired difference of half a standard deviation needs 34 pairs (G*Power 3.1).
 
     >>> seeds_needed(0.5, 1.0)
     34

@@ -31,7 +31,7 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
 
     Examples
     --------
-    Darwin's maize, crossed minus self-fertilised: 1,726 of 32,768 patterns (Fisher 1935, The Design of Experiments, 21).
+    Darwin's maize, crossed minus self-fertilised: 1,726 of 32,768 patterns (Fisher 1935, section 21).
 
     >>> maize = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
     >>> round(sign_flip_p(maize) * 32768)

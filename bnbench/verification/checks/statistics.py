@@ -91,7 +91,7 @@ def under_no_grad(subject: Subject) -> None:
 
 
 GRAD_MODE = (
-    "training or eval is told by torch.is_grad_enabled(): it is self.training's to say, "
+    "training or eval is decided by torch.is_grad_enabled(): self.training decides it, "
     "which .train() and .eval() set"
 )
 
