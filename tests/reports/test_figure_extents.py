@@ -109,7 +109,7 @@ def accuracies(*values: float, n: int = 3) -> Summary:
     """Two variants whose accuracies are these over the seeds; the loss that `record` turns into them."""
     losses = [10 * (1 - value) for value in values]
     return summarize(
-        results(*(cell(v, [record(v, s, (9.0, 5.0, loss)) for s, loss in enumerate(losses)]) for v in "ab"))
+        results(*(cell(v, [record(v, s, (loss, loss)) for s, loss in enumerate(losses)]) for v in "ab"))
     )
 
 
