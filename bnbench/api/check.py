@@ -48,8 +48,8 @@ class CheckedStudy:
     @property
     def warnings(self) -> list[str]:
         """What will limit the answer."""
-        found = (text for cell in self.estimates for text in cell.warnings)
-        return list(dict.fromkeys([*self.study.warnings, *found]))
+        of_cells = (text for cell in self.estimates for text in cell.warnings)
+        return list(dict.fromkeys([*self.study.warnings, *of_cells]))
 
     @property
     def cells(self) -> list[dict[str, Any]]:
@@ -89,10 +89,10 @@ def check(
     with training_process():
         try:
             (checked,) = load_studies([study_of(study)], known_names(files, words), ARGUMENT)
-            found = estimate(
+            estimates = estimate(
                 checked, choice_of("device", device, DEVICES), data_folder(data_dir), lambda text: None
             )
-            return CheckedStudy(checked, tuple(found))
+            return CheckedStudy(checked, tuple(estimates))
         finally:
             forget_plugins()
 
@@ -100,7 +100,7 @@ def check(
 def estimate(
     study: Study, device: str, data_dir: Path, progress: Callable[[str], None]
 ) -> list[CellEstimate]:
-    """What every cell of the study will cost. progress: is told what is being done."""
+    """What every cell of the study will cost. progress: called with what comes next, in words."""
     from bnbench.engine.data_notes import class_mistakes, early_notes
     from bnbench.engine.device import pick_device
     from bnbench.engine.estimate import estimate_study
@@ -110,11 +110,11 @@ def estimate(
     torch_device = pick_device(device)  # type: ignore[arg-type]
     library = Library(data_dir, torch_device)
     with guarded():
-        found = estimate_study(study, torch_device, library, progress)
+        estimates = estimate_study(study, torch_device, library, progress)
     variants = study.variants.values()
     if mistakes := list(class_mistakes(variants, library, study.asked_columns, loads=False)):
         raise ConfigError(mistakes)
     return [
         replace(cell, notes=early_notes(of.settings, library))
-        for cell, of in zip(found, study.cells, strict=True)
+        for cell, of in zip(estimates, study.cells, strict=True)
     ]

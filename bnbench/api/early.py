@@ -24,7 +24,7 @@ def start_workers_early(
     gpu = sys.platform == "darwin" or Path("/dev/nvidiactl").exists()
     if min(count_cores(), jobs or 2) < 2 or device not in ("auto", "cpu") or (device == "auto" and gpu):
         return
-    with suppress(OSError, ConfigError):  # a study that isn't there is told by what reads it
+    with suppress(OSError, ConfigError):  # a missing study is reported where it is read
         if not all(_is_of_digits(find_study(study), overrides) for study in studies):
             start_server()
 

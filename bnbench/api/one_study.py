@@ -12,51 +12,53 @@ from bnbench.base.errors import ResultsError
 from bnbench.results import StudyResults
 
 
-def check_apart(found: Mapping[str, StudyResults]) -> None:
+def check_apart(folders: Mapping[str, StudyResults]) -> None:
     """Raises ResultsError where two folders (by path) hold the same runs, or those of one study."""
-    for (one, ours), (other, theirs) in combinations(found.items(), 2):
-        mine, yours = _seeds(ours), _seeds(theirs)
-        shared = set(mine) & set(yours)
+    for (one, left), (other, right) in combinations(folders.items(), 2):
+        left_seeds, right_seeds = _seeds(left), _seeds(right)
+        shared = set(left_seeds) & set(right_seeds)
         alone = f"look at each alone: bnbench report {shlex.quote(one)}"
-        if _one_question(ours, theirs) and shared:
-            here = {seed for seeds in mine.values() for seed in seeds}
-            there = {seed for seeds in yours.values() for seed in seeds}
+        if _one_question(left, right) and shared:
+            here = {seed for seeds in left_seeds.values() for seed in seeds}
+            there = {seed for seeds in right_seeds.values() for seed in seeds}
             both = ranges(sorted(here & there)) if here & there else ""
             raise ResultsError(
-                f"{one} and {other} hold runs of one study ({ours.name}), so they are not two workloads: "
+                f"{one} and {other} hold runs of one study ({left.name}), so they are not two workloads: "
                 f"{ranges(sorted(here))} and {ranges(sorted(there))}.",
                 f"In both: {both}; put together, those of {one} are kept." if both else "",
                 f"{_merge(one, other, sorted(here | there))}\nor {alone}",
             )
-        twice = sorted(cell for cell in shared if mine[cell] & yours[cell])
-        if twice and len(twice) in (len(mine), len(yours)):
+        twice = sorted(cell for cell in shared if left_seeds[cell] & right_seeds[cell])
+        if twice and len(twice) in (len(left_seeds), len(right_seeds)):
             raise ResultsError(
                 f"{one} and {other} hold the same runs, so they are not two workloads.",
-                f"All runs of {one if len(twice) == len(mine) else other} are in the other, too.",
+                f"All runs of {one if len(twice) == len(left_seeds) else other} are in the other, too.",
                 alone,
             )
 
 
-def _one_question(ours: StudyResults, theirs: StudyResults) -> bool:
+def _one_question(left: StudyResults, right: StudyResults) -> bool:
     """Whether the variants that both have are the same cells, in studies of one name."""
-    mine, yours = _cells(ours), _cells(theirs)
-    both = set(mine) & set(yours)
-    return ours.name == theirs.name and bool(both) and all(mine[name] == yours[name] for name in both)
+    left_cells, right_cells = _cells(left), _cells(right)
+    both = set(left_cells) & set(right_cells)
+    return (
+        left.name == right.name and bool(both) and all(left_cells[name] == right_cells[name] for name in both)
+    )
 
 
 def _cells(results: StudyResults) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    cells: dict[str, set[str]] = {}
     for cell in results.cells:
-        found.setdefault(cell.variant, set()).add(cell.cell)
-    return found
+        cells.setdefault(cell.variant, set()).add(cell.cell)
+    return cells
 
 
 def _seeds(results: StudyResults) -> dict[str, set[int]]:
     """By the identity of a cell, the seeds that are there."""
-    found: dict[str, set[int]] = {}
+    seeds: dict[str, set[int]] = {}
     for cell in results.cells:
-        found.setdefault(cell.cell, set()).update(run.seed for run in cell.records)
-    return found
+        seeds.setdefault(cell.cell, set()).update(run.seed for run in cell.records)
+    return seeds
 
 
 def _merge(one: str, other: str, seeds: list[int]) -> str:

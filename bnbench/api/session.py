@@ -83,7 +83,7 @@ class Work:
         return replace(self, todo=tuple(run for run in self.runs if run.key in todo), beside=copied)
 
     def has_records(self) -> bool:
-        """Whether any run is there to be shown."""
+        """Whether any run has a result."""
         return any(self.folder.has(run) for run in self.runs)
 
 
@@ -190,8 +190,8 @@ def carry_out(work: Work, runs: Sequence[RunSpec], listener: Callable[[Event], N
         for event in events:
             if isinstance(event, RunEnded):
                 with work.phases.during("files"):
-                    told = {**event.record.environment, "session": now}
-                    event = replace(event, record=replace(event.record, environment=told))
+                    environment = {**event.record.environment, "session": now}
+                    event = replace(event, record=replace(event.record, environment=environment))
                     work.folder.save(event.run, event.record, event.weights, event.samples)
             listener(event)
             if was_interrupted():

@@ -53,12 +53,12 @@ def prepare_works(
     gates: Sequence[Sequence[str]] = (),
     of: str = "",
 ) -> list[Work]:
-    """Every study ready to run, each in its folder: `output` for one, a folder in it for each of several.
+    """Every study ready to run, in its own folder: `output` for one study, a folder inside it with several.
 
     of: what the folder's name says after the study's (see `naming.py`).
 
     Raises ConfigError with what does not fit together in any of them, before a folder is made, and ResultsError
-    where a folder is not theirs, before another one is touched.
+    where a folder holds something else, before any folder is touched.
     """
 
     several, phases = len(studies) > 1, Phases()
@@ -103,7 +103,7 @@ def _check_folders(works: Sequence[Work]) -> None:
 def load_folders(
     paths: Sequence[Path],
 ) -> tuple[dict[str, tuple[ResultsFolder, StudyResults]], list[ResultsError]]:
-    """The folders by the names that their studies are shown under, and the errors of those that can't be read.
+    """The readable folders by the name of their study, and the errors of the others.
 
     The name is the study's own, or the folder's path where two studies have the same. Raises
     ResultsError where nothing is left to show.

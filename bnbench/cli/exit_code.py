@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def exit_code(summaries: Sequence[Summary], *, interrupted: bool = False, unreadable: bool = False) -> int:
-    """Of one study, or of several as if they were one: the first that holds of 130, 1, 4, 3 and 0."""
+    """The first that applies of 130, 1, 4, 3 and 0; several studies count as one."""
     variants = [variant for summary in summaries for variant in summary.variants]
     if interrupted:
         return EXIT_INTERRUPTED

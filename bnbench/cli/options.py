@@ -30,7 +30,7 @@ class Device(StrEnum):
 
 
 def user_path(text: str) -> Path:
-    """A path in which ~ is the user's home: no shell expands that of --output=~/x."""
+    """The path, with ~ as the user's home: no shell expands it in --output=~/x."""
     return Path(os.path.expanduser(text))
 
 

@@ -25,9 +25,9 @@ def show_folders(
     figures: Path | None,
     kind: str,
 ) -> int:
-    """Show results folders again and rewrite their summaries; of several, also a joint summary.
+    """Show results folders again and rewrite their summaries; with several, also print a joint summary.
 
-    One of several that can't be read is reported and left out; then the exit code is 1.
+    A folder that can't be read is reported and left out; then the exit code is 1.
     """
     from bnbench.analysis.gates import share_gates
     from bnbench.api.one_study import check_apart
@@ -69,7 +69,7 @@ def _study_folders(paths: Sequence[Path]) -> list[Path]:
 
 
 def _write_again(folder: ResultsFolder, results: StudyResults, summary: Summary, *, page: bool) -> None:
-    """As `_write`, but a folder that can't be written is shown all the same."""
+    """Write the files again; a folder that can't be written is a warning."""
     try:
         write_and_warn(folder, results, summary, page=page)
     except ResultsError as error:

@@ -80,7 +80,7 @@ def run_works(
     gates: Sequence[Sequence[str]] = (),
     profile: bool = False,
 ) -> int:
-    """Train study after study and show each; then a joint summary of several. Returns the exit code.
+    """Train study after study and show each, then a joint summary. Returns the exit code.
 
     profile: show at the end where the time went.
     """
@@ -142,7 +142,7 @@ def _show_run(work: Work, display: Display, fail_if: Sequence[str], *, several: 
     error: ResultsError | None = None
     try:
         write_and_warn(work.folder, results, summary)
-    except ResultsError as unwritten:  # the disk is full: what was found is shown all the same
+    except ResultsError as unwritten:  # the disk is full: the result is shown first
         error = unwritten
     if display.visible:
         print_study(work.study.name, summary, display, work.folder, several=several)

@@ -49,7 +49,7 @@ def show_interruption(console: Console, work: Work, others: Sequence[Work]) -> N
         console.print("Interrupted. No run had finished, so nothing was saved.")
     if others:
         names = ", ".join(other.study.name for other in others)
-        console.print(f"Not started, and not shown: {names}.", soft_wrap=True, markup=False)
+        console.print(f"Not started: {names}.", soft_wrap=True, markup=False)
 
 
 def show_plan(console: Console, work: Work, quiet: bool) -> None:
@@ -83,7 +83,7 @@ def show_others(console: Console, folder: ResultsFolder) -> None:
 def print_study(
     name: str, summary: Summary, display: Display, folder: ResultsFolder, *, several: bool
 ) -> None:
-    """The answer, or the tables that were asked for; a document of several studies comes at the end."""
+    """The answer, or the chosen tables. With several studies, one document follows at the end."""
     if display.format == TABLE:
         _print_text(name, summary, display, folder, several=several)
         return

@@ -139,7 +139,7 @@ def test_a_study_that_is_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) 
     result = run("compare", "a.yaml", "b.yaml", "c.yaml", "seeds=1", "--format", "json")
     assert result.exit_code == 130
     assert "Interrupted. No run had finished, so nothing was saved." in result.stderr
-    assert "Not started, and not shown: c." in result.stderr
+    assert "Not started: c." in result.stderr
     assert [item["name"] for item in json.loads(result.stdout)["studies"]] == ["a"]
 
 
