@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from bnbench.base.files import to_json, value_text, write_whole
 from bnbench.base.kinds import KINDS
 
 NAMES_JSON = Path(__file__).with_name("names.json")
@@ -65,7 +66,7 @@ def load_listing() -> dict[str, dict[str, Listed]]:
     kinds = json.loads(NAMES_JSON.read_text(encoding="utf-8"))
     return {
         key: {
-            name: Listed(name, item["summary"], json.dumps(item["options"]), tuple(item.get("metrics", ())))
+            name: Listed(name, item["summary"], value_text(item["options"]), tuple(item.get("metrics", ())))
             for name, item in names.items()
         }
         for key, names in kinds.items()
@@ -90,7 +91,7 @@ def listing_of(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, A
 def write_listing(path: Path = NAMES_JSON) -> None:
     """Import everything that is registered, and write it down."""
     vocabulary = {kind.key: {entry.name: entry for entry in kind.registry().entries()} for kind in KINDS}
-    path.write_text(json.dumps(listing_of(vocabulary), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, to_json(listing_of(vocabulary)))
 
 
 if __name__ == "__main__":

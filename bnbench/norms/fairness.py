@@ -12,13 +12,13 @@ there is no such normalizer, the bias comes back. So `none` is a full network, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
+from bnbench.base.files import key_text
 from bnbench.base.process_state import seeded
 from bnbench.base.user_code import raise_interrupt
 from bnbench.norms import behaviour
@@ -50,7 +50,7 @@ class _Options:
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values
-        self._key = json.dumps(values, sort_keys=True, default=repr)
+        self._key = key_text(values)
 
     def __hash__(self) -> int:
         return hash(self._key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,23 @@ def test_other_values_have_other_names_whatever_the_case(pair: tuple[object, obj
         folder_name(Study("s", "", (0,), {}, "a", (), None, (), changes=(("k", value),))) for value in pair
     ]
     assert names[0].casefold() != names[1].casefold()
+
+
+def documented() -> list[tuple[str, str]]:
+    """The rows of the table in docs/identity.md whose command and folder are whole."""
+    text = (Path(__file__).parents[2] / "docs" / "identity.md").read_text()
+    rows = re.findall(
+        r"^\| `(?:bnbench compare my_study\.yaml|\.\.\.) ?([^`]*)`[^|]*\| `results/([^`]*)` \|$", text, re.M
+    )
+    return [(words, folder) for words, folder in rows]
+
+
+@pytest.mark.parametrize(("words", "folder"), documented())
+def test_the_documented_names(words: str, folder: str, tmp_path: Path, vocabulary: Vocabulary) -> None:
+    path = tmp_path / "my_study.yaml"
+    path.write_text(STUDY.removeprefix("\nname: s").replace("a: {}, b:", "none: {}, batch:"))
+    assert name_of(path, vocabulary, *shlex.split(words)) == folder
+
+
+def test_the_table_is_read() -> None:
+    assert len(documented()) == 5

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bnbench.base.files import to_json
 from bnbench.reports.figures.charts import Measure, colour_of, inside, numbers_axis, or_else
 from bnbench.reports.figures.colours import RULE_COLOUR
 from bnbench.reports.figures.names import fold
@@ -68,8 +68,8 @@ def _names(labels: Sequence[str]) -> alt.Axis:
     """
     import altair as alt
 
-    names = json.dumps([f"={label}" for label in labels])
-    folded = json.dumps(["=" + "\n".join(fold(label)) for label in labels])
+    names = to_json([f"={label}" for label in labels], ascii=True, compact=True)
+    folded = to_json(["=" + "\n".join(fold(label)) for label in labels], ascii=True, compact=True)
     return alt.Axis(
         labelExpr=f"split(slice({folded}[indexof({names}, '=' + datum.value)], 1), '\\n')",
         labelLimit=0, labelPadding=8, ticks=False, domain=False, grid=False,
