@@ -115,11 +115,10 @@ def test_options_of_an_image_folder_in_a_study(run: Run, tmp_path: Path) -> None
     assert "36 of 36 images were resized to 6x8 (height x width)" in flat(result)
     assert "36 of 36 images were padded with the colour [1, 2, 3]" in flat(result)
     assert "validation by group: 1 of 6 groups, 2 samples" in flat(result)
-    again = run("compare", "results/pets/study.yaml", "--data-dir", "data", "--output", "again")
+    folder = "results/pets+validation.by=group"
+    again = run("compare", f"{folder}/study.yaml", "--data-dir", "data", "--output", "again")
     assert again.exit_code == 0, again.output
-    cells = [
-        json.loads(Path(p, "plan.json").read_text())["cells"][0]["cell"] for p in ("again", "results/pets")
-    ]
+    cells = [json.loads(Path(p, "plan.json").read_text())["cells"][0]["cell"] for p in ("again", folder)]
     assert cells[0] == cells[1]
 
 
