@@ -14,8 +14,8 @@ import PIL
 
 from bnbench.base.errors import DataError
 from bnbench.base.files import to_json
+from bnbench.data.array_cache import hash_of, keep, read_kept, state_of
 from bnbench.data.folders import relative
-from bnbench.data.kept import hash_of, keep, read_kept, state_of
 from bnbench.data.pictures import (
     CHANGED,
     DARK,

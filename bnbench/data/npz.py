@@ -13,7 +13,7 @@ from bnbench.data.class_names import in_order, twin_hint, twin_notes
 from bnbench.data.inputs import read_inputs
 from bnbench.data.labels import read_groups, read_labels
 from bnbench.data.npz_file import Array, read_arrays
-from bnbench.data.own import check_scales, copies
+from bnbench.data.part_checks import check_scales, copies
 from bnbench.data.tally import listed, printable
 from bnbench.data.tensors import make_dataset
 

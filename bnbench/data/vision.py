@@ -21,8 +21,8 @@ from torch import Tensor
 
 from bnbench.base.errors import DataError
 from bnbench.data import Dataset
+from bnbench.data.array_cache import Array, Arrays, keep, read_kept, state_of
 from bnbench.data.download import RemoteFile, fetch
-from bnbench.data.kept import Array, Arrays, keep, read_kept, state_of
 from bnbench.data.packing import CONTENTS, unpack_same
 from bnbench.data.tensors import make_dataset
 

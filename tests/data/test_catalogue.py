@@ -35,7 +35,7 @@ LABELS = np.array([3, 1, 4, 1, 5, 9, 2], np.uint8)
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that were written this moment are kept, too."""
-    monkeypatch.setattr("bnbench.data.kept.SETTLED", 0.0)
+    monkeypatch.setattr("bnbench.data.array_cache.SETTLED", 0.0)
 
 
 @pytest.fixture(autouse=True)

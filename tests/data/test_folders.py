@@ -326,7 +326,7 @@ def test_groups_that_do_not_fit(text: str, message: str, root: Path, tmp_path: P
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bnbench.data.kept.SETTLED", 0.0)
+    monkeypatch.setattr("bnbench.data.array_cache.SETTLED", 0.0)
 
 
 @pytest.mark.usefixtures("settled")

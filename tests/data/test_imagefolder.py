@@ -32,7 +32,7 @@ IMAGES = {
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that were written this moment are kept, too."""
-    monkeypatch.setattr("bnbench.data.kept.SETTLED", 0.0)
+    monkeypatch.setattr("bnbench.data.array_cache.SETTLED", 0.0)
 
 
 @pytest.fixture
