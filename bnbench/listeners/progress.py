@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -23,10 +23,6 @@ Key = tuple[str, str, int]
 MOST_BARS = 6
 #: A terminal that is narrower gets lines: between bars there is no room for the numbers.
 LEAST_WIDTH = 60
-
-
-#: What the line of a run shows of its last step.
-_FINAL = ("val_loss", "val_accuracy", "test_accuracy")
 
 
 def _key(run: RunSpec) -> Key:
@@ -122,7 +118,8 @@ class LiveProgress:
         if record.outcome != "finished":
             self._print(f"{self._name(event.run)}  {outcome_text(record.outcome)}: {why_it_failed(record)}")
         elif self._run_lines:
-            metrics = (name for name in _FINAL if name in record.final)
+            tested = [name for name in record.final if name.startswith("test_") and name != "test_loss"]
+            metrics = (*_first_two(record.final), *tested[:1])
             texts = (f"{name} {metric_text(name, record.final[name])}" for name in metrics)
             self._print("  ".join([self._name(event.run), *texts, f"{record.train_seconds:.1f} s"]))
 
@@ -204,9 +201,14 @@ class _Bars:
             self.progress.update(task, visible=index < MOST_BARS)
 
 
+def _first_two(metrics: Mapping[str, float]) -> list[str]:
+    """The columns of the first two metrics of a task, such as val_loss and val_accuracy."""
+    return [name for name in metrics if name.startswith("val_")][:2]
+
+
 def _shown(row: HistoryRow) -> list[str]:
-    """train_loss and everything of the validation part."""
-    return [name for name in ("train_loss", "val_loss", "val_accuracy") if name in row.metrics]
+    """train_loss, and the first two metrics of the task on the validation part."""
+    return ["train_loss", *_first_two(row.metrics)]
 
 
 def _val_metrics(row: HistoryRow) -> str:
