@@ -17,16 +17,19 @@ def check_apart(folders: Mapping[str, StudyResults]) -> None:
     for (one, left), (other, right) in combinations(folders.items(), 2):
         left_seeds, right_seeds = _seeds(left), _seeds(right)
         shared = set(left_seeds) & set(right_seeds)
-        alone = f"look at each alone: bnbench report {shlex.quote(one)}"
+        alone = (
+            f"look at each alone: bnbench report {shlex.quote(one)}, then bnbench report {shlex.quote(other)}"
+        )
         if _one_question(left, right) and shared:
             here = {seed for seeds in left_seeds.values() for seed in seeds}
             there = {seed for seeds in right_seeds.values() for seed in seeds}
             both = ranges(sorted(here & there)) if here & there else ""
+            merge = f"{_merge(one, other, sorted(here | there))}\nor " if left_seeds != right_seeds else ""
             raise ResultsError(
                 f"{one} and {other} hold runs of one study ({left.name}), so they are not two workloads: "
                 f"{ranges(sorted(here))} and {ranges(sorted(there))}.",
-                f"In both: {both}; put together, those of {one} are kept." if both else "",
-                f"{_merge(one, other, sorted(here | there))}\nor {alone}",
+                f"In both: {both}; put together, those of {one} are kept." if both and merge else "",
+                f"{merge}{alone}",
             )
         twice = sorted(cell for cell in shared if left_seeds[cell] & right_seeds[cell])
         if twice and len(twice) in (len(left_seeds), len(right_seeds)):

@@ -278,3 +278,13 @@ def test_a_study_that_was_edited_is_refused_in_its_folder(work: Path) -> None:
     assert "--output results/s-2" in said(done)
     compare("epochs=1")
     assert folders() == {"s", "s+epochs=1"}
+
+
+def test_folders_with_the_same_runs_are_not_two_workloads(work: Path) -> None:
+    """Nothing is merged where nothing is missing: each is to be looked at alone."""
+    compare("primary=test_loss")
+    done = run("report", "results/s", "results/s+primary=test_loss")
+    assert done.exit_code == 1
+    assert "hold runs of one study (s), so they are not two workloads" in said(done)
+    assert "cp -rn" not in said(done)
+    assert "bnbench report results/s, then bnbench report results/s+primary=test_loss" in said(done)
