@@ -150,6 +150,19 @@ def test_tokens_train_and_their_chance_level_is_the_entropy_of_the_letters() -> 
     assert {one["outcome"] for variant in found["variants"] for one in variant["runs"]} == {"stuck_at_chance"}
 
 
+def test_two_networks_train_against_each_other_on_a_data_set_of_images_and_repeat_to_the_bit() -> None:
+    text = STUDY.replace("waves", "digits\ntask: generate").replace("small_conv", "pair")
+    finals = []
+    for output in ("one", "two"):
+        code, shown = run(HERE / "two_networks.py", text, "epochs=1", "--output", output)
+        assert code == 0, shown
+        found = json.loads(Path(output, "summary.json").read_text())
+        finals.append([one["final"] for variant in found["variants"] for one in variant["runs"]])
+    assert finals[0] == finals[1]
+    assert all(0 <= final["test_fooled"] <= 1 for final in finals[0])
+    assert found["primary"] == "test_fooled"
+
+
 @pytest.mark.parametrize("words", [("engine=sequential",), ("engine=stacked",), ("--jobs", "2")])
 def test_every_engine_trains_a_task_of_a_plugin(words: tuple[str, ...]) -> None:
     code, text = run(WAVES, STUDY, "epochs=1", "--output", "o", *words)
