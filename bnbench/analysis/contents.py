@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,8 +146,7 @@ class Summary:
     def cautions(self) -> tuple[str, ...]:
         """What limits the verdict, each once: it stands beside it, not among the notes."""
         fixed = fixed_sentence(self.vary)
-        of_runs = (caution for run in self.runs for caution in run.cautions)
-        return tuple(dict.fromkeys([*self.limits, *([fixed] if fixed else []), *of_runs]))
+        return tuple(dict.fromkeys([*self.limits, *([fixed] if fixed else []), *_gathered(self.runs)]))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -159,3 +158,21 @@ class Summary:
         about_seconds = [shared] if any(map(shares_time, self.runs)) else []
         told = (note for run in self.runs for note in run.notes)
         return tuple(dict.fromkeys([*told, *how_trained(self.runs), *about_seconds]))
+
+
+def _gathered(runs: Iterable[RunRecord]) -> Iterator[str]:
+    """The cautions of runs, each text once, behind the names of the variants that it is about."""
+    names: dict[str, dict[str, dict[str, None]]] = {}  # text -> variant -> its labels
+    for run in runs:
+        for caution in run.cautions:
+            # a run that was copied from another study's folder still has the name of its variant there
+            prefix = next((name for name in (run.label, run.variant) if caution.startswith(f"{name}: ")), "")
+            variants = names.setdefault(caution.removeprefix(f"{prefix}: "), {})
+            if prefix:
+                variants.setdefault(run.variant, {})[run.label] = None
+    for text, variants in names.items():
+        subjects = [
+            f"{variant} (at {len(labels)} settings)" if len(labels) > 1 else next(iter(labels))
+            for variant, labels in variants.items()
+        ]
+        yield f"{', '.join(subjects)}: {text}" if subjects else text

@@ -28,23 +28,31 @@ def earlier_looks(folder: Path, plan: Mapping[str, Any]) -> list[dict[str, Any]]
         old = Plan.model_validate(read_plan(folder))
     except (ResultsError, ValidationError):
         return []
-    shared = [cell for cell in old.cells if cell.cell in {new["cell"] for new in plan["cells"]}]
+    labels = {new["cell"]: cell_label(new["variant"], new["setting"]) for new in plan["cells"]}
+    shared = [cell for cell in old.cells if cell.cell in labels]
     if not shared:
         return []
-    looks = [*old.earlier, *_look_at(folder, old, shared, plan)]
+    # a variant that is now one setting of a sweep, or has another name, is the same comparison
+    renamed = {cell_label(cell.variant, cell.setting): labels[cell.cell] for cell in shared}
+    looks = [_with_names(look, renamed) for look in old.earlier]
+    looks += _look_at(folder, old, shared, plan, renamed)
     kept = {look.model_dump_json(): look for look in looks if not _is_part(look, plan)}
     return [look.model_dump(mode="json") for look in kept.values()]
 
 
+def _with_names(look: PlannedLook, renamed: Mapping[str, str]) -> PlannedLook:
+    return look.model_copy(update={"family": sorted(renamed.get(name, name) for name in look.family)})
+
+
 def _look_at(
-    folder: Path, old: Plan, cells: list[PlannedCell], plan: Mapping[str, Any]
+    folder: Path, old: Plan, cells: list[PlannedCell], plan: Mapping[str, Any], renamed: Mapping[str, str]
 ) -> Iterator[PlannedLook]:
     """That at the old plan's runs, where it was shown and the new plan has another design."""
     seen = max(_num_runs(folder, cell) for cell in cells)
     if seen < _LEAST_SEEDS or not (folder / SUMMARY_JSON).exists():
         return
     before = _design(old.model_dump())
-    look = PlannedLook(seeds=seen, family=sorted(_family(old.model_dump())), **before)
+    look = _with_names(PlannedLook(seeds=seen, family=sorted(_family(old.model_dump())), **before), renamed)
     same_seeds = {tuple(cell.seeds) for cell in cells} == {tuple(cell["seeds"]) for cell in plan["cells"]}
     if not same_seeds or before != _design(plan) or _other_family(look, plan):
         yield look

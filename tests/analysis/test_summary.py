@@ -132,6 +132,23 @@ def test_runs_of_different_machines_are_warned_of() -> None:
     assert not study(NONE, BATCH).warnings
 
 
+def test_a_caution_of_many_settings_is_said_once_with_their_number() -> None:
+    def swept(lr: float, caution: str) -> Cell:
+        runs = [
+            replace(run("batch", seed, 0.05, setting={"lr": lr}), cautions=(caution,)) for seed in range(3)
+        ]
+        return cell("batch", *runs, setting={"lr": lr})
+
+    summary = study(
+        NONE, swept(0.1, "batch: a share is left."), swept(1.0, "batch @ lr=1.0: a share is left.")
+    )
+    assert summary.cautions == ("batch (at 2 settings): a share is left.",)
+    alone = study(
+        NONE, cell("batch", replace(run("batch", 0, 0.05), cautions=("batch: a share is left.", "all: x")))
+    )
+    assert alone.cautions == ("batch: a share is left.", "all: x")
+
+
 def test_notes_are_collected_once() -> None:
     assert study(NONE, BATCH).notes == ("one sample was merged",)
 

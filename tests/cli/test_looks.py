@@ -183,6 +183,15 @@ def test_a_fixed_number_of_seeds_knows_which_comparisons_were_seen() -> None:
     assert "batch is the baseline after a look at 3 seeds against none: not a 5 % test." in cautions[0]
 
 
+def test_a_variant_that_becomes_one_setting_of_a_sweep_has_not_left() -> None:
+    Path("s.yaml").write_text(STUDY.replace("seeds: {auto: true, max: 12}", "seeds: 3"))
+    assert bnbench("compare", "s.yaml", "-q")[0] == 0
+    code, output = bnbench("compare", "s.yaml", "sweep={optimizer.lr: [0.1, 0.01]}")
+    assert code == 0
+    assert "all copied from results/s" in output
+    assert not about_looks("results/s+sweep.optimizer.lr=0.1,0.01")
+
+
 def test_a_sweep_is_one_family_of_looks() -> None:
     assert bnbench("compare", "s.yaml", "-q", "sweep={optimizer.lr: [0.03, 0.3]}")[0] == 0
     values = told("results/s+sweep.optimizer.lr=0.03,0.3")
