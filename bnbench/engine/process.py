@@ -16,9 +16,17 @@ from collections.abc import Callable, Iterator, MutableSequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-import torch
-
 from bnbench.base.errors import BnbenchError
+
+try:
+    import torch
+except (ImportError, OSError) as error:  # OSError: a library that torch is linked with is missing
+    raise BnbenchError(
+        f"torch can't be imported: {type(error).__name__}: {error}",
+        "Training and checking a study need it; `bnbench report`, `bnbench list` and `bnbench.load` do not.",
+        "pip install torch torchvision",
+    ) from error
+
 from bnbench.base.process_state import left_as_found
 from bnbench.engine.memory import keep_freed_memory
 

@@ -62,6 +62,24 @@ print(len(comparison.runs), len(comparison.figures), type(comparison.figure(comp
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("call", ["compare(study)", "train(study)", "check(study)"])
+def test_training_without_torch_says_what_to_install(call: str) -> None:
+    code = f"""
+import sys
+sys.modules["torch"] = sys.modules["torchvision"] = None
+import bnbench
+from bnbench.base.errors import BnbenchError
+study = "quickstart"
+try:
+    bnbench.{call}
+except BnbenchError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("torch can't be imported: ")
+    assert done.stdout.endswith("Fix: pip install torch torchvision\n")
+
+
 def _is_plain(value: Any) -> bool:
     return value is None or type(value) in (str, int, float, bool)
 

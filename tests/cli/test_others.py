@@ -76,6 +76,19 @@ def test_report_needs_no_torch(run: Run, tmp_path: Path) -> None:
     assert "BatchNorm1d(16" in out.stdout
 
 
+@pytest.mark.parametrize("command", ["compare", "train", "check"])
+def test_a_command_that_needs_torch_says_so_in_one_message(run: Run, tmp_path: Path, command: str) -> None:
+    code = (
+        f"import sys; sys.modules['torch'] = None; sys.argv = ['bnbench', {command!r}, 's.yaml']\n"
+        "from bnbench.cli.app import main; main()"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert out.returncode == 1
+    assert out.stderr.startswith("Error: torch can't be imported: ")
+    assert "Fix: pip install torch torchvision" in out.stderr
+    assert "Traceback" not in out.stderr
+
+
 def test_report_of_a_folder_whose_runs_are_gone_keeps_its_summary(run: Run) -> None:
     run("compare", "s.yaml", "seeds=1")
     before = Path("results/s/summary.json").read_text()
