@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bnbench.api.arguments import PathLike, path_of, words_of
 from bnbench.api.comparison import Comparison
-from bnbench.api.summaries import load_results, summarize_results, write_summaries
+from bnbench.api.summaries import load_results, rewrite_summaries, summarize_results
 from bnbench.results import ResultsFolder
 
 
@@ -29,7 +29,8 @@ def load(folder: PathLike) -> Comparison:
 def report(folder: PathLike, *, fail_if: str | Iterable[str] = ()) -> Comparison:
     """The result that a folder holds; its summary.json, summary.csv and report.html are written again.
 
-    Works without torch. Raises ResultsError where the folder holds no results or can't be written.
+    Works without torch. A folder that can't be written is a warning of the Comparison. Raises ResultsError where
+    the folder holds no results.
 
     Parameters
     ----------
@@ -41,6 +42,6 @@ def report(folder: PathLike, *, fail_if: str | Iterable[str] = ()) -> Comparison
     place = ResultsFolder(path_of(folder))
     results = load_results(place)
     summary = summarize_results(results, words_of("fail_if", fail_if))
-    if warning := write_summaries(place, results, summary):
+    if warning := rewrite_summaries(place, results, summary):
         summary = replace(summary, warnings=(*summary.warnings, warning))
     return Comparison(place.path, summary, results)

@@ -79,6 +79,17 @@ def summarize_work(work: Work, fail_if: Sequence[str] = ()) -> tuple[StudyResult
     return results, replace(summary, limits=(*summary.limits, *changed))
 
 
+def rewrite_summaries(
+    folder: ResultsFolder, results: StudyResults, summary: Summary, *, page: bool = True
+) -> str:
+    """Write the summary files of a folder again; a warning where it can't be written (it may be read-only), else ""."""
+    try:
+        return write_summaries(folder, results, summary, page=page)
+    except ResultsError as error:
+        files = f"{SUMMARY_JSON}, {SUMMARY_CSV} and {REPORT}" if page else f"{SUMMARY_JSON} and {SUMMARY_CSV}"
+        return f"{files} in {folder.path} are not rewritten: {error.what}"
+
+
 def write_summaries(
     folder: ResultsFolder, results: StudyResults, summary: Summary, *, page: bool = True
 ) -> str:

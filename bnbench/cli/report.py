@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnbench.base.errors import ResultsError
 from bnbench.base.terminal import echo
 from bnbench.cli.exit_code import exit_code
 from bnbench.cli.options import TABLE, Display
-from bnbench.cli.show import console_on, print_study, show_gates, show_others, show_together, write_and_warn
+from bnbench.cli.show import console_on, print_study, show_gates, show_others, show_together
 
 if TYPE_CHECKING:
     from bnbench.analysis.contents import Summary
@@ -70,11 +69,10 @@ def _study_folders(paths: Sequence[Path]) -> list[Path]:
 
 def _write_again(folder: ResultsFolder, results: StudyResults, summary: Summary, *, page: bool) -> None:
     """Write the files again; a folder that can't be written is a warning."""
-    try:
-        write_and_warn(folder, results, summary, page=page)
-    except ResultsError as error:
-        what = "summary.json, summary.csv" + (" and report.html" if page else "")
-        echo(f"Warning: {what} in {folder.path} are not rewritten: {error.what}", err=True)
+    from bnbench.api.summaries import rewrite_summaries
+
+    if warning := rewrite_summaries(folder, results, summary, page=page):
+        echo(f"Warning: {warning}", err=True)
 
 
 def _write_figures(summary: Summary, folder: Path, kind: str, quiet: bool) -> None:

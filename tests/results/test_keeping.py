@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import bnbench
 from bnbench.cli.app import app
 
 STUDY = """
@@ -95,6 +96,17 @@ def test_a_folder_that_is_read_only_is_shown_and_what_is_not_written_is_named(
     done = CliRunner().invoke(app, ["report", str(folder / "results/s"), *gate])
     assert done.exit_code == 4
     assert json.loads(done.stdout)["name"] == "s"
+
+
+def test_a_folder_that_is_read_only_is_reported_from_python(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "write_bytes", denied)
+    comparison = bnbench.report(folder / "results/s")
+    assert comparison == bnbench.load(folder / "results/s")
+    (warning,) = [text for text in comparison.warnings if "not rewritten" in text]
+    assert warning.startswith("summary.json, summary.csv and report.html in ")
+    assert "Read-only file system" in warning
 
 
 def test_a_disk_that_fills_up_at_the_end_shows_the_tables_all_the_same(
