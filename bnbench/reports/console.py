@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -46,20 +47,30 @@ def print_answer(console: Console, summary: Summary, places: Places = NOWHERE) -
     _print_verdicts(console, [*headline(summary, places.command), *_limits(summary)])
     console.print()
     print_table(console, main_table(summary), headed=False)
-    _print_curves(console, main_curves(summary))
+    _print_curves(console, main_curves(summary), of_best=bool(summary.best_settings))
     if places.report:
         print_text(console, f"Report: {places.report}")
     if places.more:
         console.print(Text(f"All tables: {one_line(places.more)}"), soft_wrap=True)
 
 
-def _print_curves(console: Console, curves: Table) -> None:
-    """A line a variant, the name of the metric behind the last number."""
+def _print_curves(console: Console, curves: Table, *, of_best: bool) -> None:
+    """A line a variant, the name of the metric behind the last number; on a narrow screen, the names above.
+
+    of_best: the study is a sweep, and each variant stands at its best setting.
+    """
     if not 0 < len(curves.rows) <= MOST_CURVES or console.options.ascii_only:
         return
-    rows = [(name, f"{curve} {curves.columns[1]}") for name, curve in curves.rows]
-    for line in table_lines(replace(curves, rows=tuple(rows)), console.width, console.encoding)[2:]:
-        console.print(line, soft_wrap=True)
+    metric = f"{curves.columns[1]}{', best setting' if of_best else ''}"
+    room = max(cell_len(name) for name, _ in curves.rows) + 2
+    rows = [(name, f"{curve} {metric}") for name, curve in curves.rows]
+    narrow = any(room + cell_len(curve) > console.width for _, curve in rows)
+    for name, curve in rows:
+        if narrow:
+            print_text(console, name)
+            print_text(console, curve, indent=2)
+        else:
+            print_text(console, f"{name}{' ' * (room - cell_len(name))}{curve}")
     console.print()
 
 

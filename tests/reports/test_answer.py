@@ -14,6 +14,7 @@ from bnbench.base.terminal import one_line
 from bnbench.reports.sentences.headline import headline, title
 from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.reports.tables.main import main_table
+from bnbench.reports.tables.small_curves import BARS
 from bnbench.study import Margin, Target
 from tests.fabricated import cell, record, results
 from tests.fabricated_extremes import STUDIES
@@ -70,6 +71,24 @@ def test_no_cell_and_no_sentence_is_cut(name: str, width: int) -> None:
     words = " ".join(text.split())
     for sentence in (title(summary), *headline(summary), *summary.cautions):
         assert " ".join(one_line(sentence).split()) in words
+
+
+@pytest.mark.parametrize("name", ["one seed", "two seeds"])
+def test_no_interval_and_no_test_is_claimed_where_there_is_none(name: str) -> None:
+    summary = summarize(STUDIES[name]())
+    caption = main_table(summary).caption
+    assert f"Against {summary.baseline}: points." in caption
+    assert "interval" not in caption
+    assert "t test" not in caption
+
+
+def test_a_curve_of_a_narrow_screen_stands_under_its_name() -> None:
+    lines = answer(summarize(STUDIES["ten seeds"]()), 30).splitlines()
+    curves = [place for place, line in enumerate(lines) if "→" in line and any(bar in line for bar in BARS)]
+    names = [lines[place - 1] for place in curves]
+    assert names == ["none", "batch"]
+    assert all(lines[place].startswith("  ") for place in curves)
+    assert not lines[curves[0] - 2]  # no rule above: they are not a table
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])
@@ -158,8 +177,8 @@ def test_a_sweep_shows_the_effect_at_every_setting() -> None:
     )
     assert "undecided at 0.01, 10.0" in lines[0]
     assert any(line.startswith("The effect of batch depends on optimizer.lr") for line in lines)
-    assert "Usable optimizer.lr, where every seed trains: none 0.01 to 0.1 (the first of the sweep); batch 0.01 to 1 " \
-        "(the first of the sweep)." in lines  # fmt: skip
+    assert "Usable optimizer.lr, where every seed trains: none 0.01 (the sweep's lowest) to 0.1; batch 0.01 (the " \
+        "sweep's lowest) to 1." in lines  # fmt: skip
 
 
 def test_many_settings_are_counted_in_the_answer_and_listed_in_the_verdicts() -> None:

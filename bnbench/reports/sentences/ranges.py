@@ -27,7 +27,7 @@ def usable_sentences(summary: Summary) -> Iterator[str]:
     """One a swept key, with the range of every variant.
 
     >>> next(usable_sentences(summary))
-    "Usable optimizer.lr, where every seed trains: none 0.001 to 0.1, batch 0.001 to 1 (the sweep ends there)."
+    "Usable optimizer.lr, where every seed trains: none 0.01 to 0.1; batch 0.01 to 1 (the sweep's highest)."
     """
     for key in dict.fromkeys(usable.key for usable in summary.usable_ranges):
         ranges = [usable for usable in summary.usable_ranges if usable.key == key]
@@ -52,17 +52,16 @@ def _everywhere(key: str, usable: UsableRange) -> str:
 
 
 def _short(usable: UsableRange) -> str:
-    """ "batch 0.001 to 1 (the last of the sweep)"."""
+    """ "batch 0.001 to 1 (the sweep's highest)": where the sweep ends, the range may go on."""
     if not usable.n:
         return f"{usable.label} not known (runs are missing)"
     if usable.first is None or usable.last is None:
         return f"{usable.label} none of the values"
-    ends = [
-        word for word, fails in (("first", usable.fails_below), ("last", usable.fails_above)) if fails is None
-    ]
-    of_sweep = f" (the {' and the '.join(ends)} of the sweep)" if ends else ""
-    span = f"{usable.first:g}" if usable.first == usable.last else f"{usable.first:g} to {usable.last:g}"
-    return f"{usable.label} {span}{of_sweep}"
+    low = " (the sweep's lowest)" if usable.fails_below is None else ""
+    high = " (the sweep's highest)" if usable.fails_above is None else ""
+    if usable.first == usable.last:
+        return f"{usable.label} {usable.first:g}{low}{high}"
+    return f"{usable.label} {usable.first:g}{low} to {usable.last:g}{high}"
 
 
 def _range(own: UsableRange, base: UsableRange) -> str:

@@ -145,6 +145,8 @@ def _difference_words(summary: Summary, interval: str = " [95% interval]") -> st
     unit = "points" if metric_of(summary.primary).percent else "difference"
     methods = {difference.method for difference in differences}
     test = "paired t test" if methods <= {"t"} else "studentised bootstrap of pairs"
+    if not any(map(interval_words, differences)):
+        return f"Against {summary.baseline}: {unit}."
     text = f"Against {summary.baseline}: {unit}{interval}, {test} over seeds"
     family = max((difference.family for difference in differences if difference.verdict), default=1)
     holm = f" after Holm's correction for {family} comparisons" if family > 1 else ""
