@@ -270,3 +270,22 @@ def test_runs_that_train_alone_take_turns_between_the_variants(
     study = load_study(write_study(text), [], vocabulary)
     events = scheduled(make_plan(study, lambda settings: {}), Library(tmp_path, CPU), workers=1)
     assert "".join(event.run.variant for event in events if isinstance(event, RunEnded)) == order
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="a process's signal mask is read from /proc"
+)
+def test_ctrl_c_does_not_reach_the_server_while_it_imports() -> None:
+    """multiprocessing's resource tracker, which starts first, takes the block of SIGINT away again."""
+    code = """
+import signal
+from multiprocessing import forkserver
+from pathlib import Path
+from bnbench.engine.workers.server import start_server
+start_server()
+status = Path(f"/proc/{forkserver._forkserver._forkserver_pid}/status").read_text()
+blocked = int(next(line for line in status.splitlines() if line.startswith("SigBlk")).split()[1], 16)
+print(bool(blocked & 1 << signal.SIGINT - 1), signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]

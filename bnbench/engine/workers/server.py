@@ -23,9 +23,10 @@ def can_start_workers() -> bool:
 def start_server() -> None:
     """Start it, if it isn't there; its imports go on in the background."""
     global _owner
-    from multiprocessing import forkserver  # not there on Windows
+    from multiprocessing import forkserver, resource_tracker  # not there on Windows
 
     forkserver.set_forkserver_preload(_PRELOAD)
+    resource_tracker.ensure_running()  # started by the server's start, it would lift the block
     # Ctrl-C goes to every process of the terminal: it is this one's to handle
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
