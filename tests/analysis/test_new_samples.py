@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,11 @@ def test_a_study_shows_both_intervals() -> None:
     assert found.num_samples == COUNT
     sentence = verdict_sentences(summary)[0]
     assert "(95% interval 28.1 to 56.9, p 0.0026, 4 seeds; the same for new test samples)" in sentence
+    two = verdict_sentences(
+        replace(summary, comparisons=tuple(replace(c, n=2) for c in summary.comparisons))
+    )[0]
+    assert "interval" not in two.partition(")")[0]
+    assert "new test samples" not in two  # of two seeds, neither interval says anything
     table = next(t for t in tables(summary) if t.title == "Difference from none")
     assert table.columns[3] == "new samples"
     shown = {c["metric"]: c["new_low"] for c in as_json(summary)["comparisons"] if c["at"] == "final"}

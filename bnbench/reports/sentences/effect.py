@@ -21,7 +21,7 @@ def effect_text(summary: Summary, difference: Difference) -> str:
     levels = levels_text(summary, difference)
     asides = [*_interval(difference), *_p(difference), seeds_text(difference)]
     samples = ""
-    if difference.new_low is not None and difference.new_high is not None:
+    if difference.new_low is not None and difference.new_high is not None and difference.n >= MIN_SEEDS:
         interval = range_text(difference, difference.new_low, difference.new_high)
         same = interval == interval_words(difference)
         samples = "; the same for new test samples" if same else f"; for new test samples as well: {interval}"
