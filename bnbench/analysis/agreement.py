@@ -56,7 +56,7 @@ class Agreement(Labelled):
 
 
 def agreements(results: StudyResults) -> Iterator[Agreement]:
-    """One a check and setting."""
+    """One agreement for each check and setting."""
     for name, other in results.checks.items():
         for cell, checked in zip(results.cells, baselines_of(results.cells, other), strict=True):
             if cell.variant == name and checked:
@@ -79,49 +79,53 @@ def largest_differences(pairs: Sequence[tuple[RunRecord, RunRecord]]) -> list[fl
     """
     steps = min((len(run.step_losses) for pair in pairs for run in pair), default=0)
     return [
-        max(_share(ours.step_losses[step], theirs.step_losses[step]) for ours, theirs in pairs)
+        max(_share(first.step_losses[step], second.step_losses[step]) for first, second in pairs)
         for step in range(min(steps, FIRST_STEPS))
     ]
 
 
-def _share(ours: float, theirs: float) -> float:
-    if not (math.isfinite(ours) and math.isfinite(theirs)):
-        return 0.0 if math.isfinite(ours) == math.isfinite(theirs) else math.inf
-    return abs(ours - theirs) / max(abs(ours), abs(theirs)) if ours != theirs else 0.0
+def _share(first: float, second: float) -> float:
+    if not (math.isfinite(first) and math.isfinite(second)):
+        return 0.0 if math.isfinite(first) == math.isfinite(second) else math.inf
+    return abs(first - second) / max(abs(first), abs(second)) if first != second else 0.0
 
 
 def _agreement(cell: Cell, checked: Cell, results: StudyResults) -> Agreement:
-    theirs = {run.seed: run for run in checked.records if run.step_losses}
-    pairs = [(run, theirs[run.seed]) for run in cell.records if run.step_losses and run.seed in theirs]
+    checked_runs = {run.seed: run for run in checked.records if run.step_losses}
+    pairs = [
+        (run, checked_runs[run.seed]) for run in cell.records if run.step_losses and run.seed in checked_runs
+    ]
     half_precision = "bf16" in str(results.study.get("precision", ""))
     shares = largest_differences(pairs)
     beyond = next(
         (step for step, share in enumerate(shares, start=1) if share > tolerance(step, half_precision)), None
     )
-    found = compare(cell, checked, results.primary, "final", results.margin)
-    same = None if found.margin is None else found.verdict == "same"
+    difference = compare(cell, checked, results.primary, "final", results.margin)
+    same = None if difference.margin is None else difference.verdict == "same"
     return Agreement(
         variant=cell.variant,
         setting=dict(cell.setting),
         check_of=checked.variant,
         check_of_label=checked.label,
-        answer=_answer(found, same, len(shares), beyond),
+        answer=_answer(difference, same, len(shares), beyond),
         seeds=len(pairs),
         steps=len(shares),
         largest=max(shares, default=None),
         first_beyond=beyond,
         at_first_beyond=None if beyond is None else shares[beyond - 1],
-        comparison=replace(found, verdict=None, uncorrected=None, p_holm=None),
+        comparison=replace(difference, verdict=None, uncorrected=None, p_holm=None),
         same=same,
     )
 
 
-def _answer(found: Difference, same: bool | None, steps: int, beyond: int | None) -> Answer:
-    different = found.p is not None and found.p <= ALPHA and found.uncorrected in ("better", "worse")
+def _answer(difference: Difference, same: bool | None, steps: int, beyond: int | None) -> Answer:
+    different = (
+        difference.p is not None and difference.p <= ALPHA and difference.uncorrected in ("better", "worse")
+    )
     if beyond == 1 or (different and not same):
         return "differs"
-    if not steps or found.lost:
+    if not steps or difference.lost:
         return "not_shown"
     if beyond is None:
-        return "not_shown" if same is False and any(value for _, value in found.values) else "agrees"
+        return "not_shown" if same is False and any(value for _, value in difference.values) else "agrees"
     return "agrees" if same else "not_shown"

@@ -21,13 +21,13 @@ _NAMED = 4
 def mixed_circumstances(runs: Iterable[RunRecord]) -> tuple[str, ...]:
     """A sentence where the runs were not all trained under the same circumstances; else nothing."""
     runs = [run for run in runs if run.environment and run.outcome != "crashed"]
-    found = [
+    parts = [
         f"{_word(key)}: " + ", ".join(f"{value} ({_runs(group)})" for value, group in values.items())
         for key, values in _differing(runs)
     ]
     return (
-        (f"{_head('the runs were not all trained under the same circumstances', found)} {_REFRESH}",)
-        if found
+        (f"{_head('the runs were not all trained under the same circumstances', parts)} {_REFRESH}",)
+        if parts
         else ()
     )
 
@@ -39,11 +39,11 @@ def other_circumstances(runs: Iterable[tuple[RunRecord, Mapping[str, Any]]]) -> 
         for run, today in runs
         if run.outcome != "crashed" and (texts := differences(run.environment, today))
     ]
-    found = list(dict.fromkeys(text for _, texts in changed for text in texts))
-    if not found:
+    parts = list(dict.fromkeys(text for _, texts in changed for text in texts))
+    if not parts:
         return ()
     which = _runs([run for run, _ in changed])
-    return (f"{_head(f'trained under other circumstances than today: {which}', found)} {_REFRESH}",)
+    return (f"{_head(f'trained under other circumstances than today: {which}', parts)} {_REFRESH}",)
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -62,10 +62,10 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return texts
 
 
-def _head(what: str, found: Sequence[str]) -> str:
-    more = f"; and {len(found) - _NAMED} more differences" if len(found) > _NAMED else ""
-    named = "; ".join(found[:_NAMED])
-    return f"{what} ({named}{more}): for that reason alone their numbers may differ, not only their seconds."
+def _head(statement: str, parts: Sequence[str]) -> str:
+    more = f"; and {len(parts) - _NAMED} more differences" if len(parts) > _NAMED else ""
+    named = "; ".join(parts[:_NAMED])
+    return f"{statement} ({named}{more}): for that reason alone their numbers may differ, not only their seconds."
 
 
 def _differing(runs: Sequence[RunRecord]) -> Iterator[tuple[str, dict[str, list[RunRecord]]]]:
@@ -92,11 +92,11 @@ def _differing(runs: Sequence[RunRecord]) -> Iterator[tuple[str, dict[str, list[
 
 def _threads(runs: Iterable[RunRecord]) -> dict[tuple[str, str], list[tuple[str, RunRecord]]]:
     """By cell: how many threads a run has follows from its settings, and then from the machine."""
-    found: dict[tuple[str, str], list[tuple[str, RunRecord]]] = {}
+    by_cell: dict[tuple[str, str], list[tuple[str, RunRecord]]] = {}
     for run in runs:
         if "num_threads" in run.environment:
-            found.setdefault((run.label, run.cell), []).append((str(run.environment["num_threads"]), run))
-    return found
+            by_cell.setdefault((run.label, run.cell), []).append((str(run.environment["num_threads"]), run))
+    return by_cell
 
 
 def _flat(environment: Mapping[str, Any]) -> dict[str, Any]:

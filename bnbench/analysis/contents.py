@@ -1,4 +1,4 @@
-"""What a summary holds: one row a variant, every comparison, and what became of the gates."""
+"""The content of a summary: one row for each variant, every comparison, and the outcome of each gate."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Summary:
     interactions: empty where nothing is swept. primary: the metric that the verdict is about; margin: a smaller
     difference counts as none. gates: what became of each --fail-if. looks, stops: of `seeds: auto`, and where each
     variant stands; empty where the number of seeds is fixed. limits: limits of the verdict, beside the runs' own
-    cautions. metrics: those that are shown. task: what is known of its task. vary: the sources of randomness that
+    cautions. metrics: the metrics in the tables. task: facts about its task. vary: the sources of randomness that
     a seed changes. best_rates: the rates at the best settings. checks, agreements: the variants with `role:
     check`, what they check, and what came of it. same_results: groups of variants that are equal in every metric
     on every seed. study: study.yaml as it was resolved, empty where it can't be read.
@@ -150,14 +150,14 @@ class Summary:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the runs had to say, each note once; what trained them, and what is to be known of their seconds."""
+        """The runs' notes, each once; the engines that trained the runs; how stacks share their seconds."""
         shared = (
             "Seeds trained in one stack share its time equally, so the spread of times over seeds excludes the noise "
             "of the measurement."
         )
         about_seconds = [shared] if any(map(shares_time, self.runs)) else []
-        told = (note for run in self.runs for note in run.notes)
-        return tuple(dict.fromkeys([*told, *how_trained(self.runs), *about_seconds]))
+        run_notes = (note for run in self.runs for note in run.notes)
+        return tuple(dict.fromkeys([*run_notes, *how_trained(self.runs), *about_seconds]))
 
 
 def _gathered(runs: Iterable[RunRecord]) -> Iterator[str]:

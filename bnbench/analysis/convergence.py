@@ -60,7 +60,7 @@ class TargetSummary:
 
     @property
     def n(self) -> int:
-        """Runs that ended, one way or another."""
+        """Runs that ended, whatever their outcome."""
         return len(self.reached)
 
     @property

@@ -1,4 +1,4 @@
-"""What a folder has shown before its study was changed: a verdict at 5 % knows of no look before it."""
+"""Cautions about results that a folder showed before its study changed: a verdict at 5 % assumes a single look."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_NAMES = 3
 
 
 def look_cautions(results: StudyResults) -> Iterator[str]:
-    """One a result that was shown under another design."""
+    """One caution for each result that the folder showed under another design."""
     planned = max((len(cell.seeds) for cell in results.cells), default=0)
     for look in results.earlier:
         yield f"{_change(look, results, planned)} {_FIX}"

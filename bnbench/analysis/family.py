@@ -23,7 +23,7 @@ from bnbench.analysis.methods.resampling import bootstrap_t
 def corrected(comparisons: Iterable[Difference]) -> tuple[Difference, ...]:
     """The same comparisons with Holm's correction: those of one metric (and phase) are a family.
 
-    Comparisons with the same `twin` count once: they are one result, found twice. A twin of the
+    Comparisons with the same `twin` count once: they are one result, computed twice. A twin of the
     baseline is not in the family: it is the same network. Those that lost pairs are in the family, as they
     were asked for; those with too few seeds, or no verdict, are not.
     """
@@ -58,7 +58,7 @@ def _corrected_family(family: Sequence[Difference]) -> Iterator[Difference]:
 
 
 def _holm_once(family: Sequence[Difference], p_values: Sequence[float | None]) -> tuple[list[float], int]:
-    """Holm's p of each, twins counting once with the larger p of theirs; and how many there are."""
+    """Holm's p of each comparison, and how many count: twins count once, with their larger p."""
     largest: dict[str, float] = {}
     names = [difference.twin or difference.label for difference in family]
     for difference, name, p in zip(family, names, p_values, strict=True):

@@ -1,4 +1,4 @@
-"""What became of each gate: its condition held against a finished study."""
+"""Outcomes of the gates: each condition, tested on a finished study."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bnbench.study import Margin
 
 
 def judge_gates(gates: Sequence[Gate], summary: Summary) -> Iterator[GateOutcome]:
-    """One outcome a gate."""
+    """One outcome for each gate."""
     for gate in gates:
         at_best = summary.at_best_setting
         sides = [at_best[name] for name in gate.variants]
@@ -35,21 +35,23 @@ def _lost(variant: VariantSummary, summary: Summary) -> str:
     """ "of 5 runs of custom: 1 not finite", "" where all finished."""
     if any(stop.label == variant.label and not stop.stopped for stop in summary.stops):
         return f"the next look of {variant.label} is not complete: the study is not over"
-    shown = ", ".join(
+    unfinished = ", ".join(
         f"{count} {outcome.replace('_', ' ')}"
         for outcome, count in variant.outcomes.items()
         if count and outcome != "finished"
     )
-    return f"of {len(variant.seeds)} runs of {variant.label}: {shown}" if shown else ""
+    return f"of {len(variant.seeds)} runs of {variant.label}: {unfinished}" if unfinished else ""
 
 
-def _by_limit(gate: Gate, ours: VariantSummary) -> GateOutcome:
-    spread = ours.spreads["final", gate.metric]
+def _by_limit(gate: Gate, variant: VariantSummary) -> GateOutcome:
+    spread = variant.spreads["final", gate.metric]
     if spread.mean is None or spread.num_nonfinite:
-        return GateOutcome(gate.text, True, f"{gate.metric} of {ours.label} is not finite")
+        return GateOutcome(gate.text, True, f"{gate.metric} of {variant.label} is not finite")
     holds = SIGNS[gate.sign](spread.mean, gate.limit)
     seeds = f"{spread.n} seed{'s' * (spread.n != 1)}"
-    return GateOutcome(gate.text, holds, f"{ours.label}: mean {gate.metric} {spread.mean:.6g} over {seeds}")
+    return GateOutcome(
+        gate.text, holds, f"{variant.label}: mean {gate.metric} {spread.mean:.6g} over {seeds}"
+    )
 
 
 def _by_difference(gate: Gate, summary: Summary) -> GateOutcome:
@@ -88,12 +90,14 @@ def _compared(gate: Gate, summary: Summary) -> Difference | str:
         choosing, comparing = part_seeds(shared_seeds(cells))
         if choosing == comparing:
             return f"a sweep needs {MIN_PARTED} seeds for it: some choose the setting, the others compare"
-        ours, other = (at_best(cells, name, choosing, comparing) for name in (gate.variant, str(gate.other)))
+        variant, other = (
+            at_best(cells, name, choosing, comparing) for name in (gate.variant, str(gate.other))
+        )
     else:
-        ours, other = (
+        variant, other = (
             next(cell for cell in cells if cell.variant == name) for name in (gate.variant, str(gate.other))
         )
-    difference = compare(ours, other, gate.metric, "final", margin)
+    difference = compare(variant, other, gate.metric, "final", margin)
     return repeated(difference, summary.looks) if summary.looks else difference
 
 

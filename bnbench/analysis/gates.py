@@ -105,12 +105,12 @@ def _check_number(gate: Gate, metric: Metric) -> None:
     value = gate.margin if gate.other else gate.limit
     if value is None:
         return
-    what = "a share, from 0 to 1" if metric.percent else f"never below {lowest:g}"
+    allowed = "a share, from 0 to 1" if metric.percent else f"never below {lowest:g}"
     fix = (
         f"{value / 100:g} or {value:g}% in place of {value:g}." if metric.percent and 1 < value <= 100 else ""
     )
     if gate.other and value > highest:
-        why = f"{gate.metric} is {what}: no difference is larger."
+        why = f"{gate.metric} is {allowed}: no difference is larger."
         raise GateError(f"--fail-if '{gate.text}': {why}", fix=fix or "a smaller margin, such as 0.5%.")
     if gate.other:
         return
@@ -123,7 +123,7 @@ def _check_number(gate: Gate, metric: Metric) -> None:
     if always or never:
         holds = "it would always hold" if always else "it can never hold"
         fix = fix or f"a number that {gate.metric} can have, on both sides of it."
-        raise GateError(f"--fail-if '{gate.text}': {gate.metric} is {what}: {holds}.", fix=fix)
+        raise GateError(f"--fail-if '{gate.text}': {gate.metric} is {allowed}: {holds}.", fix=fix)
 
 
 def _with_margin(gate: Gate, margin: Margin | None) -> Gate:
@@ -131,9 +131,9 @@ def _with_margin(gate: Gate, margin: Margin | None) -> Gate:
     if gate.kind not in ("not the same as", "not as good as") or gate.margin is not None:
         return gate
     if margin is None or margin.metric != gate.metric:
-        theirs = f"a margin of {margin.metric}" if margin else "no margin"
+        declared = f"a margin of {margin.metric}" if margin else "no margin"
         raise GateError(
-            f"--fail-if '{gate.text}': how much may it differ? The study has {theirs}, none of {gate.metric}.",
+            f"--fail-if '{gate.text}': how much may it differ? The study has {declared}, none of {gate.metric}.",
             fix=f"margin={{metric: {gate.metric}, value: 0.005}}, or '{gate.text} within 0.5%'.",
         )
     return replace(gate, margin=margin.value)

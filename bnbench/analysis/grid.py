@@ -13,11 +13,11 @@ def lines(cells: Sequence[Cell], key: str, others: Sequence[str]) -> Iterator[li
 
     others: the other swept keys, without those that follow it.
     """
-    found: dict[tuple[str, str], list[Cell]] = {}
+    by_setting: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         if key in cell.setting:
-            found.setdefault((cell.variant, str(part(cell.setting, others))), []).append(cell)
-    return (line for line in found.values() if len(line) > 1)
+            by_setting.setdefault((cell.variant, str(part(cell.setting, others))), []).append(cell)
+    return (line for line in by_setting.values() if len(line) > 1)
 
 
 def is_numeric(cells: Sequence[Cell], key: str) -> bool:

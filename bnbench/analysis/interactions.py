@@ -48,12 +48,12 @@ class Interaction:
 
 def interactions(results: StudyResults, comparisons: Sequence[Difference]) -> Iterator[Interaction]:
     """Along every swept key, for the final primary metric. comparisons: those at the same setting."""
-    shown = {c.label: c for c in comparisons if c.at == "final" and c.metric == results.primary}
+    by_label = {c.label: c for c in comparisons if c.at == "final" and c.metric == results.primary}
     free = free_keys(results.cells)
     for key in free:
         others = [other for other in free if other != key]
         along = [
-            [shown[cell.label] for cell in cells if cell.label in shown]
+            [by_label[cell.label] for cell in cells if cell.label in by_label]
             for cells in lines(results.cells, key, others)
         ]
         difference = [_interaction(key, line[0], c, results.looks) for line in along for c in line]

@@ -83,8 +83,8 @@ class NewSamples:
         import numpy as np
 
         name = OF_SAMPLES[difference.metric]
-        ours, theirs = (np.stack([getattr(side[seed], name) for seed in seeds]) for side in sides)
-        differences = ours.astype(np.float64) - theirs
+        first, second = (np.stack([getattr(side[seed], name) for seed in seeds]) for side in sides)
+        differences = first.astype(np.float64) - second
         return differences if differences.shape[1] > 1 and np.isfinite(differences).all() else None
 
     def _of(self, label: str) -> Mapping[int, Any]:
@@ -107,10 +107,10 @@ class NewSamples:
             if samples is not None:
                 yield run.seed, samples
 
-    def _warn(self, label: str, seed: int, what: str) -> None:
+    def _warn(self, label: str, seed: int, reason: str) -> None:
         start = f"{label}, seed {seed}: no interval for new samples, as its answers on the test samples "
         if not any(warning.startswith(start) for warning in self.warnings):
-            self.warnings.append(f"{start}{what}.")
+            self.warnings.append(f"{start}{reason}.")
 
 
 def new_samples_interval(differences: Any, grain: float = 0.0, alpha: float = ALPHA) -> tuple[float, float]:

@@ -41,7 +41,7 @@ def compare(
     verdict = judge(pairs, metric, (low, high))
     wins = pairs.wins if metric_of(metric).better == "higher" else len(differences) - pairs.wins
     better_low, better_high = wilson(wins, len(differences))
-    found = Difference(
+    difference = Difference(
         variant=variant.variant,
         setting=variant.setting,
         baseline=baseline.variant,
@@ -71,7 +71,7 @@ def compare(
         inner_low=inner_low,
         inner_high=inner_high,
     )
-    return corrected([found])[0]
+    return corrected([difference])[0]
 
 
 def primary_interval(pairs: Pairs) -> tuple[Method, Interval, float | None]:

@@ -72,7 +72,7 @@ class Pairs:
     @property
     def differences(self) -> list[float]:
         """The variant's number minus the baseline's, seed by seed."""
-        return [ours - theirs for ours, theirs in zip(self.first, self.second, strict=True)]
+        return [first - second for first, second in zip(self.first, self.second, strict=True)]
 
     @property
     def rounding(self) -> float:
@@ -94,17 +94,21 @@ class Pairs:
     def wins(self) -> float:
         """Seeds where the first number is the larger; a tie (to the rounding of these two) is half a win."""
         return sum(
-            0.5 if abs(ours - theirs) <= ROUNDING * max(abs(ours), abs(theirs)) else float(ours > theirs)
-            for ours, theirs in zip(self.first, self.second, strict=True)
+            0.5 if abs(first - second) <= ROUNDING * max(abs(first), abs(second)) else float(first > second)
+            for first, second in zip(self.first, self.second, strict=True)
         )
 
 
 def pair_up(variant: Cell, baseline: Cell, metric: str, at: Phase) -> Pairs:
     """The pairs of two cells in one metric."""
-    ours = {record.seed: record for record in variant.records}
-    theirs = {record.seed: record for record in baseline.records}
+    variant_runs = {record.seed: record for record in variant.records}
+    baseline_runs = {record.seed: record for record in baseline.records}
     planned = [seed for seed in variant.seeds if seed in baseline.seeds]
-    ended = [(ours[seed], theirs[seed]) for seed in planned if seed in ours and seed in theirs]
+    ended = [
+        (variant_runs[seed], baseline_runs[seed])
+        for seed in planned
+        if seed in variant_runs and seed in baseline_runs
+    ]
     numbers = {first.seed: (number(first, metric, at), number(second, metric, at)) for first, second in ended}
     whole = {seed: pair for seed, pair in numbers.items() if all(map(math.isfinite, pair))}
     lost = Counter(_reason(pair) for pair in ended if pair[0].seed not in whole)

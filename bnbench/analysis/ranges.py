@@ -113,12 +113,12 @@ class UsableRange:
 class _At(Labelled):
     """A range at a setting of the other keys."""
 
-    found: UsableRange
+    usable_range: UsableRange
 
 
 def usable_ranges(results: StudyResults) -> tuple[UsableRange, ...]:
     """For every swept key whose values are positive numbers."""
-    found: list[UsableRange] = []
+    corrected_ranges: list[UsableRange] = []
     free = free_keys(results.cells)
     for key in free:
         others = [other for other in free if other != key]
@@ -127,17 +127,19 @@ def usable_ranges(results: StudyResults) -> tuple[UsableRange, ...]:
         steps = [_largest_step(line, key) for line in numeric]
         against = baseline_ranges(ranges, results.baseline)
         shifted = [
-            _against(ours, base, step, results.looks) if base and base is not ours else ours
-            for ours, base, step in zip(ranges, against, steps, strict=True)
+            _against(usable_range, base, step, results.looks)
+            if base and base is not usable_range
+            else usable_range
+            for usable_range, base, step in zip(ranges, against, steps, strict=True)
         ]
-        found += _corrected(shifted)
-    return tuple(found)
+        corrected_ranges += _corrected(shifted)
+    return tuple(corrected_ranges)
 
 
 def baseline_ranges(ranges: Sequence[UsableRange], baseline: str) -> list[UsableRange | None]:
     """For each range of one key the baseline's, where the other keys have the same values."""
-    found = baselines_of([_At(r.variant, r.others, r) for r in ranges], baseline)
-    return [place.found if place else None for place in found]
+    places = baselines_of([_At(r.variant, r.others, r) for r in ranges], baseline)
+    return [place.usable_range if place else None for place in places]
 
 
 def longest_block(values: Sequence[float], flags: Sequence[bool]) -> tuple[int, int] | None:
@@ -166,7 +168,7 @@ def _usable_range(cells: Sequence[Cell], key: str, others: Sequence[str]) -> Usa
     whole = [seed for seed in cells[0].seeds if all(seed in outcome for outcome in trained)]
     seeds = [_seed_range(seed, values, [outcome[seed] for outcome in trained]) for seed in whole]
     common = _seed_range(-1, values, [bool(whole) and all(o[seed] for seed in whole) for o in trained])
-    least, most = [found.least for found in seeds], [found.most for found in seeds]
+    least, most = [seed_range.least for seed_range in seeds], [seed_range.most for seed_range in seeds]
     step = _largest_step(cells, key)
     return UsableRange(
         variant=cells[0].variant,
@@ -182,8 +184,10 @@ def _usable_range(cells: Sequence[Cell], key: str, others: Sequence[str]) -> Usa
         most=_mean(most),
         low=_interval(least, step)[0],
         high=_interval(most, step)[1],
-        cut_below=sum(found.first is not None and found.fails_below is None for found in seeds),
-        cut_above=sum(found.last is not None and found.fails_above is None for found in seeds),
+        cut_below=sum(
+            seed_range.first is not None and seed_range.fails_below is None for seed_range in seeds
+        ),
+        cut_above=sum(seed_range.last is not None and seed_range.fails_above is None for seed_range in seeds),
     )
 
 
@@ -201,14 +205,20 @@ def _seed_range(seed: int, values: Sequence[float], trains: Sequence[bool]) -> S
     )
 
 
-def _against(ours: UsableRange, base: UsableRange, step: float, looks: Sequence[int]) -> UsableRange:
-    theirs = {found.seed: found for found in base.seeds}
-    pairs = [(found, theirs[found.seed]) for found in ours.seeds if found.seed in theirs]
+def _against(usable_range: UsableRange, base: UsableRange, step: float, looks: Sequence[int]) -> UsableRange:
+    base_ranges = {seed_range.seed: seed_range for seed_range in base.seeds}
+    pairs = [
+        (seed_range, base_ranges[seed_range.seed])
+        for seed_range in usable_range.seeds
+        if seed_range.seed in base_ranges
+    ]
     both = [(a, b) for a, b in pairs if a.first is not None and b.first is not None]
     lower = [_bounds(b.first, b.fails_below, a.first, a.fails_below, sign=-1) for a, b in both]
     upper = [_bounds(b.last, b.fails_above, a.last, a.fails_above, sign=1) for a, b in both]
-    whole = len(both) == min(ours.n_planned, base.n_planned)
-    return replace(ours, lower=_shift(lower, step, whole, looks), upper=_shift(upper, step, whole, looks))
+    whole = len(both) == min(usable_range.n_planned, base.n_planned)
+    return replace(
+        usable_range, lower=_shift(lower, step, whole, looks), upper=_shift(upper, step, whole, looks)
+    )
 
 
 def _bounds(
@@ -244,7 +254,10 @@ def _shift(bounds: Sequence[tuple[float, float]], step: float, whole: bool, look
 def _corrected(ranges: Sequence[UsableRange]) -> Iterator[UsableRange]:
     """After Holm's correction over every edge of the key that has a p."""
     shifts = [
-        shift for found in ranges for shift in (found.lower, found.upper) if shift and shift.p is not None
+        shift
+        for usable_range in ranges
+        for shift in (usable_range.lower, usable_range.upper)
+        if shift and shift.p is not None
     ]
     adjusted = iter(holm([shift.p or 0.0 for shift in shifts]))
 
@@ -254,9 +267,9 @@ def _corrected(ranges: Sequence[UsableRange]) -> Iterator[UsableRange]:
         p = next(adjusted)
         return replace(shift, p_holm=p, verdict=shift.verdict if p <= ALPHA else "undecided")
 
-    for found in ranges:
-        lower, upper = decided(found.lower), decided(found.upper)
-        yield replace(found, lower=lower, upper=upper)
+    for usable_range in ranges:
+        lower, upper = decided(usable_range.lower), decided(usable_range.upper)
+        yield replace(usable_range, lower=lower, upper=upper)
 
 
 def _largest_step(cells: Sequence[Cell], key: str) -> float:

@@ -49,28 +49,30 @@ def trained_rates(pairs: Sequence[tuple[Cell, Cell | None]]) -> tuple[TrainedRat
 
 def _rates(pairs: Sequence[tuple[Cell, Cell | None]]) -> Iterator[TrainedRate]:
     for cell, baseline in pairs:
-        ours = _trained(cell)
-        low, high = wilson(sum(ours.values()), len(ours))
-        rate = TrainedRate(cell.variant, cell.setting, sum(ours.values()), len(ours), low, high)
+        trained = _trained(cell)
+        low, high = wilson(sum(trained.values()), len(trained))
+        rate = TrainedRate(cell.variant, cell.setting, sum(trained.values()), len(trained), low, high)
         baseline_trained = _trained(baseline) if baseline and baseline is not cell else {}
         if baseline and baseline is not cell:
             rate = replace(rate, against=baseline.label)
-        yield _tested(rate, ours, baseline_trained) if ours and baseline_trained else rate
+        yield _tested(rate, trained, baseline_trained) if trained and baseline_trained else rate
 
 
 def _trained(cell: Cell) -> dict[int, bool]:
     return {run.seed: run.outcome == "finished" for run in cell.records if run.outcome != "crashed"}
 
 
-def _tested(rate: TrainedRate, ours: Mapping[int, bool], baseline_trained: Mapping[int, bool]) -> TrainedRate:
-    p = fisher_p(sum(ours.values()), len(ours), sum(baseline_trained.values()), len(baseline_trained))
-    both = [seed for seed in ours if seed in baseline_trained]
+def _tested(
+    rate: TrainedRate, trained: Mapping[int, bool], baseline_trained: Mapping[int, bool]
+) -> TrainedRate:
+    p = fisher_p(sum(trained.values()), len(trained), sum(baseline_trained.values()), len(baseline_trained))
+    both = [seed for seed in trained if seed in baseline_trained]
     if not both:
         return replace(rate, p=p)
-    only_ours = sum(ours[seed] and not baseline_trained[seed] for seed in both)
-    only_theirs = sum(baseline_trained[seed] and not ours[seed] for seed in both)
-    paired = mcnemar_p(only_ours, only_theirs)
-    return replace(rate, p=p, only_variant=only_ours, only_baseline=only_theirs, paired_p=paired)
+    only_variant = sum(trained[seed] and not baseline_trained[seed] for seed in both)
+    only_baseline = sum(baseline_trained[seed] and not trained[seed] for seed in both)
+    paired = mcnemar_p(only_variant, only_baseline)
+    return replace(rate, p=p, only_variant=only_variant, only_baseline=only_baseline, paired_p=paired)
 
 
 def wilson(k: float, n: int, confidence: float = CONFIDENCE) -> tuple[float | None, float | None]:

@@ -45,45 +45,45 @@ def speeds_on(variants: Mapping[str, VariantSummary], summary: Summary, clock: C
     if not summary.targets:
         return dict.fromkeys(variants, Speed(gap="no target"))
     partial = {name for name, variant in variants.items() if len(variant.runs) < len(variant.seeds)}
-    found = _speeds_of_runs(variants, summary, clock)
+    speeds = _speeds_of_runs(variants, summary, clock)
     for name in variants:
         if name in partial:
-            found[name] = Speed(gap="runs missing")
+            speeds[name] = Speed(gap="runs missing")
         elif summary.baseline in partial:
-            known = found[name]
-            found[name] = Speed(time=known.time, tau=known.tau, gap="runs missing")
-    return found
+            known = speeds[name]
+            speeds[name] = Speed(time=known.time, tau=known.tau, gap="runs missing")
+    return speeds
 
 
 def _speeds_of_runs(
     variants: Mapping[str, VariantSummary], summary: Summary, clock: Clock
 ) -> dict[str, Speed]:
     times = {name: _times(variant, clock) for name, variant in variants.items()}
-    whole = [found for found in times.values() if found is not None]
+    whole = [by_seed for by_seed in times.values() if by_seed is not None]
     seeds = sorted(set.intersection(*map(set, whole))) if whole else []
     if whole and (not seeds or _incomparable(variants, clock)):
         return _without_ratio(times, "not comparable")
-    if any(found[seed] <= 0 for found in whole for seed in seeds):
+    if any(by_seed[seed] <= 0 for by_seed in whole for seed in seeds):
         return _without_ratio(times, "at the start")
     logs = {
-        name: math.inf if found is None else statistics.fmean(math.log(found[seed]) for seed in seeds)
-        for name, found in times.items()
+        name: math.inf if by_seed is None else statistics.fmean(math.log(by_seed[seed]) for seed in seeds)
+        for name, by_seed in times.items()
     }
     fastest = min(logs.values())
-    found = {}
+    speeds = {}
     for name, log in logs.items():
         tau = math.exp(min(log - fastest, 700.0)) if math.isfinite(log) else math.inf
-        found[name] = Speed(time=math.exp(log), tau=tau)
+        speeds[name] = Speed(time=math.exp(log), tau=tau)
         if name != summary.baseline:
-            theirs = times.get(summary.baseline, {})
-            found[name] = _against(found[name], times[name], theirs, seeds, _grain(variants, clock))
-    return found
+            baseline_times = times.get(summary.baseline, {})
+            speeds[name] = _against(speeds[name], times[name], baseline_times, seeds, _grain(variants, clock))
+    return speeds
 
 
 def _without_ratio(times: Mapping[str, Mapping[int, float] | None], gap: Gap) -> dict[str, Speed]:
     """For the variants that arrived there is that reason; those that missed have missed all the same."""
     missed = Speed(gap="missed", time=math.inf, tau=math.inf)
-    return {name: missed if found is None else Speed(gap=gap) for name, found in times.items()}
+    return {name: missed if by_seed is None else Speed(gap=gap) for name, by_seed in times.items()}
 
 
 def _grain(variants: Mapping[str, VariantSummary], clock: Clock) -> float:
@@ -92,28 +92,30 @@ def _grain(variants: Mapping[str, VariantSummary], clock: Clock) -> float:
 
 def _against(
     speed: Speed,
-    ours: Mapping[int, float] | None,
-    theirs: Mapping[int, float] | None,
+    times: Mapping[int, float] | None,
+    baseline_times: Mapping[int, float] | None,
     seeds: Sequence[int],
     grain: float,
 ) -> Speed:
     """With its ratio to the baseline's times, or with the reason that there is none."""
-    if ours is None or theirs is None:
+    if times is None or baseline_times is None:
         return replace(speed, gap="missed")
-    if not theirs:
+    if not baseline_times:
         return replace(speed, gap="no baseline")
-    ratio, low, high = speed_up([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds], grain)
+    ratio, low, high = speed_up(
+        [times[seed] for seed in seeds], [baseline_times[seed] for seed in seeds], grain
+    )
     return replace(speed, ratio=ratio, ratio_low=low, ratio_high=high)
 
 
 def _times(variant: VariantSummary, clock: Clock) -> dict[int, float] | None:
     """Seed by seed; None where a planned run missed the target."""
     target = variant.targets[0]
-    found = [time.at(clock) for time in target.reached if isinstance(time, Reached)]
-    if len(found) < len(variant.seeds):
+    reached = [time.at(clock) for time in target.reached if isinstance(time, Reached)]
+    if len(reached) < len(variant.seeds):
         return None
     seeds = (run.seed for run in variant.runs)
-    return {seed: time for seed, time in zip(seeds, found, strict=True) if time is not None}
+    return {seed: time for seed, time in zip(seeds, reached, strict=True) if time is not None}
 
 
 def _incomparable(variants: Mapping[str, VariantSummary], clock: Clock) -> bool:

@@ -1,4 +1,4 @@
-"""A summary as plain values: for summary.json, and one flat row a run for summary.csv."""
+"""A summary as plain values: for summary.json, and one flat row for each run for summary.csv."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bnbench.study.records import MISSING, RunRecord
 
 def as_json(summary: Summary) -> dict[str, Any]:
     """What summary.json holds. Every number that is not finite is None."""
-    targets = [_plain_target(target) for target in summary.targets]
+    targets = [_target_value(target) for target in summary.targets]
     values = {
         "schema_version": SCHEMA_VERSION,
         "name": summary.name,
@@ -42,13 +42,15 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "best_rates": [vars(rate) for rate in summary.best_rates],
         "checks": summary.checks,
         "agreements": [
-            {**vars(found), "comparison": _comparison(found.comparison)} for found in summary.agreements
+            {**vars(agreement), "comparison": _comparison(agreement.comparison)}
+            for agreement in summary.agreements
         ],
         "same_results": summary.same_results,
         "noise": [vars(floor) for floor in summary.noise],
-        "usable_ranges": [asdict(found) for found in summary.usable_ranges],
+        "usable_ranges": [asdict(usable_range) for usable_range in summary.usable_ranges],
         "interactions": [
-            {**vars(found), "comparison": _comparison(found.comparison)} for found in summary.interactions
+            {**vars(interaction), "comparison": _comparison(interaction.comparison)}
+            for interaction in summary.interactions
         ],
         "gates": [vars(gate) for gate in summary.gates],
         "looks": summary.looks,
@@ -56,8 +58,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "cautions": summary.cautions,
         "warnings": summary.warnings,
     }
-    plain: dict[str, Any] = strict(values)
-    return plain
+    json_values: dict[str, Any] = strict(values)
+    return json_values
 
 
 def _best_setting(best: BestSetting) -> dict[str, Any]:
@@ -93,8 +95,8 @@ def workloads_as_json(workloads: Workloads) -> dict[str, Any]:
         "notes": workloads.notes,
         "cautions": workloads.cautions,
     }
-    plain: dict[str, Any] = strict(values)
-    return plain
+    json_values: dict[str, Any] = strict(values)
+    return json_values
 
 
 def _standing(standing: Standing) -> dict[str, Any]:
@@ -107,14 +109,14 @@ def _standing(standing: Standing) -> dict[str, Any]:
 
 def rows(summary: Summary) -> list[dict[str, Any]]:
     """One flat row a run; planned runs that are not there have the outcome "missing"."""
-    found = []
+    all_rows = []
     for variant in summary.variants:
         runs = {run.seed: (run, index) for index, run in enumerate(variant.runs)}
         for seed in variant.seeds:
             run, index = runs.get(seed, (None, None))
             row = {"variant": variant.variant, **_setting(variant), "norm": variant.norm, "seed": seed}
-            found.append({**row, **_run_columns(run, summary.columns), **_target_columns(variant, index)})
-    return [strict(row) for row in found]
+            all_rows.append({**row, **_run_columns(run, summary.columns), **_target_columns(variant, index)})
+    return [strict(row) for row in all_rows]
 
 
 def comparison_rows(comparisons: Iterable[Difference]) -> list[dict[str, Any]]:
@@ -190,7 +192,7 @@ def _run(
         "best_step": run.best_step,
         "steps_to_target": times[0].step if times and times[0] else None,
         "targets": [
-            {**_plain_target(target.target), "area": area, **_time(time)}
+            {**_target_value(target.target), "area": area, **_time(time)}
             for target, time, area in zip(targets, times, areas, strict=True)
         ],
         "notes": run.notes,
@@ -204,7 +206,7 @@ def _run(
 
 def _target(target: TargetSummary) -> dict[str, Any]:
     return {
-        **_plain_target(target.target),
+        **_target_value(target.target),
         "reached": target.k,
         "runs": target.n,
         "median_steps": target.median_steps,
@@ -217,14 +219,14 @@ def _target(target: TargetSummary) -> dict[str, Any]:
     }
 
 
-def _plain_target(target: Target) -> dict[str, Any]:
+def _target_value(target: Target) -> dict[str, Any]:
     """A metric and a value; "match_baseline" beside them where the value is the baseline's."""
     values = asdict(target)
     return values if target.match_baseline else {"metric": target.metric, "value": target.value}
 
 
 def _flat_target(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {**values, "target": _plain_target(values["target"])}
+    return {**values, "target": _target_value(values["target"])}
 
 
 def _by_seed(values: Iterable[tuple[int, float]], name: str) -> list[dict[str, Any]]:

@@ -40,25 +40,25 @@ def _follows(key: str, others: Sequence[str], places: Sequence[Labelled]) -> boo
 def baselines_of(places: Sequence[Place], baseline: str) -> list[Place | None]:
     """For each place the baseline's at the same setting: it agrees in every key that both have.
 
-    None where there is no such one, or more than one.
+    None where the baseline has none there, or more than one.
     """
     keys = free_keys(places)
-    theirs = [place for place in places if place.variant == baseline]
-    exact = {_text(place.setting): place for place in theirs}
-    return [exact.get(_text(place.setting)) or _only(place, theirs, keys) for place in places]
+    baselines = [place for place in places if place.variant == baseline]
+    exact = {_text(place.setting): place for place in baselines}
+    return [exact.get(_text(place.setting)) or _only(place, baselines, keys) for place in places]
 
 
-def _only(place: Labelled, theirs: Sequence[Place], keys: Sequence[str]) -> Place | None:
-    found = [
+def _only(place: Labelled, baselines: Sequence[Place], keys: Sequence[str]) -> Place | None:
+    matches = [
         other
-        for other in theirs
+        for other in baselines
         if all(
             str(place.setting[key]) == str(other.setting[key])
             for key in keys
             if key in place.setting and key in other.setting
         )
     ]
-    return found[0] if len(found) == 1 else None
+    return matches[0] if len(matches) == 1 else None
 
 
 def _text(setting: Mapping[str, Any]) -> str:

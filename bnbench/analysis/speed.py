@@ -73,7 +73,7 @@ def compare_areas(variant: Cell, baseline: Cell, metric: str) -> AreaComparison:
     """The areas up to the common budget, over the seeds where both have one."""
     pairs = list(_pairs(variant, baseline))
     budget = min((run.planned_steps for pair in pairs for run in pair if run.planned_steps), default=0)
-    both = [area(ours, metric, budget) - area(theirs, metric, budget) for ours, theirs in pairs]
+    both = [area(first, metric, budget) - area(second, metric, budget) for first, second in pairs]
     differences = [value for value in both if math.isfinite(value)]
     low, high = _interval(differences, 0.0)
     return AreaComparison(
@@ -90,20 +90,22 @@ def compare_areas(variant: Cell, baseline: Cell, metric: str) -> AreaComparison:
     )
 
 
-def restricted_difference(ours: Sequence[float], theirs: Sequence[float], budget: float) -> list[float]:
-    """Seed by seed, min(time, budget) of the one minus that of the other; infinite: never reached."""
-    return [min(a, budget) - min(b, budget) for a, b in zip(ours, theirs, strict=True)]
+def restricted_difference(
+    times: Sequence[float], baseline_times: Sequence[float], budget: float
+) -> list[float]:
+    """Seed by seed, min(time, budget) of the variant minus the same of the baseline; infinite: never reached."""
+    return [min(a, budget) - min(b, budget) for a, b in zip(times, baseline_times, strict=True)]
 
 
 def speed_up(
-    ours: Sequence[float], theirs: Sequence[float], grain: float = 0.0
+    times: Sequence[float], baseline_times: Sequence[float], grain: float = 0.0
 ) -> tuple[float | None, float | None, float | None]:
-    """Geometric mean of theirs / ours, with the 95 % paired t interval of its logarithm. Times above 0.
+    """Geometric mean of baseline_times / times, with the 95 % paired t interval of its logarithm. Times above 0.
 
     grain: how finely the times are known, which is a share of them on the scale of the logarithm.
     """
-    logs = [math.log(b) - math.log(a) for a, b in zip(ours, theirs, strict=True)]
-    share = grain / statistics.fmean([*ours, *theirs]) if logs else 0.0
+    logs = [math.log(b) - math.log(a) for a, b in zip(times, baseline_times, strict=True)]
+    share = grain / statistics.fmean([*times, *baseline_times]) if logs else 0.0
     return mean_ratio(logs, *_interval(logs, share))
 
 
@@ -139,11 +141,11 @@ def _on_clock(
     target: Target,
     pairs: Sequence[Pair],
 ) -> SpeedComparison:
-    times = [(reached(ours, target), reached(theirs, target)) for ours, theirs in pairs]
+    times = [(reached(first, target), reached(second, target)) for first, second in pairs]
     refused = why_not_comparable(variant.records, baseline.records) if clock == "seconds" else ""
     known = [budget_of(run, clock) for pair in pairs for run in pair]
     budget = min((length for length in known if length), default=None)
-    found = SpeedComparison(
+    comparison = SpeedComparison(
         variant=variant.variant,
         setting=variant.setting,
         baseline=baseline.variant,
@@ -155,16 +157,20 @@ def _on_clock(
         refused=refused,
     )
     if refused or budget is None or not any(time for pair in times for time in pair):
-        return found
-    ours = [_time(first, clock) for first, _ in times]
-    theirs = [_time(second, clock) for _, second in times]
-    differences = restricted_difference(ours, theirs, budget)
+        return comparison
+    variant_times = [_time(first, clock) for first, _ in times]
+    baseline_times = [_time(second, clock) for _, second in times]
+    differences = restricted_difference(variant_times, baseline_times, budget)
     grain = grain_of((run for pair in pairs for run in pair), clock)
     low, high = _interval(differences, grain)
-    both = [(a, b) for a, b in zip(ours, theirs, strict=True) if 0 < a < math.inf and 0 < b < math.inf]
+    both = [
+        (a, b)
+        for a, b in zip(variant_times, baseline_times, strict=True)
+        if 0 < a < math.inf and 0 < b < math.inf
+    ]
     ratio, ratio_low, ratio_high = speed_up([a for a, _ in both], [b for _, b in both], grain)
     return replace(
-        found,
+        comparison,
         n_both=len(both),
         difference=statistics.fmean(differences),
         ci_low=low,
@@ -182,8 +188,8 @@ def _time(time: Reached | None, clock: Clock) -> float:
 
 def _pairs(variant: Cell, baseline: Cell) -> Iterator[Pair]:
     """The runs of the seeds that both have; a missing run has no pair."""
-    theirs = {run.seed: run for run in baseline.records}
-    return ((run, theirs[run.seed]) for run in variant.records if run.seed in theirs)
+    baseline_runs = {run.seed: run for run in baseline.records}
+    return ((run, baseline_runs[run.seed]) for run in variant.records if run.seed in baseline_runs)
 
 
 def _planned(variant: Cell, baseline: Cell) -> int:

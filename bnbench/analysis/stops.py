@@ -67,7 +67,7 @@ class Course:
 
     @property
     def warnings(self) -> Iterator[str]:
-        """What is there and not shown."""
+        """Runs in the folder that the tables leave out."""
         if self.wanted:
             size = max(self.wanted.values())
             yield f"the look at {size} seeds is not complete: what is shown is the look before it, if any."
@@ -173,11 +173,11 @@ def _decide(members: Sequence[_Member], size: int) -> None:
     first = first_of_equals([first_seeds(cell, size) for cell in cells.values()])
     names: dict[str, str] = {}
     for member in members:
-        ours, theirs = first[member.cell.label], first[member.baseline.label]
-        if ours == theirs:
+        same_as, baseline_same_as = first[member.cell.label], first[member.baseline.label]
+        if same_as == baseline_same_as:
             member.twin = member.baseline.label
             continue
-        earlier = names.setdefault(f"{ours}\n{theirs}", member.cell.label)
+        earlier = names.setdefault(f"{same_as}\n{baseline_same_as}", member.cell.label)
         member.twin = None if earlier == member.cell.label else earlier
     for repeats in (False, True):
         group = [member for member in members if (member.twin == member.baseline.label) == repeats]
@@ -194,7 +194,7 @@ def _going_on(active: Sequence[_Member]) -> list[Cell]:
 
 
 def _see(member: _Member, results: StudyResults) -> Seen:
-    difference = _found(member, results)
+    difference = _difference(member, results)
     if difference.n < difference.n_planned:
         return Seen(p=1.0, rises=False, lost=True)
     values, grain = [value for _, value in difference.values], difference.grain or 0.0
@@ -209,9 +209,9 @@ def _see(member: _Member, results: StudyResults) -> Seen:
     )
 
 
-def _found(member: _Member, results: StudyResults) -> Difference:
-    ours, theirs = first_seeds(member.cell, member.seeds), first_seeds(member.baseline, member.seeds)
-    return compare(ours, theirs, results.primary, "final", results.margin)
+def _difference(member: _Member, results: StudyResults) -> Difference:
+    variant, baseline = first_seeds(member.cell, member.seeds), first_seeds(member.baseline, member.seeds)
+    return compare(variant, baseline, results.primary, "final", results.margin)
 
 
 def _scatter(difference: Difference) -> float:
@@ -225,14 +225,14 @@ def _course(
     wanted: Mapping[str, int],
 ) -> Course:
     first = results.looks[0]
-    shown = {key: seeds or first for key, seeds in reached.items()}
-    cells = tuple(first_seeds(cell, shown[cell.label]) for cell in results.cells)
+    num_seeds = {key: seeds or first for key, seeds in reached.items()}
+    cells = tuple(first_seeds(cell, num_seeds[cell.label]) for cell in results.cells)
     stopped = {member.cell.label: member.track.stopped for member in members}
     stops = tuple(
         Stop(
             cell.variant,
             cell.setting,
-            shown[cell.label],
+            num_seeds[cell.label],
             results.looks[-1],
             "" if cell.label in wanted else stopped.get(cell.label, "follows"),
         )
@@ -252,9 +252,9 @@ def _judged(member: _Member, results: StudyResults) -> Difference:
     """At the member's last look; before the first, without a verdict."""
     track = member.track
     if not track.num_looks:
-        difference = _found(replace(member, seeds=results.looks[0]), results)
+        difference = _difference(replace(member, seeds=results.looks[0]), results)
         return replace(difference, verdict="too_few_seeds", uncorrected="too_few_seeds", p=None, p_holm=None)
-    difference = repeated(_found(member, results), results.looks, member.family)
+    difference = repeated(_difference(member, results), results.looks, member.family)
     towards: Verdict = (
         "better" if track.rises == (metric_of(difference.metric).better == "higher") else "worse"
     )

@@ -92,8 +92,8 @@ def _read(results: StudyResults, values: Mapping[str, Any]) -> Summary:
 
 
 def _all(kind: Any, values: Sequence[Any]) -> tuple[Any, ...]:
-    found: tuple[Any, ...] = TypeAdapter(tuple[kind, ...]).validate_python(values)
-    return found
+    validated: tuple[Any, ...] = TypeAdapter(tuple[kind, ...]).validate_python(values)
+    return validated
 
 
 def _comparisons(values: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

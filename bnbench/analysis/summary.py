@@ -119,13 +119,13 @@ def _judged(
 
 
 def _judged_best(results: StudyResults, first: Mapping[str, str]) -> tuple[BestSetting, ...]:
-    """The checks are there too, compared with nothing."""
+    """The best setting of every variant; checks have no comparisons."""
     checks = [best for best in best_settings(results) if best.variant in results.checks]
-    found = (*best_settings(_without_checks(results)), *(replace(best, comparisons=()) for best in checks))
-    comparisons = _judged((c for best in found for c in best.comparisons), results, first)
+    choices = (*best_settings(_without_checks(results)), *(replace(best, comparisons=()) for best in checks))
+    comparisons = _judged((c for best in choices for c in best.comparisons), results, first)
     return tuple(
         replace(best, comparisons=tuple(c for c in comparisons if c.variant == best.variant))
-        for best in found
+        for best in choices
     )
 
 
@@ -143,8 +143,8 @@ def _rates(pairs: Iterable[tuple[Cell, Cell | None]], results: StudyResults) -> 
 
 def _best_rates(results: StudyResults, best: Sequence[BestSetting]) -> tuple[TrainedRate, ...]:
     """How often each variant trained at the best setting that is compared, against the baseline at its own."""
-    labels = {c.label for found in best for c in found.comparisons}
-    labels |= {c.baseline_label for found in best for c in found.comparisons}
+    labels = {c.label for setting in best for c in setting.comparisons}
+    labels |= {c.baseline_label for setting in best for c in setting.comparisons}
     cells = {cell.variant: cell for cell in results.cells if cell.label in labels}
     return trained_rates([(cell, cells.get(results.baseline)) for cell in cells.values()])
 
@@ -181,7 +181,7 @@ def _unfinished(asked: Sequence[Difference]) -> Iterator[str]:
     """Where runs are missing: who stops at the verdict that pleases has looked more than once."""
     short = [c for c in asked if c.n + sum(c.lost.values()) < c.n_planned]
     if short:
-        least = min(short, key=lambda found: found.n)
+        least = min(short, key=lambda difference: difference.n)
         yield (
             f"not all planned runs are there ({least.label}: {least.n} of {least.n_planned} pairs): a verdict before "
             "the last is an early look, and not the 5 % test that was planned. The same command again adds the rest."
@@ -215,11 +215,12 @@ def _known_target(target: Target, results: StudyResults) -> Target:
 def _warnings(
     results: StudyResults, variants: Sequence[VariantSummary], comparisons: Sequence[Difference]
 ) -> Iterator[str]:
-    for found in comparisons:
-        if found.checks_disagree and found.at == "final" and found.metric == results.primary:
+    for difference in comparisons:
+        if difference.checks_disagree and difference.at == "final" and difference.metric == results.primary:
             yield (
-                f"{found.label}, {found.metric}: {METHOD_WORDS[found.method]} (p {found.p:.2g}) and the sign-flip "
-                f"test (p {found.sign_flip_p:.2g}) disagree: don't rest on this verdict; look at every seed, or "
+                f"{difference.label}, {difference.metric}: {METHOD_WORDS[difference.method]} "
+                f"(p {difference.p:.2g}) and the sign-flip test (p {difference.sign_flip_p:.2g}) disagree: "
+                "don't rest on this verdict; look at every seed, or "
                 "plan a new study with more (seeds: auto)."
             )
     for index, target in enumerate(results.targets):

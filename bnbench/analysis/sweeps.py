@@ -64,10 +64,10 @@ def with_seeds(cell: Cell, seeds: Sequence[int]) -> Cell:
 
 
 def at_best(cells: Sequence[Cell], variant: str, choosing: Sequence[int], comparing: Sequence[int]) -> Cell:
-    """The runs that compare, at the setting that the others choose."""
+    """The variant's runs of the comparing seeds, at the setting that the choosing seeds choose."""
     chosen = best_cell([with_seeds(cell, choosing) for cell in cells], variant)
-    found = next(cell for cell in cells if cell.label == chosen.label)
-    return with_seeds(found, comparing)
+    best = next(cell for cell in cells if cell.label == chosen.label)
+    return with_seeds(best, comparing)
 
 
 def shared_seeds(cells: Iterable[Cell]) -> tuple[int, ...]:
@@ -81,10 +81,10 @@ def best_settings(results: StudyResults) -> tuple[BestSetting, ...]:
     names = dict.fromkeys(cell.variant for cell in results.cells)
     best = {name: best_cell(results.cells, name) for name in names}
     choosing, comparing = part_seeds(shared_seeds(results.cells))
-    found: tuple[Difference, ...] = ()
+    comparisons: tuple[Difference, ...] = ()
     if results.baseline in names:
         sides = {name: at_best(results.cells, name, choosing, comparing) for name in names}
-        found = corrected(
+        comparisons = corrected(
             compare(side, sides[results.baseline], metric, at, results.margin)
             for name, side in sides.items()
             if name != results.baseline
@@ -92,17 +92,17 @@ def best_settings(results: StudyResults) -> tuple[BestSetting, ...]:
             for metric in results.columns
         )
     if choosing == comparing:
-        found = tuple(
-            replace(c, verdict="too_few_seeds", uncorrected="too_few_seeds", p_holm=None) for c in found
+        comparisons = tuple(
+            replace(c, verdict="too_few_seeds", uncorrected="too_few_seeds", p_holm=None) for c in comparisons
         )
     elif results.looks:  # these look at the comparisons at the same setting
-        found = tuple(replace(c, verdict=None, uncorrected=None, p_holm=None) for c in found)
+        comparisons = tuple(replace(c, verdict=None, uncorrected=None, p_holm=None) for c in comparisons)
     return tuple(
         BestSetting(
             name,
             cell.setting,
             _val_loss(cell),
-            tuple(c for c in found if c.variant == name),
+            tuple(c for c in comparisons if c.variant == name),
             choosing,
             comparing,
         )

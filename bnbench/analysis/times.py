@@ -1,4 +1,4 @@
-"""Which seconds can be compared, and whether those of some runs can be compared at all."""
+"""Comparable seconds: same device, threads and engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bnbench.study.records import RunRecord
 
 
 def shares_time(run: RunRecord) -> bool:
-    """Whether a run's seconds are its equal share of those of a stack of replicas."""
+    """Whether a run's seconds are its equal share of the seconds of a stack of replicas."""
     return int(run.environment.get("replicas", 1)) > 1
 
 
@@ -21,13 +21,13 @@ def why_not_comparable(runs: Iterable[RunRecord], others: Iterable[RunRecord]) -
     shared a step. Runs that crashed have no seconds; of runs that do not say where they ran, nothing is
     held against them.
     """
-    ours, theirs = _places(runs), _places(others)
-    for what in ("device", "device_name", "num_threads", "engine"):
-        mine, other = _values(ours, what), _values(theirs, what)
-        if len(mine | other) > 1:
-            return _reason(what, sorted(mine), sorted(other))
-    mine, other = _values(ours, "replicas"), _values(theirs, "replicas")
-    return "in stacks of other sizes" if mine and other and mine != other else ""
+    places, other_places = _places(runs), _places(others)
+    for key in ("device", "device_name", "num_threads", "engine"):
+        values, other_values = _values(places, key), _values(other_places, key)
+        if len(values | other_values) > 1:
+            return _reason(key, sorted(values), sorted(other_values))
+    values, other_values = _values(places, "replicas"), _values(other_places, "replicas")
+    return "in stacks of other sizes" if values and other_values and values != other_values else ""
 
 
 def engine_of(run: RunRecord) -> str:
@@ -54,8 +54,8 @@ def _way(environment: Mapping[str, Any]) -> str:
     return ", ".join(parts) + (f" ({reason})" if reason else "")
 
 
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _places(runs: Iterable[RunRecord]) -> list[dict[str, object]]:
@@ -66,15 +66,15 @@ def _places(runs: Iterable[RunRecord]) -> list[dict[str, object]]:
     ]
 
 
-def _values(places: Iterable[dict[str, object]], what: str) -> set[str]:
-    return {str(place[what]) for place in places if what in place}
+def _values(places: Iterable[dict[str, object]], key: str) -> set[str]:
+    return {str(place[key]) for place in places if key in place}
 
 
-def _reason(what: str, ours: list[str], theirs: list[str]) -> str:
+def _reason(key: str, values: list[str], other_values: list[str]) -> str:
     """ "on cuda, not cpu", "2 threads, not 1", "on another cpu model"."""
-    if what == "device_name":
-        return "on another model" if len(ours) == 1 else "on several models"
-    mine, others = " and ".join(ours), " or ".join(theirs)
-    told = {"num_threads": f"{mine} threads", "engine": f"by the {mine} engine"}
-    text = told.get(what, f"on {mine}")
-    return text if ours == theirs or len(ours) > 1 else f"{text}, not {others}"
+    if key == "device_name":
+        return "on another model" if len(values) == 1 else "on several models"
+    these, others = " and ".join(values), " or ".join(other_values)
+    phrases = {"num_threads": f"{these} threads", "engine": f"by the {these} engine"}
+    text = phrases.get(key, f"on {these}")
+    return text if values == other_values or len(values) > 1 else f"{text}, not {others}"

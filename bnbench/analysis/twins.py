@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def first_of_equals(cells: Sequence[Cell]) -> dict[str, str]:
-    """The label of every cell -> that of the first cell with the same results, which may be its own."""
+    """The label of every cell -> the label of the first cell with the same results, which may be the cell itself."""
     first: dict[str, str] = {}
     alike: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
@@ -38,7 +38,7 @@ def same_results(first: Cell, second: Cell) -> bool:
     """
     if not first.records or _exact(first) != _exact(second):
         return False
-    return all(_same_run(ours, theirs) for ours, theirs in zip(first.records, second.records, strict=True))
+    return all(_same_run(one, other) for one, other in zip(first.records, second.records, strict=True))
 
 
 def mark_twins(comparisons: Iterable[Difference], first: Mapping[str, str]) -> Iterator[Difference]:
@@ -48,11 +48,13 @@ def mark_twins(comparisons: Iterable[Difference], first: Mapping[str, str]) -> I
     """
     seen: dict[tuple[str, ...], str] = {}
     for difference in comparisons:
-        ours, theirs = first[difference.label], first[difference.baseline_label]
-        if ours == theirs:
+        same_as, baseline_same_as = first[difference.label], first[difference.baseline_label]
+        if same_as == baseline_same_as:
             yield replace(difference, twin=difference.baseline_label)
             continue
-        earlier = seen.setdefault((difference.metric, difference.at, ours, theirs), difference.label)
+        earlier = seen.setdefault(
+            (difference.metric, difference.at, same_as, baseline_same_as), difference.label
+        )
         yield difference if earlier == difference.label else replace(difference, twin=earlier)
 
 
@@ -111,30 +113,33 @@ def _shares(run: RunRecord) -> dict[str, str]:
     return {name: f"{value:.12g}" for name, value in run.final.items() if not _is_loss(name)}
 
 
-def _same_run(ours: RunRecord, theirs: RunRecord) -> bool:
-    if ours.outcome in ("crashed", "not_finite") or not math.isfinite(ours.final.get("val_loss", 0.0)):
+def _same_run(one: RunRecord, another: RunRecord) -> bool:
+    if one.outcome in ("crashed", "not_finite") or not math.isfinite(one.final.get("val_loss", 0.0)):
         return False
-    if not any(map(math.isfinite, ours.final.values())):
+    if not any(map(math.isfinite, one.final.values())):
         return False
-    if [row.step for row in ours.history] != [row.step for row in theirs.history]:
+    if [row.step for row in one.history] != [row.step for row in another.history]:
         return False
     numbers = [
-        (ours.final, theirs.final),
-        (ours.best, theirs.best),
-        *((mine.metrics, other.metrics) for mine, other in zip(ours.history, theirs.history, strict=True)),
+        (one.final, another.final),
+        (one.best, another.best),
+        *(
+            (row.metrics, other_row.metrics)
+            for row, other_row in zip(one.history, another.history, strict=True)
+        ),
     ]
-    return all(_same_metrics(mine, other) for mine, other in numbers)
+    return all(_same_metrics(metrics, other_metrics) for metrics, other_metrics in numbers)
 
 
-def _same_metrics(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
-    return set(ours) == set(theirs) and all(_same(name, ours[name], theirs[name]) for name in ours)
+def _same_metrics(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    return set(one) == set(other) and all(_same(name, one[name], other[name]) for name in one)
 
 
-def _same(name: str, ours: float, theirs: float) -> bool:
-    if math.isnan(ours) or math.isnan(theirs):
-        return math.isnan(ours) and math.isnan(theirs)
+def _same(name: str, one: float, other: float) -> bool:
+    if math.isnan(one) or math.isnan(other):
+        return math.isnan(one) and math.isnan(other)
     tolerance = ROUNDING if _is_loss(name) else 1e-12
-    return abs(ours - theirs) <= tolerance * max(abs(ours), abs(theirs))
+    return abs(one - other) <= tolerance * max(abs(one), abs(other))
 
 
 def _is_loss(column: str) -> bool:

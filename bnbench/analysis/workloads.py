@@ -44,7 +44,7 @@ class Standing:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether the variant is what the others of this workload are compared with."""
+        """Whether the variant is the baseline of this workload."""
         return self.variant == self.baseline
 
 
@@ -78,7 +78,7 @@ class Profile:
     taus: tuple[float, ...]
 
     def within(self, factor: float) -> int:
-        """On how many workloads the variant's time is at most `factor` times that of the fastest."""
+        """On how many workloads the variant takes at most `factor` times as long as the fastest."""
         return sum(
             tau <= factor * (1 + 1e-9) for tau in self.taus
         )  # 1.5 is within 1.5, whatever its last bit
@@ -110,14 +110,14 @@ class Workloads:
 
     def verdicts(self, variant: str) -> Counter[str]:
         """How often each verdict was reached; "no verdict" where a study has nothing to compare."""
-        found = (standing.comparison for standing in self.compared(variant))
-        return Counter((comparison and comparison.verdict) or "no verdict" for comparison in found)
+        comparisons = (standing.comparison for standing in self.compared(variant))
+        return Counter((comparison and comparison.verdict) or "no verdict" for comparison in comparisons)
 
 
 def compare_workloads(studies: Mapping[str, Summary]) -> Workloads:
-    """All the studies, by the names that the workloads shall have."""
-    standings = tuple(found for name, summary in studies.items() for found in _standings(name, summary))
-    variants = tuple(dict.fromkeys(found.variant for found in standings))
+    """Compare studies side by side. studies: by the names of the workloads."""
+    standings = tuple(standing for name, summary in studies.items() for standing in _standings(name, summary))
+    variants = tuple(dict.fromkeys(standing.variant for standing in standings))
     return Workloads(
         names=tuple(studies),
         variants=variants,
@@ -152,9 +152,9 @@ def _standings(workload: str, summary: Summary) -> Iterator[Standing]:
 
 
 def _comparison(summary: Summary, variant: str) -> Difference | None:
-    for found in summary.best_comparisons or summary.comparisons:
-        if (found.variant, found.metric, found.at) == (variant, summary.primary, "final"):
-            return found
+    for difference in summary.best_comparisons or summary.comparisons:
+        if (difference.variant, difference.metric, difference.at) == (variant, summary.primary, "final"):
+            return difference
     return None
 
 
@@ -164,9 +164,11 @@ def _reached(variant: VariantSummary) -> int:
 
 def _means(variants: Iterable[str], standings: Sequence[Standing]) -> Iterator[MeanSpeedUp]:
     for variant in variants:
-        compared = [found for found in standings if found.variant == variant and not found.is_baseline]
+        compared = [
+            standing for standing in standings if standing.variant == variant and not standing.is_baseline
+        ]
         for clock in RATIO_CLOCKS if compared else ():
-            ratios = [found.speeds[clock].ratio for found in compared]
+            ratios = [standing.speeds[clock].ratio for standing in compared]
             yield MeanSpeedUp(
                 variant,
                 clock,
@@ -174,7 +176,9 @@ def _means(variants: Iterable[str], standings: Sequence[Standing]) -> Iterator[M
                 n=sum(ratio is not None for ratio in ratios),
                 num_workloads=len(compared),
                 left_out=tuple(
-                    (found.workload, found.speeds[clock].gap) for found in compared if found.speeds[clock].gap
+                    (standing.workload, standing.speeds[clock].gap)
+                    for standing in compared
+                    if standing.speeds[clock].gap
                 ),
             )
 
@@ -188,8 +192,8 @@ def geometric_mean(ratios: Sequence[float]) -> tuple[float | None, float | None,
 def _profiles(variants: Iterable[str], standings: Sequence[Standing]) -> Iterator[Profile]:
     for clock in RATIO_CLOCKS:
         for variant in variants:
-            found = (standing.speeds[clock].tau for standing in standings if standing.variant == variant)
-            taus = tuple(tau for tau in found if tau is not None)
+            all_taus = (standing.speeds[clock].tau for standing in standings if standing.variant == variant)
+            taus = tuple(tau for tau in all_taus if tau is not None)
             if taus:
                 yield Profile(variant, clock, taus)
 
@@ -213,9 +217,9 @@ def _notes(studies: Mapping[str, Summary], variants: Iterable[str]) -> Iterator[
 
 def _unlike(studies: Mapping[str, Summary], title: str, attribute: str) -> Iterator[str]:
     """ "The baselines differ: none in a, b; batch in c.", nothing where they are all the same."""
-    names: dict[str, list[str]] = {}
+    by_value: dict[str, list[str]] = {}
     for name, summary in studies.items():
-        names.setdefault(getattr(summary, attribute), []).append(name)
-    if len(names) > 1:
-        values_text = "; ".join(f"{value} in {', '.join(found)}" for value, found in names.items())
+        by_value.setdefault(getattr(summary, attribute), []).append(name)
+    if len(by_value) > 1:
+        values_text = "; ".join(f"{value} in {', '.join(names)}" for value, names in by_value.items())
         yield f"the {title} differ: {values_text}."

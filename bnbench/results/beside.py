@@ -51,9 +51,9 @@ class Beside:
     ) -> Iterator[FinishedRun]:
         """For each run the best one that is there, if any: one that is current, before any other."""
         for run in runs:
-            found = list(self._finished(run))
-            if found:
-                yield next((other for other in found if current(run, other.record)), found[0])
+            finished_runs = list(self._finished(run))
+            if finished_runs:
+                yield next((other for other in finished_runs if current(run, other.record)), finished_runs[0])
 
     def _finished(self, run: RunSpec) -> Iterator[FinishedRun]:
         for results, parent in self._by_cell.get(run.cell, ()):
@@ -78,15 +78,15 @@ class Beside:
     @cached_property
     def _by_cell(self) -> Mapping[str, Sequence[tuple[Path, Path]]]:
         """By the identity of a cell, the folders that hold runs of it, those of plain studies first."""
-        found: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
+        folders: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
         for results in self._others():
             try:
                 names = sorted(os.listdir(results / RUNS))
             except OSError:
                 continue
             for name in names:
-                found[name.rpartition("-")[2]].append((results, results / RUNS / name))
-        return found
+                folders[name.rpartition("-")[2]].append((results, results / RUNS / name))
+        return folders
 
     def _others(self) -> list[Path]:
         parent = Path(os.path.abspath(self._folder)).parent

@@ -48,7 +48,7 @@ _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class PlannedCell(BaseModel):
-    """Which runs belong to a variant at a setting. facts: what identifies it, beside what all cells share."""
+    """The planned runs of a variant at a setting. facts: its identity, without the facts that all cells share."""
 
     model_config = _STRICT
     variant: _Name
@@ -76,7 +76,7 @@ class PlannedMargin(BaseModel):
 
 
 class PlannedLook(BaseModel):
-    """A result that was shown before, under another design."""
+    """A result that the folder showed earlier, under another design."""
 
     model_config = _STRICT
     seeds: Annotated[int, Field(ge=1)]
@@ -107,7 +107,7 @@ class Plan(BaseModel):
 
     @model_validator(mode="after")
     def _checks_of_its_variants(self) -> Plan:
-        """A check and what it checks are there, and the latter is not a check itself."""
+        """Every check and the variant that it checks are in the plan, and the latter is not itself a check."""
         names = {cell.variant for cell in self.cells}
         for name, other in self.checks.items():
             if name not in names or other not in names or other in self.checks or name == self.baseline:
@@ -145,7 +145,7 @@ def _repeated(values: Iterable[Any]) -> Any:
 
 
 def check_run(run: RunRecord, variant: str, setting: Mapping[str, Any], seed: int) -> None:
-    """Raises ValueError where the record belongs to another folder, or can't be what happened."""
+    """Raises ValueError where the record belongs to another folder, or holds impossible values."""
     if (run.variant, key_text(run.setting), run.seed) != (variant, key_text(setting), seed):
         raise ValueError(f"run.json belongs to {run.label}, seed {run.seed}")
     for name in ("steps", "planned_steps", "steps_per_epoch", "num_parameters", "train_seconds"):

@@ -112,8 +112,10 @@ def load_condensed(folder: Path) -> StudyResults:
     except (ValueError, RecursionError):
         raise ResultsError(f"{path}: damaged: it is not JSON.", fix=fix) from None
     if not 1 <= summary.schema_version <= SCHEMA_VERSION:
-        what = f"{path}: schema version {summary.schema_version}, this bnbench knows up to {SCHEMA_VERSION}."
-        raise ResultsError(what, fix="upgrade bnbench.")
+        message = (
+            f"{path}: schema version {summary.schema_version}, this bnbench knows up to {SCHEMA_VERSION}."
+        )
+        raise ResultsError(message, fix="upgrade bnbench.")
     try:
         task = task_facts(summary.task) if summary.task else IMAGE_CLASSIFICATION
     except (PluginError, TypeError, ValueError, KeyError, AttributeError) as error:

@@ -36,10 +36,10 @@ def no_samples(cell: Cell, run: RunRecord) -> TestSamples | None:
 
 @dataclass(frozen=True)
 class EarlierLook:
-    """A result that this folder has shown before, under another design: of how many seeds, on which metric.
+    """A result that this folder showed earlier, under another design: the number of seeds, and the metric.
 
-    looks: those of `seeds: auto`; empty where the number of seeds was fixed. baseline, family: what was
-    compared with what; "" and empty where that is not known.
+    looks: of `seeds: auto`; empty where the number of seeds was fixed. family: the variants that were compared
+    with the `baseline`; empty and "" where the folder does not record it.
     """
 
     seeds: int
@@ -57,12 +57,12 @@ class StudyResults:
     cells: variants in the study's order (the sweep's settings within each). study: the resolved
     study as plain values. primary: the metric that the verdict is about. margin: a smaller difference
     counts as none. warnings: what could not be read, and why. looks: of `seeds: auto`, how many of a
-    cell's seeds each look takes; empty where the number of seeds is fixed. earlier: results that were
-    shown before the number of seeds (or the looks, the primary metric, the margin) was changed.
-    metrics: what the study asks for beside the default ones. task: what is known of its task. checks: the
+    cell's seeds each look takes; empty where the number of seeds is fixed. earlier: results that the
+    folder showed before the number of seeds (or the looks, the primary metric, the margin) changed.
+    metrics: the study's further ones, next to the default ones. task: facts about its task. checks: the
     variants with `role: check`, and which variant each of them checks. samples: reads a run's answers on the
     test samples; None where there are none; raises ValueError or OSError where they can't be believed.
-    condensed: what summary.json holds, where the folder keeps that alone; then no run has a history.
+    condensed: the content of summary.json, where the folder keeps only that file; then no run has a history.
     """
 
     name: str

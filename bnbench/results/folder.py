@@ -1,4 +1,4 @@
-"""Writing a results folder: what is planned first, then every run as it ends."""
+"""Writing a results folder: first the plan, then every run as it ends."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ class ResultsFolder:
             if (self.path / RUNS).is_dir() or is_cut(self.path / PLAN):
                 return  # it is written again
             fix = f"remove that file if it is of no use, or --output {free_name(self.path)}"
-            what = getattr(error, "what", f"{self.path / PLAN}: it is not a plan of bnbench.")
-            raise ResultsError(what, "Nothing in the folder was touched.", fix) from None
+            message = getattr(error, "what", f"{self.path / PLAN}: it is not a plan of bnbench.")
+            raise ResultsError(message, "Nothing in the folder was touched.", fix) from None
         answered = {cell["cell"] for cell in old["cells"] if self._is_answered(cell)}
-        found = differences(old, _plan(study, runs), answered)
-        if found:
+        lines = differences(old, _plan(study, runs), answered)
+        if lines:
             raise ResultsError(
                 f"{self.path} holds the answer to another question. What differs:\n"
-                + "\n".join(f"  {line}" for line in found),
+                + "\n".join(f"  {line}" for line in lines),
                 "A results folder holds one answer. Nothing in this one was touched.",
                 f"--output {free_name(self.path)}",
             )
@@ -86,12 +86,12 @@ class ResultsFolder:
         return any(record.outcome != "crashed" for record in load_runs(self.path, cell, []))
 
     def _check_unplanned(self) -> None:
-        """Empty, or what bnbench itself leaves: runs that were copied here, files that a kill left half-written."""
+        """The folder is empty, or holds only bnbench's own files: copied runs, files that a kill left half-written."""
         if not self.path.is_dir():
             if os.path.lexists(self.path) and not self.path.is_symlink():
                 raise NotADirectoryError(errno.ENOTDIR, "it is not a folder", str(self.path))
             return
-        others = [name for name in sorted(os.listdir(self.path)) if not self._is_ours(name)]
+        others = [name for name in sorted(os.listdir(self.path)) if not self._is_known(name)]
         if others:
             raise ResultsError(
                 f"{self.path}: the folder is not empty and holds no results of bnbench (but {others[0]}).",
@@ -99,7 +99,7 @@ class ResultsFolder:
                 "--output with another folder, or empty this one.",
             )
 
-    def _is_ours(self, name: str) -> bool:
+    def _is_known(self, name: str) -> bool:
         if name == RUNS:
             names = os.listdir(self.path / RUNS) if (self.path / RUNS).is_dir() else ["?"]
             return all(_RUNS_OF.fullmatch(item) for item in names)
@@ -108,9 +108,9 @@ class ResultsFolder:
     def open_for(
         self, study: Study, runs: Sequence[RunSpec], beside: Sequence[FinishedRun] = ()
     ) -> tuple[FinishedRun, ...]:
-        """Make the folder, and write down what is planned, before any training. Which finished runs were copied here.
+        """Make the folder and write its plan, before any training. Returns the finished runs copied into it.
 
-        beside: finished runs of other folders; the results that those folders have shown count as seen here, too.
+        beside: finished runs of other folders; the results that those folders showed count as seen here, too.
         The plan makes it a results folder, in one step: whatever comes after it may be missing.
         """
         self.check_for(study, runs)
@@ -206,15 +206,15 @@ class ResultsFolder:
         return load_folder(self.path)
 
     def other_runs(self) -> int:
-        """How many runs of other settings or seeds are in the folder: left alone, not shown."""
+        """The number of runs of other settings or seeds in the folder: kept, but in no table."""
         if not os.path.lexists(self.path / PLAN):  # it keeps its summary alone
             return 0
-        shown = {
+        planned = {
             run_folder(self.path, cell["variant"], cell["cell"], seed)
             for cell in read_plan(self.path)["cells"]
             for seed in cell["seeds"]
         }
-        return sum(run.parent not in shown for run in self.path.glob(f"{RUNS}/*/seed-*/{RUN}"))
+        return sum(run.parent not in planned for run in self.path.glob(f"{RUNS}/*/seed-*/{RUN}"))
 
     def _run_folder(self, run: RunSpec) -> Path:
         return run_folder(self.path, run.variant, run.cell, run.seed)

@@ -1,4 +1,4 @@
-"""Which results a folder has shown before its study was changed: a verdict on more seeds must say so."""
+"""Earlier looks: results that a folder showed before its study changed; a verdict on more seeds names them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LEAST_SEEDS = 3
 
 
 def earlier_looks(folder: Path, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The looks that the folder's present plan knows, and that at its own runs where the new plan differs.
+    """The earlier looks in the folder's present plan, and the look at its own runs where the new plan differs.
 
-    plan: what will be written in its place. Nothing is kept where the two share no run.
+    plan: the new plan, which replaces the present one. Empty where the two plans share no run.
     """
     try:
         old = Plan.model_validate(read_plan(folder))
@@ -47,7 +47,7 @@ def _with_names(look: PlannedLook, renamed: Mapping[str, str]) -> PlannedLook:
 def _look_at(
     folder: Path, old: Plan, cells: list[PlannedCell], plan: Mapping[str, Any], renamed: Mapping[str, str]
 ) -> Iterator[PlannedLook]:
-    """That at the old plan's runs, where it was shown and the new plan has another design."""
+    """The look at the old plan's runs, where the tables showed it and the new plan has another design."""
     seen = max(_num_runs(folder, cell) for cell in cells)
     if seen < _LEAST_SEEDS or not (folder / SUMMARY_JSON).exists():
         return

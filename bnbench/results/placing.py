@@ -1,4 +1,4 @@
-"""Putting a run's folder in its place in one step, and what a kill in between leaves behind.
+"""Putting a run's folder in its place in one step, and recovering what a kill in between leaves behind.
 
 A run is written aside, in `.writing-seed-N-<random>`, its run.json last: with a run.json it is whole. Then the
 folder takes its place. Where there was one already, the two change places in one step of the file system; where the
@@ -42,7 +42,7 @@ def aside_of(target: Path) -> Iterator[Path]:
 
 
 def put(aside: Path, target: Path) -> None:
-    """Let the folder take the target's place, in one step. Afterwards `aside` is gone, or what was there before."""
+    """Move the folder to the target's place in one step. Afterwards `aside` is gone, or holds the earlier target."""
     sync_folder(aside)
     for left in reversed(range(_TRIES)):
         try:
@@ -82,11 +82,11 @@ def _exchange(one: Path, other: Path) -> bool:
 def _renameat2() -> Callable[..., int] | None:
     """The system call of Linux, where there is one."""
     try:
-        found: Callable[..., int] = ctypes.CDLL(None, use_errno=True).renameat2
+        system_call: Callable[..., int] = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError, TypeError):
         return None
-    found.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]  # type: ignore[attr-defined]
-    return found
+    system_call.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]  # type: ignore[attr-defined]
+    return system_call
 
 
 def _replace(aside: Path, target: Path) -> None:
@@ -115,16 +115,16 @@ def remove(path: Path) -> None:
 
 def leftovers(parent: Path) -> dict[str, Path]:
     """Whole runs that lie beside their places in that folder, by the name of the place ("seed-3")."""
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for path in _leftovers(parent):
         match = _LEFTOVER.fullmatch(path.name)
         if match and (path / RUN).is_file():
-            found[match["run"]] = path
-    return found
+            by_name[match["run"]] = path
+    return by_name
 
 
 def recover(runs: Path) -> None:
-    """Bring the whole runs that a kill left beside their places there, and remove what is left of others."""
+    """Move whole runs that a kill left beside their places into them, and remove the remains of others."""
     for parent in _folders(runs):
         for name, path in leftovers(parent).items():
             if not _is_held(path) and not os.path.lexists(parent / name):

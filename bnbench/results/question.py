@@ -1,4 +1,4 @@
-"""Which question a results folder answers, and in what another study differs from it.
+"""The question that a results folder answers, and the differences of another study from it.
 
 The same question: the same name, and of every variant that has results the same cells. More seeds and further
 variants belong to it; so do another description, target, primary metric, margin or baseline, which change no run.
@@ -38,30 +38,30 @@ def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def with_facts(cells: Sequence[dict[str, Any]], facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a plan stores to name differences later: facts that all cells share once, the others with each cell."""
-    plain = [json.loads(value_text(flat(values))) for values in facts]
+    """Store the facts by which differences are named later: shared ones once, the others with each cell."""
+    all_facts = [json.loads(value_text(flat(values))) for values in facts]
     shared = {
         key: value
-        for key, value in (plain[0] if plain else {}).items()
-        if all(key in other and other[key] == value for other in plain)
+        for key, value in (all_facts[0] if all_facts else {}).items()
+        if all(key in other and other[key] == value for other in all_facts)
     }
-    for cell, values in zip(cells, plain, strict=True):
+    for cell, values in zip(cells, all_facts, strict=True):
         cell["facts"] = {key: value for key, value in values.items() if key not in shared}
     return shared
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], answered: Collection[str]) -> list[str]:
-    """In what a planned study differs from the one that the folder answers; empty where it is the same question.
+    """The differences of a planned study from the folder's study; empty where both ask the same question.
 
     answered: the identities of the old cells that have a result. The others are free to change.
     """
     answered_cells = [cell for cell in old["cells"] if cell["cell"] in answered]
     if not answered_cells:
         return []
-    found = [f"name: {old['name']} there, {new['name']} now"] if old["name"] != new["name"] else []
+    named = [f"name: {old['name']} there, {new['name']} now"] if old["name"] != new["name"] else []
     kept = _by_variant(new)
     gone = sorted({cell["variant"] for cell in answered_cells} - set(kept))
-    found += [f"variant {name}: only there" for name in gone]
+    named += [f"variant {name}: only there" for name in gone]
     changed = Counter[str]()
     counted = 0
     for variant, cells in _by_variant(old).items():
@@ -85,24 +85,28 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], answered: Collec
         }
         for text in texts:
             changed[f"{text}\0{variant}"] += 1
-    return list(dict.fromkeys([*found, *_gathered(changed, counted)]))
+    return list(dict.fromkeys([*named, *_gathered(changed, counted)]))
 
 
 def _gathered(changed: Mapping[str, int], variants: int) -> Iterator[str]:
-    """What differs in every variant is said once, the rest with its variant."""
+    """One line for a difference of every variant; the other differences with the names of their variants."""
     everywhere = Counter(text.partition("\0")[0] for text in changed)
     for text in changed:
-        what, _, variant = text.partition("\0")
-        yield what if not variant or everywhere[what] == variants else f"variant {variant}: {what}"
+        difference, _, variant = text.partition("\0")
+        yield (
+            difference
+            if not variant or everywhere[difference] == variants
+            else f"variant {variant}: {difference}"
+        )
 
 
 def _by_variant(plan: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Variant -> setting (as text) -> cell."""
-    found: dict[str, dict[str, Any]] = {}
+    by_variant: dict[str, dict[str, Any]] = {}
     for cell in plan["cells"]:
         key = key_text(cell["setting"])
-        found.setdefault(cell["variant"], {})[key] = cell
-    return found
+        by_variant.setdefault(cell["variant"], {})[key] = cell
+    return by_variant
 
 
 def _sweep(cells: Mapping[str, Mapping[str, Any]]) -> str:

@@ -37,7 +37,7 @@ class PlanDamagedError(ResultsError):
 def load_folder(folder: Path) -> StudyResults:
     """Everything that the folder holds of its study. Raises ResultsError where there is no readable plan.
 
-    Without a plan, what its summary says (see `condensed.py`).
+    Without a plan, the content of its summary (see `condensed.py`).
     """
     if not os.path.lexists(folder / PLAN) and is_condensed(folder):
         return load_condensed(folder)
@@ -88,14 +88,14 @@ def read_plan(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise _no_results(folder) from None
     except OSError as error:
-        what = f"{path}: can't be read: {error.strerror}."
+        message = f"{path}: can't be read: {error.strerror}."
         if error.errno in (
             errno.EINVAL,
             errno.ELOOP,
         ):  # a pipe, or a link to itself: the next plan takes its place
-            raise PlanDamagedError(what, fix=_RERUN) from None
+            raise PlanDamagedError(message, fix=_RERUN) from None
         word = "move the folder of that name away" if error.errno == errno.EISDIR else f"chmod u+r {path}"
-        raise ResultsError(what, fix=word) from None
+        raise ResultsError(message, fix=word) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise PlanDamagedError(
             f"{path}: damaged: it is not JSON with a schema_version.", fix=_RERUN
@@ -118,8 +118,9 @@ def _no_results(folder: Path) -> ResultsError:
         many = len(inner) > _NAMED
         names = ", ".join(path.name for path in inner[:_NAMED]) + (", ..." if many else "")
         words = f"{shlex.quote(str(folder))}/*/" if many else shlex.join(map(str, inner))
-        what = f"{folder}: holds no results itself, but {len(inner)} results folder{'s' * (len(inner) > 1)}: {names}."
-        return ResultsError(what, fix=f"bnbench report {words}")
+        folders = f"{len(inner)} results folder{'s' * (len(inner) > 1)}"
+        message = f"{folder}: holds no results itself, but {folders}: {names}."
+        return ResultsError(message, fix=f"bnbench report {words}")
     outer = next((path for path in folder.absolute().parents if (path / PLAN).is_file()), None)
     return ResultsError(
         f"{folder}: no results of bnbench here ({PLAN} is missing).",
@@ -130,7 +131,7 @@ def _no_results(folder: Path) -> ResultsError:
 
 
 def is_cut(path: Path) -> bool:
-    """Whether it is a plan of ours that was cut short (a power loss, a full disk): empty, or no JSON any more."""
+    """Whether it is a plan of bnbench that was cut short (a power loss, a full disk): empty, or not valid JSON."""
     try:
         text = read_text(path).strip()
     except (OSError, ValueError):
@@ -154,8 +155,8 @@ def _first(error: ValidationError) -> str:
 
 
 def _load_cell(folder: Path, cell: PlannedCell, warnings: list[str]) -> Cell:
-    found = Cell(cell.variant, cell.setting, cell.cell, tuple(cell.seeds))
-    return replace(found, records=tuple(load_runs(folder, found, warnings)))
+    planned = Cell(cell.variant, cell.setting, cell.cell, tuple(cell.seeds))
+    return replace(planned, records=tuple(load_runs(folder, planned, warnings)))
 
 
 def _read_study(text: str) -> Any:
@@ -163,7 +164,7 @@ def _read_study(text: str) -> Any:
 
 
 def _optional(path: Path, parse: Callable[[str], Any], warnings: list[str]) -> Mapping[str, Any]:
-    """A file that no table needs: what is wrong with it is a warning."""
+    """A file that no table needs: a fault in it is a warning."""
     try:
         values = parse(read_text(path))
         if not isinstance(values, dict):

@@ -1,4 +1,4 @@
-"""What a results folder says of its task."""
+"""The task of a results folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts, task_facts
 
 
 def read_task(path: Path, values: Any, damaged: type[ResultsError], fix: str) -> TaskFacts:
-    """From what a file holds; the first task where it holds nothing. The task's metrics are declared.
+    """The task that a file names; image classification where it names none. Declares the task's metrics.
 
     Raises `damaged` where it can't be read, ResultsError where a metric means something else in this process.
     """
@@ -21,5 +21,5 @@ def read_task(path: Path, values: Any, damaged: type[ResultsError], fix: str) ->
     except PluginError as error:
         raise ResultsError(f"{path}: {error.what}", error.why, "read it in a process of its own.") from None
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        what = f"{type(error).__name__}: {error}".rstrip(".")
-        raise damaged(f"{path}: damaged: task: {what}.", fix=fix) from None
+        message = f"{type(error).__name__}: {error}".rstrip(".")
+        raise damaged(f"{path}: damaged: task: {message}.", fix=fix) from None

@@ -138,7 +138,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def scatter(differences: Sequence[float], grain: float = 0.0) -> float:
-    """Standard deviation of differences, at least that of their rounding: grain/√6."""
+    """Standard deviation of differences, at least the standard deviation of their rounding: grain/√6."""
     return max(std(differences), grain / math.sqrt(6))
 
 
@@ -151,7 +151,7 @@ def std(values: Sequence[float]) -> float:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean; of numbers whose sum is no float any more, too."""
+    """The mean, also of numbers whose sum overflows a float."""
     try:
         return statistics.fmean(values)
     except OverflowError:

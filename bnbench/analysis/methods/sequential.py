@@ -84,7 +84,7 @@ def weights(looks: Sequence[int]) -> tuple[float, ...]:
 def decide(tracks: Sequence[Track], names: Sequence[str]) -> int:
     """Holm's correction over the family at one look: decides what can be decided, and keeps what was.
 
-    names: comparisons of one name have the same results and count once, with the largest P of theirs. Inside the
+    names: comparisons of one name have the same results and count once, with their largest P. Inside the
     margin counts first, where one look shows both: a difference that is sure but too small to matter is none.
     What an earlier look has shown, and Holm's correction allows only now, counts where the last look agrees: a
     verdict does not contradict the interval beside it, and asking for more can only lower the false ones. Returns
@@ -156,7 +156,7 @@ def weight_of(n: int, looks: Sequence[int]) -> float:
 
 
 def scatter_of(values: Sequence[float], least: float = 0.0) -> float:
-    """The standard deviation (n-1), at least that of the numbers' rounding."""
+    """The standard deviation (n-1), at least `least`, the standard deviation of the rounding."""
     return max(std(values), least)
 
 
