@@ -1,4 +1,4 @@
-"""What `bnbench verify` found, on a terminal, as Markdown and as JSON."""
+"""The findings of `bnbench verify`, on a terminal, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from bnbench.verification.findings import GROUPS, Finding, Group, Verification
 from bnbench.verification.wishes import INPUTS
 
 _NO_CAUSE = "No usual cause fits."
-#: So many checks are named where the same is said of all.
+#: The largest number of checks that one line names.
 _MANY = 8
 _WORDS = {"passed": "passed", "failed": "FAILED", "skipped": "skipped"}
 
 
-def print_verification(console: Console, found: Verification) -> None:
-    """The tables, what was skipped and why, the causes of what failed; the answer stands last."""
+def print_verification(console: Console, verification: Verification) -> None:
+    """Print the tables, the skipped checks with reasons, the failed checks with causes and, last, the answer."""
     for group in GROUPS:
-        if any(item.group == group and item.check != WHOLE for item in found.findings):
-            print_table(console, check_table(found, group))
-    for title, lines in (("Skipped", skipped_lines(found)), ("Notes", found.notes)):
+        if any(item.group == group and item.check != WHOLE for item in verification.findings):
+            print_table(console, check_table(verification, group))
+    for title, lines in (("Skipped", skipped_lines(verification)), ("Notes", verification.notes)):
         if lines:
             print_lines(console, title, lines)
-    for number, (cause, lines) in enumerate(failed_lines(found), start=1):
+    for number, (cause, lines) in enumerate(failed_lines(verification), start=1):
         print_text(console, f"{number}. {cause}", style="bold")
         for line in lines:
             print_text(console, line, indent=3)
         console.print()
-    for line in answer_lines(found):
+    for line in answer_lines(verification):
         print_text(console, line, style="bold")
 
 
 _TITLES: dict[Group, str] = {"mathematics": "The mathematics", "library": "As a library layer"}
 
 
-def check_table(found: Verification, group: Group) -> Table:
-    """A row a check of the group, a column a shape of input."""
-    inputs = [name for name in INPUTS if any(item.input == name for item in found.findings)]
-    by_cell = {(item.check, item.input): _WORDS[item.status] for item in found.findings}
+def check_table(verification: Verification, group: Group) -> Table:
+    """One row per check of the group, one column per input shape."""
+    inputs = [name for name in INPUTS if any(item.input == name for item in verification.findings)]
+    by_cell = {(item.check, item.input): _WORDS[item.status] for item in verification.findings}
     checks = dict.fromkeys(
-        item.check for item in found.findings if item.group == group and item.check != WHOLE
+        item.check for item in verification.findings if item.group == group and item.check != WHOLE
     )
-    whole = {item.input: _WORDS[item.status] for item in found.findings if item.check == WHOLE}
+    whole = {item.input: _WORDS[item.status] for item in verification.findings if item.check == WHOLE}
     rows = tuple(
         (check, *(whole.get(name) or by_cell.get((check, name), "-") for name in inputs)) for check in checks
     )
     caption = (
-        f"Against the paper's equations in float64; {_conventions(found)}. "
+        f"Against the paper's equations in float64; {_conventions(verification)}. "
         "Errors are relative to the channel's largest value. -: has no meaning there."
         if group == "mathematics"
         else "Other precisions, sizes, layouts and tools. Reported; exit code 4 only with --strict."
     )
-    title = f"{_TITLES[group]}: {found.layer}"
+    title = f"{_TITLES[group]}: {verification.layer}"
     return Table(title, caption, ("check", *inputs), rows, "l" * (1 + len(inputs)))
 
 
@@ -65,39 +65,39 @@ def check_table(found: Verification, group: Group) -> Table:
 WHOLE = "any"
 
 
-def skipped_lines(found: Verification) -> list[str]:
-    """One line a reason."""
+def skipped_lines(verification: Verification) -> list[str]:
+    """One line per reason."""
     reasons: dict[str, list[Finding]] = {}
-    for item in found.having("skipped"):
+    for item in verification.having("skipped"):
         reasons.setdefault(item.message, []).append(item)
-    return [f"{_where(items, found)}: {reason}." for reason, items in reasons.items()]
+    return [f"{_where(items, verification)}: {reason}." for reason, items in reasons.items()]
 
 
-def failed_lines(found: Verification) -> list[tuple[str, list[str]]]:
-    """Cause -> where it shows and how much; the unexplained last, each with what was seen."""
+def failed_lines(verification: Verification) -> list[tuple[str, list[str]]]:
+    """Pairs of a cause and its lines (checks and errors); failures without a known cause come last."""
     return [
-        (_sentence(cause) if cause else _NO_CAUSE, _places(items, found))
-        for cause, items in found.by_cause().items()
+        (_sentence(cause) if cause else _NO_CAUSE, _places(items, verification))
+        for cause, items in verification.by_cause().items()
     ]
 
 
-def answer(found: Verification) -> str:
+def answer(verification: Verification) -> str:
     """The answer in two sentences, on one line."""
-    return " ".join(answer_lines(found))
+    return " ".join(answer_lines(verification))
 
 
-def answer_lines(found: Verification) -> list[str]:
+def answer_lines(verification: Verification) -> list[str]:
     """The mathematics, and the use as a library layer: how many checks passed, and why the others did not."""
     lines = []
     for group in GROUPS:
-        failed, passed = len(found.having("failed", group)), len(found.having("passed", group))
-        skipped = len(found.having("skipped", group))
+        failed, passed = len(verification.having("failed", group)), len(verification.having("passed", group))
+        skipped = len(verification.having("skipped", group))
         if not failed + passed:
             continue
         aside = f" ({skipped} skipped)" if skipped else ""
         if failed:
             lines.append(
-                f"{_TITLES[group]}: {failed} of {failed + passed} checks FAILED{aside}: {_why(found, group)}."
+                f"{_TITLES[group]}: {failed} of {failed + passed} checks FAILED{aside}: {_why(verification, group)}."
             )
         else:
             end = ": this is a batch norm." if group == "mathematics" else "."
@@ -105,29 +105,29 @@ def answer_lines(found: Verification) -> list[str]:
     return lines
 
 
-def _why(found: Verification, group: Group) -> str:
-    causes = {cause for item in found.having("failed", group) for cause in item.causes}
+def _why(verification: Verification, group: Group) -> str:
+    causes = {cause for item in verification.having("failed", group) for cause in item.causes}
     if not causes:
         return "no usual cause fits"
     return f"{len(causes)} {'cause' if len(causes) == 1 else 'causes'} found"
 
 
-def to_json(found: Verification) -> str:
+def to_json(verification: Verification) -> str:
     """Everything; strict JSON."""
-    return files.to_json(found.to_json(), ascii=True)
+    return files.to_json(verification.to_json(), ascii=True)
 
 
-def to_markdown(found: Verification) -> str:
+def to_markdown(verification: Verification) -> str:
     """The answer, the causes and the table, for an issue or a course's feedback."""
-    parts = [f"# {markdown_text(found.layer)}", markdown_text(answer(found))]
-    for cause, lines in failed_lines(found):
+    parts = [f"# {markdown_text(verification.layer)}", markdown_text(answer(verification))]
+    for cause, lines in failed_lines(verification):
         parts.append(
             "\n".join([f"**{markdown_text(cause)}**", "", *(f"- {markdown_text(line)}" for line in lines)])
         )
-    parts += [markdown_table(check_table(found, group)) for group in GROUPS]
-    for title, said in (("Skipped", skipped_lines(found)), ("Notes", found.notes)):
-        if said:
-            parts.append(f"## {title}\n\n" + "\n".join(f"- {markdown_text(line)}" for line in said))
+    parts += [markdown_table(check_table(verification, group)) for group in GROUPS]
+    for title, entries in (("Skipped", skipped_lines(verification)), ("Notes", verification.notes)):
+        if entries:
+            parts.append(f"## {title}\n\n" + "\n".join(f"- {markdown_text(line)}" for line in entries))
     return "\n\n".join(parts) + "\n"
 
 
@@ -135,36 +135,36 @@ def to_markdown(found: Verification) -> str:
 FORMATS: dict[str, Callable[[Verification], str]] = {"json": to_json, "markdown": to_markdown}
 
 
-def _places(items: Sequence[Finding], found: Verification) -> list[str]:
-    """One line a check or a message: where, the largest error and what was allowed."""
+def _places(items: Sequence[Finding], verification: Verification) -> list[str]:
+    """One line per check or message: the inputs, the largest error and its tolerance."""
     lines = []
     for key in dict.fromkeys(map(_line_key, items)):
         same = [item for item in items if _line_key(item) == key]
         worst = max(same, key=lambda item: (item.size is None, item.size or 0.0))
         allowed = f" ({worst.tolerance:.1g} is allowed)" if worst.tolerance else ""
-        lines.append(f"{_where(same, found)}: {worst.message}{allowed}")
+        lines.append(f"{_where(same, verification)}: {worst.message}{allowed}")
     return lines
 
 
 def _line_key(item: Finding) -> tuple[str, str]:
-    """A line a check; checks that failed with the same words, and no number, share theirs."""
+    """One line per check; checks that failed with the same message, without a number, share one line."""
     return (item.check, "") if item.size is not None else ("", item.message)
 
 
-def _where(items: Sequence[Finding], found: Verification) -> str:
+def _where(items: Sequence[Finding], verification: Verification) -> str:
     """ "forward, dx", with the inputs where it is not every one that these checks ran on."""
     checks = list(dict.fromkeys(item.check for item in items))
     inputs = list(dict.fromkeys(item.input for item in items))
     if checks == [WHOLE]:
         return ", ".join(inputs)
-    ran = {item.input for item in found.findings if item.check in checks}
+    ran = {item.input for item in verification.findings if item.check in checks}
     if len(checks) > _MANY:
         checks = [*checks[: _MANY - 1], f"and {len(checks) - _MANY + 1} more"]
     return ", ".join(checks) + ("" if set(inputs) == ran else f" on {', '.join(inputs)}")
 
 
-def _conventions(found: Verification) -> str:
-    used = found.conventions
+def _conventions(verification: Verification) -> str:
+    used = verification.conventions
     momentum = (
         "none (the plain average over all batches)"
         if used["momentum"] is None

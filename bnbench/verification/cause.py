@@ -18,7 +18,7 @@ BACKWARD = ("dx", "dgamma", "dbeta")
 
 @dataclass(frozen=True)
 class Cause:
-    """A mistake: what it is in words, what it changes in the formula, and in which checks it can show."""
+    """A mistake: its description, its change of the formula, and the checks in which it can show."""
 
     words: str
     change: tuple[tuple[str, Any], ...]

@@ -32,7 +32,7 @@ _GHOSTS = tuple(ghost_causes((2, 3, 4, 5, 6, -2, -3, -4)))
 
 @dataclass(frozen=True)
 class Measured:
-    """What the layer's numbers say of it: eps by each form of the root, weights of the new value."""
+    """Values measured from the layer's output: eps for each form of the root, weights of the new value."""
 
     eps: Mapping[str, float] = field(default_factory=dict)
     weights: tuple[float, ...] = ()
@@ -61,7 +61,7 @@ def _stored_causes(right: Formula) -> list[Cause]:
 
 
 def _eps_causes(right: Formula, measured: Measured) -> list[Cause]:
-    found = [cause(FORWARD, "eps is missing under the root", eps=0.0)] if right.eps else []
+    causes = [cause(FORWARD, "eps is missing under the root", eps=0.0)] if right.eps else []
     for eps in dict.fromkeys(round_off(value) for value in measured.eps.values()):
         if eps > 0 and not math.isclose(eps, right.eps, rel_tol=1e-3):
             words = (
@@ -70,33 +70,33 @@ def _eps_causes(right: Formula, measured: Measured) -> list[Cause]:
             inside = round_off(measured.eps.get("inside", 0.0))
             if eps == inside and math.isclose(eps, 2 * right.eps, rel_tol=1e-3):
                 words = f"eps is added twice: the root holds var + {eps:g}, with an eps of {right.eps:g}"
-            found.append(cause(FORWARD, words, eps=eps))
-    return found
+            causes.append(cause(FORWARD, words, eps=eps))
+    return causes
 
 
 def _momentum_causes(right: Formula, weight_of: str, measured: Measured) -> list[Cause]:
     if right.update == "cumulative":
         return _fixed_momentum_causes(measured)
     is_now, agreed = ("old", "new, as in torch") if weight_of == "new" else ("new", "old, as was asked for")
-    found: dict[float, str] = {}
+    words_by_weight: dict[float, str] = {}
     if right.momentum != 0.5:
-        found[round(1 - right.momentum, 12)] = (
-            f"momentum is the weight of the {is_now} value; it should be that of the {agreed} "
+        words_by_weight[round(1 - right.momentum, 12)] = (
+            f"momentum is the weight of the {is_now} value; it should be the weight of the {agreed} "
             f"(--momentum-convention {is_now}, if it is meant)"
         )
     for value in measured.weights:
-        found.setdefault(
+        words_by_weight.setdefault(
             round_off(value),
             f"the new value's weight is {round_off(value):g}, not {right.momentum:g}: it is written into the "
             "layer (--momentum says what it is, if it is meant)",
         )
-    found |= {
+    words_by_weight |= {
         1.0: "the running statistics are the last batch's: the old value is dropped",
         0.0: "the running statistics never move",
     }
     return [
         cause(RUNNING, words, momentum=value)
-        for value, words in found.items()
+        for value, words in words_by_weight.items()
         if not math.isclose(value, right.momentum, abs_tol=1e-6)
     ]
 

@@ -1,4 +1,4 @@
-"""The process in which a layer is judged: whatever it does, it does it here. Started by `parent.py`.
+"""The child process that runs a layer's code and its checks. Started by `parent.py`.
 
 Reads a request, writes one JSON object a line: {"at": …} before each step, at the end {"found": …} or
 {"error": …}. It ends by `os._exit`, so that threads of the layer's can't keep it.
@@ -85,13 +85,13 @@ def _judged(request: dict[str, Any], report: _Report) -> dict[str, Any]:
         report.write(at="while a plugin was imported")
         module, _, function = request["loader"].partition(":")
         getattr(importlib.import_module(module), function)([Path(path) for path in request["plugins"]])
-    found = verify(
+    verification = verify(
         request["word"],
         Wishes(**request["wishes"]),
         debug=request["debug"],
         at=lambda stage: report.write(at=stage),
     )
-    return {"found": found.to_json()}
+    return {"found": verification.to_json()}
 
 
 def _described(error: BaseException, debug: bool) -> dict[str, Any]:
@@ -104,12 +104,12 @@ def _described(error: BaseException, debug: bool) -> dict[str, Any]:
         import traceback
 
         traceback.print_exception(error)
-    what = f"the layer could not be judged: {first_line(error)}"
+    message = f"the layer could not be judged: {first_line(error)}"
     why = (
         "It came up outside the checks, in the code that looks at the layer: a layer does that which is inside "
         "itself, whose own train(), parameters() or to() fails, or which changes torch or Python itself."
     )
-    return {"what": what, "why": why, "fix": "" if debug else "--debug shows where."}
+    return {"what": message, "why": why, "fix": "" if debug else "--debug shows where."}
 
 
 def _limit_memory() -> None:

@@ -55,18 +55,18 @@ class Convention:
         }
 
     def notes(self) -> list[str]:
-        """What was measured, as a sentence each."""
-        said = []
+        """One sentence for each measured value."""
+        sentences = []
         if self.eps_from == "measured":
-            said.append(f"eps is written in: {self.rules.eps:g} (measured; no argument sets another).")
+            sentences.append(f"eps is written in: {self.rules.eps:g} (measured; no argument sets another).")
         if self.momentum_from == "measured":
             momentum = (
                 "none, the plain average over all batches"
                 if self.rules.momentum is None
                 else f"{self.rules.momentum:g}, the weight of the {self.rules.weight_of} value"
             )
-            said.append(f"momentum is written in: {momentum} (measured; no argument sets another).")
-        return said
+            sentences.append(f"momentum is written in: {momentum} (measured; no argument sets another).")
+        return sentences
 
 
 def settle(target: Target, wishes: Wishes, subject: Subject, layer: nn.Module) -> Convention:
@@ -120,9 +120,9 @@ def _eps(
         return wishes.eps, "--eps"
     if "eps" in options:
         return EPS, "argument"
-    says = _said(layer, "eps", "epsilon", "variance_epsilon")
-    if says is not None:
-        return says, "attribute"
+    attribute = _number_attribute(layer, "eps", "epsilon", "variance_epsilon")
+    if attribute is not None:
+        return attribute, "attribute"
     inside = measured.get("inside")
     if inside is not None and _LEAST_EPS <= inside <= _MOST_EPS:
         return round_off(inside), "measured"
@@ -140,9 +140,9 @@ def _momentum(
         return (None if wishes.momentum == "none" else wishes.momentum), "--momentum"
     if "momentum" in options:
         return MOMENTUM, "argument"
-    says = _said(layer, "momentum")
-    if says is not None:
-        return says, "attribute"
+    attribute = _number_attribute(layer, "momentum")
+    if attribute is not None:
+        return attribute, "attribute"
     steady = solve.steady_weight(means, batches) if len(means) > 2 else None
     if steady is not None and 0 < steady <= _MOST_WEIGHT:
         return round_off(steady if wishes.weight_of == "new" else 1 - steady), "measured"
@@ -151,14 +151,14 @@ def _momentum(
     return (0.1 if wishes.weight_of == "new" else 0.9), "assumed"
 
 
-def _said(layer: nn.Module, *names: str) -> float | None:
-    """What an attribute of that name says, a number or a tensor of one number."""
+def _number_attribute(layer: nn.Module, *names: str) -> float | None:
+    """The first finite number among the named attributes; a tensor with one element counts as a number."""
     for name in names:
         value: Any = None
         with contextlib.suppress(Exception):  # its own __getattr__ may raise anything
             value = getattr(layer, name, None)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        with contextlib.suppress(Exception):  # 10**400 is no float, nor is a complex number
+        with contextlib.suppress(Exception):  # neither 10**400 nor a complex number converts to float
             if is_number or (isinstance(value, Tensor) and value.numel() == 1):
                 number = float(value)
                 if math.isfinite(number):

@@ -1,4 +1,4 @@
-"""What a verification found, as plain data: rows for tables and for machines. Does not reach torch."""
+"""The findings of a verification, as plain data: rows for tables and for JSON. Does not import torch."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Finding:
 
 @dataclass(frozen=True, repr=False)
 class Verification:
-    """Everything found about one layer.
+    """All findings on one layer.
 
-    conventions: eps, momentum and what they were taken to mean. parts: role -> attribute of the layer.
-    notes: what else the reader should know, one sentence each.
+    conventions: eps, momentum and their assumed meaning. parts: role -> attribute of the layer.
+    notes: further remarks, one sentence each.
     """
 
     layer: str
@@ -57,7 +57,7 @@ class Verification:
 
     @property
     def strictly_passed(self) -> bool:
-        """Whether no check of either group failed."""
+        """Whether all checks of both groups passed."""
         return self.passed and not self.having("failed")
 
     def __repr__(self) -> str:
@@ -70,13 +70,13 @@ class Verification:
         return "\n".join([f"{self.layer}: {'; '.join(groups)}", *causes])
 
     def by_cause(self) -> dict[str, list[Finding]]:
-        """The failed checks under each cause; under "" those that no usual cause explains."""
-        found: dict[str, list[Finding]] = {}
+        """The failed checks by cause; under "" the checks that no usual cause explains."""
+        by_cause: dict[str, list[Finding]] = {}
         for finding in self.having("failed"):
             for cause in finding.causes or ("",):
-                found.setdefault(cause, []).append(finding)
-        unexplained = found.pop("", None)
-        return found | ({"": unexplained} if unexplained else {})
+                by_cause.setdefault(cause, []).append(finding)
+        unexplained = by_cause.pop("", None)
+        return by_cause | ({"": unexplained} if unexplained else {})
 
     def counts(self, group: Group) -> dict[str, int]:
         """How many checks of the group passed, failed and were skipped."""

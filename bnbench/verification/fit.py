@@ -57,8 +57,8 @@ def explain(
 ) -> tuple[Cause, ...]:
     """The fewest mistakes with which the formula fits; none where no one or two of them do.
 
-    known: mistakes found in an earlier check, which this one may share. Of several that fit equally
-    well, the first of the table.
+    known: mistakes from an earlier check, which may explain this one, too. If two fit equally well,
+    the first in the table is returned.
     """
     table = [cause for cause in causes if check in cause.shows_in and rank in cause.ranks]
     starts = [(), tuple(known)] if known else [()]

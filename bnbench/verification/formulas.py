@@ -130,12 +130,12 @@ def running(batches: Sequence[Tensor], mean: Tensor, var: Tensor, f: Formula) ->
             for _ in range(2 if f.update == "twice" else 1):
                 old, new = _weights(number, f)
                 mean, var = old * mean + new * batch_mean, old * var + new * batch_var
-        shown = (mean, var)
+        stored = (mean, var)
         if f.update == "debiased":  # the start is taken out too
             left = (1 - f.momentum) ** number
-            shown = (mean - left * start[0]) / (1 - left), (var - left * start[1]) / (1 - left)
-        means.append(shown[0].flatten())
-        variances.append(shown[1].flatten())
+            stored = (mean - left * start[0]) / (1 - left), (var - left * start[1]) / (1 - left)
+        means.append(stored[0].flatten())
+        variances.append(stored[1].flatten())
     return {"running_mean": torch.stack(means), "running_var": torch.stack(variances)}
 
 

@@ -42,10 +42,10 @@ Stage = Callable[[str], None]
 def verify(
     layer: str | Target, wishes: Wishes, *, debug: bool = False, at: Stage = lambda stage: None
 ) -> Verification:
-    """All checks of a layer, or of the one that a word names. Raises LayerError where there is no layer to check.
+    """Run all checks on a layer, given by itself or by name. Raises LayerError without a layer to check.
 
-    debug: what a check raises unexpectedly is raised on, and what the layer prints is shown.
-    at: hears what is done next, in words, for the case that it never ends.
+    debug: unexpected exceptions in a check propagate, and the layer's output goes to the terminal.
+    at: receives a description of each step before the step starts, in case it never ends.
     """
     printed, before = _Counter(), functions()
     word = layer if isinstance(layer, str) else layer.layer.name
@@ -68,7 +68,7 @@ def verify(
                 if subjects[name].rank in check.ranks:
                     at(f'in the check "{check.name}" on {name}')
                     findings.append(_judge(check, subjects[name], debug))
-            parts |= _told(subjects[name].parts)
+            parts |= _attribute_names(subjects[name].parts)
         notes = _notes(printed, parts, convention, next(iter(subjects.values())))
     if names := replaced(before):
         raise LayerError(
@@ -132,8 +132,8 @@ def _materialized(layer: nn.Module, name: str) -> nn.Module:
     with contextlib.suppress(Exception):
         answer = layer.train()
     if answer is not layer:
-        what = f"{type(layer).__name__}.train() returns {type(answer).__name__}, where torch's returns the layer."
-        raise LayerError(what, fix="end it with: return self")
+        message = f"{type(layer).__name__}.train() returns {type(answer).__name__}, where torch's returns the layer."
+        raise LayerError(message, fix="end it with: return self")
     if any(nn.parameter.is_lazy(tensor) for tensor in (*layer.parameters(), *layer.buffers())):
         with undisturbed(), torch.no_grad(), contextlib.suppress(Exception):
             layer.eval()(_input(name))
@@ -155,7 +155,7 @@ def _subjects(
 
 
 def _without_caches(subject: Subject) -> Subject:
-    """What the first step makes and eval does not use is kept for a look; it is no running statistic."""
+    """Without the tensors that the first step creates and eval does not use: they are not running statistics."""
     fresh = find_parts(subject.maker(), CHANNELS)
     late = {role for role in STATISTICS if role in subject.parts and role not in fresh}
     with undisturbed():
@@ -181,25 +181,25 @@ def _input(name: str) -> Tensor:
 
 def _judge(check: Check, subject: Subject, debug: bool) -> Finding:
     missing = [_ROLES[role] for role in check.needs if not _has(subject, role)]
-    found = Finding(check.name, subject.input, "passed", group=check.group)
+    passed = Finding(check.name, subject.input, "passed", group=check.group)
     if missing:
-        return replace(found, status="skipped", message=f"the layer has no {' and no '.join(missing)}")
+        return replace(passed, status="skipped", message=f"the layer has no {' and no '.join(missing)}")
     try:
         with undisturbed():
             check.run(subject)
     except Skip as skip:
-        return replace(found, status="skipped", message=str(skip))
+        return replace(passed, status="skipped", message=str(skip))
     except Wrong as wrong:
         causes = wrong.causes or (subject.foreign_words if check.group == "mathematics" else ())
-        failed = replace(found, status="failed", message=wrong.message, causes=causes)
+        failed = replace(passed, status="failed", message=wrong.message, causes=causes)
         finite = wrong.size is None or math.isfinite(wrong.size)
         return replace(failed, size=wrong.size if finite else None, tolerance=wrong.tolerance)
     except BaseException as error:  # whatever a layer raises is its own fault
         if debug and isinstance(error, Exception):
             raise
         message = f"raised {first_line(error)}"
-        return replace(found, status="failed", message=message, causes=_raised(error, subject))
-    return found
+        return replace(passed, status="failed", message=message, causes=_raised(error, subject))
+    return passed
 
 
 def _has(subject: Subject, role: str) -> bool:
@@ -246,7 +246,7 @@ def _consistent(findings: list[Finding], rules: Rules) -> tuple[Finding, ...]:
     )
 
 
-def _told(parts: Parts) -> dict[str, str]:
+def _attribute_names(parts: Parts) -> dict[str, str]:
     return {
         _ROLES[role]: part.path + ("" if part.kind != "attribute" else " (plain attribute)")
         for role, part in parts.items()

@@ -23,7 +23,7 @@ from bnbench.verification.findings import Verification
 from bnbench.verification.wishes import Wishes
 
 TIMEOUT = 60.0
-#: Seconds that the child has besides: to import torch, and to say where it is when its time is over.
+#: Extra seconds for the child: to import torch, and to report its position at the timeout.
 _GRACE = 60.0
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
 #: What loads plugins, in the child alone: it stands above this room, and registers everything.
@@ -42,11 +42,10 @@ def verify(
     timeout: float = TIMEOUT,
     debug: bool = False,
 ) -> Verification:
-    """All checks of the layer that `word` names, in a child process that is killed after `timeout` seconds (torch's
-    own import not counted).
+    """Run all checks on the layer named `word`, in a child process with a timeout in seconds (without torch's import).
 
-    debug: what the layer prints, and tracebacks, go to stderr. Raises LayerError where there is no layer
-    to check, and where it ends, crashes or hangs the process.
+    debug: the layer's output and tracebacks go to stderr. Raises LayerError without a layer to check, and
+    when the layer ends, crashes or hangs the process.
     """
     request = {
         "word": word,
@@ -72,7 +71,7 @@ def verify(
 
 @contextmanager
 def _temporary() -> Iterator[str]:
-    """A folder for what parent and child tell each other. Raises LayerError where there is none to be had."""
+    """A folder for the messages between parent and child. Raises LayerError if none can be created."""
     try:
         folder = tempfile.TemporaryDirectory(prefix="bnbench-verify-", ignore_cleanup_errors=True)
     except OSError as error:
@@ -89,12 +88,12 @@ def _run(folder: str, timeout: float, debug: bool) -> int | None:
     """The child's exit code; None where it had to be killed after the time limit."""
     package = str(Path(bnbench.__file__).resolve().parent.parent)
     path = [entry for entry in sys.path if entry] + [package, os.getcwd()]
-    shown = sys.stderr if debug and _has_number(sys.stderr) else subprocess.DEVNULL
+    output = sys.stderr if debug and _has_number(sys.stderr) else subprocess.DEVNULL
     child = subprocess.Popen(
         [sys.executable, "-P", "-c", _START.format(path=list(dict.fromkeys(path)), folder=folder)],
         stdin=subprocess.DEVNULL,
-        stdout=shown,
-        stderr=shown,
+        stdout=output,
+        stderr=output,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
         start_new_session=True,
     )
@@ -133,19 +132,19 @@ def _lines(report: Path) -> list[dict[str, Any]]:
 
 
 def _answer(line: dict[str, Any]) -> Verification | LayerError | None:
-    """What the child found, or why it could not judge; None for what only a broken child writes."""
+    """The child's verification, or the error that stopped it; None for an unreadable line."""
     with suppress(Exception):  # whatever stands there instead
         if "found" in line:
-            found = Verification.from_json(line["found"])
-            found.to_json()
-            return found
+            verification = Verification.from_json(line["found"])
+            verification.to_json()
+            return verification
         error = line["error"]
         return LayerError(*(str(error[key]) for key in ("what", "why", "fix")))
     return None
 
 
 def _ended(word: str, code: int | None, stage: str, traces: Path, timeout: float) -> BnbenchError:
-    """What to say of a child that ended without an answer."""
+    """The error for a child that ended without an answer."""
     trace = ""
     with suppress(OSError):
         trace = traces.read_text(encoding="utf-8", errors="replace")

@@ -35,7 +35,7 @@ Maker = Callable[[], nn.Module]
 
 def find_parts(layer: nn.Module, num_features: int) -> Parts:
     """Role -> part. Vectors of num_features numbers; gamma and beta may be one number for all channels."""
-    found: Parts = {}
+    parts: Parts = {}
     held = dict(tensors(layer))
     wide = {part: tensor for part, tensor in held.items() if tensor.numel() == num_features}
     single = {part: tensor for part, tensor in held.items() if tensor.numel() == 1}
@@ -46,11 +46,11 @@ def find_parts(layer: nn.Module, num_features: int) -> Parts:
         for pool in (single,) if role == "counter" else pools:
             named = {part.name: part for part in reversed(pool) if _suits(part, role, pool is single)}
             name = next((name for name in names if name in named), None)
-            if name is not None and role not in found and named[name] not in found.values():
-                found[role] = named[name]
-    _find_by_start(wide, found)
-    _find_by_start({part: held[part] for part in single if is_learnt(part, held[part])}, found)
-    return found
+            if name is not None and role not in parts and named[name] not in parts.values():
+                parts[role] = named[name]
+    _find_by_start(wide, parts)
+    _find_by_start({part: held[part] for part in single if is_learnt(part, held[part])}, parts)
+    return parts
 
 
 def _suits(part: Part, role: str, is_single: bool) -> bool:
@@ -60,17 +60,17 @@ def _suits(part: Part, role: str, is_single: bool) -> bool:
     return part.kind != "parameter"
 
 
-def _find_by_start(pool: Mapping[Part, Tensor], found: Parts) -> None:
-    """What no name gave away: of the tensors left, the ones that start at 1 or at 0."""
+def _find_by_start(pool: Mapping[Part, Tensor], parts: Parts) -> None:
+    """Assign the remaining roles by initial value: among the remaining tensors, those that start at 1 or 0."""
     for role, start in (("gamma", 1), ("beta", 0), ("running_mean", 0), ("running_var", 1)):
         left = [
             part
             for part, tensor in pool.items()
-            if is_learnt(part, tensor) == (role in LEARNT) and part not in found.values()
+            if is_learnt(part, tensor) == (role in LEARNT) and part not in parts.values()
         ]
         match = next((part for part in left if bool((pool[part] == start).all())), None)
-        if role not in found and match is not None:
-            found[role] = match
+        if role not in parts and match is not None:
+            parts[role] = match
 
 
 def is_learnt(part: Part, tensor: Tensor) -> bool:

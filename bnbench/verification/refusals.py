@@ -12,7 +12,7 @@ from bnbench.base.user_code import first_line
 from bnbench.verification.cause_table import LAST_AXIS
 from bnbench.verification.findings import Finding
 from bnbench.verification.process import undisturbed
-from bnbench.verification.rules import is_ordinary, what_it_is
+from bnbench.verification.rules import describe_tensor, is_ordinary
 from bnbench.verification.subject import SHAPES
 from bnbench.verification.wishes import Wishes
 
@@ -22,21 +22,21 @@ Makers = Mapping[str, Callable[[], nn.Module]]
 
 
 def refusals(word: str, makers: Makers, wishes: Wishes) -> dict[str, Finding]:
-    """Input -> that the layer does not take it, and why; a failure where it has to.
+    """Input -> the finding that the layer rejects it, with the reason; a failure where it must accept it.
 
-    Raises LayerError where it takes none.
+    Raises LayerError if the layer rejects all inputs.
     """
     reasons = {name: why for name, maker in makers.items() if (why := _why_not(maker, name))}
     last = [name for name in reasons if len(SHAPES[name]) > 2 and _is_right_last(makers[name], name)]
     if len(reasons) == len(makers):
         raise _takes_none(word, reasons, last)
-    found = {}
+    findings = {}
     for name, why in reasons.items():
         failed = name == wishes.must or (name in last and wishes.dim == "all")
         causes = (LAST_AXIS + " (--dim 1 judges it on (N, C) alone)",) if name in last else ()
         words = f"the layer does not take it: {why}" + (f"; it takes {_moved(name)}" if name in last else "")
-        found[name] = Finding(WHOLE, name, "failed" if failed else "skipped", words, causes=causes)
-    return found
+        findings[name] = Finding(WHOLE, name, "failed" if failed else "skipped", words, causes=causes)
+    return findings
 
 
 def _why_not(maker: Callable[[], nn.Module], name: str) -> str:
@@ -52,7 +52,7 @@ def _why_not(maker: Callable[[], nn.Module], name: str) -> str:
     if not isinstance(y, Tensor):
         return f"forward returned {type(y).__name__}, not a tensor"
     if not is_ordinary(y):
-        return f"forward returned {what_it_is(y)}, not real numbers in memory"
+        return f"forward returned {describe_tensor(y)}, not real numbers in memory"
     return "" if y.shape == x.shape else f"forward returned shape {tuple(y.shape)} for {tuple(x.shape)}"
 
 

@@ -47,19 +47,19 @@ def is_ordinary(y: Tensor) -> bool:
     return y.is_floating_point() and y.layout is torch.strided and y.device.type != "meta"
 
 
-def what_it_is(y: Tensor) -> str:
-    """In words, for a tensor that is not ordinary: "a complex64 tensor"."""
+def describe_tensor(y: Tensor) -> str:
+    """A description of a tensor that is not ordinary: "a complex64 tensor"."""
     extra = "" if y.layout is torch.strided else f", {str(y.layout).removeprefix('torch.')}"
     return f"a {str(y.dtype).removeprefix('torch.')} tensor{extra}" + (" on meta" if y.is_meta else "")
 
 
 def hold(
-    size: float, tolerance: float, causes: Callable[[], tuple[object, ...]] = tuple, what: str = ""
+    size: float, tolerance: float, causes: Callable[[], tuple[object, ...]] = tuple, quantity: str = ""
 ) -> None:
     """Raise Wrong where the error is larger than allowed; only then are causes looked for."""
     if size <= tolerance:
         return
-    words, head = [str(cause) for cause in causes()], f"{what} is " if what else ""
+    words, head = [str(cause) for cause in causes()], f"{quantity} is " if quantity else ""
     if not math.isfinite(size):
         raise Wrong(f"{head}NaN or infinite", causes=words)
     raise Wrong(f"{head}off by {size:.2g}", size, tolerance, words)

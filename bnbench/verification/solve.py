@@ -38,14 +38,14 @@ def solve_eps(x: Tensor, y: Tensor, gamma: Tensor) -> dict[str, float]:
         "outside": (divisor - var.sqrt(), lambda eps: var.sqrt() + eps),
         "variance": (divisor - var, lambda eps: var + eps),
     }
-    found = {}
+    eps_by_form = {}
     for form, (candidates, predicted) in forms.items():
         eps = float(candidates[0])
         if math.isfinite(eps) and eps > -1e-13:
             eps = 0.0 if eps < 1e-14 else eps
             if float(((predicted(eps) - divisor) / divisor).abs().max()) < 1e-3:
-                found[form] = eps
-    return found
+                eps_by_form[form] = eps
+    return eps_by_form
 
 
 def solve_weights(means: Sequence[Tensor], batches: Sequence[Tensor]) -> tuple[float, ...]:
@@ -56,18 +56,18 @@ def solve_weights(means: Sequence[Tensor], batches: Sequence[Tensor]) -> tuple[f
     """
     weights = [_weight(old, new, mean) for old, new, mean in zip(means, means[1:], batches, strict=False)]
     steady = weights[-1]
-    found: list[float] = []
+    weights_tried: list[float] = []
     if steady is not None:
-        found.append(steady)
+        weights_tried.append(steady)
         if 0 < steady < 1:
-            found.append(1 - math.sqrt(1 - steady))
+            weights_tried.append(1 - math.sqrt(1 - steady))
     added = _ratio(means[-1] - means[-2], batches[len(means) - 2])
     if added is not None:
-        found.append(added)
+        weights_tried.append(added)
     second = weights[1] if len(weights) > 1 else None
     if weights[0] is not None and second is not None and abs(weights[0] - 1) < 1e-3 and 0.5 < second < 1:
-        found.append(2 - 1 / second)
-    return tuple(dict.fromkeys(value for value in found if 0 <= value <= 1))
+        weights_tried.append(2 - 1 / second)
+    return tuple(dict.fromkeys(value for value in weights_tried if 0 <= value <= 1))
 
 
 def steady_weight(means: Sequence[Tensor], batches: Sequence[Tensor]) -> float | None:

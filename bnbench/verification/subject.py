@@ -20,7 +20,7 @@ from bnbench.verification.fit import close, deviation, explain
 from bnbench.verification.formulas import Formula
 from bnbench.verification.outcome import Skip, Wrong
 from bnbench.verification.parts import Parts, unknown_parameters
-from bnbench.verification.rules import Rules, is_ordinary, what_it_is
+from bnbench.verification.rules import Rules, describe_tensor, is_ordinary
 from bnbench.verification.wishes import INPUTS
 
 CHANNELS = 5
@@ -117,7 +117,7 @@ class Subject:
         return vector.reshape(-1, *[1] * (self.rank - 2))
 
     def output(self, layer: nn.Module, x: Tensor, *, as_is: bool = False) -> Tensor:
-        """What the layer makes of x. Raises Wrong where that is no tensor of x's shape.
+        """The layer's output for x. Raises Wrong where it is not a tensor of x's shape.
 
         as_is: x itself goes in, not a copy (which a layer that writes into its input would spoil).
         """
@@ -125,7 +125,7 @@ class Subject:
         if not isinstance(y, Tensor):
             raise Wrong(f"forward returned {type(y).__name__}, not a tensor")
         if not is_ordinary(y):
-            raise Wrong(f"forward returned {what_it_is(y)}, not real numbers in memory")
+            raise Wrong(f"forward returned {describe_tensor(y)}, not real numbers in memory")
         if y.shape != x.shape:
             raise Wrong(f"forward returned shape {tuple(y.shape)} for an input of shape {tuple(x.shape)}")
         return y
@@ -211,7 +211,7 @@ class Subject:
 
     @cached_property
     def forward_causes(self) -> tuple[Cause, ...]:
-        """The mistakes in the forward pass, where they were found out; other checks start from them.
+        """The identified mistakes in the forward pass; other checks start from them.
 
         They have to fit on two batches of different sizes.
         """

@@ -26,7 +26,7 @@ class Part:
     @property
     def path(self) -> str:
         """As Python writes it: running_mean, bn.weight, layers[0].weight."""
-        words = (f".{key}" if how == "attribute" else f"[{key!r}]" for how, key in self.steps)
+        words = (f".{key}" if access == "attribute" else f"[{key!r}]" for access, key in self.steps)
         return "".join(words).removeprefix(".")
 
     @property
@@ -38,16 +38,16 @@ class Part:
         return names[-1].strip("_").lower() if names else ""
 
     def read(self, layer: nn.Module) -> Any:
-        """What stands there now. Raises AttributeError, KeyError or IndexError where nothing does."""
-        found: Any = layer
-        for how, key in self.steps:
-            found = getattr(found, key) if how == "attribute" else found[key]
-        if found is None:
+        """The current value. Raises AttributeError, KeyError or IndexError where the layer has none."""
+        value: Any = layer
+        for access, key in self.steps:
+            value = getattr(value, key) if access == "attribute" else value[key]
+        if value is None:
             raise AttributeError(f"{self.path} is None")
-        return torch.from_numpy(found) if isinstance(found, np.ndarray) else found
+        return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
     def vector(self, layer: nn.Module) -> Tensor:
-        """What stands there now, flat, in float64, cut from any graph."""
+        """The current value, flat, in float64, detached."""
         return torch.as_tensor(self.read(layer)).detach().double().flatten().clone()
 
     def write(self, layer: nn.Module, values: Tensor) -> None:
@@ -68,8 +68,8 @@ def unregistered(layer: nn.Module) -> list[str]:
     places = []
     for module_path, module in layer.named_modules():
         for name, value in _own(module):
-            inside = [found for found in _modules_in(value, 0) if id(found) not in known]
-            if any(_has_tensors(found) for found in inside):
+            inside = [inner for inner in _modules_in(value, 0) if id(inner) not in known]
+            if any(_has_tensors(inner) for inner in inside):
                 dot = f"{module_path}." if module_path else ""
                 places.append(f"self.{dot}{name} ({type(value).__name__})")
     return places
@@ -91,10 +91,12 @@ def _own(module: nn.Module) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in list(vars(module).items()) if name not in _INTERNAL]
 
 
-Found = Iterator[tuple[Part, Tensor]]
+Tensors = Iterator[tuple[Part, Tensor]]
 
 
-def _of_module(module: nn.Module, steps: tuple[Step, ...], known: bool, seen: set[int], depth: int) -> Found:
+def _of_module(
+    module: nn.Module, steps: tuple[Step, ...], known: bool, seen: set[int], depth: int
+) -> Tensors:
     if id(module) in seen or depth > 2 * _DEEPEST:
         return
     seen.add(id(module))
@@ -114,7 +116,7 @@ def _of_module(module: nn.Module, steps: tuple[Step, ...], known: bool, seen: se
         yield from _of_value(value, (*steps, ("attribute", name)), seen, depth + 1)
 
 
-def _of_value(value: Any, steps: tuple[Step, ...], seen: set[int], depth: int) -> Found:
+def _of_value(value: Any, steps: tuple[Step, ...], seen: set[int], depth: int) -> Tensors:
     if isinstance(value, Tensor | np.ndarray):
         if id(value) not in seen:
             seen.add(id(value))
@@ -125,8 +127,8 @@ def _of_value(value: Any, steps: tuple[Step, ...], seen: set[int], depth: int) -
         yield from _of_module(value, steps, False, seen, depth)
     elif depth < _DEEPEST and id(value) not in seen:
         seen.add(id(value))
-        for how, key, item in _items(value):
-            yield from _of_value(item, (*steps, (how, key)), seen, depth + 1)
+        for access, key, item in _items(value):
+            yield from _of_value(item, (*steps, (access, key)), seen, depth + 1)
 
 
 def _is_numbers(value: Any) -> bool:

@@ -16,7 +16,7 @@ _MUST = {"1": INPUTS[0], "2": INPUTS[2], "3": INPUTS[3], "all": ""}
 
 @dataclass(frozen=True)
 class Wishes:
-    """The conventions that the layer is held to. None: nothing was said.
+    """The conventions that the layer is held to. None: not specified.
 
     momentum "none": the running statistics are the plain average over all batches.
     """

@@ -66,7 +66,7 @@ def test_the_examples_of_the_docs() -> None:
     assert [cause.split(":")[0].split(" (")[0] for cause in wrong.by_cause()] == [
         "eps outside the root",
         "mean and variance are treated as constants in the backward pass",
-        "momentum is the weight of the old value; it should be that of the new, as in torch",
+        "momentum is the weight of the old value; it should be the weight of the new, as in torch",
         "running_var is off by n/(n-1)",
         "running statistics not registered as buffers",
     ]

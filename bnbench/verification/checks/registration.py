@@ -140,10 +140,10 @@ def parameters(subject: Subject) -> None:
     present = [role for role in ("gamma", "beta") if role in subject.parts]
     if not present:
         raise Skip("it has neither gamma nor beta")
-    plain = [role for role in present if subject.parts[role].kind != "parameter"]
-    if plain:
+    unregistered = [role for role in present if subject.parts[role].kind != "parameter"]
+    if unregistered:
         raise Wrong(
-            f"not among its parameters: {', '.join(plain)}",
+            f"not among its parameters: {', '.join(unregistered)}",
             causes=registration_causes(subject) or [NO_PARAMETERS],
         )
     frozen = [role for role in present if not subject.parts[role].read(subject.layer()).requires_grad]
@@ -182,10 +182,10 @@ def initial(subject: Subject) -> None:
             if role == "gamma" and _scaled_to_one(subject, vector):
                 continue
             if not bool((vector == start).all()):
-                shown = f"{float(vector[0]):.3g}" if bool((vector == vector[0]).all()) else "not constant"
+                value = f"{float(vector[0]):.3g}" if bool((vector == vector[0]).all()) else "not constant"
                 raise Wrong(
-                    f"{role} starts at {shown}, not {start:g}",
-                    causes=[f"{role} initialised at {shown}, where {start:g} is usual"],
+                    f"{role} starts at {value}, not {start:g}",
+                    causes=[f"{role} initialised at {value}, where {start:g} is usual"],
                 )
 
 
@@ -233,12 +233,12 @@ def exchange(subject: Subject) -> None:
         raise Skip("the output is wrong already")
     peer = _peer(subject)
     layer = subject.maker()
-    theirs, ours = set(peer.state_dict()), set(layer.state_dict())
-    if ours | {"num_batches_tracked"} != theirs | {"num_batches_tracked"}:
-        raise Skip(f"its state_dict has other names: {', '.join(sorted(ours)) or 'none'}")
+    torch_names, layer_names = set(peer.state_dict()), set(layer.state_dict())
+    if layer_names | {"num_batches_tracked"} != torch_names | {"num_batches_tracked"}:
+        raise Skip(f"its state_dict has other names: {', '.join(sorted(layer_names)) or 'none'}")
     if subject.statistics_are == "hidden":
         raise Skip("its running statistics are not in its state_dict")
-    state = {key: value for key, value in peer.state_dict().items() if key in ours}
+    state = {key: value for key, value in peer.state_dict().items() if key in layer_names}
     own = layer.state_dict()
     shapes = [f"{key} {tuple(own[key].shape)}" for key in state if own[key].shape != state[key].shape]
     if shapes:

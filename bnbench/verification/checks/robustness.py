@@ -31,9 +31,9 @@ def constant(subject: Subject) -> None:
         seen += torch.autograd.grad(y, leaf, subject.upstream.to(y.dtype))
     finite = _finite(*seen)
     if not all(finite):
-        what = "the output" if not finite[0] else "the gradient"
+        quantity = "the output" if not finite[0] else "the gradient"
         raise Wrong(
-            f"{what} of a constant channel is NaN or infinite", causes=_unprotected(subject, x, finite)
+            f"{quantity} of a constant channel is NaN or infinite", causes=_unprotected(subject, x, finite)
         )
     size = float((y[:, 0].detach().double() - subject.beta[0]).abs().max())
     if size > 0.02 and not subject.forward_is_wrong:

@@ -36,7 +36,7 @@ def larger(subject: Subject) -> None:
     hold(deviation(y, subject.forward_expected(x), 1), TOLERANCE, causes)
     x[0] *= 1000  # some 20 deviations from the mean, which few values cannot be
     y = subject.output(subject.layer(), x).detach()
-    hold(deviation(y, subject.forward_expected(x), 1), TOLERANCE, what="the output with an outlier")
+    hold(deviation(y, subject.forward_expected(x), 1), TOLERANCE, quantity="the output with an outlier")
 
 
 @check("one value in training", group="library")

@@ -49,8 +49,8 @@ def many_steps(subject: Subject) -> None:
             if number == 3 and max(sizes) > _tolerance(subject):
                 raise Skip("the running statistics are wrong already after 3 steps")
             for role, size in zip(STATISTICS, sizes, strict=True):
-                hold(size, _tolerance(subject), what=f"{role} after {_MANY} steps")
-    hold(deviation(y, subject.forward_expected(x), 1), TOLERANCE, what=f"the output of step {_MANY}")
+                hold(size, _tolerance(subject), quantity=f"{role} after {_MANY} steps")
+    hold(deviation(y, subject.forward_expected(x), 1), TOLERANCE, quantity=f"the output of step {_MANY}")
 
 
 @check("statistics detached", needs=STATISTICS)
@@ -153,14 +153,14 @@ def _now(subject: Subject, layer: torch.nn.Module, role: str) -> Tensor:
 
 def _start(subject: Subject, layer: torch.nn.Module) -> tuple[Tensor, Tensor]:
     """Before the first batch, (C,) each; 0 and 1 where the layer has none yet."""
-    found = []
+    vectors = []
     for role, usual in zip(STATISTICS, (0.0, 1.0), strict=True):
         vector = torch.full((CHANNELS,), usual, dtype=torch.float64)
         with contextlib.suppress(Exception):
             now = _now(subject, layer, role)
             vector = now.expand(CHANNELS) if now.numel() == 1 else now
-        found.append(vector)
-    return found[0], found[1]
+        vectors.append(vector)
+    return vectors[0], vectors[1]
 
 
 def _expected(subject: Subject, batches: list[Tensor], mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

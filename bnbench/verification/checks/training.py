@@ -90,7 +90,7 @@ def _gradient(subject: Subject, name: str) -> None:
 def _seen(subject: Subject, x: Tensor, name: str) -> Tensor:
     """The gradient that the layer's backward pass gives. Raises Wrong where no gradient comes."""
     layer, leaf = subject.layer(), x.clone().requires_grad_()
-    y = subject.output(layer, leaf * 1)  # * 1: inside a network the input is no leaf
+    y = subject.output(layer, leaf * 1)  # * 1: inside a network the input is not a leaf
     if not y.requires_grad:
         raise Wrong("no gradient comes out of the layer", causes=[_CUT])
     asked = leaf if name == "dx" else subject.parts[_ROLES[name]].read(layer)
