@@ -19,7 +19,7 @@ Arrays = Mapping[str, Array]
 
 
 def hash_of(value: object) -> str:
-    """Of anything that JSON can hold: 32 hex digits."""
+    """The hash of a JSON value: 32 hex digits."""
     return hashlib.blake2b(key_text(value).encode(), digest_size=16).hexdigest()
 
 
@@ -28,11 +28,11 @@ SETTLED = 1.0
 
 
 def state_of(root: Path, paths: Iterable[Path], *makers: object) -> str | None:
-    """Stands for the files as they are now; None where one changed so lately that it can't be told from its next state.
+    """A hash of the files' state; None if a file changed too recently to distinguish it from its next state.
 
-    Of each the relative path, size, both times of change and the inode: two files that swap their names,
-    or one that is edited and gets its old time again, are seen. makers: what else the arrays depend on,
-    such as versions. Raises OSError where a file is gone.
+    It covers each file's relative path, size, both change times and inode, so it detects two files that swap
+    names and an edited file with its old time restored. makers: other inputs of the arrays, such as
+    versions. Raises OSError if a file is missing.
     """
     files, latest = [], 0
     for path in paths:

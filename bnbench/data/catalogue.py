@@ -24,7 +24,7 @@ from bnbench.data.vision import load
 def digits(data_dir: Path) -> Dataset:
     """Handwritten digits, 8x8 gray, 10 classes: 1437 to train, 360 to test. Comes with scikit-learn, no download.
 
-    Pixels are 0..16, as they came. The split is ours, and always the same.
+    Pixels are 0..16, as distributed. bnbench defines the split, and it is always the same.
     """
     from sklearn.datasets import load_digits
 

@@ -43,9 +43,9 @@ def twin_notes(names: Sequence[str]) -> list[str]:
     pairs = list(twins(names))
     if not pairs:
         return []
-    shown = "; ".join(f"{listed([first])} and {listed([second])}" for first, second in pairs[:3])
+    examples = "; ".join(f"{listed([first])} and {listed([second])}" for first, second in pairs[:3])
     return [
-        f"{len(pairs)} pairs of classes have names that read nearly alike: {shown}; they count as different"
+        f"{len(pairs)} pairs of classes have names that read nearly alike: {examples}; they count as different"
     ]
 
 

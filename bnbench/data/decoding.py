@@ -31,26 +31,28 @@ from bnbench.data.tally import Remark, Tally, printable
 #: Change it where the same files would now give other pixels.
 CACHE_VERSION = 2
 CHUNK = 64
-SHOWN = 5
+MOST_FAULTS = 5
 
 
 def decoded(
-    root: Path, paths: Sequence[Path], how: Decoding, cache_dir: Path, part_of: bool = False
+    root: Path, paths: Sequence[Path], decoding: Decoding, cache_dir: Path, part_of: bool = False
 ) -> tuple[Pixels, list[str]]:
-    """The pixels of `paths` (all below `root`), (N, channels, height, width), and what was lost, a sentence each.
+    """The pixels of `paths` (all below `root`), (N, channels, height, width), and one sentence for each kind of loss.
 
-    part_of: these are a part of the images, and kept beside those of other parts. From the cache where no
-    file and no option changed since. Where the cache can't be written, that is
-    said on stderr and nothing else changes. Raises DataError with the images that can't be read.
+    Reads the cache if neither a file nor an option has changed. part_of: `paths` is a subset of the images
+    and gets its own cache file. If the cache can't be written, a message goes to stderr and nothing else
+    changes. Raises DataError with the unreadable images.
     """
     names = sorted(relative(path, root) for path in paths) if part_of else None
-    place = hash_of([os.fspath(root.resolve()), asdict(how), part_of, names])
+    place = hash_of([os.fspath(root.resolve()), asdict(decoding), part_of, names])
     cache, key = cache_dir / f"{place}.npz", state_of(root, paths, CACHE_VERSION, PIL.__version__)
-    kept = _kept(cache, key, (len(paths), how.channels)) if key else None
+    kept = _kept(cache, key, (len(paths), decoding.channels)) if key else None
     if kept is not None:
         return kept
-    pixels, tally = decode(paths, how, title=f"Decoding {len(paths)} images of {printable(root)}", root=root)
-    notes = _sentences(tally, pixels, how)
+    pixels, tally = decode(
+        paths, decoding, title=f"Decoding {len(paths)} images of {printable(root)}", root=root
+    )
+    notes = _sentences(tally, pixels, decoding)
     try:
         if key:
             keep(cache, key, {"pixels": pixels, "notes": np.array(to_json(notes, compact=True))})
@@ -62,7 +64,7 @@ def decoded(
 
 
 def _kept(cache: Path, key: str, wanted: tuple[int, int]) -> tuple[Pixels, list[str]] | None:
-    """The pixels and notes, or None where there are none, or they are of other files, or damaged."""
+    """The cached pixels and notes; None if they are missing, damaged or belong to other files."""
     kept = read_kept(cache, lambda _: key)
     pixels = kept.get("pixels", np.empty(0))
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:2] != wanted or "notes" not in kept:
@@ -70,22 +72,22 @@ def _kept(cache: Path, key: str, wanted: tuple[int, int]) -> tuple[Pixels, list[
     return pixels, list(json.loads(str(kept["notes"])))
 
 
-def decode(paths: Sequence[Path], how: Decoding, *, title: str, root: Path) -> tuple[Pixels, Tally]:
+def decode(paths: Sequence[Path], decoding: Decoding, *, title: str, root: Path) -> tuple[Pixels, Tally]:
     """Decode all. Raises DataError with the first few of the images that can't be read, and how many there are."""
     with pillow_is_quiet():
-        first = _first(paths[0], how)
+        first = _first(paths[0], decoding)
         pixels = _room(len(paths), first.shape)
 
         def work(start: int) -> tuple[list[str], list[Remark]]:
             faults, remarks = [], []
             for index in range(start, min(start + CHUNK, len(paths))):
                 try:
-                    found, seen = read_picture(paths[index], how)
-                    _check_shape(paths[index], found, paths[0], first)
+                    picture, seen = read_picture(paths[index], decoding)
+                    _check_shape(paths[index], picture, paths[0], first)
                 except Unusable as fault:
                     faults.append(printable(fault))
                 else:
-                    pixels[index] = found
+                    pixels[index] = picture
                     remarks += seen
             return faults, remarks
 
@@ -104,8 +106,8 @@ def decode(paths: Sequence[Path], how: Decoding, *, title: str, root: Path) -> t
     return pixels, tally
 
 
-def _sentences(tally: Tally, pixels: Pixels, how: Decoding) -> list[str]:
-    """What was lost. Raises DataError where 16-bit images would lose nearly everything."""
+def _sentences(tally: Tally, pixels: Pixels, decoding: Decoding) -> list[str]:
+    """Sentences on the lost information. Raises DataError where 16-bit images would lose nearly all of it."""
     largest = tally.largest("depth")
     if largest is not None and largest < DARK:
         raise DataError(
@@ -116,25 +118,25 @@ def _sentences(tally: Tally, pixels: Pixels, how: Decoding) -> list[str]:
         )
     height, width = pixels.shape[2:]
     white = {(255, 255, 255): "white", (0, 0, 0): "black"}
-    background = white.get(how.background, f"the colour {list(how.background)}")
+    background = white.get(decoding.background, f"the colour {list(decoding.background)}")
     return tally.sentences(CHANGED, total=len(pixels), h=height, w=width, background=background)
 
 
 def _raise_faults(faults: list[str], total: int) -> None:
     if faults:
-        more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
         raise DataError(
             f"imagefolder: {len(faults)} of {total} images can't be used:\n  "
-            + "\n  ".join([*faults[:SHOWN], *more]),
+            + "\n  ".join([*faults[:MOST_FAULTS], *more]),
             "No image is left out in silence.",
             "repair or delete them; where sizes differ, give one for all, e.g. image_size: 32",
         )
 
 
-def _first(path: Path, how: Decoding) -> Pixels:
+def _first(path: Path, decoding: Decoding) -> Pixels:
     """The first image, whose size all others must have."""
     try:
-        return read_picture(path, how)[0]
+        return read_picture(path, decoding)[0]
     except Unusable as fault:
         _raise_faults([printable(fault)], 1)
         raise
@@ -155,9 +157,9 @@ def _room(count: int, shape: tuple[int, ...]) -> Pixels:
         ) from None
 
 
-def _check_shape(path: Path, found: Pixels, first_path: Path, first: Pixels) -> None:
-    if found.shape != first.shape:
-        height, width = found.shape[1:]
+def _check_shape(path: Path, picture: Pixels, first_path: Path, first: Pixels) -> None:
+    if picture.shape != first.shape:
+        height, width = picture.shape[1:]
         raise Unusable(
             f"{path}: it is {width}x{height}, and {first_path} is {first.shape[2]}x{first.shape[1]} (width x height)"
         )

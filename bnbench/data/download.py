@@ -121,7 +121,7 @@ def _download(url: str, file: RemoteFile) -> None:
 
 
 def _length(header: str | None) -> int | None:
-    """What a server says of the length; None where that is no number."""
+    """The Content-Length as a number; None where it is missing or malformed."""
     return int(header) if header and header.strip().isdecimal() else None
 
 
@@ -135,14 +135,14 @@ class _NoWayDown(urllib.request.HTTPRedirectHandler):
 
 
 def _accept(part: Path, file: RemoteFile, total: int | None) -> None:
-    """Give the finished part its name; throw it away where it is not what was promised."""
+    """Rename the finished part to the final name; delete it where its checksum is wrong."""
     size = part.stat().st_size
-    found = md5_of(part)
-    if found != file.md5:
+    checksum = md5_of(part)
+    if checksum != file.md5:
         if total is not None and size < total:
             raise _Incomplete(f"the connection ended after {size / 1e6:.1f} of {total / 1e6:.1f} MB")
         part.unlink()
-        raise _Incomplete(f"what came ({size} bytes) is not the file: its MD5 is {found}, not {file.md5}")
+        raise _Incomplete(f"what came ({size} bytes) is not the file: its MD5 is {checksum}, not {file.md5}")
     take_name(part, file.path)
 
 

@@ -16,10 +16,10 @@ SUFFIXES = frozenset(
 #: Device and inode; the real path where a file system has no inodes.
 FileId = tuple[int, int] | str
 
-#: What is left out, and why.
+#: Notes on files that are left out, by reason.
 LEFT_OUT = {
     "hidden": "left out: {count} hidden file{s} or folder{s}",
-    "suffix": "left out: {count} file{s} whose suffix is no image's",
+    "suffix": "left out: {count} file{s} whose suffix is not an image's",
     "beside": "left out: {count} file{s} beside the class folders, and so of no class",
     "broken": "left out: {count} link{s} that lead{v} nowhere",
     "special": "left out: {count} pipe{s}, socket{s} or device{s}",
@@ -31,16 +31,16 @@ LEFT_OUT = {
 
 
 def identity(path: Path) -> FileId:
-    """What is the same for two names of one file. Follows links. Raises OSError."""
-    found = path.stat()
-    return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)
+    """An identifier that two names of one file share. Follows links. Raises OSError."""
+    status = path.stat()
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder, by name. Raises DataError where it can't be read."""
+    """The entries of a folder, sorted by name. Raises DataError where it can't be read."""
     try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as items:
+            return sorted(items, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(
             f"imagefolder: {folder} can't be read: {error.strerror or error}.",
@@ -50,7 +50,7 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def is_hidden(name: str) -> bool:
-    """Also what systems leave in folders of pictures."""
+    """Whether the name is hidden or one of the files that operating systems add to folders of pictures."""
     return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini", "__macosx")
 
 
@@ -60,17 +60,17 @@ def kind_of(entry: os.DirEntry[str]) -> str:
 
 
 def _looked_at(entry: os.DirEntry[str]) -> tuple[str, FileId]:
-    """Its kind, and its identity, from one look at it."""
+    """The entry's kind and identity, from one call of `stat`."""
     if is_hidden(entry.name):
         return "hidden", ""
     try:
-        found = os.stat(entry.path)
+        status = os.stat(entry.path)
     except OSError:  # no such file; too many links
         return "broken", ""
-    file: FileId = (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(entry.path)
-    if stat.S_ISDIR(found.st_mode):
+    file: FileId = (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(entry.path)
+    if stat.S_ISDIR(status.st_mode):
         return "folder", file
-    return "file" if stat.S_ISREG(found.st_mode) else "special", file
+    return "file" if stat.S_ISREG(status.st_mode) else "special", file
 
 
 def relative(path: Path, root: Path) -> str:

@@ -46,7 +46,7 @@ def read_groups(path: Path, root: Path, images: Sequence[Path]) -> list[str]:
 
 def _read(path: Path) -> dict[str, str]:
     if not path.is_file():
-        state = "is no plain file" if path.exists() else "does not exist"
+        state = "is not a regular file" if path.exists() else "does not exist"
         raise DataError(
             f"groups: {path} can't be read: it {state}.", fix=f"groups: to a CSV file with {FORM}"
         )
@@ -56,7 +56,7 @@ def _read(path: Path) -> dict[str, str]:
         raise DataError(
             f"groups: {path} can't be read: {error}.", fix=f"groups: to a CSV file with {FORM}"
         ) from None
-    found: dict[str, str] = {}
+    group_by_file: dict[str, str] = {}
     try:
         rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
@@ -64,14 +64,14 @@ def _read(path: Path) -> dict[str, str]:
             columns = ", ".join(map(printable, rows.fieldnames)) or "none"
             raise DataError(f"groups: {path} has the columns: {columns}.", fix=f"write {FORM}.")
         for row in rows:
-            _add(row, found, f"{path}:{rows.line_num}")
+            _add(row, group_by_file, f"{path}:{rows.line_num}")
     except csv.Error as error:
-        raise DataError(f"groups: {path} is no CSV file: {error}.", fix=f"write {FORM}.") from None
-    return found
+        raise DataError(f"groups: {path} is not a valid CSV file: {error}.", fix=f"write {FORM}.") from None
+    return group_by_file
 
 
-def _add(row: Mapping[str | None, Any], found: dict[str, str], place: str) -> None:
-    """Note the group of one line. Raises DataError where it is not clear."""
+def _add(row: Mapping[str | None, Any], group_by_file: dict[str, str], place: str) -> None:
+    """Add the group of one row. Raises DataError where it is missing or contradictory."""
     if None in row:
         raise DataError(
             f"groups: {place}: the line has more values than the header has columns.",
@@ -83,7 +83,7 @@ def _add(row: Mapping[str | None, Any], found: dict[str, str], place: str) -> No
         raise DataError(f"groups: {place}: a file or its group is missing.", fix=f"write {FORM}.")
     name = _composed(name.replace("\\", "/").removeprefix("./"))
     group = _composed(group)
-    if found.setdefault(name, group) != group:
+    if group_by_file.setdefault(name, group) != group:
         raise DataError(f"groups: {place}: {listed([name])} is in two groups.", fix="keep one line.")
 
 

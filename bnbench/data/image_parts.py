@@ -106,7 +106,7 @@ def _part(name: str, folder: Path, root: Path, tally: Tally) -> Part:
                 )
             written[label] = repr(os.fsencode(entry.name))
             by_class[label] = sorted(
-                images_below(folder / entry.name, root, tally), key=lambda found: found[1]
+                images_below(folder / entry.name, root, tally), key=lambda image: image[1]
             )
     if not by_class:
         raise DataError(
@@ -114,16 +114,16 @@ def _part(name: str, folder: Path, root: Path, tally: Tally) -> Part:
             "The class of an image is the folder that it lies in.",
             f"lay it out as {LAYOUT}.",
         )
-    if empty := [label for label, found in by_class.items() if not found]:
+    if empty := [label for label, images in by_class.items() if not images]:
         raise DataError(
             f"imagefolder: no images in {folder.absolute()} for: {listed(empty)}.",
             f"Files that count as images end in {' '.join(sorted(SUFFIXES))}."
             + "".join(f" In the whole folder, {text}." for text in tally.sentences(LEFT_OUT)),
             "add images, or remove the folder from train and test.",
         )
-    found = [(label, *file) for label in in_order(by_class) for file in by_class[label]]
+    images = [(label, *file) for label in in_order(by_class) for file in by_class[label]]
     return Part(
-        name, tuple(path for _, _, path in found), tuple(f[0] for f in found), tuple(f[1] for f in found)
+        name, tuple(path for _, _, path in images), tuple(f[0] for f in images), tuple(f[1] for f in images)
     )
 
 
@@ -143,26 +143,26 @@ def class_names_of(root: Path, parts: Mapping[str, Part], tally: Tally) -> list[
     if len(names) == 1:
         raise DataError(
             f"imagefolder: {root.absolute()} has only one class, {listed(names)}.",
-            "There is nothing to tell apart.",
+            "A classifier needs at least two classes.",
             f"lay it out as {LAYOUT}.",
         )
     return names
 
 
 def missing_classes(parts: Mapping[str, Part], names: Sequence[str]) -> list[str]:
-    """Which parts lack which classes, a sentence each."""
-    found = []
+    """One sentence for each part that lacks classes."""
+    sentences = []
     for part in parts.values():
         if missing := [name for name in names if name not in set(part.labels)]:
-            found.append(
+            sentences.append(
                 f"{len(missing)} of {len(names)} classes have no image in {part.name}: {listed(missing)}"
             )
-    return found
+    return sentences
 
 
 def doubles(root: Path, parts: Mapping[str, Part]) -> list[str]:
-    """Real files that count in two places."""
-    found = []
+    """Cautions on files that are in two classes or in two parts."""
+    cautions = []
     for part in parts.values():
         classes: dict[FileId, str] = {}
         twice = [
@@ -171,7 +171,7 @@ def doubles(root: Path, parts: Mapping[str, Part]) -> list[str]:
             if classes.setdefault(file, label) != label
         ]
         if twice:
-            found.append(
+            cautions.append(
                 f"in two classes of {part.name}: {_count(len(twice))} (a link, or one file with two names), "
                 f"e.g. {printable(os.path.relpath(twice[0], root))}"
             )
@@ -179,11 +179,11 @@ def doubles(root: Path, parts: Mapping[str, Part]) -> list[str]:
     for part in list(parts.values())[1:]:
         shared = [path for file, path in zip(part.files, part.paths, strict=True) if file in train]
         if shared:
-            found.append(
+            cautions.append(
                 f"in {part.name} and in train: {len(shared)} of {_count(len(part.paths))} of {part.name} (links), "
                 f"e.g. {printable(os.path.relpath(shared[0], root))}: the {part.name} numbers are too good"
             )
-    return found
+    return cautions
 
 
 def _count(number: int) -> str:

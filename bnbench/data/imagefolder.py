@@ -69,7 +69,7 @@ def imagefolder(
     size = (both[0], both[1]) if both[0] is not None and both[1] is not None else None
     colours = {"white": (255, 255, 255), "black": (0, 0, 0)}
     colour = colours[background] if isinstance(background, str) else background
-    how = Decoding(size, resize, channels, colour, max_pixels)
+    decoding = Decoding(size, resize, channels, colour, max_pixels)
     index = {name: place for place, name in enumerate(names)}
     labels = {name: torch.tensor([index[label] for label in part.labels]) for name, part in parts.items()}
     group_names = read_groups(groups, root, parts["train"].paths) if groups else None
@@ -80,9 +80,9 @@ def imagefolder(
         known = Labels(labels["train"], labels.get("val"), labels["test"], group_index)
         chosen = choose(known, sampling)
         files, group_names = _only(files, chosen), None
-    paths = [file for found, _ in files.values() for file in found]
-    pixels, changes = decoded(root, paths, how, data_dir / "imagefolder-cache", part_of=bool(chosen))
-    cuts = torch.split(torch.from_numpy(pixels), [len(found) for found, _ in files.values()])
+    paths = [file for image_paths, _ in files.values() for file in image_paths]
+    pixels, changes = decoded(root, paths, decoding, data_dir / "imagefolder-cache", part_of=bool(chosen))
+    cuts = torch.split(torch.from_numpy(pixels), [len(image_paths) for image_paths, _ in files.values()])
     pairs = {name: (images, files[name][1]) for name, images in zip(files, cuts, strict=True)}
     images = {name: pair[0] for name, pair in pairs.items() if name in parts}
     twice, leaks = _copies(images, {name: files[name][0] for name in images}, parts, root)
@@ -111,12 +111,12 @@ def _copies(
     parts: Mapping[str, Part],
     root: Path,
 ) -> tuple[list[str], list[str]]:
-    """See `copies`; of files that are no links to one another, which `doubles` knows."""
+    """Apply `copies` to files that are not links to one another; `doubles` reports links."""
     known = {path: file for part in parts.values() for path, file in zip(part.paths, part.files, strict=True)}
     train = {known[path] for path in paths["train"]}
     other = {
-        name: [place for place, path in enumerate(found) if name == "train" or known[path] not in train]
-        for name, found in paths.items()
+        name: [place for place, path in enumerate(image_paths) if name == "train" or known[path] not in train]
+        for name, image_paths in paths.items()
     }
 
     def name_of(part: str, index: int) -> str:

@@ -1,4 +1,4 @@
-"""Inputs of an .npz file as tensors: how their shape is read is said; float32 must keep what tells samples apart."""
+"""Inputs of an .npz file as tensors, with a note on the assumed axes; float32 must keep samples distinguishable."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def _check_finite(place: str, key: str, wrong: Array, when: str) -> None:
     count = int(wrong.sum())
     if count:
         where = tuple(int(index) for index in np.unravel_index(wrong.argmax(), wrong.shape))
-        how = f" ({when})" if when else ""
+        condition = f" ({when})" if when else ""
         raise DataError(
-            f"{place}: {key} has {count} values that are NaN or infinite{how}; the first is {key}{list(where)}.",
+            f"{place}: {key} has {count} values that are NaN or infinite{condition}; the first is {key}{list(where)}.",
             "One of them makes every weight NaN.",
             "remove those samples, or np.nan_to_num",
         )
@@ -142,9 +142,9 @@ def _cast(array: Array, center: Array | None, scale: Array | None) -> Array:
     if center is None or scale is None:
         with np.errstate(all="ignore"):  # what becomes infinite is then reported
             return array.astype(np.float32)
-    found = np.empty(array.shape, np.float32)
+    result = np.empty(array.shape, np.float32)
     for start in range(0, len(array), CHUNK):
         part = array[start : start + CHUNK].astype(np.longdouble)
         with np.errstate(all="ignore"):
-            found[start : start + CHUNK] = (part - center[:, None, None]) / scale[:, None, None]
-    return found
+            result[start : start + CHUNK] = (part - center[:, None, None]) / scale[:, None, None]
+    return result

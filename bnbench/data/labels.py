@@ -10,7 +10,7 @@ from bnbench.data.npz_file import Array
 
 
 def read_labels(place: str, key: str, array: Array) -> list[str]:
-    """The class name of each sample. Raises DataError where an entry is no class."""
+    """The class name of each sample. Raises DataError where an entry is not a class."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -66,32 +66,32 @@ def _strings(place: str, key: str, array: Array) -> list[str]:
 
 
 def _many_a_sample(place: str, key: str, array: Array) -> DataError:
-    """Why labels of more than one axis are refused: the fix differs with what they are."""
-    what, why = (
+    """The error for labels with more than one axis; the fix depends on their kind."""
+    problem, why = (
         f"{place}: {key} has the shape {array.shape}",
         "Labels are one class a sample, (N,) or (N, 1).",
     )
     if array.ndim != 2 or array.dtype.kind not in "biuf":
-        return DataError(f"{what}.", why, f"give {key} one label a sample.")
+        return DataError(f"{problem}.", why, f"give {key} one label a sample.")
     sums = array.sum(axis=1, dtype="float64")
     if np.isin(array, (0, 1)).all():
         other = sums != 1
         if not other.any():
-            return DataError(f"{what}: it looks one-hot.", why, f"{key}.argmax(axis=1)")
+            return DataError(f"{problem}: it looks one-hot.", why, f"{key}.argmax(axis=1)")
         first = int(other.argmax())
         return DataError(
-            f"{what}: {int(other.sum())} samples have several labels or none, e.g. sample {first} has "
+            f"{problem}: {int(other.sum())} samples have several labels or none, e.g. sample {first} has "
             f"{int(sums[first])} of them.",
             f"These are targets of many labels a sample (multi-label). {why}",
             "keep the samples with one label, or choose one of the columns as the label.",
         )
     if array.dtype.kind == "f" and array.min() >= 0 and np.allclose(sums, 1, atol=1e-3):
         return DataError(
-            f"{what}: its rows are probabilities.",
+            f"{problem}: its rows are probabilities.",
             why,
             "label each sample with one class; soft labels are not learnt.",
         )
-    return DataError(f"{what}.", why, f"give {key} one label a sample.")
+    return DataError(f"{problem}.", why, f"give {key} one label a sample.")
 
 
 def read_groups(place: str, key: str, array: Array, count: int) -> list[str]:

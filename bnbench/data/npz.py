@@ -80,10 +80,11 @@ def _classes(place: str, labels: Mapping[str, Sequence[str]]) -> list[str]:
     names = in_order(set(labels["train"]))
     if len(names) == 1:
         raise DataError(
-            f"{place}: y_train has only one class, {printable(names[0])}.", "There is nothing to tell apart."
+            f"{place}: y_train has only one class, {printable(names[0])}.",
+            "A classifier needs at least two classes.",
         )
-    for part, found in labels.items():
-        if unknown := in_order(set(found) - set(names)):
+    for part, part_labels in labels.items():
+        if unknown := in_order(set(part_labels) - set(names)):
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise DataError(
                 f"{place}: y_{part} has labels that y_train lacks: {', '.join(unknown[:5])}{more}.",
@@ -119,12 +120,12 @@ def _groups(
     }
     train = groups.get("train")
     cautions = []
-    for part, found in groups.items():
-        shared = sorted(set(found) & set(train)) if train and part != "train" else []
+    for part, part_groups in groups.items():
+        shared = sorted(set(part_groups) & set(train)) if train and part != "train" else []
         if shared:
-            count = sum(group in set(shared) for group in found)
+            count = sum(group in set(shared) for group in part_groups)
             cautions.append(
-                f"{count} of {len(found)} samples of {part} are of groups that are in train, too "
+                f"{count} of {len(part_groups)} samples of {part} are of groups that are in train, too "
                 f"({listed(shared, 3)}): the {part} numbers are too good"
             )
     return train, cautions

@@ -39,9 +39,11 @@ NEEDED = ("x_train", "y_train", "x_test", "y_test")
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Array], list[str]]:
-    """Arrays by our names ("x_val" only with "y_val"), and the names of those that are of no use. Raises DataError."""
+    """Arrays by bnbench's names ("x_val" only with "y_val"), and the names of unused arrays. Raises DataError."""
     if not path.is_file():
-        state = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+        state = (
+            "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+        )
         raise DataError(
             f"npz: {printable(path.absolute())} {state}.", "A .npz file is wanted.", f"write one with {SAVE}"
         )
@@ -109,7 +111,7 @@ def _whole_set(files: list[str]) -> str:
 
 def _damaged(path: Path, reason: str) -> DataError:
     return DataError(
-        f"{printable(path)}: this is no .npz file, or a damaged one: {printable(reason)}",
+        f"{printable(path)}: this is not an .npz file, or it is damaged: {printable(reason)}",
         fix=f"write it again with {SAVE}",
     )
 

@@ -79,10 +79,10 @@ def _opened(archive: Path) -> Iterator[IO[bytes]]:
 
 
 def _copy(stream: IO[bytes], place: Path, digest: str) -> bool:
-    """Whether what was copied has that digest."""
-    found = hashlib.sha256() if len(digest) == 64 else hashlib.md5(usedforsecurity=False)
+    """Copy the stream; return whether the copy has this digest."""
+    checksum = hashlib.sha256() if len(digest) == 64 else hashlib.md5(usedforsecurity=False)
     with place.open("wb") as out:
         while chunk := stream.read(CHUNK):
-            found.update(chunk)
+            checksum.update(chunk)
             out.write(chunk)
-    return found.hexdigest() == digest
+    return checksum.hexdigest() == digest

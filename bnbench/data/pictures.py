@@ -71,7 +71,7 @@ class Decoding:
 
 @contextlib.contextmanager
 def pillow_is_quiet() -> Iterator[None]:
-    """Pillow's own limit is one for the whole process, and warns; ours is an option, and an error. Left as found."""
+    """Replace Pillow's process-wide size limit, which only warns, by the option `max_pixels`; restore it afterwards."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
@@ -82,8 +82,8 @@ def pillow_is_quiet() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def read_picture(path: Path, how: Decoding) -> tuple[Pixels, list[Remark]]:
-    """(channels, height, width), and what happened to it. Raises Unusable."""
+def read_picture(path: Path, decoding: Decoding) -> tuple[Pixels, list[Remark]]:
+    """The pixels (channels, height, width) and remarks on their conversion. Raises Unusable."""
     remarks: list[Remark] = []
 
     def remark(kind: str, value: float = 0.0) -> None:
@@ -92,33 +92,33 @@ def read_picture(path: Path, how: Decoding) -> tuple[Pixels, list[Remark]]:
     try:
         Image.init()
         with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as opened:
-            _check_size(opened, how)
+            _check_size(opened, decoding)
             _remark_file(opened, remark)
             deep = ";16" in str(opened.tile) and not opened.mode.startswith("I")
             image = _upright(opened, remark)
-            image = _eight_bits(image, how, remark)
+            image = _eight_bits(image, decoding, remark)
             if deep:  # Pillow has cut these off already
                 remark("depth", float(np.asarray(image).max()) * 256 + 255)
-            image = _sized(image, how, remark)
+            image = _sized(image, decoding, remark)
     except Unusable as error:
         raise Unusable(f"{path}: {error}") from None
     except Exception as error:  # a decoder may raise anything for a corrupt file
         raise Unusable(f"{path}: {error or type(error).__name__}") from error
     array = np.asarray(image)
-    return (array[None] if how.channels == 1 else array.transpose(2, 0, 1)), remarks
+    return (array[None] if decoding.channels == 1 else array.transpose(2, 0, 1)), remarks
 
 
-def _check_size(image: Image.Image, how: Decoding) -> None:
+def _check_size(image: Image.Image, decoding: Decoding) -> None:
     pixels = image.width * image.height
-    if pixels > how.max_pixels:
+    if pixels > decoding.max_pixels:
         raise Unusable(
-            f"it is {image.width}x{image.height}, {pixels:,} pixels; more than {how.max_pixels:,} "
+            f"it is {image.width}x{image.height}, {pixels:,} pixels; more than {decoding.max_pixels:,} "
             f"are refused, as a small file can fill the memory (max_pixels: {pixels} if you trust it)"
         )
 
 
 def _remark_file(image: Image.Image, remark: _Remark) -> None:
-    """What the file holds that is not used."""
+    """Remark on unused contents of the file."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         remark("frames", frames)
@@ -130,7 +130,7 @@ def _remark_file(image: Image.Image, remark: _Remark) -> None:
 
 
 def _upright(image: Image.Image, remark: _Remark) -> Image.Image:
-    """The picture as its EXIF orientation says that it stands."""
+    """The picture, rotated by its EXIF orientation."""
     try:
         exif = image.getexif()
         broken = bool(image.info.get("exif")) and not len(exif)
@@ -149,18 +149,18 @@ def _upright(image: Image.Image, remark: _Remark) -> Image.Image:
     return ImageOps.exif_transpose(image)
 
 
-def _eight_bits(image: Image.Image, how: Decoding, remark: _Remark) -> Image.Image:
+def _eight_bits(image: Image.Image, decoding: Decoding, remark: _Remark) -> Image.Image:
     """Gray or RGB, laid on the background where it is transparent. Raises Unusable for float pixels."""
     if image.mode.startswith(("I", "F")):
         image = _upper_half(image, remark)
     gray = image.mode in ("1", "L", "LA", "La")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = _opaque(image, how, remark)
-    if gray and how.channels == 3:
+        image = _opaque(image, decoding, remark)
+    if gray and decoding.channels == 3:
         remark("gray")
-    elif not gray and how.channels == 1:
+    elif not gray and decoding.channels == 1:
         remark("colour")
-    return image.convert("L" if how.channels == 1 else "RGB")
+    return image.convert("L" if decoding.channels == 1 else "RGB")
 
 
 def _upper_half(image: Image.Image, remark: _Remark) -> Image.Image:
@@ -177,31 +177,31 @@ def _upper_half(image: Image.Image, remark: _Remark) -> Image.Image:
     return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
 
 
-def _opaque(image: Image.Image, how: Decoding, remark: _Remark) -> Image.Image:
+def _opaque(image: Image.Image, decoding: Decoding, remark: _Remark) -> Image.Image:
     if image.mode in ("La", "RGBa"):
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     image = image.convert("RGBA")
     if np.asarray(image)[..., 3].min() == 255:
         return image.convert("RGB")
     remark("transparent")
-    behind = Image.new("RGBA", image.size, (*how.background, 255))
+    behind = Image.new("RGBA", image.size, (*decoding.background, 255))
     behind.alpha_composite(image)
     return behind.convert("RGB")
 
 
-def _sized(image: Image.Image, how: Decoding, remark: _Remark) -> Image.Image:
+def _sized(image: Image.Image, decoding: Decoding, remark: _Remark) -> Image.Image:
     """Bilinear and antialiased."""
-    if how.size is None or (image.height, image.width) == how.size:
+    if decoding.size is None or (image.height, image.width) == decoding.size:
         return image
-    height, width = how.size
+    height, width = decoding.size
     remark("resized")
     scales = height / image.height, width / image.width
-    if how.resize == "stretch":
+    if decoding.resize == "stretch":
         factor = max(scales) / min(scales)
         if factor > 1.001:
             remark("stretched", factor)
         return image.resize((width, height), Image.Resampling.BILINEAR)
-    crop = how.resize == "crop"
+    crop = decoding.resize == "crop"
     scale = max(scales) if crop else min(scales)
     limit = max if crop else min
     inner = (
@@ -216,8 +216,10 @@ def _sized(image: Image.Image, how: Decoding, remark: _Remark) -> Image.Image:
     left, top = (inner[0] - width) // 2, (inner[1] - height) // 2
     if crop:
         return image.crop((left, top, left + width, top + height))
-    red, green, blue = how.background
-    fill = how.background if how.channels == 3 else round(0.299 * red + 0.587 * green + 0.114 * blue)
+    red, green, blue = decoding.background
+    fill = (
+        decoding.background if decoding.channels == 3 else round(0.299 * red + 0.587 * green + 0.114 * blue)
+    )
     behind = Image.new(image.mode, (width, height), fill)
     behind.paste(image, (-left, -top))
     return behind

@@ -83,23 +83,23 @@ class Chosen:
 def choose(data: Labelled, sampling: Sampling) -> Chosen:
     """The samples to train on and to evaluate. Raises DataError.
 
-    What is evaluated is shuffled, once and for all: a layer that uses the batch's statistics at inference
-    should not see a class at a time; with max_eval, the first so many are evaluated.
+    The evaluation samples are shuffled once: a layer that uses batch statistics at inference should not see
+    one class at a time. max_eval keeps the first samples of that order.
     """
-    found = split(data, sampling.by, sampling.fraction, sampling.seed, sampling.max_train)
-    val = found.val
+    sets = split(data, sampling.by, sampling.fraction, sampling.seed, sampling.max_train)
+    val = sets.val
     if val is None:
         assert data.val_targets is not None
         val = torch.randperm(len(data.val_targets), generator=generator(0, "val order"))
     test = torch.randperm(len(data.test_targets), generator=generator(0, "test order"))
     return Chosen(
-        found.train,
+        sets.train,
         val[: sampling.max_eval],
-        found.val is None,
+        sets.val is None,
         test[: sampling.max_eval],
         {"validation": len(val), "test": len(test)},
-        found.available,
-        found.notes,
+        sets.available,
+        sets.notes,
     )
 
 

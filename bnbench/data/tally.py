@@ -20,7 +20,7 @@ def listed(names: Iterable[str], limit: int = 5) -> str:
 
 @dataclass(frozen=True)
 class Remark:
-    """One thing that happened to one file. value: how strongly, where that can be told."""
+    """One event of one file. value: its size, where it has one."""
 
     kind: str
     example: str
@@ -40,7 +40,7 @@ class Tally:
         self._by_kind.setdefault(kind, []).append(Remark(kind, printable(example), value))
 
     def count(self, kind: str) -> int:
-        """How many of a kind."""
+        """The number of remarks of a kind."""
         return len(self._by_kind.get(kind, ()))
 
     def largest(self, kind: str) -> float | None:
@@ -48,11 +48,11 @@ class Tally:
         return max((remark.value for remark in self._by_kind.get(kind, ())), default=None)
 
     def sentences(self, words: Mapping[str, str], **facts: object) -> list[str]:
-        """One a kind that `words` has: its text with {count}, {value} (the largest) and the facts filled in.
+        """One sentence for each kind in `words`: its text with {count}, {value} (the largest) and the facts.
 
-        {s} is the ending of a noun, {v} that of a verb, as they agree with the count.
+        {s} is the plural ending of a noun, {v} the singular ending of a verb, according to the count.
         """
-        found = []
+        sentences = []
         for kind, remarks in self._by_kind.items():
             if kind in words:
                 worst = max(remarks, key=lambda remark: remark.value)
@@ -60,5 +60,5 @@ class Tally:
                 text = words[kind].format(
                     count=len(remarks), value=worst.value, s=forms[0], v=forms[1], **facts
                 )
-                found.append(f"{text}, e.g. {worst.example}")
-        return found
+                sentences.append(f"{text}, e.g. {worst.example}")
+        return sentences

@@ -41,9 +41,9 @@ def make_dataset(
     for part, (images, labels) in parts.items():
         _check_part(name, part, images, labels, len(class_names))
         if images.shape[1:] != train[0].shape[1:]:
-            ours, theirs = shape_text(train[0]), shape_text(images)
+            expected, shape = shape_text(train[0]), shape_text(images)
             raise DataError(
-                f"{name}: a training image has the shape {ours} and a {part} image {theirs}.",
+                f"{name}: a training image has the shape {expected} and a {part} image {shape}.",
                 "one network has to take both.",
             )
     if again := sorted({n for n in class_names if list(class_names).count(n) > 1}):

@@ -1,7 +1,7 @@
-"""The data sets that torchvision knows: found in place, or fetched, and read into tensors.
+"""torchvision's data sets: located or downloaded, and read into tensors.
 
-Addresses, file names and checksums are torchvision's own; the download is ours (see `download`),
-because torchvision's has no timeout, can't go on where it was cut off, and fills a log with its bar.
+Addresses, file names and checksums come from torchvision; `download` replaces torchvision's downloader,
+which has no timeout, can't resume and fills a log with its progress bar.
 """
 
 from __future__ import annotations
@@ -94,13 +94,13 @@ def _key(data_dir: Path, files: Sequence[Path]) -> str | None:
 
 
 def _arrays(data_dir: Path, files: Sequence[Path], train: Part, test: Part, names: Sequence[str]) -> Arrays:
-    found: dict[str, Array] = {
+    arrays: dict[str, Array] = {
         "files": np.array([os.path.relpath(file, data_dir) for file in files]),
         "class_names": np.array(names),
     }
     for part, (images, labels) in (("train", train), ("test", test)):
-        found |= {f"{part}_images": images.numpy(), f"{part}_labels": labels.numpy()}
-    return found
+        arrays |= {f"{part}_images": images.numpy(), f"{part}_labels": labels.numpy()}
+    return arrays
 
 
 def _kept(cache: Path, data_dir: Path) -> tuple[Part, Part, list[str]] | None:

@@ -158,7 +158,7 @@ def test_other_suffixes_are_counted_and_known_ones_are_read_in_any_case(root: Pa
         (root / "train" / "cat" / name).write_bytes(b"x")
     data = read(root)
     assert shades(data) == [*PLAIN, 200, 205, 210]
-    assert note(data, "suffix") == ("left out: 3 files whose suffix is no image's, e.g. train/cat/a.heic")
+    assert note(data, "suffix") == ("left out: 3 files whose suffix is not an image's, e.g. train/cat/a.heic")
 
 
 def test_files_and_folders_beside_the_parts_and_classes_are_counted(root: Path) -> None:
@@ -305,7 +305,7 @@ def test_groups_are_compared_as_people_read_them(header: str, root: Path, tmp_pa
         ("", "has the columns: none"),
         ("file,group\ntrain/cat/0.png,\n", ":2: a file or its group is missing"),
         ("file,group\ntrain/cat/0.png,a\ntrain/cat/0.png,b\n", ':3: "train/cat/0.png" is in two groups'),
-        ('file,group\n"train/cat', "is no CSV file"),
+        ('file,group\n"train/cat', "is not a valid CSV file"),
         ("ALL,train/cat/9.png,z", 'e.g. "train/cat/9.png"'),
         ("file,group\n\n\ntrain/cat/0.png,\n", ":4: a file or its group is missing"),
         ("file,group\ntrain/cat/0.png,Smith, John\n", ":2: the line has more values than the header"),

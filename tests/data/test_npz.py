@@ -96,7 +96,7 @@ def test_a_missing_file_a_folder_and_no_npz(tmp_path: Path) -> None:
     single = tmp_path / "single.npy"
     np.save(single, X)
     with pytest.raises(
-        DataError, match=r"this is no \.npz file, or a damaged one: it holds one array without a name"
+        DataError, match=r"this is not an \.npz file, or it is damaged: it holds one array without a name"
     ):
         npz(tmp_path, path=single)
 
@@ -105,7 +105,7 @@ def test_a_missing_file_a_folder_and_no_npz(tmp_path: Path) -> None:
 def test_a_file_of_another_kind(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"this is no \.npz file, or a damaged one"):
+    with pytest.raises(DataError, match=r"this is not an \.npz file, or it is damaged"):
         npz(tmp_path, path=path)
 
 
@@ -115,7 +115,7 @@ def test_a_damaged_array(tmp_path: Path) -> None:
     at = content.index(X.tobytes())
     content[at] ^= 255
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"damaged one: x_train: Bad CRC-32"):
+    with pytest.raises(DataError, match=r"it is damaged: x_train: Bad CRC-32"):
         npz(tmp_path, path=path)
 
 

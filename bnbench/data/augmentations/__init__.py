@@ -67,8 +67,8 @@ class Augmentation:
         """Try it on a made-up batch of TRIAL samples. Raises BnbenchError where it breaks a promise of this page."""
         self.remark(batch.shape[1:])
         if wrong := _broken_promise(self, batch):
-            what, why, fix = wrong
-            raise BnbenchError(f"augment: {self.name}: {what}", why, fix)
+            problem, why, fix = wrong
+            raise BnbenchError(f"augment: {self.name}: {problem}", why, fix)
 
 
 def augmentation_of(choice: Choice) -> Augmentation | None:
@@ -103,13 +103,13 @@ def _broken_promise(augmentation: Augmentation, batch: Tensor) -> tuple[str, str
         )
     for result in results:
         if not isinstance(result, torch.Tensor) or (result.shape, result.dtype) != (batch.shape, batch.dtype):
-            what = (
+            output = (
                 f"{result.dtype} of shape {tuple(result.shape)}"
                 if isinstance(result, torch.Tensor)
                 else type(result).__name__
             )
             return (
-                f"it makes {what} of a batch of {batch.dtype} and shape {tuple(batch.shape)}.",
+                f"it makes {output} of a batch of {batch.dtype} and shape {tuple(batch.shape)}.",
                 "A batch keeps its shape and its type.",
                 "return a tensor like `inputs`.",
             )
