@@ -34,12 +34,12 @@ class Formula:
     def value(self, of: Callable[[str], float]) -> float:
         """Its value, each key's number being `of(key)`. Raises ValueError where it has none."""
         try:
-            found = self._value(self._tree, [float(of(key)) for key in self.keys])
+            result = self._value(self._tree, [float(of(key)) for key in self.keys])
         except (ZeroDivisionError, OverflowError) as error:
             raise ValueError(f"{self.text!r} has no value: {error}") from None
-        if isinstance(found, complex) or not math.isfinite(found):
-            raise ValueError(f"{self.text!r} is not a number: {found}")
-        return found
+        if isinstance(result, complex) or not math.isfinite(result):
+            raise ValueError(f"{self.text!r} is not a number: {result}")
+        return result
 
     def _value(self, node: ast.expr, numbers: list[float]) -> float:
         match node:

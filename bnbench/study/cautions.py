@@ -10,7 +10,7 @@ from bnbench.study.yaml_source import Path_
 
 
 def faults_of(settings: Settings) -> Iterator[tuple[tuple[Path_, ...], str]]:
-    """What `check` refuses: the keys that are to blame, and what is wrong with them, with the fix."""
+    """The faults that `check` refuses: the keys at fault, and a message with the fix."""
     warmup = settings.schedule.options.get("warmup_epochs", 0)
     if _is_number(warmup) and warmup and warmup >= settings.epochs:
         yield (
@@ -50,10 +50,10 @@ def _schedule_cautions(settings: Settings) -> Iterator[str]:
     if isinstance(milestones, list) and milestones and all(map(_is_number, milestones)):
         late = [milestone for milestone in milestones if milestone >= settings.epochs]
         if late:
-            shown = ", ".join(f"{milestone:g}" for milestone in late)
+            listed = ", ".join(f"{milestone:g}" for milestone in late)
             has = "has" if len(late) == 1 else "have"
             yield (
-                f"schedule.milestones: {shown} {has} no effect: the run ends after epoch {settings.epochs}."
+                f"schedule.milestones: {listed} {has} no effect: the run ends after epoch {settings.epochs}."
             )
     gamma = options.get("gamma", 0)
     if _is_number(gamma) and gamma == 1:

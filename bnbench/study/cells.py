@@ -38,32 +38,32 @@ class CellMaker:
         mistakes: list[Mistake],
         complete: Callable[[Settings], Settings],
     ) -> None:
-        """complete: adds to settings what the study as a whole says."""
+        """complete: adds the settings of the study as a whole."""
         self.source, self.checker, self.mistakes, self.complete = source, checker, mistakes, complete
 
     def make(self, levels: Mapping[str, Level], sweep: Sweep) -> Cells:
         """Every cell that makes sense."""
         made = Cells()
         if len(sweep) * len(levels) > MAX_CELLS:
-            what = f"sweep: {len(sweep):,} settings of {len(levels):,} variants: a study has at most {MAX_CELLS:,}"
-            self._wrong(("sweep",), f"{what} together. Fix: fewer values.")
+            problem = f"sweep: {len(sweep):,} settings of {len(levels):,} variants: a study has at most {MAX_CELLS:,}"
+            self._wrong(("sweep",), f"{problem} together. Fix: fewer values.")
             return made
         lacking = self._lacking(levels, sweep)
         for name, level in levels.items():
-            plain = self._check(level, [] if sweep.keys else self.mistakes)
-            found = list(self._of_variant(name, level, plain, sweep, lacking[name]))
-            made.cells += found
-            if plain or found:
-                made.variants[name] = plain or found[0].settings
+            settings = self._check(level, [] if sweep.keys else self.mistakes)
+            of_variant = list(self._of_variant(name, level, settings, sweep, lacking[name]))
+            made.cells += of_variant
+            if settings or of_variant:
+                made.variants[name] = settings or of_variant[0].settings
         self._check_twins(made, levels)
         return made
 
     def _of_variant(
-        self, name: str, level: Level, plain: Settings | None, sweep: Sweep, lacking: set[str]
+        self, name: str, level: Level, unswept: Settings | None, sweep: Sweep, lacking: set[str]
     ) -> Iterator[StudyCell]:
         if not sweep.keys:
-            if plain:
-                yield StudyCell(name, {}, plain)
+            if unswept:
+                yield StudyCell(name, {}, unswept)
             return
         seen: dict[str, Mapping[str, Any]] = {}
         for whole in sweep.settings():
@@ -88,9 +88,9 @@ class CellMaker:
                 seen[identity] = setting
                 yield StudyCell(name, setting, settings)
             elif seen[identity] != setting or not (lacking or dropped):
-                what = f"sweep: {setting} gives {name} the same runs as {seen[identity]}"
+                problem = f"sweep: {setting} gives {name} the same runs as {seen[identity]}"
                 why = " (engine changes no run's identity)" if "engine" in setting else ""
-                self._wrong(("sweep",), f"{what}{why}. Fix: leave one of them out.")
+                self._wrong(("sweep",), f"{problem}{why}. Fix: leave one of them out.")
 
     def _lacking(self, levels: Mapping[str, Level], sweep: Sweep) -> dict[str, set[str]]:
         """The swept options that a variant does not have, where another one has them."""
@@ -166,18 +166,18 @@ class CellMaker:
             at = f" at {dict(cell.setting)}" if cell.setting else ""
             engine = cell.settings.engine != other.settings.engine
             why = " (engine changes no run's identity)" if engine else ""
-            what = (
+            problem = (
                 f"variants {pair[0]} and {pair[1]} have the same settings{at}: norm {cell.settings.norm.name}"
             )
             place, fix = self._twins_fix(pair, made, levels, swept=bool(cell.setting))
-            self.mistakes.append(Mistake(place, f"{what} and all else{why}. Fix: {fix}"))
+            self.mistakes.append(Mistake(place, f"{problem} and all else{why}. Fix: {fix}"))
 
     def _twins_fix(
         self, pair: tuple[str, str], made: Cells, levels: Mapping[str, Level], *, swept: bool
     ) -> tuple[str, str]:
-        """The place that is to blame for two equal variants, and what to write there."""
-        plain = [made.variants[name] for name in pair]
-        apart = len({identity_of(settings, self.checker.vocabulary) for settings in plain}) > 1
+        """The place at fault for two equal variants, and the fix."""
+        all_settings = [made.variants[name] for name in pair]
+        apart = len({identity_of(settings, self.checker.vocabulary) for settings in all_settings}) > 1
         if swept and apart:
             fix = f"sweep what {pair[0]} and {pair[1]} do not set themselves, or leave one of them out."
             return self.source.place(("sweep",)), fix

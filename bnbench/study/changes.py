@@ -36,13 +36,13 @@ class Given:
 def changes(study: Study, own: Study | None, given: Given, vocabulary: Vocabulary) -> tuple[Change, ...]:
     """Every change, in the order of the keys. own: the study without the command line; None where that is not one."""
     if own is None:
-        found = dict(_as_given(given))
+        changed = dict(_as_given(given))
     else:
         common = [name for name in study.variants if name in own.variants]
         pairs = {name: (_Leaves(study, name, vocabulary), _Leaves(own, name, vocabulary)) for name in common}
-        found = {**dict(_of_settings(pairs, given)), **dict(_of_variants(study, own, pairs, given))}
-    found |= dict(_of_the_study(study, own, given.keys))
-    return tuple(sorted((key, _plain(value)) for key, value in found.items()))
+        changed = {**dict(_of_settings(pairs, given)), **dict(_of_variants(study, own, pairs, given))}
+    changed |= dict(_of_the_study(study, own, given.keys))
+    return tuple(sorted((key, _as_yaml(value)) for key, value in changed.items()))
 
 
 class _Leaves:
@@ -107,9 +107,9 @@ def _of_settings(pairs: _Pairs, given: Given) -> Iterator[Change]:
 def _of_variants(study: Study, own: Study, pairs: _Pairs, given: Given) -> Iterator[Change]:
     """Settings of a variant that the study itself has, and variants that are left out."""
     for name, (now, before) in pairs.items():
-        mine = given.variants.get(name, ())
+        own_paths = given.variants.get(name, ())
         for path in now.values:
-            if now.differs(before, path) and (_related(path, mine) or not _related(path, given.shared)):
+            if now.differs(before, path) and (_related(path, own_paths) or not _related(path, given.shared)):
                 yield f"variants.{name}.{_key(path)}", now.at(path)
         if study.checks.get(name) != own.checks.get(name):
             yield f"variants.{name}.check_of", study.checks.get(name)
@@ -177,15 +177,15 @@ def _key(path: _Path) -> str:
 def _equal(one: Any, other: Any) -> bool:
     if one is _ABSENT or other is _ABSENT:
         return one is other
-    return key_text(_plain(one)) == key_text(_plain(other))
+    return key_text(_as_yaml(one)) == key_text(_as_yaml(other))
 
 
-def _plain(value: Any) -> Any:
+def _as_yaml(value: Any) -> Any:
     """Values of JSON; a float that is a whole number as an integer, so that 1 and 1.0 are one value."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _as_yaml(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_as_yaml(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)

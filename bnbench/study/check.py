@@ -1,4 +1,4 @@
-"""Checks one variant's settings against their types and against what is registered."""
+"""Checks one variant's settings against their types and against the registered names."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Vocabulary = Mapping[str, Mapping[str, Entry]]
 
 
 class Checker:
-    """Checks layer after layer against one vocabulary; what is right once is not checked again.
+    """Checks layer after layer against one vocabulary; a layer that is right is not checked again.
 
     folder: relative paths in a study's file are relative to the file's own folder.
     """
@@ -57,8 +57,8 @@ class Checker:
             if key in CHOICES:
                 continue
             if key in STUDY_KEYS:
-                what = f"{key} belongs to the study, no variant may change it."
-                mistakes.append(Mistake(layer.place((key,)), what))
+                problem = f"{key} belongs to the study, no variant may change it."
+                mistakes.append(Mistake(layer.place((key,)), problem))
             else:
                 values[key] = value
         for key in CHOICES:
@@ -68,10 +68,10 @@ class Checker:
         settings = _validated(Settings, values, (), layer, mistakes, given_choices=True)
         if not isinstance(settings, Settings) or len(mistakes) > before:
             return None
-        for paths, what in faults_of(settings):
-            mistakes.append(Mistake(_blamed(paths, layer), what))
-        for key, what in misfits(settings, self.vocabulary):
-            mistakes.append(Mistake(layer.place((key, "name")), what))
+        for paths, problem in faults_of(settings):
+            mistakes.append(Mistake(_blamed(paths, layer), problem))
+        for key, problem in misfits(settings, self.vocabulary):
+            mistakes.append(Mistake(layer.place((key, "name")), problem))
         return settings if len(mistakes) == before else None
 
     def has_option(self, key: str, layer: Layer) -> bool:
@@ -90,8 +90,8 @@ class Checker:
         entries, kind = self.vocabulary[key], KIND_OF[key].noun
         given = layer.data.get(key)
         if given is None and key not in DEFAULT_CHOICES:
-            what = f"{key} is missing. Known: {', '.join(sorted(entries))}."
-            mistakes.append(Mistake(layer.place((key,)), what))
+            problem = f"{key} is missing. Known: {', '.join(sorted(entries))}."
+            mistakes.append(Mistake(layer.place((key,)), problem))
             return None
         name = _name_of(key, given)
         names, blame = list(entries), ""
@@ -101,10 +101,12 @@ class Checker:
                 name, blame = self._usual(key, layer)
         if name is None or name not in entries:
             place = layer.place((key, "name"))
-            what = blame + unknown_name(kind, name, names) if name is not None else f"{key}.name is missing."
+            problem = (
+                blame + unknown_name(kind, name, names) if name is not None else f"{key}.name is missing."
+            )
             if key == "norm" and names_code(name):
-                what = f"norm: {self.refusals.get(place) or refusal(str(name), f'norm={name}')}"
-            mistakes.append(Mistake(place, what))
+                problem = f"norm: {self.refusals.get(place) or refusal(str(name), f'norm={name}')}"
+            mistakes.append(Mistake(place, problem))
             return None
         options = {option: value for option, value in (given or {}).items() if option != "name"}
         known = f"{key} {name} {options!r} {_from_command_line(layer, key)}"
@@ -116,7 +118,7 @@ class Checker:
         return self._choices[known]
 
     def _usual(self, key: str, layer: Layer) -> tuple[str, str]:
-        """What the layer means where it does not say which, and whose word that is."""
+        """The default of a layer that names none, and the start of a message that says where the default comes from."""
         names = {"dataset": _name_of("dataset", layer.data.get("dataset")) or ""}
         if key != "task":
             given = layer.data.get("task", AUTO)
@@ -139,19 +141,22 @@ class Checker:
         checked = _validated(model, options, (key,), layer, mistakes, section=section)
         if checked is None:
             return None
-        plain: dict[str, Any] = {}
+        options_kept: dict[str, Any] = {}
         for option in model.model_fields:
             from_file = not layer.place((key, option)).startswith(ORIGINS)
             folder = self.folder if from_file else Path.cwd()
             absolute = partial(absolute_path, folder=folder)
             try:
-                plain[option] = to_plain(getattr(checked, option), absolute)
+                options_kept[option] = to_plain(getattr(checked, option), absolute)
             except ValueError as error:  # also what JSON can't hold
                 mistakes.append(Mistake(layer.place((key, option)), f"{key}.{option}: {error}."))
                 return None
-        if _validated(model, plain, (key,), layer, mistakes, section=f"{section}, as it is kept") is None:
+        if (
+            _validated(model, options_kept, (key,), layer, mistakes, section=f"{section}, as it is kept")
+            is None
+        ):
             return None
-        return Choice(name=entry.name, options=plain)
+        return Choice(name=entry.name, options=options_kept)
 
 
 def _name_of(section: str, given: Any) -> str | None:
@@ -172,7 +177,7 @@ def _from_command_line(layer: Layer, section: str) -> list[str]:
 
 
 def _blamed(paths: Sequence[Path_], layer: Layer) -> str:
-    """The place of the keys that do not go together: the command line, which comes last, or the first of them."""
+    """The place of keys that do not go together: the command line, which comes last, or the first key."""
     places = [layer.place(path) for path in paths]
     return next((place for place in places if place.startswith(ORIGINS)), places[0])
 
@@ -209,6 +214,6 @@ def _validated(
             mistakes.append(Mistake(layer.place(path), message(details, path, model, section)))
     except BaseException as error:  # whatever a plugin's validator can raise
         raise_interrupt(error)
-        what = f"{section or 'the settings'}: {type(error).__name__}: {error}."
-        mistakes.append(Mistake(layer.place(prefix), what))
+        problem = f"{section or 'the settings'}: {type(error).__name__}: {error}."
+        mistakes.append(Mistake(layer.place(prefix), problem))
     return None

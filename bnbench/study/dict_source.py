@@ -36,12 +36,12 @@ def override_texts(overrides: Mapping[str, Any]) -> list[str]:
     for key, value in overrides.items():
         place = f"overrides[{key!r}]"
         if not isinstance(key, str) or "=" in key or not key.strip():
-            what = f'{key!r} is not a key. Fix: a key of the study, such as "optimizer.lr".'
-            source.mistakes.append(Mistake(place, what))
+            problem = f'{key!r} is not a key. Fix: a key of the study, such as "optimizer.lr".'
+            source.mistakes.append(Mistake(place, problem))
             continue
-        plain = _Reader(source).value(value, (key.strip(),), place)
-        text = to_flow(plain)
-        if not source.mistakes and read_value(text, key.strip()) != plain and plain == plain:
+        converted = _Reader(source).value(value, (key.strip(),), place)
+        text = to_flow(converted)
+        if not source.mistakes and read_value(text, key.strip()) != converted and converted == converted:
             source.mistakes.append(Mistake(place, f"{value!r} can't be written as YAML."))
         texts.append(f"{key.strip()}={text}")
     if source.mistakes:
@@ -74,20 +74,20 @@ class _Reader:
                 items.append(self.value(item, (*path, str(index)), here))
             return items
         try:
-            plain = _scalar(value)
+            scalar = _scalar(value)
         except ValueError as error:
             self._source.mistakes.append(Mistake(place, f"{error}."))
             self._source.unreadable.add(place)
             return None
         is_text = bool(path) and path[-1] in TEXTS and len(path) in (1, 3)
-        return to_flow(plain) if is_text and isinstance(plain, int | float) else plain
+        return to_flow(scalar) if is_text and isinstance(scalar, int | float) else scalar
 
     def _mapping(self, values: Mapping[Any, Any], path: Path_, place: str) -> dict[str, Any]:
-        plain: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         if MERGE in values:
-            plain[MERGE] = self._merged(values[MERGE], path, f'{place}["{MERGE}"]')
+            mapping[MERGE] = self._merged(values[MERGE], path, f'{place}["{MERGE}"]')
         for given, value in values.items():
-            here = f"{place}[{_shown(given)}]"
+            here = f"{place}[{_quoted_key(given)}]"
             try:
                 key = _key(given)
             except ValueError as error:
@@ -95,12 +95,12 @@ class _Reader:
                 continue
             if key == MERGE:
                 continue
-            if key in plain:
+            if key in mapping:
                 self._source.mistakes.append(Mistake(here, f'duplicate key "{key}".'))
                 continue
             self._source.places[(*path, key)] = here
-            plain[key] = self.value(value, (*path, key), here)
-        return plain
+            mapping[key] = self.value(value, (*path, key), here)
+        return mapping
 
     def _merged(self, value: Any, path: Path_, place: str) -> list[dict[str, Any]]:
         """The mappings of a `<<` key, the one that wins first."""
@@ -163,6 +163,6 @@ def _key(key: Any) -> str:
     raise ValueError(f"the key {key!r} is not text. Fix: put it into quotes")
 
 
-def _shown(key: Any) -> str:
+def _quoted_key(key: Any) -> str:
     """A key as Python writes it, in double quotes."""
     return f'"{key}"' if isinstance(key, str) and '"' not in key else repr(key)

@@ -22,7 +22,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class Stepped:
-    """A few steps later (said a few times a second, and at the end of an epoch)."""
+    """Progress by a few steps (sent a few times a second, and at the end of an epoch)."""
 
     run: RunSpec
     step: int

@@ -62,7 +62,7 @@ class Goals:
         return Margin(str(given["metric"]), value)
 
     def metrics(self, given: Any) -> tuple[str, ...]:
-        """What is shown beside the task's own: names of metrics, without a split."""
+        """The metrics in the tables next to the task's own: their names, without a split."""
         if given is None:
             return ()
         names = given if isinstance(given, list) else [given]
@@ -118,17 +118,17 @@ class Goals:
             yield Target(name, value, matches)
 
     def _can_be_reached(self, metric: Metric, name: str, value: float, path: Path_) -> bool:
-        """A share is at most 1, no value is below the lowest; NaN stands for what the baseline reaches."""
+        """A share is at most 1, no value is below the lowest; NaN stands for the value that the baseline reaches."""
         if metric.percent and value > 1:
             self._wrong(
                 path,
                 f"target.value: no run can reach {name} {value:g}, a share, at most 1. Fix: {value / 100:g}.",
             )
         elif metric.better == "lower" and metric.lowest is not None and value < metric.lowest:
-            what = "a loss is" if metric.name == "loss" else "it is"
+            subject = "a loss is" if metric.name == "loss" else "it is"
             self._wrong(
                 path,
-                f"target.value: no run can reach {name} {value:g}: {what} never below {metric.lowest:g}.",
+                f"target.value: no run can reach {name} {value:g}: {subject} never below {metric.lowest:g}.",
             )
         else:
             return True

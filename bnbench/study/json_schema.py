@@ -22,7 +22,7 @@ from bnbench.study.schema import (
 
 
 def _one_of(names: Iterable[str], splits: Sequence[str] = ()) -> dict[str, Any]:
-    """A metric by name, or that of one class, whose name only the data knows."""
+    """A metric by name, or the metric of one class, whose name only the data knows."""
     of_class = rf"^{f'({chr(124).join(splits)})_' if splits else ''}{RECALL}:."
     return {"anyOf": [{"enum": list(names)}, {"type": "string", "pattern": of_class}]}
 
@@ -37,7 +37,7 @@ def _with_value(metric: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]
 
 
 def _goals(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, Any]:
-    """The keys that name metrics: those of every task, as a schema can't tell which one a study has."""
+    """The keys that name metrics: the metrics of every task, as a schema can't tell which task a study has."""
     names = list(
         dict.fromkeys(name for entry in vocabulary["task"].values() for name in entry.metric_names())
     )

@@ -22,8 +22,8 @@ def label_of(norm: str) -> str:
 
 
 def refusal(name: str, override: str, path: object = "STUDY") -> str:
-    """Why a study can't name code itself, and what can. path: of the study's file; None where it is a dict."""
-    what = f"{name} names code, and a study runs none by itself. Fix: name it"
+    """The message for a study that names code, with the fix. path: of the study's file; None where it is a dict."""
+    problem = f"{name} names code, and a study runs none by itself. Fix: name it"
     if path is None:
-        return f"{what} in the overrides: overrides=[{override!r}]"
-    return f"{what} on the command line: bnbench compare {shlex.quote(str(path))} {shlex.quote(override)}"
+        return f"{problem} in the overrides: overrides=[{override!r}]"
+    return f"{problem} on the command line: bnbench compare {shlex.quote(str(path))} {shlex.quote(override)}"

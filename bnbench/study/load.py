@@ -45,8 +45,8 @@ def load_variant(
     """
     foreign = [text for text in overrides if text.startswith(("variants.", "variants="))]
     if foreign:
-        what = "train has one variant; name the key alone."
-        raise ConfigError([Mistake(origin, f"{text}: {what}") for text in foreign])
+        problem = "train has one variant; name the key alone."
+        raise ConfigError([Mistake(origin, f"{text}: {problem}") for text in foreign])
     return _load(given, overrides, vocabulary, origin, lambda resolver: resolver.one_variant(variant))
 
 
@@ -57,7 +57,7 @@ def _load(
     origin: str,
     read: Callable[[Resolver], Study],
 ) -> Study:
-    """The checked study, and what the overrides change in it."""
+    """The checked study, with the changes of the overrides."""
     source, path = (read_dict(given), None) if isinstance(given, Mapping) else (read_file(given), given)
     untouched = copy.deepcopy(source) if overrides else None
     resolver = Resolver(source, path, vocabulary, overrides, origin)

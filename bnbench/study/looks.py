@@ -1,4 +1,4 @@
-"""`seeds: auto`: at how many seeds a study may look at its result, fixed before its first run."""
+"""`seeds: auto`: the numbers of seeds at which a study looks at its result, fixed before its first run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def means_auto(given: Any) -> bool:
 
 
 def read_looks(given: Any, limit: int, wrong: Callable[[str], None]) -> tuple[int, ...]:
-    """The looks of `seeds: auto` or {auto: true, max: 20}; what is wrong with it is handed to `wrong`."""
+    """The looks of `seeds: auto` or {auto: true, max: 20}; mistakes go to `wrong`."""
     values: Any = {"auto": True} if given == "auto" else given
     if not isinstance(values, Mapping):
         wrong(f'seeds: {given!r} is not a number of seeds. Did you mean "auto"?')

@@ -1,4 +1,4 @@
-"""Levels of settings: what all variants share, then the command line, a variant's changes, a setting of the sweep.
+"""Levels of settings: the shared settings, then the command line, a variant's changes, a setting of the sweep.
 
 A level is flat: its leaves by their whole paths, so that `optimizer.lr: 1` and `optimizer: {lr: 1}`
 are one thing, and keys have no order. A level that names another entry of a registry drops what the
@@ -50,11 +50,11 @@ class Layer:
             here[path[-1]] = copy.deepcopy(leaf.value)
 
     def place(self, path: Path_) -> str:
-        """Where that key was written, or what is in it, or the nearest section around it."""
+        """Where that key was written, or a key inside it, or the nearest section around it."""
         while path:
-            found = [leaf.place for key, leaf in self.level.items() if key[: len(path)] == path]
-            if found:
-                return found[0]
+            places = [leaf.place for key, leaf in self.level.items() if key[: len(path)] == path]
+            if places:
+                return places[0]
             path = path[:-1]
         return self.default_place
 
@@ -78,22 +78,24 @@ def add(level: Level, leaves: Level, mistakes: list[Mistake]) -> None:
     """
     for path, leaf in leaves.items():
         if len(level) >= MAX_LEAVES:
-            what = f"more than {MAX_LEAVES} settings stand in one mapping, and a study has fewer"
-            raise ConfigError([Mistake(leaf.place, f"{what}. Fix: begin keys that are no settings with x-.")])
+            problem = f"more than {MAX_LEAVES} settings stand in one mapping, and a study has fewer"
+            raise ConfigError(
+                [Mistake(leaf.place, f"{problem}. Fix: begin keys that are not settings with x-.")]
+            )
         for other in _related(level, path):
             before = level[other]
             if other == path and _same(before.value, leaf.value):
                 continue
             first, second = ".".join(other), ".".join(path)
-            what = f"{second}: {leaf.value!r}, but {first}: {before.value!r} stands at {before.place}"
-            mistakes.append(Mistake(leaf.place, f"{what}. Fix: leave one of them out."))
+            problem = f"{second}: {leaf.value!r}, but {first}: {before.value!r} stands at {before.place}"
+            mistakes.append(Mistake(leaf.place, f"{problem}. Fix: leave one of them out."))
             break
         else:
             level[path] = leaf
 
 
 def overlay(lower: Level, upper: Level, mistakes: list[Mistake]) -> Level:
-    """A new level: what the lower one says, where the upper one says nothing else.
+    """A new level: the upper one, and the lower one wherever the upper one is silent.
 
     Options without a name belong to the default name of their section, where it has one.
     """
@@ -153,7 +155,7 @@ def _with_element(old: Leaf, path: Path_, depth: int, leaf: Leaf, mistakes: list
 
 
 def set_in(values: Any, path: Path_, value: Any) -> None:
-    """Set an element of nested lists and mappings. Raises ValueError where there is no such element."""
+    """Set an element of nested lists and mappings. Raises ValueError where the element does not exist."""
     here = values
     for depth, key in enumerate(path):
         last = depth == len(path) - 1
@@ -174,7 +176,7 @@ def set_in(values: Any, path: Path_, value: Any) -> None:
 
 
 def alive(level: Level, path: Path_, place: str) -> bool:
-    """Whether what was written there for that key is still said by the level."""
+    """Whether the level still holds the value that was written there for that key."""
     return any(level[key].place == place for key in _related(level, path))
 
 

@@ -34,7 +34,7 @@ def name_fault(name: str) -> str:
 
 
 def twins(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two names that a file system which ignores case takes for one, None where there are none."""
+    """Two names that differ only in case, which some file systems ignore; None where there are none."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)

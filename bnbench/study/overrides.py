@@ -45,8 +45,8 @@ class Overrides:
         key, equals, written = (part.strip() for part in text.partition("="))
         place = place_of(text, self.origin)
         if not equals or not key or MERGE in key.split("."):
-            what = f'"{text}" is not of the form key=value, such as epochs=3.'
-            self._mistakes.append(Mistake(self.origin, what))
+            problem = f'"{text}" is not of the form key=value, such as epochs=3.'
+            self._mistakes.append(Mistake(self.origin, problem))
             return
         try:
             value = read_value(written, key)
@@ -57,8 +57,8 @@ class Overrides:
                 self._mistakes += [Mistake(place, mistake.message) for mistake in error.mistakes]
                 return
         if key in given and given[key][0] != value:
-            what = f"{key} is given twice: {given[key][0]!r} and {value!r}. Fix: leave one of them out."
-            self._mistakes.append(Mistake(place, what))
+            problem = f"{key} is given twice: {given[key][0]!r} and {value!r}. Fix: leave one of them out."
+            self._mistakes.append(Mistake(place, problem))
             return
         given[key] = (value, place)
 
@@ -71,7 +71,7 @@ class Overrides:
         elif first in STUDY_KEYS:
             self._of_the_study(tuple(key.split(".")), value, place)
         elif not first.startswith("x-"):
-            self.texts[place] = (key, f"{key}={shown(value)}")
+            self.texts[place] = (key, f"{key}={as_word(value)}")
             add(self.settings, self._level({key: value}, place), self._mistakes)
 
     def _level(self, raw: Mapping[str, Any], place: str) -> Level:
@@ -83,17 +83,19 @@ class Overrides:
         if isinstance(variants, list) and all(isinstance(name, str) for name in variants):
             variants = dict.fromkeys(variants)  # names alone, as in {none, batch}
         if not isinstance(variants, dict | None):
-            what = f"{key}: the study's variants are not a mapping. Fix: variants: {{none: {{norm: none}}}}."
-            self._mistakes.append(Mistake(place, what))
+            problem = (
+                f"{key}: the study's variants are not a mapping. Fix: variants: {{none: {{norm: none}}}}."
+            )
+            self._mistakes.append(Mistake(place, problem))
             return
         variants = variants or {}
         name, setting = _split(rest, variants)
         if name is None:
-            what = (
+            problem = (
                 f"{key}: no variant of the study is meant by {rest}. Known: {', '.join(variants) or 'none'}. "
                 "Fix: variants.NAME.KEY=VALUE, such as variants.batch.norm.eps=1e-3."
             )
-            self._mistakes.append(Mistake(place, what))
+            self._mistakes.append(Mistake(place, problem))
             return
         self._source.data["variants"] = variants
         if not setting and (name not in variants or not isinstance(value, dict)):
@@ -111,8 +113,8 @@ class Overrides:
         if sweep is None:
             sweep = self._source.data["sweep"] = {}
         if not isinstance(sweep, dict):
-            what = f"sweep.{key}: the study's sweep is a list of settings. Fix: sweep={{{key}: [...]}}."
-            self._mistakes.append(Mistake(place, what))
+            problem = f"sweep.{key}: the study's sweep is a list of settings. Fix: sweep={{{key}: [...]}}."
+            self._mistakes.append(Mistake(place, problem))
             return
         sweep[key] = value
         self._move(("sweep", key), place)
@@ -140,11 +142,11 @@ class Overrides:
 
 
 def place_of(text: str, origin: str = COMMAND_LINE) -> str:
-    """Where an override was written: the command line, and which of its words."""
+    """Where an override was written: the command line, and the word."""
     return f"{origin}: {text if len(text) <= 60 else text[:57] + '...'}"
 
 
-def shown(value: Any) -> str:
+def as_word(value: Any) -> str:
     """A value as a word of the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -152,7 +154,7 @@ def shown(value: Any) -> str:
 
 
 def _split(rest: str, variants: Mapping[str, Any]) -> tuple[str | None, str]:
-    """Which variant is meant, and which of its settings ("" for the variant as a whole).
+    """The variant that is meant, and its setting ("" for the variant as a whole).
 
     A variant's name may hold dots: the longest that there is, or else what stands before a known key.
     """
@@ -162,8 +164,8 @@ def _split(rest: str, variants: Mapping[str, Any]) -> tuple[str | None, str]:
         if ".".join(parts[:cut]) in variants:
             return ".".join(parts[:cut]), ".".join(parts[cut:])
     known = {*Settings.model_fields, *CHOICES, *SECTIONS}
-    found = [cut for cut in cuts if cut < len(parts) and parts[cut] in known]
-    if len(found) > 1:
+    key_cuts = [cut for cut in cuts if cut < len(parts) and parts[cut] in known]
+    if len(key_cuts) > 1:
         return None, ""
-    cut = found[0] if found else len(parts)
-    return (None, "") if not found and len(parts) > 1 else (".".join(parts[:cut]), ".".join(parts[cut:]))
+    cut = key_cuts[0] if key_cuts else len(parts)
+    return (None, "") if not key_cuts and len(parts) > 1 else (".".join(parts[:cut]), ".".join(parts[cut:]))

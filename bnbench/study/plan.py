@@ -27,7 +27,7 @@ class RunSpec(Labelled):
 
     setting: the swept keys and values, empty where nothing is swept.
     cell: identity of everything but the seed, 12 hex digits; the runs of a cell are replicates.
-    provenance: what of that is not in the settings: the data's content, a plugin's source.
+    provenance: the part of that identity outside the settings: the data's content, a plugin's source.
     """
 
     seed: int
@@ -45,8 +45,8 @@ class RunSpec(Labelled):
 class CellEstimate:
     """The cost of one variant: of one of its runs. memory_bytes: data, weights, optimizer, activations.
 
-    evaluation_seconds: the part of `seconds` in which nothing is trained. warnings: what will limit its answer.
-    notes: what is to be known of its data.
+    evaluation_seconds: the part of `seconds` in which nothing is trained. warnings: limits of its answer.
+    notes: remarks on its data.
     """
 
     label: str
@@ -62,7 +62,7 @@ class CellEstimate:
 def make_plan(study: Study, provenance: Callable[[Settings], Any]) -> list[RunSpec]:
     """Every run of the study, seed by seed so that variants are interleaved in time.
 
-    provenance: what else can change the numbers of these settings (the data's content, a
+    provenance: everything outside these settings that can change their numbers (the data's content, a
     plugin's source), as plain values.
     """
     cells = [(cell, provenance(cell.settings)) for cell in study.cells]

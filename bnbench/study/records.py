@@ -43,13 +43,13 @@ class RunRecord(Labelled):
     with the lowest validation loss. Empty where the run crashed. A number that is not finite is NaN.
     steps: optimizer steps done; planned_steps: the budget. train_seconds: without
     evaluation; by the processor's clock where one thread did the work, else by the wall's.
-    step_losses: the objective of every step's batch. notes: what the user should know of the run.
-    layers: the built model, a line each. environment: what can change the last bits.
+    step_losses: the objective of every step's batch. notes: remarks for the user.
+    layers: the built model, a line each. environment: versions and hardware, which can change the last bits.
     num_samples: "train" (seen in an epoch), "val" and "test"; empty where unknown.
     class_counts: samples of each class in "train", "probe" (the training samples that train metrics are
     measured on), "val" and "test", in the order of class_names; empty where unknown.
-    cautions: what limits the answer (a warm-up that never ended, running statistics that are not
-    filled yet); shown beside the verdict, where notes stand at the end.
+    cautions: limits of the answer (a warm-up that never ended, running statistics that are not
+    filled yet); they stand beside the verdict, and notes at the end.
     """
 
     seed: int

@@ -11,12 +11,12 @@ from bnbench.study.schema import DATA_PATHS, MATCH_BASELINE, Choice, Settings, S
 
 
 def resolved(study: Study, folder: Path) -> dict[str, Any]:
-    """What all variants share at the top, what differs under `variants`; runs the same runs again.
+    """A study that trains the same runs again: shared settings at the top, differing ones under `variants`.
 
     folder: where it will be written. A data path under the present folder is written relative to
     it, so that a project can be moved as a whole.
     """
-    variants = {name: _plain(settings, folder) for name, settings in study.variants.items()}
+    variants = {name: _as_values(settings, folder) for name, settings in study.variants.items()}
     first, *rest = variants.values()
     shared = {key: value for key, value in first.items() if all(other[key] == value for other in rest)}
     values: dict[str, Any] = {"name": study.name}
@@ -47,7 +47,7 @@ def resolved(study: Study, folder: Path) -> dict[str, Any]:
     return values
 
 
-def _plain(settings: Settings, folder: Path) -> dict[str, Any]:
+def _as_values(settings: Settings, folder: Path) -> dict[str, Any]:
     """Settings as a study writes them: a choice's name and options in one mapping."""
     values: dict[str, Any] = {}
     for key in type(settings).model_fields:
@@ -55,8 +55,8 @@ def _plain(settings: Settings, folder: Path) -> dict[str, Any]:
         if isinstance(value, Choice):
             values[key] = {"name": value.name, **value.options}
         else:
-            plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-            values[key] = list(plain) if isinstance(plain, tuple) else plain
+            dumped = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+            values[key] = list(dumped) if isinstance(dumped, tuple) else dumped
     for key in DATA_PATHS:
         place = values["dataset"].get(key)
         if place and Path(place).is_relative_to(Path.cwd()):

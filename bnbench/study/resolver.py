@@ -82,8 +82,8 @@ class Resolver:
         names = variants.names()
         name = variant or next(iter(names), "none")
         if variant and "variants" not in self.source.data:
-            what = f'no variants are defined, so there is no "{variant}" to train.'
-            raise ConfigError([Mistake(self.source.place(()), what)])
+            problem = f'no variants are defined, so there is no "{variant}" to train.'
+            raise ConfigError([Mistake(self.source.place(()), problem)])
         if names and name not in names:
             raise ConfigError(
                 [Mistake(self.source.place(("variants",)), unknown_name("variant", name, names))]
@@ -123,9 +123,9 @@ class Resolver:
         refuse_baseline(study.baseline, self.checks, self.source.place(("baseline",)), self.mistakes)
         runs = len(study.cells) * len(study.seeds)
         if runs > MAX_RUNS:
-            what = f"{len(study.cells):,} cells x {len(study.seeds):,} seeds are {runs:,} runs"
+            problem = f"{len(study.cells):,} cells x {len(study.seeds):,} seeds are {runs:,} runs"
             self._wrong(
-                ("seeds",), f"{what}: a study has at most {MAX_RUNS:,}. Fix: fewer seeds or settings."
+                ("seeds",), f"{problem}: a study has at most {MAX_RUNS:,}. Fix: fewer seeds or settings."
             )
         if self.mistakes:
             known, unreadable = set(self.source.mistakes), self.source.unreadable
@@ -214,21 +214,23 @@ class Resolver:
             self.mistakes.append(Mistake(self.overrides.origin, f"{text} would change nothing: {why}"))
         given = overlay(self.base, self.overrides.settings, [])
         for section in dict.fromkeys(path[0] for path in self.base):
-            ours = {path: leaf for path, leaf in self.base.items() if path[0] == section}
-            if not any(alive(given, path, leaf.place) for path, leaf in ours.items()) or any(
-                alive(level, path, leaf.place) for path, leaf in ours.items() for level in levels.values()
+            leaves = {path: leaf for path, leaf in self.base.items() if path[0] == section}
+            if not any(alive(given, path, leaf.place) for path, leaf in leaves.items()) or any(
+                alive(level, path, leaf.place) for path, leaf in leaves.items() for level in levels.values()
             ):
                 continue
-            path, leaf = next(iter(ours.items()))
-            what = f"{'.'.join(path)} changes nothing: every variant sets {section} itself"
-            if section in CHOICES and (section, "name") not in ours:
+            path, leaf = next(iter(leaves.items()))
+            problem = f"{'.'.join(path)} changes nothing: every variant sets {section} itself"
+            if section in CHOICES and (section, "name") not in leaves:
                 fix = f"Fix: write it in the variants, or name the {section} that it belongs to."
-                self.mistakes.append(Mistake(leaf.place, f"{what}, and its options go with its name. {fix}"))
+                self.mistakes.append(
+                    Mistake(leaf.place, f"{problem}, and its options go with its name. {fix}")
+                )
             else:
-                self.warnings.append(f"{leaf.place}: {what}.")
+                self.warnings.append(f"{leaf.place}: {problem}.")
 
     def _looks(self, given: Any, num_variants: int) -> tuple[int, ...]:
-        """At how many seeds the study looks at its result, where `seeds: auto` leaves their number open."""
+        """The numbers of seeds at which the study looks at its result, for `seeds: auto`."""
         if num_variants == 1:
             self._wrong(
                 ("seeds",),
@@ -255,13 +257,13 @@ class Resolver:
 
 
 def _parted(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings, and the study's own keys; those of a `<<` too. x- keys are the user's: places for anchors."""
+    """Settings, and the study's own keys, also the keys of a `<<`. x- keys are the user's: places for anchors."""
     settings: dict[str, Any] = {}
     study: dict[str, Any] = {}
     for lower in reversed(raw.get(MERGE, [])):
-        below, theirs = _parted(lower)
+        below, below_study = _parted(lower)
         settings.setdefault(MERGE, []).insert(0, below)
-        study |= theirs
+        study |= below_study
     for key, value in raw.items():
         if key in STUDY_KEYS:
             study[key] = value
@@ -283,14 +285,14 @@ def _misnamed(variants: Mapping[str, Settings], norms: Collection[str]) -> list[
 
 def _cautions(made: Cells) -> list[str]:
     """What limits the answers: of all variants, or of those that are named."""
-    found: dict[str, list[str]] = {}
+    by_caution: dict[str, list[str]] = {}
     for cell in made.cells:
         for caution in cautions_of(cell.settings):
-            found.setdefault(caution, []).append(cell.variant)
+            by_caution.setdefault(caution, []).append(cell.variant)
     everywhere = set(made.variants)
     return [
         caution if set(names) == everywhere else f"{', '.join(dict.fromkeys(names))}: {caution}"
-        for caution, names in found.items()
+        for caution, names in by_caution.items()
     ]
 
 

@@ -239,13 +239,13 @@ class StudyCell:
 
 @dataclass(frozen=True)
 class Study:
-    """What is held fixed, which variants are compared, on which seeds.
+    """A resolved study: fixed settings, variants, seeds.
 
     sweep: as a study writes it. cells: variants (the study's order) at each setting of it. warnings: what the user
     should know although it is not a mistake. primary: the metric that the verdict is about. margin:
     how much of a difference counts as none. looks: of `seeds: auto`, at how many of the seeds the
-    result is looked at; empty where their number is fixed. metrics: what is shown beside the task's own.
-    task: what is known of the task that all variants have. checks: the variants with `role: check`, and which
+    result is looked at; empty where their number is fixed. metrics: those in the tables next to the task's own.
+    task: facts about the task that all variants have. checks: the variants with `role: check`, and which
     variant each of them checks. None of them can change a run. changes: what the command line changes of the
     study's question (see `changes.py`): they name the results folder. home: the results folder
     that it was read from.
@@ -277,5 +277,5 @@ class Study:
 
     @property
     def asked_columns(self) -> tuple[str, ...]:
-        """These, and those of the metrics that it shows of the test part."""
+        """The columns of the task's metrics, and of the study's further metrics on the test part."""
         return (*self.columns, *(f"test_{name}" for name in self.metrics if name != RECALL))

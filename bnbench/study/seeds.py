@@ -12,7 +12,7 @@ LARGEST_SEED = 2**63 - 1
 
 
 def read_seeds(given: Any) -> tuple[int, ...]:
-    """A number of seeds, counted from 0, or the seeds themselves. Raises ValueError with what is wrong."""
+    """A number of seeds, counted from 0, or the seeds themselves. Raises ValueError with the fault."""
     number = whole(given)
     if number is not None:
         if not 1 <= number <= MAX_SEEDS:
@@ -30,8 +30,8 @@ def read_seeds(given: Any) -> tuple[int, ...]:
             raise ValueError(f"seeds: {_short(written)} is not a seed: an integer from 0 to 2**63 - 1.")
     repeated = sorted(seed for seed, count in Counter(seeds).items() if count > 1 and seed is not None)
     if repeated:
-        shown = ", ".join(map(str, repeated[:10])) + (" ..." if len(repeated) > 10 else "")
-        raise ValueError(f"seeds: {shown} repeated. The same seed twice is one run, not two replicates.")
+        listed = ", ".join(map(str, repeated[:10])) + (" ..." if len(repeated) > 10 else "")
+        raise ValueError(f"seeds: {listed} repeated. The same seed twice is one run, not two replicates.")
     return tuple(seed for seed in seeds if seed is not None)
 
 

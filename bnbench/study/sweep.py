@@ -107,7 +107,7 @@ def follow(
     formulas: Mapping[str, Formula], setting: Mapping[str, Any], value_of: Callable[[str], Any]
 ) -> dict[str, Any]:
     """The setting with the keys that follow; value_of: a key's value in the variant itself. Raises ValueError."""
-    found = dict(setting)
+    values = dict(setting)
     todo = dict(formulas)
     while todo:
         ready = [key for key, formula in todo.items() if not set(formula.keys) & set(todo)]
@@ -115,12 +115,12 @@ def follow(
             raise ValueError(f"{' and '.join(todo)} follow each other in a circle")
         for key in ready:
             formula = todo.pop(key)
-            number = formula.value(lambda name: _number(name, found.get(name, _MISSING), value_of))
-            found[key] = _plain(number)
-    return found
+            number = formula.value(lambda name: _number(name, values.get(name, _MISSING), value_of))
+            values[key] = _whole_or_float(number)
+    return values
 
 
-def _plain(number: float) -> int | float:
+def _whole_or_float(number: float) -> int | float:
     """An integer where it is one but for rounding: 0.2 ** -3 is 125."""
     if abs(number) >= 2**53 or not math.isclose(number, round(number), rel_tol=1e-12):
         return number
@@ -167,9 +167,7 @@ def _flat(values: Mapping[str, Any], path: Path_) -> Iterator[tuple[str, Any, Pa
         if key == MERGE:
             continue
         if isinstance(value, dict) and value and "name" not in value and path == ("sweep",):
-            yield from (
-                (f"{key}.{inner}", found, where) for inner, found, where in _deep(value, (*path, key))
-            )
+            yield from ((f"{key}.{inner}", leaf, where) for inner, leaf, where in _deep(value, (*path, key)))
         else:
             yield key, value, (*path, key)
 
@@ -177,9 +175,7 @@ def _flat(values: Mapping[str, Any], path: Path_) -> Iterator[tuple[str, Any, Pa
 def _deep(values: Mapping[str, Any], path: Path_) -> Iterator[tuple[str, Any, Path_]]:
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from (
-                (f"{key}.{inner}", found, where) for inner, found, where in _deep(value, (*path, key))
-            )
+            yield from ((f"{key}.{inner}", leaf, where) for inner, leaf, where in _deep(value, (*path, key)))
         else:
             yield key, value, (*path, key)
 

@@ -1,4 +1,4 @@
-"""What a study means where it names nothing, and whether what it names goes with its task."""
+"""The usual choices of a study that names none, and the choices that do not fit its task."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fits(key: str, entry: Entry, task: Entry) -> bool:
 
 
 def misfits(settings: Settings, vocabulary: Mapping[str, Mapping[str, Entry]]) -> Iterator[tuple[str, str]]:
-    """The key of a loss or an augmentation that is for other tasks, and what is wrong, in one sentence."""
+    """The key of a loss or an augmentation that is for other tasks, and the fault in one sentence."""
     task = vocabulary["task"][settings.task.name]
     for key in ("loss", "augment"):
         name = getattr(settings, key).name

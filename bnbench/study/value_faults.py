@@ -1,4 +1,4 @@
-"""What is wrong with a value of a study, in one sentence: the key, the value, what is wanted."""
+"""Messages for a wrong value of a study, in one sentence: the key, the value, the values allowed."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _BRANCHES = ("int", "float", "str", "bool")
 
 
 def faults_by_path(error: ValidationError, prefix: Path_) -> dict[Path_, list[ErrorDetails]]:
-    """What pydantic found at each key; more than one where a value may have one of many types and has none of them."""
+    """pydantic's errors at each key; more than one where a value may have one of many types and has none of them."""
     details = error.errors(include_url=False)
-    found: dict[Path_, list[ErrorDetails]] = {}
+    by_path: dict[Path_, list[ErrorDetails]] = {}
     for detail in details:
         if isinstance(detail["input"], list | tuple) and any(_is_within(other, detail) for other in details):
             continue  # a branch of a union that takes no list: the one that does names the element
         unknown = detail["type"] == "extra_forbidden"
         path = (*prefix, *(str(part) for part in detail["loc"] if unknown or not _is_branch(part)))
-        found.setdefault(path, []).append(detail)
-    return found
+        by_path.setdefault(path, []).append(detail)
+    return by_path
 
 
 def _is_within(inner: ErrorDetails, outer: ErrorDetails) -> bool:
-    """Whether one mistake is about an element of what the other is about."""
+    """Whether the inner mistake is about an element of the outer one's value."""
     parts, whole = ([part for part in detail["loc"] if not _is_branch(part)] for detail in (inner, outer))
     return len(parts) > len(whole) and parts[: len(whole)] == whole
 
@@ -43,7 +43,7 @@ def _is_branch(part: int | str) -> bool:
 
 
 def message(details: Sequence[ErrorDetails], path: Path_, model: type[BaseModel], section: str) -> str:
-    """One sentence for all that was found at a key."""
+    """One sentence for all mistakes at a key."""
     detail, *others = details
     if not others:
         return _message(detail, path, model, section)
@@ -55,20 +55,20 @@ def message(details: Sequence[ErrorDetails], path: Path_, model: type[BaseModel]
 
 
 def _wanted(detail: ErrorDetails) -> tuple[bool, str]:
-    """Whether it asks for one of some words, and what it asks for; "" where the message has another form."""
+    """Whether it asks for one of a list of words, and its request; "" where the message has another form."""
     if detail["type"] == "literal_error":
         return True, detail["ctx"]["expected"].replace("'", "")
-    text = _plain(detail["msg"])
+    text = _without_hint(detail["msg"])
     return False, text.removeprefix("Input should be ") if text.startswith("Input should be ") else ""
 
 
-def _plain(text: str) -> str:
-    """Without what pydantic adds of its attempts."""
+def _without_hint(text: str) -> str:
+    """pydantic's message without the details of its attempts."""
     return text.partition(", unable to")[0].partition(", got a number")[0]
 
 
 def _message(detail: ErrorDetails, path: Path_, model: type[BaseModel], section: str) -> str:
-    """One sentence in the user's words: the key, the value, what is wanted."""
+    """One sentence in the user's words: the key, the value, the values allowed."""
     key, value, context = ".".join(path), _Short(detail["input"]), detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
@@ -86,7 +86,7 @@ def _message(detail: ErrorDetails, path: Path_, model: type[BaseModel], section:
             return f"{key}: {value!r} is not one of {context['expected'].replace(chr(39), '')}."
         case "value_error":
             return f"{key}: {value!r} is wrong: {context['error']}."
-    text = _plain(detail["msg"])
+    text = _without_hint(detail["msg"])
     wanted = text.removeprefix("Input should be ")
     why = f"it should be {wanted}" if wanted != text else text[:1].lower() + text[1:]
     return f"{key}: {value!r} is wrong: {why}."

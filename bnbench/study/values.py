@@ -17,28 +17,28 @@ from bnbench.base.registry import Entry
 
 
 def to_plain(value: Any, absolute: Callable[[PurePath], str]) -> Any:
-    """absolute: what becomes of a path, wherever in the value it is. Raises ValueError where JSON can't hold it."""
+    """absolute: converts a path, anywhere in the value. Raises ValueError where JSON can't hold the value."""
 
-    def plain(value: Any) -> Any:
+    def convert(value: Any) -> Any:
         if isinstance(value, PurePath):
             return absolute(value)
         if isinstance(value, BaseModel):
-            return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+            return {name: convert(getattr(value, name)) for name in type(value).model_fields}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+            return {field.name: convert(getattr(value, field.name)) for field in dataclasses.fields(value)}
         if isinstance(value, Mapping):
-            return {str(to_jsonable_python(key)): plain(item) for key, item in value.items()}
+            return {str(to_jsonable_python(key)): convert(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
+            return [convert(item) for item in value]
         if isinstance(value, set | frozenset):
-            return sorted((plain(item) for item in value), key=repr)
+            return sorted((convert(item) for item in value), key=repr)
         return to_jsonable_python(value)
 
-    return plain(value)
+    return convert(value)
 
 
 def absolute_path(value: PurePath, folder: PurePath) -> str:
-    """A path of a study: `~` is the user's home, and what is relative is in `folder`. Raises ValueError."""
+    """A path of a study: `~` is the user's home, and a relative path is in `folder`. Raises ValueError."""
     expanded = os.path.expanduser(value)
     if expanded.startswith("~"):
         raise ValueError(f"{value}: there is no such user's home")

@@ -1,4 +1,4 @@
-"""`variants`: what each of them changes.
+"""`variants`: the changes of each variant.
 
 A variant is a mapping of settings. A name alone, without a value, is a normalizer: `{none, batch}` is
 `{none: {norm: none}, batch: {norm: batch}}`, and so is the list `[none, batch]`.
@@ -36,8 +36,8 @@ class Variants:
         if isinstance(given, list) and given:
             return self._from_list(given)
         if not isinstance(given, dict) or not given:
-            what = "is empty" if not given else "is not a mapping of names to settings"
-            self._wrong(("variants",), f"variants {what}: there is nothing to compare. {_FIX}")
+            problem = "is empty" if not given else "is not a mapping of names to settings"
+            self._wrong(("variants",), f"variants {problem}: there is nothing to compare. {_FIX}")
             return {}
         merged: dict[str, Any] = {}
         for lower in reversed(given.get(MERGE, [])):
@@ -52,7 +52,7 @@ class Variants:
     ) -> dict[str, Level]:
         """The changes of those that make sense. only: the others are not looked at.
 
-        more: what the command line says of some of them; a variant may be made by that alone.
+        more: changes from the command line, which can also define a variant.
         """
         levels: dict[str, Level] = {}
         if len(given) > MAX_VARIANTS:
@@ -70,10 +70,10 @@ class Variants:
             if settings is not None:
                 levels[name] = open_level(settings, ("variants", name), self.source, self.mistakes)
         if only is None and (pair := twins(given)):
-            what = (
+            problem = (
                 f"variants {pair[0]} and {pair[1]} differ in case alone, and many file systems ignore that."
             )
-            self._wrong(("variants", pair[1]), f"{what} Fix: another name for one of them.")
+            self._wrong(("variants", pair[1]), f"{problem} Fix: another name for one of them.")
         return levels
 
     def _settings(self, name: str, change: Any, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -110,7 +110,7 @@ class Variants:
 
     def _from_list(self, given: list[Any]) -> dict[str, Any]:
         """Names of normalizers: nothing else can be meant by a word alone."""
-        found: dict[str, Any] = {}
+        changes: dict[str, Any] = {}
         for index, item in enumerate(given):
             path = ("variants", str(index))
             name = "none" if not isinstance(item, dict | list) and means_none(item) else item
@@ -119,14 +119,14 @@ class Variants:
             elif not isinstance(name, str) or name not in self.norms:
                 guess = nearest(name, self.norms) if isinstance(name, str) else None
                 hint = f' Did you mean "{guess}"?' if guess else ""
-                what = f"variants.{index}: {_short(item)} is not the name of a norm.{hint}"
-                self._wrong(path, f"{what} Fix: a mapping, variants: {{NAME: {{norm: batch, ...}}, ...}}.")
-            elif name in [change["norm"] for change in found.values()]:
+                problem = f"variants.{index}: {_short(item)} is not the name of a norm.{hint}"
+                self._wrong(path, f"{problem} Fix: a mapping, variants: {{NAME: {{norm: batch, ...}}, ...}}.")
+            elif name in [change["norm"] for change in changes.values()]:
                 self._wrong(path, f"variants.{index}: {name} stands there twice. Fix: leave one of them out.")
             else:
                 label = label_of(name)
-                found[folder_name(name) if label in found else label] = {"norm": name}
-        return found
+                changes[folder_name(name) if label in changes else label] = {"norm": name}
+        return changes
 
     def _only_name(self) -> str:
         """The name of the only variant of a study without variants: its norm's name."""

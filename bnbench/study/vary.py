@@ -1,4 +1,4 @@
-"""`vary`: which sources of randomness a seed changes. Any other source is the one of seed 0 in every run."""
+"""`vary`: the sources of randomness that a seed changes. Every other source is the one of seed 0 in every run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIX = f"Fix: vary: [{', '.join(DEFAULT_VARY)}], or some of {', '.join(SOURCES)}
 
 
 def read_vary(given: Any) -> tuple[Source, ...]:
-    """The sources in their own order, as the order in a study means nothing. Raises ValueError with what is wrong."""
+    """The sources in their own order, as the order in a study means nothing. Raises ValueError with the fault."""
     if not isinstance(given, list):
         raise ValueError(f"vary: {given!r} is not a list of sources of randomness. {_FIX}")
     if not given:

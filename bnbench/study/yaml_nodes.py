@@ -1,4 +1,4 @@
-"""From YAML's nodes to plain values: what each scalar means, and how much a text may hold.
+"""From YAML's nodes to plain values: the meaning of each scalar, and the largest size of a text.
 
 Differences from PyYAML's own constructor: `1e-4` is a number; `no`, `off`, `yes` and `on` are words; dates
 are words; 010 is ten; nothing in a file can make an object or run code. Nothing is built before it is counted.
@@ -28,7 +28,7 @@ _INT = r"[-+]?[0-9][0-9_]*"
 _FLOAT = (
     r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
-#: Tag, pattern and possible first characters of the plain scalars that are no words.
+#: Tag, pattern and possible first characters of the plain scalars that are not words.
 RESOLVERS = (
     ("bool", f"{_TRUE}|{_FALSE}", "tTfF"),
     ("int", _INT, "-+0123456789"),
@@ -62,9 +62,9 @@ for _tag, _pattern, _first in RESOLVERS:
 Loader.yaml_implicit_resolvers[""] = [(f"{_PREFIX}null", re.compile("^$"))]
 
 
-def fault(what: str, mark: Any) -> yaml.MarkedYAMLError:
+def fault(problem: str, mark: Any) -> yaml.MarkedYAMLError:
     """An error at a place in the text."""
-    return yaml.MarkedYAMLError(problem=what, problem_mark=mark)
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def count(root: yaml.Node) -> None:
@@ -126,8 +126,8 @@ def word(text: str) -> str:
 
 
 def _no_tag(tag: str) -> str:
-    shown = f"!!{tag.removeprefix(_PREFIX)}" if tag.startswith(_PREFIX) else tag
-    return f"the tag {shown} has no meaning in a study. Fix: write the value alone"
+    written = f"!!{tag.removeprefix(_PREFIX)}" if tag.startswith(_PREFIX) else tag
+    return f"the tag {written} has no meaning in a study. Fix: write the value alone"
 
 
 def _null(text: str) -> None:
@@ -156,8 +156,8 @@ def _int(text: str) -> int:
 def _float(text: str) -> float:
     if not re.fullmatch(_FLOAT, text):
         raise ValueError(f"{_short(text)} is not a number")
-    plain = text.lower().replace("_", "")
-    return float(plain.replace(".", "") if plain.endswith(("inf", "nan")) else plain)
+    digits = text.lower().replace("_", "")
+    return float(digits.replace(".", "") if digits.endswith(("inf", "nan")) else digits)
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
@@ -170,5 +170,5 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def _short(text: str) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= 40 else f"{shown[:37]}...'"
+    written = repr(text)
+    return written if len(written) <= 40 else f"{written[:37]}...'"

@@ -1,4 +1,4 @@
-"""A study's text as plain values, with the line of every key (see `yaml_nodes` for what a value means)."""
+"""A study's text as plain values, with the line of every key (see `yaml_nodes` for the meaning of a value)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEXTS = ("name", "description", "baseline", "check_of")
 class Source:
     """Plain values, and where each key was written: places[("optimizer", "lr")] = "study.yaml:4".
 
-    mistakes: duplicate keys (the first one counts), to be reported together with what else is wrong.
+    mistakes: duplicate keys (the first one counts), to be reported together with the other mistakes.
     unreadable: the places of values that are None here because they have no meaning.
     """
 
@@ -51,8 +51,8 @@ def read_yaml(text: str, filename: str) -> Source:
     if value is None:
         raise ConfigError([Mistake(filename, "it is empty. Fix: dataset: mnist, and so on.")])
     if not isinstance(value, dict):
-        what = "a study is a mapping of keys to values, such as dataset: mnist."
-        raise ConfigError([*source.mistakes, Mistake(f"{filename}:1", what)])
+        problem = "a study is a mapping of keys to values, such as dataset: mnist."
+        raise ConfigError([*source.mistakes, Mistake(f"{filename}:1", problem)])
     source.data = value
     return source
 
@@ -79,8 +79,8 @@ def read_file(path: Path) -> Source:
         raise ConfigError([Mistake(str(path), f"can't be read: {reason}.")]) from None
     name = "standard input" if str(path) == "-" else str(path)
     if len(content) > MAX_BYTES:
-        what = f"larger than {MAX_BYTES // 2**20} MiB, which is not a study."
-        raise ConfigError([Mistake(name, what)])
+        problem = f"larger than {MAX_BYTES // 2**20} MiB, which is not a study."
+        raise ConfigError([Mistake(name, problem)])
     return read_yaml(_decoded(content, name), name)
 
 
@@ -122,8 +122,8 @@ def _decoded(content: bytes, name: str) -> str:
         return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        what = "it is not UTF-8 text. Fix: save it as UTF-8."
-        raise ConfigError([Mistake(f"{name}:{line}", f"can't be read: {what}")]) from None
+        problem = "it is not UTF-8 text. Fix: save it as UTF-8."
+        raise ConfigError([Mistake(f"{name}:{line}", f"can't be read: {problem}")]) from None
 
 
 def _parse(text: str, filename: str, source: Source, path: Path_) -> Any:
@@ -138,15 +138,15 @@ def _parse(text: str, filename: str, source: Source, path: Path_) -> Any:
         return _Builder(filename, source).build(node, path)
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
-        what = f"the character U+{int(error.character):04X} can't stand in YAML"
+        problem = f"the character U+{int(error.character):04X} can't stand in YAML"
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        what = _explained(error, text)
+        problem = _explained(error, text)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:  # a \U escape out of range
         line = loader.line + 1 if loader else 1
-        what = str(error)
+        problem = str(error)
     place = filename if filename == "value" else f"{filename}:{line}"
-    raise ConfigError([Mistake(place, f"not valid YAML: {what}.")]) from None
+    raise ConfigError([Mistake(place, f"not valid YAML: {problem}.")]) from None
 
 
 def _explained(error: yaml.MarkedYAMLError, text: str) -> str:
@@ -160,8 +160,8 @@ def _explained(error: yaml.MarkedYAMLError, text: str) -> str:
 
 def _line(text: str, number: int) -> str:
     lines = text.split("\n")
-    found = lines[number] if number < len(lines) else ""
-    return found[: len(found) - len(found.lstrip())]
+    line = lines[number] if number < len(lines) else ""
+    return line[: len(line) - len(line.lstrip())]
 
 
 class _Builder:
