@@ -104,6 +104,7 @@ class Plan(BaseModel):
     looks: list[Annotated[int, Field(ge=1)]] = []
     earlier: list[PlannedLook] = []
     checks: dict[str, str] = {}
+    added: list[str] = []
 
     @model_validator(mode="after")
     def _checks_of_its_variants(self) -> Plan:

@@ -247,6 +247,7 @@ def _plan(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:
         "metrics": list(study.metrics),
         "task": study.task.plain(),
         "checks": dict(study.checks),
+        "added": list(study.added),
         "facts": shared,
         "cells": list(cells.values()),
     }

@@ -60,7 +60,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], answered: Collec
         return []
     named = [f"name: {old['name']} there, {new['name']} now"] if old["name"] != new["name"] else []
     kept = _by_variant(new)
-    gone = sorted({cell["variant"] for cell in answered_cells} - set(kept))
+    # without what the command line added, it is the study's own question again
+    gone = sorted({cell["variant"] for cell in answered_cells} - set(kept) - set(old.get("added", ())))
     named += [f"variant {name}: only there" for name in gone]
     changed = Counter[str]()
     counted = 0

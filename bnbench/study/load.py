@@ -70,9 +70,9 @@ def _load(
         own = read(Resolver(untouched, path, vocabulary, (), origin))
     except ConfigError:  # the overrides make it a study
         own = None
-    return replace(
-        study, changes=changes(study, own, Given(words.settings, words.variants, words.keys), vocabulary)
-    )
+    given_words = Given(words.settings, words.variants, words.keys)
+    added = [name for name in study.variants if own and name not in own.variants]
+    return replace(study, changes=changes(study, own, given_words, vocabulary), added=tuple(added))
 
 
 def _home(path: Path | None) -> Path | None:

@@ -248,7 +248,7 @@ class Study:
     task: facts about the task that all variants have. checks: the variants with `role: check`, and which
     variant each of them checks. None of them can change a run. changes: what the command line changes of the
     study's question (see `changes.py`): they name the results folder. home: the results folder
-    that it was read from.
+    that it was read from. added: variants that the command line adds to the study's own.
     """
 
     name: str
@@ -268,6 +268,7 @@ class Study:
     checks: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[tuple[str, Any], ...] = ()
     home: Path | None = field(default=None, compare=False)
+    added: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -87,6 +87,16 @@ def test_seeds_and_added_variants_stay(work: Path) -> None:
     assert folders() == {"s"}
 
 
+def test_the_study_s_own_command_goes_on_after_a_variant_was_added(work: Path) -> None:
+    compare("seeds=3", "variants.c.norm=layer")
+    done = said(compare("seeds=3"))
+    assert "results/s also contains 3 runs with other settings or seeds; they are not shown." in done
+    assert "Caution: c left the comparisons after a look at 3 seeds: not a 5 % test." in " ".join(
+        done.split()
+    )
+    assert folders() == {"s"}
+
+
 def test_runs_of_a_sweep_that_are_finished_beside_it_are_copied(work: Path) -> None:
     """The value of the study itself is one of the sweep's: its runs are there under another label."""
     done = compare("sweep={optimizer.lr: [0.1, 0.2]}")
