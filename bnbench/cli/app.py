@@ -226,12 +226,12 @@ def _give_home() -> None:
 
         with contextlib.suppress(
             FileNotFoundError
-        ):  # then there is no place for anything, and the command says so
+        ):  # then nothing can be written, and the command reports it
             os.environ["HOME"] = os.path.join(tempfile.gettempdir(), f"bnbench-home-{os.getuid()}")
 
 
 def main() -> None:
-    """The console script. A reader that goes away (`bnbench list | head`) is no error."""
+    """The console script. A closed pipe (`bnbench list | head`) is not an error."""
     open_doors()
     _give_home()
     try:

@@ -1,4 +1,4 @@
-"""What a command says when it fails: one message and an exit code, no traceback."""
+"""Error output of the commands: one message and an exit code, without a traceback."""
 
 from __future__ import annotations
 

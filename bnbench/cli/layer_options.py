@@ -88,7 +88,7 @@ VerifyFormat = Annotated[
 
 @dataclass(frozen=True)
 class Conventions:
-    """What the layer is held to."""
+    """The conventions that the layer is held to."""
 
     dim: Dim = "all"
     eps: Eps = None

@@ -21,7 +21,7 @@ from bnbench.reports.sections import read_names, section_names
 
 
 class Device(StrEnum):
-    """Where to train."""
+    """The device and its settings."""
 
     auto = "auto"
     cpu = "cpu"
@@ -42,7 +42,7 @@ def user_file(text: str) -> Path:
     return path
 
 
-#: What is printed on a terminal, in place of a document.
+#: The format for a terminal, instead of a document.
 TABLE = "table"
 
 
@@ -55,7 +55,7 @@ def read_format(text: str) -> str:
 
 
 def format_names() -> tuple[str, ...]:
-    """What --format takes."""
+    """The choices of --format."""
     return (TABLE, *FORMATS)
 
 
@@ -206,7 +206,7 @@ class Training:
         return self.plugin or []
 
     def options(self) -> Options:
-        """How to train."""
+        """The training options."""
         from bnbench.api.arguments import data_folder
         from bnbench.api.session import Options
 
@@ -216,5 +216,5 @@ class Training:
         return Options(self.device, data_folder(self.data_dir), again, self.debug, self.jobs)
 
     def display(self, verbose: bool) -> Display:
-        """What to print."""
+        """The output options."""
         return Display(self.format, self.tables, self.quiet, verbose, command_without_seeds())

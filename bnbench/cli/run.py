@@ -142,7 +142,7 @@ def _show_run(work: Work, display: Display, fail_if: Sequence[str], *, several: 
     error: ResultsError | None = None
     try:
         write_and_warn(work.folder, results, summary)
-    except ResultsError as unwritten:  # the disk is full: the result is shown first
+    except ResultsError as unwritten:  # the disk is full: print the result first
         error = unwritten
     if display.visible:
         print_study(work.study.name, summary, display, work.folder, several=several)

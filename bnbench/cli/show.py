@@ -1,4 +1,4 @@
-"""What the commands print: plans, results, joint summaries, gates."""
+"""Output of the commands: plans, results, joint summaries, gates."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def show_look(console: Console, work: Work, runs: Sequence[RunSpec], quiet: bool
 
 
 def show_interruption(console: Console, work: Work, others: Sequence[Work]) -> None:
-    """What is kept after Ctrl-C, and which of the other studies were not started."""
+    """Report the results kept after Ctrl-C and the studies that did not start."""
     if work.has_records():
         console.print("Interrupted. Finished runs are kept; the same command goes on from here.")
     else:
@@ -53,7 +53,7 @@ def show_interruption(console: Console, work: Work, others: Sequence[Work]) -> N
 
 
 def show_plan(console: Console, work: Work, quiet: bool) -> None:
-    """How many runs are finished already, and the warnings of the study."""
+    """Report the number of finished runs and the study's warnings."""
     if quiet:
         return
     done = len(work.runs) - len(work.todo)
@@ -134,7 +134,7 @@ def _note_empty_tables(study: str, summary: Summary, names: Sequence[str]) -> No
 
 
 def show_together(studies: Mapping[str, Summary], display: Display, paths: Sequence[Path]) -> None:
-    """What several studies say together: printed, and in workloads.json where their folders stand side by side."""
+    """Print the joint summary of the studies; write workloads.json if they share a parent folder."""
     from bnbench.analysis.workloads import compare_workloads
 
     workloads = compare_workloads(studies)

@@ -29,6 +29,6 @@ def studies_and_overrides(words: Sequence[str] | None) -> tuple[list[str], list[
 
 
 def command_without_seeds() -> str:
-    """What was typed, without the seeds: more of them are advised."""
+    """The command line without its seeds, for advice to add seeds."""
     words = [word for word in sys.argv[1:] if not word.startswith("seeds=")]
     return shlex.join(["bnbench", *words])

@@ -34,5 +34,5 @@ class Listener(Protocol):
         ...
 
 
-#: What can be passed as a listener.
+#: The types that can be passed as a listener.
 Hears = Listener | Callable[[Event], object]

@@ -19,9 +19,9 @@ from bnbench.study.plan import RunSpec
 from bnbench.study.records import HistoryRow
 
 Key = tuple[str, str, int]
-#: Bars of runs that are shown at the same time.
+#: The largest number of run bars on screen.
 MOST_BARS = 6
-#: A terminal that is narrower gets lines: between bars there is no room for the numbers.
+#: A narrower terminal gets lines, because the numbers do not fit between bars.
 LEAST_WIDTH = 60
 
 
@@ -62,7 +62,7 @@ class LiveProgress:
         self._bars = _Bars(console, self._total, self._done_before) if on_terminal and not quiet else None
         self._run_lines = not quiet and not on_terminal
         self._epoch_lines = not quiet and verbose
-        self._shown_notes: set[str] = set()
+        self._printed_notes: set[str] = set()
         self._started: dict[Key, _Started] = {}
 
     def __enter__(self) -> Self:
@@ -102,7 +102,7 @@ class LiveProgress:
         if not self._epoch_lines or not is_due:
             return
         started.last_epoch = int(row.epoch)
-        metrics = [f"{name} {metric_text(name, row.metrics[name])}" for name in _shown(row)]
+        metrics = [f"{name} {metric_text(name, row.metrics[name])}" for name in _epoch_metrics(row)]
         parts = [
             self._name(run),
             f"epoch {row.epoch:.4g}/{started.epochs}",
@@ -125,8 +125,8 @@ class LiveProgress:
 
     def _show_notes(self, notes: Sequence[str]) -> None:
         for note in notes:
-            if note not in self._shown_notes and not self._quiet:
-                self._shown_notes.add(note)
+            if note not in self._printed_notes and not self._quiet:
+                self._printed_notes.add(note)
                 self._print(f"Note: {note}")
 
     def _name(self, run: RunSpec) -> str:
@@ -167,7 +167,7 @@ class _Bars:
                     name, total=max(1, event.planned_steps), count="", metrics="", visible=False
                 )
                 self._move(key, 0)
-                self._show_some()
+                self._show_first_bars()
             case Stepped():
                 self._move(key, event.step)
             case Evaluated():
@@ -175,7 +175,7 @@ class _Bars:
             case RunEnded():
                 self.done += 1
                 self._remove(key)
-                self._show_some()
+                self._show_first_bars()
                 self.progress.update(self.study, completed=self._whole(), count=f"{self.done}/{self.total}")
 
     def _move(self, key: Key, step: int, metrics: str = "") -> None:
@@ -196,7 +196,7 @@ class _Bars:
         if key in self.runs:
             self.progress.remove_task(self.runs.pop(key))
 
-    def _show_some(self) -> None:
+    def _show_first_bars(self) -> None:
         for index, task in enumerate(self.runs.values()):
             self.progress.update(task, visible=index < MOST_BARS)
 
@@ -206,12 +206,12 @@ def _first_two(metrics: Mapping[str, float]) -> list[str]:
     return [name for name in metrics if name.startswith("val_")][:2]
 
 
-def _shown(row: HistoryRow) -> list[str]:
+def _epoch_metrics(row: HistoryRow) -> list[str]:
     """train_loss, and the first two metrics of the task on the validation part."""
     return ["train_loss", *_first_two(row.metrics)]
 
 
 def _val_metrics(row: HistoryRow) -> str:
     return "val " + " ".join(
-        metric_text(name, row.metrics[name]) for name in _shown(row) if name != "train_loss"
+        metric_text(name, row.metrics[name]) for name in _epoch_metrics(row) if name != "train_loss"
     )

@@ -16,7 +16,7 @@ from bnbench.base.registry import Registry
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What must be known of a model before it is built.
+    """Facts on a model that are needed before it is built.
 
     init: how the weights start. "torch", "he" or "glorot": every layer is drawn again from a stream of the
         seed and the layer's name, so that layers that variants share start equal (what the factory set is

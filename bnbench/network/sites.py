@@ -1,4 +1,4 @@
-"""Where the normalizers of a network stand, and what reaches them: found by one pass of a few samples."""
+"""Positions and inputs of a network's normalizers, recorded in one forward pass with a few samples."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Site:
     samples: int = SAMPLES
 
     def shape_for(self, samples: int) -> tuple[int, ...] | None:
-        """What reaches it with a batch of so many samples; None where the first axis does not count them."""
+        """The input shape for this batch size; None where the first axis does not count the samples."""
         first, *rest = self.shape
         return (first // self.samples * samples, *rest) if first % self.samples == 0 else None
 
@@ -62,7 +62,7 @@ class WeightLayer:
 
 @dataclass
 class Sites:
-    """What one pass in training mode met. error: what ended it early. draws: whether random numbers were drawn."""
+    """Record of one pass in training mode. error: the exception that ended it. draws: it drew random numbers."""
 
     norms: list[Site] = field(default_factory=list)
     layers: list[WeightLayer] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Sites:
 
 
 def find_sites(model: nn.Module, inputs: Inputs, samples: int = SAMPLES) -> Sites:
-    """Send made-up inputs through a model in training mode. Leaves it, and the process, as found."""
+    """Send random inputs through a model in training mode; restore the model and the process afterwards."""
     parameter = next(iter(model.parameters()), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     batch = inputs(samples).to(device)
@@ -99,13 +99,13 @@ def ignores_shift(model: nn.Module, layer: nn.Module, inputs: Inputs) -> bool:
         shift = torch.linspace(-1, 1, output.shape[axis], device=output.device)
         return output + shift.reshape([-1 if a == axis % output.dim() else 1 for a in range(output.dim())])
 
-    plain = _outputs(model, inputs)
+    original = _outputs(model, inputs)
     hook = layer.register_forward_hook(shifted)
     try:
         moved = _outputs(model, inputs)
     finally:
         hook.remove()
-    return _same(plain, moved)
+    return _same(original, moved)
 
 
 def ignores_size(layer: nn.Module, weight: nn.Parameter) -> bool:
@@ -113,12 +113,12 @@ def ignores_size(layer: nn.Module, weight: nn.Parameter) -> bool:
     if not isinstance(layer, nn.Linear | nn.Conv2d):
         return False
     shape = (layer.in_features,) if isinstance(layer, nn.Linear) else (layer.in_channels, 9, 9)
-    plain = _outputs(layer, noise(shape))
+    original = _outputs(layer, noise(shape))
     before = weight.detach().clone()
     with torch.no_grad():
         weight.mul_(3)
     try:
-        return _same(plain, _outputs(layer, noise(shape)))
+        return _same(original, _outputs(layer, noise(shape)))
     finally:
         with torch.no_grad():
             weight.copy_(before)
@@ -130,7 +130,7 @@ def noise(input_shape: Sequence[int]) -> Inputs:
 
 
 def _outputs(model: nn.Module, inputs: Inputs) -> Tensor | None:
-    """What a network in training gives for made-up inputs; None where it gives nothing that can be compared."""
+    """A network's training-mode outputs for random inputs; None where they can't be compared."""
     parameter = next(iter(model.parameters()), None)
     device = torch.device("cpu") if parameter is None else parameter.device
     batch = inputs(SAMPLES).to(device)

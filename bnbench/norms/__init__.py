@@ -26,7 +26,7 @@ __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "NormFacts", "norms"]
 
 @dataclass(frozen=True)
 class NormFacts:
-    """What models must know of a normalizer; most facts concern the few that do more than stand in their place.
+    """Facts on a normalizer that models need; most concern the few that change more than their own place.
 
     absorbs_bias: the layer takes out whatever is added to a channel (it subtracts a mean per channel), so that a
         bias right before it can't have any effect: models leave that bias out. None: found by trying the layer.

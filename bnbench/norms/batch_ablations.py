@@ -34,12 +34,12 @@ class BatchNormWithoutGamma(BatchNormVariant):
         return inference(x, self.running_mean, self.running_var, None, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        """The arguments; that there is no gamma is in the name."""
+        """The arguments; the layer's name already implies that it has no gamma."""
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
 class _OneStatistic(BatchNormVariant):
-    """What the two below share: both statistics are known and tracked, one of them is used."""
+    """Base of the two layers below: both statistics are computed and tracked, one of them is used."""
 
     def normalize(self, x: Tensor) -> Tensor:
         """With the batch's statistics."""

@@ -50,7 +50,7 @@ def plain(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> 
 
 
 def fast(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """What `plain` does, keeping only x and two numbers per channel for the backward."""
+    """`plain`, but it keeps only x and two numbers per channel for the backward pass."""
     return fast_batch_norm(x, weight, bias, reduced_axes(x), x.numel() // x.shape[1], eps)
 
 
@@ -113,7 +113,7 @@ def batch_norm(
 
 
 class _BatchNorm(nn.modules.batchnorm._BatchNorm):
-    """What the three below share: all but the shapes that they accept.
+    """Base of the three layers below, which differ only in the shapes that they accept.
 
     A subclass of torch's own class, so that torch's tools (update_bn, fuse_conv_bn_eval, ...) know it.
     """
@@ -152,7 +152,7 @@ class _BatchNorm(nn.modules.batchnorm._BatchNorm):
             return batch_norm(input, self.weight, self.bias, statistics, call)
 
     def _scripted(self, input: Tensor) -> Tensor:
-        """What `torch.jit.script` compiles, which can't compile the rest: torch's own kernel."""
+        """The path for `torch.jit.script`, which can't compile the rest: torch's own kernel."""
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         share = 0.0 if self.momentum is None else self.momentum
         tracks = self.training and self.track_running_stats
@@ -205,7 +205,7 @@ class BatchNorm1d(_BatchNorm):
     ValueError
         For an input with another number of axes, for one value per channel in training, and for an eps that can't work.
     RuntimeError
-        For another number of channels, and for an input whose dtype differs from that of the parameters.
+        For another number of channels, and for an input whose dtype differs from the parameters' dtype.
     NotImplementedError
         For inputs that are not real numbers.
 

@@ -15,7 +15,7 @@ from bnbench.norms.batch_state import Statistics, move
 
 
 class _StackedBatchNorm(StackedLayer):
-    """What both forms share: the channels of all replicas, padded to whole vectors where need be."""
+    """Base of both forms: the channels of all replicas, padded to whole vectors if necessary."""
 
     trains = True
 
@@ -97,9 +97,9 @@ class StackedTorchBatchNorm(_StackedBatchNorm):
             self._columns(grad), self._x, self._flat(self.weight), None, None, *self._saved, True, self.eps,
             [True, self.trains, self.trains],
         )  # fmt: skip
-        for mine, new in ((self.d_weight, d_weight), (self.d_bias, d_bias)):
-            if mine is not None:
-                mine.copy_(new.view(self.count, self.padded)[:, : self.channels])
+        for buffer, gradient in ((self.d_weight, d_weight), (self.d_bias, d_bias)):
+            if buffer is not None:
+                buffer.copy_(gradient.view(self.count, self.padded)[:, : self.channels])
         return self._rows(d_x)
 
 
@@ -131,8 +131,8 @@ class StackedBatchNorm(_StackedBatchNorm):
         d_x, d_weight, d_bias = gradients(
             self._saved, (1,), self._count, wanted, (self._pad(grad), None, None)
         )
-        for mine, new in ((self.d_weight, d_weight), (self.d_bias, d_bias)):
-            if mine is not None and new is not None:
-                mine.copy_(new[:, : self.channels])
+        for buffer, gradient in ((self.d_weight, d_weight), (self.d_bias, d_bias)):
+            if buffer is not None and gradient is not None:
+                buffer.copy_(gradient[:, : self.channels])
         assert d_x is not None
         return self._cut(d_x)

@@ -1,4 +1,4 @@
-"""What batch norms share by functions: how running statistics move, and what input is refused.
+"""Functions that batch norms share: update of running statistics and rejection of inputs.
 
 Functions, and no class: a relative of batch norm that inherited from it would be taken for it by torch's
 tools, which fuse, convert and re-estimate by class.

@@ -1,4 +1,4 @@
-"""What a normalizer does, found by trying it: which of its values stand alone, what its statistics keep, its shift.
+"""Behaviour of a normalizer, measured by trials: values normalized alone, memory of its statistics, its shift.
 
 Its class and its attributes are not looked at, so that a user's layer is judged as the built-in ones are.
 """
@@ -49,7 +49,7 @@ def values_alone(module: nn.Module, shape: Sequence[int], training: bool = True)
 
 
 def refusal(module: nn.Module, shape: Sequence[int]) -> str:
-    """What it raises on this shape in training; "" where it raises nothing."""
+    """The error that it raises on this shape in training; "" without an error."""
     with _tried(module, True) as tried:
         tried(tried.signed(shape))
         return tried.raised
@@ -114,7 +114,7 @@ def _tried(module: nn.Module, training: bool, parameters: bool = True) -> Iterat
 
 
 class ModuleState:
-    """Everything that a module's forward can change: tensors, registered or not, and plain numbers."""
+    """The state that a module's forward can change: tensors, registered or not, and Python numbers."""
 
     def __init__(self, module: nn.Module) -> None:
         self.tensors: list[Tensor] = []

@@ -21,20 +21,20 @@ from bnbench.base.user_code import first_line, raise_interrupt
 from bnbench.base.user_file import NO_PACKAGE, import_file, line_of
 from bnbench.norms import norms
 
-#: What a second positional parameter may be called, and what goes in for (N, C), (N, C, H, W), (N, C, D, H, W).
+#: Accepted names of a second positional parameter, and its values for (N, C), (N, C, H, W), (N, C, D, H, W).
 _DIMS = {"dim": (1, 2, 3), "dims": (1, 2, 3), "ndim": (1, 2, 3), "num_dims": (2, 4, 5)}
 
 
 DIM_MEANS = "dim is 1 for (N, C), 2 for (N, C, H, W), 3 for (N, C, D, H, W)"
-#: What imports the file of a layer.
+#: The function that imports a layer's file.
 Importer = Callable[[Path], ModuleType]
 
 
 @dataclass(frozen=True)
 class NamedLayer:
-    """What makes the layer: a class, or a function of the number of channels and perhaps the dimension.
+    """The layer's factory: a class, or a function of the number of channels and perhaps the dimension.
 
-    file, module: where it was found; a registered normalizer has neither.
+    file, module: its source; a registered normalizer has neither.
     """
 
     name: str
@@ -202,10 +202,10 @@ def _pick(module: ModuleType, name: str, place: str, *, own: bool) -> tuple[Call
             key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
         ]
         guess = nearest(name, layers) or nearest(name, callables) if name else None
-        what = f'{place}: there is no "{name}" in it.' if name else f"{place}: which of its layers?"
+        problem = f'{place}: there is no "{name}" in it.' if name else f"{place}: which of its layers?"
         known = ", ".join(layers) if own else ""
         raise LayerError(
-            what
+            problem
             + (f' Did you mean "{guess}"?' if guess else "")
             + (f" Its layers: {known}." if known else ""),
             fix=f"{place}:{guess or (layers[0] if own and layers else 'Name')}",

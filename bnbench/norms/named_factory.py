@@ -19,9 +19,9 @@ from bnbench.norms.named import DIM_MEANS, NamedLayer, check_signature
 
 #: Of torch's own layers: bnbench decides both.
 _DECIDED = ("device", "dtype")
-#: Types that a default without a type hint stands for.
-_PLAIN = (bool, int, float, str)
-#: What the number of channels is called.
+#: Types that are inferred from a default without a type hint.
+_SCALAR_TYPES = (bool, int, float, str)
+#: Accepted names of the number of channels.
 _CHANNELS = {"num_features", "num_channels", "channels", "n_channels", "num_feats", "normalized_shape"}
 INPUTS = {1: "(N, C)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
 
@@ -115,8 +115,8 @@ def _hints(factory: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def _hint_of(default: Any) -> Any:
-    """1e-5 is a float, and 1 may be one; what can be anything is not checked."""
-    if type(default) not in _PLAIN:
+    """The type hint of a default: an integer default allows floats; other types are not checked."""
+    if type(default) not in _SCALAR_TYPES:
         return Any
     return int | float if type(default) is int else type(default)
 
@@ -137,6 +137,6 @@ def _is_writable(hint: Any, default: Any) -> bool:
 
 
 def _documentation(factory: Callable[..., Any]) -> str:
-    """Its own docstring, not that of the class above it."""
+    """The factory's own docstring, not an inherited one."""
     text = vars(factory).get("__doc__") if inspect.isclass(factory) else getattr(factory, "__doc__", None)
     return inspect.cleandoc(text) if isinstance(text, str) else ""

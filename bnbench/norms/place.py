@@ -1,4 +1,4 @@
-"""Where in a network a layer stands, for the few normalizers that differ from place to place."""
+"""The position of a layer in a network, for the few normalizers that depend on it."""
 
 from __future__ import annotations
 

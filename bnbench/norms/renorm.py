@@ -30,7 +30,7 @@ class Clips:
     d_relaxed_at: int = 25000
 
 
-#: Those of the paper, section 4.
+#: The values of the paper, section 4.
 PAPER = Clips()
 
 

@@ -1,1 +1,1 @@
-"""What people and machines read: tables, sentences, the live progress, and the export formats."""
+"""Output for people and machines: tables, sentences, figures, pages and export formats."""

@@ -30,7 +30,7 @@ MOST_WARNINGS = 3
 
 @dataclass(frozen=True)
 class Places:
-    """Where a reader goes on: the report, the command that prints the other tables, and the one that was run."""
+    """Pointers to more output: the report, the command for the other tables, and the command of this run."""
 
     report: str = ""
     more: str = ""
@@ -41,7 +41,7 @@ NOWHERE = Places()
 
 
 def print_answer(console: Console, summary: Summary, places: Places = NOWHERE) -> None:
-    """What was compared, the verdicts with what limits them, one table, the curves, and where the rest is."""
+    """Print the comparison, the verdicts with their cautions, one table, the curves and the path of the rest."""
     print_text(console, title(summary), style="bold")
     console.print()
     _print_verdicts(console, [*headline(summary, places.command), *_limits(summary)])
@@ -85,7 +85,7 @@ def print_sections(console: Console, parts: Iterable[Lines | Table]) -> None:
 
 
 def print_joint_answer(console: Console, workloads: Workloads) -> None:
-    """What several studies say together: in words, and in one table."""
+    """Print the joint result of the studies: sentences and one table."""
     _print_verdicts(console, workload_sentences(workloads))
     _print_verdicts(console, [f"Caution: {text}" for text in workloads.cautions])
     console.print()

@@ -63,7 +63,7 @@ def difference_text(comparison: Difference) -> str:
 
 
 def has_width(low: float | None, high: float | None) -> bool:
-    """Whether an interval says anything: equal ends are what is left where no seed scatters."""
+    """Whether an interval is informative: without scatter between seeds its ends are equal."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return False
     return high - low > 1e-9 * max(abs(low), abs(high))
@@ -82,7 +82,7 @@ def amount_text(comparison: Difference, value: float, sign: str = "+") -> str:
 
 
 def largest_difference(comparison: Difference) -> float:
-    """No two shares differ by more than 1; losses by anything."""
+    """The largest possible difference: 1 between two shares, unbounded between losses."""
     return 1.0 if metric_of(comparison.metric).percent else math.inf
 
 
@@ -113,14 +113,15 @@ def interval_text(value: float | None, low: float | None, high: float | None, *,
     return f"{text} {interval}" if text else f"{interval}{unit}"
 
 
-def plain_interval(value: float | None, low: float | None, high: float | None, sign: str = "+") -> str:
+def number_interval(value: float | None, low: float | None, high: float | None, sign: str = "+") -> str:
     """ "-120 [-180, -60]" of a count, a time or a ratio."""
     if value is None:
         return NOTHING
     if low is None or high is None or not has_width(low, high):
-        return _plain(value, abs(value) / 10, sign)
+        return _signed_number(value, abs(value) / 10, sign)
     half = (high - low) / 2
-    return f"{_plain(value, half, sign)} [{_plain(low, half, sign)}, {_plain(high, half, sign)}]"
+    center, lower, upper = (_signed_number(number, half, sign) for number in (value, low, high))
+    return f"{center} [{lower}, {upper}]"
 
 
 def ratio_text(value: float | None, low: float | None, high: float | None) -> str:
@@ -138,7 +139,7 @@ def _digits(value: float) -> str:
     return f"{value:,.{max(0, 2 - math.floor(math.log10(float(f'{value:.2e}'))))}f}"
 
 
-def _plain(value: float, scatter: float, sign: str) -> str:
+def _signed_number(value: float, scatter: float, sign: str) -> str:
     if abs(value) >= 1e7 or 0 < abs(value) < 1e-4:
         return f"{value:{sign}.1e}"
     text = f"{value:{sign},.{decimals_for(scatter, True)}f}"
@@ -238,5 +239,5 @@ def verdict_text(verdict: str | None) -> str:
 
 
 def is_extreme(value: float) -> bool:
-    """Whether a number is shown as "1.2e-05": too small or too large for plain digits."""
+    """Whether a number is written as "1.2e-05": too small or too large for decimal notation."""
     return value != 0 and not 1e-4 <= abs(value) < 1e5

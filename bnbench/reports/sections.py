@@ -1,6 +1,6 @@
-"""Everything that can be shown of a study, by the names of --tables: lists of sentences, and the tables.
+"""The sections of a study's report, by the names of --tables: lists of sentences, and the tables.
 
-Nothing heavy is imported before it is shown, since the command line asks for the names.
+Heavy imports wait until a section is printed, because the command line needs the names.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def read_names(text: str) -> tuple[str, ...]:
 
 
 def sections(summary: Summary, names: Sequence[str]) -> Iterator[Lines | Table]:
-    """Those of these names that have something to show, in the order of the names."""
+    """The named sections that are not empty, in the order of the names."""
     for name in names:
         if name in LINES:
             title, source = LINES[name]
@@ -71,7 +71,7 @@ def sections(summary: Summary, names: Sequence[str]) -> Iterator[Lines | Table]:
 
 
 def joint_sections(workloads: Workloads, names: Sequence[str]) -> Iterator[Lines | Table]:
-    """What several studies say together: always in words, and the joint tables of these names."""
+    """The joint result of the studies: always its sentences, and the joint tables with these names."""
     from bnbench.reports.sentences.workloads import workload_sentences
 
     joint = {

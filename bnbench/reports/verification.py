@@ -113,7 +113,7 @@ def _why(verification: Verification, group: Group) -> str:
 
 
 def to_json(verification: Verification) -> str:
-    """Everything; strict JSON."""
+    """The verification as strict JSON."""
     return files.to_json(verification.to_json(), ascii=True)
 
 

@@ -155,7 +155,7 @@ _AT_BEST = " Each variant is at its best setting, unless the page shows another.
 
 @kind_of_figure
 def _survival(summary: Summary) -> Iterator[Figure]:
-    """How many runs have reached each target by then."""
+    """The number of runs that have reached each target over time."""
     for index, target in enumerate(summary.targets):
         rows = figure_data.survival_rows(summary, index)
         name = f"target_{index + 1}"

@@ -22,7 +22,7 @@ _CROSS = "M-0.8,-0.8L0.8,0.8M-0.8,0.8L0.8,-0.8"
 
 @dataclass(frozen=True)
 class Measure:
-    """What an axis shows. percent: a share, which has no value below 0 or above 100."""
+    """The quantity on an axis. percent: a share, between 0 and 100."""
 
     title: str
     percent: bool

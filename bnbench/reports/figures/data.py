@@ -26,14 +26,14 @@ Row = dict[str, Any]
 #: In a cell of a heat map that no run has a number for.
 NO_NUMBER = NOTHING
 
-#: What a curve can be drawn over: columns of the curves' rows.
+#: The possible horizontal axes of a curve: columns of the curves' rows.
 AXES = ("step", "epoch", "second")
 #: Evaluations of one run that are drawn; a longer history keeps every second, third, ... and its last.
 MAX_POINTS = 150
 
 
 def metrics(summary: Summary) -> list[str]:
-    """Those with a figure of their own: all but the recall of single classes, which stands in a table."""
+    """The metrics with a figure of their own: all except per-class recall, which has a table."""
     return [name for name in summary.metrics if name in METRICS]
 
 
@@ -76,7 +76,7 @@ def at_best_setting(rows: Iterable[Row], summary: Summary) -> list[Row]:
 
 
 def in_unit(column: str, value: float | None) -> float | None:
-    """To six digits, in the unit that is shown: percent for an accuracy. None where it is not finite."""
+    """The value to six digits in its display unit, percent for an accuracy; None where it is not finite."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value * (100 if metric_of(column).percent else 1):.6g}")
@@ -152,7 +152,7 @@ def _band(name: str, column: str, spread: Spread) -> Row:
 
 
 def survival_rows(summary: Summary, index: int) -> list[Row]:
-    """How many runs have reached a target by then: a staircase a variant, by step, by epoch and by second.
+    """The number of runs that have reached a target: one staircase per variant, by step, epoch and second.
 
     share: percent of all runs that ended, also of those that did not finish: they never reach it.
     """
@@ -218,11 +218,11 @@ def swept_keys(summary: Summary) -> list[str]:
 def swept_values(summary: Summary, key: str) -> list[Any]:
     """The values of a swept key: numbers in order, anything else as text in the study's order."""
     given = (variant.setting[key] for variant in summary.variants if key in variant.setting)
-    values = list(dict.fromkeys(map(_plain, given)))
+    values = list(dict.fromkeys(map(_axis_value, given)))
     return sorted(values) if all(isinstance(value, float) for value in values) else [str(v) for v in values]
 
 
-def _plain(value: Any) -> float | str:
+def _axis_value(value: Any) -> float | str:
     return (
         float(value)
         if isinstance(value, int | float) and not isinstance(value, bool)
@@ -236,10 +236,10 @@ def _swept(summary: Summary) -> Iterator[tuple[VariantSummary, Row]]:
     A variant without a key is the same at each of its values: it stands at all of them.
     """
     keys = swept_keys(summary)
-    values = [[_plain(value) for value in swept_values(summary, key)] for key in keys]
+    values = [[_axis_value(value) for value in swept_values(summary, key)] for key in keys]
     for variant in baseline_first(summary):
         here = [
-            [_plain(variant.setting[key])] if key in variant.setting else everywhere
+            [_axis_value(variant.setting[key])] if key in variant.setting else everywhere
             for key, everywhere in zip(keys, values, strict=True)
         ]
         for at in itertools.product(*here):

@@ -1,4 +1,4 @@
-"""What a figure is, before anything draws it; and the list of all kinds of figures."""
+"""The description of a figure, independent of its drawing; and the list of all kinds of figures."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ KINDS: list[Kind] = []
 
 
 def kind_of_figure(function: Kind) -> Kind:
-    """Register a kind of figure; they stand in the page in the order in which they are registered."""
+    """Register a kind of figure; the page lists the kinds in the order of registration."""
     KINDS.append(function)
     return function
 
 
 def specification(figure: Figure, *, zoom: bool = False) -> dict[str, Any]:
-    """The chart as Vega-Lite, without its data. zoom: where the figure has an axis that can be moved along."""
+    """The chart as Vega-Lite, without its data. zoom: make the axis movable, where the figure has such an axis."""
     from bnbench.reports.figures.charts import zoomable
 
     chart = figure.draw()
-    plain: dict[str, Any] = (zoomable(chart) if zoom and "axis" in figure.controls else chart).to_dict()
-    return {key: value for key, value in plain.items() if key not in ("$schema", "config")}
+    vega_lite: dict[str, Any] = (zoomable(chart) if zoom and "axis" in figure.controls else chart).to_dict()
+    return {key: value for key, value in vega_lite.items() if key not in ("$schema", "config")}

@@ -1,4 +1,4 @@
-"""What a figure shows, for those who don't see it: a sentence, and its numbers as a table."""
+"""The text alternative of a figure: a sentence, and its numbers as a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_ROWS = 12
 
 
 def curve_words(rows: Sequence[Row], column: str) -> str:
-    """Where every variant's mean starts and ends."""
+    """The first and last mean of every variant."""
     unit = "%" if metric_of(column).percent else ""
     parts = [
         f"{label} from {_text(curve[0][column])}{unit} to {_text(curve[-1][column])}{unit} at step {curve[-1]['step']}"
@@ -36,7 +36,7 @@ def curve_table(rows: Sequence[Row], metric: str) -> Table:
             str(row[f"{columns[0]}_n"]),
         )
         for label, curve in _by_variant(rows)
-        for row in _some(curve)
+        for row in _sampled_rows(curve)
     ]
     caption = (
         f"{_with_unit(columns[0], metric)}: mean ± standard deviation over the seeds with a finite number."
@@ -48,7 +48,7 @@ def curve_table(rows: Sequence[Row], metric: str) -> Table:
 
 
 def survival_words(rows: Sequence[Row]) -> str:
-    """How many runs of each variant reached the target, and by when."""
+    """The number of runs of each variant that reached the target, and their time."""
     parts = []
     for label, stairs in _by_variant([row for row in rows if row["by"] == "step"]):
         last = stairs[-1]
@@ -88,7 +88,7 @@ def difference_table(rows: Sequence[Row]) -> Table:
 
 
 def sweep_words(rows: Sequence[Row], key: str, column: str) -> str:
-    """Where every variant does best."""
+    """The best setting of every variant."""
     metric, unit = metric_of(column), "%" if metric_of(column).percent else ""
     choose = max if metric.better == "higher" else min
     parts = []
@@ -124,8 +124,8 @@ def _by_variant(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
     return list(groups.items())
 
 
-def _some(rows: list[Row]) -> list[Row]:
-    """About MAX_ROWS of them, the first and the last among them."""
+def _sampled_rows(rows: list[Row]) -> list[Row]:
+    """At most MAX_ROWS evenly spaced rows, including the first and the last."""
     if len(rows) <= MAX_ROWS:
         return rows
     gap = (len(rows) - 1) / (MAX_ROWS - 1)

@@ -1,4 +1,4 @@
-"""How large a figure is, so that every name in it is whole; and a figure complete with its data."""
+"""The size of a figure, large enough for every name; and a figure complete with its data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE_FONT_SIZE = 12
 _GAPS, _PADDING = 16, 12
 #: The axis and its title at the left of a plot of lines: no legend goes under them.
 _AXIS_WIDTH = 48
-#: Pixels of a plot that has names at its left, at least; of a number in a cell, besides the number.
+#: Pixels of a plot that has names at its left, at least; extra pixels around a number in a cell.
 _PLOT_WIDTH, _CELL_PADDING = 130, 8
 _MOST_COLUMNS = 3
 #: Pixels of a plot of lines.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @output_format("csv")
 def write(document: Document) -> str:
-    """One row a run, full precision, empty where there is no number; with --tables, a row of each of their rows."""
+    """One row per run, in full precision, with empty cells for missing numbers; with --tables, the tables' rows."""
     from bnbench.analysis.serial import rows
 
     if document.names is not None:
@@ -28,7 +28,7 @@ def write(document: Document) -> str:
 
 
 def runs_text(summary: Summary) -> str:
-    """What summary.csv holds."""
+    """The contents of summary.csv."""
     from bnbench.analysis.serial import rows
 
     return _text(rows(summary))

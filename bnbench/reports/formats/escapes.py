@@ -1,4 +1,4 @@
-r"""Text of others in Markdown, LaTeX and CSV: it is shown as it is, and never read as markup or as a formula."""
+r"""Escapes for users' text in Markdown, LaTeX and CSV: it never acts as markup or as a formula."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def write(document: Document) -> str:
 
 
 def summary_values(summary: Summary) -> dict[str, Any]:
-    """What summary.json holds: the numbers, and what they say in words."""
+    """The contents of summary.json: the numbers, and the sentences on them."""
     from bnbench.analysis.serial import as_json
     from bnbench.reports.sentences.headline import headline
     from bnbench.reports.sentences.methods import methods_paragraph
@@ -48,7 +48,7 @@ def summary_values(summary: Summary) -> dict[str, Any]:
 
 
 def workload_values(workloads: Workloads) -> dict[str, Any]:
-    """What workloads.json holds."""
+    """The contents of workloads.json."""
     from bnbench.analysis.serial import workloads_as_json
     from bnbench.reports.sentences.workloads import workload_sentences
 

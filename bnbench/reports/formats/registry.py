@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Document:
-    """One study, or several with what they say together.
+    """One study, or several with their joint result.
 
-    studies: by the names that they are shown under. workloads: None for one study. names: those of --tables that
+    studies: by display name. workloads: None for one study. names: those of --tables that
     narrow the document; None for everything.
     """
 

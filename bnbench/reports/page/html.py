@@ -85,7 +85,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
 
 
 def _plain_text(value: Any) -> Any:
-    """Text with its control characters written out: none turns the page's text around. Markup is ours."""
+    """Text with its control characters written out: none reverses the page's text. The page adds its own markup."""
     return visible(value) if type(value) is str else value
 
 
@@ -152,7 +152,7 @@ def _scrolled_width(figure: Figure) -> int:
 
 
 def _data(summary: Summary, drawn: Sequence[Figure]) -> str:
-    """What the page's script reads: charts and rows. "<" is escaped: no text can end the script."""
+    """The data of the page's script: charts and rows. "<" is escaped: no text can end the script."""
     names = figure_data.variant_names(summary)
     columns, legend_width = legend_columns(names, PAGE_FONT_SIZE, _SAVED_WIDTH)
     values = {

@@ -1,1 +1,1 @@
-"""What the numbers say, in words."""
+"""Sentences on the results."""

@@ -9,7 +9,7 @@ from bnbench.reports.sentences.effect import change_text, interval_words, seeds_
 
 
 def agreement_sentences(summary: Summary) -> list[str]:
-    """One a check; in a sweep, one a setting.
+    """One sentence per check; in a sweep, one per setting.
 
     >>> agreement_sentences(summary)
     ["custom gives the same results as batch on every seed (the first 100 losses are within 3e-07 of each other)."]

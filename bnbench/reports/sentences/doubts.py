@@ -1,4 +1,4 @@
-"""What limits a verdict, in the same sentence: after a semicolon, or in the brackets of a sweep."""
+"""The limits of a verdict, in the same sentence: after a semicolon, or in the brackets of a sweep."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def decimals_of(difference: Difference) -> int:
 
 
 def _half_width(difference: Difference) -> float:
-    """Of the interval, in the unit that is shown; 0 without an interval."""
+    """The width of the interval in its display unit; 0 without an interval."""
     low, high = difference.ci_low, difference.ci_high
     if low is None or high is None or not has_width(low, high):
         return 0.0

@@ -26,7 +26,7 @@ from bnbench.reports.sentences.verdicts import (
     verdict_sentence,
 )
 
-#: More comparisons than this are sorted by their verdict, instead of a sentence each.
+#: With more comparisons than this, sentences group them by verdict.
 MOST_SENTENCES = 4
 #: More settings than this with one verdict are counted.
 MOST_SETTINGS = 4
@@ -185,7 +185,7 @@ def _finds(alike: Sequence[Difference]) -> str:
 
 
 def _fewest(agreements: Sequence[str]) -> list[str]:
-    """All of a few; of many (a sweep has one a setting), those that do not agree, and a count."""
+    """All sentences if they are few; otherwise (one per setting of a sweep) the disagreements, and a count."""
     if len(agreements) <= MOST_SENTENCES:
         return list(agreements)
     good = [line for line in agreements if " gives the same results as " in line or " agrees with " in line]

@@ -1,4 +1,4 @@
-"""What `seeds: auto` adds to the verdicts: where each variant stopped, and how that biases the numbers."""
+"""Additions of `seeds: auto` to the verdicts: the stopping point of each variant and its bias on the numbers."""
 
 from __future__ import annotations
 

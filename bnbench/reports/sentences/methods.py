@@ -26,7 +26,7 @@ _SWEPT = "swept"
 
 
 def methods_paragraph(summary: Summary) -> str:
-    """What was trained, on what, how often, and how it was compared: sentences to copy into a paper."""
+    """Training, data, repetitions and comparison of a study, as sentences for a paper."""
     study = _with_swept(summary.study)
     sentences = [
         *_data(summary, study),

@@ -1,4 +1,4 @@
-"""How the runs of a study were compared, as sentences for the methods of a paper."""
+"""The statistical comparison of a study's runs, as sentences for a paper's methods section."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an undecided study can find, and how many seeds would decide it."""
+"""The smallest detectable effect of an undecided study, and the number of seeds that would decide it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bnbench.reports.sentences.effect import brief, change_text, points
 
 
 def power_sentence(difference: Difference, command: str = "", *, parted: bool = False) -> str:
-    """What so many seeds find reliably, and a plan for a difference of the size that was measured.
+    """The smallest detectable effect with these seeds, and a plan for a difference of the measured size.
 
     command: what was run, to be pasted with more seeds. parted: whether further seeds choose the settings of a sweep.
 
@@ -40,8 +40,8 @@ def _plan(difference: Difference, command: str, parted: bool) -> str:
         seeds = next(
             n for n in itertools.count(max(seeds, MIN_PARTED)) if len(part_seeds(range(n))[1]) >= seeds
         )
-    how = f": `{command} seeds={seeds}`" if command else f" (`seeds={seeds}`)"
-    return f"; for a true difference of {change_text(difference)} plan about {seeds:,} seeds{how}"
+    option = f": `{command} seeds={seeds}`" if command else f" (`seeds={seeds}`)"
+    return f"; for a true difference of {change_text(difference)} plan about {seeds:,} seeds{option}"
 
 
 def _seeds_for(difference: Difference) -> int | None:

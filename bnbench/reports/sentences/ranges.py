@@ -12,7 +12,7 @@ _SHIFT_WORDS = {"further": "further out", "less far": "less far out"}
 
 
 def range_sentences(summary: Summary) -> Iterator[str]:
-    """One a variant: where it and the baseline train, and how far apart the edges are."""
+    """One sentence per variant: the ranges in which it and the baseline train, and the distance of their edges."""
     for key in dict.fromkeys(usable.key for usable in summary.usable_ranges):
         ranges = [usable for usable in summary.usable_ranges if usable.key == key]
         if all(map(trains_everywhere, ranges)):
@@ -24,7 +24,7 @@ def range_sentences(summary: Summary) -> Iterator[str]:
 
 
 def usable_sentences(summary: Summary) -> Iterator[str]:
-    """One a swept key, with the range of every variant.
+    """One sentence per swept key, with the range of every variant.
 
     >>> next(usable_sentences(summary))
     "Usable optimizer.lr, where every seed trains: none 0.01 to 0.1; batch 0.01 to 1 (the sweep's highest)."

@@ -1,4 +1,4 @@
-"""What became of the runs, in words: those that trained, crashed or are missing."""
+"""Sentences on the runs' outcomes: trained, crashed or missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much sooner a variant reaches a target, in words."""
+"""Sentences on a variant's time to the target."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bnbench.study import Target
 
 
 def speed_sentences(summary: Summary) -> list[str]:
-    """One a variant and target, without a verdict: no correction is made for the targets and clocks.
+    """One sentence per variant and target, without a verdict: targets and clocks are not corrected for.
 
     None in a sweep, whose tables have every setting.
 

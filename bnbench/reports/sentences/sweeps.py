@@ -39,12 +39,12 @@ def sweep_sentences(summary: Summary) -> list[str]:
 
 
 def best_comparisons(summary: Summary) -> list[Difference]:
-    """Those that have a verdict: each variant at its best setting, where other seeds have chosen it."""
+    """The comparisons with a verdict: each variant at its best setting, where other seeds have chosen it."""
     return [c for best in summary.best_settings if best.parted for c in best.comparisons]
 
 
 def best_words(summary: Summary) -> str:
-    """What follows the metric's name in a sentence about them."""
+    """The text after the metric's name in a sentence about the best settings."""
     chose = len(summary.best_settings[0].choosing)
     return f", each at its best setting (chosen with {chose} other seeds)"
 
@@ -163,7 +163,7 @@ def _count(rates: Sequence[TrainedRate]) -> str:
 
 
 def dependence_sentences(summary: Summary) -> Iterator[str]:
-    """The effects that are shown to depend on a swept key.
+    """The effects with a significant dependence on a swept key.
 
     >>> next(dependence_sentences(summary))
     "The effect of batch depends on optimizer.lr (Holm p <0.0001)."
@@ -178,7 +178,7 @@ def dependence_sentences(summary: Summary) -> Iterator[str]:
 
 
 def interaction_sentences(summary: Summary) -> Iterator[str]:
-    """A sentence for each effect that depends on a key, and one for all those of which it is undecided."""
+    """One sentence per effect that depends on a key, and one for all undecided effects."""
     on = f"against {summary.baseline} on {words(summary.primary)}"
     for key in dict.fromkeys(row.key for row in summary.interactions):
         lines: dict[str, list[Interaction]] = {}

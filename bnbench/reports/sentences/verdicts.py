@@ -21,7 +21,7 @@ DECIDED = ("better", "worse")
 
 
 def verdict_sentences(summary: Summary, command: str = "") -> list[str]:
-    """One a variant, on the study's primary metric; in a sweep, with every variant at its best setting.
+    """One sentence per variant, on the study's primary metric; in a sweep, with every variant at its best setting.
 
     command: what was run, for a plan with more seeds.
     """
@@ -34,7 +34,7 @@ def verdict_sentences(summary: Summary, command: str = "") -> list[str]:
 
 
 def judged_differences(summary: Summary) -> list[Difference]:
-    """Those with a verdict: at the one setting, or in a sweep at the best settings."""
+    """The comparisons with a verdict: at the one setting, or in a sweep at the best settings."""
     differences = best_comparisons(summary) if summary.best_settings else summary.comparisons
     return [difference for difference in differences if difference.verdict is not None]
 

@@ -10,7 +10,7 @@ from bnbench.reports.numbers import NOTHING, count_text, ratio_text, verdict_tex
 
 
 def workload_sentences(workloads: Workloads) -> list[str]:
-    """One a variant that is compared anywhere."""
+    """One sentence per variant that is compared anywhere."""
     return [_sentence(workloads, name) for name in compared_variants(workloads)]
 
 
@@ -32,7 +32,7 @@ def common_metric(workloads: Workloads) -> str:
 
 
 def reached_counts(standing: Standing) -> tuple[str, str]:
-    """How many runs of the variant and of its baseline reached the target: ("4 of 5", "5 of 5")."""
+    """The numbers of runs that reached the target, of the variant and of its baseline: ("4 of 5", "5 of 5")."""
     if standing.speeds["steps"].gap == "no target":
         return NOTHING, NOTHING
     own = f"{standing.reached} of {standing.planned}"

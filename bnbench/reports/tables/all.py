@@ -55,7 +55,7 @@ def tables(summary: Summary, names: Iterable[str] | None = None) -> list[Table]:
 
 
 def workload_tables(workloads: Workloads, names: Iterable[str] = tuple(WORKLOAD_TABLES)) -> list[Table]:
-    """The same of several studies together."""
+    """The joint tables of more than one study."""
     return list(_made(WORKLOAD_TABLES, names, workloads))
 
 

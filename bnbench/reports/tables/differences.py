@@ -31,7 +31,7 @@ from bnbench.reports.tables.sweeps import choice_words
 from bnbench.reports.tables.table import Table, baseline_first, labels_of
 from bnbench.study.records import RunRecord
 
-#: The splits whose differences from the baseline are shown.
+#: The splits whose differences from the baseline the tables list.
 COMPARED_SPLITS = ("test", "val")
 
 
@@ -69,14 +69,14 @@ class _Group:
 def _groups(summary: Summary) -> Iterator[_Group]:
     name = f"Difference from {summary.baseline}"
     swept = " at the same setting" if summary.best_settings else ""
-    yield _Group(f"{name}{swept}", _shown(summary, summary.comparisons, COMPARED_SPLITS))
+    yield _Group(f"{name}{swept}", _selected(summary, summary.comparisons, COMPARED_SPLITS))
     # the primary metric is shown there too, wherever it comes from: the verdict is about it
-    best = _shown(summary, summary.best_comparisons, ("test",))
+    best = _selected(summary, summary.best_comparisons, ("test",))
     remark = f" {choice_words(summary)}" if summary.best_settings else ""
     yield _Group(f"{name}, each at its best setting", best, remark)
 
 
-def _shown(summary: Summary, comparisons: Iterable[Difference], splits: Sequence[str]) -> list[Difference]:
+def _selected(summary: Summary, comparisons: Iterable[Difference], splits: Sequence[str]) -> list[Difference]:
     """Final numbers of these splits and of the primary metric, variant by variant."""
     order = list(
         dict.fromkeys([*(f"{split}_{name}" for split in splits for name in summary.metrics), summary.primary])

@@ -100,7 +100,7 @@ def _wrapped_words(rows: list[list[list[str]]], align: str) -> list[list[list[st
 
 
 def _words(line: str) -> list[str]:
-    """What is never broken; a seed and its number ("3: 97.5") are one of them."""
+    """The unbreakable pieces of a text; a seed and its number ("3: 97.5") form one piece."""
     return [word.replace(UNBROKEN, " ") for word in re.sub(r"(?<=\d:) (?=\S)", UNBROKEN, line).split(" ")]
 
 

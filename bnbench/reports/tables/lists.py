@@ -1,4 +1,4 @@
-"""What `check` and `list` show: a plan with its cost, and everything that has a name."""
+"""Output of `check` and `list`: a plan with its cost, and all registered names."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _count(number: int, noun: str) -> str:
 def print_names(
     console: Console, vocabulary: Mapping[str, Mapping[str, Described]], studies: Sequence[Path]
 ) -> None:
-    """Everything that a study can name, with its options, and the studies that are shipped."""
+    """All names that a study can use, with their options, and the shipped studies."""
     for kind in KINDS:
         entries = {
             name: (entry.summary, ", ".join(entry.option_names()))

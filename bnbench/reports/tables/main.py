@@ -1,4 +1,4 @@
-"""The one table that a reader sees first: a row a variant, or in a sweep a row a setting."""
+"""The main table: one row per variant, or in a sweep one row per setting."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _difference_words(summary: Summary, interval: str = " [95% interval]") -> st
 
 
 def _of_a_sweep(summary: Summary) -> Table:
-    """A row a setting and a column a variant, or turned where there are more variants than settings."""
+    """One row per setting and one column per variant, or transposed if there are more variants than settings."""
     keys = summary.swept_keys
     settings = _settings(summary, keys)
     names = summary.names

@@ -14,7 +14,7 @@ PHASE_WORDS = {"final": "last step", "best": "lowest val loss"}
 
 
 def metric_tables(summary: Summary) -> Iterator[Table]:
-    """One a metric of the study; the recall of single classes has its own table."""
+    """One table per metric of the study; per-class recall has its own table."""
     return (_metric_table(summary, name) for name in summary.metrics if name in METRICS)
 
 
@@ -64,14 +64,12 @@ def class_table(summary: Summary) -> Table:
 
 
 def _seeds_caption(summary: Summary) -> str:
-    """What ± is, over what, and what "(4 of 5)" means where it stands in the table."""
+    """The caption: the meaning of ±, and of "(4 of 5)" where the table contains it."""
     planned = sorted({len(variant.seeds) for variant in summary.variants})
     count = " or ".join(map(str, planned))
     if planned == [1]:
         return "One seed: no ± can be given."
     text = f"Mean ± standard deviation (n-1) over {count} seeds."
     if any(s.n != len(variant.seeds) for variant in summary.variants for s in variant.spreads.values()):
-        text += (
-            " (k of n): only k of n runs have a finite number; the tables below say what became of the rest."
-        )
+        text += " (k of n): only k of n runs have a finite number; the tables below list the outcomes of the rest."
     return text

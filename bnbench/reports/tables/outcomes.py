@@ -58,7 +58,7 @@ def _points(share: float | None) -> str:
 def cost_table(summary: Summary) -> Table:
     """Parameters, time and outcomes."""
     variants = baseline_first(summary)
-    outcomes = _outcomes_shown(variants)
+    outcomes = _observed_outcomes(variants)
     rows = [
         (
             variant.label,
@@ -82,7 +82,7 @@ def cost_table(summary: Summary) -> Table:
     return Table("Cost and outcomes", caption.strip(), columns, tuple(rows), "l" + "r" * (len(columns) - 1))
 
 
-#: What each outcome means, where a table shows it.
+#: The definition of each outcome, for a table's caption.
 OUTCOME_WORDS = {
     "stuck_at_chance": "stuck at chance: {chance}.",
     "worse_than_at_start": "worse than at the start: last validation loss over 5% above the first, "
@@ -98,8 +98,8 @@ def _outcome_words(outcome: str, summary: Summary) -> str:
     return OUTCOME_WORDS[outcome].format(chance=task.chance, primary=task.primary.replace("_", " "))
 
 
-def _outcomes_shown(variants: Sequence[VariantSummary]) -> list[str]:
-    """Those that some run has, "finished" always."""
+def _observed_outcomes(variants: Sequence[VariantSummary]) -> list[str]:
+    """The outcomes of at least one run, and always "finished"."""
     return [
         outcome
         for outcome in (*OUTCOMES, MISSING)

@@ -1,4 +1,4 @@
-"""Where the time of a comparison went, as a small table."""
+"""The run time of a comparison by phase, as a small table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def print_profile(
     total = sum(phases.values())
     rows = [(name, f"{seconds:.2f}", share_text(seconds, total)) for name, seconds in phases.items()]
     rows.append(("all", f"{total:.2f}", share_text(total, total)))
-    print_table(console, Table("Where the time went", "", ("phase", "seconds", "share"), tuple(rows), "lrr"))
+    print_table(console, Table("Run time by phase", "", ("phase", "seconds", "share"), tuple(rows), "lrr"))
     keys = {(run.variant, run.cell, run.seed) for run in trained}
     seconds = [
         record.train_seconds
@@ -37,5 +37,5 @@ def print_profile(
 
 
 def share_text(part: float, whole: float) -> str:
-    """A share in percent, "–" of nothing."""
+    """A share in percent; "–" where the whole is 0."""
     return f"{100 * part / whole:.0f}%" if whole > 0 else NOTHING

@@ -13,7 +13,7 @@ from bnbench.reports.numbers import (
     NOTHING,
     count_text,
     interval_text,
-    plain_interval,
+    number_interval,
     ratio_text,
     spread_text,
     target_text,
@@ -105,7 +105,7 @@ def _is_known(speed: SpeedComparison) -> bool:
 
 
 def _speed_up_row(speed: SpeedComparison) -> tuple[str, ...]:
-    difference = plain_interval(speed.difference, speed.ci_low, speed.ci_high)
+    difference = number_interval(speed.difference, speed.ci_low, speed.ci_high)
     ratio = ratio_text(speed.ratio, speed.ratio_low, speed.ratio_high)
     pairs = count_text(speed.n, speed.n_planned)
     return speed.label, speed.clock, speed.refused or difference, pairs, ratio, str(speed.n_both)

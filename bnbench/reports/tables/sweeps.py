@@ -47,7 +47,7 @@ def choice_words(summary: Summary) -> str:
         return f"Chosen by the validation loss of the first {few} seeds, compared on the other {others}."
     return (
         f"Chosen by the validation loss of the same {len(best.comparing)} seeds: a variant with many equally good "
-        "settings is favoured, so that there is no verdict. From 5 seeds on some choose and the others compare."
+        "settings is favoured, so there is no verdict. From 5 seeds on, one part chooses and the other compares."
     )
 
 

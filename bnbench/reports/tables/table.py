@@ -1,4 +1,4 @@
-"""What a table is, before anything draws it."""
+"""The contents of a table, independent of its format."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def _difference_cells(name: str, workload: str, standing: Standing | None) -> di
 
 
 def verdict_table(workloads: Workloads) -> Table:
-    """How often each verdict was reached."""
+    """The count of each verdict."""
     rows = []
     for name in compared_variants(workloads):
         counts = workloads.verdicts(name)
@@ -122,9 +122,9 @@ def profile_tables(workloads: Workloads) -> Iterator[Table]:
 def _profile_table(workloads: Workloads, clock: Clock) -> Table:
     profiles = [profile for profile in workloads.profiles if profile.clock == clock]
     caption = (
-        f"On how many workloads the variant's time to the target, in {clock}, is at most so many times that of the "
-        "workload's fastest variant (Dolan and Moré 2002). ever: the target was reached with every seed; a workload "
-        "with a miss is in the count, and within no factor."
+        f"The number of workloads on which the variant's time to the target, in {clock}, is at most this factor "
+        "times the fastest variant's time (Dolan and Moré 2002). ever: the target was reached with every seed; a "
+        "workload with a miss is in the count, and within no factor."
     )
     factors = [("fastest" if factor == 1 else f"{factor:g}x") for factor in FACTORS]
     rows = tuple((profile.variant, *_profile_cells(profile)) for profile in profiles)
