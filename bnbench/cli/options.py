@@ -61,7 +61,7 @@ def format_names() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Display:
-    """What a command prints. tables: the names of --tables, None for the short answer (of a document, everything).
+    """The output of a command. tables: the names of --tables, None for the short answer (of a document, everything).
 
     command: as it was typed, to be named where more seeds are advised.
     """

@@ -29,7 +29,7 @@ def console_on(*, stderr: bool) -> Console:
 
 
 def show_look(console: Console, work: Work, runs: Sequence[RunSpec], quiet: bool) -> None:
-    """Which look of `seeds: auto` these runs are for, and whose."""
+    """Report the interim analysis of `seeds: auto` that these runs belong to, and its variants."""
     if quiet or not work.study.looks:
         return
     last = max(work.study.seeds.index(run.seed) for run in runs)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is known of a data set before it is there.
+    """Facts on a data set that are known before it is read.
 
     augment: the augmentation that is usual for it, which a study has where it names none.
     task: what it is for, which a study has where it names none.
@@ -46,7 +46,7 @@ class DatasetFacts:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a network must know of the data, and what a made-up batch is made by.
+    """Facts on the data that a network and a random batch need.
 
     input_shape: of one sample. num_outputs: classes, or values to predict. vocabulary: how many tokens there are; None
     where inputs are numbers.
@@ -89,5 +89,5 @@ class Dataset:
 
 
 def count_classes(targets: Tensor, num_classes: int) -> tuple[int, ...]:
-    """How many targets there are of each class."""
+    """The number of targets of each class."""
     return tuple(targets.cpu().bincount(minlength=num_classes).tolist())

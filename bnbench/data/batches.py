@@ -16,7 +16,7 @@ LastBatch = Literal["merge", "keep", "drop"]
 
 
 def _cut(num_samples: int, batch_size: int, last_batch: LastBatch) -> tuple[int, int]:
-    """How many batches, and how many samples they use together. Only the last may differ in size."""
+    """The number of batches, and of the samples in them. Only the last batch may differ in size."""
     full, rest = divmod(num_samples, batch_size)
     if rest == 0 or (last_batch == "merge" and rest == 1 and full):
         return full, num_samples
@@ -44,7 +44,7 @@ def epoch_order(
 
 
 def last_batch_note(num_samples: int, batch_size: int, last_batch: LastBatch = "merge") -> str | None:
-    """What happens to an incomplete last batch, where the user should know it; else None."""
+    """A note on the treatment of an incomplete last batch; None where the user need not know it."""
     full, rest = divmod(num_samples, batch_size)
     start = f"{num_samples} training samples in batches of {batch_size} leave a last batch of {rest}"
     if rest and full and last_batch == "drop":

@@ -39,7 +39,7 @@ def twins(names: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def twin_notes(names: Sequence[str]) -> list[str]:
-    """That some classes may be one class, in one sentence."""
+    """A note on class names that may mean the same class."""
     pairs = list(twins(names))
     if not pairs:
         return []

@@ -1,4 +1,4 @@
-"""What is asked of single classes, against the classes that the data has."""
+"""Checks of per-class settings against the classes of the data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bnbench.data.prepared import Prepared
 
 
 def unmeasured(columns: Iterable[str], data: Prepared) -> Iterator[str]:
-    """Why a column such as "test_recall:cat" has no number on this data, a sentence each."""
+    """One sentence for each column, such as "test_recall:cat", that has no number on this data."""
     counts = data.class_counts()
     for column in dict.fromkeys(columns):
         split, class_name = column.partition("_")[0], metric_of(column).class_name

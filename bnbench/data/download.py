@@ -34,7 +34,7 @@ class RemoteFile:
 
     @property
     def path(self) -> Path:
-        """Where it lies once it is here."""
+        """The path of the downloaded file."""
         return self.folder / self.name
 
 
@@ -86,7 +86,7 @@ def _try_all(file: RemoteFile) -> list[str]:
 
 
 class _Incomplete(Exception):
-    """What came is not, or not yet, the file."""
+    """The downloaded bytes are incomplete or wrong."""
 
 
 def _download(url: str, file: RemoteFile) -> None:

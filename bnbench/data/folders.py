@@ -1,4 +1,4 @@
-"""Folders of image files as they are on a disk: links, hidden files, pipes, doubles. Each real file once."""
+"""Image folders on disk, with links, hidden files, pipes and duplicates. Each real file counts once."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _looked_at(entry: os.DirEntry[str]) -> tuple[str, FileId]:
 
 
 def relative(path: Path, root: Path) -> str:
-    """What os.path.relpath says, sooner where one lies in the other."""
+    """The relative path, as from os.path.relpath, but faster if one path contains the other."""
     start, whole = f"{root}{os.sep}", str(path)
     inside = whole.startswith(start) and ".." not in whole[len(start) :]
     return whole[len(start) :] if inside else os.path.relpath(path, root)

@@ -1,4 +1,4 @@
-"""Which images belong together (of one patient, one scene): a CSV file with the columns file and group."""
+"""Groups of images, such as one patient's or one scene's: a CSV file with the columns file and group."""
 
 from __future__ import annotations
 

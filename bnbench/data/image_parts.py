@@ -21,7 +21,7 @@ from bnbench.data.folders import (
 from bnbench.data.tally import Tally, listed, printable
 
 LAYOUT = "PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg (or png, bmp, gif, webp, tif)"
-#: What a folder with a validation part of its own may be called.
+#: Accepted names of the folder of a validation part.
 VALIDATION = ("val", "valid", "validation", "dev")
 
 

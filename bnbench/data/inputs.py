@@ -90,7 +90,7 @@ def _channels_first(place: str, key: str, array: Array) -> Array:
 
 
 def _taken_as(array: Array) -> str:
-    """How the shape is read, as another reading may be meant."""
+    """A note on the assumed meaning of the axes."""
     count, *rest = array.shape
     start = f"{count:,} samples of shape {tuple(rest)} and type {array.dtype}, taken as"
     if array.ndim == 2:
@@ -104,7 +104,7 @@ def _taken_as(array: Array) -> str:
 
 
 def _coarse(train: Array) -> tuple[Array | None, Array | None]:
-    """What to take out of each channel before the cast, and what to divide it by; None, None where nothing is lost."""
+    """Each channel's offset and divisor before the cast; None, None where the cast loses nothing."""
     if train.dtype.kind == "b" or train.dtype.itemsize <= 2:
         return None, None
     channels = train.shape[1]

@@ -97,7 +97,7 @@ def _guess(missing: list[str], files: list[str], known: dict[str, str]) -> str:
 
 
 def _whole_set(files: list[str]) -> str:
-    """What to do with samples that are not split yet."""
+    """The fix for samples that are not split yet."""
     lower = {name.lower(): name for name in files}
     x = next((lower[name] for name in (*_ROLES["x"], "arr_0") if name in lower), None)
     y = next((lower[name] for name in (*_ROLES["y"], "arr_1") if name in lower), None)

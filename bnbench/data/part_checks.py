@@ -14,7 +14,7 @@ from bnbench.data.tensors import channel_statistics
 REFUSED, STRANGE = 50.0, 3.0
 #: Samples of fewer values are often equal by chance.
 LEAST_VALUES = 16
-#: About so many samples, evenly spaced, stand for a part where its scale is measured.
+#: Approximate number of evenly spaced samples that measure the scale of a part.
 SAMPLES = 5000
 
 
@@ -54,7 +54,7 @@ def _place(images: Tensor) -> tuple[float, float]:
 
 
 def _strange_inputs(train: Tensor, images: Tensor, part: str) -> Iterator[str]:
-    """Of many channels (features) single ones may be on another scale."""
+    """Whether single channels (features) among many are on another scale."""
     if train.shape[1] <= 4 or len(images) < 10:
         return
     (mean, std), (other_mean, other_std) = channel_statistics(train), channel_statistics(images)

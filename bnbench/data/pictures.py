@@ -27,7 +27,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "JP
 #: 16-bit images whose largest value is lower would keep less than 64 of 256 levels.
 DARK = 64 * 256
 
-#: What happens to pictures; see `Tally.sentences`. h, w: the size of all; total: of how many.
+#: Notes on conversions of pictures; see `Tally.sentences`. h, w: the size of all; total: of how many.
 CHANGED = {
     "turned": "{count} of {total} images have an EXIF orientation, and were turned upright",
     "bad_exif": "{count} of {total} images have EXIF data that can't be read, and are taken as stored",
@@ -55,7 +55,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Decoding:
-    """How an image becomes pixels.
+    """Settings for the conversion of an image to pixels.
 
     size: height and width; None keeps the image's. resize: crop scales the picture until it covers the
     size and cuts the centre; pad scales it until it fits and fills the rest; stretch changes its aspect.

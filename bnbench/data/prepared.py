@@ -20,13 +20,13 @@ Normalize = Literal["standard", "unit"]
 #: `remarks(part, targets, class_names)`: sentences on the targets of the "training", "validation" or "test" part.
 Remarks = Callable[[str, Tensor, Sequence[str]], Iterable[str]]
 
-#: At most so many training samples stand for the training part when train_loss is measured.
+#: The largest number of training samples that measure train_loss.
 PROBE_SIZE = 5000
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What of a data set is used, how it is normalised, and for which task.
+    """The used samples of a data set, their normalisation and the task.
 
     normalize: "standard" takes out the training part's mean and std per channel; "unit" divides by its largest
     absolute value, so that what is zero stays zero. Integers that are no bytes (tokens) stay as they are.
@@ -68,7 +68,7 @@ class Prepared:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of one sample."""
+        """The shape of one sample."""
         return self.sizes.input_shape
 
     def part_sizes(self) -> tuple[int, int, int]:
@@ -148,7 +148,7 @@ def prepare(
 
 @dataclass(frozen=True, eq=False)
 class _Normalisation:
-    """What is taken out of each channel, and what it is divided by; None, None where inputs stay as they are."""
+    """Each channel's offset and divisor; None, None where inputs are not normalised."""
 
     center: Tensor | None = None
     scale: Tensor | None = None
@@ -235,7 +235,7 @@ def _limit_note(used: int, available: int) -> tuple[str, ...]:
 def _notes_on_evaluation(
     sizes: Mapping[str, int], targets: Sequence[Tensor], class_names: Sequence[str], remarks: Remarks
 ) -> Iterator[str]:
-    """Of validation and test: what is left out, and what the task says of their targets."""
+    """Notes on validation and test: the samples left out, and the task's remarks on their targets."""
     for (part, size), used in zip(sizes.items(), targets, strict=True):
         if len(used) < size:
             yield f"{len(used):,} of {size:,} {part} samples are evaluated, a fixed random draw (max_eval_samples)"

@@ -1,4 +1,4 @@
-"""How far a long read is: a bar on stderr where that is a terminal, one line where it is not."""
+"""Progress of a long read: a bar on a terminal's stderr, otherwise one line."""
 
 from __future__ import annotations
 

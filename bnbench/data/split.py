@@ -1,4 +1,4 @@
-"""Which samples of the training set are held out for validation: single ones, some of each class, or whole groups."""
+"""Validation splits of the training set: by sample, stratified by class, or by group."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SplitBy = Literal["auto", "sample", "class", "group"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """What of a data set is used. by, fraction, seed: of the validation part (see `split`).
+    """Settings for the used samples of a data set. by, fraction, seed: of the validation part (see `split`).
 
     max_train, max_eval: at most so many samples are trained on, and of each other part evaluated; None: all.
     """

@@ -1,4 +1,4 @@
-"""What a reader left out or changed, counted by kind: how many, and one example of each."""
+"""Counts of the items that a reader left out or changed, by kind, with one example each."""
 
 from __future__ import annotations
 

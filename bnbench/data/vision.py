@@ -85,7 +85,7 @@ def _unpack_other_packings(source: Any, data_dir: Path) -> None:
 
 
 def _is_unpacked(source: Any, file: RemoteFile) -> bool:
-    """Of the MNIST family, where each archive holds one file."""
+    """Whether a file of the MNIST family is unpacked; each of its archives holds one file."""
     return hasattr(source, "resources") and file.path.with_suffix("").is_file()
 
 
@@ -104,7 +104,7 @@ def _arrays(data_dir: Path, files: Sequence[Path], train: Part, test: Part, name
 
 
 def _kept(cache: Path, data_dir: Path) -> tuple[Part, Part, list[str]] | None:
-    """What was kept, or None where there is nothing, or it is damaged, or a file has changed or gone."""
+    """The cached arrays; None if they are missing or damaged, or if a file has changed or is missing."""
     kept = read_kept(cache, lambda held: _key(data_dir, [data_dir / name for name in held["files"].tolist()]))
     if not kept:
         return None
@@ -146,7 +146,7 @@ def _files(source: Any, data_dir: Path) -> list[Path]:
 
 
 def _remote_files(source: Any, data_dir: Path) -> list[RemoteFile]:
-    """What to fetch, by torchvision's class attributes: the MNIST family, the CIFAR family, SVHN."""
+    """The files to download, by torchvision's class attributes: the MNIST family, the CIFAR family, SVHN."""
     if hasattr(source, "resources"):
         folder = data_dir / source.__name__ / "raw"
         return [

@@ -217,7 +217,7 @@ class _Tried:
         return y is not None and other is not None and bool(_differ(y, other, 1e-6).any())
 
     def kept(self, slot: Slot, shape: Sequence[int], steps: int) -> float:
-        """The share of its initial value that so many batches leave."""
+        """The share of the initial value that remains after this number of batches."""
         for made in (FEW_STEPS, STEPS):
             ends = [self._walk(slot, shape, min(steps, made), offset) for offset in (0.0, 1.0)]
             gaps = [1.0, *(float((b - a).abs().double().mean()) for a, b in zip(*ends, strict=True))]

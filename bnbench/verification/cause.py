@@ -41,5 +41,5 @@ def cause(
     pairs: bool = True,
     **change: Any,
 ) -> Cause:
-    """A cause whose change of the formula stands in keywords."""
+    """A cause with the change of the formula as keywords."""
     return Cause(words, tuple(change.items()), shows_in, ranks, pairs)

@@ -12,7 +12,7 @@ from bnbench.verification.formulas import Formula
 
 
 def ghost_causes(sizes: Iterable[int]) -> list[Cause]:
-    """Statistics of parts of the batch: of so many samples, or (negative) so many parts."""
+    """Causes with statistics of parts of the batch: sizes are samples per part or, if negative, numbers of parts."""
     words = "ghost batch normalization: statistics of parts of {} each, not of the whole batch"
     return [
         cause(

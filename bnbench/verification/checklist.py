@@ -11,7 +11,7 @@ from bnbench.verification.subject import Subject
 
 
 def causes_of(function: Callable[[Subject], None], subject: Subject) -> tuple[str, ...]:
-    """What that check finds to be wrong, where it fails: the same mistake shows in several places."""
+    """The causes of another check's failure: one mistake can fail more than one check."""
     try:
         function(subject)
     except Wrong as wrong:

@@ -1,4 +1,4 @@
-"""Which eps and momentum a layer is held to: as asked for, as it was made with, as it says, or as measured."""
+"""The eps and momentum that a layer is held to: from an option, its constructor, an attribute or a measurement."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _measure(subject: Subject) -> tuple[dict[str, float], list[Tensor], list[Ten
 
 
 def provisional(target: Target, wishes: Wishes) -> Rules:
-    """Before anything is measured: eps scales the test data."""
+    """The rules before the measurement: eps scales the test data."""
     given = passed_values(wishes)
     eps = given["eps"] if wishes.eps is not None or "eps" in target.options() else 1e-5
     assert eps is not None

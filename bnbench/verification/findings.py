@@ -79,11 +79,11 @@ class Verification:
         return by_cause | ({"": unexplained} if unexplained else {})
 
     def counts(self, group: Group) -> dict[str, int]:
-        """How many checks of the group passed, failed and were skipped."""
+        """The numbers of the group's checks that passed, failed and were skipped."""
         return {status: len(self.having(status, group)) for status in ("passed", "failed", "skipped")}
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, ready for json.dumps. passed: the mathematics; strictly_passed: the library checks too."""
+        """The verification, ready for json.dumps. passed: the mathematics; strictly_passed: the library checks too."""
         return {
             "schema_version": SCHEMA_VERSION,
             "layer": self.layer,
@@ -102,6 +102,6 @@ class Verification:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Verification:
-        """What `to_json` wrote, read again."""
+        """The inverse of `to_json`."""
         findings = tuple(Finding(**{**item, "causes": tuple(item["causes"])}) for item in data["checks"])
         return Verification(data["layer"], data["conventions"], data["parts"], findings, tuple(data["notes"]))

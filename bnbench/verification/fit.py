@@ -1,4 +1,4 @@
-"""Which of the usual mistakes fits what was seen.
+"""The search for the usual mistakes that explain the layer's output.
 
 A mistake is named only where the numbers that it would give are the numbers that the layer gave, to the
 tolerance of the check. Two mistakes at once are tried where no single one fits.

@@ -48,7 +48,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "abs": torch.abs,
 }
 
-#: What may have been made of gamma before it multiplies.
+#: Transformations of gamma before the multiplication.
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {
     "1 + gamma": lambda gamma: 1 + gamma,
     "exp(gamma)": torch.exp,
@@ -105,7 +105,7 @@ def _used_in_training(x: Tensor, f: Formula) -> tuple[Tensor, Tensor]:
 
 
 def training(x: Tensor, gamma: Tensor, beta: Tensor, dy: Tensor, f: Formula) -> dict[str, Tensor]:
-    """What the formula makes of one batch: forward, dx, dgamma, dbeta."""
+    """The formula's results for one batch: forward, dx, dgamma, dbeta."""
     leaves = [part.detach().clone().requires_grad_() for part in (x, gamma, beta)]
     mean, var = _used_in_training(leaves[0], f)
     used_mean = mean.detach() if f.constants in ("mean", "both") else mean
@@ -140,7 +140,7 @@ def running(batches: Sequence[Tensor], mean: Tensor, var: Tensor, f: Formula) ->
 
 
 def _weights(number: int, f: Formula) -> tuple[float, float]:
-    """Of the old value and of the new one, in the update with that number."""
+    """The weights of the old and the new value in the update with this number."""
     if f.update == "cumulative" or (f.update == "first replaces" and number == 1):
         return 1 - 1 / number, 1 / number
     return (1.0 if f.update == "sum" else 1 - f.momentum), f.momentum

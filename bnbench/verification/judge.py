@@ -165,7 +165,7 @@ def _without_caches(subject: Subject) -> Subject:
 
 
 def _parts_of(maker: Callable[[], nn.Module], name: str) -> Parts:
-    """Of a fresh layer, and what it makes in its first step."""
+    """The parts of a fresh layer, including those that its first step creates."""
     layer, x = maker().train(), _input(name)
     parts = find_parts(layer, CHANNELS)
     with undisturbed(), contextlib.suppress(Exception, SystemExit):

@@ -1,4 +1,4 @@
-"""How a check ends: by returning (passed), or by raising `Wrong` or `Skip`."""
+"""The outcomes of a check: it returns (passed), or it raises `Wrong` or `Skip`."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ TIMEOUT = 60.0
 #: Extra seconds for the child: to import torch, and to report its position at the timeout.
 _GRACE = 60.0
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
-#: What loads plugins, in the child alone: it stands above this room, and registers everything.
+#: The loader of plugins, for the child alone: it belongs to a higher layer and registers all names.
 _LOADER = "bnbench.api.plugins:known_names"
 _START = (
     "import sys; sys.path[:] = {path!r}; from bnbench.verification.child import main; "

@@ -1,4 +1,4 @@
-"""Which of a layer's tensors are gamma, beta and running statistics: by name, by their start, by their effect."""
+"""Roles of a layer's tensors (gamma, beta, running statistics): by name, initial value and effect."""
 
 from __future__ import annotations
 

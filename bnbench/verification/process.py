@@ -14,7 +14,7 @@ import torch
 
 
 def settings() -> dict[str, object]:
-    """What a layer has no business to change, by name."""
+    """The process settings that a layer must not change, by name."""
     return {
         "whether gradients are recorded": torch.is_grad_enabled(),
         "torch's default dtype": torch.get_default_dtype(),
@@ -25,7 +25,7 @@ def settings() -> dict[str, object]:
     }
 
 
-#: What the checks call; a layer that replaces a function of these makes their answers worthless.
+#: The functions that the checks call; a layer that replaces one invalidates the results.
 _USED: tuple[ModuleType | type, ...] = (
     builtins,
     json,
@@ -50,7 +50,7 @@ def functions() -> Functions:
 
 
 def replaced(before: Functions) -> list[str]:
-    """Which of them are others now: "torch.allclose"."""
+    """The names of the replaced functions: "torch.allclose"."""
     now = functions()
     changed = [key for key, value in before.items() if now.get(key) is not value]
     return [".".join(key) for key in changed if not _is_torchs_own(now.get(key))]
@@ -64,7 +64,7 @@ def _is_torchs_own(function: object) -> bool:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Whatever happens inside, the settings are afterwards as they were; warnings are not errors."""
+    """Restore all settings on exit; inside, warnings are not errors."""
     before = settings()
     with warnings.catch_warnings(), torch.set_grad_enabled(True):
         warnings.simplefilter("ignore")

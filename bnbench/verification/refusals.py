@@ -1,4 +1,4 @@
-"""Which inputs a layer takes at all: it is called once with each."""
+"""The inputs that a layer accepts: it is called once with each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a layer is held against: its conventions, and when a number is off."""
+"""The conventions and tolerances that a layer is held to."""
 
 from __future__ import annotations
 

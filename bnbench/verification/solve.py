@@ -94,7 +94,7 @@ def _weight(old: Tensor, new: Tensor, batch: Tensor) -> float | None:
 
 
 def _ratio(a: Tensor, b: Tensor) -> float | None:
-    """The one number that a is of b; None where there is none."""
+    """The constant ratio of a to b; None if it is not constant."""
     if a.numel() != b.numel() or not a.isfinite().all() or float(b.abs().max()) < 1e-9:
         return None
     ratio = float((a * b).sum() / (b * b).sum())

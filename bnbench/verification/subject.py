@@ -44,7 +44,7 @@ class Subject:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the input, channels at axis 1."""
+        """The shape of the input, with channels at axis 1."""
         return SHAPES[self.input]
 
     @property
@@ -241,7 +241,7 @@ class Subject:
         return tuple(f"{part.path} is a parameter that batch norm does not have" for part in unknown)
 
     def training_under(self, formula: Formula, x: Tensor) -> Mapping[str, Tensor]:
-        """What a formula would give in training."""
+        """The predictions of a formula in training."""
         upstream = self.upstream.double() if x.shape == self.shape else torch.ones_like(x).double()
         return formulas.training(x.double(), self.gamma, self.beta, upstream, formula)
 

@@ -12,7 +12,7 @@ from bnbench.norms.named import NamedLayer, check_signature, find_layer
 
 @dataclass(frozen=True)
 class Target:
-    """What makes the layer, as often as checks need it."""
+    """The factory of the layer; checks call it repeatedly."""
 
     layer: NamedLayer
 

@@ -63,7 +63,7 @@ def tensors(layer: nn.Module) -> list[tuple[Part, Tensor]]:
 
 
 def unregistered(layer: nn.Module) -> list[str]:
-    """Where modules with tensors are kept that the layer does not know of: "self.norms (a list)"."""
+    """The places of unregistered modules with tensors: "self.norms (a list)"."""
     known = {id(module) for module in layer.modules()}
     places = []
     for module_path, module in layer.named_modules():

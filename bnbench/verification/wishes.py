@@ -1,4 +1,4 @@
-"""What the user asked for: the options of `bnbench verify`, without torch."""
+"""The conventions requested by the user: the options of `bnbench verify`, without torch."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ class Wishes:
 
 
 def dim_of(input: str) -> int:
-    """What a factory (num_features, dim) is called with: 1, 2 or 3."""
+    """The argument `dim` of a factory (num_features, dim): 1, 2 or 3."""
     return max(1, INPUTS.index(input))

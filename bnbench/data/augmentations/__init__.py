@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AugmentationFacts:
-    """What else is known of an augmentation.
+    """Further facts on an augmentation.
 
     tasks: those whose targets stay right when the inputs are changed so; a task may also name others that fit.
     remark: `remark(input_shape, **options)`, asked before anything trains: raises BnbenchError where the augmentation
@@ -72,7 +72,7 @@ class Augmentation:
 
 
 def augmentation_of(choice: Choice) -> Augmentation | None:
-    """The augmentation that a study's settings choose; None where batches stay as they are."""
+    """The augmentation that a study's settings choose; None for none."""
     if choice.name == "none":
         return None
     entry = augmentations.get(choice.name)
@@ -80,7 +80,7 @@ def augmentation_of(choice: Choice) -> Augmentation | None:
 
 
 def _broken_promise(augmentation: Augmentation, batch: Tensor) -> tuple[str, str, str] | None:
-    """What is wrong, why it matters, and how to mend it; None where the augmentation keeps its promises."""
+    """The problem, its consequence and its fix; None for an augmentation that keeps its contract."""
     import torch
 
     from bnbench.base.process_state import ProcessState, left_as_found

@@ -19,7 +19,7 @@ MOSTLY_PADDING, MUCH_PADDING = 0.5, 0.25
 
 @augmentations.register("none")
 def none(inputs: Tensor, draw: torch.Generator) -> Tensor:
-    """Batches stay as they are."""
+    """Leaves batches unchanged."""
     return inputs
 
 
@@ -34,7 +34,7 @@ def padding_share(input_shape: Sequence[int], padding: int) -> float:
 
 
 def _crop_flip_remark(input_shape: Sequence[int], *, padding: int) -> str | None:
-    """How much of the training batches is padding, where that is much."""
+    """A note on the share of padding in the training batches, where it is large."""
     if len(input_shape) != 3:
         raise BnbenchError(
             f"augment: crop_flip: the inputs have the shape {tuple(input_shape)}.",

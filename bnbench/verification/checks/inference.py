@@ -1,4 +1,4 @@
-"""Eval mode: the output and its gradient from the running statistics, which stay as they are."""
+"""Eval mode: the output and its gradient from the running statistics, which do not change."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _right_after_an_update(subject: Subject, layer: torch.nn.Module, x: Tensor, 
 
 
 def _eps_that_fits(subject: Subject, x: Tensor, y: Tensor, mean: Tensor, var: Tensor) -> float | None:
-    """The eps that explains an output in eval alone; None where there is none, or training has it too."""
+    """The eps that explains an output in eval alone; None without one, or if training has it, too."""
     if subject.forward_is_wrong:
         return None
     slope, _ = affine(x.double(), y.double())

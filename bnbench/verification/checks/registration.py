@@ -1,4 +1,4 @@
-"""What the layer is made of: parameters, buffers, how they start, and whether a checkpoint keeps them."""
+"""Registration of the layer's tensors: parameters, buffers, initial values and checkpoints."""
 
 from __future__ import annotations
 

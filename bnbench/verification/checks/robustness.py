@@ -101,7 +101,7 @@ def _one_pass(subject: Subject, x: Tensor) -> Tensor:
 
 @check("NaN stays in its channel", group="library")
 def nan(subject: Subject) -> None:
-    """One NaN in a channel leaves the output and the statistics of the others as they are."""
+    """One NaN in a channel does not change the output and the statistics of the other channels."""
     x = subject.data("forward")
     spoilt = x.clone()
     spoilt.view(len(x), CHANNELS, -1)[0, 0, 0] = float("nan")

@@ -1,4 +1,4 @@
-"""What other code does with a layer: copies it, calls it with other parameters, and relies on torch's settings."""
+"""Use of a layer by other code: copies, calls with other parameters, and torch's settings."""
 
 from __future__ import annotations
 
