@@ -1,1 +1,1 @@
-"""The pieces joined: what a command or a notebook asks for, returned as objects; nothing here prints."""
+"""Functions behind the commands and for notebooks: they return objects; nothing here prints."""

@@ -24,11 +24,11 @@ PathLike = str | os.PathLike[str]
 
 
 def study_of(given: StudyLike) -> StudyLike:
-    """The same. Raises BnbenchError where it is none of what a study can be."""
+    """The argument itself. Raises BnbenchError where it is neither a path, a name nor a dict."""
     if not isinstance(given, str | os.PathLike | Mapping) or isinstance(given, bytes):
-        what = "neither a file, the name of a shipped study, nor a dict"
+        problem = "neither a file, the name of a shipped study, nor a dict"
         raise BnbenchError(
-            f"study: {given!r} is {what}.", fix='"quickstart", "my_study.yaml", or {"dataset": ...}'
+            f"study: {given!r} is {problem}.", fix='"quickstart", "my_study.yaml", or {"dataset": ...}'
         )
     return given
 
@@ -61,8 +61,8 @@ def override_words(overrides: Overrides, seeds: Seeds | None = None) -> list[str
     else:
         words = _listed("overrides", overrides)
         if wrong := [word for word in words if not isinstance(word, str)]:
-            what = f'{wrong[0]!r} is not text. Fix: ["optimizer.lr=0.1"], or {{"optimizer.lr": 0.1}}.'
-            raise ConfigError([Mistake("argument overrides", what)])
+            problem = f'{wrong[0]!r} is not text. Fix: ["optimizer.lr=0.1"], or {{"optimizer.lr": 0.1}}.'
+            raise ConfigError([Mistake("argument overrides", problem)])
     return words if seeds is None else [*words, *override_texts({"seeds": seeds})]
 
 

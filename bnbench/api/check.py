@@ -1,4 +1,4 @@
-"""`bnbench.check`: the plan of a study and what it will cost, without training it."""
+"""`bnbench.check`: the plan and the cost of a study, without training it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CheckedStudy:
 
     @property
     def seconds(self) -> float:
-        """About how long all runs take, one after the other."""
+        """Estimated duration of all runs, one after the other."""
         return sum(cell.seconds for cell in self.estimates) * len(self.study.seeds)
 
     @property
@@ -100,7 +100,7 @@ def check(
 def estimate(
     study: Study, device: str, data_dir: Path, progress: Callable[[str], None]
 ) -> list[CellEstimate]:
-    """What every cell of the study will cost. progress: called with what comes next, in words."""
+    """The cost of every cell of the study. progress: called with the next step, in words."""
     from bnbench.engine.data_notes import class_mistakes, early_notes
     from bnbench.engine.device import pick_device
     from bnbench.engine.estimate import estimate_study

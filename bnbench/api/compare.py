@@ -1,4 +1,4 @@
-"""`bnbench.compare` and `bnbench.train`: what the commands of these names do, as functions that return objects."""
+"""`bnbench.compare` and `bnbench.train`: the commands of these names as functions that return objects."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ Record = dict[str, Any]
 
 
 class Comparison:
-    """A study's result: what came out, and how far it can be trusted.
+    """A study's result, with its limits.
 
     Its records are lists of flat dicts of plain Python values (None where there is no finite number), ready for
     ``pandas.DataFrame(...)``. In a notebook it shows its answer and its main table. `bnbench.load` reads it again
@@ -142,9 +142,9 @@ class Comparison:
         from bnbench.reports.figures.all import find_figure
         from bnbench.reports.figures.layout import complete_specification, style
 
-        found = find_figure(self.summary, name)
+        figure = find_figure(self.summary, name)
         return altair.Chart.from_dict(
-            complete_specification(found, self.summary, style(480, 12, titled=True))
+            complete_specification(figure, self.summary, style(480, 12, titled=True))
         )
 
     def save_figures(self, folder: PathLike, format: str = "svg") -> list[Path]:
@@ -161,7 +161,7 @@ class Comparison:
         return self._content() == other._content()
 
     def _content(self) -> tuple[object, ...]:
-        """What came out of the runs; not what was said of them at one time: that versions have changed, or a gate."""
+        """The result of the runs alone, without remarks of one moment: changed versions, or gates."""
         values = as_json(self.summary)
         for key in ("cautions", "warnings", "gates"):
             del values[key]
@@ -171,7 +171,7 @@ class Comparison:
         return "\n".join([*self._answer(), f"{self._size()}: {self.folder}"])
 
     def _repr_html_(self) -> str:
-        """For a notebook: the answer, the main table, what limits the answer, and where the rest is."""
+        """For a notebook: the answer, the main table, the limits of the answer, and where the rest is."""
         answer = "".join(f"<p>{_escaped(line)}</p>" for line in self._answer())
         cautions = "".join(f"<p>Caution: {_escaped(text)}</p>" for text in self.cautions)
         table = _html_table(main_table(self.summary))

@@ -15,7 +15,7 @@ from bnbench.base.errors import ConfigError
 def start_workers_early(
     studies: Sequence[str], overrides: Sequence[str], device: str, jobs: int | None
 ) -> None:
-    """Workers' imports take as long as this process's: let them go on beside, before it makes its own.
+    """Workers' imports take as long as this process's: let them run in parallel, before it starts its own.
 
     Not where a GPU seems to be at hand, nor for studies of the embedded digits, which are done before workers would be.
     """

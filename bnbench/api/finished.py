@@ -33,9 +33,9 @@ def sort_runs(
         return again == "none" or (again == "changed" and current(run, record))
 
     missing = [run for run in runs if (record := folder.finished(run)) is None or not counts(run, record)]
-    found: dict[tuple[str, int], FinishedRun] = {}
+    copies: dict[tuple[str, int], FinishedRun] = {}
     if beside and again != "all":
         for finished in Beside(folder.path).find(missing, current):
             if counts(finished.run, finished.record):
-                found[finished.run.key] = finished
-    return tuple(run for run in missing if run.key not in found), tuple(found.values())
+                copies[finished.run.key] = finished
+    return tuple(run for run in missing if run.key not in copies), tuple(copies.values())

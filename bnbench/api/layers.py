@@ -123,7 +123,7 @@ def register_layers(words: Mapping[str, str], load: Load | None = None) -> Layer
 
 
 def import_layer_file(path: Path) -> ModuleType:
-    """As a plugin: what it registers is a plugin's, too."""
+    """Load the file as a plugin, so that its registrations belong to a plugin."""
     return import_file(path, "bnbench_plugin", registering)
 
 

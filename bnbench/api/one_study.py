@@ -13,7 +13,7 @@ from bnbench.results import StudyResults
 
 
 def check_apart(folders: Mapping[str, StudyResults]) -> None:
-    """Raises ResultsError where two folders (by path) hold the same runs, or those of one study."""
+    """Raises ResultsError where two folders (by path) hold the same runs, or runs of one study."""
     for (one, left), (other, right) in combinations(folders.items(), 2):
         left_seeds, right_seeds = _seeds(left), _seeds(right)
         shared = set(left_seeds) & set(right_seeds)

@@ -55,7 +55,7 @@ class Names:
         )
 
     def needs_this_process(self, settings: Settings) -> bool:
-        """Whether a worker could not load what these settings choose: the calling program registered it itself."""
+        """Whether the calling program itself registered a name in these settings, so that no worker can load it."""
         return any(
             not entry.plugin and not str(entry.factory.__module__).startswith("bnbench.")
             for entry in self._entries(settings)
@@ -132,7 +132,7 @@ def _vocabulary() -> Vocabulary:
 
 
 def forget_plugins() -> None:
-    """Leave the registries as they are without plugins; what registered in them will be loaded again."""
+    """Leave the registries as they are without plugins; modules that registered in them will be loaded again."""
     FINDER.folders.clear()
     for kind in KINDS:
         forget(kind.registry().forget_plugins())
@@ -152,7 +152,7 @@ def _refuse_idle(modules: Mapping[Path, ModuleType], layers: Layers) -> None:
 
 
 def load_same(plugins: Sequence[Path], words: Sequence[str], content: Mapping[str, str]) -> None:
-    """Load the user's own in a worker. Raises PluginError where it is not what the study began with."""
+    """Load the user's own modules in a worker. Raises PluginError where it has changed since the study began."""
     now = _load(plugins, dict.fromkeys(words, ""))[0].content()
     changed = sorted(name for name in {*now, *content} if now.get(name) != content.get(name))
     if changed:
@@ -214,7 +214,7 @@ def _blamed(path: Path) -> Iterator[None]:
 
 
 def _starts_of(module: ModuleType) -> tuple[Module, ...]:
-    """A plugin, and the modules behind what it and its own modules hold once they are imported."""
+    """A plugin, and the modules that define the objects in it and in its own modules, once imported."""
     starts: dict[str, Module] = {}
     waiting = [module_of(module)]
     while waiting:

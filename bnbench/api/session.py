@@ -48,7 +48,7 @@ class Work:
         self.folder.check_for(self.study, self.runs)
 
     def rounds(self) -> Iterator[tuple[RunSpec, ...]]:
-        """What is to be trained, in turn: everything, or with `seeds: auto` what the next look needs.
+        """The runs to train, in turn: all runs, or with `seeds: auto` the runs that the next look needs.
 
         The next round is asked for when the one before is on disk: what it holds follows from the runs that are there.
         """
@@ -73,7 +73,7 @@ class Work:
         return tuple(run for run in pending.values() if place[run.seed] < wanted.get(run.label, 0))
 
     def open(self) -> Work:
-        """Make the results folder, write down what is planned, and copy the finished runs of other folders.
+        """Make the results folder, write its plan, and copy the finished runs of other folders.
 
         A run that has left its folder by then is to be trained. Raises ResultsError.
         """
@@ -89,7 +89,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Options:
-    """How to prepare studies. again: which of the finished runs to train again.
+    """Options for preparing studies. again: the finished runs to train again.
 
     jobs: worker processes; None for what suits the device. beside: whether finished runs of the folders beside
     the study's own count, too.
@@ -136,8 +136,8 @@ def prepare_work(
     today = Today(rehearsal.cells, device, sources.packages)
     todo, beside = sort_runs(runs, folder, options.again, today.of, beside=options.beside)
     local = any(names.needs_this_process(cell.settings) for cell in study.cells)
-    how = TrainingOptions(1 if local else options.jobs, names.loader(), options.debug)
-    scheduler = Scheduler(rehearsal.cells, library, device, how)
+    training = TrainingOptions(1 if local else options.jobs, names.loader(), options.debug)
+    scheduler = Scheduler(rehearsal.cells, library, device, training)
 
     def events(runs: Sequence[RunSpec]) -> Generator[Event]:
         with closing(scheduler.train(runs)) as events:

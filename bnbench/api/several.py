@@ -83,7 +83,7 @@ def prepare_works(
 
 
 def _check_folders(works: Sequence[Work]) -> None:
-    """All that is wrong with any of them. Raises ResultsError."""
+    """Check every results folder. Raises ResultsError with all faults."""
     from bnbench.base.files import free_name
 
     errors: list[ResultsError] = []
@@ -95,9 +95,9 @@ def _check_folders(works: Sequence[Work]) -> None:
     if len(works) < 2 and errors:
         raise errors[0]
     if errors:
-        what = "\n".join(error.what for error in errors)
+        problems = "\n".join(error.what for error in errors)
         parent = works[0].folder.path.parent
-        raise ResultsError(what, errors[0].why, f"--output {free_name(parent)}")
+        raise ResultsError(problems, errors[0].why, f"--output {free_name(parent)}")
 
 
 def load_folders(

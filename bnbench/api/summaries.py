@@ -48,7 +48,7 @@ def load_results(folder: ResultsFolder) -> StudyResults:
 
 
 def summarize_results(results: StudyResults, fail_if: Sequence[str] = ()) -> Summary:
-    """What they say, and what the gates say of it. Raises GateError where a gate does not fit."""
+    """Their summaries, with the outcomes of the gates. Raises GateError where a gate does not fit."""
     seeds = min(len(cell.seeds) for cell in results.cells)
     variants = dict.fromkeys(cell.variant for cell in results.cells)
     gates = read_gates(fail_if, variants, seeds, results.margin, task=results.task)

@@ -1,4 +1,4 @@
-"""What is wrong with a plugin that registers nothing: what it defines, and the lines that register it."""
+"""The error for a plugin that registers nothing: its definitions, and the lines that register them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _CHANNELS = {"num_features", "num_channels", "channels", "n_channels", "features
 def registers_nothing(path: Path, module: ModuleType) -> PluginError:
     """The error for a plugin without a name for a study to choose."""
     defined = list(_defined(module))
-    what = f"--plugin {path}: it registers nothing"
+    problem = f"--plugin {path}: it registers nothing"
     if not defined:
         return PluginError(
-            f"{what}, and it defines no layer, network, optimizer or loss.",
+            f"{problem}, and it defines no layer, network, optimizer or loss.",
             "A plugin gives names to factories, for a study to choose.",
             'from bnbench.norms import norms, then @norms.register("mine") above def mine(num_features, dim): ...',
         )
@@ -32,7 +32,7 @@ def registers_nothing(path: Path, module: ModuleType) -> PluginError:
     if kind.key == "norm":
         fix = f"variants.{_short(name)}.norm={path}:{name} in place of --plugin, or {fix}"
     why = "Only what is registered has a name that a study can choose."
-    return PluginError(f"{what}; it defines {', '.join(kinds[:5])}{more}.", why, fix)
+    return PluginError(f"{problem}; it defines {', '.join(kinds[:5])}{more}.", why, fix)
 
 
 def _defined(module: ModuleType) -> Iterator[tuple[str, str, Kind]]:

@@ -28,7 +28,7 @@ def verify(
     plugins: PathLike | Iterable[PathLike] = (),
     timeout: float = TIMEOUT,
 ) -> Verification:
-    """Is this layer a batch norm? Runs every check of `bnbench verify`, and names the cause of what fails.
+    """Is this layer a batch norm? Runs every check of `bnbench verify`, and names the cause of each failure.
 
     A layer that can be imported by its name is judged in a process of its own, which it may hang or crash. A class
     of a notebook or of the script that runs is judged in this process, without a time limit.

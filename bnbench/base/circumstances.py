@@ -29,13 +29,13 @@ def bnbench_version() -> str:
     """The version; with a hash of the source that trains, where bnbench runs from a checkout that may change."""
     if {"site-packages", "dist-packages"} & set(_HERE.resolve().parts):
         return bnbench.__version__
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in _COMPUTING:
         path = _HERE / part
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             with suppress(OSError):
-                found.update(file.read_bytes())
-    return f"{bnbench.__version__} (source {found.hexdigest()[:8]})"
+                digest.update(file.read_bytes())
+    return f"{bnbench.__version__} (source {digest.hexdigest()[:8]})"
 
 
 @functools.cache
@@ -55,7 +55,7 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what computes every run, but for torch, which says so itself."""
+    """Versions of everything that computes a run, except torch, which reports its own."""
     return {
         "bnbench": bnbench_version(),
         "python": platform.python_version(),

@@ -7,7 +7,7 @@ BnbenchError            1   base: what is wrong, why, and the fix to paste
 ├── DeviceError         1   the device that was asked for is not there
 ├── PluginError         1   a plugin does not import, or takes a name that is taken
 ├── ResultsError        1   a results folder can't be read or written
-├── LayerError          1   a layer to verify can't be found, imported or made
+├── LayerError          1   a layer to verify can't be found, imported or built
 └── GateError           2   a --fail-if that can't be read, or names what the study does not have
 
 Exit codes of the command line: 0 done, 1 nothing usable came out, 2 usage (Typer's own),
@@ -61,7 +61,7 @@ class ResultsError(BnbenchError):
 
 
 class LayerError(BnbenchError):
-    """A layer to verify can't be found, imported or made."""
+    """A layer to verify can't be found, imported or built."""
 
 
 class GateError(BnbenchError):
@@ -98,10 +98,10 @@ class ConfigError(BnbenchError):
 
 
 def nearest(value: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
-    """The known name most like `value`, or None where nothing is like it (1: the same letters)."""
+    """The known name most like `value`, or None where none is similar (1: the same letters)."""
     by_lower = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=likeness)
-    return by_lower[found[0]] if found else None
+    matches = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=likeness)
+    return by_lower[matches[0]] if matches else None
 
 
 def unknown_name(kind: str, value: str, known: Iterable[str]) -> str:

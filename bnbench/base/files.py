@@ -120,7 +120,7 @@ def to_csv(
 ) -> str:
     """Rows as CSV, with a header: every column that any row has, empty where a row lacks it.
 
-    columns: those that come first, also where there is no row. cell: what a value is written as.
+    columns: the first columns, written even without rows. cell: converts a value to text.
     """
     rows = list(rows)
     names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))

@@ -1,4 +1,4 @@
-"""Code that no file holds, of a notebook or a prompt: known by what it would do, as a file is known by its content."""
+"""Code of a notebook or a prompt, which no file holds: identified by its bytecode, as a file by its content."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def is_interactive(factory: Any) -> bool:
 
 
 def digest(factories: Iterable[Any]) -> str:
-    """Of their code, and of every function, class and plain value of the same place that it names.
+    """The digest of their code, and of every function, class and plain value of the same place that it names.
 
-    What can't be looked into makes it another digest every time: a training too many, and not one too few.
+    A value that can't be inspected gives a new digest every time: rather one training too many than one too few.
     """
     known: dict[str, None] = {}
     seen: set[int] = set()
@@ -107,5 +107,5 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _counts(name: str) -> bool:
-    """Not what Python adds to every class."""
+    """Whether it is a member of the class itself, and not one that Python adds to every class."""
     return name not in ("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__")

@@ -18,7 +18,7 @@ NAMES_JSON = Path(__file__).with_name("names.json")
 
 
 class Described(Protocol):
-    """A registered name, as lists and schemas need it: an `Entry`, or what the file says of one."""
+    """A registered name, as lists and schemas need it: an `Entry`, or its facts in the file of names."""
 
     @property
     def name(self) -> str:

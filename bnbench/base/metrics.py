@@ -18,7 +18,7 @@ from bnbench.base.errors import PluginError, UnknownNameError
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-#: The metric of every class, where a study asks for all; "recall:cat" is that of one.
+#: The recall of every class, where a study asks for all; "recall:cat" is the recall of one class.
 RECALL = "recall"
 #: The recall of each class is measured where there are no more classes than this.
 MOST_CLASSES = 100
@@ -47,7 +47,7 @@ class Metric:
         """The largest change that the answer on one sample can make; None where it has no bound (a loss).
 
         counts: samples of each class. class_names: in the same order; without them the recall of one
-        class is taken for that of the smallest, which changes most. None also without any sample.
+        class is taken for the recall of the smallest class, which changes most. None also without any sample.
         """
         if self.class_name is not None and self.class_name in class_names:
             counts = [counts[list(class_names).index(self.class_name)]]
@@ -70,12 +70,12 @@ def _largest_change_of_f1(sizes: Sequence[int]) -> float:
     """A bound on the change of macro F1 by one answer. sizes: ascending, none 0.
 
     A sample of class a that was taken for b is now taken for a. F1 of a grows by 2 (n + p - TP) / ((n + p)
-    (n + p + 1)), with n its samples and p those taken for it: at most 2 / (n + 1), where p = TP = 0. F1 of b
+    (n + p + 1)), with n its samples and p the samples taken for it: at most 2 / (n + 1), where p = TP = 0. F1 of b
     grows by 2 TP / ((n + p) (n + p - 1)) with p > TP: at most 1 / (2n + 1), where TP = n. Both bounds fall
     with n, so the two smallest classes have the largest sum. Any other change of one answer is smaller.
     """
     pairs = [(sizes[0], sizes[1]), (sizes[1], sizes[0])] if len(sizes) > 1 else []
-    changes = [2 / (ours + 1) + 1 / (2 * other + 1) for ours, other in pairs] or [2 / (sizes[0] + 1)]
+    changes = [2 / (one + 1) + 1 / (2 * other + 1) for one, other in pairs] or [2 / (sizes[0] + 1)]
     return max(changes) / len(sizes)
 
 
@@ -107,7 +107,7 @@ def columns_of(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def metric_named(name: str) -> Metric | None:
-    """The metric "accuracy", or "recall:cat"; None where there is no such."""
+    """The metric "accuracy", or "recall:cat"; None where no metric has that name."""
     family, _, class_name = name.partition(":")
     return recall_of(class_name) if family == RECALL and class_name else METRICS.get(name)
 
@@ -122,9 +122,9 @@ def metric_of(column: str) -> Metric:
 
 
 def declare(metrics: Iterable[Metric], kept: Iterable[Metric] | None = None) -> None:
-    """Make metrics known by their names, for as long as the process lives: results are shown long after a run.
+    """Register metrics by their names for the life of the process: reports need them long after a run.
 
-    kept: those whose names can't mean something else; None: all that are known. Any other is replaced, as that of a
+    kept: metrics that can't be replaced; None: all registered ones. Any other is replaced, such as a metric of a
     plugin that is loaded again after a change. Raises PluginError where a name means something else already.
     """
     held = METRICS if kept is None else {metric.name: metric for metric in (*CLASSIFICATION, *kept)}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def options_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
-    """A model of the factory's keyword-only parameters; refuses unknown keys. Raises what a type hint raises."""
+    """A model of the factory's keyword-only parameters; refuses unknown keys. Raises the error of a type hint."""
     from pydantic import ConfigDict, Field, create_model
 
     hints = typing.get_type_hints(factory, include_extras=True)

@@ -1,4 +1,4 @@
-"""Which of the user's own modules define an object: a class, a function, a built network, and what these hold."""
+"""The user's own modules that define an object: a class, a function, a built network, and their contents."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _look(value: Any, depth: int, modules: dict[str, Module], seen: set[int]) ->
 
 
 def _inside(value: Any, modules: dict[str, Module]) -> Iterator[Any]:
-    """Note where a value comes from; what it holds."""
+    """Note the module of a value. Returns the values that it holds."""
     if isinstance(value, ModuleType):
         _note(getattr(value, "__name__", ""), file_of(value), modules)
     elif isinstance(value, MethodType):

@@ -1,4 +1,4 @@
-"""The user's own modules: found beside a plugin, loaded from their source as it is now, and known by their content.
+"""The user's own modules: next to a plugin, loaded from their present source, and identified by their content.
 
 Own is what lies outside the standard library, installed packages and bnbench. A package that is installed to be
 edited (`pip install -e`) lies outside, too.
@@ -65,7 +65,7 @@ class OwnLoader(SourceFileLoader):
 
 
 class OwnModules:
-    """A finder on `sys.meta_path`: what Python would find, and after it what lies beside a plugin.
+    """A finder on `sys.meta_path`: the modules that Python finds, then the modules next to a plugin.
 
     While a plugin is imported its folder comes first, as it does for a script. loaded: by module, the content that was
     loaded.
@@ -107,7 +107,7 @@ class OwnModules:
 
     @contextmanager
     def importing(self, folder: str) -> Iterator[None]:
-        """Inside, modules in that folder are found first; afterwards, after all others."""
+        """Inside, imports look in that folder first; afterwards, last."""
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
         importlib.invalidate_caches()  # files may be new
@@ -124,7 +124,7 @@ FINDER = OwnModules()
 
 
 def file_of(module: ModuleType) -> str | None:
-    """The file that it was loaded from, if that is there; None for a namespace package or what is built in."""
+    """The file that it was loaded from, if that exists; None for a namespace package or a built-in module."""
     return on_disk(_origin(module))
 
 

@@ -1,4 +1,4 @@
-"""What training changes in the process that it runs in, and how it is put back: random streams and threads.
+"""Process state that training changes, and its restoration: random streams and threads.
 
 A run has global random streams of its own (torch's, NumPy's and Python's), seeded by its seed, for what layers
 draw; they are exchanged for the process's own wherever a run says something, so that whoever listens may
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Said = TypeVar("Said")
+Event = TypeVar("Event")
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,12 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def in_private(make: Callable[[], Generator[Said]], seed: int, device: torch.device) -> Generator[Said]:
+def in_private(make: Callable[[], Generator[Event]], seed: int, device: torch.device) -> Generator[Event]:
     """What the generator yields. It runs in random streams of its own, and with its own number of threads.
 
     make: makes the generator, in that state, too.
     """
-    events: Generator[Said] | None = None
+    events: Generator[Event] | None = None
     private: ProcessState | None = None
     try:
         while True:

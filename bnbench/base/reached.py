@@ -1,4 +1,4 @@
-"""Which of the user's own modules a piece of code reaches: what its source imports, and so on, wherever it does so.
+"""The user's own modules that a piece of code reaches: the imports in its source, their imports, and so on.
 
 Nothing is executed. What can't be read off the source (a name that is put together) is guessed generously: a module
 too many costs a training, one too few a wrong result.
@@ -25,7 +25,7 @@ _OF_A_FILE = re.compile(r"bnbench_[a-z]+_(.+)_[0-9a-f]{8}'*")
 
 @dataclass(frozen=True)
 class Module:
-    """A module of the user's own. name: as it is imported; package: what its relative imports start from."""
+    """A module of the user's own. name: as it is imported; package: the base of its relative imports."""
 
     name: str
     file: str

@@ -29,12 +29,12 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class NoFacts:
-    """For the kinds of which nothing but the factory is known."""
+    """No facts: for the kinds that register a factory alone."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered name: its factory, and what others must know of it (the facts of its kind).
+    """One registered name: its factory, and the facts of its kind.
 
     plugin: the module name of the plugin that registered it; "" where none did.
     """
@@ -60,10 +60,10 @@ class Entry:
         except BaseException as error:  # whatever a type hint can raise
             raise_interrupt(error)
             why = unreadable_option(self.factory) or first_line(error)
-            what = f"{self.name}: its options can't be read from a study: {why}"
+            problem = f"{self.name}: its options can't be read from a study: {why}"
             where = f"They are the keyword-only parameters of {self.factory.__qualname__}."
             raise PluginError(
-                what, where, "give each a type that pydantic knows, such as int or list[float]."
+                problem, where, "give each a type that pydantic knows, such as int or list[float]."
             ) from error
 
     def option_names(self) -> list[str]:
@@ -90,7 +90,7 @@ _plugins: list[str] = []
 
 @contextmanager
 def registering(plugin: str) -> Iterator[None]:
-    """Inside, what is registered is that plugin's (its module name)."""
+    """Inside, registrations belong to that plugin (its module name)."""
     _plugins.append(plugin)
     try:
         yield
@@ -108,7 +108,7 @@ class Registry:
         facts: type[Any] = NoFacts,
         check: Callable[[Entry, list[Entry]], None] | None = None,
     ) -> None:
-        """facts: a frozen dataclass, what `register` may be given of each of them.
+        """facts: a frozen dataclass, whose fields are the keywords of `register`.
 
         check: called with a new entry and the others; where it raises, the entry is not registered.
         """
@@ -142,7 +142,7 @@ class Registry:
         return add
 
     def forget_plugins(self) -> set[str]:
-        """Forget what plugins registered. The modules that did so: to register again they have to be loaded again."""
+        """Forget the registrations of plugins. Returns their modules, which must be loaded again to register again."""
         self._entries = {name: entry for name, entry in self._entries.items() if not entry.plugin}
         modules, self._registrants = self._registrants, set()
         return modules
@@ -151,8 +151,8 @@ class Registry:
         if not isinstance(name, str) or not name:
             raise PluginError(f"a {self.kind} is registered as {name!r}.", fix="give it a name.")
         if means_none(name) and name != "none":
-            what = f'a {self.kind} is registered as "{name}", which means none in a study.'
-            raise PluginError(what, fix="choose another name.")
+            problem = f'a {self.kind} is registered as "{name}", which means none in a study.'
+            raise PluginError(problem, fix="choose another name.")
         hints = typing.get_type_hints(self._facts)
         for fact, value in facts.items():
             if fact not in hints:

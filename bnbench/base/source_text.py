@@ -94,7 +94,7 @@ def _parsed(source: bytes | str) -> Iterator[ast.AST]:
 
 
 def _called(node: ast.AST) -> Iterator[str]:
-    """Names that may stand for what loads code."""
+    """Names that may stand for a function that loads code."""
     if isinstance(node, ast.Name):
         yield node.id
     elif isinstance(node, ast.Attribute) and node.attr not in ("eval", "compile"):

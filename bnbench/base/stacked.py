@@ -1,4 +1,4 @@
-"""Layers for a stack of replicas: what a stacked form is, how it is registered, and where replicas lie in memory.
+"""Layers for a stack of replicas: stacked forms, their registration, and the replicas' layout in memory.
 
 A stacked form stands beside its layer, and is registered for the layer's exact class:
 
@@ -113,7 +113,7 @@ class StackedLayer:
         raise NotImplementedError
 
     def backward(self, grad: Tensor, needed: bool) -> Tensor:
-        """From the gradient of the last forward's output to that of its input, and to those of the parameters.
+        """From the gradient of the last forward's output to the gradients of its input and of the parameters.
 
         needed: whether the input's gradient is used; else whatever is returned has no meaning.
         """
@@ -140,7 +140,7 @@ _FORMS: dict[type[nn.Module], tuple[StackedForm, Condition]] = {}
 
 
 def stacks(kind: type[nn.Module], *, where: Condition = lambda module: True) -> Callable[[Form], Form]:
-    """Decorator: a stacked form of the layers of exactly this class. where: of those of which this holds."""
+    """Decorator: a stacked form of the layers of exactly this class. where: only of layers for which this is true."""
 
     def add(form: Form) -> Form:
         _FORMS[kind] = form, where

@@ -1,4 +1,4 @@
-"""What is known of a task without running it: its metrics, its losses, what being stuck at chance means for it.
+"""Facts about a task, known without running it: its metrics, its losses, its meaning of stuck at chance.
 
 Free of torch, as what plans, keeps and reports is; the tasks themselves stand in `bnbench.tasks`.
 """
@@ -32,7 +32,7 @@ class TaskFacts:
 
     metrics: what is measured on every part. One is called "loss": lower is better, the best weights are those with
         the lowest on the validation part, and a run ends as "worse than at the start" by it.
-    shown: the metrics that tables and curves show where a study asks for nothing; None: all of them.
+    shown: the metrics in tables and curves where a study asks for none; None: all of them.
     primary: the metric of the verdict where a study declares none, without its part (it is measured on test).
     losses: the training objectives that fit, by name; the first is the one of a study that names none.
     augmentations: those that leave its targets right although they are made for other tasks.
@@ -72,7 +72,7 @@ class TaskFacts:
 
     @property
     def default_metrics(self) -> tuple[str, ...]:
-        """Those that are shown where a study asks for nothing."""
+        """The metrics in the tables where a study asks for none."""
         return self.names if self.shown is None else self.shown
 
     @property
@@ -95,16 +95,16 @@ class TaskFacts:
 
     def metric_named(self, name: str) -> Metric | None:
         """The metric "accuracy", or "recall:cat"; None where the task has none of that name."""
-        found = metric_named(name)
-        has = name in self.names or (self.per_class and found is not None and found.class_name is not None)
-        return found if has else None
+        metric = metric_named(name)
+        has = name in self.names or (self.per_class and metric is not None and metric.class_name is not None)
+        return metric if has else None
 
     def shown_metrics(
         self, asked: Iterable[str], columns: Iterable[str], class_names: Sequence[str]
     ) -> tuple[str, ...]:
-        """The metrics that a study shows: the default ones, those asked for, and those of these columns.
+        """The metrics in a study's tables: the default ones, the requested ones, and the metrics of these columns.
 
-        asked: "recall" stands for that of every class.
+        asked: "recall" stands for the recall of every class.
         """
         each = [f"{RECALL}:{name}" for name in class_names] if len(class_names) <= MOST_CLASSES else []
         wanted = [name for item in asked for name in (each if item == RECALL else [item])]
@@ -142,7 +142,7 @@ def any_task(tasks: Iterable[TaskFacts]) -> TaskFacts:
 
 
 def task_facts(values: Mapping[str, Any]) -> TaskFacts:
-    """From what `TaskFacts.plain` gave; its metrics are declared. Raises TypeError, ValueError or PluginError."""
+    """The task that `TaskFacts.plain` wrote; declares its metrics. Raises TypeError, ValueError or PluginError."""
     values = dict(values)
     metrics = tuple(Metric(**metric) for metric in values.pop("metrics"))
     known = tuple(

@@ -1,4 +1,4 @@
-r"""The one door to the terminal: text of others is shown and never obeyed, and a stream that fails stops nothing.
+r"""The one way to the terminal: foreign text is printed, never obeyed, and a failing stream stops nothing.
 
 What comes from a file, a folder or a plugin can hold escape sequences, which a terminal obeys, and
 marks that turn the order of letters around. `visible` writes them out: ESC becomes the four letters
@@ -43,13 +43,13 @@ def one_line(text: str) -> str:
 
 
 def indented(text: str) -> str:
-    """The text with every line after the first set in, so that no name with a newline can pose as a line of ours."""
+    """The text with every line after the first set in, so that no name with a newline can pose as a line of bnbench."""
     return visible(text).replace("\n", "\n    ")
 
 
 def _escape(match: re.Match[str]) -> str:
     character = match[0]
-    if unicodedata.category(character) == "Cs":  # half a character: a byte of a file name that is no UTF-8
+    if unicodedata.category(character) == "Cs":  # half a character: a byte of a file name that is not UTF-8
         code = ord(character)
         return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
     return character.encode("unicode_escape").decode()
@@ -62,8 +62,8 @@ def encodable(text: str, encoding: str) -> str:
         return text
     except UnicodeEncodeError:
         pass
-    plain = "".join(_PLAIN.get(sign, sign) if not _fits(sign, encoding) else sign for sign in text)
-    return plain.encode(encoding, errors="backslashreplace").decode(encoding)
+    in_ascii = "".join(_PLAIN.get(sign, sign) if not _fits(sign, encoding) else sign for sign in text)
+    return in_ascii.encode(encoding, errors="backslashreplace").decode(encoding)
 
 
 def _fits(sign: str, encoding: str) -> bool:
@@ -112,7 +112,7 @@ class Door(io.TextIOWrapper):
         return len(text)
 
     def write_rendered(self, text: str) -> None:
-        """Write what a console has made: its controls are its own."""
+        """Write the text of a console, whose controls are its own."""
         if self.failure is None:
             try:
                 super().write(encodable(text, self.encoding))
@@ -120,7 +120,7 @@ class Door(io.TextIOWrapper):
                 self._give_up(error)
 
     def flush(self) -> None:
-        """Write what is waiting, or give up for good."""
+        """Write the waiting text, or give up for good."""
         if self.failure is None and not self.closed:
             try:
                 super().flush()
@@ -141,13 +141,13 @@ class Door(io.TextIOWrapper):
 
 
 class Rendered:
-    """A door's way in for a console of ours, whose text is safe and whose controls move bars."""
+    """A stream for bnbench's own console, whose text is safe and whose controls move bars."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
 
     def write(self, text: str) -> int:
-        """Write what a console has made."""
+        """Write the text of a console."""
         self._door.write_rendered(text)
         return len(text)
 

@@ -19,7 +19,7 @@ _received: list[int] = []
 
 @contextlib.contextmanager
 def signals_handled() -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM raise KeyboardInterrupt, and `is_interrupt` knows theirs; an ignored one stays so."""
+    """Inside, Ctrl-C and SIGTERM raise KeyboardInterrupt, which `is_interrupt` knows; ignored signals stay ignored."""
     before: dict[signal.Signals, Any] = {}
     _received.clear()
     with contextlib.suppress(ValueError):  # only the main thread may ask for signals
@@ -57,7 +57,7 @@ def _in_worker() -> bool:
 
 
 def was_interrupted() -> bool:
-    """Whether a signal came, also where code of others caught what it raised."""
+    """Whether a signal came, even if the user's code caught the exception."""
     return bool(_received)
 
 
@@ -74,7 +74,7 @@ def text_of(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """ "ValueError: what it says", on one line."""
+    """ "ValueError: its message", on one line."""
     try:
         text = str(error).strip().partition("\n")[0][:300]
     except BaseException:  # its __str__ raises
@@ -84,7 +84,7 @@ def first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Inside, code of others may print and exit: what it writes goes to stderr, as stdout is for results.
+    """Inside, the user's code may print and exit: its output goes to stderr, as stdout is for results.
 
     So does what C code and child processes write. `os._exit` raises SystemExit, which is caught as what it is.
     """
@@ -110,7 +110,7 @@ def guarded() -> Iterator[None]:
 
 
 def _redirect() -> int | None:
-    """Let descriptor 1 be what 2 is; a copy of what it was, None where a test or a notebook has its own streams."""
+    """Point descriptor 1 at descriptor 2. Returns a copy of 1, None where a test or a notebook has its own streams."""
     try:
         if sys.stdout.fileno() != 1:
             return None
@@ -126,7 +126,7 @@ def _redirect() -> int | None:
 
 
 def _flush() -> None:
-    """Python's buffer and C's: what is in them belongs to where they pointed when it was written."""
+    """Flush Python's buffer and C's, whose content belongs to the target that they had when it was written."""
     for stream in (sys.stdout, sys.stderr, sys.__stdout__):
         with contextlib.suppress(Exception):
             if stream is not None:

@@ -16,7 +16,7 @@ SECONDS_A_PRODUCT, SECONDS_A_PARAMETER = 6e-11, 1.1e-9
 
 @dataclass(frozen=True)
 class Cell:
-    """Runs that differ in their seed alone, and what trains them.
+    """Runs that differ in their seed alone, and their engine.
 
     steps: of one run. cautions: what limits the answer of this cell.
     """

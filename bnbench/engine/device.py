@@ -1,4 +1,4 @@
-"""The device that a study runs on, and what of the environment can change the last bits of a number."""
+"""The device of a study, and the part of the environment that can change the last bits of a number."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _ALL_THREADS = torch.get_num_threads()
 
 
 def all_threads() -> int:
-    """Every core, or what OMP_NUM_THREADS says."""
+    """Every core, or OMP_NUM_THREADS."""
     return _ALL_THREADS
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Plain values: what can change a run's last bits or its speed."""
+    """The environment that can change a run's last bits or its speed, as plain values."""
     return {
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),

@@ -58,4 +58,4 @@ def _outputs(model: nn.Module, task: Task, inputs: Tensor, targets: Tensor) -> T
     size = max(EVAL_LEAST, min(EVAL_BATCH, EVAL_VALUES // max(1, inputs[0].numel())))
     count = math.ceil(len(inputs) / size)
     pairs = zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True)
-    return torch.cat([task.kept(model(some), wanted) for some, wanted in pairs])
+    return torch.cat([task.kept(model(batch), wanted) for batch, wanted in pairs])

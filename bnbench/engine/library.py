@@ -51,7 +51,7 @@ def _sampling(settings: Settings) -> Sampling:
 
 
 def _reads_a_part(factory: Callable[..., Dataset], settings: Settings) -> bool:
-    """Whether the data set can leave unread what is not used. Not where the seeds use different samples."""
+    """Whether the data set may skip unused samples. False where the seeds use different samples."""
     limited = settings.max_train_samples or settings.max_eval_samples
     return (
         bool(limited) and "split" not in settings.vary and "sampling" in inspect.signature(factory).parameters
@@ -95,9 +95,9 @@ class Library:
             if "split" in settings.vary and settings.validation.by == "auto":
                 _check_varied(self.dataset(settings))
             if "split" in settings.vary:  # of the splits of all seeds, only the last one is kept
-                some = data_key(settings.model_copy(update={"validation": _SOME_SPLIT}))
-                self._prepared.pop(self._last_split.get(some, ""), None)
-                self._last_split[some] = key
+                without_split = data_key(settings.model_copy(update={"validation": _SOME_SPLIT}))
+                self._prepared.pop(self._last_split.get(without_split, ""), None)
+                self._last_split[without_split] = key
             preparation = Preparation(_sampling(settings), settings.task, settings.normalize)
             task = task_of(settings.task)
             self._prepared[key] = task.prepare(self.dataset(settings), preparation, self._device)

@@ -112,7 +112,7 @@ class Training:
         return self.backend.stepper(models, self.settings, self.data.sizes, self.choice, self.device)
 
     def _warm_up(self, models: Sequence[nn.Module]) -> None:
-        """Steps of copies of these models, which are thrown away."""
+        """Train copies of these models for a few steps, then discard the copies."""
         try:
             with left_as_found(self.device):
                 stepper = self._make_stepper(copy.deepcopy(models))

@@ -25,7 +25,7 @@ Evaluate = Callable[[nn.Module, tuple[Split, ...]], Measured]
 
 
 class Replica:
-    """One run: its model, which a stepper changes, and what it has measured so far.
+    """One run: its model, which a stepper changes, and its measurements so far.
 
     step_losses: (planned steps,), filled by the loop. evaluate: every metric of the model on some splits.
     """
@@ -130,7 +130,7 @@ class Replica:
         return metrics
 
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of the data and of how it is cut into batches."""
+        """Remarks on the data and its batches, for the user."""
         note = last_batch_note(
             len(self.data.train_targets), self.settings.batch_size, self.settings.last_batch
         )
@@ -147,7 +147,7 @@ class Replica:
 
 
 def notes_on_data(data: Prepared, settings: Settings) -> tuple[str, ...]:
-    """What the user should know of the data, and of what augmentation makes of it."""
+    """Remarks on the data and its augmentation, for the user."""
     augmentation = augmentation_of(settings.augment)
     note = augmentation.remark(data.input_shape) if augmentation else None
     return (*data.notes, *([note] if note else []))

@@ -1,4 +1,4 @@
-"""All the runs of a study: what trains together, and what worker processes take."""
+"""The schedule of a study's runs: stacks that train together, and jobs for worker processes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Scheduler:
         self._trainer = Trainer(library, device, self.options.debug)
 
     def train(self, runs: Sequence[RunSpec]) -> Generator[Event]:
-        """Train these runs, and write into the record of each what limits the answer of its cell."""
+        """Train these runs, and add the cautions of its cell to the record of each."""
         with closing(self._events(runs)) as events:
             for event in events:
                 cautions = self.cells[event.run.label].cautions
@@ -73,7 +73,7 @@ class Scheduler:
             yield from self._trainer.train(part.runs, part.choice)
 
     def _jobs(self, groups: Sequence[Cell]) -> tuple[list[Cell], int]:
-        """What workers train, and how many of them; nothing where that is not worth their start."""
+        """The jobs for workers, and the number of workers; empty where their start costs more than it saves."""
         options, cores = self.options, default_workers(self.device)
         workers = options.workers if os.name == "posix" else None
         here = options.debug or self.device.type != "cpu" or not can_start_workers()

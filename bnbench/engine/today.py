@@ -36,7 +36,7 @@ class Today:
         return {**self._environments[framework], **threads, **self._of_plugins(run)}
 
     def noted(self, event: RunEnded) -> RunEnded:
-        """The end of a run, with the versions of what its plugins import."""
+        """The end of a run, with the versions of the packages that its plugins import."""
         packages = self._of_plugins(event.run)
         record = replace(event.record, environment={**event.record.environment, **packages})
         return replace(event, record=record)

@@ -1,4 +1,4 @@
-"""The tasks: what a batch is, how it is prepared, and what is measured. To add one: one class in a file here.
+"""The tasks: their batches, preparation and metrics. To add one: one class in a file here.
 
     @tasks.register("sequence_regression", metrics=(Metric("loss", "lower"), Metric("mae", "lower")), losses=("mse",))
     class SequenceRegression(Task):
@@ -37,7 +37,7 @@ NO_PROGRESS = 0.01
 
 
 class Task:
-    """What most tasks share; a task overrides what is different, and has to say what `made_up` and `measure` are.
+    """The common behaviour of tasks; a task overrides the differences, and must define `made_up` and `measure`.
 
     A batch is two tensors, inputs (N, ...) and targets (N, ...). A loss is a function of the network's outputs for the
     inputs and of the targets.
@@ -97,11 +97,11 @@ class Task:
     def measure(
         self, outputs: Tensor, targets: Tensor, class_names: Sequence[str]
     ) -> Iterable[tuple[str, float]]:
-        """Every metric of the task by name. outputs: what was `kept` of a whole part; targets: on the CPU."""
+        """Every metric of the task by name. outputs: the `kept` ones of a whole part; targets: on the CPU."""
         raise NotImplementedError
 
     def answers(self, outputs: Tensor, targets: Tensor) -> TestSamples | None:
-        """Right or wrong, and the loss, for each test sample; None where there is no such thing."""
+        """Right or wrong, and the loss, for each test sample; None where the task has none."""
         return None
 
     def has_learnt(self, first: Mapping[str, float], last: Mapping[str, float], targets: Tensor) -> bool:

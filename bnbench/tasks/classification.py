@@ -25,7 +25,7 @@ def accuracy_by_sample(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def confusion(logits: Tensor, labels: Tensor) -> Tensor:
-    """(classes, classes + 1) float64: how many samples of a class (row) were taken for each (column).
+    """(classes, classes + 1) float64: the number of samples of a class (row) that were taken for each class (column).
 
     The last column counts the samples whose logits are not all finite: they are taken for no class.
     """
@@ -43,8 +43,8 @@ def _recall(counts: Tensor) -> Tensor:
 def _f1(counts: Tensor) -> Tensor:
     """2 TP / (samples of the class + samples taken for it). NaN for a class without samples."""
     size = counts.sum(1)
-    found = 2 * counts.diagonal() / (size + counts.sum(0)[: len(counts)])
-    return found.masked_fill(size == 0, float("nan"))
+    scores = 2 * counts.diagonal() / (size + counts.sum(0)[: len(counts)])
+    return scores.masked_fill(size == 0, float("nan"))
 
 
 #: By name: logits (N, classes), labels (N,) to a value per sample, (N,), whose mean is the metric.

@@ -81,12 +81,12 @@ class ImageClassification(Task):
         return TestSamples(right.to(torch.uint8).numpy(), loss.float().numpy(), digest)
 
     def has_learnt(self, first: Mapping[str, float], last: Mapping[str, float], targets: Tensor) -> bool:
-        """Whether it beats what a guess can reach that never looks at its input (see `above_chance`)."""
+        """Whether it beats every guess that ignores its input (see `above_chance`)."""
         return above_chance(last["val_accuracy"], first["val_loss"], last["val_loss"], targets)
 
 
 def above_chance(accuracy: float, first_loss: float, last_loss: float, labels: Tensor) -> bool:
-    """Whether a run has learnt: it beats what a guess can reach that never looks at its input.
+    """Whether a run has learnt: it beats every guess that ignores its input.
 
     Its accuracy is above the share of the largest class by 2 binomial standard errors. Where that class
     holds more than half of the samples, a network learns long before its accuracy shows it: there a

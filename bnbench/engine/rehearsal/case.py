@@ -51,7 +51,7 @@ class Case:
         return inputs
 
     def batches(self) -> Counter[int]:
-        """The sizes of an epoch's batches, and how many have each; the last batch has the last size."""
+        """The batch sizes of an epoch, each with its number of batches; the last batch has the last size."""
         settings = self.settings
         order = epoch_order(self.num_train, settings.batch_size, 0, 0, settings.last_batch)
         return Counter(map(len, order))

@@ -1,4 +1,4 @@
-"""The rehearsal: the mistakes of a study, the limits of its answer, and what trains it, from its real networks."""
+"""The rehearsal: the mistakes of a study, the limits of its answer, and its engines, from its real networks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Rehearsal:
 def rehearse(
     runs: Iterable[RunSpec], library: Prepares, device: torch.device, networks: Networks | None = None
 ) -> Rehearsal:
-    """Decide for every cell of a study what trains it, and find what is wrong with it before training.
+    """Choose the engine of every cell of a study, and find its mistakes before training.
 
     A network that can be built and raises on a batch is not a mistake here: its runs crash, and the others go on.
     """

@@ -79,8 +79,8 @@ def _fix(case: Case, by_batch: bool, only_last: bool, share: float) -> str:
 def why_one_weight(case: Case, layer: WeightLayer) -> str:
     """Why a layer can't normalize its weights: each output has one. "" where nothing is wrong."""
     weight = getattr(layer.module, "weight", None)
-    plain = type(layer.module).__module__.startswith("torch.nn")
-    if plain or not isinstance(weight, nn.Parameter) or weight[0].numel() > 1:
+    from_torch = type(layer.module).__module__.startswith("torch.nn")
+    if from_torch or not isinstance(weight, nn.Parameter) or weight[0].numel() > 1:
         return ""
     if not ignores_size(layer.module, weight):
         return ""

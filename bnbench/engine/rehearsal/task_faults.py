@@ -28,7 +28,7 @@ def why_unfit(case: Case, model: nn.Module) -> str:
     task = task_of(case.settings.task)
     inputs, targets = task.made_up(case.sizes, SAMPLES, generator(0, "task"))
     state, training = ModuleState(model), model.training
-    with left_as_found(torch.device("cpu")), torch.no_grad(), warnings.catch_warnings(record=True) as said:
+    with left_as_found(torch.device("cpu")), torch.no_grad(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             outputs = model.eval()(inputs)
@@ -42,7 +42,7 @@ def why_unfit(case: Case, model: nn.Module) -> str:
         finally:
             model.train(training)
             state.restore()
-    return _loss_fault(case, loss, outputs, targets, [str(each.message) for each in said]) or _names_fault(
+    return _loss_fault(case, loss, outputs, targets, [str(each.message) for each in caught]) or _names_fault(
         case, task, names
     )
 
@@ -51,12 +51,14 @@ def _classes(task: Task, case: Case) -> tuple[str, ...]:
     return tuple(map(str, range(case.sizes.num_outputs))) if task.facts.per_class else ()
 
 
-def _loss_fault(case: Case, loss: Tensor, outputs: Tensor, targets: Tensor, said: list[str]) -> str:
+def _loss_fault(case: Case, loss: Tensor, outputs: Tensor, targets: Tensor, warned: list[str]) -> str:
     name = f"loss: {case.settings.loss.name}"
     if not isinstance(loss, Tensor) or loss.numel() != 1:
-        what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        return f"{name} gives {what}, and a step needs one number. Fix: its mean over the batch."
-    if any("target size" in text for text in said):
+        returned = (
+            f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        )
+        return f"{name} gives {returned}, and a step needs one number. Fix: its mean over the batch."
+    if any("target size" in text for text in warned):
         return (
             f"{name}: the network gives {tuple(outputs.shape)} and the targets are {tuple(targets.shape)}, so every "
             "output would be compared with every target. Fix: outputs and targets of one shape."
@@ -70,7 +72,7 @@ def _names_fault(case: Case, task: Task, measured: list[str]) -> str:
     extra = [name for name in names if name not in task.facts.names]
     if not missing and not extra:
         return ""
-    what = f"does not measure {', '.join(missing)}" if missing else f"measures {', '.join(extra)} as well"
+    mismatch = f"does not measure {', '.join(missing)}" if missing else f"measures {', '.join(extra)} as well"
     known = ", ".join(task.facts.names)
     name = case.settings.task.name
-    return f"task: {name}: it is registered with the metrics {known}, and {what}. Fix: the same in both."
+    return f"task: {name}: it is registered with the metrics {known}, and {mismatch}. Fix: the same in both."

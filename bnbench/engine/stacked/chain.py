@@ -13,7 +13,7 @@ from bnbench.norms import norms
 
 
 def chain(model: nn.Module) -> list[nn.Module]:
-    """The layers of a Sequential in order, Sequentials inside opened up; what does nothing is left out.
+    """The layers of a Sequential in order, with nested Sequentials unpacked and layers without effect left out.
 
     A Block is a Sequential that checks shapes; the rehearsal of the whole model has had them checked.
     """
@@ -43,6 +43,6 @@ def has_stacked_form(module: nn.Module) -> bool:
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether calling it does what its class says, and nothing else: no hooks, no forward of its own."""
+    """Whether a call runs the forward of its class and nothing else: no hooks, no forward of its own."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
     return not any(hooks) and not module._backward_pre_hooks and "forward" not in vars(module)

@@ -163,8 +163,8 @@ class OneByOne(StackedLayer):
         for index, (x, y) in enumerate(zip(self._x, self._y, strict=True)):
             first, *rest = torch.autograd.grad(y, [x, *self.own[index]], grad[index])
             d_x.append(first)
-            for mine, new in zip(self.grads, rest, strict=True):
-                mine[index].copy_(new)
+            for stacked, grads in zip(self.grads, rest, strict=True):
+                stacked[index].copy_(grads)
         return gathered(d_x)
 
 

@@ -24,7 +24,7 @@ class Compiled(Sequential):
         self._compiled: Callable[[Tensor], Tensor] | None = torch.compile(model, dynamic=False)
 
     def prepare(self, inputs: Tensor, targets: Tensor) -> None:
-        """Compile: a forward and a backward, after which the model is as it was."""
+        """Compile with a forward and a backward; the model keeps its state."""
         before = {name: value.clone() for name, value in self.model.state_dict().items()}
         with left_as_found(self.device), autocast(self.settings, self.device):
             self.objective(self.forward(inputs[0]), targets[0]).backward()  # type: ignore[no-untyped-call]

@@ -29,7 +29,7 @@ class Graphed(Stacked):
         self._replay: Callable[[], object] | None = None
 
     def prepare(self, inputs: Tensor, targets: Tensor) -> None:
-        """Capture a step; what it did is wiped out."""
+        """Capture a step, and undo its effects."""
         if why := why_not_graphed(self.stack):
             self.notes.append(f"no CUDA graph: {why}")
             return

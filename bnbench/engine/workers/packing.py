@@ -12,7 +12,7 @@ WORTH_A_CUT = 0.95
 
 
 def arrange(cells: Sequence[Cell], workers: int | None, cores: int) -> tuple[list[Cell], int]:
-    """The jobs, the longest first, and how many processes take them.
+    """The jobs, the longest first, and the number of processes for them.
 
     workers: so many processes; None for as many as cores, or a few more (at most a quarter) where those would
     wait for the last of an uneven number of jobs: three equal jobs on two cores are done sooner side by side. A run's

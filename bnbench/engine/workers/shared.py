@@ -81,7 +81,7 @@ class SharedLibrary:
 
 
 def _open(file: Any, parts: Mapping[str, Mapping[str, Any]]) -> SharedLibrary:
-    """Map the file. Private: what a plugin might write into a batch's source stays with its worker."""
+    """Map the file privately: a plugin's writes into the source of a batch stay in its worker."""
     descriptor = file.detach()
     memory = mmap.mmap(descriptor, os.fstat(descriptor).st_size, access=mmap.ACCESS_COPY)
     os.close(descriptor)

@@ -154,7 +154,7 @@ def _is_known(module: nn.Module) -> bool:
 
 
 def _layers(layers: Any, module: nn.Module, norm: Choice) -> list[Any]:
-    """The Keras layers that do what this torch layer does."""
+    """The Keras layers that compute the same as this torch layer."""
     match module:
         case nn.Linear():
             return [layers.Dense(module.out_features, use_bias=module.bias is not None)]
@@ -197,7 +197,7 @@ def _weights(name: str, layer: Any, spared: Collection[str]) -> list[Weight]:
 
 
 def _line(layer: Any) -> str:
-    """The layer with those of its arguments that matter: "Dense(units=64, use_bias=True)"."""
+    """The layer with its relevant arguments: "Dense(units=64, use_bias=True)"."""
     arguments = (
         "units",
         "filters",
