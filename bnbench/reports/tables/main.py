@@ -136,7 +136,15 @@ def _caption(summary: Summary, columns: Mapping[str, Any]) -> str:
     cells = [_spread(column)(variant) for column in (summary.primary,) for variant in summary.variants]
     if any(" of " in cell for cell in cells):
         parts.append("(k of n): only k of n runs have a number.")
-    return " ".join(parts)
+    return " ".join([*parts, *_about_not_finite(summary)])
+
+
+def _about_not_finite(summary: Summary) -> list[str]:
+    """What an accuracy means where the outputs are NaN or infinite."""
+    failed = any(variant.outcomes["not_finite"] for variant in summary.variants)
+    if not (failed and summary.primary.endswith("accuracy")):
+        return []
+    return ["A run that is not finite predicts no class: its accuracy is 0."]
 
 
 def _difference_words(summary: Summary, interval: str = " [95% interval]") -> str:
@@ -171,6 +179,7 @@ def _of_a_sweep(summary: Summary) -> Table:
         f"{words(summary.primary).capitalize()}{percent} at each setting: mean over seeds, and in brackets the "
         f"difference. {_difference_words(summary, '')}{failed}"
     )
+    caption = " ".join([caption, *_about_not_finite(summary)])
     if len(names) > len(settings):
         heads = [
             ", ".join(f"{key}={value}" for key, value in zip(keys, values, strict=True))
