@@ -1,6 +1,6 @@
 """Under which circumstances runs were trained: versions, device, processor, threads. They can change the last bits.
 
-They are no part of what identifies a run, so runs of other circumstances stand in one table; then it says so.
+They are not part of a run's identity, so runs of different circumstances can stand in one table, with a caution.
 """
 
 from __future__ import annotations

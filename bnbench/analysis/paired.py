@@ -89,7 +89,7 @@ def judge(pairs: Pairs, metric: str, interval: Interval) -> Verdict:
     """The verdict before any correction.
 
     Better or worse where the interval excludes 0 by more than rounding can do, and no pair is lost:
-    the runs that are left when others diverged are no fair sample.
+    the runs that are left when others diverged are not a fair sample.
     """
     low, high = interval
     if len(pairs.seeds) + sum(pairs.lost.values()) < MIN_SEEDS:

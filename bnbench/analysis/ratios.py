@@ -27,9 +27,9 @@ class Speed:
     """A variant's time to the study's first target on one clock.
 
     time: geometric mean over the seeds, infinite where a planned run missed the target, None where
-    nothing can be said. ratio: speed-up, the baseline's time over the variant's, with the 95 %
+    it is not known. ratio: speed-up, the baseline's time over the variant's, with the 95 %
     paired t interval over seeds; None for the baseline itself, and where there is a `gap`. tau: the
-    time over that of the workload's fastest variant; infinite where the target was missed.
+    time over the time of the workload's fastest variant; infinite where the target was missed.
     """
 
     time: float | None = None

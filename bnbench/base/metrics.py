@@ -20,7 +20,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 #: The recall of every class, where a study asks for all; "recall:cat" is the recall of one class.
 RECALL = "recall"
-#: The recall of each class is measured where there are no more classes than this.
+#: The recall of each class is measured with at most so many classes.
 MOST_CLASSES = 100
 
 
@@ -28,7 +28,7 @@ MOST_CLASSES = 100
 class Metric:
     """One number for a split.
 
-    percent: a share from 0 to 1, shown as a percentage. lowest: no value is below it; None where there is no bound.
+    percent: a share from 0 to 1, printed as a percentage. lowest: no value is below it; None where there is no bound.
     largest_change: see `granularity`. class_name: of a metric of one class.
     """
 

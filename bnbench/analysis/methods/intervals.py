@@ -6,7 +6,7 @@ itself takes over a second to load, so these few formulas are written out and te
 grain: the largest change that the answer on one sample can make to the metric (1/N for an accuracy
 of N samples; 0 where there is no such bound). A share of N samples is rounded to the grain, and the
 difference of two of them has a rounding error of variance grain²/12 + grain²/12. So no scatter is
-taken for smaller than grain/√6: three seeds that happen to agree are no proof that all would.
+taken for smaller than grain/√6: three seeds that happen to agree do not prove that all would.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def correlation(first: Sequence[float], second: Sequence[float]) -> float | None
         return None
     try:
         return statistics.correlation(first, second)
-    except (statistics.StatisticsError, OverflowError):  # its squares are no float any more
+    except (statistics.StatisticsError, OverflowError):  # its squares overflow a float
         return None
 
 

@@ -86,7 +86,7 @@ def decide(tracks: Sequence[Track], names: Sequence[str]) -> int:
 
     names: comparisons of one name have the same results and count once, with their largest P. Inside the
     margin counts first, where one look shows both: a difference that is sure but too small to matter is none.
-    What an earlier look has shown, and Holm's correction allows only now, counts where the last look agrees: a
+    A result of an earlier look that Holm's correction allows only now counts where the last look agrees: a
     verdict does not contradict the interval beside it, and asking for more can only lower the false ones. Returns
     how many comparisons there are.
     """

@@ -20,7 +20,7 @@ from bnbench.models.layers import Block, GlobalAveragePool
 from bnbench.norms.owner import spared_names
 from bnbench.study import Choice
 
-#: The norms that Keras has, and the models of ours that are a plain chain of layers that it has.
+#: The norms that Keras has, and bnbench's models that are a plain chain of its layers.
 NORMS = ("none", "batch", "batch_keras")
 MODELS = ("mlp", "cnn", "vgg11")
 
