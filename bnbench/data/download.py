@@ -59,7 +59,7 @@ def fetch(name: str, files: Sequence[RemoteFile]) -> None:
         if reasons:
             raise DataError(
                 f"Could not download {name}: {'; '.join(reasons)}.",
-                "The server, or the way to it, failed; what came is kept and the next try goes on from there.",
+                "The server or the connection failed; the partial file is kept and the next try resumes it.",
                 f"put {_by_folder(files)} and run again, or start without a download: bnbench compare",
             )
 
@@ -142,7 +142,9 @@ def _accept(part: Path, file: RemoteFile, total: int | None) -> None:
         if total is not None and size < total:
             raise _Incomplete(f"the connection ended after {size / 1e6:.1f} of {total / 1e6:.1f} MB")
         part.unlink()
-        raise _Incomplete(f"what came ({size} bytes) is not the file: its MD5 is {checksum}, not {file.md5}")
+        raise _Incomplete(
+            f"the download ({size} bytes) is not the file: its MD5 is {checksum}, not {file.md5}"
+        )
     take_name(part, file.path)
 
 

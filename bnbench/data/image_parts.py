@@ -78,7 +78,7 @@ def _check_apart(root: Path, folders: Sequence[Path]) -> None:
         if other != folder:
             raise DataError(
                 f'imagefolder: "{other.name}" and "{folder.name}" in {root.absolute()} are one folder.',
-                "A network would be tested on what it was trained on.",
+                "A network would be tested on its training images.",
                 "give each part its own images.",
             )
 

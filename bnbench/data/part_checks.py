@@ -37,7 +37,7 @@ def check_scales(name: str, parts: Mapping[str, Tensor], *, refuse: bool) -> Ite
         if factor > REFUSED and refuse:
             raise DataError(
                 f"{name}: train and {part} are on different scales: {facts}.",
-                "A network that learnt on one knows nothing of the other.",
+                "A network that trains on one scale fails on another.",
                 f"{_scaling(parts['train'], images, part)}, or same_scale: false if they are meant to differ.",
             )
         if factor > STRANGE:

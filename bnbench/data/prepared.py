@@ -162,7 +162,7 @@ def _normalisation(inputs: Tensor, normalize: Normalize, *, shifted: bool) -> _N
     if normalize == "unit" and shifted:
         raise DataError(
             "normalize: unit: the inputs were centred before they became float32, as their values are too large.",
-            "What is zero in the file is not zero any more.",
+            "Zeros in the file are no longer zeros.",
             "normalize: standard (the default), or smaller numbers in the file.",
         )
     if normalize == "unit":

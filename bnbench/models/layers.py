@@ -176,7 +176,7 @@ def _block(
     return Block(OrderedDict([(name, weights), *order]))
 
 
-_KEEP_SHAPE = "a normalizer returns one tensor of the shape that came in, (N, C) or (N, C, H, W)."
+_KEEP_SHAPE = "a normalizer returns one tensor with the shape of its input, (N, C) or (N, C, H, W)."
 
 
 def _wrong_output(module: nn.Module, x: Tensor, y: object) -> str:

@@ -13,7 +13,7 @@ from bnbench.norms.behaviour import absorbs_bias, has_shift
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of weights of one cell's network, and whether something shifts what comes out of each."""
+    """The weight layers of one cell's network, and whether something shifts the output of each."""
 
     label: str
     model: str

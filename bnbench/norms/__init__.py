@@ -29,7 +29,7 @@ class NormFacts:
     """Facts on a normalizer that models need; most concern the few that change more than their own place.
 
     absorbs_bias: the layer takes out whatever is added to a channel (it subtracts a mean per channel), so that a
-        bias right before it can't have any effect: models leave that bias out. None: found by trying the layer.
+        bias right before it can't have any effect: models leave that bias out. None: a trial of the layer decides.
     includes_activation: the layer is its own activation; the block adds no other.
     takes_place: the factory is called as `factory(num_features, dim, place, **options)` (place.py).
     residual_only: the layer does something in residual networks alone; plain ones refuse it.

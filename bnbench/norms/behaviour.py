@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bnbench.base.process_state import left_as_found, seed_streams
 from bnbench.base.user_code import raise_interrupt, text_of
 
-#: A statistic over k values is found in a trial with a probability of 1/4 or more, so that 64 miss one in 10^8.
+#: One trial detects a statistic over k values with a probability of 1/4 or more, so 64 trials miss one in 10^8.
 TRIALS, FEW_TRIALS = 64, 4
 #: Steps of the running statistics that are made; more are extrapolated. Few are enough where each keeps as much.
 STEPS, FEW_STEPS = 32, 4
@@ -71,7 +71,7 @@ def absorbs_bias(module: nn.Module, shape: Sequence[int]) -> bool:
 
 
 def has_shift(module: nn.Module, shape: Sequence[int]) -> bool:
-    """Whether a parameter of its own can move what comes out: zeros do not stay zeros."""
+    """Whether one of its parameters can shift the output: zeros do not stay zeros."""
     with _tried(module, True) as tried:
         y = tried(torch.zeros(*shape))
         return y is None or bool((y.abs() > 1e-3).any())

@@ -38,7 +38,7 @@ def needs_bias(absorbed: bool, norm_position: Literal["before", "after"]) -> boo
 
 
 def absorbs_bias(entry: Entry, options: Mapping[str, Any]) -> bool:
-    """Whether a bias right before this normalizer can't have any effect: as declared, or found by trying it."""
+    """Whether a bias right before this normalizer can't have any effect: as declared, or determined by a trial."""
     declared: bool | None = entry.facts.absorbs_bias
     if declared is not None:
         return declared

@@ -87,7 +87,7 @@ def largest_difference(comparison: Difference) -> float:
 
 
 def detectable_range(comparison: Difference) -> str:
-    """ "0.8 to 3.9 pp": what so many seeds find, as they know their scatter; "0.8 pp or more" beyond 100 pp."""
+    """ "0.8 to 3.9 pp": the smallest detectable effect, as an interval; "0.8 pp or more" beyond 100 pp."""
     low, high = comparison.detectable_low, comparison.detectable_high
     if low is None or high is None:
         return NOTHING

@@ -88,7 +88,7 @@ def _momentum_causes(right: Formula, weight_of: str, measured: Measured) -> list
         words_by_weight.setdefault(
             round_off(value),
             f"the new value's weight is {round_off(value):g}, not {right.momentum:g}: it is written into the "
-            "layer (--momentum says what it is, if it is meant)",
+            "layer (set --momentum to it, if it is meant)",
         )
     words_by_weight |= {
         1.0: "the running statistics are the last batch's: the old value is dropped",

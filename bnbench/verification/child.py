@@ -106,8 +106,8 @@ def _described(error: BaseException, debug: bool) -> dict[str, Any]:
         traceback.print_exception(error)
     message = f"the layer could not be judged: {first_line(error)}"
     why = (
-        "It came up outside the checks, in the code that looks at the layer: a layer does that which is inside "
-        "itself, whose own train(), parameters() or to() fails, or which changes torch or Python itself."
+        "The error came from the code that inspects the layer, outside the checks: the layer contains itself, "
+        "its own train(), parameters() or to() fails, or it changes torch or Python itself."
     )
     return {"what": message, "why": why, "fix": "" if debug else "--debug shows where."}
 

@@ -73,7 +73,7 @@ def verify(
     if names := replaced(before):
         raise LayerError(
             f"{word} replaces {', '.join(names[:3])}{' and others' * (len(names) > 3)}, for the whole process.",
-            "The checks call it, too: what they found means nothing.",
+            "The checks call it, too: their results mean nothing.",
             "leave Python's and torch's own functions as they are.",
         )
     return Verification(word, convention.to_json(), parts, _consistent(findings, convention.rules), notes)

@@ -164,7 +164,7 @@ def _ended(word: str, code: int | None, stage: str, traces: Path, timeout: float
         return LayerError(f"The process of {word} was ended by {name}.{memory}", where)
     if code in (ANSWERED, BROKEN):
         return LayerError(
-            f"{word} broke what judges it: no answer came back.",
+            f"{word} broke the checking process: no answer came back.",
             where,
             "leave files of other programs, and Python's and torch's own functions, as they are.",
         )

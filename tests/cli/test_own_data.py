@@ -94,7 +94,7 @@ def test_crops_of_features_are_refused_by_check_and_compare(run: Run) -> None:
     for command in ("check", "compare"):
         result = run(command, "own.yaml", "augment=crop_flip")
         assert result.exit_code == 1
-        assert "98.8% of what is trained on would be padding" in flat(result)
+        assert "98.8% of the training pixels would be padding" in flat(result)
         assert "Fix: augment: none." in flat(result)
 
 

@@ -112,7 +112,7 @@ def test_crops_of_tiny_inputs_are_refused(side: int) -> None:
 def test_crops_of_small_inputs_are_noted() -> None:
     chosen("crop_flip").check(torch.randn(TRIAL, *(1, 8, 8)))
     assert chosen("crop_flip").remark((1, 8, 8)) == (
-        "augment: crop_flip: 48% of what is trained on is padding, as the inputs are small"
+        "augment: crop_flip: 48% of the training pixels are padding, because the inputs are small"
     )
     assert chosen("crop_flip").remark((3, 32, 32)) is None
 
@@ -128,7 +128,7 @@ def test_padding_is_an_option() -> None:
     seen = chosen("crop_flip", padding=2)(images, generator(0, "augment")).sum((0, 1)) > 0
     assert int(seen.sum()) == 25
     assert chosen("crop_flip", padding=2).remark((1, 8, 8)) == (
-        "augment: crop_flip: 28% of what is trained on is padding, as the inputs are small"
+        "augment: crop_flip: 28% of the training pixels are padding, because the inputs are small"
     )
     assert torch.equal(
         chosen("crop_flip")(images, generator(1, "x")),

@@ -93,7 +93,7 @@ def test_a_download_that_ends_early_says_how_far_it_came(address: str, tmp_path:
 
 
 def test_a_wrong_file_is_thrown_away(address: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"/other: what came \(1024000 bytes\) is not the file"):
+    with pytest.raises(DataError, match=r"/other: the download \(1024000 bytes\) is not the file"):
         fetch("X", [remote(tmp_path, f"{address}/other")])
     assert list((tmp_path / "raw").iterdir()) == []
 

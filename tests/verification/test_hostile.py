@@ -43,9 +43,9 @@ ONE_MESSAGE = [
     ("NoSuper", "the __init__ of NoSuper does not call torch's", ""),
     ("TrainsToNone", "TrainsToNone.train() returns NoneType", ""),
     ("InsideItself", "the layer could not be judged: RecursionError", "inside itself"),
-    ("ReplacesAllclose", "replaces torch.allclose, for the whole process", "what they found means nothing"),
-    ("ReplacesDumps", "replaces json.dumps", "what they found means nothing"),
-    ("BreaksLists", "broke what judges it", "in its first call"),
+    ("ReplacesAllclose", "replaces torch.allclose, for the whole process", "their results mean nothing"),
+    ("ReplacesDumps", "replaces json.dumps", "their results mean nothing"),
+    ("BreaksLists", "broke the checking process", "in its first call"),
 ]
 
 
@@ -140,7 +140,7 @@ def test_stdout_holds_the_answer_alone(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux")
 @pytest.mark.parametrize("name", ["Forges", "ForgesAnError"])
 def test_a_false_answer_is_no_traceback(name: str) -> None:
-    with pytest.raises(LayerError, match="broke what judges it: no answer came back"):
+    with pytest.raises(LayerError, match="broke the checking process: no answer came back"):
         judged(name)
 
 

@@ -48,12 +48,12 @@ def _crop_flip_remark(input_shape: Sequence[int], *, padding: int) -> str | None
         )
         raise BnbenchError(
             f"augment: crop_flip: of inputs of {input_shape[1]}x{input_shape[2]} (height x width), {share:.1%} of "
-            "what is trained on would be padding.",
+            "the training pixels would be padding.",
             f"It pads {padding} pixels on each side and crops at a random place.",
             f"augment: none{f', or augment.padding: {smaller}' if smaller else ''}.",
         )
     if share > MUCH_PADDING:
-        return f"augment: crop_flip: {share:.0%} of what is trained on is padding, as the inputs are small"
+        return f"augment: crop_flip: {share:.0%} of the training pixels are padding, because the inputs are small"
     return None
 
 

@@ -70,7 +70,7 @@ def _groups(summary: Summary) -> Iterator[_Group]:
     name = f"Difference from {summary.baseline}"
     swept = " at the same setting" if summary.best_settings else ""
     yield _Group(f"{name}{swept}", _selected(summary, summary.comparisons, COMPARED_SPLITS))
-    # the primary metric is shown there too, wherever it comes from: the verdict is about it
+    # this group includes the primary metric of any split, because the verdict is about it
     best = _selected(summary, summary.best_comparisons, ("test",))
     remark = f" {choice_words(summary)}" if summary.best_settings else ""
     yield _Group(f"{name}, each at its best setting", best, remark)
@@ -139,7 +139,7 @@ _CHECKS = (
     f"it is well above 0). sign-flip p: exact test, from {MIN_SIGN_FLIP} pairs on, not corrected; (!) where it and the "
     "uncorrected p of the verdict lie on different sides of 5%. better: share of the seeds with which the variant is "
     "better (a tie counts one half), with Wilson's interval: the probability for a new seed. smallest detectable: the "
-    "true difference that so many seeds with this scatter find in 4 studies of 5 (in brackets, its own 95% interval)."
+    "true difference that 4 of 5 studies with these seeds and scatter would detect (in brackets, its own 95% interval)."
 )
 _MARGIN_SEEDS = (
     " seeds for the margin: needed to detect a true difference as large as the margin (80% power)."

@@ -74,7 +74,7 @@ def verdict_table(workloads: Workloads) -> Table:
         rows.append((name, *(str(counts[verdict]) for verdict in VERDICTS), str(elsewhere)))
     columns = ("variant", *map(verdict_text, VERDICTS), "not compared")
     caption = (
-        "On how many workloads. the same: within the study's margin. pairs lost: to runs without a number. "
+        "Number of workloads. the same: within the study's margin. pairs lost: to runs without a number. "
         "not compared: not in that study, or its baseline."
     )
     return Table("Verdicts over workloads", caption, columns, tuple(rows), "l" + "r" * (len(columns) - 1))

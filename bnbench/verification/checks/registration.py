@@ -50,7 +50,7 @@ def registration_causes(subject: Subject) -> tuple[str, ...]:
     layer = subject.layer()
     subject.output(layer, subject.data("step", 0))  # what is made once, in the first step, may stay
     causes = [
-        f"a layer is kept in {place}, of which torch does not know: nn.ModuleList or an attribute of its own "
+        f"a layer is kept in {place}, which torch does not register: nn.ModuleList or an attribute of its own "
         "registers it"
         for place in unregistered(layer)
     ]
