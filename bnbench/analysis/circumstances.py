@@ -117,7 +117,7 @@ def _word(key: str) -> str:
 
 
 def _runs(runs: Sequence[RunRecord]) -> str:
-    """ "none seeds 0-4; batch seed 0"."""
+    """For example "none seeds 0-4; batch seed 0"."""
     seeds: dict[str, list[int]] = {}
     for run in runs:
         seeds.setdefault(cell_label(run.variant, run.setting), []).append(run.seed)
@@ -127,7 +127,7 @@ def _runs(runs: Sequence[RunRecord]) -> str:
 
 
 def ranges(seeds: Sequence[int]) -> str:
-    """ "seed 3", "seeds 0-4, 7"."""
+    """For example "seed 3", "seeds 0-4, 7"."""
     parts: list[list[int]] = []
     for seed in sorted(set(seeds)):
         if parts and seed == parts[-1][-1] + 1:

@@ -85,7 +85,7 @@ class Difference(Labelled):
 
     @property
     def baseline_label(self) -> str:
-        """ "none", or "none @ optimizer.lr=0.1" in a sweep."""
+        """For example "none", or "none @ optimizer.lr=0.1" in a sweep."""
         return cell_label(self.baseline, self.baseline_setting)
 
     @property

@@ -20,7 +20,7 @@ def look_cautions(results: StudyResults) -> Iterator[str]:
 
 
 def _family_change(look: EarlierLook, results: StudyResults) -> str:
-    """ "rms joined the comparisons", "custom left the comparisons", or "" where no change matters.
+    """For example "rms joined the comparisons", "custom left the comparisons", or "" where no change matters.
 
     A fixed number of seeds may be asked about one more: Holm's correction counts it. Looks have spent their 5 %.
     """

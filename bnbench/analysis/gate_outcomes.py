@@ -32,7 +32,7 @@ def judge_gates(gates: Sequence[Gate], summary: Summary) -> Iterator[GateOutcome
 
 
 def _lost(variant: VariantSummary, summary: Summary) -> str:
-    """ "of 5 runs of custom: 1 not finite", "" where all finished."""
+    """For example "of 5 runs of custom: 1 not finite", "" where all finished."""
     if any(stop.label == variant.label and not stop.stopped for stop in summary.stops):
         return f"the next look of {variant.label} is not complete: the study is not over"
     unfinished = ", ".join(

@@ -42,7 +42,7 @@ class Interaction:
 
     @property
     def label(self) -> str:
-        """ "batch", or "batch @ batch_size=32" where more than one key is swept."""
+        """For example "batch", or "batch @ batch_size=32" where more than one key is swept."""
         return cell_label(self.comparison.variant, self.others)
 
 

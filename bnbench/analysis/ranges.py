@@ -105,7 +105,7 @@ class UsableRange:
 
     @property
     def label(self) -> str:
-        """ "batch", or "batch @ batch_size=32" where more than one key is swept."""
+        """For example "batch", or "batch @ batch_size=32" where more than one key is swept."""
         return cell_label(self.variant, self.others)
 
 

@@ -71,7 +71,7 @@ def _values(places: Iterable[dict[str, object]], key: str) -> set[str]:
 
 
 def _reason(key: str, values: list[str], other_values: list[str]) -> str:
-    """ "on cuda, not cpu", "2 threads, not 1", "on another cpu model"."""
+    """For example "on cuda, not cpu", "2 threads, not 1", "on another cpu model"."""
     if key == "device_name":
         return "on another model" if len(values) == 1 else "on several models"
     these, others = " and ".join(values), " or ".join(other_values)

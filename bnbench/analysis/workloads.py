@@ -216,7 +216,7 @@ def _notes(studies: Mapping[str, Summary], variants: Iterable[str]) -> Iterator[
 
 
 def _unlike(studies: Mapping[str, Summary], title: str, attribute: str) -> Iterator[str]:
-    """ "The baselines differ: none in a, b; batch in c.", nothing where they are all the same."""
+    """For example "The baselines differ: none in a, b; batch in c.", nothing where they are all the same."""
     by_value: dict[str, list[str]] = {}
     for name, summary in studies.items():
         by_value.setdefault(getattr(summary, attribute), []).append(name)

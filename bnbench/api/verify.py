@@ -86,7 +86,7 @@ def _dim(dim: str | int) -> Literal["1", "2", "3", "all"]:
 
 
 def _name_of(layer: Any) -> str | None:
-    """ "package.module:Name" where another process finds the same layer under it; None for one of this process."""
+    """E.g. "package.module:Name" where another process finds the same layer under it; None for one of this process."""
     module, name = getattr(layer, "__module__", None), getattr(layer, "__qualname__", None)
     if not callable(layer) or not module or not name or not name.isidentifier() or module == "__main__":
         return None

@@ -101,7 +101,7 @@ def recall_of(class_name: str) -> Metric:
 
 
 def columns_of(names: Iterable[str]) -> tuple[str, ...]:
-    """ "train_loss", ..., "test_accuracy": metrics on each split, as tables and files name them."""
+    """For example "train_loss", ..., "test_accuracy": metrics on each split, as tables and files name them."""
     names = tuple(names)
     return tuple(f"{split}_{name}" for split in SPLITS for name in names)
 

@@ -74,7 +74,7 @@ def text_of(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """ "ValueError: its message", on one line."""
+    """For example "ValueError: its message", on one line."""
     try:
         text = str(error).strip().partition("\n")[0][:300]
     except BaseException:  # its __str__ raises

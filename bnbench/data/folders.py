@@ -55,7 +55,7 @@ def is_hidden(name: str) -> bool:
 
 
 def kind_of(entry: os.DirEntry[str]) -> str:
-    """ "folder", "file", or why it is neither: "hidden", "broken" or "special"."""
+    """For example "folder", "file", or why it is neither: "hidden", "broken" or "special"."""
     return _looked_at(entry)[0]
 
 

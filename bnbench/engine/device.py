@@ -8,7 +8,7 @@ import torch
 
 from bnbench.base.circumstances import processor, versions
 from bnbench.base.errors import DeviceError
-from bnbench.engine.process import set_deterministic
+from bnbench.engine.process import is_forked, set_deterministic
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -37,8 +37,8 @@ _ALL_THREADS = torch.get_num_threads()
 
 
 def all_threads() -> int:
-    """Every core, or OMP_NUM_THREADS."""
-    return _ALL_THREADS
+    """Every core, or OMP_NUM_THREADS; one in a process that was forked."""
+    return 1 if is_forked() else _ALL_THREADS
 
 
 def environment(device: torch.device) -> dict[str, Any]:

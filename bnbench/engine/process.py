@@ -33,6 +33,13 @@ from bnbench.engine.memory import keep_freed_memory
 #: One call at a time: these settings are the whole process's.
 _turn = threading.Lock()
 _owner: int | None = None
+#: The process that imported this: one that is forked from it has another number.
+_PROCESS = os.getpid()
+
+
+def is_forked() -> bool:
+    """Whether this process was forked after its imports: torch's other threads did not come along."""
+    return os.getpid() != _PROCESS
 
 
 @contextmanager
@@ -66,6 +73,8 @@ def training_process(*, for_good: bool = False) -> Iterator[None]:
             with suppress(RuntimeError):  # of torch's older and newer flags, only one kind may be read
                 stack.callback(_restore_setting, read, write, read())
         _set_defaults(stack)
+        if is_forked():
+            torch.set_num_threads(1)  # whatever needs a second one would wait for it forever
         yield
 
 

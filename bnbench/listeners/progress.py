@@ -130,7 +130,7 @@ class LiveProgress:
                 self._print(f"Note: {note}")
 
     def _name(self, run: RunSpec) -> str:
-        """ "[ 3/15] batch seed 0"."""
+        """For example "[ 3/15] batch seed 0"."""
         number = self._started[_key(run)].number
         return f"[{number:{len(str(self._total))}}/{self._total}] {one_line(run.label)} seed {run.seed}"
 

@@ -43,7 +43,7 @@ class Site:
         return type(self.module), str(self.module), self.shape
 
     def __str__(self) -> str:
-        """ "blocks.0.norm (BatchNorm1d)"."""
+        """For example "blocks.0.norm (BatchNorm1d)"."""
         return f"{self.name} ({type(self.module).__name__})"
 
 

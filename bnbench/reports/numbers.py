@@ -17,7 +17,7 @@ _LEAST_POINTS = 1e-6
 
 
 def spread_text(spread: Spread, planned: int, *, percent: bool = False) -> str:
-    """ "0.412 ± 0.010", with " (4 of 5)" where runs are missing from it; std to two digits."""
+    """For example "0.412 ± 0.010", with " (4 of 5)" where runs are missing from it; std to two digits."""
     scale = 100 if percent else 1
     lost = f" ({spread.n} of {planned})" if spread.n != planned else ""
     if spread.mean is None:
@@ -43,7 +43,7 @@ def time_text(spread: Spread, planned: int) -> str:
 
 
 def metric_text(column: str, value: float) -> str:
-    """ "0.2345" for a loss, "97.12%" for an accuracy: one evaluation of one run. A share of nothing: –."""
+    """For example "0.2345" for a loss, "97.12%" for an accuracy: one evaluation of one run. A share of nothing: –."""
     if metric_of(column).percent and math.isnan(value):
         return NOTHING
     if metric_of(column).percent:
@@ -52,7 +52,7 @@ def metric_text(column: str, value: float) -> str:
 
 
 def difference_text(comparison: Difference) -> str:
-    """ "+1.83 pp [+1.10, +2.56]"; without the interval where one seed can't give any."""
+    """For example "+1.83 pp [+1.10, +2.56]"; without the interval where one seed can't give any."""
     if comparison.difference is None:
         return NOTHING
     text = amount_text(comparison, comparison.difference)
@@ -70,7 +70,7 @@ def has_width(low: float | None, high: float | None) -> bool:
 
 
 def new_samples_text(comparison: Difference) -> str:
-    """ "[+0.60, +3.06]": the interval for new samples, with the digits of its own width; – where there is none."""
+    """E.g. "[+0.60, +3.06]": the interval for new samples, with the digits of its own width; – where there is none."""
     percent = metric_of(comparison.metric).percent
     return interval_text(None, comparison.new_low, comparison.new_high, percent=percent).removesuffix(" pp")
 
@@ -87,7 +87,7 @@ def largest_difference(comparison: Difference) -> float:
 
 
 def detectable_range(comparison: Difference) -> str:
-    """ "0.8 to 3.9 pp": the smallest detectable effect, as an interval; "0.8 pp or more" beyond 100 pp."""
+    """For example "0.8 to 3.9 pp": the smallest detectable effect, as an interval; "0.8 pp or more" beyond 100 pp."""
     low, high = comparison.detectable_low, comparison.detectable_high
     if low is None or high is None:
         return NOTHING
@@ -102,7 +102,7 @@ def _amount(comparison: Difference, value: float, sign: str = "+") -> str:
 
 
 def interval_text(value: float | None, low: float | None, high: float | None, *, percent: bool) -> str:
-    """ "+1.83 pp [+1.10, +2.56]" of anything in a metric's unit; without a value, the interval alone."""
+    """For example "+1.83 pp [+1.10, +2.56]" of anything in a metric's unit; without a value, the interval alone."""
     unit = " pp" if percent else ""
     if percent and low is not None and high is not None and max(abs(low), abs(high)) < _LEAST_POINTS:
         low = high = None  # no share of samples is so small: arithmetic
@@ -114,7 +114,7 @@ def interval_text(value: float | None, low: float | None, high: float | None, *,
 
 
 def number_interval(value: float | None, low: float | None, high: float | None, sign: str = "+") -> str:
-    """ "-120 [-180, -60]" of a count, a time or a ratio."""
+    """For example "-120 [-180, -60]" of a count, a time or a ratio."""
     if value is None:
         return NOTHING
     if low is None or high is None or not has_width(low, high):
@@ -125,7 +125,7 @@ def number_interval(value: float | None, low: float | None, high: float | None, 
 
 
 def ratio_text(value: float | None, low: float | None, high: float | None) -> str:
-    """ "2.83 [1.41, 5.66]" of a ratio, three digits each: neither 0 nor the other end hides how far it reaches."""
+    """E.g. "2.83 [1.41, 5.66]" of a ratio, three digits each: neither 0 nor the other end hides how far it reaches."""
     if value is None:
         return NOTHING
     if low is None or high is None or not has_width(low, high):
@@ -147,37 +147,37 @@ def _signed_number(value: float, scatter: float, sign: str) -> str:
 
 
 def share_text(share: float | None, low: float | None, high: float | None) -> str:
-    """ "80% [38%, 96%]"."""
+    """For example "80% [38%, 96%]"."""
     if share is None or low is None or high is None:
         return NOTHING
     return f"{100 * share:.0f}% [{100 * low:.0f}%, {100 * high:.0f}%]"
 
 
 def p_text(p: float | None) -> str:
-    """ "0.031", "<0.0001"."""
+    """For example "0.031", "<0.0001"."""
     if p is None:
         return NOTHING
     return "<0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
 def runs_text(count: int) -> str:
-    """ "5 runs", "1 run"."""
+    """For example "5 runs", "1 run"."""
     return f"{count:,} run{'s' * (count != 1)}"
 
 
 def count_text(n: int, planned: int) -> str:
-    """ "5", or "4 of 5" where some are not there."""
+    """For example "5", or "4 of 5" where some are not there."""
     return str(n) if n == planned else f"{n} of {planned}"
 
 
 def margin_text(comparison: Difference) -> str:
-    """ "0.2 points" for an accuracy, "0.01" for a loss."""
+    """For example "0.2 points" for an accuracy, "0.01" for a loss."""
     margin = comparison.margin or 0.0
     return f"{100 * margin:g} points" if metric_of(comparison.metric).percent else f"{margin:g}"
 
 
 def value_text(column: str, value: float) -> str:
-    """ "97.12" (its unit stands in the title) for an accuracy, "0.2345" for a loss."""
+    """For example "97.12" (its unit stands in the title) for an accuracy, "0.2345" for a loss."""
     return metric_text(column, value).removesuffix("%")
 
 
@@ -205,7 +205,7 @@ def decimals_for(scatter: float | None, percent: bool) -> int:
 
 
 def target_text(target: Target) -> str:
-    """ "val_accuracy >= 97%" or "val_loss <= 0.1"."""
+    """For example "val_accuracy >= 97%" or "val_loss <= 0.1"."""
     metric = metric_of(target.metric)
     sign = "<=" if metric.better == "lower" else ">="
     value = f"{100 * target.value:.6g}%" if metric.percent else f"{target.value:.6g}"
@@ -215,24 +215,24 @@ def target_text(target: Target) -> str:
 
 
 def words(column: str) -> str:
-    """ "test accuracy" for "test_accuracy", "test recall of cat_1" for "test_recall:cat_1"."""
+    """For example "test accuracy" for "test_accuracy", "test recall of cat_1" for "test_recall:cat_1"."""
     name, _, class_name = column.partition(":")
     return name.replace("_", " ").replace(" f1", " F1") + (f" of {class_name}" if class_name else "")
 
 
 def heading(column: str) -> str:
-    """ "Macro F1" for "macro_f1"."""
+    """For example "Macro F1" for "macro_f1"."""
     text = words(column)
     return text[:1].upper() + text[1:]
 
 
 def outcome_text(outcome: str) -> str:
-    """ "stuck at chance" for "stuck_at_chance", "worse than at the start" for "worse_than_at_start"."""
+    """For example "stuck at chance" for "stuck_at_chance", "worse than at the start" for "worse_than_at_start"."""
     return words(outcome).replace("at start", "at the start")
 
 
 def verdict_text(verdict: str | None) -> str:
-    """ "the same" for "same", "too few seeds" for "too_few_seeds": the word of a table's cell."""
+    """For example "the same" for "same", "too few seeds" for "too_few_seeds": the word of a table's cell."""
     if verdict is None:
         return NOTHING
     return "the same" if verdict == "same" else words(verdict)

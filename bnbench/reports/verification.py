@@ -152,7 +152,7 @@ def _line_key(item: Finding) -> tuple[str, str]:
 
 
 def _where(items: Sequence[Finding], verification: Verification) -> str:
-    """ "forward, dx", with the inputs where it is not every one that these checks ran on."""
+    """For example "forward, dx", with the inputs where it is not every one that these checks ran on."""
     checks = list(dict.fromkeys(item.check for item in items))
     inputs = list(dict.fromkeys(item.input for item in items))
     if checks == [WHOLE]:

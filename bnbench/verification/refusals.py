@@ -70,7 +70,7 @@ def _is_right_last(maker: Callable[[], nn.Module], name: str) -> bool:
 
 
 def _moved(name: str) -> str:
-    """ "(N, C, H, W)" -> "(N, H, W, C)"."""
+    """For example "(N, C, H, W)" -> "(N, H, W, C)"."""
     return name.replace("C, ", "")[:-1] + ", C)"
 
 

@@ -17,7 +17,7 @@ class Target:
     layer: NamedLayer
 
     def options(self) -> dict[str, str]:
-        """ "eps", "momentum" -> the name of the parameter that takes it."""
+        """For example "eps", "momentum" -> the name of the parameter that takes it."""
         names = self.layer.parameters
         spelled = (("eps", "eps"), ("eps", "epsilon"), ("momentum", "momentum"))
         return {key: name for key, name in spelled if name in names}

@@ -93,6 +93,7 @@ def test_the_interval_that_is_shown(outcomes: str) -> None:
     assert float(tally.text("shown")) > 100 * (1 - limit(400))
 
 
+@pytest.mark.slow
 def test_every_table_can_be_made() -> None:
     assert RHO == 0.3
     lines = list(simulated(20, list(ALL)))

@@ -151,6 +151,7 @@ def test_a_misread_command_line_ends_with_2_whatever_becomes_of_stderr(tmp_path:
     assert bnbench(tmp_path, "compare", "--nothing", shell="2>&-").returncode == 2
 
 
+@pytest.mark.slow
 def test_no_format_obeys_a_hostile_folder(tmp_path: Path) -> None:
     """Notes, cautions, layers and the environment as someone may have sent them."""
     (tmp_path / "study.yaml").write_text(STUDY)

@@ -79,7 +79,7 @@ def test_seeds_are_added_until_all_is_decided_and_report_says_the_same() -> None
     assert decisions() == before
 
 
-@pytest.mark.parametrize("stop_after", [2, 9, 17])
+@pytest.mark.parametrize("stop_after", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (9, 17))])
 def test_interrupted_and_gone_on_it_is_the_same_study(
     monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:

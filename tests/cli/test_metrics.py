@@ -56,7 +56,8 @@ def test_the_metrics_that_a_study_asks_for_are_in_every_output(run: Run) -> None
         "target={metric: val_macro_f1, value: 0.5}",
     ]
     result = run(
-        "compare", "own.yaml", *words, "--fail-if", "batch.test_recall:emu. big < 0.01", "--tables=all"
+        *("compare", "own.yaml", *words, "--output", "results/own", "--tables=all"),
+        *("--fail-if", "batch.test_recall:emu. big < 0.01"),
     )
     assert result.exit_code == 0, result.output
     assert "Recall by class (%)" in result.output

@@ -80,6 +80,7 @@ def test_json_alone_on_stdout(run: Run) -> None:
     assert forward["causes"][0].startswith("eps outside the root")
 
 
+@pytest.mark.slow
 def test_markdown(run: Run) -> None:
     result = run("students.py:MomentumOld", "--format", "markdown")
     assert result.exit_code == 4
@@ -181,6 +182,7 @@ def test_strict_counts_the_library_checks(run: Run) -> None:
     assert "one value in training" in result.stdout
 
 
+@pytest.mark.slow
 def test_volumes(run: Run) -> None:
     result = run("torch.nn:BatchNorm3d", "--dim", "3", "--format", "json")
     assert result.exit_code == 0, result.output

@@ -21,7 +21,7 @@ from bnbench.models.layers import linear_block
 @models.register("counted")
 def counted(input_shape, num_classes, norm, *, hidden: int = 12):
     '''A network that notes in which process it is built.'''
-    with open(os.environ["NOTES"], "a") as notes:
+    with open(NOTES, "a") as notes:
         notes.write(f"{os.getpid()}\\n")
     return nn.Sequential(nn.Flatten(), linear_block(64, hidden, norm), nn.Linear(hidden, num_classes))
 """
@@ -39,10 +39,11 @@ STUDY = {
 @pytest.fixture
 def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the plugin notes the process of every network that is built."""
-    (tmp_path / "plug.py").write_text(PLUGIN)
+    path = tmp_path / "notes"
+    # not by the environment: workers have that of the server, which an earlier test may have started
+    (tmp_path / "plug.py").write_text(PLUGIN.replace("NOTES", repr(str(path))))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
-    return tmp_path / "notes"
+    return path
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ _OF_JAVASCRIPT = frozenset(
 
 
 def setting_text(setting: Mapping[str, Any]) -> str:
-    """ "optimizer.lr=0.1", and "" where nothing is swept."""
+    """For example "optimizer.lr=0.1", and "" where nothing is swept."""
     return one_line(", ".join(f"{key}={value}" for key, value in setting.items()))
 
 

@@ -90,5 +90,5 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _slug(title: str) -> str:
-    """ "main-results": a label of letters, digits and hyphens."""
+    """For example "main-results": a label of letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "table"

@@ -67,7 +67,7 @@ def is_repeated(agreement: Agreement) -> bool:
 
 
 def _end(agreement: Agreement) -> str:
-    """ "test accuracy +0.02 points (95% interval -0.10 to +0.14, 5 seeds), the same within 0.2 points"."""
+    """For example "test accuracy +0.02 points (95% interval -0.10 to +0.14, 5 seeds), the same within 0.2 points"."""
     difference, metric = agreement.comparison, words(agreement.comparison.metric)
     if not difference.n:
         return f"no seed has a {metric} of both"

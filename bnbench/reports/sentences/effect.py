@@ -30,7 +30,7 @@ def effect_text(summary: Summary, difference: Difference) -> str:
 
 
 def change_text(difference: Difference) -> str:
-    """ "+1.2 points" of an accuracy, "-0.045" of a loss."""
+    """For example "+1.2 points" of an accuracy, "-0.045" of a loss."""
     if difference.difference is None:
         return "no number"
     return points(brief(difference, difference.difference), difference)
@@ -42,13 +42,13 @@ def points(number: str, difference: Difference) -> str:
 
 
 def range_text(difference: Difference, low: float, high: float) -> str:
-    """ "0.4 to 2.1", and "-0.5 to +2.1" where the ends differ in sign."""
+    """For example "0.4 to 2.1", and "-0.5 to +2.1" where the ends differ in sign."""
     sign = "+" if low < 0 < high else "-"
     return f"{brief(difference, low, sign)} to {brief(difference, high, sign)}"
 
 
 def interval_words(difference: Difference) -> str:
-    """ "0.4 to 2.1"; "" without an interval, and of two seeds, whose interval says nothing."""
+    """For example "0.4 to 2.1"; "" without an interval, and of two seeds, whose interval says nothing."""
     if difference.ci_low is None or difference.ci_high is None or difference.n < MIN_SEEDS:
         return ""
     if not has_width(difference.ci_low, difference.ci_high):
@@ -57,13 +57,13 @@ def interval_words(difference: Difference) -> str:
 
 
 def seeds_text(difference: Difference) -> str:
-    """ "5 seeds", or "4 of 5 seeds" where pairs are missing."""
+    """For example "5 seeds", or "4 of 5 seeds" where pairs are missing."""
     n, planned = difference.n, difference.n_planned
     return f"{n} seed{'s' * (n != 1)}" if n == planned else f"{n} of {planned} seeds"
 
 
 def levels_text(summary: Summary, difference: Difference) -> str:
-    """ "97.8% → 99.1%": the baseline's mean and the variant's, over the seeds that are compared; "" without any."""
+    """E.g. "97.8% → 99.1%": the baseline's mean and the variant's, over the seeds that are compared; "" without any."""
     levels = [_level(summary, label, difference) for label in (difference.baseline_label, difference.label)]
     texts = [_level_text(difference, level) for level in levels if level is not None]
     return " → ".join(texts) if len(texts) == 2 else ""

@@ -53,7 +53,7 @@ def _about(study: Mapping[str, Any]) -> str:
 
 
 def size_text(summary: Summary) -> str:
-    """ "3 variants x 4 settings x 5 seeds"."""
+    """For example "3 variants x 4 settings x 5 seeds"."""
     names, cells = len({variant.variant for variant in summary.variants}), len(summary.variants)
     counts = sorted({len(variant.seeds) for variant in summary.variants})
     parts = [counted(names, "variant")]
@@ -151,7 +151,7 @@ def _at_each_setting(summary: Summary) -> list[str]:
 
 
 def _by_verdict(summary: Summary, judged: Sequence[Difference]) -> Iterator[str]:
-    """ "Better than none in test accuracy: batch (+1.2 points), group (+0.9 points)." and so on."""
+    """For example "Better than none in test accuracy: batch (+1.2 points), group (+0.9 points)." and so on."""
     for verdict in VERDICTS:
         alike = [difference for difference in judged if difference.verdict == verdict]
         if not alike:
@@ -170,7 +170,7 @@ def _head(verdict: str, summary: Summary) -> str:
 
 
 def _finds(alike: Sequence[Difference]) -> str:
-    """ " With 3 seeds and 20 comparisons only differences of about 2.2 to 44 points or more are found reliably."."""
+    """E.g. " With 3 seeds and 20 comparisons only differences of about 2.2 to 44 points or more are found reliably."."""
     known = [d for d in alike if d.verdict == "undecided" and d.detectable]
     if not known:
         return ""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def listed(items: Iterable[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
+    """For example "a", "a and b", "a, b and c"."""
     texts = list(items)
     if len(texts) < 2:
         return "".join(texts)
@@ -14,5 +14,5 @@ def listed(items: Iterable[str]) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """ "1 seed", "5 seeds", "1,200 runs"."""
+    """For example "1 seed", "5 seeds", "1,200 runs"."""
     return f"{count:,} {noun}{'s' * (count != 1)}"

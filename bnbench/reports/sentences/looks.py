@@ -8,7 +8,7 @@ from bnbench.reports.numbers import words
 
 
 def stop_words(summary: Summary, comparison: Difference) -> str:
-    """ " Stopped at 8 of up to 20 seeds; …" after a sentence; nothing where the number of seeds is fixed."""
+    """For example " Stopped at 8 of up to 20 seeds; …" after a sentence; nothing where the number of seeds is fixed."""
     stop = next((stop for stop in summary.stops if stop.label == comparison.label), None)
     if stop is None or comparison.verdict == "too_few_seeds":
         return ""
@@ -39,7 +39,7 @@ def before_the_first_look(summary: Summary, comparison: Difference) -> str:
 
 
 def sweep_stop_words(summary: Summary) -> str:
-    """ "The comparisons stopped at 5 to 20 of up to 20 seeds; …" of a sweep."""
+    """For example "The comparisons stopped at 5 to 20 of up to 20 seeds; …" of a sweep."""
     stops = [stop for stop in summary.stops if stop.variant != summary.baseline]
     few, many = min(stop.seeds for stop in stops), max(stop.seeds for stop in stops)
     seeds = str(few) if few == many else f"{few} to {many}"

@@ -95,7 +95,7 @@ def _variants(summary: Summary) -> Iterator[str]:
 
 
 def _variant_settings(summary: Summary, name: str) -> str:
-    """ "batch: norm batch (eps 1e-05, momentum 0.1)"."""
+    """For example "batch: norm batch (eps 1e-05, momentum 0.1)"."""
     own = _mapping(_mapping(summary.study.get("variants")).get(name))
     values = [f"{key} {_text(value)}" for key, value in own.items() if key not in _LEFT_OUT]
     return f"{name}: {', '.join(values)}" if values else ""
@@ -195,13 +195,13 @@ def _either(environments: Sequence[Mapping[str, Any]], key: str) -> str:
 
 
 def _either_number(values: Sequence[int]) -> str:
-    """ "96, 375 or 1,500"."""
+    """For example "96, 375 or 1,500"."""
     texts = [f"{value:,}" for value in values]
     return listed(texts).replace(" and ", " or ")
 
 
 def _text(value: Any) -> str:
-    """ "mlp (hidden [64], activation relu)" of a choice and its options; "[0.001, 0.1]" of a list."""
+    """For example "mlp (hidden [64], activation relu)" of a choice and its options; "[0.001, 0.1]" of a list."""
     if isinstance(value, Mapping):
         options = ", ".join(f"{key} {_text(item)}" for key, item in value.items() if key not in _LEFT_OUT)
         name = str(value.get("name", ""))

@@ -52,7 +52,7 @@ def _everywhere(key: str, usable: UsableRange) -> str:
 
 
 def _short(usable: UsableRange) -> str:
-    """ "batch 0.001 to 1 (the sweep's highest)": where the sweep ends, the range may go on."""
+    """For example "batch 0.001 to 1 (the sweep's highest)": where the sweep ends, the range may go on."""
     if not usable.n:
         return f"{usable.label} not known (runs are missing)"
     if usable.first is None or usable.last is None:
@@ -99,14 +99,14 @@ def _edge(shift: Shift) -> str:
 
 
 def edge_text(trains: float | None, fails: float | None) -> str:
-    """ "0.1 (0.3 fails)", "0.1 (cut)"."""
+    """For example "0.1 (0.3 fails)", "0.1 (cut)"."""
     if trains is None:
         return NOTHING
     return f"{trains:g} ({'cut' if fails is None else f'{fails:g} fails'})"
 
 
 def shift_text(shift: Shift) -> str:
-    """ "+1.0 to +2.0 [+0.6, +2.4]", ">= +1.0 [>= +0.6]" and "<= ..." where the sweep cuts one of the two."""
+    """For example "+1.0 to +2.0 [+0.6, +2.4]", ">= +1.0 [>= +0.6]" and "<= ..." where the sweep cuts one of the two."""
     low, high = shift.low, shift.high
     if low is None and high is None:
         return "cut"

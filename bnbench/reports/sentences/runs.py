@@ -63,7 +63,7 @@ def absent_runs(summary: Summary, difference: Difference) -> Iterator[str]:
 
 
 def absent_runs_of(variant: VariantSummary | None, *, crashed: bool = True) -> Iterator[str]:
-    """ "2 of 5 runs of batch crashed." and "1 of 5 runs of batch is missing."."""
+    """For example "2 of 5 runs of batch crashed." and "1 of 5 runs of batch is missing."."""
     for outcome in ("crashed", MISSING) if crashed else (MISSING,):
         count = variant.outcomes[outcome] if variant else 0
         if variant and count:
@@ -118,7 +118,7 @@ def _is(count: int) -> str:
 
 
 def _trained(summary: Summary, rate: TrainedRate, runs: str) -> str:
-    """ "batch trained in 3 of 5 runs (2 not finite)"."""
+    """For example "batch trained in 3 of 5 runs (2 not finite)"."""
     variant = summary.labelled(rate.label)
     others = ", ".join(
         f"{count} {outcome_text(outcome)}"

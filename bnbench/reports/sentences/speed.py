@@ -46,7 +46,7 @@ def sooner_clause(summary: Summary, label: str) -> str:
 
 
 def goal_text(target: Target) -> str:
-    """ "93% val accuracy", "a val loss of 0.1"."""
+    """For example "93% val accuracy", "a val loss of 0.1"."""
     name = words(target.metric)
     matched = " (match_baseline)" if target.match_baseline else ""
     if math.isnan(target.value):
@@ -68,7 +68,7 @@ def _in_steps(summary: Summary) -> list[tuple[int, SpeedComparison]]:
 
 
 def _sooner(speed: SpeedComparison) -> str:
-    """ "3.0 times sooner (95% interval 1.8 to 4.8, in steps)", "1.5 times later (…)", "about as soon (…)"."""
+    """E.g. "3.0 times sooner (95% interval 1.8 to 4.8, in steps)", "1.5 times later (…)", "about as soon (…)"."""
     ratio, low, high = speed.ratio or 1.0, speed.ratio_low, speed.ratio_high
     if low is not None and high is not None and low <= 1 <= high:
         interval = f"95% interval {_factor(low)} to {_factor(high)}"
@@ -81,7 +81,7 @@ def _sooner(speed: SpeedComparison) -> str:
 
 
 def _factor(ratio: float) -> str:
-    """ "3.0", "0.87", "1.02": what lies near 1 keeps the digits that tell it from 1."""
+    """For example "3.0", "0.87", "1.02": what lies near 1 keeps the digits that tell it from 1."""
     if not 0.01 <= ratio < 99.5:
         return ratio_text(ratio, None, None)
     decimals = 2 if ratio < 1 or 1 < ratio < 1.05 else 1 if ratio < 9.95 else 0
@@ -98,7 +98,7 @@ def _sentence(speed: SpeedComparison, summary: Summary, index: int) -> str:
 
 
 def _reached(summary: Summary, speed: SpeedComparison, name: str, index: int) -> str:
-    """ "4 of 5 runs"."""
+    """For example "4 of 5 runs"."""
     variants = (variant for variant in summary.variants if variant.variant == name)
     variant = next(variant for variant in variants if variant.setting == speed.setting)
     target = variant.targets[index]

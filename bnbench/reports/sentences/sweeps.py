@@ -86,7 +86,7 @@ def setting_sentences(summary: Summary, most: int | None = None) -> Iterator[str
 
 
 def _where(setting: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """ "optimizer.lr=0.1, batch_size=32"; the value alone where one key is swept."""
+    """For example "optimizer.lr=0.1, batch_size=32"; the value alone where one key is swept."""
     return str(setting[keys[0]]) if len(keys) == 1 and keys[0] in setting else setting_text(setting)
 
 
@@ -101,7 +101,7 @@ def _verdicts(differences: Sequence[Difference], keys: Sequence[str], most: int 
 
 
 def _places(differences: Sequence[Difference], keys: Sequence[str], most: int | None) -> str:
-    """ "0.1 (+1.7 points, 1.4 to 2.0), 1"; of many "10 values, from +0.9 points at 0.3 to +97 points at 3"."""
+    """E.g. "0.1 (+1.7 points, 1.4 to 2.0), 1"; of many "10 values, from +0.9 points at 0.3 to +97 points at 3"."""
     if most is None or len(differences) <= most:
         return ", ".join(_at(difference, keys) for difference in differences)
     if differences[0].verdict not in _WITH_NUMBER:
@@ -114,7 +114,7 @@ def _places(differences: Sequence[Difference], keys: Sequence[str], most: int | 
 
 
 def _at(difference: Difference, keys: Sequence[str]) -> str:
-    """ "batch_size=2 (+4.1 points, 2.0 to 6.2)"; without the numbers where nothing is decided."""
+    """For example "batch_size=2 (+4.1 points, 2.0 to 6.2)"; without the numbers where nothing is decided."""
     where = _where(difference.setting, keys)
     if difference.verdict not in _WITH_NUMBER:
         return where

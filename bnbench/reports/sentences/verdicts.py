@@ -57,7 +57,7 @@ def verdict_sentence(summary: Summary, difference: Difference, command: str = ""
 
 
 def same_results_sentences(summary: Summary) -> Iterator[str]:
-    """ "custom and builtin gave the same results on every seed: they count as one comparison."."""
+    """For example "custom and builtin gave the same results on every seed: they count as one comparison."."""
     baselines = {variant.label for variant in summary.variants if variant.variant == summary.baseline}
     for names in summary.same_results:
         listed = f"{', '.join(names[:-1])} and {names[-1]}"
@@ -93,7 +93,7 @@ def _sentence(summary: Summary, difference: Difference, where: str) -> str:
 
 
 def _lost(summary: Summary, difference: Difference) -> str:
-    """ "2 of 5 runs of batch crashed; in the 3 pairs left -12.0 points (95% interval -20 to -4)"."""
+    """For example "2 of 5 runs of batch crashed; in the 3 pairs left -12.0 points (95% interval -20 to -4)"."""
     reasons = lost_pairs(summary, difference)
     if not difference.n:
         return reasons

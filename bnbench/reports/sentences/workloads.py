@@ -79,7 +79,7 @@ def _speed_sentence(compared: Sequence[Standing], mean: MeanSpeedUp | None) -> s
 
 
 def _left_out(standing: Standing) -> str:
-    """ "mnist (missed: batch reached it with 3 of 5 runs, none with 5 of 5)"."""
+    """For example "mnist (missed: batch reached it with 3 of 5 runs, none with 5 of 5)"."""
     gap = standing.speeds["steps"].gap
     if gap != "missed":
         return f"{standing.workload} ({gap})"

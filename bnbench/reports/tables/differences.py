@@ -185,7 +185,7 @@ def _checks(difference: Difference, margin: bool) -> tuple[str, ...]:
 
 
 def _smallest_detectable(difference: Difference) -> str:
-    """ "1.4 pp (0.8 to 3.9)"; none where no metric can differ so much."""
+    """For example "1.4 pp (0.8 to 3.9)"; none where no metric can differ so much."""
     if not difference.detectable or difference.detectable_low is None or difference.detectable_high is None:
         return NOTHING
     if difference.detectable > largest_difference(difference):

@@ -82,7 +82,7 @@ def _balanced(heading: str) -> list[str]:
 
 
 def _in_two(cell: str) -> list[str]:
-    """ "0.41 ± 0.01 (4 of 5)" and "+1.2 [+0.9, +1.5]" before and after the space of the bracket."""
+    """For example "0.41 ± 0.01 (4 of 5)" and "+1.2 [+0.9, +1.5]" before and after the space of the bracket."""
     return cell.replace(" (", "\n(").replace(" [", "\n[").split("\n")
 
 

@@ -51,7 +51,7 @@ def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]
 
 
 def _product(study: Study, estimates: Sequence[CellEstimate]) -> str:
-    """ "3 variants x 3 settings x 5 to 20 seeds = 45 to 180 runs", without the settings where nothing is swept."""
+    """E.g. "3 variants x 3 settings x 5 to 20 seeds = 45 to 180 runs", without the settings where nothing is swept."""
     num_variants, num_cells = len({cell.variant for cell in study.cells}), len(estimates)
     least, most = min(study.looks, default=len(study.seeds)), len(study.seeds)
     factors = [_count(num_variants, "variant")]
@@ -67,7 +67,7 @@ def _product(study: Study, estimates: Sequence[CellEstimate]) -> str:
 
 
 def _range(least: str, most: str) -> str:
-    """ "5 s to 20 s", "5 s" where both are the same."""
+    """For example "5 s to 20 s", "5 s" where both are the same."""
     return least if least == most else f"{least} to {most}"
 
 
@@ -134,7 +134,7 @@ def description(path: Path) -> str:
 
 
 def duration(seconds: float) -> str:
-    """ "12 s", "4 min", "1.5 h"."""
+    """For example "12 s", "4 min", "1.5 h"."""
     if seconds < 99.5:
         return f"{seconds:.2g} s" if seconds < 9.95 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

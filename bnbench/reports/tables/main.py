@@ -76,7 +76,7 @@ def _spread(column: str) -> Callable[[VariantSummary], str]:
 
 
 def _difference(variant: VariantSummary, summary: Summary, differences: Mapping[str, Difference]) -> str:
-    """ "+1.2* [0.4, 2.1]"."""
+    """For example "+1.2* [0.4, 2.1]"."""
     if variant.variant == summary.baseline:
         return "baseline"
     difference = differences.get(variant.label)
@@ -87,7 +87,7 @@ def _difference(variant: VariantSummary, summary: Summary, differences: Mapping[
 
 
 def _change(difference: Difference, summary: Summary) -> str:
-    """ "+1.2*": the unit stands in the caption."""
+    """For example "+1.2*": the unit stands in the caption."""
     return f"{change_text(difference).removesuffix(' points')}{MARKS.get(_verdict(difference, summary), '')}"
 
 
@@ -106,7 +106,7 @@ def _target_heading(summary: Summary) -> str:
 
 
 def _steps_to_target(variant: VariantSummary) -> str:
-    """ "108"; ">540 (1 of 5)" where most runs never reached it, ">540" where none did."""
+    """For example "108"; ">540 (1 of 5)" where most runs never reached it, ">540" where none did."""
     target = variant.targets[0]
     reached = f" ({target.k} of {target.n})" if 0 < target.k < target.n else ""
     if target.median_steps is None:
@@ -115,7 +115,7 @@ def _steps_to_target(variant: VariantSummary) -> str:
 
 
 def _failures(variant: VariantSummary) -> str:
-    """ "2 crashed, 1 stuck"; "" where every run that is there finished."""
+    """For example "2 crashed, 1 stuck"; "" where every run that is there finished."""
     return ", ".join(
         f"{variant.outcomes[outcome]} {_SHORT.get(outcome, outcome_text(outcome))}"
         for outcome in OUTCOMES
@@ -148,7 +148,7 @@ def _about_not_finite(summary: Summary) -> list[str]:
 
 
 def _difference_words(summary: Summary, interval: str = " [95% interval]") -> str:
-    """ "Against none: points [95% interval], paired by seed; * better or worse (p < 0.05)."."""
+    """For example "Against none: points [95% interval], paired by seed; * better or worse (p < 0.05)."."""
     differences = _differences(summary).values()
     unit = "points" if metric_of(summary.primary).percent else "difference"
     methods = {difference.method for difference in differences}
@@ -208,7 +208,7 @@ def _settings(summary: Summary, keys: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _cell(summary: Summary, name: str, setting: Mapping[str, str]) -> str:
-    """ "95.2 (+58.1*)"; the baseline has its mean alone."""
+    """For example "95.2 (+58.1*)"; the baseline has its mean alone."""
     variant = _at(summary, name, setting)
     if variant is None:
         return NOTHING

@@ -50,7 +50,7 @@ def main_curves(summary: Summary) -> Table:
 
 
 def _curve(rows: Sequence[Row], column: str, scale: Sequence[float], last: int) -> str:
-    """ "█▅▂▁▁ 2.3 → 0.21": the evaluation that is last at each of WIDTH points in time, at most one a character."""
+    """E.g. "█▅▂▁▁ 2.3 → 0.21": the evaluation that is last at each of WIDTH points in time, at most one a character."""
     width = min(WIDTH, len({row["step"] for row in rows}))
     heights = []
     for index in range(width):

@@ -77,7 +77,7 @@ def _seconds(target: TargetSummary) -> str:
 
 
 def _range(target: TargetSummary, field: str, form: str, censored: str) -> str:
-    """ "(938 to 1876)", "(938 to >4690)" where a run never reached the target; "" where all are equal."""
+    """For example "(938 to 1876)", "(938 to >4690)" where a run never reached the target; "" where all are equal."""
     moments = [time for time in target.reached if isinstance(time, Reached)]
     times = [getattr(time, field) for time in moments]
     low, high = f"{min(times):{form}}", f"{max(times):{form}}" if target.k == target.n else censored

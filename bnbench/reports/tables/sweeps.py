@@ -109,7 +109,7 @@ def _usable_row(usable: UsableRange) -> tuple[str, ...]:
 
 
 def decades_text(usable: UsableRange) -> str:
-    """ "2.0 to 3.0 [1.6, 3.4]", ">= 2.0 [>= 1.6]" where the sweep cuts a range."""
+    """For example "2.0 to 3.0 [1.6, 3.4]", ">= 2.0 [>= 1.6]" where the sweep cuts a range."""
     if usable.least is None:
         return NOTHING
     if usable.most is None:
