@@ -7,7 +7,7 @@ from bnbench.reports.numbers import margin_text, p_text
 
 
 def doubts(comparison: Difference) -> str:
-    """E.g. "; with new test samples the difference may be zero; but the sign-flip test disagrees (p 0.062)", or nothing."""
+    """E.g. "; with new test samples the difference may be zero; the sign-flip test disagrees (p 0.062)", or ""."""
     return f"{_small(comparison)}{_other_samples(comparison)}{disagreement(comparison)}"
 
 

@@ -170,7 +170,7 @@ def _head(verdict: str, summary: Summary) -> str:
 
 
 def _finds(alike: Sequence[Difference]) -> str:
-    """E.g. " With 3 seeds and 20 comparisons only differences of about 2.2 to 44 points or more are found reliably."."""
+    """E.g. " With 3 seeds and 20 comparisons only differences of about 2.2 to 44 points are found reliably."."""
     known = [d for d in alike if d.verdict == "undecided" and d.detectable]
     if not known:
         return ""
