@@ -65,20 +65,13 @@ def imagefolder(
     root, tally = path.expanduser(), Tally()
     parts = read_parts(root, tally)
     names = class_names_of(root, parts, tally)
-    both = image_size if isinstance(image_size, tuple) else (image_size, image_size)
-    size = (both[0], both[1]) if both[0] is not None and both[1] is not None else None
-    colours = {"white": (255, 255, 255), "black": (0, 0, 0)}
-    colour = colours[background] if isinstance(background, str) else background
-    decoding = Decoding(size, resize, channels, colour, max_pixels)
+    decoding = Decoding(_size(image_size), resize, channels, _colour(background), max_pixels)
     index = {name: place for place, name in enumerate(names)}
     labels = {name: torch.tensor([index[label] for label in part.labels]) for name, part in parts.items()}
     group_names = read_groups(groups, root, parts["train"].paths) if groups else None
-    chosen = None
+    chosen = _choice(labels, group_names, sampling) if sampling else None
     files = {name: (part.paths, labels[name]) for name, part in parts.items()}
-    if sampling:
-        group_index = index_of(group_names) if group_names else None
-        known = Labels(labels["train"], labels.get("val"), labels["test"], group_index)
-        chosen = choose(known, sampling)
+    if chosen is not None:
         files, group_names = _only(files, chosen), None
     paths = [file for image_paths, _ in files.values() for file in image_paths]
     pixels, changes = decoded(root, paths, decoding, data_dir / "imagefolder-cache", part_of=bool(chosen))
@@ -93,16 +86,35 @@ def imagefolder(
         names,
         val=pairs.get("val"),
         groups=group_names,
-        notes=(
+        notes=[
             *tally.sentences(LEFT_OUT),
             *twin_notes(names),
             *missing_classes(parts, names),
             *changes,
             *twice,
-        ),
+        ],
         cautions=(*doubles(root, parts), *check_scales(printable(path), images, refuse=False), *leaks),
         chosen=chosen,
     )
+
+
+def _choice(
+    labels: Mapping[str, torch.Tensor], group_names: Sequence[str] | None, sampling: Sampling
+) -> Chosen:
+    groups = index_of(group_names) if group_names else None
+    return choose(Labels(labels["train"], labels.get("val"), labels["test"], groups), sampling)
+
+
+def _size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Height and width."""
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
+
+
+def _colour(background: str | tuple[int, int, int]) -> tuple[int, int, int]:
+    """Red, green and blue."""
+    if isinstance(background, tuple):
+        return background
+    return (255, 255, 255) if background == "white" else (0, 0, 0)
 
 
 def _copies(

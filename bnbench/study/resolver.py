@@ -289,9 +289,8 @@ def _cautions(made: Cells) -> list[str]:
     for cell in made.cells:
         for caution in cautions_of(cell.settings):
             by_caution.setdefault(caution, []).append(cell.variant)
-    everywhere = set(made.variants)
     return [
-        caution if set(names) == everywhere else f"{', '.join(dict.fromkeys(names))}: {caution}"
+        caution if set(names) == set(made.variants) else f"{', '.join(dict.fromkeys(names))}: {caution}"
         for caution, names in by_caution.items()
     ]
 
