@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bnbench.base.interactive import digest
 from tests.tiny_study import TINY
 
@@ -60,6 +62,7 @@ def test_it_trains_in_this_process_and_once(tmp_path: Path) -> None:
     assert _run(tmp_path, 'compare("a")')[0] == []
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_run_again_and_changed_trains_again(tmp_path: Path) -> None:
     changed = CELL.replace("FACTOR = 1.0", "FACTOR = 2.0")
     main = f'[compare("a"), exec({changed!r}, globals()), compare("b")]'

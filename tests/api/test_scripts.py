@@ -52,6 +52,7 @@ def test_workers_do_not_run_the_program_again(tmp_path: Path, way: str) -> None:
     assert lines == ["the script runs", "4 0 4"]
 
 
+@pytest.mark.slow
 def test_in_a_thread_and_twice_in_one_process(tmp_path: Path) -> None:
     text = f"""
 import json, threading

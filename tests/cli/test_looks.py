@@ -106,6 +106,7 @@ def test_interrupted_and_gone_on_it_is_the_same_study(
     assert num_runs() == runs
 
 
+@pytest.mark.slow
 def test_force_trains_the_looks_anew() -> None:
     assert bnbench("compare", "s.yaml", "-q")[0] == 0
     before = decisions()
@@ -115,6 +116,7 @@ def test_force_trains_the_looks_anew() -> None:
     assert all(path.stat().st_mtime_ns > time for path, time in kept.items())
 
 
+@pytest.mark.slow
 def test_seeds_that_are_added_after_a_look_are_reported_as_that() -> None:
     assert bnbench("compare", "s.yaml", "-q", "seeds=3")[0] == 0
     assert not about_looks()
@@ -168,6 +170,7 @@ def test_a_variant_that_joins_or_leaves_after_a_look_is_reported() -> None:
     assert about_looks() == [caution]
 
 
+@pytest.mark.slow
 def test_a_fixed_number_of_seeds_knows_which_comparisons_were_seen() -> None:
     Path("s.yaml").write_text(STUDY.replace("seeds: {auto: true, max: 12}", "seeds: 3"))
     assert bnbench("compare", "s.yaml", "-q")[0] == 0
@@ -192,6 +195,7 @@ def test_a_variant_that_becomes_one_setting_of_a_sweep_has_not_left() -> None:
     assert not about_looks("results/s+sweep.optimizer.lr=0.1,0.01")
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_family_of_looks() -> None:
     assert bnbench("compare", "s.yaml", "-q", "sweep={optimizer.lr: [0.03, 0.3]}")[0] == 0
     values = told("results/s+sweep.optimizer.lr=0.03,0.3")

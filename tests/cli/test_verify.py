@@ -91,6 +91,7 @@ def test_markdown(run: Run) -> None:
     assert "FAILED" not in right.stdout
 
 
+@pytest.mark.slow
 def test_what_a_layer_prints_does_not_reach_stdout(run: Run) -> None:
     result = run("students.py:Prints", "--dim", "1", "--format", "json")
     told = json.loads(result.stdout)
@@ -98,6 +99,7 @@ def test_what_a_layer_prints_does_not_reach_stdout(run: Run) -> None:
     assert "forward!" not in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "said"),
     [
@@ -140,12 +142,14 @@ def test_a_layer_that_can_not_be_had(run: Run, word: str, said: str) -> None:
     assert "Traceback" not in result.output
 
 
+@pytest.mark.slow
 def test_a_file_may_import_its_neighbours(run: Run) -> None:
     Path("neighbour.py").write_text("EPS = 1e-5\n")
     Path("uses.py").write_text(f"from neighbour import EPS\n{LAYER}")
     assert run("uses.py:Mine", "--dim", "1").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_factory_gets_the_dim(run: Run) -> None:
     result = run("students.py:factory", "--format", "json")
     assert result.exit_code == 0, result.output
@@ -155,6 +159,7 @@ def test_a_factory_gets_the_dim(run: Run) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_plugin_s_normalizer(run: Run) -> None:
     Path("plugin.py").write_text(
         "from torch import nn\nfrom bnbench.norms import norms\n"
@@ -173,6 +178,7 @@ def test_a_plugin_s_normalizer(run: Run) -> None:
     assert json.loads(out.stdout)["conventions"]["momentum"] == 0.1  # what the layer says it has
 
 
+@pytest.mark.slow
 def test_strict_counts_the_library_checks(run: Run) -> None:
     (Path.cwd() / "textbook.py").write_text(Path("students.py").read_text().replace("if n < 2:", "if False:"))
     assert run("textbook.py:Textbook", "--dim", "1").exit_code == 0
@@ -190,6 +196,7 @@ def test_volumes(run: Run) -> None:
     assert run("torch.nn:BatchNorm3d", "--dim", "2").exit_code == 1
 
 
+@pytest.mark.slow
 def test_momentum_none(run: Run) -> None:
     result = run("batch", "--dim", "1", "--momentum", "none", "--format", "json")
     assert result.exit_code == 0, result.output
