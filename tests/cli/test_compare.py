@@ -199,7 +199,8 @@ def process(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_a_crash_is_recorded_the_rest_goes_on_and_the_exit_code_says_so(run: Run) -> None:
     Path("mine.py").write_text(CRASHING)
-    words = ["compare", "small.yaml", "seeds=2", "--plugin", "mine.py"]
+    plugin = ["compare", "small.yaml", "seeds=2", "--plugin", "mine.py"]
+    words = [*plugin, "--output", "results/small"]
     result = process(*words, "variants.custom.norm=sometimes")
     assert result.returncode == 3, result.stdout
     assert "RuntimeError: out of memory, say" in result.stdout
@@ -213,7 +214,7 @@ def test_a_crash_is_recorded_the_rest_goes_on_and_the_exit_code_says_so(run: Run
     result = process(*words, "variants.custom.norm={name: sometimes, fail: false}")
     assert result.returncode == 0, result.stdout
     # nothing but crashes: nothing usable came out
-    result = process(*words, "variants={x: {norm: sometimes}}", "-o", "x")
+    result = process(*plugin, "variants={x: {norm: sometimes}}", "-o", "x")
     assert result.returncode == 1
 
 
@@ -223,9 +224,9 @@ def test_a_changed_plugin_makes_other_runs(run: Run) -> None:
     plugin.write_text(CRASHING)
     mended = "variants.custom.norm={name: sometimes, fail: false}"
     words = ["compare", "small.yaml", "seeds=1", mended, "--plugin", "mine.py"]
-    assert process(*words).returncode == 0
+    assert process(*words, "--output", "results/small").returncode == 0
     plugin.write_text(CRASHING.replace("return x", "return 2 * x"))
-    result = process(*words)
+    result = process(*words, "--output", "results/small")
     assert result.returncode == 1
     assert "variant custom: source of mine.py: changed since" in result.stdout
     shutil.copytree("results/small/runs", "other/runs")

@@ -42,7 +42,7 @@ ONE_MESSAGE = [
     ("ReturnsNone", "takes none of the inputs", "forward returned NoneType"),
     ("NoSuper", "the __init__ of NoSuper does not call torch's", ""),
     ("TrainsToNone", "TrainsToNone.train() returns NoneType", ""),
-    ("InsideItself", "the layer could not be judged: RecursionError", "inside itself"),
+    ("InsideItself", "the layer could not be judged: RecursionError", "contains itself"),
     ("ReplacesAllclose", "replaces torch.allclose, for the whole process", "their results mean nothing"),
     ("ReplacesDumps", "replaces json.dumps", "their results mean nothing"),
     ("BreaksLists", "broke the checking process", "in its first call"),
