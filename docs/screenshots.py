@@ -38,24 +38,25 @@ STUDIES = {
 }
 
 
-def run(command: str, *options: str) -> str:
-    """What `bnbench COMMAND OPTIONS` prints, with its colours."""
+def run(command: str, *options: str, folder: Path = Path()) -> str:
+    """What `bnbench COMMAND OPTIONS` prints in that folder, with its colours."""
     return subprocess.run(
         [sys.executable, "-m", "bnbench", *command.split(), *options],
         env={**os.environ, "COLUMNS": str(WIDTH), "FORCE_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        cwd=folder,
     ).stdout
 
 
-def draw_output(command: str, target: Path, *options: str) -> None:
-    """The picture of what a command prints; the options aren't shown."""
+def draw_output(command: str, target: Path, folder: Path = Path()) -> None:
+    """The picture of what a command prints in that folder."""
     console = Console(
         record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
     console.print(f"$ bnbench {command}\n", markup=False, highlight=False)
-    console.print(Text.from_ansi(run(command, *options).rstrip("\n")))
+    console.print(Text.from_ansi(run(command, folder=folder).rstrip("\n")))
     # a fixed id: the same run gives the same bytes
     console.save_svg(str(target), title="bnbench", unique_id=target.stem)
 
@@ -113,7 +114,7 @@ def draw_study(driver: Any, name: str, picture: str, figure: str, folder: Path) 
 if __name__ == "__main__":
     with chromium() as driver, tempfile.TemporaryDirectory() as folder:
         quickstart = Path(folder) / "results" / "quickstart"
-        draw_output("compare", IMAGES / "compare.svg", "--output", str(quickstart))
+        draw_output("compare", IMAGES / "compare.svg", Path(folder))
         photograph(driver, quickstart / "report.html", IMAGES / "report-desktop.png", DESKTOP)
         photograph(driver, quickstart / "report.html", IMAGES / "report-phone.png", PHONE)
         for kind in ("right", "wrong"):
