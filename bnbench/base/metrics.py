@@ -28,7 +28,7 @@ MOST_CLASSES = 100
 class Metric:
     """One number for a split.
 
-    percent: a share from 0 to 1, printed as a percentage. lowest: no value is below it; None where there is no bound.
+    percent: a share from 0 to 1, printed as a percentage. lowest: the smallest possible value; None if unbounded.
     largest_change: see `granularity`. class_name: of a metric of one class.
     """
 

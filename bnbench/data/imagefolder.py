@@ -66,8 +66,7 @@ def imagefolder(
     parts = read_parts(root, tally)
     names = class_names_of(root, parts, tally)
     decoding = Decoding(_size(image_size), resize, channels, _colour(background), max_pixels)
-    index = {name: place for place, name in enumerate(names)}
-    labels = {name: torch.tensor([index[label] for label in part.labels]) for name, part in parts.items()}
+    labels = _labels(parts, names)
     group_names = read_groups(groups, root, parts["train"].paths) if groups else None
     chosen = _choice(labels, group_names, sampling) if sampling else None
     files = {name: (part.paths, labels[name]) for name, part in parts.items()}
@@ -96,6 +95,12 @@ def imagefolder(
         cautions=(*doubles(root, parts), *check_scales(printable(path), images, refuse=False), *leaks),
         chosen=chosen,
     )
+
+
+def _labels(parts: Mapping[str, Part], names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """The class indices of each part."""
+    index = {name: place for place, name in enumerate(names)}
+    return {name: torch.tensor([index[label] for label in part.labels]) for name, part in parts.items()}
 
 
 def _choice(

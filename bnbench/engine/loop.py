@@ -66,7 +66,7 @@ def _start(*arguments: Any) -> Generator[Event]:
 
 
 class Training:
-    """The state of one run, or of several replicas.
+    """The training of one run, or of replicas in one stack.
 
     runs: alike in all but their seed; more than one only where the choice is the stacked engine. warm_up: make a
     few steps with copies of the models, which load libraries and find their kernels, before the clock starts.

@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bnbench.base.errors import ConfigError, PluginError, ResultsError
+from bnbench.base.errors import ConfigError, ResultsError
 from bnbench.base.files import hash_of, read_text, to_number
-from bnbench.base.task_facts import IMAGE_CLASSIFICATION, task_facts
 from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.files import ENVIRONMENT, SCHEMA_VERSION, STUDY, SUMMARY_JSON
+from bnbench.results.task import read_task
 from bnbench.study import DEFAULT_PRIMARY, Margin, Target, read_yaml
 from bnbench.study.records import Outcome, RunRecord
 
@@ -92,7 +92,7 @@ class _Summary(BaseModel):
 
 
 def is_condensed(folder: Path) -> bool:
-    """Whether a summary is there; to be asked where there is no plan."""
+    """Whether the folder has a summary. Call it only for a folder without a plan."""
     return (folder / SUMMARY_JSON).is_file()
 
 
@@ -116,10 +116,7 @@ def load_condensed(folder: Path) -> StudyResults:
             f"{path}: schema version {summary.schema_version}, this bnbench knows up to {SCHEMA_VERSION}."
         )
         raise ResultsError(message, fix="upgrade bnbench.")
-    try:
-        task = task_facts(summary.task) if summary.task else IMAGE_CLASSIFICATION
-    except (PluginError, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ResultsError(f"{path}: damaged: task: {error}.", fix=fix) from None
+    task = read_task(path, summary.task, ResultsError, fix)
     study, warnings = _study(folder / STUDY)
     margin = summary.margin
     return StudyResults(

@@ -3,7 +3,7 @@
 SCHEMA_VERSION = 1
 
 STUDY, PLAN, ENVIRONMENT = "study.yaml", "plan.json", "environment.json"
-#: Beside the folders of several studies: their joint summary.
+#: The joint summary of the studies whose folders stand beside it.
 WORKLOADS_JSON = "workloads.json"
 SUMMARY_JSON, SUMMARY_CSV, REPORT = "summary.json", "summary.csv", "report.html"
 #: The folder of all runs, and the files of each.

@@ -46,8 +46,8 @@ def choice_words(summary: Summary) -> str:
         few, others = len(best.choosing), len(best.comparing)
         return f"Chosen by the validation loss of the first {few} seeds, compared on the other {others}."
     return (
-        f"Chosen by the validation loss of the same {len(best.comparing)} seeds: a variant with many equally good "
-        "settings is favoured, so there is no verdict. From 5 seeds on, one part chooses and the other compares."
+        f"Chosen by the validation loss of the same {len(best.comparing)} seeds. This favours variants with "
+        "many equally good settings, so no verdict is given. With 5 seeds or more, some choose and the others compare."
     )
 
 

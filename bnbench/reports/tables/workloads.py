@@ -90,8 +90,8 @@ def speed_table(workloads: Workloads) -> Table:
         rows.append((name, "geometric mean", "", "", *means))
     caption = (
         "The baseline's time to the study's target over the variant's: geometric mean over seeds, 95% paired t "
-        "interval. reached, baseline: runs that reached it. missed: some run of the two did not, so there is no ratio; "
-        "a miss is never turned into a number. geometric mean: over the k that have a ratio, of the n workloads on "
+        "interval. reached, baseline: runs that reached it. missed: a run of the variant or the baseline did not reach "
+        "it, so no ratio is given. geometric mean: over the k that have a ratio, of the n workloads on "
         f"which the variant is compared; from {MIN_WORKLOADS} on with the 95% t interval of the mean logarithm."
     )
     has_targets = any(speed.gap != "no target" for s in workloads.standings for speed in s.speeds.values())
