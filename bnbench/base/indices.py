@@ -1,0 +1,76 @@
+"""What is known of an index of a network's inside without computing it: its words, its scale and its noise floor.
+
+A probe (`bnbench.probes`) computes the indices of a run; what keeps, compares and reports them reads these facts alone,
+and needs no torch. No index is better where it is larger: that is what a study asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+#: How two variants are compared. ratio: of positive numbers, on the scale of their logarithm. points: a difference of
+#: shares, in percentage points. difference: of any numbers.
+Scale = Literal["ratio", "points", "difference"]
+#: How the names of noise floors end.
+FLOOR = "_floor"
+
+
+@dataclass(frozen=True)
+class IndexFacts:
+    """One number of a run's inside.
+
+    words: its name in a sentence, behind "the". unit: of the number, in words. rises: whether a larger number
+    means more of what is measured, so that "above the noise floor" means larger than the floor.
+    """
+
+    name: str
+    words: str
+    scale: Scale
+    unit: str = ""
+    rises: bool = True
+
+    @property
+    def floor(self) -> str:
+        """The index that holds its noise floor, where one was measured."""
+        return f"{self.name}{FLOOR}"
+
+
+INDICES: dict[str, IndexFacts] = {
+    facts.name: facts
+    for facts in (
+        IndexFacts("drift", "drift of the pre-activations", "ratio", "widths of a unit's distribution"),
+        IndexFacts("shift_norm", "shift of the gradient (norm)", "ratio", "share of the gradient's norm"),
+        IndexFacts(
+            "shift_cosine", "cosine of the gradient before and after", "difference", "cosine", rises=False
+        ),
+        IndexFacts("loss_range", "range of the loss along the step", "ratio", "loss"),
+        IndexFacts(
+            "gradient_change", "change of the gradient along the step", "ratio", "norm of the gradient"
+        ),
+        IndexFacts(
+            "sharpness_train", "sharpness in train mode", "ratio", "largest eigenvalue of the Hessian"
+        ),
+        IndexFacts("sharpness_eval", "sharpness in eval mode", "ratio", "largest eigenvalue of the Hessian"),
+        IndexFacts("gradient_growth", "growth of squared gradients per layer", "ratio", "factor"),
+        IndexFacts("dead_share", "share of dead units", "points", "share"),
+        IndexFacts("saturated_share", "share of saturated units", "points", "share"),
+        IndexFacts(
+            "update_ratio", "size of an update against the weights", "ratio", "share of the weights' norm"
+        ),
+    )
+}
+
+
+def index_facts(name: str) -> IndexFacts:
+    """The facts of an index; of one that is not known (a plugin's), what its name says.
+
+    >>> index_facts("my_index").words
+    'my index'
+    """
+    return INDICES.get(name) or IndexFacts(name, name.replace("_", " "), "difference")
+
+
+def is_floor(name: str) -> bool:
+    """Whether the number is the noise floor of another."""
+    return name.endswith(FLOOR)
