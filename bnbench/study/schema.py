@@ -11,19 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from bnbench.base.kinds import KINDS
 from bnbench.base.metrics import RECALL
-from bnbench.base.options import is_optional_number, means_none
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
+from bnbench.study.sections import Batches, Choice, Clip, Float, Init, Int, Section, Validation
 from bnbench.study.vary import DEFAULT_VARY, Source
-
-
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a number is wanted, not true or false")
-    return value
 
 
 def _epoch_or_steps(value: Any) -> Any:
@@ -34,64 +28,12 @@ def _epoch_or_steps(value: Any) -> Any:
     return value
 
 
-Int = Annotated[int, BeforeValidator(_no_bool)]
-Float = Annotated[float, BeforeValidator(_no_bool)]
-
-
-class Section(BaseModel):
-    """A mapping of a study: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _words_for_none(cls, values: Any) -> Any:
-        """`clip_norm: none` is `clip_norm: null`, as `norm: none` is."""
-        if not isinstance(values, dict):
-            return values
-        fields = {key for key, field in cls.model_fields.items() if is_optional_number(field.annotation)}
-        off = {key for key in fields & set(values) if values[key] is not False and means_none(values[key])}
-        return values | dict.fromkeys(off)
-
-
-class Choice(Section):
-    """A registered name and its options, every default written out."""
-
-    name: str
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-class Init(Section):
-    """How linear and convolution weights start."""
-
-    name: Literal["auto", "torch", "he", "glorot"] = Field(
-        "auto",
-        description="auto: what the model's paper uses; torch: U(±1/√fan_in); he: N(0, 2/fan_in); "
-        "glorot, as Keras: U(±√(6/(fan_in + fan_out))), biases 0",
-    )
-    scale: Float = Field(1.0, gt=0, description="multiplies the initial weights, not the biases")
-
-
-class Validation(Section):
-    """The part of the training set on which every decision is made."""
-
-    fraction: Float = Field(0.1, gt=0, lt=1, description="share of the training set that is held out")
-    by: Literal["auto", "sample", "class", "group"] = Field(
-        "auto",
-        description="auto: the data's own validation part where it has one, else single samples; sample; class: the "
-        "same share of every class; group: whole groups (npz: groups, imagefolder: groups: file.csv)",
-    )
-    split_seed: Int = Field(
-        0, ge=0, description="which samples are held out; the same for every run, but where seeds vary it"
-    )
-
-
 #: Options of data sets that are places, not content.
 DATA_PATHS = ("path", "groups")
 #: Keys of `Settings` that older results do not have.
-ADDED_LATER = ("precision", "framework")
-#: Options of models that older results do not have, with what those had.
-OPTIONS_ADDED_LATER = {"bias": "auto"}
+ADDED_LATER = ("precision", "framework", "train", "clip", "batches")
+#: Options that older results do not have, with what those had, by their section.
+OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {"model": {"bias": "auto"}, "optimizer": {"groups": None}}
 
 
 class Settings(Section):
@@ -121,7 +63,14 @@ class Settings(Section):
     clip_norm: Float | None = Field(
         None, gt=0, description="largest L2 norm of the gradient of all parameters"
     )
+    clip: Clip = Clip()
     augment: Choice
+    batches: Batches = Batches()
+    train: Literal["all", "norm", "head"] = Field(
+        "all",
+        description="which parameters learn. norm: gamma and beta of the normalizers; head: the last layer. The others "
+        "keep their initial values; running statistics move",
+    )
     evaluate_every: Annotated[Literal["epoch"] | int, BeforeValidator(_epoch_or_steps)] = Field(
         "epoch", description="a number of steps, or 'epoch'"
     )
@@ -165,11 +114,14 @@ class Settings(Section):
         """
         values = self.model_dump(mode="json", exclude={"engine"})
         for key in ADDED_LATER:
-            if values[key] == type(self).model_fields[key].default:
+            if getattr(self, key) == type(self).model_fields[key].default:
                 del values[key]
-        for key, before in OPTIONS_ADDED_LATER.items():
-            if values["model"]["options"].get(key) == before:
-                del values["model"]["options"][key]
+        for section, options in OPTIONS_ADDED_LATER.items():
+            kept = values[section]["options"]
+            for option in [
+                name for name, before in options.items() if kept.get(name, NotImplemented) == before
+            ]:
+                del kept[option]
         for key in DATA_PATHS:
             values["dataset"]["options"].pop(key, None)
         return values
@@ -186,7 +138,12 @@ OPEN = ("task", "loss", "augment")
 #: Those for which a word such as "no" means "none".
 CAN_BE_NONE = ("norm", "augment")
 #: The settings that are sections with fixed keys.
-SECTIONS: dict[str, type[Section]] = {"init": Init, "validation": Validation}
+SECTIONS: dict[str, type[Section]] = {
+    "init": Init,
+    "validation": Validation,
+    "clip": Clip,
+    "batches": Batches,
+}
 #: Keys of a study that are not settings: no variant may change them.
 STUDY_KEYS = (
     "name",
