@@ -21,6 +21,7 @@ class Kind:
 
     key: of a study (`norm: batch`). noun: in messages. title: in lists. package: the module that holds the registry;
     its files are the things. attribute: the registry's name in it. default: what a study that does not name one has.
+    chosen: a study chooses one of them by the key; else it may name many (`probe: {what: [...]}`).
     """
 
     key: str
@@ -29,6 +30,7 @@ class Kind:
     package: str
     attribute: str
     default: str | None = None
+    chosen: bool = True
 
     def registry(self) -> Registry:
         """The registry of this kind, imported."""
@@ -52,6 +54,7 @@ KINDS = (
         "augmentations",
         default="auto",
     ),
+    Kind("probe", "measure", "Probes", "bnbench.probes", "probes", chosen=False),
 )
 #: By the key of a study.
 KIND_OF = {kind.key: kind for kind in KINDS}

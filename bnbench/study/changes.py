@@ -59,9 +59,11 @@ class _Leaves:
                 self.values |= {(key, option): item for option, item in value.options.items()}
                 fields = vocabulary[key][value.name].options().model_fields
                 self._defaults |= {(key, option): field.default for option, field in fields.items()}
+            elif key in ("vary", "probe"):  # keys of the study, not of its variants
+                continue
             elif hasattr(value, "model_dump"):
                 self.values |= {(key, inner): item for inner, item in value.model_dump(mode="json").items()}
-            elif key != "vary":  # a key of the study, not of its variants
+            else:
                 self.values[key,] = value
 
     def whole(self, path: _Path) -> _Path:
@@ -142,9 +144,18 @@ def _asked(study: Study) -> dict[str, Any]:
         "margin": [margin.metric, margin.value] if margin else None,
         "metrics": sorted(study.metrics),
         "primary": study.primary,
+        "probe": _probe(study),
         "target": [[t.metric, MATCH_BASELINE if t.match_baseline else t.value] for t in study.targets],
         "vary": sorted({source for settings in study.variants.values() for source in settings.vary}),
     }
+
+
+def _probe(study: Study) -> Any:
+    """What it says beside the defaults; true where it says nothing else, None without a probe."""
+    probe = next((settings.probe for settings in study.variants.values()), None)
+    if probe is None:
+        return None
+    return probe.model_dump(mode="json", exclude_defaults=True) or True
 
 
 def _of_the_sweep(now: Any, before: Any) -> Iterator[Change]:

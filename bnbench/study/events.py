@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnbench.study.plan import RunSpec
-from bnbench.study.records import HistoryRow, RunRecord, TestSamples
+from bnbench.study.records import HistoryRow, ProbeRow, RunRecord, TestSamples
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class RunEnded:
     record: RunRecord
     weights: Mapping[str, Any] | None = field(default=None, repr=False)
     samples: TestSamples | None = field(default=None, repr=False)
+    probes: tuple[ProbeRow, ...] = field(default=(), repr=False)
 
 
 Event = RunStarted | Stepped | Evaluated | RunEnded

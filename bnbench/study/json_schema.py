@@ -106,7 +106,8 @@ def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, 
     properties = dict(settings["properties"])
     properties["vary"]["uniqueItems"] = True
     # in a variant, options alone are enough: the name is the study's; and no variant varies something else
-    changes = {key: value for key, value in properties.items() if key != "vary"}
+    properties["probe"] = _probe(properties["probe"], definitions, sorted(vocabulary["probe"]))
+    changes = {key: value for key, value in properties.items() if key not in ("vary", "probe")}
     for key in CHOICES:
         properties[key] = _choice(vocabulary[key], definitions, key)
         changes[key] = _choice(vocabulary[key], definitions, key, partial=True)
@@ -140,6 +141,17 @@ def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, 
         },
         "$defs": definitions,
     }
+
+
+def _probe(schema: dict[str, Any], definitions: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """`probe: true` means the defaults; the measures are the registered ones, each once."""
+    keys = definitions["Probe"]["properties"]
+    keys["what"]["items"] = {"enum": list(names)}
+    for key in ("at", "what", "layers"):
+        for form in keys[key].get("anyOf", [keys[key]]):
+            if form.get("type") == "array":
+                form["uniqueItems"] = True
+    return {**schema, "anyOf": [*schema["anyOf"], {"type": "boolean"}]}
 
 
 def _short_forms(key: str, schema: dict[str, Any]) -> dict[str, Any]:

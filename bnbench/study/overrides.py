@@ -121,6 +121,8 @@ class Overrides:
 
     def _of_the_study(self, path: Path_, value: Any, place: str) -> None:
         data = self._source.data
+        if path == ("probe",) and value is True and isinstance(data.get("probe"), dict):
+            return  # the study has a probe of its own
         if len(path) > 1 and not isinstance(data.get(path[0]), dict | list):
             data[path[0]] = {"auto": True} if data.get(path[0]) == "auto" else {}
             self._move(path[:1], place)  # nothing of the file is left there

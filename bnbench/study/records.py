@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from bnbench.study.labels import Labelled
 
@@ -49,7 +49,8 @@ class RunRecord(Labelled):
     class_counts: samples of each class in "train", "probe" (the training samples that train metrics are
     measured on), "val" and "test", in the order of class_names; empty where unknown.
     cautions: limits of the answer (a warm-up that never ended, running statistics that are not
-    filled yet); they stand beside the verdict, and notes at the end.
+    filled yet); they stand beside the verdict, and notes at the end. inside: the indices of what probes measured
+    (see `bnbench.base.indices`), empty without probes. probe_seconds: what the probes took, no training time.
     """
 
     seed: int
@@ -74,11 +75,27 @@ class RunRecord(Labelled):
     class_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    inside: Mapping[str, float] = field(default_factory=dict)
+    probe_seconds: float = 0.0
 
     @property
     def key(self) -> tuple[str, int]:
         """Which run of its study it is: its label and its seed, as in `RunSpec.key`."""
         return self.label, self.seed
+
+
+class ProbeRow(NamedTuple):
+    """One number of the inside of a network after `step` updates.
+
+    unit: which unit, bin or other part of the layer it is about; "" for the whole layer. value: NaN and infinities
+    are kept as they are.
+    """
+
+    step: int
+    layer: str
+    quantity: str
+    unit: str
+    value: float
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ def _as_values(settings: Settings, folder: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key in type(settings).model_fields:
         value = getattr(settings, key)
+        if key == "probe" and value is None:
+            continue  # most studies look at no inside
         if isinstance(value, Choice):
             values[key] = {"name": value.name, **value.options}
         else:

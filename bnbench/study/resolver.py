@@ -18,6 +18,7 @@ from bnbench.study.looks import means_auto, read_looks
 from bnbench.study.merge import Level, alive, open_level, overlay
 from bnbench.study.names import folder_name, name_fault
 from bnbench.study.overrides import ARGUMENT, ORIGINS, Overrides
+from bnbench.study.probe_reader import read_probe
 from bnbench.study.roles import refuse_baseline, take_roles
 from bnbench.study.schema import CHOICES, STUDY_KEYS, Settings, Study
 from bnbench.study.seeds import MAX_SEEDS, read_seeds
@@ -51,6 +52,12 @@ class Resolver:
         self.folder = self.path.parent if self.path else Path.cwd()
         self.checker = Checker(vocabulary, self.folder)
         self.vary = self._vary()
+        self.probe = read_probe(
+            source.data.get("probe"),
+            vocabulary["probe"],
+            source.place,
+            lambda path, text: self._wrong(path, text),
+        )
         self.checks: dict[str, str] = {}
 
     def study(self) -> Study:
@@ -163,7 +170,7 @@ class Resolver:
         return sweep.mapped(absolute)
 
     def _complete(self, settings: Settings) -> Settings:
-        return settings.model_copy(update={"vary": self.vary})
+        return settings.model_copy(update={"vary": self.vary, "probe": self.probe})
 
     def _vary(self) -> tuple[Varied, ...]:
         if "vary" not in self.source.data:

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 from bnbench.base.kinds import KINDS
 from bnbench.base.metrics import RECALL
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
+from bnbench.study.probe import Probe
 from bnbench.study.sections import Batches, Choice, Clip, Float, Init, Int, Section, Validation
 from bnbench.study.vary import DEFAULT_VARY, Source
 
@@ -31,7 +32,7 @@ def _epoch_or_steps(value: Any) -> Any:
 #: Options of data sets that are places, not content.
 DATA_PATHS = ("path", "groups")
 #: Keys of `Settings` that older results do not have.
-ADDED_LATER = ("precision", "framework", "train", "clip", "batches")
+ADDED_LATER = ("precision", "framework", "train", "clip", "batches", "probe")
 #: Options that older results do not have, with what those had, by their section.
 OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {"model": {"bias": "auto"}, "optimizer": {"groups": None}}
 
@@ -91,6 +92,9 @@ class Settings(Section):
         description="which sources of randomness a seed changes; the others are those of seed 0. split: each seed "
         "holds out another validation part",
     )
+    probe: Probe | None = Field(
+        None, description="what is measured inside the networks; nothing where left out"
+    )
     engine: Literal["auto", "stacked", "sequential", "compiled"] = Field(
         "auto",
         description="how runs are trained; it changes last bits and speed, so it is not part of a run's identity",
@@ -130,7 +134,7 @@ class Settings(Section):
 #: The word for the task that a data set is for, and for the augmentation that is usual for it.
 AUTO = "auto"
 #: The settings that choose from a registry.
-CHOICES = tuple(kind.key for kind in KINDS)
+CHOICES = tuple(kind.key for kind in KINDS if kind.chosen)
 #: What those that may be left out are then.
 DEFAULT_CHOICES = {kind.key: kind.default for kind in KINDS if kind.default}
 #: Those that follow from others where a study does not name one: from its data set, the loss from its task.
@@ -157,6 +161,7 @@ STUDY_KEYS = (
     "metrics",
     "sweep",
     "vary",
+    "probe",
 )
 #: The word in place of a target's value that means: what the baseline reaches.
 MATCH_BASELINE = "match_baseline"

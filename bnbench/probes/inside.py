@@ -1,0 +1,109 @@
+"""What a measure gets: one replica at one step of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.study import Settings
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+
+
+class Row(NamedTuple):
+    """One number. unit: which unit, bin or other part of the layer it is about; None for the whole layer."""
+
+    layer: str
+    quantity: str
+    value: float
+    unit: str | int | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of weights with what belongs to it. Layers of two variants correspond where their names are equal.
+
+    name: its dotted name, such as "blocks.0" or "head". depth: its number from 1, in the order of the network.
+    weights: the linear or convolution layer. norm, activation: behind it, None where there is none. hidden: whether
+    other layers come behind it, so that it is not the head. scale_invariant: whether the network gives the same
+    where its weight is multiplied by a positive number, because a norm directly behind takes the scale out.
+    """
+
+    name: str
+    depth: int
+    weights: nn.Module
+    norm: nn.Module | None = None
+    activation: nn.Module | None = None
+    hidden: bool = True
+    scale_invariant: bool = False
+
+    @property
+    def weight(self) -> Tensor:
+        """The layer's weight, as it is used."""
+        weight: Tensor = self.weights.weight  # type: ignore[assignment]
+        return weight.detach()
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward and backward pass of the probe batch, in train mode.
+
+    pre, post: by the layers' names, what enters the activation (the layer's output where it has none) and what
+    leaves it. gradients: by parameter name, of the objective; None where a parameter has none. loss: the objective.
+    """
+
+    loss: float
+    pre: Mapping[str, Tensor]
+    post: Mapping[str, Tensor]
+    gradients: Mapping[str, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Private:
+    """A copy of the replica that a measure may use up.
+
+    model: in train mode, with the weights of this step. optimizer: of its parameters, with the state that training
+    has reached and the rates of the next update. layers: those of this copy.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Inside:
+    """One replica after `step` updates.
+
+    model: a copy in train mode that all measures of this step share: they may read it, and not change it.
+    layers: of that copy, in order of depth. inputs, targets: the probe batch (N, ...), samples of the training part
+    without augmentation, the same for every variant of a seed and at every step. other_inputs, other_targets: a
+    second such batch, of other samples where there are enough, for noise floors. objective: what is minimised.
+    lr: the base rate of the next update, after the last step that of the last update. rates: the factor on it of each
+    parameter by name, 1 where it is not there. before: the weights of the layers before the last update, by name;
+    empty at step 0. private: makes a copy with its optimizer.
+    """
+
+    model: nn.Module
+    layers: tuple[Layer, ...]
+    inputs: Tensor
+    targets: Tensor
+    other_inputs: Tensor
+    other_targets: Tensor
+    objective: Objective
+    settings: Settings
+    step: int
+    lr: float
+    private: Callable[[], Private]
+    rates: Mapping[str, float] = field(default_factory=dict)
+    before: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def passed(self) -> Pass:
+        """The pass over the probe batch, made once for all measures of this step."""
+        raise NotImplementedError
