@@ -19,6 +19,8 @@ from bnbench.study import Settings
 from bnbench.tasks import task_of
 
 CPU = torch.device("cpu")
+#: Layers whose weights the initialization draws.
+WEIGHTS = (nn.Linear, nn.Conv2d)
 
 
 def build_model(settings: Settings, sizes: Sizes, seed: int) -> nn.Module:
@@ -36,7 +38,7 @@ def build_model(settings: Settings, sizes: Sizes, seed: int) -> nn.Module:
         model: nn.Module = entry.factory(*arguments, norm, **entry.typed(settings.model.options))
     scheme = settings.init.name if settings.init.name != "auto" else entry.facts.init
     if scheme != "own":
-        initialise(model, seed, scheme, scale=settings.init.scale)
+        initialise(model, seed, scheme, scale=settings.init.scale, std=settings.init.std)
     _seed_noise(model, noise)
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
         model = model.to(memory_format=torch.channels_last)
@@ -44,30 +46,61 @@ def build_model(settings: Settings, sizes: Sizes, seed: int) -> nn.Module:
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, seed: int, scheme: str, *, scale: float = 1.0) -> None:
+def initialise(
+    model: nn.Module, seed: int, scheme: str, *, scale: float = 1.0, std: float | None = None
+) -> None:
     """Draw the weights of all linear and convolution layers from private streams, one a parameter.
 
-    scheme: "he": N(0, 2/fan_in), biases 0 (He et al. 2015). "glorot": U(±√(6/(fan_in + fan_out))), biases 0
-    (Glorot & Bengio 2010; Keras's default). "torch", its default: weights and biases U(±1/√fan_in).
+    scheme: "he": N(0, 2/fan_in) (He et al. 2015). "glorot": U(±√(6/(fan_in + fan_out))) (Glorot & Bengio 2010;
+    Keras's default). "normal": N(0, std²). "orthogonal": see `orthogonal_`. With these the biases are 0.
+    "torch", its default: weights and biases U(±1/√fan_in).
     scale multiplies the weights, not the biases; so does a layer's own init_factor. Every other layer
     that has a reset_parameters is reset by it, from a stream of its own name.
     """
     for name, module in model.named_modules():
-        if not isinstance(module, nn.Linear | nn.Conv2d):
+        if not isinstance(module, WEIGHTS):
             _reset(module, derive(seed, "init", name))
             continue
-        fan_in, fan_out = module.weight[0].numel(), module.weight[:, 0].numel()
-        bound = math.sqrt(6 / (fan_in + fan_out)) if scheme == "glorot" else 1 / math.sqrt(fan_in)
-        draw = generator(seed, "init", name, "weight")
-        if scheme == "he":
-            module.weight.normal_(0.0, math.sqrt(2 / fan_in), generator=draw)
-        else:
-            module.weight.uniform_(-bound, bound, generator=draw)
+        _draw(module.weight, scheme, generator(seed, "init", name, "weight"), std)
         module.weight.mul_(scale * getattr(module, "init_factor", 1.0))
         if module.bias is not None:
             module.bias.zero_()
-            if scheme not in ("he", "glorot"):
+            if scheme == "torch":
+                bound = 1 / math.sqrt(module.weight[0].numel())
                 module.bias.uniform_(-bound, bound, generator=generator(seed, "init", name, "bias"))
+
+
+def _draw(weight: Tensor, scheme: str, draw: torch.Generator, std: float | None) -> None:
+    """The weights of one layer, before they are scaled."""
+    fan_in, fan_out = weight[0].numel(), weight[:, 0].numel()
+    if scheme == "orthogonal":
+        orthogonal_(weight, draw)
+    elif scheme in ("he", "normal"):
+        weight.normal_(0.0, math.sqrt(2 / fan_in) if std is None else std, generator=draw)
+    else:
+        bound = math.sqrt(6 / (fan_in + fan_out)) if scheme == "glorot" else 1 / math.sqrt(fan_in)
+        weight.uniform_(-bound, bound, generator=draw)
+
+
+@torch.no_grad()
+def orthogonal_(weight: Tensor, draw: torch.Generator) -> None:
+    """Fill with a random orthogonal matrix, uniformly distributed (Saxe et al. 2014, arXiv 1312.6120, section 3).
+
+    weight: (outputs, ...), taken as a matrix (outputs, all the rest): the shorter of its rows and columns are
+    orthonormal. Computed in float64 by one thread, so that the number of threads changes no bit.
+    """
+    rows, columns = len(weight), weight[0].numel()
+    gaussian = torch.empty(max(rows, columns), min(rows, columns), dtype=torch.float64).normal_(
+        generator=draw
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        q, r = torch.linalg.qr(gaussian)
+    finally:
+        torch.set_num_threads(threads)
+    q *= r.diagonal().sign()  # else the distribution is not uniform (Mezzadri 2007, section 5)
+    weight.copy_((q if rows >= columns else q.T).reshape(weight.shape))
 
 
 def _seed_noise(model: nn.Module, seed: int) -> None:

@@ -15,7 +15,7 @@ from bnbench.data import Dataset, datasets
 from bnbench.data.prepared import Preparation, Prepared
 from bnbench.data.split import Sampling
 from bnbench.study import Settings
-from bnbench.study.schema import Validation
+from bnbench.study.sections import Validation
 from bnbench.tasks import task_of
 
 

@@ -12,13 +12,13 @@ from bnbench.study.schema import (
     CHOICES,
     DEFAULT_PRIMARY,
     MATCH_BASELINE,
-    Choice,
     Margin,
     Settings,
     Study,
     StudyCell,
     Target,
 )
+from bnbench.study.sections import Choice
 from bnbench.study.vary import DEFAULT_VARY, fixed_sentence
 from bnbench.study.yaml_source import read_yaml, to_yaml
 

@@ -19,6 +19,18 @@ def faults_of(settings: Settings) -> Iterator[tuple[tuple[Path_, ...], str]]:
             f"and never have its learning rate. Fix: a shorter warm-up, such as schedule.warmup_epochs: "
             f"{settings.epochs / 10:g}, or more epochs.",
         )
+    init = settings.init
+    if init.name == "normal" and init.std is None:
+        yield (
+            (("init", "name"),),
+            "init: normal has no standard deviation. Fix: init: {name: normal, std: 0.05}.",
+        )
+    if init.name != "normal" and init.std is not None:
+        yield (
+            (("init", "std"), ("init", "name")),
+            f"init.std: {init.std:g} with init.name: {init.name}, which has a spread of its own. "
+            f"Fix: init: {{name: normal, std: {init.std:g}}}, or init.scale, which multiplies the weights.",
+        )
     options = settings.optimizer.options
     if options.get("nesterov") is True and options.get("momentum") == 0:
         yield (

@@ -14,7 +14,8 @@ from typing import Any
 from bnbench.base.files import hash_of, key_text
 from bnbench.study.check import Vocabulary
 from bnbench.study.merge import Level
-from bnbench.study.schema import CHOICES, MATCH_BASELINE, Choice, Study
+from bnbench.study.schema import CHOICES, MATCH_BASELINE, Study
+from bnbench.study.sections import Choice
 
 #: Keys that leave a study's question as it is.
 NO_CHANGE = frozenset({"name", "description", "seeds"})

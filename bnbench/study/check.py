@@ -25,9 +25,9 @@ from bnbench.study.schema import (
     DEFAULT_CHOICES,
     OPEN,
     STUDY_KEYS,
-    Choice,
     Settings,
 )
+from bnbench.study.sections import Choice
 from bnbench.study.usual import is_open, misfits, usual
 from bnbench.study.value_faults import faults_by_path, message
 from bnbench.study.values import absolute_path, to_plain

@@ -112,6 +112,8 @@ def _merge(
         old = _name(section, before.value) if before else defaults.get(section)
         if name and old is not None and _name(section, name.value) != old:
             level = {path: leaf for path, leaf in level.items() if path[0] != section}
+    if _names_another(lower, upper, ("init", "name")):
+        level.pop(("init", "std"), None)  # of the other distribution; the scale is of every one
     for path, leaf in upper.items():
         whole = next((path[:n] for n in range(len(path) - 1, 0, -1) if path[:n] in level), None)
         if whole and isinstance(level[whole].value, list):
@@ -121,6 +123,11 @@ def _merge(
             del level[other]
         level[path] = leaf
     return level
+
+
+def _names_another(lower: Level, upper: Level, path: Path_) -> bool:
+    before, now = lower.get(path), upper.get(path)
+    return bool(before and now and before.value != now.value)
 
 
 def _leaves(dotted: str, value: Any, path: Path_, source: Source, mistakes: list[Mistake]) -> Level:

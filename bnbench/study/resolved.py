@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bnbench.study.roles import CHECK, CHECK_OF, ROLE
-from bnbench.study.schema import DATA_PATHS, MATCH_BASELINE, Choice, Settings, Study
+from bnbench.study.schema import DATA_PATHS, MATCH_BASELINE, Settings, Study
+from bnbench.study.sections import Choice
 
 
 def resolved(study: Study, folder: Path) -> dict[str, Any]:

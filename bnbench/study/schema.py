@@ -34,7 +34,11 @@ DATA_PATHS = ("path", "groups")
 #: Keys of `Settings` that older results do not have.
 ADDED_LATER = ("precision", "framework", "train", "clip", "batches", "probe")
 #: Options that older results do not have, with what those had, by their section.
-OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {"model": {"bias": "auto"}, "optimizer": {"groups": None}}
+OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
+    "model": {"bias": "auto"},
+    "optimizer": {"groups": None},
+    "init": {"std": None},
+}
 
 
 class Settings(Section):
@@ -121,7 +125,7 @@ class Settings(Section):
             if getattr(self, key) == type(self).model_fields[key].default:
                 del values[key]
         for section, options in OPTIONS_ADDED_LATER.items():
-            kept = values[section]["options"]
+            kept = values[section].get("options", values[section])
             for option in [
                 name for name, before in options.items() if kept.get(name, NotImplemented) == before
             ]:

@@ -45,12 +45,16 @@ class Choice(Section):
 class Init(Section):
     """How linear and convolution weights start."""
 
-    name: Literal["auto", "torch", "he", "glorot"] = Field(
+    name: Literal["auto", "torch", "he", "glorot", "normal", "orthogonal"] = Field(
         "auto",
         description="auto: what the model's paper uses; torch: U(±1/√fan_in); he: N(0, 2/fan_in); "
-        "glorot, as Keras: U(±√(6/(fan_in + fan_out))), biases 0",
+        "glorot, as Keras: U(±√(6/(fan_in + fan_out))); normal: N(0, std²); orthogonal: rows or columns at right "
+        "angles, of length scale (Saxe et al. 2014). Biases start at 0 with all but torch",
     )
     scale: Float = Field(1.0, gt=0, description="multiplies the initial weights, not the biases")
+    std: Annotated[Float, Field(gt=0)] | None = Field(
+        None, description="standard deviation of the initial weights, with the name normal"
+    )
 
 
 class Validation(Section):

@@ -10,7 +10,8 @@ from pathlib import Path
 import bnbench
 from bnbench.base.kinds import KIND_OF, KINDS
 from bnbench.base.registry import Registry
-from bnbench.study.schema import AUTO, CHOICES, DEFAULT_CHOICES, Choice, Settings
+from bnbench.study.schema import AUTO, CHOICES, DEFAULT_CHOICES, Settings
+from bnbench.study.sections import Choice
 
 PACKAGE = Path(bnbench.__file__).parent
 
