@@ -46,6 +46,7 @@ class Parameters:
         self.models = models
         self.flats: list[nn.Parameter] = []
         self.buffers: list[Tensor] = []
+        self._shapes: list[list[tuple[int, ...]]] = []
         self._stacked: dict[int, tuple[Tensor, Tensor]] = {}
         names = {id(parameter): name for name, parameter in models[0].named_parameters()}
         for group in groups:
@@ -55,16 +56,14 @@ class Parameters:
 
     def _lay_out(self, group: Sequence[Sequence[nn.Parameter]]) -> None:
         """Move a group's parameters, given as the S copies of each, into one tensor."""
+        self._shapes.append([(len(copies), *copies[0].shape) for copies in group])
         sizes = [len(copies) * padded(copies[0].numel()) for copies in group]
         flat = nn.Parameter(group[0][0].new_zeros(sum(sizes)))
         flat.grad = torch.zeros_like(flat)
-        for copies, values, grads in zip(
-            group, torch.split(flat.detach(), sizes), torch.split(flat.grad, sizes), strict=True
+        place = len(self.flats)
+        for copies, stacked, grad in zip(
+            group, self.parts(place, flat.detach()), self.parts(place, flat.grad), strict=True
         ):
-            shape = (len(copies), *copies[0].shape)
-            stacked, grad = (
-                part.view(len(copies), -1)[:, : copies[0].numel()].view(shape) for part in (values, grads)
-            )
             for index, parameter in enumerate(copies):
                 stacked[index].copy_(parameter.detach())
                 parameter.data = stacked[index]
@@ -82,6 +81,16 @@ class Parameters:
             module._buffers[key] = stacked[index]
         self.buffers.append(stacked)
         self._stacked[id(modules[0]._buffers[key])] = stacked, stacked
+
+    def parts(self, group: int, flat: Tensor) -> list[Tensor]:
+        """Views (S, ...), one for each parameter of a group, into any tensor that is laid out as its flat is."""
+        shapes = self._shapes[group]
+        counts = [math.prod(shape[1:]) for shape in shapes]
+        sizes = [shape[0] * padded(count) for shape, count in zip(shapes, counts, strict=True)]
+        return [
+            part.view(shape[0], -1)[:, :count].view(shape)
+            for part, shape, count in zip(torch.split(flat, sizes), shapes, counts, strict=True)
+        ]
 
     def of(self, tensor: Tensor | None) -> Tensor:
         """All replicas' values (S, ...) of a parameter or buffer of models[0]."""

@@ -18,6 +18,8 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
 Group = dict[str, Any]
+#: Of a group: "exp_avg" and so on, as torch calls them, to one tensor a parameter.
+State = dict[str, list[Tensor]]
 
 
 class FusedStep:
@@ -25,18 +27,21 @@ class FusedStep:
 
     The groups' learning rates may be set between the steps. Gradients stay where they are now.
     rates: of every group a scalar on the device, where it finds its learning rate; None: it looks into the group.
-    state: the moments and counters, to be put back where a step was made only to try.
+    state: the moments and counters, to be put back where a step was made only to try. named: the same, of each
+    group by torch's names, one a parameter.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, rates: Sequence[Tensor] | None = None) -> None:
         kinds = {torch.optim.SGD: _sgd, torch.optim.Adam: _adam, torch.optim.AdamW: _adam}
         self.groups, self.rates = optimizer.param_groups, rates
         self.state: list[Tensor] = []
+        self.named: list[State] = []
         self._updates = []
         for group in self.groups:
-            update, state = kinds[type(optimizer)](group)
+            update, named = kinds[type(optimizer)](group)
             self._updates.append(update)
-            self.state += state
+            self.named.append(named)
+            self.state += [tensor for tensors in named.values() for tensor in tensors]
 
     def set_rates(self) -> None:
         """Bring the groups' learning rates to where the steps find them."""
@@ -63,7 +68,7 @@ def can_be_fused(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
-def _adam(group: Group) -> tuple[Callable[..., object], list[Tensor]]:
+def _adam(group: Group) -> tuple[Callable[..., object], State]:
     """Adam, and AdamW, whose decay is decoupled."""
     kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     parameters = group["params"]
@@ -80,10 +85,10 @@ def _adam(group: Group) -> tuple[Callable[..., object], list[Tensor]]:
         torch._foreach_add_(steps, 1)
         update(lr=lr)
 
-    return step, [*first, *second, *steps]
+    return step, {"exp_avg": first, "exp_avg_sq": second, "step": steps}
 
 
-def _sgd(group: Group) -> tuple[Callable[..., object], list[Tensor]]:
+def _sgd(group: Group) -> tuple[Callable[..., object], State]:
     """SGD, with or without momentum. A momentum of zeros makes the first step as torch's, which has none yet."""
     parameters = group["params"]
     buffers = [torch.zeros_like(p) for p in parameters] if group["momentum"] else []
@@ -93,4 +98,4 @@ def _sgd(group: Group) -> tuple[Callable[..., object], list[Tensor]]:
     update = partial(
         torch._fused_sgd_, parameters, [p.grad for p in parameters], buffers, is_first_step=False, **options
     )
-    return update, buffers
+    return update, {"momentum_buffer": buffers} if buffers else {}

@@ -12,6 +12,7 @@ starts at a multiple of `LANES` numbers, and what is done to it is the same wher
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,12 @@ class Stack:
         assert self.fused is not None
         flats = [flat.detach() for flat in self.parameters.flats]
         return [*flats, *self.parameters.buffers, *self.fused.state]
+
+    def optimizer_state(self, group: int) -> dict[str, Any]:
+        """The optimizer's moments and counters of a group by torch's names; moments are laid out as its flat is."""
+        if self.fused is not None:
+            return {name: tensor for name, (tensor,) in self.fused.named[group].items()}
+        return dict(self.optimizer.state[self.parameters.flats[group]])
 
     @torch.no_grad()
     def gradients(self, inputs: Tensor, targets: Tensor) -> Tensor:

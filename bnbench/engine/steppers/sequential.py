@@ -31,7 +31,15 @@ class Sequential(TorchStepper):
         with autocast(self.settings, self.device):
             loss = self.objective(self.forward(inputs[0]), targets[0])
         loss.backward()  # type: ignore[no-untyped-call]
+        self.update()
+        return loss.detach().unsqueeze(0)
+
+    def update(self) -> None:
+        """Clip the gradients that the parameters have now, and let the optimizer step with them."""
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.move()
+
+    def move(self) -> None:
+        """Let the optimizer step."""
         self.optimizer.step()
-        return loss.detach().unsqueeze(0)

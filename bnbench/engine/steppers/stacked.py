@@ -24,6 +24,7 @@ class Stacked(TorchStepper):
             models, make_optimizer(settings), make_objective(settings), settings.clip_norm, rates_on_device
         )
         super().__init__(models, self.stack.optimizer)
+        self.settings = settings
 
     def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One update; each replica's objective before it, (S,)."""
