@@ -68,12 +68,16 @@ class Private:
     """A copy of the replica that a measure may use up.
 
     model: in train mode, with the weights of this step. optimizer: of its parameters, with the state that training
-    has reached and the rates of the next update. layers: those of this copy.
+    has reached and the rates of the next update. layers: those of this copy. loss: of inputs and targets, the
+    objective of the model in the study's precision. update: clips the gradients that the parameters have now, as the
+    study does, and lets the optimizer step.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     layers: tuple[Layer, ...]
+    loss: Objective
+    update: Callable[[], object]
 
 
 @dataclass(frozen=True, eq=False)
