@@ -19,7 +19,7 @@ from bnbench.analysis.speed import AreaComparison, SpeedComparison
 from bnbench.analysis.stops import Stop
 from bnbench.analysis.sweeps import BestSetting
 from bnbench.analysis.times import how_trained, shares_time
-from bnbench.base.metrics import columns_of
+from bnbench.base.metrics import SPLITS, columns_of
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
 from bnbench.study import DEFAULT_PRIMARY, DEFAULT_VARY, Margin, Target, fixed_sentence
 from bnbench.study.labels import Labelled
@@ -68,10 +68,11 @@ class Summary:
     interactions: empty where nothing is swept. primary: the metric that the verdict is about; margin: a smaller
     difference counts as none. gates: what became of each --fail-if. looks, stops: of `seeds: auto`, and where each
     variant stands; empty where the number of seeds is fixed. limits: limits of the verdict, beside the runs' own
-    cautions. metrics: the metrics in the tables. task: facts about its task. vary: the sources of randomness that
-    a seed changes. best_rates: the rates at the best settings. checks, agreements: the variants with `role:
-    check`, what they check, and what came of it. same_results: groups of variants that are equal in every metric
-    on every seed. study: study.yaml as it was resolved, empty where it can't be read.
+    cautions. metrics: the metrics in the tables; parts: what they are of (see `StudyResults.parts`). task: facts
+    about its task. vary: the sources of randomness that a seed changes. best_rates: the rates at the best
+    settings. checks, agreements: the variants with `role: check`, what they check, and what came of it.
+    same_results: groups of variants that are equal in every metric on every seed. study: study.yaml as it was
+    resolved, empty where it can't be read.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Summary:
     interactions: tuple[Interaction, ...] = ()
     gates: tuple[GateOutcome, ...] = ()
     metrics: tuple[str, ...] = IMAGE_CLASSIFICATION.default_metrics
+    parts: tuple[str, ...] = SPLITS
     task: TaskFacts = IMAGE_CLASSIFICATION
     looks: tuple[int, ...] = ()
     stops: tuple[Stop, ...] = ()
@@ -104,8 +106,8 @@ class Summary:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The metrics on every split."""
-        return columns_of(self.metrics)
+        """The metrics on every part."""
+        return columns_of(self.metrics, self.parts)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from bnbench.base.metrics import metric_of
+from bnbench.base.metrics import metric_of, value_of
 from bnbench.study import Target
 from bnbench.study.records import RunRecord
 
@@ -79,7 +79,7 @@ def reached(record: RunRecord, target: Target) -> Reached | None:
         return None
     metric = metric_of(target.metric)
     for row in record.history:
-        if metric.reaches(row.metrics.get(target.metric, math.nan), target.value):
+        if metric.reaches(value_of(row.metrics, target.metric), target.value):
             train = record.num_samples.get("train")
             samples = None if train is None else row.epoch * train
             return Reached(row.step, row.epoch, row.train_seconds, samples)
@@ -157,7 +157,7 @@ def area(record: RunRecord, metric: str, budget: float) -> float:
 
     By the trapezium rule over the evaluations. NaN where the run has no finite value up to there.
     """
-    points = [(row.step, row.metrics.get(metric, math.nan)) for row in record.history]
+    points = [(row.step, value_of(row.metrics, metric)) for row in record.history]
     if not budget or not points or points[0][0] != 0 or points[-1][0] < budget:
         return math.nan
     total = 0.0

@@ -21,7 +21,7 @@ from typing import Literal
 from bnbench.analysis.methods.intervals import MIN_SEEDS
 from bnbench.analysis.sweeps import MIN_PARTED
 from bnbench.base.errors import GateError, UnknownNameError, unknown_name
-from bnbench.base.metrics import RECALL, SPLITS, Metric
+from bnbench.base.metrics import RECALL, Metric
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
 from bnbench.study import Margin
 
@@ -32,7 +32,7 @@ SIGNS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
 }
 #: The name of a class may hold anything.
-_SIDE = rf"\s*(?P<variant>\S+?)\.(?P<metric>(?:{'|'.join(SPLITS)})_{RECALL}:.+?|[^.\s]+?)"
+_SIDE = rf"\s*(?P<variant>\S+?)\.(?P<metric>\w+_{RECALL}:.+?|[^.\s]+?)"
 _NUMBER = r"(?P<value>[^\s%]+)(?P<percent>\s*%)?"
 _VERDICT = re.compile(
     rf"{_SIDE}\s+(?P<kind>worse\s+than|not\s+the\s+same\s+as|not\s+as\s+good\s+as)\s+(?P<other>\S+)"
@@ -100,17 +100,15 @@ def read_gates(
 
 def _check_number(gate: Gate, metric: Metric) -> None:
     """Raises GateError where the answer is known before anything is trained: a share is from 0 to 1, a loss from 0."""
-    highest = 1.0 if metric.percent else math.inf
-    lowest = -math.inf if metric.lowest is None else metric.lowest
+    highest, lowest = metric.highest, -math.inf if metric.lowest is None else metric.lowest
     value = gate.margin if gate.other else gate.limit
     if value is None:
         return
-    allowed = "a share, from 0 to 1" if metric.percent else f"never below {lowest:g}"
     fix = (
         f"{value / 100:g} or {value:g}% in place of {value:g}." if metric.percent and 1 < value <= 100 else ""
     )
-    if gate.other and value > highest:
-        why = f"{gate.metric} is {allowed}: no difference is larger."
+    if gate.other and value > highest - max(lowest, -1):
+        why = f"{gate.metric} is {metric.bounds}: no difference is larger."
         raise GateError(f"--fail-if '{gate.text}': {why}", fix=fix or "a smaller margin, such as 0.5%.")
     if gate.other:
         return
@@ -123,7 +121,7 @@ def _check_number(gate: Gate, metric: Metric) -> None:
     if always or never:
         holds = "it would always hold" if always else "it can never hold"
         fix = fix or f"a number that {gate.metric} can have, on both sides of it."
-        raise GateError(f"--fail-if '{gate.text}': {gate.metric} is {allowed}: {holds}.", fix=fix)
+        raise GateError(f"--fail-if '{gate.text}': {gate.metric} is {metric.bounds}: {holds}.", fix=fix)
 
 
 def _with_margin(gate: Gate, margin: Margin | None) -> Gate:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bnbench.analysis.methods.intervals import mean, std
-from bnbench.base.metrics import Metric, metric_of
+from bnbench.base.metrics import GAPS, Metric, metric_of, parted, value_of
 from bnbench.results import Cell
 from bnbench.results.checks import LARGEST
 from bnbench.study.records import RunRecord
@@ -124,18 +124,19 @@ def pair_up(variant: Cell, baseline: Cell, metric: str, at: Phase) -> Pairs:
 
 def number(record: RunRecord, metric: str, at: Phase) -> float:
     """One metric of one run; NaN where there is none (a crashed run has no numbers), or more than a float32."""
-    value = (record.final if at == "final" else record.best).get(metric, math.nan)
+    value = value_of(record.final if at == "final" else record.best, metric)
     return value if abs(value) <= LARGEST else math.nan
 
 
 def grain_of(records: Iterable[RunRecord], column: str) -> float | None:
     """The largest change that the answer on one sample can make to the metric, as these runs measured it.
 
-    None where there is no bound (a loss), or no run says how many samples there were.
+    A gap is the difference of two such numbers: √(a² + b²), so that the rounding of both is in it. None where there
+    is no bound (a loss), or no run says how many samples there were.
     """
-    metric, split = metric_of(column), column.partition("_")[0]
-    grains = (_grain(record, metric, split) for record in records)
-    return max((grain for grain in grains if grain is not None), default=None)
+    metric, part = metric_of(column), parted(column)[0]
+    grains = [[_grain(record, metric, one) for one in GAPS.get(part, (part,))] for record in records]
+    return max((math.hypot(*each) for each in grains if None not in each), default=None)  # type: ignore[arg-type]
 
 
 def _grain(record: RunRecord, metric: Metric, split: str) -> float | None:

@@ -13,7 +13,7 @@ from bnbench.analysis.pairs import PHASES, Spread
 from bnbench.analysis.sweeps import BestSetting
 from bnbench.analysis.workloads import Standing, Workloads
 from bnbench.base.files import strict
-from bnbench.base.metrics import columns_of
+from bnbench.base.metrics import GAPS, SPLITS, columns_of, parted, value_of
 from bnbench.results import SCHEMA_VERSION
 from bnbench.study import Target
 from bnbench.study.records import MISSING, RunRecord
@@ -35,6 +35,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "vary": summary.vary,
         "margin": asdict(summary.margin) if summary.margin else None,
         "metrics": summary.metrics,
+        **({} if summary.parts == SPLITS else {"parts": summary.parts}),
         "task": summary.task.plain(),
         "speeds": [_flat_target(vars(speed)) for speed in summary.speeds],
         "areas": [vars(area) for area in summary.areas],
@@ -154,7 +155,8 @@ def history_rows(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _variant(variant: VariantSummary, summary: Summary) -> dict[str, Any]:
-    usual = columns_of(summary.task.default_metrics)
+    usual = columns_of(summary.task.default_metrics, summary.task.parts)
+    gaps = [column for column in summary.columns if parted(column)[0] in GAPS]
     return {
         "name": variant.variant,
         "setting": variant.setting,
@@ -165,7 +167,7 @@ def _variant(variant: VariantSummary, summary: Summary) -> dict[str, Any]:
         "layers": variant.layers,
         "seeds": variant.seeds,
         "outcomes": variant.outcomes,
-        "runs": [_run(run, variant.targets, index, usual) for index, run in enumerate(variant.runs)],
+        "runs": [_run(run, variant.targets, index, (usual, gaps)) for index, run in enumerate(variant.runs)],
         **{at: {metric: _spread(variant.spreads[at, metric]) for metric in summary.columns} for at in PHASES},
         "seconds_per_step": _spread(variant.seconds_per_step),
         "seconds_refused": variant.seconds_refused or None,
@@ -174,9 +176,12 @@ def _variant(variant: VariantSummary, summary: Summary) -> dict[str, Any]:
 
 
 def _run(
-    run: RunRecord, targets: tuple[TargetSummary, ...], index: int, usual: Sequence[str]
+    run: RunRecord,
+    targets: tuple[TargetSummary, ...],
+    index: int,
+    columns: tuple[Sequence[str], Sequence[str]],
 ) -> dict[str, Any]:
-    """usual: the columns of every study of its task, also of a run without numbers."""
+    """columns: those of every study of its task, also of a run without numbers; and the gaps, which are computed."""
     times = [target.reached[index] for target in targets]
     areas = [target.areas[index] for target in targets]
     return {
@@ -187,8 +192,8 @@ def _run(
         "planned_steps": run.planned_steps,
         "epochs": _epochs(run),
         "seconds": run.train_seconds,
-        "final": {**dict.fromkeys(usual), **run.final},
-        "best": {**dict.fromkeys(usual), **run.best},
+        "final": _numbers(run.final, *columns),
+        "best": _numbers(run.best, *columns),
         "best_step": run.best_step,
         "steps_to_target": times[0].step if times and times[0] else None,
         "targets": [
@@ -202,6 +207,13 @@ def _run(
         "class_names": run.class_names,
         "class_counts": run.class_counts,
     }
+
+
+def _numbers(
+    values: Mapping[str, float], usual: Sequence[str], gaps: Sequence[str]
+) -> dict[str, float | None]:
+    computed = {column: value_of(values, column) for column in gaps}
+    return {**dict.fromkeys(usual), **values, **computed}
 
 
 def _target(target: TargetSummary) -> dict[str, Any]:
@@ -264,8 +276,8 @@ def _run_columns(run: RunRecord | None, columns: Sequence[str]) -> dict[str, Any
         "seconds": run.train_seconds if run else None,
         "parameters": run.num_parameters or None if run else None,
         "best_step": run.best_step if run else None,
-        **{f"final_{metric}": run.final.get(metric) if run else None for metric in columns},
-        **{f"best_{metric}": run.best.get(metric) if run else None for metric in columns},
+        **{f"final_{metric}": value_of(run.final, metric) if run else None for metric in columns},
+        **{f"best_{metric}": value_of(run.best, metric) if run else None for metric in columns},
     }
 
 

@@ -82,6 +82,7 @@ def _read(results: StudyResults, values: Mapping[str, Any]) -> Summary:
         same_results=tuple(map(tuple, values.get("same_results", ()))),
         interactions=_all(Interaction, _nested(values.get("interactions", ()))),
         metrics=results.shown_metrics,
+        parts=results.parts,
         looks=results.looks,
         limits=tuple(values.get("cautions", ())),
         vary=tuple(values.get("vary", DEFAULT_VARY)),

@@ -71,6 +71,7 @@ def summarize(results: StudyResults) -> Summary:
         primary=results.primary,
         margin=results.margin,
         metrics=results.shown_metrics,
+        parts=results.parts,
         task=results.task,
         vary=vary,
         study=results.study,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import MIN_SEEDS
 from bnbench.analysis.pairs import ROUNDING
-from bnbench.base.metrics import METRICS
+from bnbench.base.metrics import METRICS, parted
 from bnbench.results import Cell
 from bnbench.study.records import RunRecord
 
@@ -143,7 +143,7 @@ def _same(name: str, one: float, other: float) -> bool:
 
 
 def _is_loss(column: str) -> bool:
-    metric = METRICS.get(column.partition("_")[2])
+    metric = METRICS.get(parted(column)[1])
     return metric is not None and not metric.percent
 
 

@@ -15,6 +15,7 @@ from bnbench.api.session import Work
 from bnbench.base.errors import GateError, ResultsError, unknown_name
 from bnbench.base.files import to_json
 from bnbench.base.metrics import metric_of
+from bnbench.base.task_facts import gap_asked
 from bnbench.reports.formats.csv import runs_text
 from bnbench.reports.formats.json import summary_values
 from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
@@ -57,7 +58,8 @@ def summarize_results(results: StudyResults, fail_if: Sequence[str] = ()) -> Sum
         class_name = metric_of(gate.metric).class_name
         if known and class_name is not None and class_name not in known:
             raise GateError(f"--fail-if '{gate.text}': {unknown_name('class', class_name, known)}")
-    asked = (*results.metrics, *(metric_of(gate.metric).name for gate in gates))
+    asked = (*results.metrics, *(gap_asked(gate.metric) or metric_of(gate.metric).name for gate in gates))
+    asked = (*asked, *(metric_of(gate.metric).name for gate in gates if gap_asked(gate.metric)))
     results = replace(results, metrics=asked)
     summary = stored_summary(results) if results.condensed else summarize(results)
     return replace(summary, gates=tuple(judge_gates(gates, summary)))

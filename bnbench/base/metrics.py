@@ -4,12 +4,16 @@ A task (`bnbench.tasks`) computes its metrics; what plans, keeps and reports rea
 torch. The metrics of classification stand here; those of another task are declared when it is registered, or when a
 results folder that holds them is read. The number of one class is a metric of its own, `recall:CLASS`; which classes
 there are is known once the data is there.
+
+A column is a metric on a part, such as "val_accuracy". A part is the training probe, the validation part, the test
+part, a further test set of the study ("dark_accuracy"), or a gap: the difference of two parts.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +21,9 @@ from bnbench.base.errors import PluginError, UnknownNameError
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+#: The generalization gaps, and the two parts whose difference each is: the first minus the second. The train number
+#: is that of the fixed training probe. "val_gap" is for decisions during training, which never see the test part.
+GAPS: dict[str, tuple[str, str]] = {"gap": ("test", "train"), "val_gap": ("val", "train")}
 
 #: The recall of every class, where a study asks for all; "recall:cat" is the recall of one class.
 RECALL = "recall"
@@ -38,6 +45,18 @@ class Metric:
     lowest: float | None = 0.0
     largest_change: Callable[[Sequence[int]], float] | None = None
     class_name: str | None = None
+
+    @property
+    def highest(self) -> float:
+        """The largest possible value."""
+        return 1.0 if self.percent else math.inf
+
+    @property
+    def bounds(self) -> str:
+        """The possible values in words."""
+        if self.percent:
+            return "a share, from 0 to 1" if self.lowest == 0 else "a difference of two shares, from -1 to 1"
+        return "any number" if self.lowest is None else f"never below {self.lowest:g}"
 
     def reaches(self, value: float, target: float) -> bool:
         """Whether `value` is at least as good as `target`. NaN never is."""
@@ -100,10 +119,26 @@ def recall_of(class_name: str) -> Metric:
     )
 
 
-def columns_of(names: Iterable[str]) -> tuple[str, ...]:
-    """For example "train_loss", ..., "test_accuracy": metrics on each split, as tables and files name them."""
+def columns_of(names: Iterable[str], parts: Iterable[str] = SPLITS) -> tuple[str, ...]:
+    """For example "train_loss", ..., "test_accuracy": metrics on each part, as tables and files name them."""
     names = tuple(names)
-    return tuple(f"{split}_{name}" for split in SPLITS for name in names)
+    return tuple(f"{part}_{name}" for part in parts for name in names)
+
+
+def parted(column: str) -> tuple[str, str]:
+    """The part and the metric of a column: ("val", "macro_f1") of "val_macro_f1", ("gap", "loss") of "gap_loss"."""
+    gap = next((gap for gap in GAPS if column.startswith(f"{gap}_")), None)
+    part, _, name = column.partition("_")
+    return (gap, column.removeprefix(f"{gap}_")) if gap else (part, name)
+
+
+def value_of(values: Mapping[str, float], column: str) -> float:
+    """The number of a column among those of one evaluation; a gap is computed. NaN where there is none."""
+    part, name = parted(column)
+    if part not in GAPS:
+        return values.get(column, math.nan)
+    first, second = (values.get(f"{part}_{name}", math.nan) for part in GAPS[part])
+    return first - second
 
 
 def metric_named(name: str) -> Metric | None:
@@ -113,12 +148,21 @@ def metric_named(name: str) -> Metric | None:
 
 
 def metric_of(column: str) -> Metric:
-    """The metric of a column such as "val_accuracy". Raises UnknownNameError."""
-    split, _, name = column.partition("_")
-    metric = metric_named(name) if split in SPLITS else None
+    """The metric of a column such as "val_accuracy", on whatever part. Raises UnknownNameError.
+
+    Of a gap, the same direction is better: a lower "gap_loss", a higher "gap_accuracy" (which is negative where the
+    network is better on what it was trained on).
+    """
+    part, name = parted(column)
+    metric = metric_named(name) if part.isidentifier() else None
     if metric is None:
-        raise UnknownNameError("metric", column, columns_of([*METRICS, f"{RECALL}:CLASS"]))
-    return metric
+        raise UnknownNameError("metric", column, columns_of([*METRICS, f"{RECALL}:CLASS"], (*SPLITS, *GAPS)))
+    return gap_in(metric) if part in GAPS else metric
+
+
+def gap_in(metric: Metric) -> Metric:
+    """The difference of two of its values."""
+    return dataclasses.replace(metric, lowest=-1.0 if metric.percent else None)
 
 
 def declare(metrics: Iterable[Metric], kept: Iterable[Metric] | None = None) -> None:

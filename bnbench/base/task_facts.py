@@ -13,6 +13,7 @@ from typing import Any
 from bnbench.base.errors import UnknownNameError
 from bnbench.base.metrics import (
     CLASSIFICATION,
+    GAPS,
     METRICS,
     MOST_CLASSES,
     RECALL,
@@ -20,8 +21,10 @@ from bnbench.base.metrics import (
     Metric,
     columns_of,
     declare,
+    gap_in,
     metric_named,
     metric_of,
+    parted,
     same_meaning,
 )
 
@@ -38,6 +41,7 @@ class TaskFacts:
     augmentations: those that leave its targets right although they are made for other tasks.
     per_class: whether the recall of every class is measured too, as `recall:CLASS`.
     chance: what "stuck at chance" means, as half a sentence.
+    test_sets: the names of a study's further test sets, which are parts of their own.
     """
 
     metrics: tuple[Metric, ...]
@@ -47,6 +51,7 @@ class TaskFacts:
     augmentations: tuple[str, ...] = ()
     per_class: bool = False
     chance: str = "the primary metric improved by less than 1% of its start"
+    test_sets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [metric.name for metric in self.metrics]
@@ -61,6 +66,8 @@ class TaskFacts:
             return 'a task has a metric "loss", of which lower is better: the best weights are chosen by it'
         if bad := next((name for name in names if not name.isidentifier() or name == RECALL), None):
             return f'a metric can\'t be called "{bad}"; use letters, digits and _'
+        if bad := next((name for name in names if name.startswith("gap_")), None):
+            return f'a metric can\'t be called "{bad}": "gap_" begins the difference of two parts'
         if lacking := [name for name in (self.primary, *(self.shown or ())) if name not in names]:
             return f'"{lacking[0]}" is not one of its metrics: {", ".join(names)}'
         return "" if self.losses else "losses names at least one training objective"
@@ -83,15 +90,21 @@ class TaskFacts:
     @property
     def columns(self) -> tuple[str, ...]:
         """Every metric on every part, with an example for the metrics of one class."""
-        return columns_of([*self.names, *([f"{RECALL}:CLASS"] if self.per_class else [])])
+        names = [*self.names, *([f"{RECALL}:CLASS"] if self.per_class else [])]
+        return columns_of(names, (*self.parts, *GAPS))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is measured: the training probe, validation, test, and the study's further test sets."""
+        return (*SPLITS, *self.test_sets)
 
     def metric_of(self, column: str) -> Metric:
         """The metric of a column such as "val_accuracy". Raises UnknownNameError with those that the task has."""
-        split, _, name = column.partition("_")
-        metric = self.metric_named(name) if split in SPLITS else None
+        part, name = parted(column)
+        metric = self.metric_named(name) if part in (*self.parts, *GAPS) else None
         if metric is None:
             raise UnknownNameError("metric", column, self.columns)
-        return metric
+        return gap_in(metric) if part in GAPS else metric
 
     def metric_named(self, name: str) -> Metric | None:
         """The metric "accuracy", or "recall:cat"; None where the task has none of that name."""
@@ -104,20 +117,38 @@ class TaskFacts:
     ) -> tuple[str, ...]:
         """The metrics in a study's tables: the default ones, the requested ones, and the metrics of these columns.
 
-        asked: "recall" stands for the recall of every class.
+        asked: "recall" stands for the recall of every class, "gap" for the gap of every metric that is shown.
         """
         each = [f"{RECALL}:{name}" for name in class_names] if len(class_names) <= MOST_CLASSES else []
+        asked = [parted(item)[1] if gap_asked(item) else item for item in asked if item not in GAPS]
         wanted = [name for item in asked for name in (each if item == RECALL else [item])]
         of_columns = (metric_of(column).name for column in columns)
         return tuple(dict.fromkeys((*self.default_metrics, *wanted, *of_columns)))
 
+    def shown_parts(self, asked: Iterable[str], columns: Iterable[str]) -> tuple[str, ...]:
+        """The parts in a study's tables: those that are measured, and the gaps that it asks for.
+
+        asked: "gap" or "gap_loss" asks for the gaps, as does a column of one.
+        """
+        gaps = {gap_asked(item) for item in asked} | {parted(column)[0] for column in columns}
+        return (*self.parts, *(gap for gap in GAPS if gap in gaps))
+
     def plain(self) -> dict[str, Any]:
-        """As values that a file can hold; `task_facts` reads them."""
+        """As values that a file can hold; `task_facts` reads them. Without test sets there is no key for them."""
         metrics = [
             {"name": metric.name, "better": metric.better, "percent": metric.percent, "lowest": metric.lowest}
             for metric in self.metrics
         ]
-        return {**dataclasses.asdict(self), "metrics": metrics}
+        values = {**dataclasses.asdict(self), "metrics": metrics}
+        return (
+            values if self.test_sets else {key: value for key, value in values.items() if key != "test_sets"}
+        )
+
+
+def gap_asked(item: str) -> str:
+    """The gap that an item of a study's `metrics` asks for: "gap" of "gap" and of "gap_loss"; "" of a metric."""
+    part = item if item in GAPS else parted(item)[0]
+    return part if part in GAPS else ""
 
 
 #: What the first task is, and what a results folder that names none is of.

@@ -6,7 +6,7 @@ import math
 
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import Spread
-from bnbench.base.metrics import metric_of
+from bnbench.base.metrics import GAPS, metric_of, parted
 from bnbench.study import Target
 
 #: Decimals where no scatter says how many there should be.
@@ -82,8 +82,9 @@ def amount_text(comparison: Difference, value: float, sign: str = "+") -> str:
 
 
 def largest_difference(comparison: Difference) -> float:
-    """The largest possible difference: 1 between two shares, unbounded between losses."""
-    return 1.0 if metric_of(comparison.metric).percent else math.inf
+    """The largest possible difference: 1 between two shares, 2 between two gaps of shares, unbounded between losses."""
+    metric = metric_of(comparison.metric)
+    return metric.highest - (metric.lowest or 0.0)
 
 
 def detectable_range(comparison: Difference) -> str:
@@ -215,7 +216,13 @@ def target_text(target: Target) -> str:
 
 
 def words(column: str) -> str:
-    """For example "test accuracy" for "test_accuracy", "test recall of cat_1" for "test_recall:cat_1"."""
+    """For example "test accuracy" for "test_accuracy", "test recall of cat_1" for "test_recall:cat_1".
+
+    "gap_loss" is the "loss gap", "val_gap_loss" the "val loss gap".
+    """
+    part, metric = parted(column)
+    if part in GAPS:
+        column = f"{part.removesuffix('gap')}{metric} gap"
     name, _, class_name = column.partition(":")
     return name.replace("_", " ").replace(" f1", " F1") + (f" of {class_name}" if class_name else "")
 

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from bnbench.base.errors import UnknownNameError
 from bnbench.base.files import key_text
-from bnbench.base.metrics import RECALL, metric_named, metric_of
+from bnbench.base.metrics import GAPS, RECALL, metric_named, metric_of, parted
+from bnbench.base.task_facts import gap_asked
 from bnbench.study import DEFAULT_PRIMARY, name_fault
 from bnbench.study.records import RunRecord
 
@@ -30,7 +31,8 @@ def _known_metric(name: str) -> str:
 
 
 def _known_name(name: str) -> str:
-    if name != RECALL and metric_named(name) is None:
+    metric = parted(name)[1] if gap_asked(name) else name
+    if name not in (RECALL, *GAPS) and metric_named(metric) is None:
         raise ValueError(f'unknown metric "{name}"')
     return name
 
@@ -169,7 +171,7 @@ def _check_amount(name: str, value: float) -> None:
 
 def _check_metrics(values: Mapping[str, float]) -> None:
     for column, value in values.items():
-        metric = metric_named(column.partition("_")[2])
+        metric = metric_named(parted(column)[1])
         if math.isfinite(value) and abs(value) > LARGEST:
             raise ValueError(f"{column} is {value:g}, more than a float32 can be")
         if metric and metric.percent and not (math.isnan(value) or 0 <= value <= 1):
@@ -178,7 +180,7 @@ def _check_metrics(values: Mapping[str, float]) -> None:
 
 def _check_history(run: RunRecord) -> None:
     """In order, with every metric that the run has in the end, and up to its last step."""
-    measured = {name for name in run.final if not name.startswith("test_")}
+    measured = {name for name in run.final if parted(name)[0] in ("train", "val")}
     for row in run.history:
         if missing := sorted(measured - set(row.metrics)):
             raise ValueError(f"history.csv has no {missing[0]}")

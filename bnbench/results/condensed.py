@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bnbench.base.errors import ConfigError, ResultsError
 from bnbench.base.files import hash_of, read_text, to_number
+from bnbench.base.metrics import GAPS
 from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.files import ENVIRONMENT, SCHEMA_VERSION, STUDY, SUMMARY_JSON
 from bnbench.results.task import read_task
@@ -86,6 +87,7 @@ class _Summary(BaseModel):
     primary: str = DEFAULT_PRIMARY
     margin: _Margin | None = None
     metrics: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
     checks: dict[str, str] = {}
     task: dict[str, Any] | None = None
@@ -130,7 +132,7 @@ def load_condensed(folder: Path) -> StudyResults:
         primary=summary.primary,
         margin=Margin(margin.metric, margin.value) if margin else None,
         looks=summary.looks,
-        metrics=summary.metrics,
+        metrics=(*summary.metrics, *(part for part in summary.parts if part in GAPS)),
         checks=summary.checks,
         task=task,
         condensed=values,

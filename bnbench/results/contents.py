@@ -85,13 +85,21 @@ class StudyResults:
     @property
     def shown_metrics(self) -> tuple[str, ...]:
         """Every metric that the study asks for, the recall of each class by its name."""
-        targets = [target.metric for target in self.targets]
-        columns = [self.primary, *targets, *([self.margin.metric] if self.margin else [])]
         runs = (run for cell in self.cells for run in cell.records)
         class_names = next((run.class_names for run in runs if run.class_names), ())
-        return self.task.shown_metrics(self.metrics, columns, class_names)
+        return self.task.shown_metrics(self.metrics, self._asked, class_names)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What the metrics are of: the training probe, validation, test, further test sets, the gaps asked for."""
+        return self.task.shown_parts(self.metrics, self._asked)
+
+    @property
+    def _asked(self) -> list[str]:
+        targets = [target.metric for target in self.targets]
+        return [self.primary, *targets, *([self.margin.metric] if self.margin else [])]
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """These metrics on every split."""
-        return columns_of(self.shown_metrics)
+        """These metrics on every part."""
+        return columns_of(self.shown_metrics, self.parts)

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from bnbench.base.errors import Mistake, UnknownNameError, nearest, unknown_name
-from bnbench.base.metrics import RECALL, Metric
-from bnbench.base.task_facts import TaskFacts
+from bnbench.base.metrics import GAPS, RECALL, Metric, columns_of, parted
+from bnbench.base.task_facts import TaskFacts, gap_asked
 from bnbench.study.schema import MATCH_BASELINE, Margin, Target
 from bnbench.study.yaml_source import Path_, Source
+
+#: The parts that are measured during training.
+EARLY = ("train", "val")
 
 
 class Goals:
@@ -66,11 +69,15 @@ class Goals:
         if given is None:
             return ()
         names = given if isinstance(given, list) else [given]
-        known = [*self.task.names, *([RECALL, f"{RECALL}:CLASS"] if self.task.per_class else [])]
+        known = [*self.task.names, *([RECALL, f"{RECALL}:CLASS"] if self.task.per_class else []), *GAPS]
         for name in names:
-            if name not in known and not (isinstance(name, str) and self.task.metric_named(name)):
+            if name not in known and not (isinstance(name, str) and self._known(name)):
                 self._wrong(("metrics",), f"metrics: {unknown_name('metric', str(name), known)}")
         return tuple(dict.fromkeys(map(str, names)))
+
+    def _known(self, name: str) -> bool:
+        """Whether it is a metric, or the gap of one."""
+        return self.task.metric_named(parted(name)[1] if gap_asked(name) else name) is not None
 
     def _wrong(self, path: Path_, message: str) -> None:
         self.mistakes.append(Mistake(self.source.place(path), message))
@@ -108,11 +115,23 @@ class Goals:
         metric = self._metric(name, (*path, "metric"))
         if metric is None:
             return
-        if name.startswith("test_"):
-            known = ", ".join(column for column in self.task.columns if not column.startswith("test_"))
+        part, of = parted(name)
+        if part in ("gap", *self.task.test_sets):
+            fix = f"val_gap_{of} (validation minus train)" if part == "gap" else f"val_{of}"
+            self._wrong(
+                (*path, "metric"),
+                f"target: {name} can't be a target: a test set is looked at once, at the end. Fix: metric: {fix}.",
+            )
+        elif part == "test":
+            known = ", ".join(columns_of(self.task.names, EARLY))
             self._wrong(
                 (*path, "metric"),
                 f"target: {name} can't be a target: the test set is looked at once, at the end. Use one of {known}.",
+            )
+        if part in GAPS and part != "gap":
+            self.warnings.append(
+                f"{self.source.place((*path, 'metric'))}: target {name}: a network that has learnt nothing has no "
+                "gap, so that a run may reach it at step 0."
             )
         if self._can_be_reached(metric, name, value, (*path, "value")):
             yield Target(name, value, matches)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bnbench.base.listing import Described
-from bnbench.base.metrics import RECALL, SPLITS, columns_of
+from bnbench.base.metrics import GAPS, RECALL, SPLITS, columns_of
 from bnbench.base.options import is_optional_number, or_a_word_for_none
+from bnbench.study.goals import EARLY
 from bnbench.study.looks import FIRST_LOOK, MAX_LOOK
 from bnbench.study.schema import (
     AUTO,
@@ -41,11 +42,11 @@ def _goals(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, Any]:
     names = list(
         dict.fromkeys(name for entry in vocabulary["task"].values() for name in entry.metric_names())
     )
-    column = _one_of(columns_of(names), SPLITS)
-    early = _one_of([name for name in columns_of(names) if not name.startswith("test_")], ("train", "val"))
+    column = _one_of(columns_of(names, (*SPLITS, *GAPS)), (*SPLITS, *GAPS))
+    early = _one_of(columns_of(names, (*EARLY, "val_gap")), (*EARLY, "val_gap"))
     target = _with_value(early, {"anyOf": [{"type": "number"}, {"const": MATCH_BASELINE}]})
     margin = _with_value(column, {"type": "number", "exclusiveMinimum": 0})
-    metric = _one_of([*names, RECALL])
+    metric = _one_of([*names, RECALL, *GAPS, *columns_of(names, GAPS)])
     return {
         "target": {"anyOf": [target, {"type": "array", "items": target}, {"type": "null"}]},
         "primary": {**column, "description": "default: the task's, such as test_accuracy"},

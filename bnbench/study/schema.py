@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from bnbench.base.kinds import KINDS
-from bnbench.base.metrics import RECALL
-from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
+from bnbench.base.metrics import GAPS, RECALL
+from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts, gap_asked
 from bnbench.study.probe import Probe
 from bnbench.study.sections import Batches, Choice, Clip, Float, Init, Int, Section, Validation
 from bnbench.study.vary import DEFAULT_VARY, Source
@@ -245,4 +245,5 @@ class Study:
     @property
     def asked_columns(self) -> tuple[str, ...]:
         """The columns of the task's metrics, and of the study's further metrics on the test part."""
-        return (*self.columns, *(f"test_{name}" for name in self.metrics if name != RECALL))
+        names = (name for name in self.metrics if name != RECALL and name not in GAPS)
+        return (*self.columns, *(name if gap_asked(name) else f"test_{name}" for name in names))

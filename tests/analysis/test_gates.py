@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.gate_outcomes import judge_gates
 from bnbench.analysis.gates import read_gates
+from bnbench.analysis.pairs import grain_of
 from bnbench.analysis.summary import summarize
 from bnbench.base.errors import GateError
 from bnbench.cli.app import app
@@ -288,3 +290,48 @@ def test_a_sweep_needs_five_seeds_for_a_verdict() -> None:
     with pytest.raises(GateError, match="4 seeds can't have a verdict in a sweep"):
         read_gates(["none.val_loss worse than batch"], ["none", "batch"], 4, swept=True)
     assert read_gates(["none.val_loss worse than batch"], ["none", "batch"], 5, swept=True)
+
+
+def test_a_gap_is_a_gate_a_primary_metric_and_a_margin_by_hand() -> None:
+    """Test minus train, paired by seed as any metric: the interval by scipy from the differences of the gaps."""
+    gaps = {"none": [0.30, 0.34, 0.29, 0.33], "batch": [0.20, 0.21, 0.22, 0.19]}
+
+    def with_gap(variant: str, seed: int, gap: float) -> RunRecord:
+        numbers = {"train_loss": 0.1 * seed, "test_loss": 0.1 * seed + gap, "val_loss": 1.0}
+        return RunRecord(variant, {}, seed, "c", variant, "finished", final=numbers, best=numbers)
+
+    cells = tuple(
+        Cell(name, {}, "c", (0, 1, 2, 3), tuple(with_gap(name, seed, gap) for seed, gap in enumerate(values)))
+        for name, values in gaps.items()
+    )
+    margin = Margin("gap_loss", 0.5)
+    summary = summarize(StudyResults("s", "none", (), cells, primary="gap_loss", margin=margin))
+    found = next(c for c in summary.comparisons if (c.metric, c.at) == ("gap_loss", "final"))
+    differences = [one - other for one, other in zip(gaps["batch"], gaps["none"], strict=True)]
+    expected = stats.ttest_1samp(differences, 0).confidence_interval()
+    assert (found.ci_low, found.ci_high) == pytest.approx((expected.low, expected.high))
+    assert (found.verdict, found.uncorrected) == ("same", "better")
+    assert summary.parts == ("train", "val", "test", "gap")
+    assert failed("none.gap_loss > 0.3", summary)
+    assert not failed("batch.gap_loss > 0.3", summary)
+    assert failed("none.gap_loss worse than batch", replace(summary, margin=None))
+
+
+def test_the_grain_of_a_gap_holds_the_rounding_of_both_shares() -> None:
+    counts = {"probe": (20, 20), "val": (5, 5), "test": (15, 15)}
+    run = RunRecord("a", {}, 0, "c", "a", "finished", class_counts=counts)
+    assert grain_of([run], "gap_accuracy") == pytest.approx(math.hypot(1 / 30, 1 / 40))
+    assert grain_of([run], "val_gap_accuracy") == pytest.approx(math.hypot(1 / 10, 1 / 40))
+    assert grain_of([run], "gap_loss") is None
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ("custom.gap_accuracy < -1.5", "a difference of two shares, from -1 to 1: it can never hold"),
+        ("custom.dark_loss < 1", 'unknown metric "dark_loss"'),
+    ],
+)
+def test_a_gate_on_a_gap_that_can_not_hold(gate: str, said: str) -> None:
+    with pytest.raises(GateError, match=said):
+        read_gates([gate], ["custom"], 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -12,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 from torch import Tensor
 
 from bnbench.base.errors import UnknownNameError
-from bnbench.base.metrics import METRICS, columns_of, metric_named, metric_of, recall_of
+from bnbench.base.metrics import METRICS, columns_of, metric_named, metric_of, parted, recall_of, value_of
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION
 from bnbench.tasks.classification import BY_CLASS, BY_SAMPLE, confusion, measure
 
@@ -129,9 +130,39 @@ def test_names() -> None:
     assert metric_of("test_recall:emu: big").class_name == "emu: big"
     assert metric_of("val_macro_f1").percent
     assert columns_of(["loss", "recall:cat"])[:3] == ("train_loss", "train_recall:cat", "val_loss")
-    for wrong in ("accuracy", "test_recall", "test_recall:", "val_f1", "dev_loss"):
+    for wrong in ("accuracy", "test_recall", "test_recall:", "val_f1", "gap_f1", "gap"):
         with pytest.raises(UnknownNameError, match=wrong):
             metric_of(wrong)
+
+
+def test_only_a_study_knows_its_further_test_sets() -> None:
+    assert metric_of("dark_loss").name == "loss"
+    with pytest.raises(UnknownNameError, match="dark_loss"):
+        IMAGE_CLASSIFICATION.metric_of("dark_loss")
+    assert (
+        dataclasses.replace(IMAGE_CLASSIFICATION, test_sets=("dark",)).metric_of("dark_loss").name == "loss"
+    )
+
+
+def test_a_gap_is_the_later_part_minus_train_in_the_direction_of_its_metric() -> None:
+    values = {
+        "train_loss": 0.1,
+        "val_loss": 0.35,
+        "test_loss": 0.4,
+        "train_accuracy": 0.99,
+        "test_accuracy": 0.9,
+    }
+    assert value_of(values, "gap_loss") == pytest.approx(0.3)
+    assert value_of(values, "val_gap_loss") == pytest.approx(0.25)
+    assert value_of(values, "gap_accuracy") == pytest.approx(-0.09)
+    assert math.isnan(value_of(values, "val_gap_accuracy"))
+    assert [parted(column) for column in ("val_gap_macro_f1", "gap_recall:a_b", "val_loss")] == [
+        ("val_gap", "macro_f1"),
+        ("gap", "recall:a_b"),
+        ("val", "loss"),
+    ]
+    loss, accuracy = metric_of("gap_loss"), metric_of("gap_accuracy")
+    assert (loss.better, loss.lowest, accuracy.better, accuracy.lowest) == ("lower", None, "higher", -1.0)
 
 
 def test_the_recall_of_more_than_a_hundred_classes_is_not_listed() -> None:

@@ -107,3 +107,18 @@ def test_the_schema_knows_them(vocabulary: Vocabulary) -> None:
     assert "val_loss" in properties["primary"]["anyOf"][0]["enum"]
     assert properties["margin"]["anyOf"][0]["required"] == ["metric", "value"]
     assert {"const": "match_baseline"} in properties["target"]["anyOf"][0]["properties"]["value"]["anyOf"]
+
+
+def test_a_gap_can_be_asked_for_everywhere_and_a_target_is_on_the_validation_part(
+    write_study: Write, vocabulary: Vocabulary
+) -> None:
+    text = (
+        "primary: gap_loss\nmargin: {metric: gap_accuracy, value: 0.01}\nmetrics: [gap, val_gap_macro_f1]\n"
+    )
+    study = load_study(
+        write_study(MINIMAL + text + "target: {metric: val_gap_loss, value: 0.1}\n"), [], vocabulary
+    )
+    assert (study.primary, study.targets) == ("gap_loss", (Target("val_gap_loss", 0.1),))
+    assert "may reach it at step 0" in " ".join(study.warnings)
+    with pytest.raises(ConfigError, match=r"study.yaml:7: target: gap_loss can't be a target.*val_gap_loss"):
+        load_study(write_study(MINIMAL + text + "target: {metric: gap_loss, value: 0.1}\n"), [], vocabulary)

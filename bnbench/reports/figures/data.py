@@ -15,7 +15,7 @@ from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import TargetSummary
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import Phase, Spread
-from bnbench.base.metrics import METRICS, columns_of, metric_of
+from bnbench.base.metrics import METRICS, columns_of, metric_of, value_of
 from bnbench.base.terminal import one_line
 from bnbench.reports.numbers import MAX_DECIMALS, NOTHING, difference_text, verdict_text
 from bnbench.reports.tables.table import baseline_first
@@ -136,7 +136,7 @@ def _axes(evaluations: Sequence[HistoryRow]) -> Row:
 def _means(evaluations: Sequence[HistoryRow], columns: Sequence[str]) -> Row:
     means: Row = {}
     for column in columns:
-        spread = Spread.of(row.metrics.get(column, math.nan) for row in evaluations)
+        spread = Spread.of(value_of(row.metrics, column) for row in evaluations)
         means |= {column: in_unit(column, spread.mean), **_band(column, column, spread)}
     return means
 
@@ -285,6 +285,6 @@ def sweep_seed_rows(summary: Summary, column: str) -> list[Row]:
         }
         for variant, swept in _swept(summary)
         for run in variant.runs
-        for value in [in_unit(column, run.final.get(column))]
+        for value in [in_unit(column, value_of(run.final, column))]
         if value is not None
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.resampling import MIN_BOOTSTRAP, MIN_SIGN_FLIP
-from bnbench.base.metrics import metric_of
+from bnbench.base.metrics import SPLITS, metric_of, value_of
 from bnbench.reports.numbers import (
     NOTHING,
     amount_text,
@@ -27,6 +27,7 @@ from bnbench.reports.numbers import (
     verdict_text,
     words,
 )
+from bnbench.reports.tables.metrics import gap_words
 from bnbench.reports.tables.sweeps import choice_words
 from bnbench.reports.tables.table import Table, baseline_first, labels_of
 from bnbench.study.records import RunRecord
@@ -69,9 +70,10 @@ class _Group:
 def _groups(summary: Summary) -> Iterator[_Group]:
     name = f"Difference from {summary.baseline}"
     swept = " at the same setting" if summary.best_settings else ""
-    yield _Group(f"{name}{swept}", _selected(summary, summary.comparisons, COMPARED_SPLITS))
+    further = tuple(part for part in summary.parts if part not in SPLITS)
+    yield _Group(f"{name}{swept}", _selected(summary, summary.comparisons, (*COMPARED_SPLITS, *further)))
     # this group includes the primary metric of any split, because the verdict is about it
-    best = _selected(summary, summary.best_comparisons, ("test",))
+    best = _selected(summary, summary.best_comparisons, ("test", *further))
     remark = f" {choice_words(summary)}" if summary.best_settings else ""
     yield _Group(f"{name}, each at its best setting", best, remark)
 
@@ -109,7 +111,7 @@ def _caption(summary: Summary, differences: Sequence[Difference]) -> str:
         f"Final numbers, variant minus {summary.baseline}: mean over seeds and 95% interval ({method}) for new seeds, "
         f"on {fixed} samples, at these settings; pp: percentage points.{samples} pairs: seeds with a "
         f"number on both sides. verdict: for the primary metric, {words(summary.primary)}, alone ({correction}); the "
-        "other metrics have intervals."
+        f"other metrics have intervals.{gap_words(summary.parts)}"
     )
 
 
@@ -242,7 +244,7 @@ def _values(variant: VariantSummary, metric: str) -> str:
     runs = {run.seed: run for run in variant.runs}
     values = []
     for seed in variant.seeds:
-        value = runs[seed].final.get(metric, math.nan) if seed in runs else math.nan
+        value = value_of(runs[seed].final, metric) if seed in runs else math.nan
         values.append(
             f"{seed}: {value_text(metric, value) if math.isfinite(value) else _why_none(runs.get(seed))}"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.difference import Difference
-from bnbench.base.metrics import metric_of
+from bnbench.base.metrics import metric_of, parted
 from bnbench.reports.numbers import NOTHING, outcome_text, spread_text, words
 from bnbench.reports.sentences.agreement import is_repeated
 from bnbench.reports.sentences.effect import change_text, interval_words
@@ -48,7 +48,7 @@ Column = tuple[str, Callable[[VariantSummary], str]]
 def _columns(summary: Summary, variants: Sequence[VariantSummary]) -> dict[str, Column]:
     """Heading -> alignment, and the cell of a variant; without the columns that have nothing to show."""
     primary = metric_of(summary.primary)
-    loss = f"{summary.primary.partition('_')[0]}_loss"
+    loss = f"{parted(summary.primary)[0]}_loss"
     columns: dict[str, Column] = {
         "variant": ("l", lambda variant: variant.label),
         f"{words(summary.primary)}{' (%)' if primary.percent else ''}": ("r", _spread(summary.primary)),

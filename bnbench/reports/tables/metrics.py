@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.pairs import PHASES
-from bnbench.base.metrics import METRICS, SPLITS, metric_named
+from bnbench.base.metrics import GAPS, METRICS, metric_named
 from bnbench.reports.numbers import heading, spread_text
 from bnbench.reports.tables.table import Table, baseline_first
 
@@ -25,8 +25,8 @@ def _metric_table(summary: Summary, name: str) -> Table:
             variant.label,
             PHASE_WORDS[at],
             *(
-                spread_text(variant.spreads[at, f"{split}_{name}"], len(variant.seeds), percent=percent)
-                for split in SPLITS
+                spread_text(variant.spreads[at, f"{part}_{name}"], len(variant.seeds), percent=percent)
+                for part in summary.parts
             ),
         )
         for variant in baseline_first(summary)
@@ -35,9 +35,16 @@ def _metric_table(summary: Summary, name: str) -> Table:
     caption = (
         f"{_seeds_caption(summary)} lowest val loss: "
         f"at the evaluation with the lowest validation loss. {METRICS[name].better.capitalize()} is better."
+        f"{gap_words(summary.parts)}"
     )
     title = f"{heading(name)}{' (%)' if percent else ''}"
-    return Table(title, caption, ("variant", "measured", *SPLITS), tuple(rows), "ll" + "r" * len(SPLITS))
+    return Table(
+        title,
+        caption,
+        ("variant", "measured", *_headings(summary)),
+        tuple(rows),
+        "ll" + "r" * len(summary.parts),
+    )
 
 
 def class_table(summary: Summary) -> Table:
@@ -49,9 +56,9 @@ def class_table(summary: Summary) -> Table:
             variant.label,
             *(
                 spread_text(
-                    variant.spreads["final", f"{split}_{metric.name}"], len(variant.seeds), percent=True
+                    variant.spreads["final", f"{part}_{metric.name}"], len(variant.seeds), percent=True
                 )
-                for split in SPLITS
+                for part in summary.parts
             ),
         )
         for metric in filter(None, map(metric_named, names))
@@ -59,8 +66,19 @@ def class_table(summary: Summary) -> Table:
     ]
     meaning = "Recall: the share of a class's samples that are taken for it."
     caption = f"{_seeds_caption(summary)} After the last step. {meaning}"
-    columns = ("class", "variant", *SPLITS)
-    return Table("Recall by class (%)", caption, columns, tuple(rows), "ll" + "r" * len(SPLITS))
+    columns = ("class", "variant", *_headings(summary))
+    return Table("Recall by class (%)", caption, columns, tuple(rows), "ll" + "r" * len(summary.parts))
+
+
+def _headings(summary: Summary) -> list[str]:
+    return [part.replace("_", " ") for part in summary.parts]
+
+
+def gap_words(parts: Iterable[str]) -> str:
+    """The definition of the gaps among these parts, as sentences behind others."""
+    names = {"test": "test", "val": "validation"}
+    gaps = [(gap, names[GAPS[gap][0]]) for gap in GAPS if gap in parts]
+    return "".join(f" {gap.replace('_', ' ')}: {first} minus train, in the same run." for gap, first in gaps)
 
 
 def _seeds_caption(summary: Summary) -> str:
