@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 
 from bnbench.base.seeding import generator
 from bnbench.data import Dataset, datasets
@@ -93,3 +95,29 @@ def cifar100(data_dir: Path) -> Dataset:
 def svhn(data_dir: Path) -> Dataset:
     """SVHN: house numbers from the street, 32x32 colour, 10 classes (Netzer et al. 2011). Download of 246 MB."""
     return load("SVHN", data_dir)
+
+
+@datasets.register("gaussian", augment="none", embedded=True)
+def gaussian(
+    data_dir: Path,
+    *,
+    features: Annotated[int, Field(ge=1, le=100_000)] = 500,
+    classes: Annotated[int, Field(ge=2, le=1000)] = 10,
+    samples: Annotated[int, Field(ge=20, le=100_000)] = 2000,
+) -> Dataset:
+    """White noise: independent N(0, 1) features and labels drawn at random, so that there is nothing to learn.
+
+    For a look at a network at initialization, whose theory assumes such inputs. A sample is an image of one row.
+
+    features: numbers in a sample
+    classes: how many labels there are
+    samples: to train; a fifth as many to test
+    """
+    noise = generator(0, "gaussian")
+
+    def part(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = torch.randint(classes, (size,), generator=noise)
+        return torch.randn(size, 1, 1, features, generator=noise), labels
+
+    names = [str(label) for label in range(classes)]
+    return make_dataset("gaussian", part(samples), part(max(classes, samples // 5)), names)

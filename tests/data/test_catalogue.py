@@ -22,7 +22,7 @@ import torch
 
 from bnbench.base.errors import DataError
 from bnbench.data import vision
-from bnbench.data.catalogue import cifar10, cifar100, digits, fashion_mnist, mnist, svhn
+from bnbench.data.catalogue import cifar10, cifar100, digits, fashion_mnist, gaussian, mnist, svhn
 from bnbench.data.packing import CONTENTS
 from bnbench.data.tensors import fingerprint, make_dataset
 
@@ -392,3 +392,21 @@ def test_parts_of_different_image_size() -> None:
     labels = torch.tensor([0, 1])
     with pytest.raises(DataError, match=r"^X: a training image has the shape 1x4x4 and a test image 1x5x4\."):
         make_dataset("X", (small, labels), (large, labels), ["a", "b"])
+
+
+def test_white_noise_has_the_moments_of_a_normal_distribution_and_nothing_to_learn() -> None:
+    data = gaussian(Path("/nowhere"), features=50, classes=4, samples=4000)
+    values = data.train_inputs.double()
+    assert data.train_inputs.shape == (4000, 1, 1, 50)
+    assert len(data.test_targets) == 800
+    # 200,000 values: standard errors 0.0022 (mean), 0.0016 (std), 0.011 (kurtosis 3)
+    assert abs(float(values.mean())) < 0.01
+    assert abs(float(values.std()) - 1) < 0.008
+    assert abs(float((values**4).mean()) - 3) < 0.06
+    shares = torch.bincount(data.train_targets, minlength=4) / 4000
+    assert float((shares - 0.25).abs().max()) < 0.035  # five standard errors
+    means = torch.stack([values[data.train_targets == label].mean((0, 1, 2)) for label in range(4)])
+    assert float(means.abs().max()) < 5 / (1000**0.5)
+    assert torch.equal(
+        gaussian(Path("/nowhere"), features=50, classes=4, samples=4000).train_inputs, data.train_inputs
+    )
