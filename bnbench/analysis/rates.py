@@ -96,6 +96,23 @@ def wilson(k: float, n: int, confidence: float = CONFIDENCE) -> tuple[float | No
     return (0.0 if k == 0 else middle - half), (1.0 if k == n else middle + half)
 
 
+def clopper_pearson(k: int, n: int, alpha: float = 1 - CONFIDENCE) -> tuple[float, float]:
+    """Exact interval of a share, k of n: it never covers less than 1 - alpha (Clopper and Pearson 1934).
+
+    Examples
+    --------
+    81 of 263: 0.2527 to 0.3676 (Newcombe 1998, Statistics in Medicine 17, table I).
+
+    >>> [round(bound, 4) for bound in clopper_pearson(81, 263)]
+    [0.2527, 0.3676]
+    """
+    from scipy import special
+
+    low = float(special.betaincinv(k, n - k + 1, alpha / 2)) if k else 0.0
+    high = float(special.betaincinv(k + 1, n - k, 1 - alpha / 2)) if k < n else 1.0
+    return low, high
+
+
 def mcnemar_p(only_first: int, only_second: int) -> float:
     """Exact McNemar test of paired outcomes: two-sided binomial p of the seeds where the two differ."""
     n = only_first + only_second

@@ -21,7 +21,8 @@ class IndexFacts:
     """One number of a run's inside.
 
     words: its name in a sentence, behind "the". unit: of the number, in words. rises: whether a larger number
-    means more of what is measured, so that "above the noise floor" means larger than the floor.
+    means more of what is measured, so that "above the noise floor" means larger than the floor. measure: the
+    measure that `probe: {what: [...]}` names to have it; "" where that is not known.
     """
 
     name: str
@@ -29,6 +30,7 @@ class IndexFacts:
     scale: Scale
     unit: str = ""
     rises: bool = True
+    measure: str = ""
 
     @property
     def floor(self) -> str:
@@ -39,24 +41,61 @@ class IndexFacts:
 INDICES: dict[str, IndexFacts] = {
     facts.name: facts
     for facts in (
-        IndexFacts("drift", "drift of the pre-activations", "ratio", "widths of a unit's distribution"),
-        IndexFacts("shift_norm", "shift of the gradient (norm)", "ratio", "share of the gradient's norm"),
         IndexFacts(
-            "shift_cosine", "cosine of the gradient before and after", "difference", "cosine", rises=False
-        ),
-        IndexFacts("loss_range", "range of the loss along the step", "ratio", "loss"),
-        IndexFacts(
-            "gradient_change", "change of the gradient along the step", "ratio", "norm of the gradient"
+            "drift",
+            "drift of the pre-activations",
+            "ratio",
+            "widths of a unit's distribution",
+            measure="activations",
         ),
         IndexFacts(
-            "sharpness_train", "sharpness in train mode", "ratio", "largest eigenvalue of the Hessian"
+            "shift_norm",
+            "shift of the gradient (norm)",
+            "ratio",
+            "share of the gradient's norm",
+            measure="gradient_shift",
         ),
-        IndexFacts("sharpness_eval", "sharpness in eval mode", "ratio", "largest eigenvalue of the Hessian"),
-        IndexFacts("gradient_growth", "growth of squared gradients per layer", "ratio", "factor"),
-        IndexFacts("dead_share", "share of dead units", "points", "share"),
-        IndexFacts("saturated_share", "share of saturated units", "points", "share"),
         IndexFacts(
-            "update_ratio", "size of an update against the weights", "ratio", "share of the weights' norm"
+            "shift_cosine",
+            "cosine of the gradient before and after",
+            "difference",
+            "cosine",
+            rises=False,
+            measure="gradient_shift",
+        ),
+        IndexFacts("loss_range", "range of the loss along the step", "ratio", "loss", measure="landscape"),
+        IndexFacts(
+            "gradient_change",
+            "change of the gradient along the step",
+            "ratio",
+            "norm of the gradient",
+            measure="landscape",
+        ),
+        IndexFacts(
+            "sharpness_train",
+            "sharpness in train mode",
+            "ratio",
+            "largest eigenvalue of the Hessian",
+            measure="hessian",
+        ),
+        IndexFacts(
+            "sharpness_eval",
+            "sharpness in eval mode",
+            "ratio",
+            "largest eigenvalue of the Hessian",
+            measure="hessian",
+        ),
+        IndexFacts(
+            "gradient_growth", "growth of squared gradients per layer", "ratio", "factor", measure="gradients"
+        ),
+        IndexFacts("dead_share", "share of dead units", "points", "share", measure="activations"),
+        IndexFacts("saturated_share", "share of saturated units", "points", "share", measure="activations"),
+        IndexFacts(
+            "update_ratio",
+            "size of an update against the weights",
+            "ratio",
+            "share of the weights' norm",
+            measure="weights",
         ),
     )
 }

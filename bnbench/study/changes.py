@@ -142,6 +142,7 @@ def _asked(study: Study) -> dict[str, Any]:
     margin = study.margin
     return {
         "baseline": study.baseline,
+        "expect": [claim.written() for claim in study.expect],
         "margin": [margin.metric, margin.value] if margin else None,
         "metrics": sorted(study.metrics),
         "primary": study.primary,

@@ -43,6 +43,8 @@ def resolved(study: Study, folder: Path) -> dict[str, Any]:
         values["margin"] = {"metric": study.margin.metric, "value": study.margin.value}
     if study.metrics:
         values["metrics"] = list(study.metrics)
+    if study.expect:
+        values["expect"] = [claim.written() for claim in study.expect]
     if study.sweep:
         values["sweep"] = study.sweep
     return values

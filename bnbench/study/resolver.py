@@ -12,6 +12,7 @@ from bnbench.base.task_facts import TaskFacts, any_task
 from bnbench.study.cautions import cautions_of
 from bnbench.study.cells import CellMaker, Cells
 from bnbench.study.check import Checker, Vocabulary
+from bnbench.study.expect import with_claims
 from bnbench.study.goals import Goals
 from bnbench.study.layer_names import names_code, refusal
 from bnbench.study.looks import means_auto, read_looks
@@ -127,6 +128,7 @@ class Resolver:
             task=task,
             checks=self.checks,
         )
+        study = with_claims(study, self.source, tuple(levels), self.mistakes)
         refuse_baseline(study.baseline, self.checks, self.source.place(("baseline",)), self.mistakes)
         runs = len(study.cells) * len(study.seeds)
         if runs > MAX_RUNS:

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 from bnbench.base.kinds import KINDS
 from bnbench.base.metrics import GAPS, RECALL
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts, gap_asked
+from bnbench.study.expressions import Expectation
 from bnbench.study.probe import Probe
 from bnbench.study.sections import Batches, Choice, Clip, Float, Init, Int, Section, Validation
 from bnbench.study.vary import DEFAULT_VARY, Source
@@ -166,6 +167,7 @@ STUDY_KEYS = (
     "sweep",
     "vary",
     "probe",
+    "expect",
 )
 #: The word in place of a target's value that means: what the baseline reaches.
 MATCH_BASELINE = "match_baseline"
@@ -214,7 +216,7 @@ class Study:
     task: facts about the task that all variants have. checks: the variants with `role: check`, and which
     variant each of them checks. None of them can change a run. changes: what the command line changes of the
     study's question (see `changes.py`): they name the results folder. home: the results folder
-    that it was read from. added: variants that the command line adds to the study's own.
+    that it was read from. added: variants that the command line adds to the study's own. expect: its claims.
     """
 
     name: str
@@ -235,6 +237,7 @@ class Study:
     changes: tuple[tuple[str, Any], ...] = ()
     home: Path | None = field(default=None, compare=False)
     added: tuple[str, ...] = field(default=(), compare=False)
+    expect: tuple[Expectation, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
