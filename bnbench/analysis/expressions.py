@@ -39,9 +39,9 @@ Method = Literal["t", "bootstrap", "exact"]
 class Measured:
     """What an expression came to.
 
-    value: the mean over the seeds (of a ratio the geometric one), None where it is known on one side alone, or not at
-    all. low, high: its 95 % interval, None where it is open. inner_low, inner_high: the 90 % interval that is held
-    against the margin. margin: what counts as the same, of a ratio as a share. values: the bounds of each seed, of a
+    value: the mean over the seeds (of a ratio the geometric one); of numbers between bounds the middle of what it can
+    be, None where that is open on a side. low, high: its 95 % interval, None where it is open. inner_low, inner_high:
+    the 90 % interval that is held against the margin. margin: what counts as the same, of a ratio as a share. values: the bounds of each seed, of a
     ratio of the ratio. lost: pairs of ended runs without a number, by the reason. censored: numbers that are known on
     one side alone. n of n_planned seeds.
     """
@@ -140,7 +140,8 @@ def _of_numbers(
     error = _error(expression, values)
     back = math.exp if expression.ratio else float
     exact = lows == highs and not measured.censored
-    measured = replace(measured, value=_open(back(_mean(lows)) if exact else math.nan))
+    middle = (_mean(lows) + _mean(highs)) / 2  # infinite, or NaN, where a side is open
+    measured = replace(measured, value=_open(back(middle)) if math.isfinite(middle) else None)
     if exact and not error and max(lows) - min(lows) <= 2 * _rounding(expression, values):
         return replace(measured, reason="no_scatter")
     method, (low, high) = _interval(lows, highs, error, alpha)
@@ -178,6 +179,7 @@ def _upper(values: Sequence[float], error: float, alpha: float) -> float:
 
 
 def _mean(values: Sequence[float]) -> float:
+    """Infinite where one of them is."""
     return mean(values) if all(map(math.isfinite, values)) else math.inf
 
 

@@ -38,7 +38,7 @@ class Expectations:
         """One claim or several, by their places; those with mistakes are left out."""
         if given is None:
             return {}
-        read = {}
+        read: dict[Path_, Expectation] = {}
         for index, item in enumerate(given if isinstance(given, list) else [given]):
             path = ("expect", str(index)) if isinstance(given, list) else ("expect",)
             expectation = self._expectation(item, path)

@@ -8,6 +8,8 @@ from typing import Any
 from bnbench.base.listing import Described
 from bnbench.base.metrics import GAPS, RECALL, SPLITS, columns_of
 from bnbench.base.options import is_optional_number, or_a_word_for_none
+from bnbench.base.words import LANGUAGES
+from bnbench.study.expressions import TEXTS
 from bnbench.study.goals import EARLY
 from bnbench.study.looks import FIRST_LOOK, MAX_LOOK
 from bnbench.study.schema import (
@@ -94,6 +96,33 @@ _SEEDS: dict[str, Any] = {
 }
 
 
+def _expect() -> dict[str, Any]:
+    """Claims: an expression, or a mapping with its texts and its parts."""
+    expression = {"type": "string", "minLength": 1}
+    parts = [
+        {"type": "array", "items": expression, "minItems": 1, "uniqueItems": True},
+        {"type": "object", "additionalProperties": expression, "minProperties": 1},
+    ]
+    of_language = {"type": "object", "minProperties": 1, "additionalProperties": False}
+    words = [expression, {**of_language, "properties": dict.fromkeys(LANGUAGES, expression)}]
+    texts = {key: {"anyOf": words, "description": text} for key, text in TEXTS.items()}
+    claim = {
+        "type": "object",
+        "required": ["that"],
+        "additionalProperties": False,
+        "properties": {
+            "that": {"anyOf": [expression, *parts], "description": "an expression, or parts by their names"},
+            **texts,
+            "counter": {"type": "boolean", "description": "a counter-example of the claim before it"},
+        },
+    }
+    one = [expression, claim]
+    return {
+        "anyOf": [*one, {"type": "array", "items": {"anyOf": one}}, {"type": "null"}],
+        "description": "claims about the result, such as batch.test_accuracy - none.test_accuracy > 0",
+    }
+
+
 def _variants(setting: dict[str, Any], norms: Sequence[str]) -> dict[str, Any]:
     """A variant may change any setting, by dotted key too; a name alone is the name of a norm."""
     names = {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"enum": [*norms, *_NO_WORD]}}
@@ -138,6 +167,7 @@ def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, 
             "baseline": {**_WORD, "type": [*_WORD["type"], "null"]},
             **_goals(vocabulary),
             "sweep": _SWEEP,
+            "expect": _expect(),
             **properties,
         },
         "$defs": definitions,
