@@ -40,10 +40,13 @@ class Measured:
     """What an expression came to.
 
     value: the mean over the seeds (of a ratio the geometric one); of numbers between bounds the middle of what it can
-    be, None where that is open on a side. low, high: its 95 % interval, None where it is open. inner_low, inner_high:
-    the 90 % interval that is held against the margin. margin: what counts as the same, of a ratio as a share. values: the bounds of each seed, of a
-    ratio of the ratio. lost: pairs of ended runs without a number, by the reason. censored: numbers that are known on
-    one side alone. n of n_planned seeds.
+        be, None where that is open on a side.
+    low, high: its 95 % interval, None where it is open.
+    inner_low, inner_high: the 90 % interval that is held against the margin.
+    margin: what counts as the same, of a ratio as a share.
+    values: the bounds of each seed, of a ratio of the ratio.
+    lost: pairs of ended runs without a number, by the reason.
+    censored: numbers that are known on one side alone.
     """
 
     text: str

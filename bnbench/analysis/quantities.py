@@ -70,7 +70,7 @@ def values_of(results: StudyResults, quantity: Quantity) -> Values:
     if quantity.name == PROBE:
         return _of_runs(quantity, cell, lambda run: _probed(results, cell, run, quantity))
     if quantity.name in INDICES or is_floor(quantity.name):
-        return _of_runs(quantity, cell, lambda run: _index(run, quantity.name))
+        return _of_runs(quantity, cell, lambda run: run.inside.get(quantity.name, math.nan))
     metric_of(quantity.name)
     error = (grain_of(cell.records, quantity.name) or 0.0) * UNIFORM
     return _of_runs(quantity, cell, lambda run: number(run, quantity.name, "final"), error)
@@ -109,11 +109,6 @@ def _of_runs(
         else:
             lost[run.seed] = run.outcome if run.outcome in ("crashed", "not_finite") else "without_a_number"
     return Values(quantity, cell.seeds, bounds, lost, error, cell=cell)
-
-
-def _index(run: RunRecord, name: str) -> float:
-    inside: Mapping[str, float] = getattr(run, "inside", {})
-    return inside.get(name, math.nan)
 
 
 def _steps_to_target(results: StudyResults, quantity: Quantity, cell: Cell) -> Values:

@@ -241,4 +241,4 @@ def _bounds_of(quantity: Quantity, study: Study) -> tuple[float, float]:
             return -math.inf, math.inf
         return 0.0, 1.0 if facts.scale == "points" else math.inf
     metric: Metric = study.task.metric_of(quantity.name)
-    return -math.inf if metric.lowest is None else metric.lowest, 1.0 if metric.percent else math.inf
+    return -math.inf if metric.lowest is None else metric.lowest, metric.highest

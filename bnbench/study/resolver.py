@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bnbench.base.errors import ConfigError, Mistake, unknown_name
 from bnbench.base.task_facts import TaskFacts, any_task
-from bnbench.study.cautions import cautions_of
-from bnbench.study.cells import CellMaker, Cells
+from bnbench.study.cells import CellMaker
 from bnbench.study.check import Checker, Vocabulary
 from bnbench.study.expect import with_claims
 from bnbench.study.goals import Goals
@@ -20,6 +19,7 @@ from bnbench.study.merge import Level, alive, open_level, overlay
 from bnbench.study.names import folder_name, name_fault
 from bnbench.study.overrides import ARGUMENT, ORIGINS, Overrides
 from bnbench.study.probe_reader import read_probe
+from bnbench.study.remarks import all_cautions, misnamed
 from bnbench.study.roles import refuse_baseline, take_roles
 from bnbench.study.schema import CHOICES, STUDY_KEYS, Settings, Study
 from bnbench.study.seeds import MAX_SEEDS, read_seeds
@@ -140,8 +140,8 @@ class Resolver:
             known, unreadable = set(self.source.mistakes), self.source.unreadable
             mistakes = [one for one in set(self.mistakes) if one in known or one.place not in unreadable]
             raise ConfigError(sorted(mistakes, key=_by_line))
-        misnamed = _misnamed(made.variants, self.checker.vocabulary["norm"])
-        warnings = (*self.warnings, *misnamed, *_cautions(made))
+        unlike = misnamed(made.variants, self.checker.vocabulary["norm"])
+        warnings = (*self.warnings, *unlike, *all_cautions(made))
         return replace(study, warnings=tuple(dict.fromkeys(warnings)))
 
     def _task(self, variants: Mapping[str, Settings]) -> TaskFacts:
@@ -279,29 +279,6 @@ def _parted(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         elif key != MERGE and not key.startswith("x-"):
             settings[key] = value
     return settings, study
-
-
-def _misnamed(variants: Mapping[str, Settings], norms: Collection[str]) -> list[str]:
-    """Variants that are called as a norm is, and have another one, where norms are compared."""
-    if len({settings.norm.name for settings in variants.values()}) == 1:
-        return []
-    return [
-        f"the variant {name} has norm: {settings.norm.name}, though it is called as the norm {name} is."
-        for name, settings in variants.items()
-        if name in norms and settings.norm.name != name
-    ]
-
-
-def _cautions(made: Cells) -> list[str]:
-    """What limits the answers: of all variants, or of those that are named."""
-    by_caution: dict[str, list[str]] = {}
-    for cell in made.cells:
-        for caution in cautions_of(cell.settings):
-            by_caution.setdefault(caution, []).append(cell.variant)
-    return [
-        caution if set(names) == set(made.variants) else f"{', '.join(dict.fromkeys(names))}: {caution}"
-        for caution, names in by_caution.items()
-    ]
 
 
 def _by_line(mistake: Mistake) -> tuple[str, int, str]:
