@@ -26,6 +26,7 @@ def summarize_cell(
         setting=cell.setting,
         norm=records[0].norm if records else "",
         num_parameters=built.num_parameters if built else None,
+        trained_parameters=built.trained_parameters if built else None,
         steps_per_epoch=built.steps_per_epoch if built else None,
         layers=built.layers if built else (),
         seeds=cell.seeds,

@@ -41,7 +41,8 @@ class VariantSummary(Labelled):
 
     runs: those that are there. outcomes: how many of the planned runs ended in each `Outcome`, and how
     many are "missing"; every key is there. num_parameters, steps_per_epoch,
-    layers: of the built model, None or empty where no run got as far as building it. spreads: every
+    layers: of the built model, None or empty where no run got as far as building it. trained_parameters: None where
+    all of them learn. spreads: every
     metric, by (at, metric). seconds_per_step: training time alone. seconds_refused: why the seconds
     can't be compared with the baseline's; "" where they can.
     """
@@ -57,6 +58,7 @@ class VariantSummary(Labelled):
     targets: tuple[TargetSummary, ...]
     seconds_per_step: Spread
     seconds_refused: str = ""
+    trained_parameters: int | None = None
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,7 @@ def _variant(variant: VariantSummary, summary: Summary) -> dict[str, Any]:
         "label": variant.label,
         "norm": variant.norm,
         "parameters": variant.num_parameters,
+        **_trained(variant),
         "steps_per_epoch": variant.steps_per_epoch,
         "layers": variant.layers,
         "seeds": variant.seeds,
@@ -266,6 +267,12 @@ def _setting(variant: VariantSummary) -> dict[str, Any]:
     return {f"setting.{key}": value for key, value in variant.setting.items()}
 
 
+def _trained(counted: VariantSummary | RunRecord | None) -> dict[str, int]:
+    """How many parameters learn, where not all of them do."""
+    trained = counted.trained_parameters if counted else None
+    return {} if trained is None else {"trained_parameters": trained}
+
+
 def _run_columns(run: RunRecord | None, columns: Sequence[str]) -> dict[str, Any]:
     return {
         "outcome": run.outcome if run else MISSING,
@@ -275,6 +282,7 @@ def _run_columns(run: RunRecord | None, columns: Sequence[str]) -> dict[str, Any
         "epochs": _epochs(run) if run else None,
         "seconds": run.train_seconds if run else None,
         "parameters": run.num_parameters or None if run else None,
+        **_trained(run),
         "best_step": run.best_step if run else None,
         **{f"final_{metric}": value_of(run.final, metric) if run else None for metric in columns},
         **{f"best_{metric}": value_of(run.best, metric) if run else None for metric in columns},

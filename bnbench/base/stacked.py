@@ -101,18 +101,15 @@ class Parameters:
         return self._stacked[id(tensor)][1]
 
     def blocks(self) -> Iterator[Tensor]:
-        """The gradients of every parameter, (S, ...)."""
-        return (self.grad(parameter) for parameter in self.models[0].parameters())
+        """The gradients of every parameter that learns, (S, ...)."""
+        return (self.grad(parameter) for parameter in self.models[0].parameters() if parameter.requires_grad)
 
 
 class StackedLayer:
     """One layer of S models at once, in training mode.
 
-    modules: the layer of each model. parameters: where their parameters and buffers lie now. trains: whether the
-    layer has parameters.
+    modules: the layer of each model. parameters: where their parameters and buffers lie now.
     """
-
-    trains: bool = False
 
     def __init__(self, modules: Sequence[Any], parameters: Parameters) -> None:
         """For a layer that keeps nothing of its modules."""

@@ -15,6 +15,7 @@ from bnbench.models import models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
 from bnbench.optim import losses, optimizers, schedules
+from bnbench.optim.trained import freeze
 from bnbench.study import Settings
 from bnbench.tasks import task_of
 
@@ -40,6 +41,7 @@ def build_model(settings: Settings, sizes: Sizes, seed: int) -> nn.Module:
     if scheme != "own":
         initialise(model, seed, scheme, scale=settings.init.scale, std=settings.init.std)
     _seed_noise(model, noise)
+    freeze(model, settings.train, settings.norm.name)
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
         model = model.to(memory_format=torch.channels_last)
     return model.train()

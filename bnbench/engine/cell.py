@@ -18,7 +18,7 @@ SECONDS_A_PRODUCT, SECONDS_A_PARAMETER = 6e-11, 1.1e-9
 class Cell:
     """Runs that differ in their seed alone, and their engine.
 
-    steps: of one run. cautions: what limits the answer of this cell.
+    steps: of one run. cautions: what limits the answer of this cell. trained_parameters: None where all learn.
     """
 
     runs: tuple[RunSpec, ...]
@@ -26,6 +26,7 @@ class Cell:
     steps: int
     num_parameters: int
     cautions: tuple[str, ...] = ()
+    trained_parameters: int | None = None
 
     def limited_by(self, caution: str) -> Cell:
         """The same cell with one more caution, if there is one."""

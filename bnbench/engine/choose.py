@@ -73,7 +73,7 @@ def _is_small(model: nn.Module, batch_size: int) -> bool:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers are trained."""
+    """How many numbers the network has, whether they are trained or not."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -104,9 +104,10 @@ def _why_parameters_do_not_stack(model: nn.Module, optimizer: torch.optim.Optimi
         return "layers share parameters"
     if len(list(model.named_modules(remove_duplicate=False))) != len(list(model.modules())):
         return "a layer is used more than once"
-    if any(not parameter.requires_grad or parameter.dtype != torch.float32 for parameter in parameters):
-        return "some parameters are frozen, or not float32"
-    if sum(len(group["params"]) for group in optimizer.param_groups) != len(parameters):
+    if any(parameter.dtype != torch.float32 for parameter in parameters):
+        return "some parameters are not float32"
+    trained = {id(parameter) for parameter in parameters if parameter.requires_grad}
+    if trained != {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}:
         return "the optimizer leaves some parameters out"
     return ""
 
@@ -124,6 +125,6 @@ def _why_a_batch_does_not_stack(model: nn.Module, settings: Settings, sizes: Siz
             return f"{type(error).__name__} on a made-up batch: {error}".partition("\n")[0]
         if ProcessState.now(device).has_drawn_since(before):
             return "a layer or the loss draws random numbers"
-    if any(parameter.grad is None for parameter in model.parameters()):
+    if any(parameter.grad is None for parameter in model.parameters() if parameter.requires_grad):
         return "some parameters get no gradient"
     return ""

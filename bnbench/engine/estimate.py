@@ -92,7 +92,7 @@ def _work(settings: Settings, shape: Shape) -> str:
     """Settings of one key take steps of the same cost: numbers such as rates and momenta cost nothing."""
     kinds = {key: getattr(settings, key) for key in ("model", "norm", "optimizer", "loss")}
     facts = {key: (choice.name, _without_rates(choice.options)) for key, choice in kinds.items()}
-    modes = [getattr(settings, key) for key in ("batch_size", "precision", "engine", "framework")]
+    modes = [getattr(settings, key) for key in ("batch_size", "precision", "engine", "framework", "train")]
     return repr((facts, modes, settings.augment, settings.clip_norm is None, shape))
 
 
@@ -180,6 +180,7 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
         seconds,
         memory,
         evaluation_seconds=evaluation,
+        trained_parameters=cell.trained_parameters,
         warnings=(*cell.cautions, *step_cautions(settings, epoch)),
     )
 

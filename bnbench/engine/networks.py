@@ -12,7 +12,7 @@ from bnbench.engine.build import build_model, make_objective, make_optimizer
 from bnbench.study import Settings
 
 #: The settings that a network and its initial weights follow from, apart from its data and its seed.
-_OF_THE_NETWORK = {"task", "model", "norm", "init", "vary"}
+_OF_THE_NETWORK = {"task", "model", "norm", "init", "vary", "train"}
 
 
 class Networks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ from bnbench.base.metrics import Split
 from bnbench.data.augmentations import augmentation_of
 from bnbench.data.batches import last_batch_note
 from bnbench.data.prepared import Prepared
+from bnbench.engine.choose import count_parameters
 from bnbench.engine.evaluate import Measured
 from bnbench.engine.outcome import outcome_of
+from bnbench.optim.trained import count_trained
 from bnbench.study import Settings, cautions_of
 from bnbench.study.events import Evaluated, RunEnded
 from bnbench.study.layer_names import label_of
@@ -74,6 +76,7 @@ class Replica:
             self.model.load_state_dict(best_weights)
             best = self._all_metrics(best_step)
             self.model.load_state_dict(weights)
+        parameters, trained = count_parameters(self.model), count_trained(self.model)
         record = RunRecord(
             **self._identity(),
             **self._data_facts(),
@@ -89,7 +92,8 @@ class Replica:
             planned_steps=len(self.step_losses),
             steps_per_epoch=self.steps_per_epoch,
             train_seconds=seconds,
-            num_parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            num_parameters=parameters,
+            trained_parameters=trained if trained < parameters else None,
             final=dict(final),
             best=dict(best),
             best_step=best_step,
@@ -134,7 +138,19 @@ class Replica:
         note = last_batch_note(
             len(self.data.train_targets), self.settings.batch_size, self.settings.last_batch
         )
-        return (*notes_on_data(self.data, self.settings), *([note] if note else []))
+        of_batches = [note] if note else []
+        return (*notes_on_data(self.data, self.settings), *of_batches, *self._note_on_parameters())
+
+    def _note_on_parameters(self) -> Iterator[str]:
+        """How many parameters learn, where the study asks for some of them."""
+        if self.settings.train == "all":
+            return
+        which = {"norm": "gamma and beta of the normalizers", "head": "those of the last layer"}
+        trained, number = count_trained(self.model), count_parameters(self.model)
+        yield (
+            f"{self.run.variant}: train: {self.settings.train}: {trained:,} of {number:,} parameters learn, "
+            f"{which[self.settings.train]}"
+        )
 
     def _num_samples(self) -> dict[str, int]:
         full_batches = self.steps_per_epoch * self.settings.batch_size

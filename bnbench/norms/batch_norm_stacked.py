@@ -17,12 +17,10 @@ from bnbench.norms.batch_state import Statistics, move
 class _StackedBatchNorm(StackedLayer):
     """Base of both forms: the channels of all replicas, padded to whole vectors if necessary."""
 
-    trains = True
-
     def __init__(self, modules: Sequence[Any], parameters: Parameters) -> None:
         layer = modules[0]
         self.channels, self.padded = layer.num_features, padded(layer.num_features)
-        self.count, self.eps, self.trains = len(modules), layer.eps, layer.weight is not None
+        self.count, self.eps, self.affine = len(modules), layer.eps, layer.weight is not None
         self.momentum = layer.momentum
         self.weight = parameters.of(layer.weight) if layer.weight is not None else None
         self.bias = parameters.of(layer.bias) if layer.bias is not None else None
@@ -95,7 +93,7 @@ class StackedTorchBatchNorm(_StackedBatchNorm):
         """By torch's own kernel."""
         d_x, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
             self._columns(grad), self._x, self._flat(self.weight), None, None, *self._saved, True, self.eps,
-            [True, self.trains, self.trains],
+            [True, self.affine, self.affine],
         )  # fmt: skip
         for buffer, gradient in ((self.d_weight, d_weight), (self.d_bias, d_bias)):
             if buffer is not None:

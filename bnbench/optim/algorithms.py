@@ -82,7 +82,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Parameters with decay and, where the switch spares them, norm parameters and biases without."""
     spared = set() if decay_norm_and_bias else spared_names(model)
-    parameters = list(model.named_parameters())
+    parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups = [
         {"params": [p for name, p in parameters if name not in spared], "weight_decay": weight_decay},
         {"params": [p for name, p in parameters if name in spared], "weight_decay": 0.0},

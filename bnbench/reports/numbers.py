@@ -16,6 +16,13 @@ NOTHING = "–"
 _LEAST_POINTS = 1e-6
 
 
+def parameters_text(number: int | None, trained: int | None) -> str:
+    """For example "9,610", or "9,610 (650 trained)" where not all of them learn."""
+    if number is None:
+        return NOTHING
+    return f"{number:,}" if trained is None else f"{number:,} ({trained:,} trained)"
+
+
 def spread_text(spread: Spread, planned: int, *, percent: bool = False) -> str:
     """For example "0.412 ± 0.010", with " (4 of 5)" where runs are missing from it; std to two digits."""
     scale = 100 if percent else 1

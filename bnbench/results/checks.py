@@ -153,6 +153,7 @@ def check_run(run: RunRecord, variant: str, setting: Mapping[str, Any], seed: in
         raise ValueError(f"run.json belongs to {run.label}, seed {run.seed}")
     for name in ("steps", "planned_steps", "steps_per_epoch", "num_parameters", "train_seconds"):
         _check_amount(name, getattr(run, name))
+    _check_amount("trained_parameters", run.trained_parameters or 0)
     for split, count in run.num_samples.items():
         _check_amount(f"num_samples of {split}", count)
     for values in (run.final, run.best, *(row.metrics for row in run.history)):

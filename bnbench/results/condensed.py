@@ -57,6 +57,7 @@ class _Variant(BaseModel):
     setting: dict[str, Any] = {}
     norm: str
     parameters: int | None
+    trained_parameters: int | None = None
     steps_per_epoch: int | None
     layers: tuple[str, ...] = ()
     seeds: tuple[int, ...]
@@ -163,6 +164,7 @@ def _record(run: _Run, variant: _Variant, cell: str) -> RunRecord:
         steps_per_epoch=variant.steps_per_epoch or 0,
         train_seconds=run.seconds or 0.0,
         num_parameters=variant.parameters or 0,
+        trained_parameters=variant.trained_parameters,
         final={} if crashed else {name: to_number(value) for name, value in run.final.items()},
         best={} if crashed else {name: to_number(value) for name, value in run.best.items()},
         best_step=run.best_step,

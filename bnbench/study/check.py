@@ -18,15 +18,7 @@ from bnbench.study.cautions import faults_of
 from bnbench.study.layer_names import names_code, refusal
 from bnbench.study.merge import Layer, set_in
 from bnbench.study.overrides import ORIGINS
-from bnbench.study.schema import (
-    AUTO,
-    CAN_BE_NONE,
-    CHOICES,
-    DEFAULT_CHOICES,
-    OPEN,
-    STUDY_KEYS,
-    Settings,
-)
+from bnbench.study.schema import AUTO, CAN_BE_NONE, CHOICES, DEFAULT_CHOICES, OPEN, STUDY_KEYS, Settings
 from bnbench.study.sections import Choice
 from bnbench.study.usual import is_open, misfits, usual
 from bnbench.study.value_faults import faults_by_path, message

@@ -45,8 +45,8 @@ class RunSpec(Labelled):
 class CellEstimate:
     """The cost of one variant: of one of its runs. memory_bytes: data, weights, optimizer, activations.
 
-    evaluation_seconds: the part of `seconds` in which nothing is trained. warnings: limits of its answer.
-    notes: remarks on its data.
+    trained_parameters: how many learn, None for all. evaluation_seconds: the part of `seconds` in which nothing is
+    trained. warnings: limits of its answer. notes: remarks on its data.
     """
 
     label: str
@@ -56,6 +56,7 @@ class CellEstimate:
     memory_bytes: int
     notes: tuple[str, ...] = ()
     evaluation_seconds: float = 0.0
+    trained_parameters: int | None = None
     warnings: tuple[str, ...] = ()
 
 

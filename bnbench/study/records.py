@@ -43,6 +43,7 @@ class RunRecord(Labelled):
     with the lowest validation loss. Empty where the run crashed. A number that is not finite is NaN.
     steps: optimizer steps done; planned_steps: the budget. train_seconds: without
     evaluation; by the processor's clock where one thread did the work, else by the wall's.
+    trained_parameters: how many of num_parameters learn; None where all of them do.
     step_losses: the objective of every step's batch. notes: remarks for the user.
     layers: the built model, a line each. environment: versions and hardware, which can change the last bits.
     num_samples: "train" (seen in an epoch), "val" and "test"; empty where unknown.
@@ -77,6 +78,7 @@ class RunRecord(Labelled):
     cautions: tuple[str, ...] = ()
     inside: Mapping[str, float] = field(default_factory=dict)
     probe_seconds: float = 0.0
+    trained_parameters: int | None = None
 
     @property
     def key(self) -> tuple[str, int]:

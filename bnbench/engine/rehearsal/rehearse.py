@@ -28,6 +28,7 @@ from bnbench.engine.rehearsal.single_values import why_alone, why_one_weight
 from bnbench.engine.rehearsal.task_faults import why_unfit
 from bnbench.network.biases import Layers, is_covered, missing_biases
 from bnbench.network.sites import Site, Sites, WeightLayer, find_sites
+from bnbench.optim.trained import count_trained
 from bnbench.study.plan import RunSpec
 
 
@@ -125,13 +126,32 @@ def _decide(
     if case.augmentation:
         case.augmentation.check(case.inputs(TRIAL))
     kept = settings.model_dump_json(
-        include={"task", "loss", "model", "norm", "batch_size", "last_batch", "epochs", "init", "framework"}
+        include={
+            "task",
+            "loss",
+            "model",
+            "norm",
+            "batch_size",
+            "last_batch",
+            "epochs",
+            "init",
+            "framework",
+            "train",
+        }
     )
     key = f"{kept} {case.sizes} {case.num_train} {case.smallest_part}"
     if key not in probed:
         probed[key] = _probe(case, model)
     choice = backend.choose(model, settings, case.sizes, device)
-    return Cell(case.runs, choice, epoch * settings.epochs, count_parameters(model)), probed[key]
+    parameters, trained = count_parameters(model), count_trained(model)
+    cell = Cell(
+        case.runs,
+        choice,
+        epoch * settings.epochs,
+        parameters,
+        trained_parameters=trained if trained < parameters else None,
+    )
+    return cell, probed[key]
 
 
 def _probe(case: Case, model: nn.Module) -> _Probe:

@@ -28,8 +28,6 @@ class Flatten(StackedLayer):
 class Linear(StackedLayer):
     """torch.nn.Linear as one batched matrix product."""
 
-    trains = True
-
     def __init__(self, modules: Sequence[nn.Linear], parameters: Parameters) -> None:
         weight, bias = modules[0].weight, modules[0].bias
         self.weight, self.d_weight = parameters.of(weight), parameters.grad(weight)
@@ -141,9 +139,8 @@ class OneByOne(StackedLayer):
 
     def __init__(self, modules: Sequence[nn.Module], parameters: Parameters) -> None:
         self.modules = modules
-        self.own = [list(module.parameters()) for module in modules]
+        self.own = [[p for p in module.parameters() if p.requires_grad] for module in modules]
         self.grads = [parameters.grad(parameter) for parameter in self.own[0]]
-        self.trains = bool(self.grads)
 
     @torch.enable_grad()
     def forward(self, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.stacked import Parameters
-from bnbench.engine.stacked.chain import stacked_layers
+from bnbench.engine.stacked.chain import chain, stacked_layers
 from bnbench.engine.stacked.objective import knows_objective, stacked_objective
 from bnbench.engine.stacked.optimizer import FusedStep, can_be_fused
 
@@ -43,15 +43,20 @@ class Stack:
         self.models, self.clip_norm = models, clip_norm
         self.optimizer = make_optimizer(models[0])
         groups = [group["params"] for group in self.optimizer.param_groups]
-        self.parameters = Parameters(models, groups)
-        for group, flat in zip(self.optimizer.param_groups, self.parameters.flats, strict=True):
+        frozen = [parameter for parameter in models[0].parameters() if not parameter.requires_grad]
+        self.parameters = Parameters(models, [*groups, frozen] if frozen else groups)
+        trained = self.parameters.flats[
+            : len(groups)
+        ]  # what is frozen lies behind, where no optimizer sees it
+        for group, flat in zip(self.optimizer.param_groups, trained, strict=True):
             group["params"] = [flat]
         device = self.parameters.flats[0].device
         rates = [torch.zeros((), device=device) for _ in groups] if rates_on_device else None
         self.fused = FusedStep(self.optimizer, rates) if can_be_fused(self.optimizer) else None
         self.layers = stacked_layers(models, self.parameters)
-        # no gradient is wanted before the first layer with parameters
-        self._first = next(index for index, layer in enumerate(self.layers) if layer.trains)
+        # no gradient is wanted before the first layer that learns
+        learns = [any(p.requires_grad for p in layer.parameters()) for layer in chain(models[0])]
+        self._first = learns.index(True)
         self.objective, self.knows_objective = stacked_objective(objective), knows_objective(objective)
 
     @torch.no_grad()
@@ -87,14 +92,15 @@ class Stack:
         for layer in self.layers:
             x = layer.forward(x)
         losses, grad = self.objective(x, targets)
-        for index in reversed(range(len(self.layers))):
+        for index in reversed(range(self._first, len(self.layers))):
             grad = self.layers[index].backward(grad, needed=index > self._first)
         return losses
 
     def _clip(self, largest: float) -> None:
         """torch.nn.utils.clip_grad_norm_, each model by its own norm."""
-        norms = [torch.linalg.vector_norm(block.flatten(1), dim=1) for block in self.parameters.blocks()]
+        blocks = list(self.parameters.blocks())
+        norms = [torch.linalg.vector_norm(block.flatten(1), dim=1) for block in blocks]
         total = torch.linalg.vector_norm(torch.stack(norms, 1), dim=1)
         scale = (largest / (total + 1e-6)).clamp(max=1.0)
-        for block in self.parameters.blocks():
+        for block in blocks:
             block.mul_(scale.view(-1, *[1] * (block.ndim - 1)))

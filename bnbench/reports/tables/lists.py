@@ -13,7 +13,7 @@ from bnbench.base.kinds import KINDS
 from bnbench.base.listing import Described
 from bnbench.base.terminal import one_line
 from bnbench.reports.console import print_table, print_text
-from bnbench.reports.numbers import target_text
+from bnbench.reports.numbers import parameters_text, target_text
 from bnbench.reports.tables.layout import wrapped
 from bnbench.reports.tables.table import Table
 from bnbench.study import Study
@@ -27,7 +27,7 @@ def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]
     rows = tuple(
         (
             cell.label,
-            f"{cell.num_parameters:,}",
+            parameters_text(cell.num_parameters, cell.trained_parameters),
             f"{cell.steps:,}",
             f"about {duration(cell.seconds)}",
             f"{cell.evaluation_seconds / cell.seconds:.0%}" if cell.seconds else "0%",

@@ -13,6 +13,7 @@ from bnbench.reports.numbers import (
     NOTHING,
     outcome_text,
     p_text,
+    parameters_text,
     share_text,
     time_text,
     words,
@@ -62,7 +63,7 @@ def cost_table(summary: Summary) -> Table:
     rows = [
         (
             variant.label,
-            NOTHING if variant.num_parameters is None else f"{variant.num_parameters:,}",
+            parameters_text(variant.num_parameters, variant.trained_parameters),
             variant.seconds_refused or milliseconds(variant),
             *(str(variant.outcomes[outcome]) for outcome in outcomes),
         )

@@ -32,12 +32,13 @@ _TO_KERAS = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
 class Weight:
     """A variable of the Keras network, and the name of the torch parameter or buffer that it stands for.
 
-    spared: whether `decay_norm_and_bias: false` spares it.
+    spared: whether `decay_norm_and_bias: false` spares it. learns: whether the optimizer moves it.
     """
 
     name: str
     variable: Any
     spared: bool
+    learns: bool
 
     def get(self) -> np.ndarray[Any, Any]:
         """Its value in torch's layout."""
@@ -62,10 +63,11 @@ class KerasModel(nn.Module):
         self.weights: list[Weight] = []
         self.lines: list[str] = []
         spared = spared_names(twin)
+        frozen = {name for name, parameter in twin.named_parameters() if not parameter.requires_grad}
         for name, module in chain:
             for layer in _layers(tf.keras.layers, module, norm):
                 self.network.add(layer)
-                self.weights += _weights(name, layer, spared)
+                self.weights += _weights(name, layer, spared, frozen)
                 self.lines.append(f"{name}: {_line(layer)}")
         self._logits = tf.function(
             lambda inputs: self.network(inputs, training=False),
@@ -75,13 +77,17 @@ class KerasModel(nn.Module):
 
     @property
     def trainable(self) -> list[Weight]:
-        """The weights that are trained, in the order in which Keras lists them."""
+        """The weights that learn, in the order in which Keras lists them."""
+        return [weight for weight in self._all_weights() if weight.learns]
+
+    def _all_weights(self) -> list[Weight]:
         by_variable = {id(weight.variable): weight for weight in self.weights}
         return [by_variable[id(variable)] for variable in self.network.trainable_variables]
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """Copies of the weights that are trained, so without running statistics."""
-        yield from (nn.Parameter(torch.from_numpy(weight.get())) for weight in self.trainable)
+        """Copies of the weights, without running statistics; those that do not learn want no gradient."""
+        for weight in self._all_weights():
+            yield nn.Parameter(torch.from_numpy(weight.get()), requires_grad=weight.learns)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Copies of every weight under torch's name, in torch's layout."""
@@ -191,9 +197,12 @@ _NAMES = {
 }
 
 
-def _weights(name: str, layer: Any, spared: Collection[str]) -> list[Weight]:
+def _weights(name: str, layer: Any, spared: Collection[str], frozen: Collection[str]) -> list[Weight]:
     names = [(f"{name}.{_NAMES[variable.name]}", variable) for variable in layer.variables]
-    return [Weight(torch_name, variable, torch_name in spared) for torch_name, variable in names]
+    return [
+        Weight(torch_name, variable, torch_name in spared, torch_name not in frozen)
+        for torch_name, variable in names
+    ]
 
 
 def _line(layer: Any) -> str:
