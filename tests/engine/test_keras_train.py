@@ -89,6 +89,8 @@ CASES = [
         "optimizer={name: adam, lr: 1e-3, eps: 1e-4, weight_decay: 0.1, decay_norm_and_bias: false}",
         "last_batch=drop",
     ],
+    ["train=norm", "optimizer={name: adamw, lr: 1e-2, weight_decay: 0.1}", "epochs=3"],
+    ["train=head", "optimizer={name: sgd, lr: 0.05, momentum: 0.9, weight_decay: 0.1}", "clip_norm=0.3"],
     [
         "optimizer={name: adamw, lr: 1e-2, weight_decay: 0.1, decay_norm_and_bias: false}",
         "clip_norm=0.3",
@@ -116,7 +118,15 @@ def test_torch_and_keras_agree_step_by_step(changes: list[str], settings: Any, d
         assert other.metrics == pytest.approx(mine.metrics, rel=1e-3)
     assert theirs.final == pytest.approx(ours.final, rel=1e-3)
     assert theirs.best == pytest.approx(ours.best, rel=1e-3)
-    same = ("steps_per_epoch", "num_parameters", "num_samples", "best_step", "norm", "outcome")
+    same = (
+        "steps_per_epoch",
+        "num_parameters",
+        "trained_parameters",
+        "num_samples",
+        "best_step",
+        "norm",
+        "outcome",
+    )
     assert [getattr(theirs, name) for name in same] == [getattr(ours, name) for name in same]
     for name, value in their_weights.items():
         np.testing.assert_allclose(value, our_weights[name], rtol=1e-2, atol=1e-4)
