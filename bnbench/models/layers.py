@@ -107,7 +107,7 @@ def linear_block(
     """Linear, norm and activation; the norm before the activation (as in Ioffe & Szegedy 2015) or after it."""
     needed = bias == "always" or needs_bias(norm.absorbs_bias, norm_position)
     linear = nn.Linear(in_features, out_features, bias=needed)
-    return _block("linear", norm.weights(linear), norm, norm(out_features, 1), activation, norm_position)
+    return assembled("linear", norm.weights(linear), norm, norm(out_features, 1), activation, norm_position)
 
 
 def conv_block(
@@ -125,7 +125,7 @@ def conv_block(
         norm = norm.at("branch_end")
     needed = bias == "always" or needs_bias(norm.absorbs_bias, norm_position if activation else "before")
     conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=needed)
-    return _block("conv", norm.weights(conv), norm, norm(out_channels, 2), activation, norm_position)
+    return assembled("conv", norm.weights(conv), norm, norm(out_channels, 2), activation, norm_position)
 
 
 def classifier(in_features: int, num_classes: int, norm: NormLayer) -> nn.Linear:
@@ -154,7 +154,7 @@ class GlobalAveragePool(nn.Module):
         return x.flatten(2).mean(-1)
 
 
-def _block(
+def assembled(
     name: str,
     weights: nn.Module,
     norm: NormLayer,
@@ -162,6 +162,10 @@ def _block(
     activation: Activation | None,
     norm_position: NormPosition,
 ) -> Block:
+    """A block of one layer of weights, its normalizer `layer` and the activation. name: of the weights in the block.
+
+    Raises BnbenchError for an activation before a normalizer that is its own.
+    """
     if norm.includes_activation and norm_position == "after":
         raise BnbenchError(
             f"norm_position: after, with norm {norm.entry.name}.",

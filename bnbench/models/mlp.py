@@ -13,6 +13,8 @@ from bnbench.base.errors import BnbenchError
 from bnbench.models import models
 from bnbench.models.layers import Activation, Bias, NormLayer, NormPosition, linear_block
 
+Units = Annotated[int, Field(ge=1, le=1_000_000)]
+
 
 @models.register("mlp", init="torch")
 def mlp(
@@ -20,15 +22,19 @@ def mlp(
     num_classes: int,
     norm: NormLayer,
     *,
-    hidden: Annotated[list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(max_length=1000)] = [64],  # noqa: B006
+    hidden: Annotated[list[Units], Field(max_length=1000)] | Units = [64],  # noqa: B006
+    depth: Annotated[int, Field(ge=1, le=1000)] | None = None,
     activation: Activation = "relu",
     norm_position: NormPosition = "before",
     bias: Bias = "auto",
 ) -> nn.Module:
     """Fully connected: Linear, norm, activation for each hidden size, then Linear.
 
-    hidden: units of each hidden layer
+    hidden: units of each hidden layer: a list, or one number with a depth
+    depth: hidden layers, where hidden is one number
     """
+    if isinstance(hidden, int):
+        hidden = [hidden] * (depth or 1)
     if not hidden and norm.entry.name != "none":
         raise BnbenchError(
             f"model.hidden: [] has no layer that norm {norm.entry.name} could stand after.",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from bnbench.models import models
@@ -44,19 +47,44 @@ class ResidualBlock(nn.Module):
         return out
 
 
-def _resnet(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer, depth: int) -> nn.Module:
-    """depth = 6n + 2: three stages of n blocks with 16, 32 and 64 channels."""
+def _six_n_plus_two(depth: int) -> int:
+    if depth % 6 != 2:
+        below = depth - (depth - 2) % 6
+        raise ValueError(
+            f"a ResNet of three stages has 6n + 2 layers. Fix: {max(below, 8)} or {max(below, 8) + 6}"
+        )
+    return depth
+
+
+Depth = Annotated[int, Field(ge=8, le=1202), AfterValidator(_six_n_plus_two)]
+Width = Annotated[int, Field(ge=1, le=10_000)]
+
+
+@models.register("resnet", init="he")
+def resnet(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    norm: NormLayer,
+    *,
+    depth: Depth = 20,
+    width: Width = 16,
+) -> nn.Module:
+    """ResNet for CIFAR (He et al. 2015, section 4.2) of 6n + 2 layers: three stages of n blocks.
+
+    depth: layers of weights, 6n + 2: 8, 14, 20 ... 110
+    width: channels of the first stage, 16 in the paper; the others have twice and four times as many
+    """
     blocks_a_stage = (depth - 2) // 6
     norm = norm.residual(branches=3 * blocks_a_stage, branch_layers=2)
     blocks = nn.Sequential()
-    channels = 16
-    for stage, width in enumerate((16, 32, 64), start=1):
+    channels = width
+    for stage, wider in enumerate((width, 2 * width, 4 * width), start=1):
         for index in range(blocks_a_stage):
             stride = 2 if stage > 1 and index == 0 else 1
-            blocks.add_module(f"stage{stage}_{index}", ResidualBlock(channels, width, norm, stride))
-            channels = width
+            blocks.add_module(f"stage{stage}_{index}", ResidualBlock(channels, wider, norm, stride))
+            channels = wider
     model = nn.Sequential()
-    model.add_module("stem", conv_block(input_shape[0], 16, norm))
+    model.add_module("stem", conv_block(input_shape[0], width, norm))
     model.add_module("blocks", blocks)
     model.add_module("pool", GlobalAveragePool())
     model.add_module("head", classifier(channels, num_classes, norm))
@@ -66,10 +94,10 @@ def _resnet(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer
 @models.register("resnet20", init="he")
 def resnet20(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer) -> nn.Module:
     """ResNet-20 for CIFAR (He et al. 2015): 0.27 million parameters."""
-    return _resnet(input_shape, num_classes, norm, 20)
+    return resnet(input_shape, num_classes, norm, depth=20)
 
 
 @models.register("resnet56", init="he")
 def resnet56(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer) -> nn.Module:
     """ResNet-56 for CIFAR (He et al. 2015): 0.85 million parameters."""
-    return _resnet(input_shape, num_classes, norm, 56)
+    return resnet(input_shape, num_classes, norm, depth=56)

@@ -1,25 +1,42 @@
-"""VGG-11 at CIFAR size."""
+"""VGG-11 at CIFAR size, of any width."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import nn
 
 from bnbench.models import models
-from bnbench.models.layers import GlobalAveragePool, NormLayer, conv_block
+from bnbench.models.layers import Activation, Bias, GlobalAveragePool, NormLayer, NormPosition, conv_block
 
 # Configuration A of Simonyan & Zisserman (2014), table 1: channels of each convolution, "M" a 2x2 maximum.
-_VGG11 = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
+# By the width: 64 in the paper.
+_VGG11 = (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M")
 
 
-@models.register("vgg11", init="he")
-def vgg11(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer) -> nn.Module:
-    """VGG-11 (Simonyan & Zisserman 2014) with one Linear on top, as is usual for 32x32 images."""
+@models.register("vgg", init="he")
+def vgg(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    norm: NormLayer,
+    *,
+    width: Annotated[int, Field(ge=1, le=10_000)] = 64,
+    activation: Activation = "relu",
+    norm_position: NormPosition = "before",
+    bias: Bias = "auto",
+) -> nn.Module:
+    """VGG-11 (Simonyan & Zisserman 2014) at any width, with one Linear on top, as is usual for 32x32 images.
+
+    width: channels of the first convolution, 64 in the paper; the last has eight times as many
+    """
     features = nn.Sequential()
     channels = input_shape[0]
-    for index, size in enumerate(_VGG11):
-        if isinstance(size, int):
-            features.add_module(str(index), conv_block(channels, size, norm))
-            channels = size
+    for index, factor in enumerate(_VGG11):
+        if isinstance(factor, int):
+            block = conv_block(channels, factor * width, norm, activation, norm_position, bias=bias)
+            features.add_module(str(index), block)
+            channels = factor * width
         else:
             # rounding up lets 28x28 and 8x8 images through all five
             features.add_module(str(index), nn.MaxPool2d(2, ceil_mode=True))
@@ -28,3 +45,9 @@ def vgg11(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer) 
     model.add_module("pool", GlobalAveragePool())
     model.add_module("head", nn.Linear(channels, num_classes))
     return model
+
+
+@models.register("vgg11", init="he")
+def vgg11(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer) -> nn.Module:
+    """VGG-11 (Simonyan & Zisserman 2014): `vgg` at the width of the paper."""
+    return vgg(input_shape, num_classes, norm)

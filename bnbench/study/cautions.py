@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bnbench.study.same_network import model_faults
 from bnbench.study.schema import Settings
 from bnbench.study.yaml_source import Path_
 
@@ -19,6 +20,7 @@ def faults_of(settings: Settings) -> Iterator[tuple[tuple[Path_, ...], str]]:
             f"and never have its learning rate. Fix: a shorter warm-up, such as schedule.warmup_epochs: "
             f"{settings.epochs / 10:g}, or more epochs.",
         )
+    yield from model_faults(settings.model)
     init = settings.init
     if init.name == "normal" and init.std is None:
         yield (

@@ -12,6 +12,7 @@ from bnbench.study.cautions import never_steps
 from bnbench.study.check import Checker, Vocabulary
 from bnbench.study.merge import Layer, Level, open_level, overlay
 from bnbench.study.overrides import ORIGINS
+from bnbench.study.same_network import one_form
 from bnbench.study.schema import CHOICES, Settings, StudyCell
 from bnbench.study.sweep import MAX_CELLS, Sweep, follow
 from bnbench.study.yaml_source import Path_, Source
@@ -202,8 +203,10 @@ class CellMaker:
 def identity_of(settings: Settings, vocabulary: Vocabulary) -> str:
     """The same text for all settings that train the same runs, however they are written."""
     values = settings.model_dump(mode="json", exclude={"engine"})
+    model = values["model"]
     if values["init"]["name"] == "auto":
         values["init"]["name"] = vocabulary["model"][settings.model.name].facts.init
+    model["name"], model["options"] = one_form(model["name"], model["options"])
     if not values["optimizer"]["options"].get("weight_decay", True):
         values["optimizer"]["options"].pop("decay_norm_and_bias", None)  # of nothing
     if values["schedule"]["name"] == "step" and never_steps(settings):

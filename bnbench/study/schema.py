@@ -18,6 +18,7 @@ from bnbench.base.metrics import GAPS, RECALL
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts, gap_asked
 from bnbench.study.expressions import Expectation
 from bnbench.study.probe import Probe
+from bnbench.study.same_network import one_form
 from bnbench.study.sections import Batches, Choice, Clip, Float, Init, Int, Section, Validation
 from bnbench.study.vary import DEFAULT_VARY, Source
 
@@ -36,7 +37,6 @@ DATA_PATHS = ("path", "groups")
 ADDED_LATER = ("precision", "framework", "train", "clip", "batches", "probe")
 #: Options that older results do not have, with what those had, by their section.
 OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
-    "model": {"bias": "auto"},
     "optimizer": {"groups": None},
     "init": {"std": None},
 }
@@ -131,6 +131,8 @@ class Settings(Section):
                 name for name, before in options.items() if kept.get(name, NotImplemented) == before
             ]:
                 del kept[option]
+        model = values["model"]
+        model["name"], model["options"] = one_form(model["name"], model["options"])
         for key in DATA_PATHS:
             values["dataset"]["options"].pop(key, None)
         return values

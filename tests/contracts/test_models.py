@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -11,14 +13,14 @@ from bnbench.models import models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
 
-SHAPES = {"mlp": [(1, 8, 8), (3, 32, 32)]}
+SHAPES = {"mlp": [(1, 8, 8), (3, 32, 32)], "cnn1d": [(40, 1, 1), (1, 1, 40), (2, 40, 1), (3, 8, 8)]}
 SHAPES_OF_IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
 
 
-def build(model: str, shape: tuple[int, int, int], norm: str) -> nn.Module:
+def build(model: str, shape: tuple[int, int, int], norm: str, **options: Any) -> nn.Module:
     factory = models.get(model).factory
     try:
-        built = factory(shape, 10, NormLayer(norms.get(norm)))
+        built = factory(shape, 10, NormLayer(norms.get(norm)), **options)
     except BnbenchError as error:
         pytest.skip(f"{norm} refuses {model}: {error.what}")
     assert isinstance(built, nn.Module)
@@ -30,7 +32,7 @@ def build(model: str, shape: tuple[int, int, int], norm: str) -> nn.Module:
 def test_training_changes_every_parameter_and_the_logits_have_their_shape(name: str, norm: str) -> None:
     """In one step, or in two where a residual branch starts at zero and lets no gradient through."""
     torch.manual_seed(0)
-    shape = (1, 32, 32) if name == "vgg11" else (1, 8, 8)  # instance norm refuses maps of one pixel
+    shape = (1, 32, 32) if name in ("vgg", "vgg11") else (1, 8, 8)  # instance norm refuses maps of one pixel
     model = build(name, shape, norm)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -80,16 +82,58 @@ def count(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "parameters"),
+    ("name", "options", "shape", "parameters"),
     [
         # 784*64 weights, 2*64 of batch norm, 64*10+10
-        ("mlp", (1, 28, 28), 784 * 64 + 2 * 64 + 64 * 10 + 10),
+        ("mlp", {}, (1, 28, 28), 784 * 64 + 2 * 64 + 64 * 10 + 10),
+        ("mlp", {"hidden": 32, "depth": 3}, (1, 8, 8), 64 * 32 + 2 * 32 * 32 + 3 * 2 * 32 + 32 * 10 + 10),
         # He et al. 2015, table 6: 0.27 and 0.85 million
-        ("resnet20", (3, 32, 32), 269_722),
-        ("resnet56", (3, 32, 32), 853_018),
+        ("resnet20", {}, (3, 32, 32), 269_722),
+        ("resnet56", {}, (3, 32, 32), 853_018),
+        # and 1.7 million
+        ("resnet", {"depth": 110}, (3, 32, 32), 1_727_962),
+        # one block a stage of 4, 8 and 16 channels; 3x3 weights, gamma and beta
+        ("resnet", {"depth": 8, "width": 4}, (1, 8, 8), 44 + 304 + 896 + 3_520 + 170),
         # the sum over Simonyan & Zisserman's configuration A, with batch norm and one Linear(512, 10)
-        ("vgg11", (3, 32, 32), 9_225_610 + 5_504 - 2_752),
+        ("vgg11", {}, (3, 32, 32), 9_225_610 + 5_504 - 2_752),
+        # Greydanus & Kobak's network has 5,210 parameters; three gammas of 25 come to it
+        ("cnn1d", {}, (1, 1, 40), 5_210 + 3 * 25),
     ],
 )
-def test_parameter_counts_of_the_papers(name: str, shape: tuple[int, int, int], parameters: int) -> None:
-    assert count(build(name, shape, "batch")) == parameters
+def test_parameter_counts_of_the_papers(
+    name: str, options: dict[str, Any], shape: tuple[int, int, int], parameters: int
+) -> None:
+    assert count(build(name, shape, "batch", **options)) == parameters
+
+
+@pytest.mark.parametrize(
+    ("short", "name", "options"),
+    [
+        ("resnet20", "resnet", {"depth": 20}),
+        ("resnet56", "resnet", {"depth": 56, "width": 16}),
+        ("vgg11", "vgg", {"width": 64}),
+    ],
+)
+def test_a_name_is_the_same_network_as_its_numbers(short: str, name: str, options: dict[str, Any]) -> None:
+    one, other = build(short, (1, 8, 8), "batch"), build(name, (1, 8, 8), "batch", **options)
+    assert list(one.state_dict()) == list(other.state_dict())
+    assert str(one) == str(other)
+
+
+def test_cnn1d_is_torchs_convolutions_along_the_sequence() -> None:
+    """Oracle: the network of Greydanus & Kobak written with torch.nn.Conv1d, in float64."""
+    torch.manual_seed(0)
+    ours = build("cnn1d", (40, 1, 1), "none").double()
+    weights = list(ours.parameters())
+    x = torch.randn(5, 40, dtype=torch.float64)
+    y = x[:, None]
+    for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+        y = nn.functional.conv1d(y, weight[..., 0], bias, stride=2, padding=1).relu()
+    expected = y.flatten(1) @ weights[-2].T + weights[-1]
+    for shape in ((5, 40, 1, 1), (5, 1, 1, 40), (5, 1, 40, 1), (5, 1, 8, 5)):
+        torch.testing.assert_close(ours(x.reshape(shape)), expected)
+
+
+def test_cnn1d_needs_a_sequence() -> None:
+    with pytest.raises(BnbenchError, match="at least 3 values, and these have 2"):
+        models.get("cnn1d").factory((2, 1, 1), 10, NormLayer(norms.get("none")))

@@ -176,4 +176,6 @@ def test_what_is_missing_is_shown_where_it_goes(write_study: Write, vocabulary: 
         "optimizer.lr is missing. Fix: give it with the name, as in optimizer: {name: ..., lr: ...}."
     )
     (told,) = refused(write_study, vocabulary, "", "model.hidden=8")
+    assert told.endswith("or a list of layers, model.hidden: [8].")
+    (told,) = refused(write_study, vocabulary, "", "model={name: cnn, channels: 8}")
     assert told.endswith("it should be a list, such as [8].")

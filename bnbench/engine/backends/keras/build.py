@@ -22,7 +22,7 @@ from bnbench.study import Choice
 
 #: The norms that Keras has, and bnbench's models that are a plain chain of its layers.
 NORMS = ("none", "batch", "batch_keras")
-MODELS = ("mlp", "cnn", "vgg11")
+MODELS = ("mlp", "cnn", "vgg", "vgg11")
 
 #: From torch's layout to Keras's, by the number of axes; its inverse leads back.
 _TO_KERAS = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
