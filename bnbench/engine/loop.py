@@ -6,7 +6,7 @@ import copy
 import itertools
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from bnbench.engine.build import build_model, make_schedule
 from bnbench.engine.choose import EngineChoice
 from bnbench.engine.device import synchronize
 from bnbench.engine.evaluate import Measured, evaluate
+from bnbench.engine.probing import Course, Probing
 from bnbench.engine.replica import Replica
 from bnbench.engine.steppers.base import Stepper, autocast
 from bnbench.study.events import Event, RunStarted, Stepped
@@ -107,6 +108,8 @@ class Training:
             for run, model, losses in zip(runs, self.stepper.models, columns, strict=False)
         ]
         self.clock = _Stopwatch(device, choice)
+        course = Course(self.lr_factor, self.planned_steps)
+        self.probing = Probing(self.stepper, self.replicas, data, device, course)
 
     def _make_stepper(self, models: Sequence[nn.Module]) -> Stepper:
         return self.backend.stepper(models, self.settings, self.data.sizes, self.choice, self.device)
@@ -128,13 +131,19 @@ class Training:
             notes = (*replica.notes(), *self.backend.notes(replica.run))
             yield RunStarted(replica.run, self.planned_steps, self.settings.epochs, notes)
         yield from self._evaluated(active, 0)
+        if self.probing.is_due(0):
+            self.probing.look(active, 0)
         if self.planned_steps:
             self.stepper.prepare(*next(self.batches()))
         step, checked, reported = 0, 0, time.monotonic()
         self.clock.start()
         for inputs, targets in self.batches():
+            if self.probing.is_due(step + 1):
+                self._untimed(self.probing.keep_weights, active)
             self.step_losses[step] = self.train_step(step, inputs, targets)
             step += 1
+            if self.probing.is_due(step):
+                self._untimed(self.probing.look, active, step)
             if self._evaluation_is_due(step):
                 self.clock.stop()
                 yield from self._evaluated(active, step)
@@ -155,6 +164,12 @@ class Training:
                     break
         self.clock.stop()
         yield from (self._ended(replica, step) for replica in active)
+
+    def _untimed(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call it while the clock stands still."""
+        self.clock.stop()
+        function(*arguments)
+        self.clock.start()
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs (S, N, ...) and targets (S, N, ...) of every step, in each replica's order, augmented."""
@@ -222,7 +237,7 @@ class Training:
             environment["engine_reason"] = self.choice.reason
         notes = (*self.backend.notes(replica.run), *self.stepper.notes)
         layers = self.stepper.layers(replica.model)
-        return replica.ended(step, self.seconds(), environment, notes, layers)
+        return self.probing.ended(replica, replica.ended(step, self.seconds(), environment, notes, layers))
 
 
 class _Stopwatch:

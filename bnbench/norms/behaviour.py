@@ -70,6 +70,18 @@ def absorbs_bias(module: nn.Module, shape: Sequence[int]) -> bool:
         return y is not None and moved is not None and bool(((y - moved).abs() < 1e-3).all())
 
 
+def ignores_scale(module: nn.Module, shape: Sequence[int], shifted: bool = False) -> bool:
+    """Whether it gives the same in training for an input three times as large.
+
+    shifted: the same number is added to every value of a channel in both, as the bias of the layer before it does.
+    """
+    with _tried(module, True) as tried:
+        x = tried.signed(shape)
+        shift = torch.linspace(-2, 2, shape[1]).reshape(1, -1, *[1] * (len(shape) - 2)) if shifted else 0.0
+        y, larger = tried(x + shift), tried(3 * x + shift)
+        return y is not None and larger is not None and bool(((y - larger).abs() < 1e-3).all())
+
+
 def has_shift(module: nn.Module, shape: Sequence[int]) -> bool:
     """Whether one of its parameters can shift the output: zeros do not stay zeros."""
     with _tried(module, True) as tried:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from bnbench.study import Settings
 
@@ -30,7 +31,8 @@ class Layer:
 
     name: its dotted name, such as "blocks.0" or "head". depth: its number from 1, in the order of the network.
     weights: the linear or convolution layer. norm, activation: behind it, None where there is none. hidden: whether
-    other layers come behind it, so that it is not the head. scale_invariant: whether the network gives the same
+    other layers come behind it, so that it is not the head. norm_activates: the norm is its own activation.
+    scale_invariant: whether the network gives the same
     where its weight is multiplied by a positive number, because a norm directly behind takes the scale out.
     """
 
@@ -40,13 +42,19 @@ class Layer:
     norm: nn.Module | None = None
     activation: nn.Module | None = None
     hidden: bool = True
+    norm_activates: bool = False
     scale_invariant: bool = False
 
     @property
-    def weight(self) -> Tensor:
-        """The layer's weight, as it is used."""
+    def parameter(self) -> Tensor:
+        """The layer's weight: a parameter, or what a parametrization makes of one."""
         weight: Tensor = self.weights.weight  # type: ignore[assignment]
-        return weight.detach()
+        return weight
+
+    @property
+    def weight(self) -> Tensor:
+        """Its values."""
+        return self.parameter.detach()
 
 
 @dataclass(frozen=True)
@@ -87,10 +95,12 @@ class Inside:
     model: a copy in train mode that all measures of this step share: they may read it, and not change it.
     layers: of that copy, in order of depth. inputs, targets: the probe batch (N, ...), samples of the training part
     without augmentation, the same for every variant of a seed and at every step. other_inputs, other_targets: a
-    second such batch, of other samples where there are enough, for noise floors. objective: what is minimised.
-    lr: the base rate of the next update, after the last step that of the last update. rates: the factor on it of each
-    parameter by name, 1 where it is not there. before: the weights of the layers before the last update, by name;
-    empty at step 0. private: makes a copy with its optimizer.
+    second such batch, of other samples where there are enough, for noise floors. objective: what is minimised. loss: of
+    inputs and targets, the objective of the model in the study's precision. planned: the steps of the whole run.
+    detailed: whether this is one of the steps with histograms, which take much room in a file. lr: the base rate of the
+    next update, after the last step that of the last update. rates: the factor on it of each parameter by name, 1
+    where it is not there. before: the weights of the layers before the last update, by name; empty at step 0.
+    private: makes a copy with its optimizer.
     """
 
     model: nn.Module
@@ -100,8 +110,11 @@ class Inside:
     other_inputs: Tensor
     other_targets: Tensor
     objective: Objective
+    loss: Objective
     settings: Settings
     step: int
+    planned: int
+    detailed: bool
     lr: float
     private: Callable[[], Private]
     rates: Mapping[str, float] = field(default_factory=dict)
@@ -109,5 +122,64 @@ class Inside:
 
     @cached_property
     def passed(self) -> Pass:
-        """The pass over the probe batch, made once for all measures of this step."""
-        raise NotImplementedError
+        """The pass over the probe batch, made once for all measures of this step. It moves running statistics."""
+        return one_pass(self.model, self.layers, lambda: self.loss(self.inputs, self.targets))
+
+    def rate(self, name: str) -> float:
+        """The learning rate of that parameter in the next update."""
+        return self.lr * self.rates.get(name, 1.0)
+
+
+def norm_of(values: Tensor) -> float:
+    """The L2 norm of all values, added up in double precision."""
+    return float(torch.linalg.vector_norm(values, dtype=torch.float64))
+
+
+def parameter_names(model: nn.Module) -> dict[int, str]:
+    """The dotted name of each parameter by its id."""
+    return {id(parameter): name for name, parameter in model.named_parameters()}
+
+
+def one_pass(model: nn.Module, layers: Sequence[Layer], loss: Callable[[], Tensor]) -> Pass:
+    """Forward and backward, with what enters and leaves each layer's activation.
+
+    A layer that is called more than once in a pass is seen in its first call.
+    """
+    pre, post = dict[str, Tensor](), dict[str, Tensor]()
+    handles = [handle for layer in layers for handle in _listen(layer, pre, post)]
+    try:
+        with torch.enable_grad():
+            value = loss()
+    finally:
+        for handle in handles:
+            handle.remove()
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    gradients: Sequence[Tensor | None] = ()
+    if named and value.requires_grad:
+        gradients = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+    return Pass(float(value.detach()), pre, post, dict(zip(named, gradients, strict=False)))
+
+
+def _listen(layer: Layer, pre: dict[str, Tensor], post: dict[str, Tensor]) -> Iterator[RemovableHandle]:
+    """Hooks that keep the layer's values."""
+    overwrites = bool(getattr(layer.activation, "inplace", False))
+
+    def keep(values: dict[str, Tensor], value: Any, copied: bool = False) -> None:
+        if isinstance(value, Tensor) and layer.name not in values:
+            value = value.detach()
+            values[layer.name] = value.clone() if copied else value
+
+    def enters(module: nn.Module, arguments: Any) -> None:
+        keep(pre, arguments[0] if arguments else None, overwrites)
+
+    def leaves(values: dict[str, Tensor]) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda module, arguments, output: keep(values, output)
+
+    if layer.activation is not None:
+        yield layer.activation.register_forward_pre_hook(enters)
+        yield layer.activation.register_forward_hook(leaves(post))
+    elif layer.norm is not None and layer.norm_activates:
+        yield layer.weights.register_forward_hook(leaves(pre))
+        yield layer.norm.register_forward_hook(leaves(post))
+    else:
+        yield (layer.norm or layer.weights).register_forward_hook(leaves(pre))

@@ -11,6 +11,7 @@
         history.csv    one row an evaluation
         steps.csv      the objective of every step's batch
         checkpoint.safetensors   the last weights
+        probes.csv     what its probes measured inside the network, where the study has `probe`
         test_samples.safetensors   right or wrong, and the loss, of each test sample in the end
 
 A folder answers one question (`question.py`). A run's folder is named after the hash of what identifies it, and takes

@@ -16,7 +16,8 @@ from pathlib import Path
 from bnbench.base.files import write_file
 from bnbench.results.contents import Cell
 from bnbench.results.files import CHECKPOINT, HISTORY, PLAN, RUNS, STEPS
-from bnbench.results.run_reader import identity_of, load_run, load_samples, read_label
+from bnbench.results.probes import PROBES
+from bnbench.results.run_reader import identity_of, load_probes, load_run, load_samples, read_label
 from bnbench.results.samples import SAMPLES
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import RunRecord
@@ -71,6 +72,7 @@ class Beside:
                 continue
             try:
                 load_samples(results, cell, record)
+                load_probes(results, cell, record)
             except (ValueError, OSError):
                 continue
             yield FinishedRun(results, folder, state, run, record)
@@ -100,7 +102,7 @@ class Beside:
 
 def copy_files(source: Path, target: Path) -> None:
     """The files of a run beside its run.json. Raises OSError."""
-    for name in (HISTORY, STEPS, CHECKPOINT, SAMPLES):
+    for name in (HISTORY, STEPS, CHECKPOINT, SAMPLES, PROBES):
         file = source / name
         if file.is_symlink() or not file.is_file():
             continue

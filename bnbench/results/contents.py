@@ -10,7 +10,7 @@ from bnbench.base.metrics import columns_of
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
 from bnbench.study import DEFAULT_PRIMARY, Margin, Target
 from bnbench.study.labels import Labelled
-from bnbench.study.records import RunRecord, TestSamples
+from bnbench.study.records import ProbeRow, RunRecord, TestSamples
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,16 @@ class Cell(Labelled):
 
 
 LoadSamples = Callable[[Cell, RunRecord], TestSamples | None]
+LoadProbes = Callable[[Cell, RunRecord], tuple[ProbeRow, ...] | None]
 
 
 def no_samples(cell: Cell, run: RunRecord) -> TestSamples | None:
+    """Of results that have none."""
+    del cell, run
+    return None
+
+
+def no_probes(cell: Cell, run: RunRecord) -> tuple[ProbeRow, ...] | None:
     """Of results that have none."""
     del cell, run
     return None
@@ -61,7 +68,8 @@ class StudyResults:
     folder showed before the number of seeds (or the looks, the primary metric, the margin) changed.
     metrics: the study's further ones, next to the default ones. task: facts about its task. checks: the
     variants with `role: check`, and which variant each of them checks. samples: reads a run's answers on the
-    test samples; None where there are none; raises ValueError or OSError where they can't be believed.
+    test samples; None where there are none; raises ValueError or OSError where they can't be believed. probes: the
+    same for what was measured inside its network.
     condensed: the content of summary.json, where the folder keeps only that file; then no run has a history.
     """
 
@@ -80,6 +88,7 @@ class StudyResults:
     task: TaskFacts = IMAGE_CLASSIFICATION
     checks: Mapping[str, str] = field(default_factory=dict)
     samples: LoadSamples = field(default=no_samples, compare=False)
+    probes: LoadProbes = field(default=no_probes, compare=False)
     condensed: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property

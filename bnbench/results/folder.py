@@ -31,13 +31,22 @@ from bnbench.results.files import (
 )
 from bnbench.results.history import earlier_looks
 from bnbench.results.placing import aside_of, put, recover
+from bnbench.results.probes import PROBES, probes_text
 from bnbench.results.question import differences, with_facts
 from bnbench.results.reader import PlanDamagedError, is_cut, load_folder, read_plan
-from bnbench.results.run_reader import identity_of, kept_open, load_run, load_runs, load_samples, run_folder
+from bnbench.results.run_reader import (
+    identity_of,
+    kept_open,
+    load_probes,
+    load_run,
+    load_runs,
+    load_samples,
+    run_folder,
+)
 from bnbench.results.samples import SAMPLES, samples_bytes
 from bnbench.study import Study, resolved, to_yaml
 from bnbench.study.plan import RunSpec, identity_facts
-from bnbench.study.records import RunRecord, TestSamples
+from bnbench.study.records import ProbeRow, RunRecord, TestSamples
 
 #: The folder of a cell's runs: its variant and its identity.
 _RUNS_OF = re.compile(r".+-[0-9a-f]{12}")
@@ -143,6 +152,7 @@ class ResultsFolder:
             return None
         try:
             load_samples(self.path, cell, record)
+            load_probes(self.path, cell, record)
         except (ValueError, OSError):  # its answers are damaged; left behind they may be
             return None
         return record
@@ -153,6 +163,7 @@ class ResultsFolder:
         record: RunRecord,
         weights: Mapping[str, Any] | None,
         samples: TestSamples | None = None,
+        probes: Sequence[ProbeRow] = (),
     ) -> None:
         """Write a run's folder, whole or not at all; a folder of the same run is replaced."""
         target = self._run_folder(run)
@@ -166,6 +177,8 @@ class ResultsFolder:
             content[CHECKPOINT] = save(dict(weights))
         if samples is not None:
             content[SAMPLES] = samples_bytes(samples)
+        if probes:
+            content[PROBES] = probes_text(probes).encode("utf-8")
         content[RUN] = to_json(_run_json(record)).encode("utf-8")  # the last: with it, the folder is whole
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from bnbench.results.condensed import is_condensed, load_condensed
 from bnbench.results.contents import Cell, EarlierLook, StudyResults
 from bnbench.results.environment import trained_under
 from bnbench.results.files import ENVIRONMENT, PLAN, SCHEMA_VERSION, STUDY
-from bnbench.results.run_reader import load_runs, load_samples
+from bnbench.results.run_reader import load_probes, load_runs, load_samples
 from bnbench.results.task import read_task
 from bnbench.study import Margin, Target, read_yaml
 
@@ -76,6 +76,7 @@ def load_folder(folder: Path) -> StudyResults:
         task=task,
         checks=plan.checks,
         samples=partial(load_samples, folder),
+        probes=partial(load_probes, folder),
     )
 
 

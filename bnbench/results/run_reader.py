@@ -18,8 +18,9 @@ from bnbench.results.checks import check_run
 from bnbench.results.contents import Cell
 from bnbench.results.files import HISTORY, RUN, RUNS, SCHEMA_VERSION, STEPS
 from bnbench.results.placing import leftovers
+from bnbench.results.probes import PROBES, read_probes
 from bnbench.results.samples import SAMPLES, read_samples
-from bnbench.study.records import HistoryRow, RunRecord, TestSamples
+from bnbench.study.records import HistoryRow, ProbeRow, RunRecord, TestSamples
 
 #: So often a run is read while another process writes it again.
 _TRIES = 20
@@ -146,9 +147,18 @@ def read_label(folder: Path) -> tuple[str, Mapping[str, Any]] | None:
 
 def load_samples(results: Path, cell: Cell, run: RunRecord) -> TestSamples | None:
     """The run's answers on the test samples; None where they were left behind. Raises ValueError and OSError."""
+    return read_samples(_folder_of(results, cell, run) / SAMPLES, run)
+
+
+def load_probes(results: Path, cell: Cell, run: RunRecord) -> tuple[ProbeRow, ...] | None:
+    """What the run's probes measured; None where there is no such file. Raises ValueError and OSError."""
+    return read_probes(_folder_of(results, cell, run) / PROBES, run)
+
+
+def _folder_of(results: Path, cell: Cell, run: RunRecord) -> Path:
+    """Where the run lies: in its place, or where a kill left it beside that."""
     place = run_folder(results, cell.variant, cell.cell, run.seed)
-    folder = place if os.path.lexists(place) else leftovers(place.parent).get(place.name, place)
-    return read_samples(folder / SAMPLES, run)
+    return place if os.path.lexists(place) else leftovers(place.parent).get(place.name, place)
 
 
 def _read_history(path: Path) -> Iterator[HistoryRow]:

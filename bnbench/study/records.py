@@ -86,6 +86,10 @@ class RunRecord(Labelled):
         return self.label, self.seed
 
 
+#: The quantities that place a layer: its number from 1, and 1 where layers come behind it. At the first step alone.
+DEPTH, HIDDEN = "depth", "hidden"
+
+
 class ProbeRow(NamedTuple):
     """One number of the inside of a network after `step` updates.
 

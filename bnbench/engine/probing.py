@@ -1,0 +1,215 @@
+"""The probes of a training: at which steps, on what, and so that nothing of the training notices them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.base.process_state import left_as_found, seed_streams
+from bnbench.base.seeding import derive
+from bnbench.base.user_code import raise_interrupt, text_of
+from bnbench.data.prepared import Prepared
+from bnbench.engine.build import make_objective, make_optimizer
+from bnbench.engine.device import synchronize
+from bnbench.engine.mirror import Mirror
+from bnbench.engine.private_copy import private_copy
+from bnbench.engine.replica import Replica
+from bnbench.engine.steppers.base import Stepper, autocast
+from bnbench.probes import probes
+from bnbench.probes.batch import probe_batches
+from bnbench.probes.inside import Inside, Objective, Private
+from bnbench.probes.layers import Found, chosen, find_layers
+from bnbench.study import Settings
+from bnbench.study.events import RunEnded
+from bnbench.study.probe import Probe
+from bnbench.study.records import DEPTH, HIDDEN, ProbeRow
+
+
+@dataclass(frozen=True)
+class Course:
+    """A run's way through its steps. factor: of the schedule on the learning rate, by step. planned: its steps."""
+
+    factor: Callable[[int], float]
+    planned: int
+
+    def at(self, step: int) -> float:
+        """The factor of the update after `step`; after the last one that of the last."""
+        return self.factor(min(step, self.planned - 1)) if self.planned else 1.0
+
+
+class Probing:
+    """The probes of replicas that train together. Without `probe` in their settings it does nothing."""
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        replicas: Sequence[Replica],
+        data: Prepared,
+        device: torch.device,
+        course: Course,
+    ) -> None:
+        self.stepper, self.replicas, self.device, self.course = stepper, list(replicas), device, course
+        self.settings = replicas[0].settings
+        self._looks: dict[int, tuple[str, ...]] = {}
+        if self.settings.probe is None:
+            return
+        self._looks = measures_by_step(self.settings.probe, course.planned)
+        with left_as_found(device):
+            self._network = _Network(replicas[0].model, data, self.settings)
+            self._batches = [probe_batches(data, self.settings, replica.run.seed) for replica in replicas]
+        self._rows = [[*_places(self._network.layers, min(self._looks))] for _ in replicas]
+        self._failed: list[dict[str, str]] = [{} for _ in replicas]
+        self._before: list[dict[str, Tensor]] = [{} for _ in replicas]
+        self._seconds = [0.0 for _ in replicas]
+
+    def is_due(self, step: int) -> bool:
+        """Whether there is something to look at after so many updates."""
+        return step in self._looks
+
+    def keep_weights(self, active: Sequence[Replica]) -> None:
+        """Before the update that the next probe sees: the weights, for the size of that update."""
+        for index in map(self.replicas.index, active):
+            since = time.perf_counter()
+            self._before[index] = self._network.weights(self.replicas[index].model)
+            self._seconds[index] += time.perf_counter() - since
+
+    def look(self, active: Sequence[Replica], step: int) -> None:
+        """Measure these replicas after `step` updates. Call it while the clock stands still."""
+        with left_as_found(self.device):
+            for index in map(self.replicas.index, active):
+                since = time.perf_counter()
+                self._look(index, step)
+                synchronize(self.device)
+                self._seconds[index] += time.perf_counter() - since
+
+    def _look(self, index: int, step: int) -> None:
+        replica = self.replicas[index]
+        seed = derive(self.settings.seed_of("noise", replica.run.seed), "probe", step)
+        seed_streams(seed, self.device)
+        inside = self._inside(index, step)
+        for name in self._looks[step]:
+            measure = probes.get(name)
+            if measure.facts.costly:  # what it draws does not depend on the measures before it
+                seed_streams(seed, self.device)
+            try:
+                rows = [
+                    ProbeRow(step, row.layer, row.quantity, _text(row.unit), float(row.value))
+                    for row in measure.factory(inside)
+                ]
+            except BaseException as error:  # whatever a measure raises: the run goes on without its numbers
+                raise_interrupt(error)
+                self._failed[index].setdefault(
+                    name, f"probe {name}: not measured at step {step}: {text_of(error)}"
+                )
+                continue
+            self._rows[index] += rows
+
+    def _inside(self, index: int, step: int) -> Inside:
+        network, factor = self._network, self.course.at(step)
+        model = network.mirror.of(self.replicas[index].model)
+        before, self._before[index] = self._before[index], {}
+        return Inside(
+            model,
+            tuple(layer.of(model) for layer in network.layers),
+            *self._batches[index],
+            network.objective,
+            _loss(model, network.objective, self.settings, self.device),
+            self.settings,
+            step,
+            self.course.planned,
+            step in self._detailed(),
+            network.lr * factor,
+            lambda: self._private(index, factor),
+            network.rates,
+            before,
+        )
+
+    def _detailed(self) -> tuple[int, ...]:
+        assert self.settings.probe is not None
+        return self.settings.probe.costly_steps(self.course.planned)
+
+    def _private(self, index: int, factor: float) -> Private:
+        twin = private_copy(self.stepper, index, factor)
+        return Private(
+            twin.model,
+            twin.optimizer,
+            tuple(layer.of(twin.model) for layer in self._network.layers),
+            _loss(twin.model, twin.objective, self.settings, self.device),
+            twin.update,
+        )
+
+    def ended(self, replica: Replica, event: RunEnded) -> RunEnded:
+        """The same end of a run, with what its probes measured."""
+        if self.settings.probe is None:
+            return event
+        index = self.replicas.index(replica)
+        record = replace(
+            event.record,
+            notes=(*event.record.notes, *self._failed[index].values()),
+            probe_seconds=self._seconds[index],
+        )
+        return replace(event, record=record, probes=tuple(self._rows[index]))
+
+
+class _Network:
+    """What the probes know of a network before its first step; the same for all replicas."""
+
+    def __init__(self, model: nn.Module, data: Prepared, settings: Settings) -> None:
+        assert settings.probe is not None
+        self.mirror = Mirror(model)
+        copied = self.mirror.of(model)
+        inputs = data.train_batch(
+            torch.arange(min(8, len(data.train_targets)), device=data.train_targets.device)
+        )
+        self.layers: tuple[Found, ...] = chosen(
+            find_layers(copied, lambda count: inputs[:count]), settings.probe.layers
+        )
+        self.objective = make_objective(settings)
+        of = {id(parameter): name for name, parameter in copied.named_parameters()}
+        groups = make_optimizer(settings)(copied).param_groups
+        self.lr = float(groups[0]["lr"]) if groups and "lr" in groups[0] else float("nan")
+        self.rates = {
+            of[id(parameter)]: float(group["lr"]) / self.lr
+            for group in groups
+            for parameter in group["params"]
+            if id(parameter) in of and self.lr and "lr" in group
+        }
+
+    def weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """A copy of every layer's weight, by the layer's name."""
+        return {layer.name: layer.of(model).weight.clone() for layer in self.layers}
+
+
+def measures_by_step(probe: Probe, planned: int) -> dict[int, tuple[str, ...]]:
+    """What is called at each step of a run of so many, in the order of the study; costly measures at fewer steps."""
+    steps, costly = set(probe.steps(planned)), set(probe.costly_steps(planned))
+    by_step = {
+        step: tuple(
+            name for name in probe.what if step in (costly if probes.get(name).facts.costly else steps)
+        )
+        for step in sorted(steps | costly)
+    }
+    return {step: names for step, names in by_step.items() if names}
+
+
+def _loss(model: nn.Module, objective: Objective, settings: Settings, device: torch.device) -> Objective:
+    def loss(inputs: Tensor, targets: Tensor) -> Tensor:
+        with autocast(settings, device):
+            return objective(model(inputs), targets)
+
+    return loss
+
+
+def _places(layers: Sequence[Found], step: int) -> Iterator[ProbeRow]:
+    """Where each layer stands, so that a number or "head" finds it in the rows."""
+    for layer in layers:
+        yield ProbeRow(step, layer.name, DEPTH, "", float(layer.depth))
+        yield ProbeRow(step, layer.name, HIDDEN, "", float(layer.hidden))
+
+
+def _text(unit: str | int | None) -> str:
+    return "" if unit is None else str(unit)

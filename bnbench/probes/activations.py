@@ -1,0 +1,114 @@
+"""What enters and leaves the activations of the probe batch: their distributions, and the units that do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.probes import probes
+from bnbench.probes.inside import Inside, Layer, Row
+from bnbench.probes.numbers import (
+    histogram_rows,
+    moments,
+    percentile_rows,
+    percentiles,
+    some_values,
+)
+
+#: Percentiles of a single unit, as in figure 1 b, c of Ioffe & Szegedy (2015, arXiv 1502.03167).
+UNIT_PERCENTILES = (15, 50, 85)
+#: Units of every layer that are followed one by one, and of the last hidden layer: evenly spaced.
+FEW_UNITS, MANY_UNITS = 3, 64
+#: Samples that the percentiles of a unit are of, at most, times places in an image.
+MOST_OF_A_UNIT = 2048
+#: An output as near as this to 0 is that of a dead unit.
+DEAD = 1e-6
+#: Bounded activations and their asymptotes. An output is saturated where it is nearer to one of them than SATURATED
+#: of the range between them.
+BOUNDED: dict[type[nn.Module], tuple[float, float]] = {
+    nn.Sigmoid: (0.0, 1.0),
+    nn.Tanh: (-1.0, 1.0),
+    nn.Hardtanh: (-1.0, 1.0),
+    nn.Hardsigmoid: (0.0, 1.0),
+    nn.Softsign: (-1.0, 1.0),
+}
+SATURATED = 0.01
+
+
+@probes.register("activations")
+def activations(inside: Inside) -> Iterator[Row]:
+    """Mean, std, percentiles and histogram of pre-activations and activations; dead and saturated units."""
+    passed = inside.passed
+    hidden = [layer.name for layer in inside.layers if layer.hidden]
+    for layer in inside.layers:
+        if layer.name in passed.pre:
+            pre = passed.pre[layer.name]
+            yield from _distribution(layer.name, "pre", pre, inside.detailed)
+            yield from _units(layer, pre, MANY_UNITS if layer.name in hidden[-1:] else FEW_UNITS)
+        if layer.name in passed.post:
+            post = passed.post[layer.name]
+            yield from _distribution(layer.name, "post", post, inside.detailed)
+            yield from _idle(layer, post)
+
+
+def _distribution(layer: str, prefix: str, values: Tensor, detailed: bool) -> Iterator[Row]:
+    yield from moments(layer, prefix, values.float())
+    some = some_values(values)
+    yield from percentile_rows(layer, prefix, some)
+    if detailed:
+        yield from histogram_rows(layer, prefix, some)
+
+
+def _units(layer: Layer, values: Tensor, count: int) -> Iterator[Row]:
+    """The percentiles of single units (of a convolution: channels), over samples and places."""
+    units = some_units(values.shape[unit_axis(layer, values)], count)
+    of_units = unit_values(layer, values, units)
+    for percent, row in zip(UNIT_PERCENTILES, percentiles(of_units, UNIT_PERCENTILES), strict=True):
+        for unit, value in zip(units, row.tolist(), strict=True):
+            yield Row(layer.name, f"unit_p{percent}", value, unit)
+
+
+def some_units(total: int, count: int) -> list[int]:
+    """The numbers of so many of a layer's units, evenly spaced from the first to the last."""
+    count = min(total, count)
+    return [round(index * (total - 1) / max(1, count - 1)) for index in range(count)]
+
+
+def unit_values(layer: Layer, values: Tensor, units: Sequence[int]) -> Any:
+    """The values of some units over samples and places as (units, values), float32 on the CPU.
+
+    Of more than `MOST_OF_A_UNIT` values, that many, evenly spaced.
+    """
+    axis = unit_axis(layer, values)
+    flat = values.index_select(axis, torch.tensor(units, device=values.device)).movedim(axis, 0).flatten(1)
+    if flat.shape[1] > MOST_OF_A_UNIT:
+        places = torch.tensor(some_units(flat.shape[1], MOST_OF_A_UNIT), device=flat.device)
+        flat = flat.index_select(1, places)
+    return flat.float().cpu().numpy()
+
+
+def _idle(layer: Layer, post: Tensor) -> Iterator[Row]:
+    """Units that give 0 for every sample and place, units that are saturated for every one, and saturated values."""
+    axis = unit_axis(layer, post)
+    others = [other for other in range(post.dim()) if other != axis]
+    yield Row(layer.name, "units", float(post.shape[axis]))
+    yield Row(layer.name, "dead_share", _share(post.abs().amax(others) < DEAD))
+    bounds = BOUNDED.get(type(layer.activation)) if layer.activation is not None else None
+    if bounds is None:
+        return
+    middle, half = (bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 2
+    from_middle, limit = (post - middle).abs(), half * (1 - 2 * SATURATED)
+    yield Row(layer.name, "saturated_share", _share(from_middle.amin(others) > limit))
+    yield Row(layer.name, "saturated_values", _share(from_middle > limit))
+
+
+def _share(flags: Tensor) -> float:
+    return int(flags.sum()) / max(1, flags.numel())
+
+
+def unit_axis(layer: Layer, values: Tensor) -> int:
+    """The axis of the units of a layer's values: of (N, C, H, W) the second, of a linear layer's the last."""
+    return values.dim() - 1 if isinstance(layer.weights, nn.Linear) else 1

@@ -1,0 +1,20 @@
+"""The effective learning rate of weights whose size has no effect (van Laarhoven 2017, arXiv 1706.05350, section 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from bnbench.probes import probes
+from bnbench.probes.inside import Inside, Row, norm_of, parameter_names
+
+
+@probes.register("effective_lr")
+def effective_lr(inside: Inside) -> Iterator[Row]:
+    """lr/‖w‖² of each weight w right before a norm that takes out its size, lr the rate of the next update."""
+    names = parameter_names(inside.model)
+    for layer in inside.layers:
+        if layer.scale_invariant:
+            size = norm_of(layer.weight)
+            rate = inside.rate(names.get(id(layer.parameter), ""))
+            yield Row(layer.name, "effective_lr", rate / size**2 if size else math.nan)
