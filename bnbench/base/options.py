@@ -78,7 +78,7 @@ def _as_written(hint: Any) -> Any:
 
     def read(value: Any) -> Any:
         if numeric and _holds_a_bool(value):
-            raise ValueError("a number is wanted, not true or false")
+            no_bool(True)
         return None if optional and means_none(value) else value
 
     return Annotated[hint, BeforeValidator(read)] if numeric or optional else hint
@@ -109,6 +109,13 @@ def _inner_kinds(hint: Any) -> Iterator[Any]:
         if typing.get_origin(kind) in (list, tuple):
             for part in typing.get_args(kind):
                 yield from _inner_kinds(part)
+
+
+def no_bool(value: Any) -> Any:
+    """The value. Raises ValueError for true and false, which Python counts as numbers."""
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted, not true or false")
+    return value
 
 
 def _holds_a_bool(value: Any) -> bool:

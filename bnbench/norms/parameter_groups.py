@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args
 
 from torch import nn
 
+from bnbench.base.parameter_groups import Group
 from bnbench.norms.owner import normalizers, spared_names, weight_layers
-
-Group = Literal["weights", "gamma", "beta", "biases"]
-GROUPS: tuple[Group, ...] = get_args(Group)
 
 #: A normalizer's parameters that are added, or that a threshold is made of: beta.
 _ADDED = re.compile(r"(^|_)(bias|beta|shift|tau)$")

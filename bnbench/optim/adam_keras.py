@@ -14,6 +14,7 @@ from bnbench.optim.algorithms import (
     AdamEps,
     Betas,
     DecayNormAndBias,
+    Groups,
     LearningRate,
     WeightDecay,
     fused,
@@ -51,7 +52,8 @@ def adam_keras(
     eps: AdamEps = 1e-7,
     weight_decay: WeightDecay = 0.0,
     decay_norm_and_bias: DecayNormAndBias = True,
+    groups: Groups | None = None,
 ) -> torch.optim.Optimizer:
     """Adam with Keras's defaults and meaning: eps before the bias correction, weight decay decoupled."""
-    groups = parameter_groups(model, weight_decay, decay_norm_and_bias)
-    return KerasAdam(groups, lr=lr, betas=betas, eps=eps, fused=fused(model))
+    parameters = parameter_groups(model, weight_decay, decay_norm_and_bias, lr, groups)
+    return KerasAdam(parameters, lr=lr, betas=betas, eps=eps, fused=fused(model))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from torch import nn
 
 from bnbench.base.errors import BnbenchError
+from bnbench.base.options import no_bool
+from bnbench.base.parameter_groups import GROUPS, Group, Rules, decay_and_factor
 from bnbench.norms.owner import spared_names
+from bnbench.norms.parameter_groups import groups_by_name
 from bnbench.optim import optimizers
 
 LearningRate = Annotated[float, Field(gt=0, description="learning rate, before the schedule's factor")]
@@ -26,6 +29,25 @@ DecayNormAndBias = Annotated[
 ]
 
 
+def _not_empty(value: dict[str, Any]) -> dict[str, Any]:
+    if not value:
+        raise ValueError(
+            "it names nothing. Fix: such as {gamma: {weight_decay: 0, lr_factor: 1}}, or leave it out"
+        )
+    return value
+
+
+_Amount = Annotated[float, BeforeValidator(no_bool), Field(ge=0)]
+_Rule = Annotated[dict[Literal["weight_decay", "lr_factor"], _Amount], AfterValidator(_not_empty)]
+Groups = Annotated[
+    dict[Group, _Rule],
+    AfterValidator(_not_empty),
+    Field(
+        description="weight_decay and lr_factor (times lr and the schedule) of weights, gamma, beta or biases alone",
+    ),
+]
+
+
 @optimizers.register("sgd")
 def sgd(
     model: nn.Module,
@@ -35,6 +57,7 @@ def sgd(
     nesterov: Nesterov = False,
     weight_decay: WeightDecay = 0.0,
     decay_norm_and_bias: DecayNormAndBias = True,
+    groups: Groups | None = None,
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent, with momentum and Nesterov's variant of it."""
     if nesterov and not momentum:
@@ -43,8 +66,8 @@ def sgd(
             "Nesterov's step looks ahead along the momentum.",
             "momentum: 0.9, or nesterov: false.",
         )
-    groups = parameter_groups(model, weight_decay, decay_norm_and_bias)
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused(model))
+    parameters = parameter_groups(model, weight_decay, decay_norm_and_bias, lr, groups)
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused(model))
 
 
 @optimizers.register("adam")
@@ -56,10 +79,11 @@ def adam(
     eps: AdamEps = 1e-8,
     weight_decay: WeightDecay = 0.0,
     decay_norm_and_bias: DecayNormAndBias = True,
+    groups: Groups | None = None,
 ) -> torch.optim.Optimizer:
     """Adam (Kingma & Ba 2015); weight decay is added to the gradient."""
-    groups = parameter_groups(model, weight_decay, decay_norm_and_bias)
-    return torch.optim.Adam(groups, lr=lr, betas=betas, eps=eps, fused=fused(model))
+    parameters = parameter_groups(model, weight_decay, decay_norm_and_bias, lr, groups)
+    return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=eps, fused=fused(model))
 
 
 @optimizers.register("adamw")
@@ -71,22 +95,40 @@ def adamw(
     eps: AdamEps = 1e-8,
     weight_decay: WeightDecay = 0.01,
     decay_norm_and_bias: DecayNormAndBias = True,
+    groups: Groups | None = None,
 ) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019); weight decay is decoupled from the gradient."""
-    groups = parameter_groups(model, weight_decay, decay_norm_and_bias)
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=fused(model))
+    parameters = parameter_groups(model, weight_decay, decay_norm_and_bias, lr, groups)
+    return torch.optim.AdamW(parameters, lr=lr, betas=betas, eps=eps, fused=fused(model))
 
 
 def parameter_groups(
-    model: nn.Module, weight_decay: float, decay_norm_and_bias: bool
+    model: nn.Module,
+    weight_decay: float,
+    decay_norm_and_bias: bool,
+    lr: float = 0.0,
+    rules: Rules | None = None,
 ) -> list[dict[str, Any]]:
-    """Parameters with decay and, where the switch spares them, norm parameters and biases without."""
-    spared = set() if decay_norm_and_bias else spared_names(model)
+    """The parameters that learn, for a torch optimizer: with their weight decay and, where a rule asks, their lr.
+
+    Without rules: those with decay and, where the switch spares them, norm parameters and biases without. rules: the
+    decay and the factor on `lr` of the groups that they name; a group is then a group of the optimizer.
+    """
     parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for name, p in parameters if name not in spared], "weight_decay": weight_decay},
-        {"params": [p for name, p in parameters if name in spared], "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]]
+    if rules is None:
+        spared = set() if decay_norm_and_bias else spared_names(model)
+        groups = [
+            {"params": [p for name, p in parameters if name not in spared], "weight_decay": weight_decay},
+            {"params": [p for name, p in parameters if name in spared], "weight_decay": 0.0},
+        ]
+    else:
+        group_of = groups_by_name(model)
+        groups = []
+        for group in GROUPS:
+            decay, factor = decay_and_factor(group, weight_decay, decay_norm_and_bias, rules)
+            members = [p for name, p in parameters if group_of[name] == group]
+            groups.append({"params": members, "weight_decay": decay, "lr": lr * factor})
     return [group for group in groups if group["params"]]
 
 

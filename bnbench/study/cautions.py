@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bnbench.base.parameter_groups import GROUPS
 from bnbench.study.same_network import model_faults
 from bnbench.study.schema import Settings
 from bnbench.study.yaml_source import Path_
@@ -40,6 +41,23 @@ def faults_of(settings: Settings) -> Iterator[tuple[tuple[Path_, ...], str]]:
             "optimizer.nesterov: true without a momentum: Nesterov's step looks ahead along the momentum. "
             "Fix: optimizer.momentum: 0.9, or optimizer.nesterov: false.",
         )
+    yield from _group_faults(settings)
+
+
+def _group_faults(settings: Settings) -> Iterator[tuple[tuple[Path_, ...], str]]:
+    """Groups of the optimizer that contradict its switch, or that ask for nothing."""
+    options = settings.optimizer.options
+    rules = options.get("groups")
+    if not isinstance(rules, Mapping) or options.get("decay_norm_and_bias") is not False:
+        return
+    for group in GROUPS:
+        decay = rules.get(group, {}).get("weight_decay", 0)
+        if group != "weights" and decay:
+            yield (
+                (("optimizer", "groups", group, "weight_decay"), ("optimizer", "decay_norm_and_bias")),
+                f"optimizer.groups.{group}.weight_decay: {decay:g} with optimizer.decay_norm_and_bias: false, which "
+                f"keeps weight decay from {group}. Fix: leave one of them out.",
+            )
 
 
 def cautions_of(settings: Settings, steps_per_epoch: int | None = None) -> tuple[str, ...]:

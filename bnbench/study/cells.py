@@ -8,6 +8,7 @@ from typing import Any
 
 from bnbench.base.errors import Mistake, nearest
 from bnbench.base.files import key_text
+from bnbench.base.parameter_groups import GROUPS, decay_and_factor
 from bnbench.study.cautions import never_steps
 from bnbench.study.check import Checker, Vocabulary
 from bnbench.study.merge import Layer, Level, open_level, overlay
@@ -207,12 +208,19 @@ def identity_of(settings: Settings, vocabulary: Vocabulary) -> str:
     if values["init"]["name"] == "auto":
         values["init"]["name"] = vocabulary["model"][settings.model.name].facts.init
     model["name"], model["options"] = one_form(model["name"], model["options"])
-    if not values["optimizer"]["options"].get("weight_decay", True):
-        values["optimizer"]["options"].pop("decay_norm_and_bias", None)  # of nothing
+    _by_group(values["optimizer"]["options"])
     if values["schedule"]["name"] == "step" and never_steps(settings):
         warmup = {"warmup_epochs": values["schedule"]["options"]["warmup_epochs"]}
         values["schedule"] = {"name": "constant", "options": warmup}
     return key_text(values)
+
+
+def _by_group(options: dict[str, Any]) -> None:
+    """The same decay and learning rates in the same words, where the optimizer has bnbench's options for them."""
+    if {"weight_decay", "decay_norm_and_bias", "groups"} <= set(options):
+        all_of_them = (options.pop(key) for key in ("weight_decay", "decay_norm_and_bias", "groups"))
+        decay, everywhere, rules = all_of_them
+        options["groups"] = {group: decay_and_factor(group, decay, everywhere, rules) for group in GROUPS}
 
 
 def _at(settings: Settings, key: str) -> Any:

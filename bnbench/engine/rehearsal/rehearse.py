@@ -26,6 +26,7 @@ from bnbench.engine.rehearsal.mistakes import build_mistake
 from bnbench.engine.rehearsal.running_statistics import share_left, why_unfilled
 from bnbench.engine.rehearsal.single_values import why_alone, why_one_weight
 from bnbench.engine.rehearsal.task_faults import why_unfit
+from bnbench.engine.rehearsal.unused_groups import UsedGroups
 from bnbench.network.biases import Layers, is_covered, missing_biases
 from bnbench.network.sites import Site, Sites, WeightLayer, find_sites
 from bnbench.optim.trained import count_trained
@@ -76,7 +77,7 @@ def rehearse_cases(
     """Build and probe the network of every cell; equal networks are probed once. mistakes: those known already."""
     probed: dict[str, _Probe] = {}
     cells: dict[str, Cell] = {}
-    layers: list[Layers] = []
+    layers, used = list[Layers](), UsedGroups()
     errors: dict[str, BaseException] = {}
     by_message = {mistake.message: mistake for mistake in mistakes}
     for case in cases:
@@ -93,8 +94,11 @@ def rehearse_cases(
             by_message.setdefault(text, Mistake(f"variant {case.label}", text))
         if probe.error:
             errors[case.label] = probe.error
+        used.look_at(case, probe.model)
         layers.append(Layers(case.label, case.settings.model.name, case.settings.norm.name, probe.covered))
         cells[case.label] = cell.limited_by(why_unfilled(case, probe.shares))
+    for mistake in used.mistakes():
+        by_message.setdefault(mistake.message, mistake)
     for label, text in missing_biases(layers).items():
         cells[label] = cells[label].limited_by(text)
     return Rehearsal(cells, tuple(by_message.values()), errors)

@@ -35,6 +35,12 @@ def check_optimization(settings: Settings) -> None:
             f"framework: keras trains one run at a time, and engine: {settings.engine} is torch's.",
             fix="engine: auto, or framework: torch.",
         )
+    if settings.optimizer.options.get("groups"):
+        raise BnbenchError(
+            "framework: keras has no optimizer.groups.",
+            "A Keras optimizer has one learning rate and one weight decay for all weights.",
+            "optimizer.decay_norm_and_bias: false, or framework: torch.",
+        )
     for key, known in (("optimizer", OPTIMIZERS), ("loss", LOSSES)):
         name = getattr(settings, key).name
         if name not in known:
