@@ -81,7 +81,11 @@ class Names:
         return replace(reached, installed=reached.installed | packages)
 
     def _entries(self, settings: Settings) -> list[Entry]:
-        return [self.vocabulary[key][getattr(settings, key).name] for key in CHOICES]
+        chosen = [self.vocabulary[key][getattr(settings, key).name] for key in CHOICES]
+        for one in settings.test_sets:
+            for key, choice in (("dataset", one.dataset), ("corruption", one.corruption)):
+                chosen += [self.vocabulary[key][choice.name]] if choice else []
+        return chosen
 
     def _starts(self, settings: Settings) -> list[Module]:
         entries = self._entries(settings)

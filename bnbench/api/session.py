@@ -166,7 +166,9 @@ class _Sources:
             reached = self._names.reached(settings, built)
             self.packages[settings.model_dump_json()] = installed_versions(reached.installed)
             plugins = reached.content()
-        return {"data": self._library.dataset(settings).fingerprint, "plugins": plugins}
+        facts = {"data": self._library.dataset(settings).fingerprint, "plugins": plugins}
+        further = self._library.fingerprints(settings)
+        return {**facts, "test_sets": further} if further else facts
 
 
 def check_temporary_folder() -> None:

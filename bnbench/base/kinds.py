@@ -54,6 +54,14 @@ KINDS = (
         "augmentations",
         default="auto",
     ),
+    Kind(
+        "corruption",
+        "corruption",
+        "Corruptions of test sets",
+        "bnbench.data.corruptions",
+        "corruptions",
+        chosen=False,
+    ),
     Kind("probe", "measure", "Probes", "bnbench.probes", "probes", chosen=False),
 )
 #: By the key of a study.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -46,7 +46,7 @@ class Prepared:
     training part, as they are, on which train_loss is measured. class_names: empty where targets are no classes.
     task: as the study names it. center, scale: mean and std of the channels, (C, 1, 1) float32 for images; the
     scale of a channel that never varies is 1; None where inputs are not normalised. notes: what the user should
-    know. cautions: what limits the answer.
+    know. cautions: what limits the answer. test_sets: inputs and targets of further test sets, as test_* are.
     """
 
     train_inputs: Tensor
@@ -65,15 +65,17 @@ class Prepared:
     scale: Tensor | None
     notes: tuple[str, ...]
     cautions: tuple[str, ...] = ()
+    test_sets: Mapping[str, Pair] = field(default_factory=dict)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one sample."""
         return self.sizes.input_shape
 
-    def part_sizes(self) -> tuple[int, int, int]:
-        """Samples of the parts that are evaluated: the training probe, validation and test."""
-        return len(self.probe_targets), len(self.val_targets), len(self.test_targets)
+    def part_sizes(self) -> tuple[int, ...]:
+        """Samples of the parts that are evaluated: the training probe, validation, test, further test sets."""
+        further = (targets for _, targets in self.test_sets.values())
+        return tuple(map(len, (self.probe_targets, self.val_targets, self.test_targets, *further)))
 
     def class_counts(self) -> dict[str, tuple[int, ...]]:
         """Samples of each class in "train" (trained on), "probe" (what train metrics are of), "val" and "test"."""
@@ -84,6 +86,7 @@ class Prepared:
             "probe": self.probe_targets,
             "val": self.val_targets,
             "test": self.test_targets,
+            **{name: targets for name, (_, targets) in self.test_sets.items()},
         }
         return {part: count_classes(targets, len(self.class_names)) for part, targets in parts.items()}
 

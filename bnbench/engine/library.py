@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,9 +13,10 @@ import torch
 from bnbench.base.errors import BnbenchError, DataError
 from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.data import Dataset, datasets
+from bnbench.data.further import further_test_sets
 from bnbench.data.prepared import Preparation, Prepared
 from bnbench.data.split import Sampling
-from bnbench.study import Settings
+from bnbench.study import Choice, Settings
 from bnbench.study.sections import Validation
 from bnbench.tasks import task_of
 
@@ -28,7 +30,15 @@ class Prepares(Protocol):
 
 
 #: The settings that choose and prepare the data.
-_OF_THE_DATA = {"task", "dataset", "validation", "max_train_samples", "max_eval_samples", "normalize"}
+_OF_THE_DATA = {
+    "task",
+    "dataset",
+    "validation",
+    "max_train_samples",
+    "max_eval_samples",
+    "normalize",
+    "test_sets",
+}
 
 
 def data_key(settings: Settings) -> str:
@@ -100,8 +110,28 @@ class Library:
                 self._last_split[without_split] = key
             preparation = Preparation(_sampling(settings), settings.task, settings.normalize)
             task = task_of(settings.task)
-            self._prepared[key] = task.prepare(self.dataset(settings), preparation, self._device)
+            prepared = task.prepare(self.dataset(settings), preparation, self._device)
+            self._prepared[key] = self._with_test_sets(prepared, settings) if settings.test_sets else prepared
         return self._prepared[key]
+
+    def _with_test_sets(self, prepared: Prepared, settings: Settings) -> Prepared:
+        def load(choice: Choice) -> Dataset:
+            dataset = self.dataset(settings.model_copy(update={"dataset": choice}))
+            task_of(settings.task).check(dataset)
+            return dataset
+
+        sets = further_test_sets(
+            prepared, self.dataset(settings), settings.test_sets, _sampling(settings), load
+        )
+        return replace(prepared, test_sets=sets)
+
+    def fingerprints(self, settings: Settings) -> dict[str, str]:
+        """What stands for the content of the further test sets that are data sets of their own."""
+        return {
+            one.name: self.dataset(settings.model_copy(update={"dataset": one.dataset})).fingerprint
+            for one in settings.test_sets
+            if one.dataset
+        }
 
 
 def _check_varied(dataset: Dataset) -> None:

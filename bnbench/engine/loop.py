@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnbench.base.metrics import Split
 from bnbench.base.process_state import in_private, left_as_found
 from bnbench.base.seeding import derive, generator
 from bnbench.base.stacked import aligned
@@ -218,7 +217,7 @@ class Training:
         interval = self.steps_per_epoch if every == "epoch" else every
         return step % interval == 0 or step == self.planned_steps
 
-    def _evaluate(self, model: nn.Module, splits: tuple[Split, ...]) -> Measured:
+    def _evaluate(self, model: nn.Module, splits: tuple[str, ...]) -> Measured:
         with autocast(self.settings, self.device):
             return evaluate(model, self.data, splits)
 

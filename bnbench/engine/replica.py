@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bnbench.base.metrics import Split
 from bnbench.data.augmentations import augmentation_of
 from bnbench.data.batches import last_batch_note
 from bnbench.data.prepared import Prepared
@@ -23,7 +22,7 @@ from bnbench.study.plan import RunSpec
 from bnbench.study.records import HistoryRow, RunRecord
 from bnbench.tasks import task_of
 
-Evaluate = Callable[[nn.Module, tuple[Split, ...]], Measured]
+Evaluate = Callable[[nn.Module, tuple[str, ...]], Measured]
 
 
 class Replica:
@@ -127,8 +126,8 @@ class Replica:
         """Every metric of the model as it is after `step`. What the history has already is not measured again."""
         known = next((row.metrics for row in self.history if row.step == step), None)
         if known is None:
-            return self.evaluate(self.model, ("train", "val", "test"))
-        test = self.evaluate(self.model, ("test",))
+            return self.evaluate(self.model, ("train", "val", "test", *self.data.test_sets))
+        test = self.evaluate(self.model, ("test", *self.data.test_sets))
         metrics = Measured({**known, **test})
         metrics.samples = test.samples
         return metrics
@@ -159,6 +158,7 @@ class Replica:
             "train": min(train, full_batches) if self.settings.last_batch == "drop" else train,
             "val": len(self.data.val_targets),
             "test": len(self.data.test_targets),
+            **{name: len(targets) for name, (_, targets) in self.data.test_sets.items()},
         }
 
 

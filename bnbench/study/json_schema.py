@@ -9,6 +9,8 @@ from bnbench.base.listing import Described
 from bnbench.base.metrics import GAPS, RECALL, SPLITS, columns_of
 from bnbench.base.options import is_optional_number, or_a_word_for_none
 from bnbench.base.words import LANGUAGES
+from bnbench.study.evaluation import OPTIONS, Inference
+from bnbench.study.evaluation_reader import MOST_SETS, NAME
 from bnbench.study.expressions import TEXTS
 from bnbench.study.goals import EARLY
 from bnbench.study.looks import FIRST_LOOK, MAX_LOOK
@@ -137,7 +139,9 @@ def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, 
     properties["vary"]["uniqueItems"] = True
     # in a variant, options alone are enough: the name is the study's; and no variant varies something else
     properties["probe"] = _probe(properties["probe"], definitions, sorted(vocabulary["probe"]))
-    changes = {key: value for key, value in properties.items() if key not in ("vary", "probe")}
+    properties |= {"evaluate": _ways(), "test_sets": _test_sets(vocabulary, definitions)}
+    of_the_study = ("vary", "probe", "evaluate", "test_sets")
+    changes = {key: value for key, value in properties.items() if key not in of_the_study}
     for key in CHOICES:
         properties[key] = _choice(vocabulary[key], definitions, key)
         changes[key] = _choice(vocabulary[key], definitions, key, partial=True)
@@ -171,6 +175,54 @@ def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, 
             **properties,
         },
         "$defs": definitions,
+    }
+
+
+def _test_sets(
+    vocabulary: Mapping[str, Mapping[str, Described]], definitions: dict[str, Any]
+) -> dict[str, Any]:
+    """By name: a corruption, or a data set."""
+    corruption = _choice(vocabulary["corruption"], definitions, "corruption")
+    dataset = _choice(vocabulary["dataset"], definitions, "dataset")
+    forms = [
+        *corruption["anyOf"],
+        *(
+            {"type": "object", "required": [key], "additionalProperties": False, "properties": {key: form}}
+            for key, form in (("corruption", corruption), ("dataset", dataset))
+        ),
+    ]
+    return {
+        "description": Settings.model_fields["test_sets"].description,
+        "anyOf": [
+            {
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": MOST_SETS,
+                "propertyNames": {"pattern": f"^{NAME.pattern}$"},
+                "additionalProperties": {"anyOf": forms},
+            },
+            {"type": "null"},
+        ],
+    }
+
+
+def _ways() -> dict[str, Any]:
+    """A way of inference by its name, or with its options."""
+    fields = Inference.model_json_schema()["properties"]
+    options = [
+        {
+            "type": "object",
+            "required": ["name"],
+            "additionalProperties": False,
+            "properties": {"name": {"const": name}, **{key: fields[key] for key in own}},
+        }
+        for name, own in OPTIONS.items()
+    ]
+    way = {"anyOf": [{"enum": list(OPTIONS)}, *options]}
+    description = Settings.model_fields["evaluate"].description
+    return {
+        "description": description,
+        "anyOf": [way, {"type": "array", "minItems": 1, "items": way}, {"type": "null"}],
     }
 
 

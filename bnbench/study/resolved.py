@@ -6,9 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from bnbench.study.evaluation import TestSet
 from bnbench.study.roles import CHECK, CHECK_OF, ROLE
 from bnbench.study.schema import DATA_PATHS, MATCH_BASELINE, Settings, Study
 from bnbench.study.sections import Choice
+
+#: Settings that most studies do not have, and do not write.
+_LEFT_OUT = ("probe", "evaluate", "test_sets")
 
 
 def resolved(study: Study, folder: Path) -> dict[str, Any]:
@@ -55,15 +59,34 @@ def _as_values(settings: Settings, folder: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key in type(settings).model_fields:
         value = getattr(settings, key)
-        if key == "probe" and value is None:
-            continue  # most studies look at no inside
+        if key in _LEFT_OUT and value == type(settings).model_fields[key].default:
+            continue
+        if key == "evaluate":
+            values[key] = [way.written() for way in value]
+            continue
+        if key == "test_sets":
+            values[key] = {one.name: _as_test_set(one, folder) for one in value}
+            continue
         if isinstance(value, Choice):
             values[key] = {"name": value.name, **value.options}
         else:
             dumped = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
             values[key] = list(dumped) if isinstance(dumped, tuple) else dumped
-    for key in DATA_PATHS:
-        place = values["dataset"].get(key)
-        if place and Path(place).is_relative_to(Path.cwd()):
-            values["dataset"][key] = os.path.relpath(place, folder)
+    _make_relative(values["dataset"], folder)
     return values
+
+
+def _as_test_set(test_set: TestSet, folder: Path) -> dict[str, Any]:
+    if test_set.corruption:
+        return {"name": test_set.corruption.name, **test_set.corruption.options}
+    assert test_set.dataset is not None
+    dataset = {"name": test_set.dataset.name, **test_set.dataset.options}
+    _make_relative(dataset, folder)
+    return {"dataset": dataset}
+
+
+def _make_relative(dataset: dict[str, Any], folder: Path) -> None:
+    for key in DATA_PATHS:
+        place = dataset.get(key)
+        if place and Path(place).is_relative_to(Path.cwd()):
+            dataset[key] = os.path.relpath(place, folder)

@@ -11,6 +11,7 @@ from bnbench.base.errors import ConfigError, Mistake, unknown_name
 from bnbench.base.task_facts import TaskFacts, any_task
 from bnbench.study.cells import CellMaker
 from bnbench.study.check import Checker, Vocabulary
+from bnbench.study.evaluation_reader import read_evaluate, read_test_sets, task_metrics
 from bnbench.study.expect import with_claims
 from bnbench.study.goals import Goals
 from bnbench.study.layer_names import names_code, refusal
@@ -58,6 +59,11 @@ class Resolver:
             vocabulary["probe"],
             source.place,
             lambda path, text: self._wrong(path, text),
+        )
+        self.evaluate = read_evaluate(source.data.get("evaluate"), self._wrong)
+        metrics = task_metrics(name for entry in vocabulary["task"].values() for name in entry.metric_names())
+        self.test_sets = read_test_sets(
+            source.data.get("test_sets"), source, self.checker, metrics, self.mistakes
         )
         self.checks: dict[str, str] = {}
 
@@ -148,7 +154,8 @@ class Resolver:
         """The one that all variants have: numbers of two tasks do not compare."""
         names = {name: settings.task.name for name, settings in variants.items()}
         if not names:  # all are wrong: their mistakes are reported, and the goals are held against every task
-            return any_task(entry.facts for entry in self.checker.vocabulary["task"].values())
+            known = any_task(entry.facts for entry in self.checker.vocabulary["task"].values())
+            return replace(known, test_sets=tuple(one.name for one in self.test_sets))
         first, *others = names.items()
         for name, task in others:
             if task != first[1]:
@@ -159,7 +166,7 @@ class Resolver:
                 )
                 break
         facts: TaskFacts = self.checker.vocabulary["task"][first[1]].facts
-        return facts
+        return replace(facts, test_sets=tuple(one.name for one in self.test_sets))
 
     def _variants(self, base: Level) -> Variants:
         return Variants(self.source, self.checker.vocabulary["norm"], base, self.mistakes)
@@ -172,7 +179,13 @@ class Resolver:
         return sweep.mapped(absolute)
 
     def _complete(self, settings: Settings) -> Settings:
-        return settings.model_copy(update={"vary": self.vary, "probe": self.probe})
+        whole = {
+            "vary": self.vary,
+            "probe": self.probe,
+            "evaluate": self.evaluate,
+            "test_sets": self.test_sets,
+        }
+        return settings.model_copy(update=whole)
 
     def _vary(self) -> tuple[Varied, ...]:
         if "vary" not in self.source.data:

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 from bnbench.base.kinds import KINDS
 from bnbench.base.metrics import GAPS, RECALL
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts, gap_asked
+from bnbench.study.evaluation import RUNNING, Inference, TestSet, line_name
 from bnbench.study.expressions import Expectation
 from bnbench.study.probe import Probe
 from bnbench.study.same_network import one_form
@@ -34,7 +35,7 @@ def _epoch_or_steps(value: Any) -> Any:
 #: Options of data sets that are places, not content.
 DATA_PATHS = ("path", "groups")
 #: Keys of `Settings` that older results do not have.
-ADDED_LATER = ("precision", "framework", "train", "clip", "batches", "probe")
+ADDED_LATER = ("precision", "framework", "train", "clip", "batches", "probe", "evaluate", "test_sets")
 #: Options that older results do not have, with what those had, by their section.
 OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
     "optimizer": {"groups": None},
@@ -97,6 +98,13 @@ class Settings(Section):
         description="which sources of randomness a seed changes; the others are those of seed 0. split: each seed "
         "holds out another validation part",
     )
+    evaluate: tuple[Inference, ...] = Field(
+        (RUNNING,),
+        description="ways of inference with the trained networks, each a line of its own in the tables",
+    )
+    test_sets: tuple[TestSet, ...] = Field(
+        (), description="further test sets by name: a corruption of the test set, or {dataset: ...}"
+    )
     probe: Probe | None = Field(
         None, description="what is measured inside the networks; nothing where left out"
     )
@@ -133,8 +141,10 @@ class Settings(Section):
                 del kept[option]
         model = values["model"]
         model["name"], model["options"] = one_form(model["name"], model["options"])
-        for key in DATA_PATHS:
-            values["dataset"]["options"].pop(key, None)
+        further = [one["dataset"] for one in values.get("test_sets", ()) if one["dataset"]]
+        for dataset in (values["dataset"], *further):
+            for key in DATA_PATHS:
+                dataset["options"].pop(key, None)
         return values
 
 
@@ -170,6 +180,8 @@ STUDY_KEYS = (
     "vary",
     "probe",
     "expect",
+    "evaluate",
+    "test_sets",
 )
 #: The word in place of a target's value that means: what the baseline reaches.
 MATCH_BASELINE = "match_baseline"
@@ -246,6 +258,17 @@ class Study:
         """The metrics that its questions are about, by split."""
         columns = [self.primary, *(target.metric for target in self.targets)]
         return tuple(dict.fromkeys([*columns, self.margin.metric] if self.margin else columns))
+
+    @property
+    def line_names(self) -> tuple[str, ...]:
+        """The variants, and the lines that each can have for further ways of inference, such as "batch@precise"."""
+        lines = [
+            line_name(name, way.name)
+            for name, settings in self.variants.items()
+            for way in settings.evaluate
+            if way != RUNNING
+        ]
+        return (*self.variants, *lines)
 
     @property
     def asked_columns(self) -> tuple[str, ...]:

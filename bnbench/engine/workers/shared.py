@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -33,9 +33,7 @@ class SharedData:
         )
         for key, prepared in data.items():
             parts = {field.name: getattr(prepared, field.name) for field in fields(prepared)}
-            self._parts[key] = {
-                name: self._write(part) if isinstance(part, Tensor) else part for name, part in parts.items()
-            }
+            self._parts[key] = {name: _each(part, Tensor, self._write) for name, part in parts.items()}
         self._file.flush()
 
     def _write(self, tensor: Tensor) -> _Place:
@@ -69,6 +67,15 @@ class _Place:
         return torch.frombuffer(memory, dtype=self.dtype, count=count, offset=self.start).view(self.shape)
 
 
+def _each(part: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """The same, with everything of a kind changed in it, also in the pairs of a mapping."""
+    if isinstance(part, Mapping):
+        return {key: _each(value, kind, change) for key, value in part.items()}
+    if type(part) is tuple and part and isinstance(part[0], kind):
+        return tuple(_each(value, kind, change) for value in part)
+    return change(part) if isinstance(part, kind) else part
+
+
 class SharedLibrary:
     """In a worker: the data of the settings that it may be asked for."""
 
@@ -87,8 +94,6 @@ def _open(file: Any, parts: Mapping[str, Mapping[str, Any]]) -> SharedLibrary:
     os.close(descriptor)
     data = {}
     for key, items in parts.items():
-        values: dict[str, Any] = {
-            name: part.read(memory) if isinstance(part, _Place) else part for name, part in items.items()
-        }
+        values = {name: _each(part, _Place, lambda place: place.read(memory)) for name, part in items.items()}
         data[key] = Prepared(**values)
     return SharedLibrary(data)
