@@ -21,7 +21,8 @@ class Kind:
 
     key: of a study (`norm: batch`). noun: in messages. title: in lists. package: the module that holds the registry;
     its files are the things. attribute: the registry's name in it. default: what a study that does not name one has.
-    chosen: a study chooses one of them by the key; else it may name many (`probe: {what: [...]}`).
+    chosen: a study chooses one of them by the key; else it may name many (`probe: {what: [...]}`,
+    `test_sets: {dark: {name: brightness}}`).
     """
 
     key: str

@@ -5,7 +5,7 @@ They are normalised with the numbers of the study's training part, as the test p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -105,20 +105,25 @@ def _check_alike(dataset: Dataset, other: Dataset) -> None:
         )
 
 
-def _differences(dataset: Dataset, other: Dataset) -> list[tuple[str, Any, Any, str]]:
+def _differences(dataset: Dataset, other: Dataset) -> Iterator[tuple[str, Any, Any, str]]:
     """What has to be equal: its name, the study's, the other's, and the fix."""
-    pairs = [(data.test_inputs, data.test_targets, data.class_names) for data in (dataset, other)]
-    shapes, types, targets, counts, names = (
-        [tuple(inputs.shape[1:]) for inputs, _, _ in pairs],
-        [str(inputs.dtype).removeprefix("torch.") for inputs, _, _ in pairs],
-        [tuple(wanted.shape[1:]) for _, wanted, _ in pairs],
-        [len(classes) for _, _, classes in pairs],
-        [", ".join(classes) for _, _, classes in pairs],
-    )
-    return [
-        ("shape of a sample", *shapes, "a data set of the same shape."),
-        ("type of numbers", *types, "save both in the same type and on the same scale."),
-        ("shape of a target", *targets, "a data set of the same targets."),
-        ("number of classes", *counts, "a data set with every class of the study's in its files."),
-        ("classes", *names, "the same labels in both data sets."),
-    ]  # type: ignore[list-item]
+    for what, fact, fix in (
+        (
+            "shape of a sample",
+            lambda data: tuple(data.test_inputs.shape[1:]),
+            "a data set of the same shape.",
+        ),
+        ("type of numbers", lambda data: data.test_inputs.dtype, "save both in the same type, on one scale."),
+        (
+            "shape of a target",
+            lambda data: tuple(data.test_targets.shape[1:]),
+            "a data set of the same targets.",
+        ),
+        (
+            "number of classes",
+            lambda data: len(data.class_names),
+            "a data set with every class of the study's.",
+        ),
+        ("classes", lambda data: ", ".join(data.class_names), "the same labels in both data sets."),
+    ):
+        yield what, fact(dataset), fact(other), fix
