@@ -106,7 +106,7 @@ class Training:
             Replica(run, model, data, losses, self.steps_per_epoch, self._evaluate)
             for run, model, losses in zip(runs, self.stepper.models, columns, strict=False)
         ]
-        self.clock = _Stopwatch(device, choice)
+        self.clock, self.probe_clock = _Stopwatch(device, choice), _Stopwatch(device, choice)
         course = Course(self.lr_factor, self.planned_steps)
         self.probing = Probing(self.stepper, self.replicas, data, device, course)
 
@@ -131,18 +131,22 @@ class Training:
             yield RunStarted(replica.run, self.planned_steps, self.settings.epochs, notes)
         yield from self._evaluated(active, 0)
         if self.probing.is_due(0):
-            self.probing.look(active, 0)
+            self._probe(self.probing.look, active, 0)
         if self.planned_steps:
             self.stepper.prepare(*next(self.batches()))
         step, checked, reported = 0, 0, time.monotonic()
         self.clock.start()
         for inputs, targets in self.batches():
             if self.probing.is_due(step + 1):
-                self._untimed(self.probing.keep_weights, active)
+                self.clock.stop()
+                self._probe(self.probing.keep_weights, active)
+                self.clock.start()
             self.step_losses[step] = self.train_step(step, inputs, targets)
             step += 1
             if self.probing.is_due(step):
-                self._untimed(self.probing.look, active, step)
+                self.clock.stop()
+                self._probe(self.probing.look, active, step)
+                self.clock.start()
             if self._evaluation_is_due(step):
                 self.clock.stop()
                 yield from self._evaluated(active, step)
@@ -164,11 +168,11 @@ class Training:
         self.clock.stop()
         yield from (self._ended(replica, step) for replica in active)
 
-    def _untimed(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Call it while the clock stands still."""
-        self.clock.stop()
+    def _probe(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call it while the clock of the training stands still, by a clock of its own."""
+        self.probe_clock.start()
         function(*arguments)
-        self.clock.start()
+        self.probe_clock.stop()
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs (S, N, ...) and targets (S, N, ...) of every step, in each replica's order, augmented."""
@@ -236,7 +240,8 @@ class Training:
             environment["engine_reason"] = self.choice.reason
         notes = (*self.backend.notes(replica.run), *self.stepper.notes)
         layers = self.stepper.layers(replica.model)
-        return self.probing.ended(replica, replica.ended(step, self.seconds(), environment, notes, layers))
+        event = replica.ended(step, self.seconds(), environment, notes, layers)
+        return self.probing.ended(replica, event, self.probe_clock.seconds / len(self.runs))
 
 
 class _Stopwatch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,22 +21,41 @@ class Mirror:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._copy = copy.deepcopy(model)
         self._plain = all(_is_plain(module) for module in model.modules())
+        self._take(copy.deepcopy(model))
+
+    def _take(self, copied: nn.Module) -> None:
+        self.copy, modules = copied, list(copied.modules())
+        #: Where each module keeps its parameters, buffers and other values, where it has any.
+        self._tensors = [
+            (index, name, places)
+            for index, module in enumerate(modules)
+            for name in ("_parameters", "_buffers")
+            if (places := vars(module)[name])
+        ]
+        self._values = [
+            (index, vars(module), own)
+            for index, module in enumerate(modules)
+            if (own := [name for name in vars(module) if name not in _TORCHS_OWN or name == "training"])
+        ]
 
     def of(self, model: nn.Module) -> nn.Module:
         """The copy, as this model is now. It is used again by the next call."""
         if not self._plain:
-            self._copy = copy.deepcopy(model)
-            return self._copy
-        pairs = list(zip(self._copy.modules(), model.modules(), strict=True))
-        tensors = [pair for mine, theirs in pairs for pair in _tensors(mine, theirs)]
-        with torch.no_grad():
-            torch._foreach_copy_([mine for mine, _ in tensors], [theirs for _, theirs in tensors])
-        for mine, theirs in pairs:
-            own = vars(mine)
-            own.update({name: value for name, value in vars(theirs).items() if isinstance(value, _PLAIN)})
-        return self._copy
+            self._take(copy.deepcopy(model))
+            return self.copy
+        others = [vars(module) for module in model.modules()]
+        mine, theirs = list[Tensor](), list[Tensor]()
+        for index, kind, places in self._tensors:
+            for name, tensor in places.items():
+                if tensor is not None:
+                    mine.append(tensor.detach())
+                    theirs.append(others[index][kind][name].detach())
+        torch._foreach_copy_(mine, theirs)
+        for index, values, names in self._values:
+            for name in names:
+                values[name] = others[index][name]
+        return self.copy
 
 
 def _is_plain(module: nn.Module) -> bool:
@@ -55,11 +73,3 @@ def _is_frozen(value: Any) -> bool:
     if parameters is not None and parameters.frozen:
         return all(isinstance(item, _PLAIN) or _is_frozen(item) for item in vars(value).values())
     return isinstance(value, type) or type(value).__name__ in ("function", "builtin_function_or_method")
-
-
-def _tensors(mine: nn.Module, theirs: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-    for own, other in ((mine._parameters, theirs._parameters), (mine._buffers, theirs._buffers)):
-        for name, value in other.items():
-            tensor = own[name]
-            if value is not None and tensor is not None:
-                yield tensor.detach(), value.detach()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,14 +13,13 @@ from bnbench.base.seeding import derive
 from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.data.prepared import Prepared
 from bnbench.engine.build import make_objective, make_optimizer
-from bnbench.engine.device import synchronize
 from bnbench.engine.mirror import Mirror
 from bnbench.engine.private_copy import private_copy
 from bnbench.engine.replica import Replica
 from bnbench.engine.steppers.base import Stepper, autocast
 from bnbench.probes import probes
 from bnbench.probes.batch import probe_batches
-from bnbench.probes.inside import Inside, Objective, Private
+from bnbench.probes.inside import Inside, Layer, Objective, Private, Row, Rows
 from bnbench.probes.layers import Found, chosen, find_layers
 from bnbench.study import Settings
 from bnbench.study.events import RunEnded
@@ -61,10 +59,9 @@ class Probing:
         with left_as_found(device):
             self._network = _Network(replicas[0].model, data, self.settings)
             self._batches = [probe_batches(data, self.settings, replica.run.seed) for replica in replicas]
-        self._rows = [[*_places(self._network.layers, min(self._looks))] for _ in replicas]
+        self._measured: list[list[tuple[int, list[Row | Rows]]]] = [[] for _ in replicas]
         self._failed: list[dict[str, str]] = [{} for _ in replicas]
         self._before: list[dict[str, Tensor]] = [{} for _ in replicas]
-        self._seconds = [0.0 for _ in replicas]
 
     def is_due(self, step: int) -> bool:
         """Whether there is something to look at after so many updates."""
@@ -73,18 +70,13 @@ class Probing:
     def keep_weights(self, active: Sequence[Replica]) -> None:
         """Before the update that the next probe sees: the weights, for the size of that update."""
         for index in map(self.replicas.index, active):
-            since = time.perf_counter()
             self._before[index] = self._network.weights(self.replicas[index].model)
-            self._seconds[index] += time.perf_counter() - since
 
     def look(self, active: Sequence[Replica], step: int) -> None:
         """Measure these replicas after `step` updates. Call it while the clock stands still."""
         with left_as_found(self.device):
             for index in map(self.replicas.index, active):
-                since = time.perf_counter()
                 self._look(index, step)
-                synchronize(self.device)
-                self._seconds[index] += time.perf_counter() - since
 
     def _look(self, index: int, step: int) -> None:
         replica = self.replicas[index]
@@ -96,17 +88,14 @@ class Probing:
             if measure.facts.costly:  # what it draws does not depend on the measures before it
                 seed_streams(seed, self.device)
             try:
-                rows = [
-                    ProbeRow(step, row.layer, row.quantity, _text(row.unit), float(row.value))
-                    for row in measure.factory(inside)
-                ]
+                measured = [*measure.factory(inside)]
             except BaseException as error:  # whatever a measure raises: the run goes on without its numbers
                 raise_interrupt(error)
                 self._failed[index].setdefault(
                     name, f"probe {name}: not measured at step {step}: {text_of(error)}"
                 )
                 continue
-            self._rows[index] += rows
+            self._measured[index].append((step, measured))
 
     def _inside(self, index: int, step: int) -> Inside:
         network, factor = self._network, self.course.at(step)
@@ -114,7 +103,7 @@ class Probing:
         before, self._before[index] = self._before[index], {}
         return Inside(
             model,
-            tuple(layer.of(model) for layer in network.layers),
+            network.of(model),
             *self._batches[index],
             network.objective,
             _loss(model, network.objective, self.settings, self.device),
@@ -142,17 +131,18 @@ class Probing:
             twin.update,
         )
 
-    def ended(self, replica: Replica, event: RunEnded) -> RunEnded:
-        """The same end of a run, with what its probes measured."""
+    def ended(self, replica: Replica, event: RunEnded, seconds: float) -> RunEnded:
+        """The same end of a run, with what its probes measured. seconds: that they took."""
         if self.settings.probe is None:
             return event
         index = self.replicas.index(replica)
         record = replace(
             event.record,
             notes=(*event.record.notes, *self._failed[index].values()),
-            probe_seconds=self._seconds[index],
+            probe_seconds=seconds,
         )
-        return replace(event, record=record, probes=tuple(self._rows[index]))
+        rows = (row for step, measured in self._measured[index] for row in _rows(step, measured))
+        return replace(event, record=record, probes=(*_places(self._network.layers, min(self._looks)), *rows))
 
 
 class _Network:
@@ -169,6 +159,7 @@ class _Network:
             find_layers(copied, lambda count: inputs[:count]), settings.probe.layers
         )
         self.objective = make_objective(settings)
+        self._bound: tuple[nn.Module, tuple[Layer, ...]] | None = None
         of = {id(parameter): name for name, parameter in copied.named_parameters()}
         groups = make_optimizer(settings)(copied).param_groups
         self.lr = float(groups[0]["lr"]) if groups and "lr" in groups[0] else float("nan")
@@ -178,6 +169,12 @@ class _Network:
             for parameter in group["params"]
             if id(parameter) in of and self.lr and "lr" in group
         }
+
+    def of(self, model: nn.Module) -> tuple[Layer, ...]:
+        """The layers in the mirror's copy, which is mostly the one that it was the last time."""
+        if self._bound is None or self._bound[0] is not model:
+            self._bound = model, tuple(layer.of(model) for layer in self.layers)
+        return self._bound[1]
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         """A copy of every layer's weight, by the layer's name."""
@@ -211,5 +208,12 @@ def _places(layers: Sequence[Found], step: int) -> Iterator[ProbeRow]:
         yield ProbeRow(step, layer.name, HIDDEN, "", float(layer.hidden))
 
 
-def _text(unit: str | int | None) -> str:
-    return "" if unit is None else str(unit)
+def _rows(step: int, measured: Iterable[Row | Rows]) -> Iterator[ProbeRow]:
+    """One row a number."""
+    for one in measured:
+        if isinstance(one, Rows):
+            for unit, value in zip(one.units, one.values, strict=True):
+                yield ProbeRow(step, one.layer, one.quantity, str(unit), float(value))
+        else:
+            unit = "" if one.unit is None else str(one.unit)
+            yield ProbeRow(step, one.layer, one.quantity, unit, float(one.value))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.probes import probes
-from bnbench.probes.inside import Inside, Layer, Row
+from bnbench.probes.inside import Inside, Layer, Row, Rows
 from bnbench.probes.numbers import (
     histogram_rows,
     moments,
@@ -39,7 +39,7 @@ SATURATED = 0.01
 
 
 @probes.register("activations")
-def activations(inside: Inside) -> Iterator[Row]:
+def activations(inside: Inside) -> Iterator[Row | Rows]:
     """Mean, std, percentiles and histogram of pre-activations and activations; dead and saturated units."""
     passed = inside.passed
     hidden = [layer.name for layer in inside.layers if layer.hidden]
@@ -54,21 +54,20 @@ def activations(inside: Inside) -> Iterator[Row]:
             yield from _idle(layer, post)
 
 
-def _distribution(layer: str, prefix: str, values: Tensor, detailed: bool) -> Iterator[Row]:
-    yield from moments(layer, prefix, values.float())
+def _distribution(layer: str, prefix: str, values: Tensor, detailed: bool) -> Iterator[Row | Rows]:
+    yield from moments(layer, prefix, values)
     some = some_values(values)
     yield from percentile_rows(layer, prefix, some)
     if detailed:
-        yield from histogram_rows(layer, prefix, some)
+        yield histogram_rows(layer, prefix, some)
 
 
-def _units(layer: Layer, values: Tensor, count: int) -> Iterator[Row]:
+def _units(layer: Layer, values: Tensor, count: int) -> Iterator[Row | Rows]:
     """The percentiles of single units (of a convolution: channels), over samples and places."""
     units = some_units(values.shape[unit_axis(layer, values)], count)
     of_units = unit_values(layer, values, units)
-    for percent, row in zip(UNIT_PERCENTILES, percentiles(of_units, UNIT_PERCENTILES), strict=True):
-        for unit, value in zip(units, row.tolist(), strict=True):
-            yield Row(layer.name, f"unit_p{percent}", value, unit)
+    for percent, row in zip(UNIT_PERCENTILES, percentiles(of_units, UNIT_PERCENTILES).T, strict=True):
+        yield Rows(layer.name, f"unit_p{percent}", units, row.tolist())
 
 
 def some_units(total: int, count: int) -> list[int]:
@@ -90,7 +89,7 @@ def unit_values(layer: Layer, values: Tensor, units: Sequence[int]) -> Any:
     return flat.float().cpu().numpy()
 
 
-def _idle(layer: Layer, post: Tensor) -> Iterator[Row]:
+def _idle(layer: Layer, post: Tensor) -> Iterator[Row | Rows]:
     """Units that give 0 for every sample and place, units that are saturated for every one, and saturated values."""
     axis = unit_axis(layer, post)
     others = [other for other in range(post.dim()) if other != axis]

@@ -6,15 +6,14 @@ import math
 from collections.abc import Iterator
 
 from bnbench.probes import probes
-from bnbench.probes.inside import Inside, Row, norm_of, parameter_names
+from bnbench.probes.inside import Inside, Row, norm_of
 
 
 @probes.register("effective_lr")
 def effective_lr(inside: Inside) -> Iterator[Row]:
     """lr/‖w‖² of each weight w right before a norm that takes out its size, lr the rate of the next update."""
-    names = parameter_names(inside.model)
     for layer in inside.layers:
         if layer.scale_invariant:
             size = norm_of(layer.weight)
-            rate = inside.rate(names.get(id(layer.parameter), ""))
+            rate = inside.rate(layer.weight_name)
             yield Row(layer.name, "effective_lr", rate / size**2 if size else math.nan)

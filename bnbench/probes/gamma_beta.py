@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bnbench.probes import probes
 from bnbench.probes.activations import MANY_UNITS, some_units
-from bnbench.probes.inside import Inside, Row
+from bnbench.probes.inside import Inside, Row, Rows
 from bnbench.probes.numbers import moments, percentile_rows
 
 #: What a normalizer's parameters are called here; any other keeps its own name, such as alpha.
@@ -14,7 +14,7 @@ NAMES = {"weight": "gamma", "bias": "beta"}
 
 
 @probes.register("gamma_beta")
-def gamma_beta(inside: Inside) -> Iterator[Row]:
+def gamma_beta(inside: Inside) -> Iterator[Row | Rows]:
     """Mean, std and percentiles of each normalizer's gamma and beta; after the last step their values, too."""
     for layer in inside.layers:
         if layer.norm is None:
@@ -27,5 +27,5 @@ def gamma_beta(inside: Inside) -> Iterator[Row]:
             yield from moments(layer.name, name, values)
             yield from percentile_rows(layer.name, name, values.cpu().numpy())
             if inside.step == inside.planned:
-                for unit in some_units(len(values), MANY_UNITS):
-                    yield Row(layer.name, name, float(values[unit]), unit)
+                units = some_units(len(values), MANY_UNITS)
+                yield Rows(layer.name, name, units, values[units].tolist())

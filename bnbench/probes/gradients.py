@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bnbench.probes import probes
-from bnbench.probes.inside import Inside, Row, norm_of, parameter_names
+from bnbench.probes.inside import Inside, Row, norm_of
 
 
 @probes.register("gradients")
 def gradients(inside: Inside) -> Iterator[Row]:
     """The L2 norm of the gradient of each layer's weight, before any clipping."""
-    names = parameter_names(inside.model)
     for layer in inside.layers:
-        gradient = inside.passed.gradients.get(names.get(id(layer.parameter), ""))
+        gradient = inside.passed.gradients.get(layer.weight_name)
         if gradient is not None:
             yield Row(layer.name, "gradient_norm", norm_of(gradient))

@@ -25,18 +25,28 @@ class Row(NamedTuple):
     unit: str | int | None = None
 
 
+class Rows(NamedTuple):
+    """Many numbers of one quantity, one for each unit: in place of as many rows, which take longer to make."""
+
+    layer: str
+    quantity: str
+    units: Sequence[str | int]
+    values: Sequence[float]
+
+
 @dataclass(frozen=True)
 class Layer:
     """A layer of weights with what belongs to it. Layers of two variants correspond where their names are equal.
 
-    name: its dotted name, such as "blocks.0" or "head". depth: its number from 1, in the order of the network.
-    weights: the linear or convolution layer. norm, activation: behind it, None where there is none. hidden: whether
-    other layers come behind it, so that it is not the head. norm_activates: the norm is its own activation.
-    scale_invariant: whether the network gives the same
-    where its weight is multiplied by a positive number, because a norm directly behind takes the scale out.
+    name: its dotted name, such as "blocks.0" or "head". path: that of its weights, such as "blocks.0.linear". depth:
+    its number from 1, in the order of the network. weights: the linear or convolution layer. norm, activation: behind
+    it, None where there is none. hidden: whether other layers come behind it, so that it is not the head.
+    norm_activates: the norm is its own activation. scale_invariant: whether the network gives the same where its
+    weight is multiplied by a positive number, because a norm directly behind takes the scale out.
     """
 
     name: str
+    path: str
     depth: int
     weights: nn.Module
     norm: nn.Module | None = None
@@ -44,6 +54,11 @@ class Layer:
     hidden: bool = True
     norm_activates: bool = False
     scale_invariant: bool = False
+
+    @property
+    def weight_name(self) -> str:
+        """The name of the layer's weight in the network, such as "blocks.0.linear.weight"."""
+        return f"{self.path}.weight"
 
     @property
     def parameter(self) -> Tensor:
@@ -133,11 +148,6 @@ class Inside:
 def norm_of(values: Tensor) -> float:
     """The L2 norm of all values, added up in double precision."""
     return float(torch.linalg.vector_norm(values, dtype=torch.float64))
-
-
-def parameter_names(model: nn.Module) -> dict[int, str]:
-    """The dotted name of each parameter by its id."""
-    return {id(parameter): name for name, parameter in model.named_parameters()}
 
 
 def one_pass(model: nn.Module, layers: Sequence[Layer], loss: Callable[[], Tensor]) -> Pass:

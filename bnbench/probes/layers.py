@@ -46,6 +46,7 @@ class Found:
         module = model.get_submodule
         return Layer(
             self.name,
+            self.weights,
             self.depth,
             module(self.weights),
             module(self.norm) if self.norm else None,
