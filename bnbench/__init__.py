@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bnbench.api.compare import compare, train
     from bnbench.api.comparison import Comparison
     from bnbench.api.load import load, report
+    from bnbench.api.replicate import findings, load_replication, replicate
     from bnbench.api.verify import verify
     from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
@@ -28,7 +29,10 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "findings",
     "load",
+    "load_replication",
+    "replicate",
     "report",
     "train",
     "verify",
@@ -42,7 +46,10 @@ _HOMES = {
     "Comparison": "bnbench.api.comparison",
     "check": "bnbench.api.check",
     "compare": "bnbench.api.compare",
+    "findings": "bnbench.api.replicate",
     "load": "bnbench.api.load",
+    "load_replication": "bnbench.api.replicate",
+    "replicate": "bnbench.api.replicate",
     "report": "bnbench.api.load",
     "train": "bnbench.api.compare",
     "verify": "bnbench.api.verify",

@@ -34,6 +34,7 @@ from bnbench.cli.options import (
     Words,
     user_path,
 )
+from bnbench.cli.replicate import replicate
 from bnbench.cli.words import studies_and_overrides, study_and_overrides
 
 app = typer.Typer(
@@ -45,6 +46,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.add_typer(replicate, name="replicate")
 
 
 def _version(wanted: bool) -> None:

@@ -91,7 +91,7 @@ def run_works(
         if several and not display.quiet:
             head = f"Study {work.study.name} ({index + 1} of {len(works)})"
             console.print(head, style="bold", markup=False, highlight=False)
-        interrupted = _train(console, work, display)
+        interrupted = train_work(console, work, display)
         if not interrupted or work.has_records():
             fail_if = gates[index] if gates else ()
             summaries[work.study.name] = _show_run(work, display, fail_if, several=several)
@@ -110,7 +110,7 @@ def run_works(
     return exit_code(list(summaries.values()), interrupted=interrupted)
 
 
-def _train(console: Console, work: Work, display: Display) -> bool:
+def train_work(console: Console, work: Work, display: Display) -> bool:
     """Train what is left to do of a study; whether it was interrupted."""
     from bnbench.api.session import carry_out
     from bnbench.base.user_code import guarded

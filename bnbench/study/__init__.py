@@ -4,7 +4,7 @@ from bnbench.study.cautions import cautions_of
 from bnbench.study.check import Vocabulary
 from bnbench.study.dict_source import override_texts
 from bnbench.study.json_schema import json_schema
-from bnbench.study.load import load_study, load_variant
+from bnbench.study.load import load_inner_study, load_study, load_variant
 from bnbench.study.names import name_fault
 from bnbench.study.overrides import ARGUMENT, COMMAND_LINE
 from bnbench.study.resolved import resolved
@@ -39,6 +39,7 @@ __all__ = [
     "cautions_of",
     "fixed_sentence",
     "json_schema",
+    "load_inner_study",
     "load_study",
     "load_variant",
     "name_fault",

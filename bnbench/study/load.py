@@ -15,7 +15,7 @@ from bnbench.study.dict_source import read_dict
 from bnbench.study.overrides import COMMAND_LINE
 from bnbench.study.resolver import Resolver
 from bnbench.study.schema import Study
-from bnbench.study.yaml_source import read_file
+from bnbench.study.yaml_source import Source, read_file
 
 
 def load_study(
@@ -30,6 +30,13 @@ def load_study(
     share. origin: where the overrides stand. Raises ConfigError with every mistake.
     """
     return _load(given, overrides, vocabulary, origin, Resolver.study)
+
+
+def load_inner_study(
+    source: Source, path: Path, overrides: Sequence[str], vocabulary: Vocabulary, origin: str = COMMAND_LINE
+) -> Study:
+    """Check a study that is a part of a file, whose name it has. Raises ConfigError with every mistake."""
+    return _checked(source, path, vocabulary, overrides, origin, Resolver.study)
 
 
 def load_variant(
@@ -57,8 +64,20 @@ def _load(
     origin: str,
     read: Callable[[Resolver], Study],
 ) -> Study:
-    """The checked study, with the changes of the overrides."""
+    """The checked study, with the changes of the overrides, from a file or a dict."""
     source, path = (read_dict(given), None) if isinstance(given, Mapping) else (read_file(given), given)
+    return _checked(source, path, vocabulary, overrides, origin, read)
+
+
+def _checked(
+    source: Source,
+    path: Path | None,
+    vocabulary: Vocabulary,
+    overrides: Sequence[str],
+    origin: str,
+    read: Callable[[Resolver], Study],
+) -> Study:
+    """The checked study of a source that stands in this file."""
     untouched = copy.deepcopy(source) if overrides else None
     resolver = Resolver(source, path, vocabulary, overrides, origin)
     study, words = read(resolver), resolver.overrides

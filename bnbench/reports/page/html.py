@@ -43,8 +43,6 @@ _SECTIONS = {
 
 def to_html(summary: Summary, results: StudyResults) -> str:
     """The verdicts, figures, tables, methods, layers, study and environment of a results folder."""
-    import jinja2
-
     drawn = [figure for figure in figures(summary) if not figure.name.startswith("train_")]
     leading = leading_figures(summary)
     answer = headline(summary)
@@ -52,10 +50,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         line for line in (*verdict_sentences(summary), *speed_sentences(summary)) if line not in answer
     ]
     missing = {name for name, lines in (("verdicts", verdicts), ("notes", summary.notes)) if not lines}
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_plain_text).from_string(
-        _file("page.html")
-    )  # fmt: skip
-    return page.render(
+    return page_template("page.html").render(
         summary=summary,
         sections=[(name, title) for name, title in _SECTIONS.items() if name not in missing],
         description=results.study.get("description", ""),
@@ -78,10 +73,18 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         study=_yaml(results.study),
         environment=_yaml(results.environment),
         data=_data(summary, drawn) if drawn else "",
-        css=_embedded("page.css"),
-        javascript=_embedded("page.js"),
+        css=embedded("page.css"),
+        javascript=embedded("page.js"),
         library=_library() if drawn else "",
     )
+
+
+def page_template(name: str) -> Any:
+    """A template of this folder, which escapes what is put into it."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_plain_text)
+    return environment.from_string(_file(name))
 
 
 def _plain_text(value: Any) -> Any:
@@ -105,7 +108,7 @@ def _file(name: str) -> str:
     return (resources.files("bnbench.reports") / "page" / name).read_text(encoding="utf-8")
 
 
-def _embedded(name: str) -> str:
+def embedded(name: str) -> str:
     """A script or a style sheet without its indentation and its comments, which stand on lines of their own."""
     lines = map(str.strip, _file(name).splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//"))

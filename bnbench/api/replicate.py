@@ -1,0 +1,274 @@
+"""`bnbench.replicate`: published findings run again and judged. Returns objects, prints nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnbench.analysis.findings.finding import Finding
+from bnbench.analysis.findings.replication import Replication, replication
+from bnbench.analysis.findings.stored import Replicated, read_replicated, with_text_of, write_replicated
+from bnbench.analysis.findings.values import check_quantities, measure
+from bnbench.api.arguments import (
+    DEVICES,
+    Overrides,
+    PathLike,
+    Seeds,
+    choice_of,
+    data_folder,
+    hearing,
+    number_of,
+    override_words,
+    path_of,
+    words_of,
+)
+from bnbench.api.findings import Asked, find_finding, read_finding, read_findings, shipped_findings
+from bnbench.api.plugins import Names, forget_plugins, known_names
+from bnbench.api.session import Options, Work, carry_out, prepare_work
+from bnbench.base.errors import BnbenchError, ConfigError, Mistake, ResultsError
+from bnbench.base.files import write_whole
+from bnbench.base.stopwatch import Phases
+from bnbench.base.user_code import guarded
+from bnbench.listeners import Hears
+from bnbench.results import REPORT
+from bnbench.results.naming import folder_name
+from bnbench.study import ARGUMENT, COMMAND_LINE, Study, load_inner_study
+
+#: Where `replicate` keeps its results.
+OUTPUT = Path("results") / "findings"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A study that is trained once, and the findings that rest on it. folder: of its runs."""
+
+    study: Study
+    asked: tuple[Asked, ...]
+    folder: Path
+    overrides: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The findings that rest on it."""
+        return ", ".join(one.finding.name for one in self.asked)
+
+    def prepare(self, names: Names, options: Options) -> Work:
+        """The study, ready to run. Raises ConfigError, DataError and ResultsError."""
+        with guarded():
+            work = prepare_work(self.study, names, self.folder, options, Phases())
+        work.check()
+        return work.open()
+
+    def finish(self, work: Work, cpu_seconds: float | None) -> list[Replicated]:
+        """The values of every finding's claims, written beside the study's folder. Raises ResultsError."""
+        results = work.folder.load()
+        runs = [run for cell in results.cells for run in cell.records]
+        environment = runs[0].environment if runs else {}
+        seconds = sum(run.train_seconds for run in runs)
+        done = []
+        for one in self.asked:
+            finding = one.finding
+            measured = tuple(measure(results, claim) for claim in finding.claims)
+            replicated = Replicated(
+                finding, measured, self.overrides, seconds, cpu_seconds, _kept_of(environment)
+            )
+            if any(part.n for part in measured):
+                write_replicated(self.folder.parent, replicated)
+            done.append(replicated)
+        return done
+
+
+def _kept_of(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Versions and hardware, without what changes from run to run."""
+    return {key: value for key, value in environment.items() if key != "session"}
+
+
+def plan_jobs(asked: Sequence[Asked], names: Names, output: Path, origin: str = COMMAND_LINE) -> list[Job]:
+    """Check the study of every finding, and whether it has the quantities. Raises ConfigError with all mistakes."""
+    mistakes: list[Mistake] = []
+    studies: dict[str, Study] = {}
+    groups: dict[str, list[Asked]] = {}
+    for one in asked:
+        name = one.finding.study_name
+        groups.setdefault(name, []).append(one)
+        if name not in studies:
+            try:
+                with guarded():
+                    studies[name] = load_inner_study(
+                        one.study, one.study_path, names.overrides, names.vocabulary, origin
+                    )
+            except ConfigError as error:
+                mistakes += error.mistakes
+                continue
+        mistakes += [
+            Mistake(one.places[claim], message)
+            for claim, message in check_quantities(one.finding.claims, studies[name])
+        ]
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
+    return [
+        Job(studies[name], tuple(group), output / folder_name(studies[name]), tuple(names.overrides))
+        for name, group in groups.items()
+    ]
+
+
+def is_done(finding: Finding, overrides: Sequence[str], output: Path) -> Replicated | None:
+    """The values of this finding in the folder, where they are complete and of the same study; else None."""
+    path = output / f"{finding.name}.json"
+    if not path.is_file():
+        return None
+    try:
+        replicated = with_text_of(read_replicated(path), finding)
+    except ResultsError:
+        return None
+    whole = all(part.n == part.planned for part in replicated.measured)
+    return (
+        replicated
+        if whole and not replicated.outdated and list(replicated.overrides) == list(overrides)
+        else None
+    )
+
+
+def replicate(
+    *names: str,
+    overrides: Overrides = (),
+    seeds: Seeds | None = None,
+    output: PathLike = OUTPUT,
+    listeners: Hears | Iterable[Hears] = (),
+    device: str = "auto",
+    jobs: int | None = None,
+    data_dir: PathLike | None = None,
+    force: bool = False,
+) -> Replication:
+    """Run published findings again, and judge them. What is done already is not trained again.
+
+    Parameters
+    ----------
+    names
+        Shipped findings (`bnbench.findings()`), or YAML files.
+    overrides, seeds, listeners, device, jobs, data_dir, force
+        As in `compare`; overrides are noted among the deviations.
+    output
+        The folder of all findings' results.
+
+    Returns
+    -------
+    Replication
+        The verdict of every claim, with Holm's correction over the claims of each paper among these findings.
+
+    Raises
+    ------
+    BnbenchError
+        Everything that is wrong with the findings, their studies or the folder; a `ConfigError` has all mistakes.
+
+    Examples
+    --------
+    >>> import bnbench
+    >>> bnbench.replicate("yang2019_growth").counts
+    """
+    from bnbench.engine.process import training_process
+
+    words = override_words(overrides, seeds)
+    listener, folder = hearing(listeners), path_of(output, "output")
+    again = "all" if force else "none"
+    workers = number_of("jobs", jobs, 1, whole=True)
+    options = Options(choice_of("device", device, DEVICES), data_folder(data_dir), again, jobs=workers)  # type: ignore[arg-type]
+    if not names:
+        raise BnbenchError(
+            "no finding is named.", fix='bnbench.replicate("yang2019_growth"); bnbench.findings()'
+        )
+    asked = read_findings(words_of("names", names))
+    with training_process():
+        try:
+            known = known_names((), words)
+            for job in plan_jobs(asked, known, folder, ARGUMENT):
+                _run(job, known, options, folder, listener)
+        finally:
+            forget_plugins()
+    return load_replication(folder).only(one.finding.name for one in asked)
+
+
+def _run(job: Job, names: Names, options: Options, output: Path, listener: Callable[..., None]) -> None:
+    if options.again == "none" and kept_values(job, output):
+        return
+    clock = CpuClock(options.jobs)
+    work = job.prepare(names, options)
+    for runs in work.rounds():
+        carry_out(work, runs, listener)
+    job.finish(work, clock.seconds(work))
+
+
+def kept_values(job: Job, output: Path) -> list[Replicated]:
+    """The values of all findings of a study, where the folder has them all; else nothing."""
+    kept = [is_done(one.finding, job.overrides, output) for one in job.asked]
+    return [one for one in kept if one] if all(kept) else []
+
+
+class CpuClock:
+    """Processor seconds of this process since it was made, where it trained everything itself."""
+
+    def __init__(self, jobs: int | None) -> None:
+        self._start, self._jobs = time.process_time(), jobs
+
+    def seconds(self, work: Work) -> float | None:
+        """None where other processes trained, or where runs were there before."""
+        if self._jobs != 1 or len(work.todo) < len(work.runs):
+            return None
+        return time.process_time() - self._start
+
+
+def findings() -> list[Finding]:
+    """The findings that come with bnbench: citation, claims, deviations. Free of torch.
+
+    Examples
+    --------
+    >>> import bnbench
+    >>> [finding.name for finding in bnbench.findings()]
+    """
+    return [read_finding(path, "").finding for path in shipped_findings()]
+
+
+def load_replication(folder: PathLike = OUTPUT) -> Replication:
+    """The findings whose values a folder holds, judged together. Nothing is trained; works without torch.
+
+    Raises ResultsError where the folder holds none. A file that can't be read is a warning.
+    """
+    path = path_of(folder)
+    replicated, warnings = [], []
+    for file in sorted(path.glob("*.json")) if path.is_dir() else ():
+        try:
+            replicated.append(_with_present_text(read_replicated(file)))
+        except ResultsError as error:
+            warnings.append(error.what)
+    if not replicated:
+        why = "\n".join(warnings)
+        raise ResultsError(
+            f"{path}: it holds no finding that was run.",
+            why,
+            "`bnbench replicate run NAME` runs one; `bnbench replicate list` has the names.",
+        )
+    return replication(replicated, warnings)
+
+
+def write_page(folder: Path, replication: Replication) -> tuple[Path, str]:
+    """Write report.html into the folder; its path, and a warning where that is impossible."""
+    from bnbench.reports.findings.page import replication_page
+
+    path = folder / REPORT
+    try:
+        write_whole(path, replication_page(replication))
+    except ResultsError as error:
+        return path, error.what
+    return path, ""
+
+
+def _with_present_text(replicated: Replicated) -> Replicated:
+    """Under the text of its file, if that is still there and can be read."""
+    try:
+        path = find_finding(replicated.finding.path or replicated.finding.name)
+        return with_text_of(replicated, read_finding(path, replicated.finding.path).finding)
+    except ConfigError:
+        return replicated

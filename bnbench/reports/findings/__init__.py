@@ -1,0 +1,1 @@
+"""Published findings beside our own runs: tables, a terminal, documents and a page."""
