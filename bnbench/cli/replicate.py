@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +17,7 @@ from bnbench.base.errors import (
 )
 from bnbench.base.terminal import echo
 from bnbench.cli.errors import Errors, error_text
+from bnbench.cli.groups import with_groups
 from bnbench.cli.options import (
     TABLE,
     DataDir,
@@ -80,8 +82,24 @@ def list_findings(output: Folder = _OUTPUT, format: FormatOption = TABLE, debug:
         )
 
 
+@dataclass(frozen=True)
+class Running:
+    """The options of `run`."""
+
+    output: Folder = _OUTPUT
+    device: DeviceOption = Device.auto
+    jobs: Jobs = None
+    data_dir: DataDir = None
+    force: Force = False
+    format: FormatOption = TABLE
+    quiet: Quiet = False
+    debug: Debug = False
+
+
 @replicate.command()
+@with_groups
 def run(
+    running: Running,
     words: Annotated[
         list[str],
         typer.Argument(
@@ -89,17 +107,9 @@ def run(
             help="Shipped findings, YAML files, or all; then overrides of their studies, which count as deviations.",
         ),
     ],
-    output: Folder = _OUTPUT,
-    device: DeviceOption = Device.auto,
-    jobs: Jobs = None,
-    data_dir: DataDir = None,
-    force: Force = False,
-    format: FormatOption = TABLE,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Train the studies of findings, and judge their claims. What is done is not trained again."""
-    with Errors(debug):
+    with Errors(running.debug):
         from bnbench.api.arguments import data_folder
         from bnbench.api.session import Options
         from bnbench.cli.words import studies_and_overrides
@@ -107,9 +117,11 @@ def run(
         names, overrides = studies_and_overrides(words)
         if not any("=" not in word for word in words):
             raise typer.BadParameter("name a finding, or all; `bnbench replicate list` has the names.")
-        options = Options(device, data_folder(data_dir), "all" if force else "none", debug, jobs)
-        display = Display(format, None, quiet)
-        raise typer.Exit(_run(names, overrides, output, options, display))
+        again: Literal["none", "all"] = "all" if running.force else "none"
+        data = data_folder(running.data_dir)
+        options = Options(running.device, data, again, running.debug, running.jobs)
+        display = Display(running.format, None, running.quiet)
+        raise typer.Exit(_run(names, overrides, running.output, options, display))
 
 
 @replicate.command()

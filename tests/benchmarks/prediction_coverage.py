@@ -63,7 +63,9 @@ def _trials(
     shared = draw(size=(trials, n))
     own = [draw(size=(trials, n)) for _ in spreads]
     sides = [
-        spread * (math.sqrt(case.rho) * shared + math.sqrt(1 - case.rho) * side) if case.rho else spread * side
+        spread * (math.sqrt(case.rho) * shared + math.sqrt(1 - case.rho) * side)
+        if case.rho
+        else spread * side
         for spread, side in zip(spreads, own, strict=True)
     ]
     printed = [spread * draw(size=(trials, case.runs)).mean(axis=1) for spread in spreads]

@@ -59,7 +59,12 @@ class Replication:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{number} {verdict}" for verdict, number in self.counts.items() if number)
-        sizes = f"{len(self.results)} findings of {self.num_papers} papers, {len(self.claims)} claims"
+        numbers = (len(self.results), self.num_papers, len(self.claims))
+        found, papers, claims = (
+            f"{number} {noun}{'s' * (number != 1)}"
+            for number, noun in zip(numbers, ("finding", "paper", "claim"), strict=True)
+        )
+        sizes = f"{found} of {papers}, {claims}"
         return f"{sizes}{f': {counts}' if counts else ''}"
 
 

@@ -114,7 +114,7 @@ def _claim_values(claim: Claim, measured: Measured) -> dict[str, Any]:
         "criterion": claim.criterion.text,
         "scale": claim.scale,
         "no_effect": claim.no_effect,
-        "measured": asdict(measured),
+        "measured": asdict(measured),  # JSON has no infinity: null stands for one
     }
 
 
@@ -138,7 +138,8 @@ def _replicated(values: Mapping[str, Any]) -> Replicated:
             )
         )
         own = dict(one["measured"])
-        own["sides"] = tuple(map(tuple, own["sides"]))
+        for key in ("sides", "most"):
+            own[key] = tuple(tuple(math.inf if x is None else x for x in side) for side in own[key])
         measured.append(Measured(**own | {key: tuple(own[key]) for key in ("seeds", "signs", "errors")}))
     finding = Finding(
         name=values["finding"],

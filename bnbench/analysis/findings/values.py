@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-
-from bnbench.analysis.quantities import Values, common_seeds, values_of
-from bnbench.study.expression_checks import faults
-from bnbench.study.expressions import TRAINED, Expression, ExpressionError, parse_expression
 
 from bnbench.analysis.findings.finding import Claim
 from bnbench.analysis.findings.measured import Measured
 from bnbench.analysis.methods.intervals import mean
+from bnbench.analysis.quantities import Values, common_seeds, values_of
 from bnbench.base.errors import UnknownNameError
 from bnbench.base.metrics import metric_of
 from bnbench.results import StudyResults
 from bnbench.study import Study
+from bnbench.study.expression_checks import faults
+from bnbench.study.expressions import TRAINED, Expression, ExpressionError, parse_expression
 
 
 def check_quantities(claims: Sequence[Claim], study: Study) -> Iterator[tuple[str, str]]:
@@ -57,41 +55,43 @@ def expression_of(quantity: str) -> Expression:
 def measure(results: StudyResults, claim: Claim) -> Measured:
     """The values of a claim's quantity, for the seeds that have it on every side.
 
-    A value that is known between two bounds alone (a target that was never reached) stands at the bound that speaks
-    against the claim.
+    A value may be known between two bounds alone: a run that never reached its target needs more than its budget.
     """
     expression = expression_of(claim.quantity)
     signs = tuple(sign for sign, _ in expression.terms)
     try:
         values = [values_of(results, quantity) for quantity in expression.quantities]
     except UnknownNameError as error:
-        planned = len({seed for cell in results.cells for seed in cell.seeds})
-        return Measured((), tuple(() for _ in signs), signs, expression.ratio, planned, note=str(error))
+        count = len({seed for cell in results.cells for seed in cell.seeds})
+        empty = Measured((), tuple(() for _ in signs), signs, ratio=expression.ratio, planned=count)
+        return empty.without_values(str(error))
     planned = common_seeds(values)
-    least = claim.criterion.kind != "below"
-    chosen = {
-        seed: [_bound(one, seed, least=least == (sign > 0)) for one, sign in zip(values, signs, strict=True)]
-        for seed in planned
-    }
-    seeds = tuple(seed for seed, found in chosen.items() if all(map(math.isfinite, found)))
-    sides = tuple(tuple(chosen[seed][index] for seed in seeds) for index in range(len(values)))
+    seeds = tuple(seed for seed in planned if all(seed in one.bounds for one in values))
+    least, most = _sides(values, signs, seeds, 1), _sides(values, signs, seeds, -1)
     return Measured(
         seeds=seeds,
-        sides=sides,
+        sides=least,
+        most=() if least == most else most,
         signs=signs,
         ratio=expression.ratio,
+        shares=len(values) <= 2 and all(one.quantity.name == TRAINED for one in values),
         planned=len(planned),
         errors=tuple(
-            _error(one, side, log=expression.ratio) for one, side in zip(values, sides, strict=True)
+            _error(one, side, log=expression.ratio) for one, side in zip(values, least, strict=True)
         ),
         percent=not expression.ratio and all(_is_share(one.quantity.name) for one in values),
         note=_note(values, seeds),
     )
 
 
-def _bound(values: Values, seed: int, *, least: bool) -> float:
-    low, high = values.bounds.get(seed, (math.nan, math.nan))
-    return low if least else high
+def _sides(
+    values: Sequence[Values], signs: Sequence[int], seeds: Sequence[int], low_sign: int
+) -> tuple[tuple[float, ...], ...]:
+    """The lower bounds of the sides with this sign, the upper ones of the others; +1 makes the sum least, -1 most."""
+    return tuple(
+        tuple(one.bounds[seed][0 if sign == low_sign else 1] for seed in seeds)
+        for one, sign in zip(values, signs, strict=True)
+    )
 
 
 def _error(values: Values, side: Sequence[float], *, log: bool) -> float:
@@ -122,8 +122,8 @@ def _note(values: Sequence[Values], seeds: Sequence[int]) -> str:
     parts = [f"{len(which)} {why}" for why, which in lost.items()]
     censored = {seed for one in values for seed in one.censored}
     if censored:
-        parts.append(f"{len(censored)} known as a bound alone, taken against the claim")
-    missing = {seed for one in values for seed in one.planned} - set(seeds) - censored
+        parts.append(f"{len(censored)} known as a bound alone")
+    missing = {seed for one in values for seed in one.planned} - set(seeds)
     missing -= {seed for which in lost.values() for seed in which}
     if missing:
         parts.append(f"{len(missing)} not run")

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from bnbench.analysis.findings.finding import Claim
-from bnbench.analysis.findings.measured import Measured, interval_of, p_of
+from bnbench.analysis.findings.measured import Estimate, Measured
 from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS, holm
 from bnbench.analysis.methods.prediction import Prediction
 
@@ -68,11 +68,10 @@ class _Said:
 def judge(claim: Claim, measured: Measured) -> Judged:
     """The verdict of one claim by itself; `corrected` takes the others of its paper into account."""
     band = claim.published.band(ratio=measured.ratio)
-    if measured.ratio and min((value for side in measured.sides for value in side), default=1) <= 0:
-        empty = tuple(() for _ in measured.sides)
-        measured = replace(measured, seeds=(), sides=empty, note="a side of the ratio is not above 0")
+    if not measured.is_positive:
+        measured = measured.without_values("a side of the ratio is not above 0")
     estimate = measured.estimate()
-    low, high = interval_of(estimate)
+    low, high = estimate.interval() if estimate else (None, None)
     prediction = measured.prediction(claim.published.runs) if band and claim.scale == "same" else None
     ends = prediction.interval() if prediction else (None, None)
     said = _said(claim, measured, estimate, prediction, band)
@@ -102,7 +101,7 @@ def _outer(measured: Measured, number: float | None) -> float | None:
 def _said(
     claim: Claim,
     measured: Measured,
-    estimate: Prediction | None,
+    estimate: Estimate | None,
     prediction: Prediction | None,
     band: tuple[float, float] | None,
 ) -> _Said:
@@ -130,7 +129,7 @@ class _Ours:
         self,
         claim: Claim,
         measured: Measured,
-        estimate: Prediction,
+        estimate: Estimate,
         prediction: Prediction | None,
         band: tuple[float, float] | None,
     ) -> None:
@@ -147,18 +146,18 @@ class _Ours:
         rises = self.claim.criterion.kind == "above"
         number = self.measured.inner(self.claim.criterion.number or 0.0)
         nothing = number if self.nothing is None else self.nothing
-        p = p_of(self.estimate, number)
+        p = self.estimate.p(number, number)
         if _beyond(self.low, self.high, number, rises):
             if not _beyond(self.low, self.high, nothing, rises):  # the criterion allows an effect of nothing
                 return self._sized("no more than the criterion allows", p, nothing)
             return self._sized(
-                "the interval lies on the paper's side", max(p, p_of(self.estimate, nothing)), nothing
+                "the interval lies on the paper's side", max(p, self.estimate.p(nothing, nothing)), nothing
             )
         if _beyond(self.low, self.high, nothing, rises):
             return _Said(
                 "direction only",
                 "the effect is smaller than the criterion asks",
-                p_of(self.estimate, nothing),
+                self.estimate.p(nothing, nothing),
             )
         if _beyond(self.low, self.high, number, not rises):
             return _Said("contradicted", "the interval lies on the other side", p)
@@ -189,7 +188,7 @@ class _Ours:
             middle = self.claim.published.band(ratio=self.measured.ratio) or (0.0, 0.0)
         size = criterion.tolerance * (abs(sum(middle)) / 2 if criterion.relative else 1.0)
         bounds = (self.measured.inner(middle[0] - size), self.measured.inner(middle[1] + size))
-        p_each = [p_of(self.estimate, bound) for bound in bounds]
+        p_each = [self.estimate.p(bound, bound) for bound in bounds]
         if bounds[0] <= self.low and self.high <= bounds[1]:
             if self.claim.scale == "other":
                 return _Said("direction only", "within the tolerance, on another scale", max(p_each))

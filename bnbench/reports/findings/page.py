@@ -10,13 +10,14 @@ from bnbench.reports.page.html import embedded, page_template
 
 def replication_page(replication: Replication) -> str:
     """The answer, the table, then each finding with its claims, deviations and the command that repeats it."""
-    return page_template("findings.html").render(
+    page: str = page_template("findings.html").render(
         css=embedded("page.css"),
         answer=answer_text(replication),
         warnings=replication.warnings,
         table=findings_table(replication),
         findings=[_of(result) for result in replication.results],
     )
+    return page
 
 
 def _of(result: FindingResult) -> dict[str, object]:

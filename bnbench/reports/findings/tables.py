@@ -73,7 +73,9 @@ def list_table(findings: Sequence[Finding], done: Mapping[str, Replicated]) -> T
                 "yes" if kept else "no",
             )
         )
-    caption = "Time: processor seconds of one thread, as measured with --jobs 1. Findings that share a study train it once."
+    caption = (
+        "Time: processor time of one thread (--jobs 1), measured. Findings that share a study train it once."
+    )
     return Table(
         "Findings", caption, ("name", "paper", "claims", "time", "data", "done"), tuple(rows), "llrrll"
     )

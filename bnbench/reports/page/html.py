@@ -50,7 +50,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         line for line in (*verdict_sentences(summary), *speed_sentences(summary)) if line not in answer
     ]
     missing = {name for name, lines in (("verdicts", verdicts), ("notes", summary.notes)) if not lines}
-    return page_template("page.html").render(
+    page: str = page_template("page.html").render(
         summary=summary,
         sections=[(name, title) for name, title in _SECTIONS.items() if name not in missing],
         description=results.study.get("description", ""),
@@ -77,6 +77,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         javascript=embedded("page.js"),
         library=_library() if drawn else "",
     )
+    return page
 
 
 def page_template(name: str) -> Any:
