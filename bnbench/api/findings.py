@@ -23,12 +23,17 @@ _NOT_HASHED = ("seeds", "name", "description")
 
 @dataclass(frozen=True)
 class Asked:
-    """A finding, and its study as it is written: a source and the file that it stands in. quantities: their places."""
+    """A finding as its file has it.
+
+    study: as it is written, a source; study_path: the file that it stands in. places: of each claim's quantity.
+    mistakes: of the file, but for its study, which needs more to be checked.
+    """
 
     finding: Finding
     study: Source
     study_path: Path
     places: Mapping[str, str]
+    mistakes: tuple[Mistake, ...] = ()
 
 
 def shipped_findings() -> list[Path]:
@@ -52,14 +57,14 @@ def find_finding(name: str) -> Path:
     raise ConfigError([Mistake(name, f"no such finding.{hint} Shipped: {known}; or name a YAML file.")])
 
 
-def read_findings(names: Sequence[str]) -> list[Asked]:
-    """Every finding with these names. Raises ConfigError with the mistakes of all, also where two have one name."""
+def read_findings(names: Sequence[str]) -> tuple[list[Asked], list[Mistake]]:
+    """Every finding with these names, and the mistakes of all, also where two have one name."""
     asked: dict[str, Asked] = {}
     mistakes: list[Mistake] = []
     for name in dict.fromkeys(names):
         try:
             path = find_finding(name)
-            one = read_finding(path, "" if path.parent == FINDINGS else name)
+            one = read_asked(path, "" if path.parent == FINDINGS else name)
         except ConfigError as error:
             mistakes += error.mistakes
             continue
@@ -67,10 +72,9 @@ def read_findings(names: Sequence[str]) -> list[Asked]:
             why = f'a second finding named "{one.finding.name}": give its file another name.'
             mistakes.append(Mistake(name, why))
         asked[one.finding.name] = one
+        mistakes += one.mistakes
     mistakes += _two_studies(list(asked.values()))
-    if mistakes:
-        raise ConfigError(list(dict.fromkeys(mistakes)))
-    return list(asked.values())
+    return list(asked.values()), mistakes
 
 
 def _two_studies(asked: Sequence[Asked]) -> Iterator[Mistake]:
@@ -86,8 +90,16 @@ def _two_studies(asked: Sequence[Asked]) -> Iterator[Mistake]:
             yield Mistake(one.finding.path or one.finding.name, message)
 
 
-def read_finding(path: Path, given: str) -> Asked:
-    """One finding, its study not checked yet. given: the file as the user named it. Raises ConfigError."""
+def read_finding(path: Path, given: str) -> Finding:
+    """One finding, its study not checked. given: the file as the user named it. Raises ConfigError."""
+    asked = read_asked(path, given)
+    if asked.mistakes:
+        raise ConfigError(asked.mistakes)
+    return asked.finding
+
+
+def read_asked(path: Path, given: str) -> Asked:
+    """One finding with its mistakes. Raises ConfigError where the file can't be read at all."""
     source = read_file(path)
     reader = FindingReader(source)
     citation, claims, deviations = reader.citation(), reader.claims(), reader.deviations()
@@ -96,8 +108,6 @@ def read_finding(path: Path, given: str) -> Asked:
         reader.mistakes.append(Mistake(str(path), f"{path.stem!r} can't be a finding's name: {fault}."))
     cpu_seconds = reader.fields.number("cpu_seconds", 0)
     why = reader.fields.text("why", "a sentence", required=False)
-    if reader.mistakes:
-        raise ConfigError(list(dict.fromkeys(reader.mistakes)))
     study_name = path.stem if study_path == path else study_path.stem
     finding = Finding(
         name=path.stem,
@@ -112,7 +122,7 @@ def read_finding(path: Path, given: str) -> Asked:
         path=given,
     )
     places = {claim.name: _place(source, claim.name, "quantity") for claim in claims}
-    return Asked(finding, study, study_path, places)
+    return Asked(finding, study, study_path, places, tuple(dict.fromkeys(reader.mistakes)))
 
 
 def _place(source: Source, claim: str, key: str) -> str:

@@ -86,15 +86,15 @@ def _kept_of(environment: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in environment.items() if key != "session"}
 
 
-def plan_jobs(asked: Sequence[Asked], names: Names, output: Path, origin: str = COMMAND_LINE) -> list[Job]:
-    """Check the study of every finding, and whether it has the quantities. Raises ConfigError with all mistakes."""
-    mistakes: list[Mistake] = []
+def plan_jobs(findings: Sequence[str], names: Names, output: Path, origin: str = COMMAND_LINE) -> list[Job]:
+    """Read findings, check their studies and the quantities in those. Raises ConfigError with all mistakes."""
+    asked, mistakes = read_findings(findings)
     studies: dict[str, Study] = {}
     groups: dict[str, list[Asked]] = {}
     for one in asked:
         name = one.finding.study_name
         groups.setdefault(name, []).append(one)
-        if name not in studies:
+        if name not in studies and one.study.data:
             try:
                 with guarded():
                     studies[name] = load_inner_study(
@@ -102,17 +102,21 @@ def plan_jobs(asked: Sequence[Asked], names: Names, output: Path, origin: str = 
                     )
             except ConfigError as error:
                 mistakes += error.mistakes
-                continue
         mistakes += [
             Mistake(one.places[claim], message)
-            for claim, message in check_quantities(one.finding.claims, studies[name])
+            for claim, message in check_quantities(one.finding.claims, studies.get(name))
         ]
     if mistakes:
-        raise ConfigError(list(dict.fromkeys(mistakes)))
+        raise ConfigError(sorted(dict.fromkeys(mistakes), key=_by_line))
     return [
         Job(studies[name], tuple(group), output / folder_name(studies[name]), tuple(names.overrides))
         for name, group in groups.items()
     ]
+
+
+def _by_line(mistake: Mistake) -> tuple[str, int]:
+    file, _, line = mistake.place.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (mistake.place, 0)
 
 
 def is_done(finding: Finding, overrides: Sequence[str], output: Path) -> Replicated | None:
@@ -180,15 +184,15 @@ def replicate(
         raise BnbenchError(
             "no finding is named.", fix='bnbench.replicate("yang2019_growth"); bnbench.findings()'
         )
-    asked = read_findings(words_of("names", names))
     with training_process():
         try:
             known = known_names((), words)
-            for job in plan_jobs(asked, known, folder, ARGUMENT):
+            planned = plan_jobs(words_of("names", names), known, folder, ARGUMENT)
+            for job in planned:
                 _run(job, known, options, folder, listener)
         finally:
             forget_plugins()
-    return load_replication(folder).only(one.finding.name for one in asked)
+    return load_replication(folder).only(one.finding.name for job in planned for one in job.asked)
 
 
 def _run(job: Job, names: Names, options: Options, output: Path, listener: Callable[..., None]) -> None:
@@ -228,7 +232,7 @@ def findings() -> list[Finding]:
     >>> import bnbench
     >>> [finding.name for finding in bnbench.findings()]
     """
-    return [read_finding(path, "").finding for path in shipped_findings()]
+    return [read_finding(path, "") for path in shipped_findings()]
 
 
 def load_replication(folder: PathLike = OUTPUT) -> Replication:
@@ -269,6 +273,6 @@ def _with_present_text(replicated: Replicated) -> Replicated:
     """Under the text of its file, if that is still there and can be read."""
     try:
         path = find_finding(replicated.finding.path or replicated.finding.name)
-        return with_text_of(replicated, read_finding(path, replicated.finding.path).finding)
+        return with_text_of(replicated, read_finding(path, replicated.finding.path))
     except ConfigError:
         return replicated

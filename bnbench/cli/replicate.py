@@ -145,16 +145,16 @@ def _run(
     names: Sequence[str], overrides: Sequence[str], output: Path, options: Options, display: Display
 ) -> int:
     """Train what is left of each study, and show the findings that have values. Returns the exit code."""
-    from bnbench.api.findings import read_findings, shipped_findings
+    from bnbench.api.findings import shipped_findings
     from bnbench.api.plugins import known_names
     from bnbench.api.replicate import load_replication, plan_jobs
     from bnbench.engine.process import training_process
 
     shipped = [path.stem for path in shipped_findings()]
-    asked = read_findings([one for name in names for one in (shipped if name == ALL else [name])])
+    wanted = [one for name in names for one in (shipped if name == ALL else [name])]
     with training_process(for_good=True):
         known = known_names((), overrides)
-        jobs = plan_jobs(asked, known, output)
+        jobs = plan_jobs(wanted, known, output)
         done: list[str] = []
         failed, code = False, EXIT_DONE
         for number, job in enumerate(jobs, start=1):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from bnbench.analysis.findings.finding import Claim
+from bnbench.analysis.findings.finding import Claim, Criterion
 from bnbench.analysis.findings.measured import Measured
 from bnbench.analysis.methods.intervals import mean
 from bnbench.analysis.quantities import Values, common_seeds, values_of
@@ -16,16 +18,21 @@ from bnbench.study.expression_checks import faults
 from bnbench.study.expressions import TRAINED, Expression, ExpressionError, parse_expression
 
 
-def check_quantities(claims: Sequence[Claim], study: Study) -> Iterator[tuple[str, str]]:
-    """What is wrong with the quantities of claims for this study: the claim's name and the mistake with its fix."""
+def check_quantities(claims: Sequence[Claim], study: Study | None) -> Iterator[tuple[str, str]]:
+    """What is wrong with the quantities of claims for this study: the claim's name and the mistake with its fix.
+
+    study: None where it has mistakes of its own. A quantity that is missing is reported elsewhere.
+    """
     for claim in claims:
+        if not claim.quantity:
+            continue
         try:
-            expression = expression_of(claim.quantity)
+            expression = expression_of(claim.quantity, claim.criterion)
         except ExpressionError as error:
             yield claim.name, f"quantity: {error}"
             continue
-        for fault in dict.fromkeys(faults(expression, study)):
-            yield claim.name, f"quantity: {fault.replace(_SIGN, '')}"
+        for fault in dict.fromkeys(faults(expression, study) if study else ()):
+            yield claim.name, f"quantity: {fault}"
         if claim.published.values is not None and [sign for sign, _ in expression.terms] != [1, -1]:
             yield (
                 claim.name,
@@ -34,22 +41,21 @@ def check_quantities(claims: Sequence[Claim], study: Study) -> Iterator[tuple[st
             )
 
 
-#: A quantity is an expression without its comparison.
-_SIGN = " > 0"
-
-
-def expression_of(quantity: str) -> Expression:
-    """The parsed quantity. Raises ExpressionError, also where it has a comparison of its own."""
-    if any(sign in quantity.partition("[")[0] or sign in quantity.rpartition("]")[2] for sign in "<>"):
+def expression_of(quantity: str, criterion: Criterion) -> Expression:
+    """The quantity with its criterion. Raises ExpressionError, also where the quantity has a comparison of its own."""
+    outside = re.sub(r"\[[^\]]*\]", "", quantity)
+    if any(sign in outside for sign in "<>="):
         message = f"'{quantity}' has a comparison. Fix: the quantity alone, and `criterion: \"> 0\"`"
         raise ExpressionError(message)
+    compared = criterion.kind in ("above", "below") and criterion.number is not None
+    # what is held against the published number can be compared with anything: a half lies in every quantity's range
+    end = f" {'<' if criterion.kind == 'below' else '>'} {criterion.number!r}" if compared else " > 0.5"
     try:
-        expression = parse_expression(quantity + _SIGN)
+        expression = parse_expression(quantity + end)
     except ExpressionError as error:
-        raise ExpressionError(
-            str(error).replace(quantity + _SIGN, quantity).replace(f'at "{_SIGN.strip()}"', "at its end")
-        ) from None
-    return expression
+        message = str(error).replace(quantity + end, quantity).replace(f'at "{end.strip()}"', "at its end")
+        raise ExpressionError(message) from None
+    return expression if compared else replace(expression, text=quantity)
 
 
 def measure(results: StudyResults, claim: Claim) -> Measured:
@@ -57,7 +63,7 @@ def measure(results: StudyResults, claim: Claim) -> Measured:
 
     A value may be known between two bounds alone: a run that never reached its target needs more than its budget.
     """
-    expression = expression_of(claim.quantity)
+    expression = expression_of(claim.quantity, claim.criterion)
     signs = tuple(sign for sign, _ in expression.terms)
     try:
         values = [values_of(results, quantity) for quantity in expression.quantities]
