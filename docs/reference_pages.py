@@ -52,9 +52,16 @@ def commands() -> str:
     from bnbench.cli.app import app
 
     parts = ["# Commands", "`bnbench COMMAND --help` prints the same.", _plain(str(app.info.epilog or ""))]
-    for command in app.registered_commands:
+    own = [("", command) for command in app.registered_commands]
+    groups = [
+        (f"{group.name} ", command)
+        for group in app.registered_groups
+        if group.typer_instance is not None
+        for command in group.typer_instance.registered_commands
+    ]
+    for prefix, command in [*own, *groups]:
         assert command.callback is not None
-        name = command.name or command.callback.__name__
+        name = prefix + (command.name or command.callback.__name__)
         arguments, options = _parameters(command.callback)
         help_text = command.help or inspect.getdoc(command.callback) or ""
         parts += [

@@ -47,7 +47,7 @@ class Replicated:
 
 
 def write_replicated(folder: Path, replicated: Replicated) -> Path:
-    """Write NAME.json into the folder. Raises ResultsError."""
+    """Write it as a JSON file with the name of the finding. Raises ResultsError."""
     path = folder / f"{replicated.finding.name}.json"
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(path, to_json(_values(replicated), ascii=True))
