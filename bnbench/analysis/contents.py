@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnbench.analysis.agreement import Agreement
+from bnbench.analysis.claims import Claim
 from bnbench.analysis.convergence import TargetSummary
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.interactions import Interaction
@@ -105,6 +106,7 @@ class Summary:
     limits: tuple[str, ...] = ()
     vary: tuple[str, ...] = DEFAULT_VARY
     study: Mapping[str, Any] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bnbench.analysis.claims import claim_rows
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Reached, TargetSummary
 from bnbench.analysis.difference import Difference
@@ -53,6 +54,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
             {**vars(interaction), "comparison": _comparison(interaction.comparison)}
             for interaction in summary.interactions
         ],
+        "claims": claim_rows(summary.claims),
         "gates": [vars(gate) for gate in summary.gates],
         "looks": summary.looks,
         "stops": [vars(stop) for stop in summary.stops],

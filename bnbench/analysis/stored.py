@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bnbench.analysis.agreement import Agreement
 from bnbench.analysis.cells import spread_of, summarize_cell
+from bnbench.analysis.claims import Claim, read_claims
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.convergence import Reached, TargetSummary
 from bnbench.analysis.difference import Difference
@@ -82,6 +83,7 @@ def _read(results: StudyResults, values: Mapping[str, Any]) -> Summary:
         same_results=tuple(map(tuple, values.get("same_results", ()))),
         interactions=_all(Interaction, _nested(values.get("interactions", ()))),
         metrics=results.shown_metrics,
+        claims=_all(Claim, list(read_claims(values.get("claims", ())))),
         parts=results.parts,
         looks=results.looks,
         limits=tuple(values.get("cautions", ())),

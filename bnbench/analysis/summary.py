@@ -9,6 +9,7 @@ from dataclasses import replace
 from bnbench.analysis.agreement import agreements
 from bnbench.analysis.cells import spread_of, summarize_cell
 from bnbench.analysis.circumstances import mixed_circumstances
+from bnbench.analysis.claims import judge_claims
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.earlier import look_cautions
@@ -55,7 +56,13 @@ def summarize(results: StudyResults) -> Summary:
     swept = len({str(dict(cell.setting)) for cell in results.cells}) > 1
     best = tuple(_with_new_samples(_judged_best(results, first), samples)) if swept else ()
     vary, unread = _vary(results)
-    warnings = [*unread, *_warnings(results, variants, comparisons), *(course.warnings if course else ())]
+    claims, unmeasured = judge_claims(results)
+    warnings = [
+        *unread,
+        *unmeasured,
+        *_warnings(results, variants, comparisons),
+        *(course.warnings if course else ()),
+    ]
     return Summary(
         name=results.name,
         baseline=results.baseline,
@@ -81,6 +88,7 @@ def summarize(results: StudyResults) -> Summary:
         noise=tuple(noise_floors(results.cells)) if "accuracy" in results.task.names else (),
         usable_ranges=usable_ranges(findings) if swept else (),
         interactions=tuple(interactions(findings, comparisons)) if swept else (),
+        claims=claims,
         looks=results.looks,
         stops=course.stops if course else (),
         limits=tuple(_limits(results, comparisons)),

@@ -108,6 +108,7 @@ class Resolver:
         if self.source.data.pop("sweep", None):
             self.warnings.append("one variant is trained as it is: the study's sweep is left out.")
         self.source.data.pop("baseline", None)
+        self.source.data.pop("expect", None)
         return self._study({name: overlay(level, self.overrides.settings, self.mistakes)}, Sweep())
 
     def _study(self, levels: Mapping[str, Level], sweep: Sweep) -> Study:
