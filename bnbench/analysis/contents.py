@@ -22,6 +22,7 @@ from bnbench.analysis.sweeps import BestSetting
 from bnbench.analysis.times import how_trained, shares_time
 from bnbench.base.metrics import SPLITS, columns_of
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
+from bnbench.base.words import ENGLISH
 from bnbench.study import DEFAULT_PRIMARY, DEFAULT_VARY, Margin, Target, fixed_sentence
 from bnbench.study.labels import Labelled
 from bnbench.study.records import RunRecord
@@ -107,6 +108,7 @@ class Summary:
     vary: tuple[str, ...] = DEFAULT_VARY
     study: Mapping[str, Any] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
+    language: str = ENGLISH
 
     @property
     def columns(self) -> tuple[str, ...]:

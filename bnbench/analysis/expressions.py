@@ -18,7 +18,7 @@ from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS, mean, std, t_qu
 from bnbench.analysis.methods.resampling import MIN_BOOTSTRAP, bootstrap_t
 from bnbench.analysis.methods.sequential import weight_of
 from bnbench.analysis.pairs import ROUNDING
-from bnbench.analysis.quantities import Bounds, Values, common_seeds, values_of
+from bnbench.analysis.quantities import Bounds, Unit, Values, common_seeds, unit_of, values_of
 from bnbench.analysis.shares import share_interval
 from bnbench.analysis.twins import same_results
 from bnbench.results import StudyResults
@@ -39,6 +39,7 @@ Method = Literal["t", "bootstrap", "exact"]
 class Measured:
     """What an expression came to.
 
+    difference: whether it is a difference of quantities.
     value: the mean over the seeds (of a ratio the geometric one); of numbers between bounds the middle of what it can
         be, None where that is open on a side.
     low, high: its 95 % interval, None where it is open.
@@ -50,6 +51,8 @@ class Measured:
     """
 
     text: str
+    unit: Unit
+    difference: bool
     sign: Sign
     limit: float
     ratio: bool
@@ -81,6 +84,8 @@ def measure(results: StudyResults, expression: Expression) -> Measured:
              if all(seed in one.bounds for one in values)}  # fmt: skip
     measured = Measured(
         text=expression.text,
+        unit=unit_of(expression),
+        difference=len(expression.terms) > 1,
         sign=expression.sign,
         limit=expression.value,
         ratio=expression.ratio,

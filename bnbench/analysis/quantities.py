@@ -10,19 +10,30 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Literal
 
 from bnbench.analysis.convergence import evaluated_every, reached
 from bnbench.analysis.pairs import grain_of, number
 from bnbench.analysis.ranges import SeedRange, usable_ranges
-from bnbench.analysis.sweeps import at_best, best_cell, part_seeds, shared_seeds, with_seeds
+from bnbench.analysis.sweeps import at_best, best_cell, part_seeds, shared_seeds
 from bnbench.base.errors import UnknownNameError
 from bnbench.base.indices import INDICES, is_floor
-from bnbench.base.metrics import metric_of
+from bnbench.base.metrics import GAPS, metric_of, parted
 from bnbench.results import Cell, StudyResults
-from bnbench.study.expressions import PROBE, RANGES, STEPS_TO_TARGET, TRAINED, Quantity
+from bnbench.study.expressions import (
+    NOT_METRICS,
+    PROBE,
+    RANGES,
+    STEPS_TO_TARGET,
+    TRAINED,
+    Expression,
+    Quantity,
+)
 from bnbench.study.records import RunRecord
 
 Bounds = tuple[float, float]
+#: share: from 0 to 1. points: a difference of shares. decades: a width on a logarithmic scale. "": the quantity's own.
+Unit = Literal["ratio", "share", "points", "decades", "steps", ""]
 #: The standard deviation of an error that is uniform over a width of 1.
 UNIFORM = 1 / math.sqrt(12)
 
@@ -187,4 +198,22 @@ def common_seeds(values: Sequence[Values]) -> tuple[int, ...]:
     return tuple(seed for seed in first.planned if all(seed in other.planned for other in others))
 
 
-__all__ = ["Bounds", "Values", "cell_of", "common_seeds", "values_of", "with_seeds"]
+def unit_of(expression: Expression) -> Unit:
+    """The unit of what an expression measures."""
+    if expression.ratio:
+        return "ratio"
+    names = {quantity.name for quantity in expression.quantities}
+    if names == {"usable"}:
+        return "decades"
+    if names == {STEPS_TO_TARGET}:
+        return "steps"
+    if all(_is_share(name) for name in names):
+        single = len(expression.terms) == 1 and not any(parted(name)[0] in GAPS for name in names)
+        return "share" if single else "points"
+    return ""
+
+
+def _is_share(name: str) -> bool:
+    if name in INDICES:
+        return INDICES[name].scale == "points"
+    return name == TRAINED or (name not in NOT_METRICS and not is_floor(name) and metric_of(name).percent)

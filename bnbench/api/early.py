@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bnbench.api.shipped import find_study
+from bnbench.api.shipped import expanded, find_study
 from bnbench.base.errors import ConfigError
 
 
@@ -25,7 +25,8 @@ def start_workers_early(
     if min(count_cores(), jobs or 2) < 2 or device not in ("auto", "cpu") or (device == "auto" and gpu):
         return
     with suppress(OSError, ConfigError):  # a missing study is reported where it is read
-        if not all(_is_of_digits(find_study(study), overrides) for study in studies):
+        names = [study for study, _ in expanded(studies)]
+        if not all(_is_of_digits(find_study(name), overrides) for name in names):
             start_server()
 
 

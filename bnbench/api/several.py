@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bnbench.api.arguments import StudyLike
 from bnbench.api.plugins import Names
 from bnbench.api.session import Options, Work, prepare_work
-from bnbench.api.shipped import find_study
+from bnbench.api.shipped import expanded, find_study
 from bnbench.api.summaries import load_results
 from bnbench.base.errors import ConfigError, Mistake, ResultsError
 from bnbench.base.stopwatch import Phases
 from bnbench.base.user_code import guarded
 from bnbench.results import ResultsFolder, StudyResults
-from bnbench.results.naming import folder_name
+from bnbench.results.naming import collection_name, folder_name
 from bnbench.study import COMMAND_LINE, Study, load_study
 
 
 def load_studies(given: Sequence[StudyLike], names: Names, origin: str = COMMAND_LINE) -> list[Study]:
-    """Read and check every study: files, names of shipped studies, dicts.
+    """Read and check every study: files, names of shipped studies, folders of studies, dicts.
 
     names: with the overrides, which are for all of them. origin: where the overrides stand. Raises ConfigError with
     the mistakes of all, also where two have one name.
     """
     studies: dict[str, Study] = {}
     mistakes: list[Mistake] = []
-    for one in given:
+    for one, collection in _expanded(given):
         text = str(one) if not isinstance(one, Mapping) else "study"
         try:
             with guarded():  # types of a plugin's options may run its code
@@ -39,10 +39,19 @@ def load_studies(given: Sequence[StudyLike], names: Names, origin: str = COMMAND
         if study.name in studies:
             why = f'a second study named "{study.name}": give it another `name:`, or run it on its own.'
             mistakes.append(Mistake(text, why))
-        studies[study.name] = study
+        studies[study.name] = replace(study, collection=collection)
     if mistakes:
         raise ConfigError(list(dict.fromkeys(mistakes)))
     return list(studies.values())
+
+
+def _expanded(given: Sequence[StudyLike]) -> Iterator[tuple[StudyLike, str]]:
+    """Every study with the collection that it comes from."""
+    for one in given:
+        if isinstance(one, Mapping):
+            yield one, ""
+        else:
+            yield from expanded([str(one)])
 
 
 def prepare_works(
@@ -55,6 +64,8 @@ def prepare_works(
 ) -> list[Work]:
     """Every study ready to run, in its own folder: `output` for one study, a folder inside it with several.
 
+    Studies of a collection have their folders inside one of its name.
+
     of: what the folder's name says after the study's (see `naming.py`).
 
     Raises ConfigError with what does not fit together in any of them, before a folder is made, and ResultsError
@@ -65,9 +76,8 @@ def prepare_works(
     works: list[Work] = []
     mistakes: list[Mistake] = []
     for study, fail_if in zip(studies, gates or [()] * len(studies), strict=True):
-        named = several or output is None
-        parent = output or (study.home.parent if study.home else Path("results"))
-        folder = parent / folder_name(study, of) if named else parent
+        named = several or output is None or bool(study.collection)
+        folder = _folder(study, studies, output, of) if named or output is None else output
         try:
             with guarded():
                 works.append(
@@ -80,6 +90,15 @@ def prepare_works(
         raise ConfigError(mistakes)
     _check_folders(works)
     return [work.open() for work in works]
+
+
+def _folder(study: Study, studies: Sequence[Study], output: Path | None, of: str) -> Path:
+    """Of one of several studies, or of one without an output folder of its own."""
+    if output is None and study.collection:
+        together = [other for other in studies if other.collection == study.collection]
+        return Path("results") / collection_name(together) / study.name
+    parent = output or (study.home.parent if study.home else Path("results"))
+    return parent / folder_name(study, of)
 
 
 def _check_folders(works: Sequence[Work]) -> None:

@@ -1,8 +1,10 @@
-"""Texts in the languages that captions and claims are written in."""
+"""Texts in the languages that captions and claims are written in: those of a study, and our own (catalogue.yaml)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
+from importlib import resources
 
 from bnbench.base.errors import UnknownNameError
 
@@ -11,6 +13,8 @@ LANGUAGES = {"en": "English", "cs": "čeština"}
 ENGLISH = "en"
 #: A text that is one in every language, or texts by language.
 Words = str | Mapping[str, str]
+#: A phrase of the catalogue by its key, with the values of its placeholders.
+Say = Callable[..., str]
 
 
 def in_language(words: Words, language: str = ENGLISH) -> str:
@@ -29,3 +33,27 @@ def known_language(code: str) -> str:
     if code not in LANGUAGES:
         raise UnknownNameError("language", code, LANGUAGES)
     return code
+
+
+def phrases(language: str = ENGLISH) -> Say:
+    """The catalogue in one language, as a function of a key and the values of its placeholders.
+
+    >>> phrases("cs")("claims.counter", claim="hloubka 50")
+    'protipříklad: hloubka 50'
+    """
+    texts = catalogue()
+
+    def say(key: str, /, **values: object) -> str:
+        return texts[key][language].format(**values)
+
+    return say
+
+
+@functools.cache
+def catalogue() -> Mapping[str, Mapping[str, str]]:
+    """Every phrase by its key and its language. A key that is not there is an error of ours."""
+    import yaml
+
+    text = (resources.files("bnbench.base") / "catalogue.yaml").read_text(encoding="utf-8")
+    phrases: dict[str, dict[str, str]] = yaml.safe_load(text)
+    return phrases

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
-from bnbench.base.files import hash_of
+from bnbench.base.files import hash_of, key_text
 from bnbench.study import CHOICES, Study
 
 #: Characters of a name before its hash; in bytes, as some file systems count (143 are the fewest that any has).
@@ -25,11 +26,20 @@ def folder_name(study: Study, of: str = "") -> str:
 
     A study that was read from a results folder goes on there, or beside it.
     """
-    base = f"{study.home.name if study.home else study.name}{of}"
-    if not study.changes:
+    return _with_changes(f"{study.home.name if study.home else study.name}{of}", study.changes)
+
+
+def collection_name(studies: Sequence[Study]) -> str:
+    """The name of the folder around the results of a collection: `COLLECTION`, or `COLLECTION+KEY=VALUE`."""
+    changes = {key_text(change): change for study in studies for change in study.changes}
+    return _with_changes(studies[0].collection, tuple(changes[key] for key in sorted(changes)))
+
+
+def _with_changes(base: str, changes: Sequence[tuple[str, Any]]) -> str:
+    if not changes:
         return base
     name, exact = base, True
-    for key, value in study.changes:
+    for key, value in changes:
         safe, (text, whole) = _safe(key), _text(value)
         name += f"+{safe}={text}"
         is_choice = key.rpartition(".")[2] in CHOICES
@@ -37,7 +47,7 @@ def folder_name(study: Study, of: str = "") -> str:
     short = _cut(name)
     if exact and short == name:
         return name
-    return f"{short}-{hash_of([base, study.changes])}"
+    return f"{short}-{hash_of([base, changes])}"
 
 
 def _cut(name: str) -> str:

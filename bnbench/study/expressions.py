@@ -28,6 +28,8 @@ RANGES = ("usable", "usable_low", "usable_high")
 PROBE = "probe"
 STEPS_TO_TARGET = "steps_to_target"
 TRAINED = "trained"
+#: The names that are neither metrics nor indices of a network's inside.
+NOT_METRICS = (*RANGES, PROBE, STEPS_TO_TARGET, TRAINED)
 #: The keys of a claim that are texts, with what they hold; each may be given in several languages.
 TEXTS = {
     "claim": "the claim in words",

@@ -231,6 +231,7 @@ class Study:
     variant each of them checks. None of them can change a run. changes: what the command line changes of the
     study's question (see `changes.py`): they name the results folder. home: the results folder
     that it was read from. added: variants that the command line adds to the study's own. expect: its claims.
+    collection: the folder of studies that it was read from, by its name.
     """
 
     name: str
@@ -252,6 +253,7 @@ class Study:
     home: Path | None = field(default=None, compare=False)
     added: tuple[str, ...] = field(default=(), compare=False)
     expect: tuple[Expectation, ...] = ()
+    collection: str = field(default="", compare=False)
 
     @property
     def columns(self) -> tuple[str, ...]:

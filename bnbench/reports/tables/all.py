@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 #: Name -> module of this room and its function, which returns a table or several; in reading order.
 TABLES = {
     "main": "main:main_table",
+    "claims": "claims:claims_table",
     "metrics": "metrics:metric_tables",
     "classes": "metrics:class_table",
     "seeds": "differences:seeds_table",

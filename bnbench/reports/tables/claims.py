@@ -1,0 +1,160 @@
+"""The claims of one study or several: each with where it is made, what was measured, its interval and its verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bnbench.analysis.claims import Claim, Part
+from bnbench.analysis.contents import Summary
+from bnbench.analysis.expressions import Measured
+from bnbench.base.words import Say, in_language, phrases
+from bnbench.reports.numbers import NOTHING, interval_text, number_interval, ratio_text, share_text
+from bnbench.reports.tables.table import Table
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claim of a study; counter-examples stand behind the claim that they belong to."""
+
+    study: str
+    claim: Claim
+
+
+def entries_of(studies: Mapping[str, Summary]) -> list[Entry]:
+    """The claims of all studies, in their order."""
+    return [Entry(name, claim) for name, summary in studies.items() for claim in summary.claims]
+
+
+def claims_table(summary: Summary) -> Table:
+    """The claims of one study."""
+    return joint_claims_table(entries_of({summary.name: summary}), summary.language)
+
+
+def joint_claims_table(entries: Sequence[Entry], language: str) -> Table:
+    """A row for each part of each claim; columns that none of them fills are left out."""
+    say = phrases(language)
+    rows = [row for entry in entries for row in _rows(entry, say, language)]
+    columns = ("claim", "source", "measured", "interval", "verdict")
+    kept = [
+        i for i, name in enumerate(columns) if name in ("claim", "verdict") or any(row[i] for row in rows)
+    ]
+    return Table(
+        say("claims.title"),
+        say("claims.caption"),
+        tuple(say(f"claims.{columns[i]}") for i in kept),
+        tuple(tuple(row[i] for i in kept) for row in rows),
+        "".join("r" if columns[i] == "interval" else "l" for i in kept),
+        judges=True,
+    )
+
+
+def _rows(entry: Entry, say: Say, language: str) -> Iterator[tuple[str, ...]]:
+    claim = entry.claim
+    title, source = claim_text(claim, say, language), _text(claim, "source", language)
+    several = len(claim.parts) > 1
+    if several:
+        yield title, source, _text(claim, "measured", language), "", verdict_words(claim, say)
+    for part in claim.parts:
+        verdict = say(f"verdict.{part.measured.verdict}") if several else verdict_words(claim, say)
+        yield (
+            "" if several else title,
+            "" if several else source,
+            part_name(part, claim, language),
+            result_text(part.measured, say),
+            with_reason(verdict, part.measured, say),
+        )
+
+
+def claim_text(claim: Claim, say: Say, language: str) -> str:
+    """The claim in words, else its expressions; a counter-example is called one."""
+    text = _text(claim, "claim", language) or "; ".join(part.measured.text for part in claim.parts)
+    return say("claims.counter", claim=text) if claim.counter else text
+
+
+def part_name(part: Part, claim: Claim, language: str) -> str:
+    """What was measured: the part's name, else the claim's own words for it, else the expression."""
+    if part.name:
+        return part.name
+    expression = (
+        part.measured.text if "claim" in claim.texts else ""
+    )  # without words the claim is the expression
+    return _text(claim, "measured", language) or expression
+
+
+def source_text(claim: Claim, language: str) -> str:
+    """Where the claim is made; "" where that is not given."""
+    return _text(claim, "source", language)
+
+
+def _text(claim: Claim, key: str, language: str) -> str:
+    return in_language(claim.texts[key], language) if key in claim.texts else ""
+
+
+def verdict_words(claim: Claim, say: Say) -> str:
+    """For example "confirmed", or "depends on the gradient's definition"."""
+    return say(f"verdict.{claim.verdict}", parts=", ".join(claim.depends_on))
+
+
+def with_reason(verdict: str, measured: Measured, say: Say) -> str:
+    """The verdict, and why there is no other where that is not the interval."""
+    if not measured.reason:
+        return verdict
+    lost = ", ".join(f"{count} {say(f'outcome.{reason}')}" for reason, count in measured.lost.items())
+    why = say(f"reason.{measured.reason}", lost=lost, n=measured.n, planned=measured.n_planned)
+    return f"{verdict} ({why})"
+
+
+def result_text(measured: Measured, say: Say) -> str:
+    """The value with its interval in its unit, and what was claimed of it."""
+    number = _number_text(measured, say)
+    limit = _limit_text(measured)
+    return f"{number}; {say('claims.claimed', sign=measured.sign, limit=limit)}" if number else NOTHING
+
+
+def _number_text(measured: Measured, say: Say) -> str:
+    value, low, high = measured.value, measured.low, measured.high
+    if low is None and high is None and value is None:
+        return ""
+    if low is None or high is None or value is None:
+        return _one_sided(measured, say)
+    return _with_unit(measured, say, value, low, high)
+
+
+def _with_unit(measured: Measured, say: Say, value: float, low: float | None, high: float | None) -> str:
+    match measured.unit:
+        case "ratio":
+            return ratio_text(value, low, high)
+        case "share":
+            return share_text(value, low, high) if low is not None else f"{100 * value:.0f}%"
+        case "points":
+            return interval_text(value, low, high, percent=True)
+        case "decades":
+            return say("claims.decades", number=number_interval(value, low, high, sign=_sign(measured)))
+        case "steps":
+            return say("claims.steps", number=number_interval(value, low, high, sign=_sign(measured)))
+    return number_interval(value, low, high, sign=_sign(measured))
+
+
+def _one_sided(measured: Measured, say: Say) -> str:
+    """Where a side is open: how far it goes on the other."""
+    end, key = (
+        (measured.low, "claims.at_least") if measured.low is not None else (measured.high, "claims.at_most")
+    )
+    if end is None:
+        return "" if measured.value is None else _with_unit(measured, say, measured.value, None, None)
+    return say(key, number=_with_unit(measured, say, end, None, None))
+
+
+def _sign(measured: Measured) -> str:
+    return "+" if measured.difference else ""
+
+
+def _limit_text(measured: Measured) -> str:
+    limit = measured.limit
+    if measured.unit == "share":
+        return f"{100 * limit:g}%"
+    if measured.unit == "points":
+        return f"{100 * limit:g} pp" if limit else "0"
+    return f"{limit:g}" if math.isfinite(limit) else str(limit)
