@@ -24,6 +24,8 @@ def dataset(request: pytest.FixtureRequest) -> Dataset:
         pytest.skip("it reads the user's own files")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vision, "fetch", lambda *_: pytest.skip("its files are not in BNBENCH_DATA_DIR"))
+        if request.param == "mnist1d":
+            pytest.importorskip("mnist1d")
         loaded: Dataset = entry.factory(FILES)
     for fact, value in facts_of(loaded).items():
         assert getattr(entry.facts, fact) in (None, value), fact
