@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnbench.analysis.expressions import Measured, Verdict, measure
+from bnbench.analysis.expressions import measure, pending
+from bnbench.analysis.measured import Measured, Verdict
 from bnbench.base.errors import UnknownNameError
 from bnbench.base.words import Words
 from bnbench.results import StudyResults
+from bnbench.study import Study
 from bnbench.study.expect import read_expectations
 from bnbench.study.expressions import Expectation
 
@@ -22,7 +24,7 @@ from bnbench.study.expressions import Expectation
 class Part:
     """One part of a claim. name: "" where the claim has no others."""
 
-    name: str
+    name: Words
     measured: Measured
 
 
@@ -38,7 +40,7 @@ class Claim:
     verdict: Verdict
     texts: Mapping[str, Words] = field(default_factory=dict)
     counter: bool = False
-    depends_on: tuple[str, ...] = ()
+    depends_on: tuple[Words, ...] = ()
 
 
 def judge_claims(results: StudyResults) -> tuple[tuple[Claim, ...], list[str]]:
@@ -65,7 +67,22 @@ def judge_claim(results: StudyResults, expectation: Expectation) -> Claim:
     return Claim(parts, verdict, expectation.texts, expectation.counter, depends_on)
 
 
-def together(parts: Sequence[Part]) -> tuple[Verdict, tuple[str, ...]]:
+def pending_claims(study: Study) -> tuple[Claim, ...]:
+    """The claims of a study that has no results yet."""
+    return tuple(
+        Claim(
+            tuple(
+                Part(name, pending(expression, len(study.seeds))) for name, expression in expectation.parts
+            ),
+            "undecided",
+            expectation.texts,
+            expectation.counter,
+        )
+        for expectation in study.expect
+    )
+
+
+def together(parts: Sequence[Part]) -> tuple[Verdict, tuple[Words, ...]]:
     """The verdict of all parts: theirs where they agree; "depends" with the names of those that are not confirmed.
 
     A part that is undecided disagrees with nobody: with it the claim is undecided, unless others disagree already.

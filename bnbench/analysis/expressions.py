@@ -10,66 +10,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from collections.abc import Sequence
+from dataclasses import replace
 
+from bnbench.analysis.measured import Measured, Method, Verdict
 from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS, mean, std, t_quantile
 from bnbench.analysis.methods.resampling import MIN_BOOTSTRAP, bootstrap_t
 from bnbench.analysis.methods.sequential import weight_of
 from bnbench.analysis.pairs import ROUNDING
-from bnbench.analysis.quantities import Bounds, Unit, Values, common_seeds, unit_of, values_of
+from bnbench.analysis.quantities import Bounds, Values, common_seeds, unit_of, values_of
 from bnbench.analysis.shares import share_interval
 from bnbench.analysis.twins import same_results
 from bnbench.results import StudyResults
-from bnbench.study.expressions import TRAINED, Expression, Sign
-
-#: confirmed: the whole 95 % interval lies on the claimed side. refuted: the whole on the other. not_confirmed: shown to
-#: be the same within the margin (the 90 % interval lies inside it). depends: parts of a claim disagree.
-Verdict = Literal["confirmed", "refuted", "not_confirmed", "undecided", "depends"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-#: Why there is no interval, or no verdict from it. cut: the sweep or the budget ends before the number is known.
-Reason = Literal[
-    "", "pairs_lost", "runs_missing", "too_few_seeds", "no_scatter", "not_positive", "same_results", "cut"
-]
-Method = Literal["t", "bootstrap", "exact"]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What an expression came to.
-
-    difference: whether it is a difference of quantities.
-    value: the mean over the seeds (of a ratio the geometric one); of numbers between bounds the middle of what it can
-        be, None where that is open on a side.
-    low, high: its 95 % interval, None where it is open.
-    inner_low, inner_high: the 90 % interval that is held against the margin.
-    margin: what counts as the same, of a ratio as a share.
-    values: the bounds of each seed, of a ratio of the ratio.
-    lost: pairs of ended runs without a number, by the reason.
-    censored: numbers that are known on one side alone.
-    """
-
-    text: str
-    unit: Unit
-    difference: bool
-    sign: Sign
-    limit: float
-    ratio: bool
-    n: int
-    n_planned: int
-    verdict: Verdict = "undecided"
-    reason: Reason = ""
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    inner_low: float | None = None
-    inner_high: float | None = None
-    margin: float | None = None
-    method: Method = "t"
-    values: tuple[tuple[int, float, float], ...] = ()
-    lost: Mapping[str, int] = field(default_factory=dict)
-    censored: int = 0
+from bnbench.study.expressions import TRAINED, Expression
 
 
 def measure(results: StudyResults, expression: Expression) -> Measured:
@@ -82,15 +35,10 @@ def measure(results: StudyResults, expression: Expression) -> Measured:
     lost = {seed: reason for one in values for seed, reason in one.lost.items() if seed in seeds}
     pairs = {seed: _combined(expression, [one.bounds[seed] for one in values]) for seed in seeds
              if all(seed in one.bounds for one in values)}  # fmt: skip
-    measured = Measured(
-        text=expression.text,
-        unit=unit_of(expression),
-        difference=len(expression.terms) > 1,
-        sign=expression.sign,
-        limit=expression.value,
-        ratio=expression.ratio,
+    measured = replace(
+        pending(expression, len(seeds)),
         n=len(pairs),
-        n_planned=len(seeds),
+        reason="",
         margin=_margin(expression, results),
         values=tuple((seed, low, high) for seed, (low, high) in pairs.items()),
         lost=dict(Counter(lost.values())),
@@ -102,6 +50,21 @@ def measure(results: StudyResults, expression: Expression) -> Measured:
     else:
         measured = _of_numbers(measured, expression, values, alpha)
     return _judged(measured, expression, values)
+
+
+def pending(expression: Expression, seeds: int) -> Measured:
+    """An expression without any run; of so many planned seeds."""
+    return Measured(
+        text=expression.text,
+        unit=unit_of(expression),
+        difference=len(expression.terms) > 1 and not expression.ratio,
+        sign=expression.sign,
+        limit=expression.value,
+        ratio=expression.ratio,
+        n=0,
+        n_planned=seeds,
+        reason="runs_missing",
+    )
 
 
 def _margin(expression: Expression, results: StudyResults) -> float | None:

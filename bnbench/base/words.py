@@ -28,6 +28,11 @@ def in_language(words: Words, language: str = ENGLISH) -> str:
     return words.get(language) or words.get(ENGLISH) or next(iter(words.values()))
 
 
+def plain(words: Words) -> str | dict[str, str]:
+    """As a file holds it."""
+    return words if isinstance(words, str) else dict(words)
+
+
 def known_language(code: str) -> str:
     """The code itself. Raises UnknownNameError with the known ones."""
     if code not in LANGUAGES:

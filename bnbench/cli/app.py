@@ -12,6 +12,7 @@ import typer
 
 from bnbench.base.errors import EXIT_DONE, EXIT_GATE
 from bnbench.base.terminal import close_doors, echo, open_doors
+from bnbench.base.words import ENGLISH
 from bnbench.cli.errors import Errors
 from bnbench.cli.groups import with_groups
 from bnbench.cli.layer_options import Conventions, Layer, Strict, Timeout, VerifyFormat
@@ -24,6 +25,7 @@ from bnbench.cli.options import (
     Display,
     FailIf,
     FormatOption,
+    LanguageOption,
     ManyWords,
     Plugins,
     Profile,
@@ -96,7 +98,7 @@ def compare(
 ) -> None:
     """Train every variant of a study on every seed, and compare them. Without a study: the quickstart.
 
-    With several studies, also prints a joint summary.
+    With several studies, also prints a joint summary. A collection of studies, such as claims, prints its claims.
     """
     with Errors(training.debug):
         from bnbench.cli.run import run_studies
@@ -122,19 +124,20 @@ def report(
         Literal["svg", "png", "pdf"], typer.Option(help="File format of the figures.")
     ] = "svg",
     fail_if: FailIf = None,
+    lang: LanguageOption = ENGLISH,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Show the answer of results folders again, and rewrite their summaries (and report.html, without --format).
 
-    With several folders, also prints a joint summary.
+    With several folders, also prints a joint summary; of a collection, its claims.
     """
     with Errors(debug):
         from bnbench.cli.report import show_folders
 
         code = show_folders(
             folders,
-            Display(format, tables, quiet),
+            Display(format, tables, quiet, language=lang),
             fail_if=fail_if or (),
             figures=figures,
             kind=figure_format,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bnbench.api.session import Options
 
 from bnbench.base.errors import UnknownNameError, unknown_name
+from bnbench.base.words import ENGLISH, LANGUAGES, known_language
 from bnbench.reports.formats import FORMATS
 from bnbench.reports.sections import read_names, section_names
 
@@ -63,7 +64,7 @@ def format_names() -> tuple[str, ...]:
 class Display:
     """The output of a command. tables: the names of --tables, None for the short answer (of a document, everything).
 
-    command: as it was typed, to be named where more seeds are advised.
+    command: as it was typed, to be named where more seeds are advised. language: of captions and claims.
     """
 
     format: str = TABLE
@@ -71,11 +72,20 @@ class Display:
     quiet: bool = False
     verbose: bool = False
     command: str = ""
+    language: str = ENGLISH
 
     @property
     def visible(self) -> bool:
         """Whether a result is printed: --quiet leaves documents alone."""
         return not self.quiet or self.format != TABLE
+
+
+def read_language(text: str) -> str:
+    """The code of a language. Raises BadParameter with the known ones."""
+    try:
+        return known_language(text)
+    except UnknownNameError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def read_tables(text: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -160,6 +170,15 @@ FormatOption = Annotated[
         help="Print the result on stdout as text (table) or as a document; messages go to stderr.",
     ),
 ]
+LanguageOption = Annotated[
+    str,
+    typer.Option(
+        "--lang",
+        parser=read_language,
+        metavar=f"[{'|'.join(LANGUAGES)}]",
+        help="Language of captions and of the claims table.",
+    ),
+]
 TablesOption = Annotated[
     Any,
     typer.Option(
@@ -197,6 +216,7 @@ class Training:
     refresh: Refresh = None
     format: FormatOption = TABLE
     tables: TablesOption = None
+    lang: LanguageOption = ENGLISH
     quiet: Quiet = False
     debug: Debug = False
 
@@ -217,4 +237,4 @@ class Training:
 
     def display(self, verbose: bool) -> Display:
         """The output options."""
-        return Display(self.format, self.tables, self.quiet, verbose, command_without_seeds())
+        return Display(self.format, self.tables, self.quiet, verbose, command_without_seeds(), self.lang)

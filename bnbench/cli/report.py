@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from bnbench.base.terminal import echo
 from bnbench.cli.exit_code import exit_code
 from bnbench.cli.options import TABLE, Display
 from bnbench.cli.show import console_on, print_study, show_gates, show_others, show_together
+from bnbench.cli.show_claims import Collected, show_claims
 
 if TYPE_CHECKING:
     from bnbench.analysis.contents import Summary
@@ -32,9 +34,12 @@ def show_folders(
     from bnbench.api.one_study import check_apart
     from bnbench.api.several import load_folders
     from bnbench.api.summaries import summarize_results
+    from bnbench.results.collection import read_collection
 
+    collection = read_collection(folders[0]) if len(folders) == 1 else None
     folders = _study_folders(folders)
-    several = len(folders) > 1
+    several = len(folders) > 1 or collection is not None
+    shown = replace(display, quiet=True) if collection and display.format == TABLE else display
     studies, errors = load_folders(folders)
     for error in errors:
         echo(f"Error: {error}\nLeft out; the others follow.", err=True)
@@ -43,27 +48,41 @@ def show_folders(
     gates = share_gates(fail_if, variants)
     summaries: dict[str, Summary] = {}
     for (name, (folder, results)), gate in zip(studies.items(), gates, strict=True):
-        summary = summarize_results(results, gate)
+        summary = replace(summarize_results(results, gate), language=display.language)
         summaries[name] = summary
         _write_again(folder, results, summary, page=display.format == TABLE)
-        if display.visible:
-            print_study(name, summary, display, folder, several=several)
-        if not display.quiet:
+        if shown.visible:
+            print_study(name, summary, shown, folder, several=several)
+        if not shown.quiet:
             show_others(console_on(stderr=True), folder)
         show_gates(name, summary, several)
         if figures:
             place = figures / name.strip("/").replace("/", "-") if several else figures
             _write_figures(summary, place, kind, display.quiet)
-    if several:
+    if collection:
+        places = {name: folder.path for name, (folder, _) in studies.items()}
+        show_claims(
+            Collected(collection.name, collection.path, summaries, places),
+            display,
+            page=display.format == TABLE,
+        )
+    elif several:
         show_together(summaries, display, [folder.path for folder, _ in studies.values()])
     return exit_code(list(summaries.values()), unreadable=bool(errors))
 
 
 def _study_folders(paths: Sequence[Path]) -> list[Path]:
-    """Each once; `report results/*` names our own file beside the folders too."""
-    from bnbench.results import WORKLOADS_JSON
+    """Each once, those of a collection in its place; `report results/*` names our own files beside the folders too."""
+    from bnbench.results import REPORT, WORKLOADS_JSON
+    from bnbench.results.collection import COLLECTION, read_collection
 
-    folders = [path for path in dict.fromkeys(paths) if not (path.name == WORKLOADS_JSON and path.is_file())]
+    own = (WORKLOADS_JSON, COLLECTION, REPORT)
+    folders: list[Path] = []
+    for path in dict.fromkeys(paths):
+        if path.name in own and path.is_file():
+            continue
+        collection = read_collection(path)
+        folders += collection.folders if collection else [path]
     return folders or list(paths)
 
 

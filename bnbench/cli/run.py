@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bnbench.base.errors import ResultsError
@@ -18,6 +19,7 @@ from bnbench.cli.show import (
     show_together,
     write_and_warn,
 )
+from bnbench.cli.show_claims import Collected, show_claims
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,7 +88,8 @@ def run_works(
     """
     console = console_on(stderr=True)
     summaries: dict[str, Summary] = {}
-    several = len(works) > 1
+    several, collection = len(works) > 1, _collection(works)
+    shown = replace(display, quiet=True) if collection and display.format == TABLE else display
     for index, work in enumerate(works):
         if several and not display.quiet:
             head = f"Study {work.study.name} ({index + 1} of {len(works)})"
@@ -94,13 +97,19 @@ def run_works(
         interrupted = train_work(console, work, display)
         if not interrupted or work.has_records():
             fail_if = gates[index] if gates else ()
-            summaries[work.study.name] = _show_run(work, display, fail_if, several=several)
-            if not display.quiet and (display.format != TABLE or display.tables is not None):
+            summaries[work.study.name] = _show_run(work, shown, fail_if, several=several or bool(collection))
+            if (
+                not display.quiet
+                and not collection
+                and (display.format != TABLE or display.tables is not None)
+            ):
                 console.print(f"Results: {work.folder.path}", soft_wrap=True, highlight=False, markup=False)
         if interrupted:
             show_interruption(console, work, works[index + 1 :])
             break
-    if several and summaries:
+    if collection and summaries:
+        show_claims(_collected(collection, works, summaries), display)
+    elif several and summaries:
         show_together(summaries, display, [work.folder.path for work in works[: len(summaries)]])
     if profile:
         from bnbench.reports.tables.profile import print_profile
@@ -108,6 +117,22 @@ def run_works(
         trained = [run for work in works for run in work.todo]
         print_profile(console, works[0].phases.seconds(), trained, list(summaries.values()))
     return exit_code(list(summaries.values()), interrupted=interrupted)
+
+
+def _collection(works: Sequence[Work]) -> str:
+    """The name of the collection that all of them are from, where it has claims; else ""."""
+    names = {work.study.collection for work in works}
+    return names.pop() if len(names) == 1 and any(work.study.expect for work in works) else ""
+
+
+def _collected(collection: str, works: Sequence[Work], summaries: Mapping[str, Summary]) -> Collected:
+    return Collected(
+        collection,
+        works[0].folder.path.parent,
+        summaries,
+        {work.study.name: work.folder.path for work in works},
+        [work.study for work in works if work.study.name not in summaries],
+    )
 
 
 def train_work(console: Console, work: Work, display: Display) -> bool:
@@ -138,6 +163,7 @@ def _show_run(work: Work, display: Display, fail_if: Sequence[str], *, several: 
 
     work.phases.enter("statistics")
     results, summary = summarize_work(work, fail_if)
+    summary = replace(summary, language=display.language)
     work.phases.enter("tables and report.html")
     error: ResultsError | None = None
     try:

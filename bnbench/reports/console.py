@@ -13,10 +13,13 @@ from rich.text import Text
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.workloads import Workloads
 from bnbench.base.terminal import one_line
+from bnbench.base.words import phrases
 from bnbench.reports.sections import Lines
 from bnbench.reports.sentences.headline import headline, title
 from bnbench.reports.sentences.workloads import workload_sentences
 from bnbench.reports.tables.all import workload_tables
+from bnbench.reports.tables.claims import Entry
+from bnbench.reports.tables.claims_layout import claim_lines
 from bnbench.reports.tables.layout import UNBROKEN, table_lines, wrapped
 from bnbench.reports.tables.main import main_table
 from bnbench.reports.tables.small_curves import main_curves
@@ -92,6 +95,24 @@ def print_joint_answer(console: Console, workloads: Workloads) -> None:
     for table in workload_tables(workloads, ["joint-differences"]):
         print_table(console, table)
     print_lines(console, "Notes", workloads.notes)
+
+
+def print_claims(
+    console: Console, title: str, entries: Sequence[Entry], language: str, report: str = ""
+) -> None:
+    """The claims of a collection, each with its verdict; then what the verdicts mean, and where the page is."""
+    say = phrases(language)
+    own = [entry.claim for entry in entries if not entry.claim.counter]
+    confirmed = sum(claim.verdict == "confirmed" for claim in own)
+    counted = say("claims.summary", confirmed=confirmed, total=len(own))
+    print_text(console, f"{title}: {counted}", style="bold")
+    console.print()
+    for line in claim_lines(entries, console.width, language):
+        console.print(line, soft_wrap=True)
+    console.print()
+    print_text(console, say("claims.caption"), style="dim")
+    if report:
+        print_text(console, say("claims.report", path=report))
 
 
 def print_table(console: Console, table: Table, *, headed: bool = True, captioned: bool = True) -> None:

@@ -10,7 +10,7 @@ Every expression is held against what the study has before anything is trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,11 @@ _FORM = (
     "expect: [batch.test_accuracy - none.test_accuracy > 0], or {claim: in words, that: such an expression}"
 )
 
+#: A claim, and the place of each of its parts.
+Placed = tuple[Expectation, list[Path_]]
+#: The name of a part, its expression as it is written, and its place.
+_Part = tuple[Words, Any, Path_]
+
 
 class Expectations:
     """Reads the key of one source, and adds to its mistakes."""
@@ -34,29 +39,27 @@ class Expectations:
     def __init__(self, source: Source, mistakes: list[Mistake]) -> None:
         self.source, self.mistakes = source, mistakes
 
-    def read(self, given: Any) -> dict[Path_, Expectation]:
-        """One claim or several, by their places; those with mistakes are left out."""
+    def read(self, given: Any) -> list[Placed]:
+        """One claim or several, with the places of their parts; those with mistakes are left out."""
         if given is None:
-            return {}
-        read: dict[Path_, Expectation] = {}
-        for index, item in enumerate(given if isinstance(given, list) else [given]):
-            path = ("expect", str(index)) if isinstance(given, list) else ("expect",)
-            expectation = self._expectation(item, path)
-            if expectation:
-                read[path] = expectation
-        return read
+            return []
+        items = given if isinstance(given, list) else [given]
+        paths = [
+            ("expect", str(index)) if isinstance(given, list) else ("expect",) for index in range(len(items))
+        ]
+        read = [self._expectation(item, path) for item, path in zip(items, paths, strict=True)]
+        return [placed for placed in read if placed]
 
-    def check(self, claims: Mapping[Path_, Expectation], study: Study, names: tuple[str, ...]) -> None:
+    def check(self, claims: Sequence[Placed], study: Study, names: tuple[str, ...]) -> None:
         """Hold every expression against the study. names: its variants, also those with mistakes of their own."""
-        for path, claim in claims.items():
-            for part, expression in claim.parts:
-                place = (*path, "that", part) if part else path
+        for claim, places in claims:
+            for expression, place in zip(claim.expressions, places, strict=True):
                 for fault in dict.fromkeys(faults(expression, study, names)):
                     self._wrong(place, f"expect: {fault}")
 
-    def _expectation(self, item: Any, path: Path_) -> Expectation | None:
+    def _expectation(self, item: Any, path: Path_) -> Placed | None:
         if isinstance(item, str):
-            return self._whole({"": self._expression(item, path)}, {}, counter=False)
+            return self._whole([("", item, path)], {}, counter=False)
         if not isinstance(item, dict):
             self._wrong(path, f"expect: {item!r} is not a claim. Fix: {_FORM}.")
             return None
@@ -75,20 +78,28 @@ class Expectations:
         if not isinstance(counter, bool):
             self._wrong((*path, "counter"), f"expect.counter: {counter!r} is neither true nor false.")
         parts = self._parts(item.get("that"), (*path, "that"))
-        return self._whole(parts, texts, counter is True) if len(self.mistakes) == before else None
+        claim = self._whole(parts, texts, counter is True)
+        return claim if len(self.mistakes) == before else None
 
-    def _parts(self, that: Any, path: Path_) -> dict[str, Expression | None]:
+    def _parts(self, that: Any, path: Path_) -> list[_Part]:
+        """One expression; several, which are their own names; or several by names in one language or more."""
         if isinstance(that, str):
-            return {"": self._expression(that, path)}
-        if isinstance(that, list) and that and all(isinstance(part, str) for part in that):
-            return {part: self._expression(part, (*path, str(i))) for i, part in enumerate(that)}
+            return [("", that, path)]
         if isinstance(that, dict) and that and all(isinstance(part, str) for part in that.values()):
-            return {str(name): self._expression(part, (*path, str(name))) for name, part in that.items()}
+            return [(str(name), part, (*path, str(name))) for name, part in that.items()]
+        places = [(*path, str(index)) for index in range(len(that))] if isinstance(that, list) else []
+        if places and all(isinstance(part, str) for part in that):
+            return [(part, part, place) for part, place in zip(that, places, strict=True)]
+        if places and all(isinstance(part, dict) and set(part) == {"part", "that"} for part in that):
+            return [
+                (self._words(part["part"], (*place, "part")) or "", part["that"], (*place, "that"))
+                for part, place in zip(that, places, strict=True)
+            ]
         given = "is missing" if that is None else f"{that!r} is not an expression"
         self._wrong(path, f"expect.that: {given}. Fix: {_FORM}; several parts by their names.")
-        return {}
+        return []
 
-    def _expression(self, text: str, path: Path_) -> Expression | None:
+    def _expression(self, text: Any, path: Path_) -> Expression | None:
         try:
             return parse_expression(text)
         except ExpressionError as error:
@@ -113,12 +124,12 @@ class Expectations:
         )
         return None
 
-    @staticmethod
-    def _whole(
-        parts: Mapping[str, Expression | None], texts: Mapping[str, Words], counter: bool
-    ) -> Expectation | None:
-        whole = tuple((name, expression) for name, expression in parts.items() if expression)
-        return Expectation(whole, texts, counter) if parts and len(whole) == len(parts) else None
+    def _whole(self, parts: Sequence[_Part], texts: Mapping[str, Words], counter: bool) -> Placed | None:
+        read = [(name, self._expression(text, place)) for name, text, place in parts]
+        whole = tuple((name, expression) for name, expression in read if expression)
+        if not parts or len(whole) < len(parts):
+            return None
+        return Expectation(whole, texts, counter), [place for _, _, place in parts]
 
     def _wrong(self, path: Path_, message: str) -> None:
         self.mistakes.append(Mistake(self.source.place(path), message))
@@ -129,7 +140,7 @@ def with_claims(study: Study, source: Source, names: tuple[str, ...], mistakes: 
     expectations = Expectations(source, mistakes)
     claims = expectations.read(source.data.get("expect"))
     expectations.check(claims, study, names)
-    return replace(study, expect=tuple(claims.values()))
+    return replace(study, expect=tuple(claim for claim, _ in claims))
 
 
 def read_expectations(values: Any) -> Iterator[Expectation]:
@@ -138,4 +149,4 @@ def read_expectations(values: Any) -> Iterator[Expectation]:
     read = Expectations(Source(places={(): "study.yaml"}), mistakes).read(values)
     if mistakes:
         raise ValueError("; ".join(mistake.message for mistake in mistakes))
-    yield from read.values()
+    yield from (claim for claim, _ in read)

@@ -96,9 +96,10 @@ def _faults_of_a_column(quantity: Quantity, study: Study) -> Iterator[str]:
     try:
         study.task.metric_of(quantity.name)
     except UnknownNameError:
-        known = [*study.task.columns, *INDICES, *OTHER_NAMES]
-        fix = f" Fix: test_{quantity.name}." if study.task.metric_named(quantity.name) else ""
-        yield f"{unknown_name('quantity', quantity.name, known)}{fix}"
+        if study.task.metric_named(quantity.name):
+            yield f'unknown quantity "{quantity.name}": a metric begins with its part. Fix: test_{quantity.name}.'
+        else:
+            yield unknown_name("quantity", quantity.name, [*study.task.columns, *INDICES, *OTHER_NAMES])
 
 
 def _faults_of_a_range(quantity: Quantity, cells: Sequence[StudyCell]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from bnbench.base.words import Words
+from bnbench.base.words import Words, plain
 
 Sign = Literal["<", "<=", ">", ">=", "="]
 #: The names that take a swept key.
@@ -95,13 +95,13 @@ class Expression:
 
 @dataclass(frozen=True)
 class Expectation:
-    """A claim of a study. parts: expressions by the names of the parts; one that stands alone has the name "".
+    """A claim of a study. parts: the names of the parts and their expressions; one that stands alone has the name "".
 
     texts: those of TEXTS that are given: a text, or texts by language. counter: a counter-example: it stands beside the
     claim before it.
     """
 
-    parts: tuple[tuple[str, Expression], ...]
+    parts: tuple[tuple[Words, Expression], ...]
     texts: Mapping[str, Words]
     counter: bool = False
 
@@ -112,13 +112,13 @@ class Expectation:
 
     def written(self) -> Any:
         """As a study writes it."""
-        parts = {name: expression.text for name, expression in self.parts}
-        that = parts.get("", parts)
+        that: Any = [{"part": plain(name), "that": expression.text} for name, expression in self.parts]
+        if all(isinstance(name, str) for name, _ in self.parts):
+            that = {name: expression.text for name, expression in self.parts}
+            that = that.get("", that)
         if not self.texts and not self.counter and isinstance(that, str):
             return that
-        texts = {
-            key: dict(words) if isinstance(words, Mapping) else words for key, words in self.texts.items()
-        }
+        texts = {key: plain(words) for key, words in self.texts.items()}
         return {**texts, "that": that, **({"counter": True} if self.counter else {})}
 
 

@@ -101,12 +101,19 @@ _SEEDS: dict[str, Any] = {
 def _expect() -> dict[str, Any]:
     """Claims: an expression, or a mapping with its texts and its parts."""
     expression = {"type": "string", "minLength": 1}
-    parts = [
-        {"type": "array", "items": expression, "minItems": 1, "uniqueItems": True},
-        {"type": "object", "additionalProperties": expression, "minProperties": 1},
-    ]
     of_language = {"type": "object", "minProperties": 1, "additionalProperties": False}
     words = [expression, {**of_language, "properties": dict.fromkeys(LANGUAGES, expression)}]
+    named = {
+        "type": "object",
+        "required": ["part", "that"],
+        "additionalProperties": False,
+        "properties": {"part": {"anyOf": words}, "that": expression},
+    }
+    parts = [
+        {"type": "array", "items": expression, "minItems": 1},
+        {"type": "array", "items": named, "minItems": 1},
+        {"type": "object", "additionalProperties": expression, "minProperties": 1},
+    ]
     texts = {key: {"anyOf": words, "description": text} for key, text in TEXTS.items()}
     claim = {
         "type": "object",

@@ -1,4 +1,4 @@
-"""CSV: one row a run, or the rows of the tables that are named."""
+"""CSV: one row a run, the rows of the tables that are named, or one row for each part of a collection's claims."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ def write(document: Document) -> str:
     """One row per run, in full precision, with empty cells for missing numbers; with --tables, the tables' rows."""
     from bnbench.analysis.serial import rows
 
+    if document.is_of_claims:
+        from bnbench.reports.tables.claims import claim_rows
+
+        return _text(claim_rows(document.claims, document.language))
     if document.names is not None:
         return _text(list(_cells(document)))
     if document.workloads is None:

@@ -23,6 +23,8 @@ def write(document: Document) -> str:
             for title, sections in document.parts()
         ]
         return _text(parts if len(parts) > 1 else parts[0])
+    if document.collection:
+        return _text(claims_values(document))
     if document.workloads is None:
         (summary,) = document.studies.values()
         return _text(summary_values(summary))
@@ -45,6 +47,15 @@ def summary_values(summary: Summary) -> dict[str, Any]:
         "methods": methods_paragraph(summary),
     }
     return {**as_json(summary), "sentences": sentences, "notes": list(summary.notes)}
+
+
+def claims_values(document: Document) -> dict[str, Any]:
+    """The claims of a collection in full precision, then its studies."""
+    from bnbench.reports.tables.claims import claim_rows
+
+    studies = [summary_values(replace(summary, name=name)) for name, summary in document.studies.items()]
+    claims = claim_rows(document.claims, document.language)
+    return {"collection": document.collection, "claims": claims, "studies": studies}
 
 
 def workload_values(workloads: Workloads) -> dict[str, Any]:

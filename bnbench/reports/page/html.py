@@ -85,7 +85,7 @@ def page_template(name: str) -> Any:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=_plain_text)
-    return environment.from_string(_file(name))
+    return environment.from_string(page_file(name))
 
 
 def _plain_text(value: Any) -> Any:
@@ -105,13 +105,14 @@ def _cell_class(side: str, text: str) -> Any:
     return markupsafe.Markup(f' class="{" ".join(classes)}"') if classes else ""
 
 
-def _file(name: str) -> str:
+def page_file(name: str) -> str:
+    """A file of this folder."""
     return (resources.files("bnbench.reports") / "page" / name).read_text(encoding="utf-8")
 
 
 def embedded(name: str) -> str:
     """A script or a style sheet without its indentation and its comments, which stand on lines of their own."""
-    lines = map(str.strip, _file(name).splitlines())
+    lines = map(str.strip, page_file(name).splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 

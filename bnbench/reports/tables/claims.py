@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from bnbench.analysis.claims import Claim, Part
 from bnbench.analysis.contents import Summary
-from bnbench.analysis.expressions import Measured
-from bnbench.base.words import Say, in_language, phrases
-from bnbench.reports.numbers import NOTHING, interval_text, number_interval, ratio_text, share_text
+from bnbench.analysis.measured import Measured
+from bnbench.base.files import strict
+from bnbench.base.words import Say, Words, in_language, phrases
+from bnbench.reports.numbers import (
+    NOTHING,
+    decimals_for,
+    interval_text,
+    number_interval,
+    ratio_text,
+    share_text,
+)
 from bnbench.reports.tables.table import Table
 
 
@@ -25,6 +34,38 @@ class Entry:
 def entries_of(studies: Mapping[str, Summary]) -> list[Entry]:
     """The claims of all studies, in their order."""
     return [Entry(name, claim) for name, summary in studies.items() for claim in summary.claims]
+
+
+def claim_rows(entries: Sequence[Entry], language: str) -> list[dict[str, Any]]:
+    """A flat row for each part of each claim, in full precision; None for an open end of an interval."""
+    say = phrases(language)
+    return [
+        strict(
+            {
+                "study": entry.study,
+                "claim": claim_text(replace(entry.claim, counter=False), say, language),
+                "counter_example": entry.claim.counter,
+                "source": source_text(entry.claim, language),
+                "verdict": entry.claim.verdict,
+                "depends_on": _named(entry.claim.depends_on, language),
+                "part": in_language(part.name, language),
+                "measured": part_name(part, entry.claim, language),
+                "expression": part.measured.text,
+                "unit": part.measured.unit,
+                "value": part.measured.value,
+                "ci_low": part.measured.low,
+                "ci_high": part.measured.high,
+                "margin": part.measured.margin,
+                "n": part.measured.n,
+                "n_planned": part.measured.n_planned,
+                "method": part.measured.method,
+                "part_verdict": part.measured.verdict,
+                "reason": part.measured.reason,
+            }
+        )
+        for entry in entries
+        for part in entry.claim.parts
+    ]
 
 
 def claims_table(summary: Summary) -> Table:
@@ -55,9 +96,9 @@ def _rows(entry: Entry, say: Say, language: str) -> Iterator[tuple[str, ...]]:
     title, source = claim_text(claim, say, language), _text(claim, "source", language)
     several = len(claim.parts) > 1
     if several:
-        yield title, source, _text(claim, "measured", language), "", verdict_words(claim, say)
+        yield title, source, _text(claim, "measured", language), "", verdict_words(claim, say, language)
     for part in claim.parts:
-        verdict = say(f"verdict.{part.measured.verdict}") if several else verdict_words(claim, say)
+        verdict = say(f"verdict.{part.measured.verdict}") if several else verdict_words(claim, say, language)
         yield (
             "" if several else title,
             "" if several else source,
@@ -76,7 +117,7 @@ def claim_text(claim: Claim, say: Say, language: str) -> str:
 def part_name(part: Part, claim: Claim, language: str) -> str:
     """What was measured: the part's name, else the claim's own words for it, else the expression."""
     if part.name:
-        return part.name
+        return in_language(part.name, language)
     expression = (
         part.measured.text if "claim" in claim.texts else ""
     )  # without words the claim is the expression
@@ -92,9 +133,13 @@ def _text(claim: Claim, key: str, language: str) -> str:
     return in_language(claim.texts[key], language) if key in claim.texts else ""
 
 
-def verdict_words(claim: Claim, say: Say) -> str:
+def verdict_words(claim: Claim, say: Say, language: str) -> str:
     """For example "confirmed", or "depends on the gradient's definition"."""
-    return say(f"verdict.{claim.verdict}", parts=", ".join(claim.depends_on))
+    return say(f"verdict.{claim.verdict}", parts=_named(claim.depends_on, language))
+
+
+def _named(names: Sequence[Words], language: str) -> str:
+    return ", ".join(in_language(name, language) for name in names)
 
 
 def with_reason(verdict: str, measured: Measured, say: Say) -> str:
@@ -127,7 +172,7 @@ def _with_unit(measured: Measured, say: Say, value: float, low: float | None, hi
         case "ratio":
             return ratio_text(value, low, high)
         case "share":
-            return share_text(value, low, high) if low is not None else f"{100 * value:.0f}%"
+            return _share(measured, value, low, high)
         case "points":
             return interval_text(value, low, high, percent=True)
         case "decades":
@@ -135,6 +180,16 @@ def _with_unit(measured: Measured, say: Say, value: float, low: float | None, hi
         case "steps":
             return say("claims.steps", number=number_interval(value, low, high, sign=_sign(measured)))
     return number_interval(value, low, high, sign=_sign(measured))
+
+
+def _share(measured: Measured, value: float, low: float | None, high: float | None) -> str:
+    """A share of seeds in whole percent, any other with the digits that its interval has."""
+    if low is None or high is None:
+        return f"{100 * value:.0f}%"
+    if measured.method == "exact":
+        return share_text(value, low, high)
+    decimals = decimals_for(50 * (high - low), percent=True)
+    return f"{100 * value:.{decimals}f}% [{100 * low:.{decimals}f}%, {100 * high:.{decimals}f}%]"
 
 
 def _one_sided(measured: Measured, say: Say) -> str:

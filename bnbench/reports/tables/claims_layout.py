@@ -41,7 +41,7 @@ def claim_lines(entries: Sequence[Entry], width: int, language: str) -> Iterator
 def _lines_of(claim: Claim, width: int, say: Say, language: str) -> Iterator[Text]:
     indent = _INDENT * claim.counter
     style = "" if claim.counter else "bold"
-    verdict = Text(verdict_words(claim, say), STYLES.get(claim.verdict, ""))
+    verdict = Text(verdict_words(claim, say, language), STYLES.get(claim.verdict, ""))
     yield from _beside(claim_text(claim, say, language), verdict, width, indent, style)
     if source := source_text(claim, language):
         yield from _paragraph(source, width, indent + _INDENT, "dim")
