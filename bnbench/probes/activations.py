@@ -47,7 +47,10 @@ def activations(inside: Inside) -> Iterator[Row | Rows]:
         if layer.name in passed.pre:
             pre = passed.pre[layer.name]
             yield from _distribution(layer.name, "pre", pre, inside.detailed)
-            yield from _units(layer, pre, MANY_UNITS if layer.name in hidden[-1:] else FEW_UNITS)
+            count = MANY_UNITS if layer.name in hidden[-1:] else FEW_UNITS
+            yield from _units(layer, pre, count)
+            if inside.detailed and layer.name in inside.other_pre:
+                yield from _medians(layer, inside.other_pre[layer.name], count)
         if layer.name in passed.post:
             post = passed.post[layer.name]
             yield from _distribution(layer.name, "post", post, inside.detailed)
@@ -68,6 +71,13 @@ def _units(layer: Layer, values: Tensor, count: int) -> Iterator[Row | Rows]:
     of_units = unit_values(layer, values, units)
     for percent, row in zip(UNIT_PERCENTILES, percentiles(of_units, UNIT_PERCENTILES).T, strict=True):
         yield Rows(layer.name, f"unit_p{percent}", units, row.tolist())
+
+
+def _medians(layer: Layer, values: Tensor, count: int) -> Iterator[Rows]:
+    """The medians of the same units with the other batch: how far they lie apart without an update."""
+    units = some_units(values.shape[unit_axis(layer, values)], count)
+    (medians,) = percentiles(unit_values(layer, values, units), (50,)).T
+    yield Rows(layer.name, "unit_p50_other", units, medians.tolist())
 
 
 def some_units(total: int, count: int) -> list[int]:

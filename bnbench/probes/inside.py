@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -77,13 +78,15 @@ class Pass:
     """One forward and backward pass of the probe batch, in train mode.
 
     pre, post: by the layers' names, what enters the activation (the layer's output where it has none) and what
-    leaves it. gradients: by parameter name, of the objective; None where a parameter has none. loss: the objective.
+    leaves it. gradients: by parameter name, of the objective; None where a parameter has none. pre_gradients: by the
+    layers' names, the L2 norm of the objective's gradient for `pre`. loss: the objective.
     """
 
     loss: float
     pre: Mapping[str, Tensor]
     post: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor | None]
+    pre_gradients: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,14 @@ class Inside:
         """The pass over the probe batch, made once for all measures of this step. It moves running statistics."""
         return one_pass(self.model, self.layers, lambda: self.loss(self.inputs, self.targets))
 
+    @cached_property
+    def other_pre(self) -> Mapping[str, Tensor]:
+        """What enters the activations with the other probe batch, at the same weights. It moves running statistics."""
+        watch = _Watch()
+        with watch.listening(self.layers), torch.no_grad():
+            self.loss(self.other_inputs, self.other_targets)
+        return watch.pre
+
     def rate(self, name: str) -> float:
         """The learning rate of that parameter in the next update."""
         return self.lr * self.rates.get(name, 1.0)
@@ -155,41 +166,59 @@ def one_pass(model: nn.Module, layers: Sequence[Layer], loss: Callable[[], Tenso
 
     A layer that is called more than once in a pass is seen in its first call.
     """
-    pre, post = dict[str, Tensor](), dict[str, Tensor]()
-    handles = [handle for layer in layers for handle in _listen(layer, pre, post)]
-    try:
-        with torch.enable_grad():
-            value = loss()
-    finally:
-        for handle in handles:
-            handle.remove()
+    watch = _Watch()
+    with watch.listening(layers), torch.enable_grad():
+        value = loss()
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     gradients: Sequence[Tensor | None] = ()
     if named and value.requires_grad:
         gradients = torch.autograd.grad(value, list(named.values()), allow_unused=True)
-    return Pass(float(value.detach()), pre, post, dict(zip(named, gradients, strict=False)))
+    of_parameters = dict(zip(named, gradients, strict=False))
+    return Pass(float(value.detach()), watch.pre, watch.post, of_parameters, watch.pre_gradients)
 
 
-def _listen(layer: Layer, pre: dict[str, Tensor], post: dict[str, Tensor]) -> Iterator[RemovableHandle]:
-    """Hooks that keep the layer's values."""
-    overwrites = bool(getattr(layer.activation, "inplace", False))
+class _Watch:
+    """What enters and leaves the activations in a pass, and the norms of the gradients that come back."""
 
-    def keep(values: dict[str, Tensor], value: Any, copied: bool = False) -> None:
-        if isinstance(value, Tensor) and layer.name not in values:
-            value = value.detach()
-            values[layer.name] = value.clone() if copied else value
+    def __init__(self) -> None:
+        self.pre: dict[str, Tensor] = {}
+        self.post: dict[str, Tensor] = {}
+        self.pre_gradients: dict[str, float] = {}
 
-    def enters(module: nn.Module, arguments: Any) -> None:
-        keep(pre, arguments[0] if arguments else None, overwrites)
+    @contextmanager
+    def listening(self, layers: Sequence[Layer]) -> Iterator[None]:
+        """Inside, the layers' values are kept."""
+        handles = [handle for layer in layers for handle in self._listen(layer)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
-    def leaves(values: dict[str, Tensor]) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda module, arguments, output: keep(values, output)
+    def _listen(self, layer: Layer) -> Iterator[RemovableHandle]:
+        overwrites = bool(getattr(layer.activation, "inplace", False))
 
-    if layer.activation is not None:
-        yield layer.activation.register_forward_pre_hook(enters)
-        yield layer.activation.register_forward_hook(leaves(post))
-    elif layer.norm is not None and layer.norm_activates:
-        yield layer.weights.register_forward_hook(leaves(pre))
-        yield layer.norm.register_forward_hook(leaves(post))
-    else:
-        yield (layer.norm or layer.weights).register_forward_hook(leaves(pre))
+        def enters(value: Any, copied: bool = False) -> None:
+            if isinstance(value, Tensor) and layer.name not in self.pre:
+                self.pre[layer.name] = value.detach().clone() if copied else value.detach()
+                if value.requires_grad:
+                    value.register_hook(lambda grad: self._comes_back(layer.name, grad))  # type: ignore[no-untyped-call]
+
+        def leaves(value: Any) -> None:
+            if isinstance(value, Tensor):
+                self.post.setdefault(layer.name, value.detach())
+
+        if layer.activation is not None:
+            yield layer.activation.register_forward_pre_hook(
+                lambda module, arguments: enters(arguments[0] if arguments else None, overwrites)
+            )
+            yield layer.activation.register_forward_hook(lambda module, arguments, output: leaves(output))
+        elif layer.norm is not None and layer.norm_activates:
+            yield layer.weights.register_forward_hook(lambda module, arguments, output: enters(output))
+            yield layer.norm.register_forward_hook(lambda module, arguments, output: leaves(output))
+        else:
+            last = layer.norm or layer.weights
+            yield last.register_forward_hook(lambda module, arguments, output: enters(output))
+
+    def _comes_back(self, layer: str, grad: Tensor) -> None:
+        self.pre_gradients[layer] = norm_of(grad)
