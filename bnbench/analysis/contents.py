@@ -10,6 +10,7 @@ from bnbench.analysis.agreement import Agreement
 from bnbench.analysis.claims import Claim
 from bnbench.analysis.convergence import TargetSummary
 from bnbench.analysis.difference import Difference
+from bnbench.analysis.inside.contents import Inside
 from bnbench.analysis.interactions import Interaction
 from bnbench.analysis.noise import NoiseFloor
 from bnbench.analysis.pairs import Phase, Spread
@@ -26,6 +27,8 @@ from bnbench.base.words import ENGLISH
 from bnbench.study import DEFAULT_PRIMARY, DEFAULT_VARY, Margin, Target, fixed_sentence
 from bnbench.study.labels import Labelled
 from bnbench.study.records import RunRecord
+
+NOT_PROBED = Inside()
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Summary:
     about its task. vary: the sources of randomness that a seed changes. best_rates: the rates at the best
     settings. checks, agreements: the variants with `role: check`, what they check, and what came of it.
     same_results: groups of variants that are equal in every metric on every seed. study: study.yaml as it was
-    resolved, empty where it can't be read.
+    resolved, empty where it can't be read. inside: what the probes say.
     """
 
     name: str
@@ -109,6 +112,7 @@ class Summary:
     study: Mapping[str, Any] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     language: str = ENGLISH
+    inside: Inside = field(default=NOT_PROBED, repr=False)
 
     @property
     def columns(self) -> tuple[str, ...]:

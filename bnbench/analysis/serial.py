@@ -10,6 +10,7 @@ from bnbench.analysis.claims import claim_rows
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import Reached, TargetSummary
 from bnbench.analysis.difference import Difference
+from bnbench.analysis.inside.stored import inside_values
 from bnbench.analysis.pairs import PHASES, Spread
 from bnbench.analysis.sweeps import BestSetting
 from bnbench.analysis.workloads import Standing, Workloads
@@ -55,6 +56,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
             for interaction in summary.interactions
         ],
         "claims": claim_rows(summary.claims),
+        **({"inside": inside_values(summary.inside)} if summary.inside.asked else {}),
         "gates": [vars(gate) for gate in summary.gates],
         "looks": summary.looks,
         "stops": [vars(stop) for stop in summary.stops],

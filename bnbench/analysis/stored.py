@@ -14,6 +14,7 @@ from bnbench.analysis.claims import Claim, read_claims
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.convergence import Reached, TargetSummary
 from bnbench.analysis.difference import Difference
+from bnbench.analysis.inside.stored import stored_inside
 from bnbench.analysis.interactions import Interaction
 from bnbench.analysis.noise import NoiseFloor
 from bnbench.analysis.ranges import UsableRange
@@ -90,6 +91,7 @@ def _read(results: StudyResults, values: Mapping[str, Any]) -> Summary:
         vary=tuple(values.get("vary", DEFAULT_VARY)),
         study=results.study,
         task=results.task,
+        inside=stored_inside(values.get("inside")),
         **lists,
     )
 

@@ -14,6 +14,7 @@ from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.earlier import look_cautions
 from bnbench.analysis.family import with_verdicts
+from bnbench.analysis.inside.study import inside_of
 from bnbench.analysis.interactions import interactions
 from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS, t_quantile
 from bnbench.analysis.new_samples import NewSamples
@@ -57,9 +58,11 @@ def summarize(results: StudyResults) -> Summary:
     best = tuple(_with_new_samples(_judged_best(results, first), samples)) if swept else ()
     vary, unread = _vary(results)
     claims, unmeasured = judge_claims(results)
+    inside, unprobed = inside_of(results)
     warnings = [
         *unread,
         *unmeasured,
+        *unprobed,
         *_warnings(results, variants, comparisons),
         *(course.warnings if course else ()),
     ]
@@ -92,6 +95,7 @@ def summarize(results: StudyResults) -> Summary:
         looks=results.looks,
         stops=course.stops if course else (),
         limits=tuple(_limits(results, comparisons)),
+        inside=inside,
     )
 
 

@@ -16,9 +16,9 @@ from bnbench.base.errors import GateError, ResultsError, unknown_name
 from bnbench.base.files import to_json
 from bnbench.base.metrics import metric_of
 from bnbench.base.task_facts import gap_asked
-from bnbench.reports.formats.csv import runs_text
+from bnbench.reports.formats.csv import probes_text, runs_text
 from bnbench.reports.formats.json import summary_values
-from bnbench.results import REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
+from bnbench.results import PROBES, REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
 from bnbench.study import Study
 
 
@@ -104,6 +104,8 @@ def write_summaries(
         return ""
     folder.write(SUMMARY_JSON, to_json(summary_values(summary), ascii=True))
     folder.write(SUMMARY_CSV, runs_text(summary))
+    if summary.inside.asked:
+        folder.write(PROBES, probes_text(results))
     folder.write_environment(results)
     if not page:
         return ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -24,8 +25,12 @@ from bnbench.cli.options import (
     DeviceOption,
     Display,
     FailIf,
+    FigureFormat,
+    Figures,
     FormatOption,
+    InsideFigures,
     LanguageOption,
+    LookFigures,
     ManyWords,
     Plugins,
     Profile,
@@ -116,13 +121,8 @@ def report(
     ],
     format: FormatOption = TABLE,
     tables: TablesOption = None,
-    figures: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Also write the figures there.", parser=user_path),
-    ] = None,
-    figure_format: Annotated[
-        Literal["svg", "png", "pdf"], typer.Option(help="File format of the figures.")
-    ] = "svg",
+    figures: Figures = None,
+    figure_format: FigureFormat = "svg",
     fail_if: FailIf = None,
     lang: LanguageOption = ENGLISH,
     quiet: Quiet = False,
@@ -143,6 +143,27 @@ def report(
             kind=figure_format,
         )
         raise typer.Exit(code)
+
+
+@app.command()
+@with_groups
+def look(
+    training: Training,
+    words: Words = None,
+    verbose: Verbose = False,
+    figures: LookFigures = None,
+    figure_format: FigureFormat = "svg",
+) -> None:
+    """Look inside the networks of a study: train it with probes, show the layers side by side, and draw them.
+
+    The study's own probe counts, else the default one. With epochs=0 the networks are looked at before any training.
+    """
+    with Errors(training.debug):
+        from bnbench.cli.look import look_inside
+
+        study, overrides = study_and_overrides(words)
+        display = replace(training.display(verbose), inside=InsideFigures(figures, figure_format))
+        raise typer.Exit(look_inside(study, overrides, training, display))
 
 
 @app.command()

@@ -61,10 +61,19 @@ def format_names() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class InsideFigures:
+    """The figures that `look` writes. folder: None for one in the results folder. format: of the files."""
+
+    folder: Path | None = None
+    format: str = "svg"
+
+
+@dataclass(frozen=True)
 class Display:
     """The output of a command. tables: the names of --tables, None for the short answer (of a document, everything).
 
-    command: as it was typed, to be named where more seeds are advised. language: of captions and claims.
+    command: as it was typed, to be named where more seeds are advised. language: of captions and claims. inside: of
+    `look`, which shows the inside of the networks in place of the answer, and writes these figures.
     """
 
     format: str = TABLE
@@ -73,6 +82,7 @@ class Display:
     verbose: bool = False
     command: str = ""
     language: str = ENGLISH
+    inside: InsideFigures | None = None
 
     @property
     def visible(self) -> bool:
@@ -198,6 +208,22 @@ FailIf = Annotated[
         help="Exit with 4 if this holds: 'builtin.test_accuracy < 0.95' (mean over seeds), or "
         "'custom.val_loss worse than builtin' (by the verdict). May be given several times."
     ),
+]
+Figures = Annotated[
+    Path | None,
+    typer.Option("--figures", metavar="DIR", help="Also write the figures there.", parser=user_path),
+]
+LookFigures = Annotated[
+    Path | None,
+    typer.Option(
+        "--figures",
+        metavar="DIR",
+        help="Write the figures there. Default: figures in the results folder.",
+        parser=user_path,
+    ),
+]
+FigureFormat = Annotated[
+    Literal["svg", "png", "pdf"], typer.Option("--figure-format", help="File format of the figures.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks; stop at the first run that crashes.")]
 Profile = Annotated[bool, typer.Option("--profile", help="Print at the end how the time was spent.")]

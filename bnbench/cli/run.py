@@ -168,6 +168,10 @@ def _show_run(work: Work, display: Display, fail_if: Sequence[str], *, several: 
     error: ResultsError | None = None
     try:
         write_and_warn(work.folder, results, summary)
+        if display.inside:
+            from bnbench.cli.look import write_inside
+
+            write_inside(summary, work.folder, display.inside)
     except ResultsError as unwritten:  # the disk is full: print the result first
         error = unwritten
     if display.visible:

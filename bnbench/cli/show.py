@@ -104,6 +104,11 @@ def _print_text(
     from bnbench.reports.sections import sections
     from bnbench.results import REPORT
 
+    if display.inside and display.tables is None:
+        from bnbench.cli.look import print_look
+
+        print_look(summary, folder, display.inside)
+        return
     console = console_on(stderr=False)
     if display.tables is not None:
         if several:

@@ -16,6 +16,7 @@ from bnbench.base.terminal import one_line
 from bnbench.base.words import phrases
 from bnbench.reports.sections import Lines
 from bnbench.reports.sentences.headline import headline, title
+from bnbench.reports.sentences.inside import inside_line
 from bnbench.reports.sentences.workloads import workload_sentences
 from bnbench.reports.tables.all import workload_tables
 from bnbench.reports.tables.claims import Entry
@@ -51,6 +52,8 @@ def print_answer(console: Console, summary: Summary, places: Places = NOWHERE) -
     console.print()
     print_table(console, main_table(summary), headed=False)
     _print_curves(console, main_curves(summary), of_best=bool(summary.best_settings))
+    if line := inside_line(summary):
+        print_text(console, line)
     if places.report:
         print_text(console, f"Report: {places.report}")
     if places.more:

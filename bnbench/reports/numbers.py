@@ -141,6 +141,22 @@ def ratio_text(value: float | None, low: float | None, high: float | None) -> st
     return f"{_digits(value)} [{_digits(low)}, {_digits(high)}]"
 
 
+def factor_text(ratio: float) -> str:
+    """For example "3.0", "0.87", "1.02": what lies near 1 keeps the digits that tell it from 1."""
+    if not 0.01 <= ratio < 99.5:
+        return ratio_text(ratio, None, None)
+    decimals = 2 if ratio < 1 or 1 < ratio < 1.05 else 1 if ratio < 9.95 else 0
+    return f"{ratio:.{decimals}f}"
+
+
+def factor_interval(value: float, low: float | None, high: float | None) -> str:
+    """For example "13 [11, 16]", "1.47 [1.42, 1.53]": decimals that suit the width of the interval."""
+    if low is None or high is None or not 0.01 <= low <= high < 9_999.5:
+        return factor_text(value) if low is None or high is None else ratio_text(value, low, high)
+    decimals = min(max(0, math.ceil(-math.log10((high - low) / 4))), 3) if high > low else 2
+    return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
 def _digits(value: float) -> str:
     if not 1e-3 <= value < 1e6:
         return "<0.001" if value < 1 else ">999,999"

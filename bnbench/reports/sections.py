@@ -35,6 +35,7 @@ LINES = {
     "verdicts": ("Verdicts", "verdicts:verdict_sentences"),
     "cautions": ("Cautions", "cautions"),
     "speed": ("Speed", "speed:speed_sentences"),
+    "inside": ("Inside the network", "inside:inside_sentences"),
     "warnings": ("Warnings", "warnings"),
     "notes": ("Notes", "notes"),
     "methods": ("Methods", "methods:methods_lines"),

@@ -23,8 +23,10 @@ Plain text and tensors only: nothing here can run code when it is read.
 from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.files import REPORT, SCHEMA_VERSION, SUMMARY_CSV, SUMMARY_JSON, WORKLOADS_JSON
 from bnbench.results.folder import ResultsFolder
+from bnbench.results.probes import PROBES
 
 __all__ = [
+    "PROBES",
     "REPORT",
     "SCHEMA_VERSION",
     "SUMMARY_CSV",

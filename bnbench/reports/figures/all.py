@@ -14,9 +14,14 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.difference import Difference
 from bnbench.base.errors import UnknownNameError
 from bnbench.base.metrics import METRICS, metric_of
-from bnbench.reports.figures import charts, forest, heat_map
+from bnbench.reports.figures import (
+    charts,
+    forest,
+    heat_map,
+    inside,  # noqa: F401  (it registers its kinds)
+)
 from bnbench.reports.figures import data as figure_data
-from bnbench.reports.figures.figure import KINDS, Figure, kind_of_figure, specification
+from bnbench.reports.figures.figure import INSIDE, KINDS, Figure, kind_of_figure, specification
 from bnbench.reports.figures.in_words import (
     curve_table,
     curve_words,
@@ -34,9 +39,10 @@ __all__ = ["Figure", "figures", "find_figure", "leading_figures", "specification
 
 
 def figures(summary: Summary) -> list[Figure]:
-    """Every figure that has something to show, in reading order."""
+    """Every figure that has something to show, in reading order; those of the networks' inside last."""
     made = [figure for kind in KINDS for figure in kind(summary)]
-    return [figure for figure in made if figure.table.rows and figure.drawn]
+    shown = [figure for figure in made if figure.table.rows and figure.drawn]
+    return sorted(shown, key=lambda figure: figure.section == INSIDE)
 
 
 def find_figure(summary: Summary, name: str) -> Figure:

@@ -55,7 +55,7 @@ def curve_chart(variants: Sequence[str], column: str, measure: Measure, *, log: 
         seeds.mark_line(opacity=0.3, strokeWidth=0.8).encode(
             x, y, colour_of(variants), detail=["setting:N", "seed:N"]
         ),
-        means.mark_line(strokeWidth=2).encode(x, y, colour_of(variants), _dash(variants)),
+        means.mark_line(strokeWidth=2).encode(x, y, colour_of(variants), dash_of(variants)),
         means.mark_point(opacity=0, size=150).encode(x, y, tooltip=tooltip),
     )
 
@@ -77,7 +77,7 @@ def survival_chart(variants: Sequence[str], data: str) -> Layers:
     base = alt.Chart(alt.NamedData(data))
     stairs = base.mark_line(interpolate="step-after", strokeWidth=2)
     return alt.layer(
-        stairs.encode(x, y, colour_of(variants), _dash(variants)),
+        stairs.encode(x, y, colour_of(variants), dash_of(variants)),
         base.mark_point(opacity=0, size=150).encode(x, y, tooltip=tooltip),
     )
 
@@ -111,7 +111,7 @@ def sweep_chart(
         runs.mark_point(opacity=0.7, size=40, strokeWidth=1.5).encode(
             x, alt.Y("value:Q", title=measure.title), colour_of(variants), shape
         ),
-        means.mark_line(strokeWidth=2).encode(x, y, colour_of(variants), _dash(variants)),
+        means.mark_line(strokeWidth=2).encode(x, y, colour_of(variants), dash_of(variants)),
         means.mark_point(opacity=0, size=200).encode(x, y, tooltip=tooltip),
     )
 
@@ -164,7 +164,8 @@ def colour_of(variants: Sequence[str], *, legend: bool = True) -> alt.Color:
     return alt.Color("variant:N", scale=scale, title=None, sort=None, legend=alt.Legend() if legend else None)
 
 
-def _dash(variants: Sequence[str]) -> alt.StrokeDash:
+def dash_of(variants: Sequence[str]) -> alt.StrokeDash:
+    """The dash pattern of a variant, which says the same as its colour."""
     import altair as alt
 
     scale = alt.Scale(domain=list(variants), range=dashes(variants))

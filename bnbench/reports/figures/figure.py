@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from bnbench.reports.figures.charts import Layers
 
 
+#: The sections of the page that hold figures: of the runs' results, and of the networks' inside.
+FIGURES, INSIDE = "figures", "inside"
+
+
 @dataclass(frozen=True)
 class Figure:
     """One figure: rows of data by name, words for those who don't see it, and how it is drawn.
@@ -23,7 +27,7 @@ class Figure:
     Altair chart, without its data. rows: of a chart with a row for each value of a column: that column and the
     pixels of a row. labels: the lines of text at its left. columns: texts that stand side by side in the plot,
     such as those of a heat map. headline: what the picture itself has to say where its title is not beside it.
-    drawn: whether there is a number to draw.
+    drawn: whether there is a number to draw. section: of the page that it stands in.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Figure:
     columns: tuple[str, ...] = ()
     headline: str = ""
     drawn: bool = True
+    section: str = FIGURES
 
     @property
     def has_legend(self) -> bool:

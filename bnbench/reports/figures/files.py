@@ -19,10 +19,15 @@ FONT_SIZE = 8
 _DOTS_PER_INCH = 300
 
 
-def write_figures(summary: Summary, folder: Path, format: str) -> list[Path]:
-    """Every figure as a file of one paper column's width. Raises ResultsError where the folder can't be written."""
+def write_figures(summary: Summary, folder: Path, format: str, section: str | None = None) -> list[Path]:
+    """Every figure as a file of one paper column's width. Raises ResultsError where the folder can't be written.
+
+    section: of the page; None for the figures of all sections.
+    """
     paths = []
     for figure in figures(summary):
+        if section not in (None, figure.section):
+            continue
         path = folder / f"{figure.name}.{format}"
         content = render(figure, summary, format)
         write_whole(path, content, fix="--figures with a folder that you may write to.")

@@ -10,6 +10,7 @@ from bnbench.reports.formats.registry import Document, output_format
 
 if TYPE_CHECKING:
     from bnbench.analysis.contents import Summary
+    from bnbench.results import StudyResults
 
 
 @output_format("csv")
@@ -36,6 +37,13 @@ def runs_text(summary: Summary) -> str:
     from bnbench.analysis.serial import rows
 
     return _text(rows(summary))
+
+
+def probes_text(results: StudyResults) -> str:
+    """The contents of the study's probes.csv."""
+    from bnbench.analysis.inside.export import probe_records
+
+    return _text(list(probe_records(results)))
 
 
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:

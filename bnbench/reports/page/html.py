@@ -18,9 +18,10 @@ from bnbench.reports.figures import data as figure_data
 from bnbench.reports.figures.all import figures, leading_figures
 from bnbench.reports.figures.colours import colours, dashes
 from bnbench.reports.figures.data import Row
-from bnbench.reports.figures.figure import Figure, specification
+from bnbench.reports.figures.figure import FIGURES, INSIDE, Figure, specification
 from bnbench.reports.figures.layout import PAGE_FONT_SIZE, least_width, legend_columns, style, title_lines
 from bnbench.reports.sentences.headline import headline
+from bnbench.reports.sentences.inside import inside_sentences
 from bnbench.reports.sentences.methods import CITATION, methods_paragraph
 from bnbench.reports.sentences.speed import speed_sentences
 from bnbench.reports.sentences.verdicts import verdict_sentences
@@ -36,7 +37,8 @@ _MOST_NAMES = 8
 #: The main table stands before the figures while it leaves them room on the first screen.
 _SHORT_TABLE = 10
 _SECTIONS = {
-    "verdict": "Verdict", "figures": "Figures", "verdicts": "Verdicts in full", "tables": "Tables",
+    "verdict": "Verdict", "figures": "Figures", "verdicts": "Verdicts in full", "inside": "Inside the network",
+    "tables": "Tables",
     "methods": "Methods", "layers": "Layers", "study": "Study", "environment": "Environment", "notes": "Notes",
 }  # fmt: skip
 
@@ -49,7 +51,9 @@ def to_html(summary: Summary, results: StudyResults) -> str:
     verdicts = [
         line for line in (*verdict_sentences(summary), *speed_sentences(summary)) if line not in answer
     ]
-    missing = {name for name, lines in (("verdicts", verdicts), ("notes", summary.notes)) if not lines}
+    of_inside = tables(summary, ["probes"])
+    parts = {"verdicts": verdicts, "notes": summary.notes, "inside": summary.inside.asked}
+    missing = {name for name, part in parts.items() if not part}
     page: str = page_template("page.html").render(
         summary=summary,
         sections=[(name, title) for name, title in _SECTIONS.items() if name not in missing],
@@ -57,7 +61,11 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         headline=answer,
         verdicts=verdicts,
         leading=[figure for name in leading for figure in drawn if figure.name == name],
-        figures=[figure for figure in drawn if figure.name not in leading],
+        figures=[f for f in drawn if f.name not in leading and f.section == FIGURES],
+        inside_asked=summary.inside.asked,
+        inside_sentences=inside_sentences(summary),
+        inside_figures=[figure for figure in drawn if figure.section == INSIDE],
+        inside_tables=of_inside,
         legend=_legend(summary),
         most_names=_MOST_NAMES,
         settings=_settings(summary),
@@ -66,7 +74,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         cell_class=_cell_class,
         main_table=main_table(summary),
         short_table=_SHORT_TABLE,
-        tables=tables(summary),
+        tables=[table for table in tables(summary) if table not in of_inside],
         methods=methods_paragraph(summary),
         citation=CITATION,
         layers=layer_lists(summary),

@@ -7,7 +7,7 @@ import math
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.speed import SpeedComparison
 from bnbench.base.metrics import metric_of
-from bnbench.reports.numbers import count_text, ratio_text, runs_text, words
+from bnbench.reports.numbers import count_text, factor_text, runs_text, words
 from bnbench.study import Target
 
 
@@ -71,21 +71,15 @@ def _sooner(speed: SpeedComparison) -> str:
     """E.g. "3.0 times sooner (95% interval 1.8 to 4.8, in steps)", "1.5 times later (…)", "about as soon (…)"."""
     ratio, low, high = speed.ratio or 1.0, speed.ratio_low, speed.ratio_high
     if low is not None and high is not None and low <= 1 <= high:
-        interval = f"95% interval {_factor(low)} to {_factor(high)}"
-        return f"about as soon (speed-up {_factor(ratio)}, {interval}, in steps)"
+        interval = f"95% interval {factor_text(low)} to {factor_text(high)}"
+        return f"about as soon (speed-up {factor_text(ratio)}, {interval}, in steps)"
     word = "sooner" if ratio > 1 else "later"
     if ratio < 1:
         ratio, low, high = 1 / ratio, high and 1 / high, low and 1 / low
-    interval = "" if low is None or high is None else f"95% interval {_factor(low)} to {_factor(high)}, "
-    return f"{_factor(ratio)} times {word} ({interval}in steps)" if ratio != 1 else "after as many steps"
-
-
-def _factor(ratio: float) -> str:
-    """For example "3.0", "0.87", "1.02": what lies near 1 keeps the digits that tell it from 1."""
-    if not 0.01 <= ratio < 99.5:
-        return ratio_text(ratio, None, None)
-    decimals = 2 if ratio < 1 or 1 < ratio < 1.05 else 1 if ratio < 9.95 else 0
-    return f"{ratio:.{decimals}f}"
+    interval = (
+        "" if low is None or high is None else f"95% interval {factor_text(low)} to {factor_text(high)}, "
+    )
+    return f"{factor_text(ratio)} times {word} ({interval}in steps)" if ratio != 1 else "after as many steps"
 
 
 def _sentence(speed: SpeedComparison, summary: Summary, index: int) -> str:

@@ -35,6 +35,7 @@ TABLES = {
     "cost": "outcomes:cost_table",
     "success": "outcomes:rates_table",
     "failures": "outcomes:failure_table",
+    "probes": "inside:probe_tables",
     "curves": "small_curves:small_curves",
     "layers": "layers:layer_lists",
 }

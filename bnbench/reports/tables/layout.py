@@ -52,6 +52,14 @@ def table_lines(table: Table, width: int, encoding: str = "utf-8") -> list[Text]
     return list(_written_out(cells, table.align, width))
 
 
+def least_width(table: Table) -> int:
+    """Columns of a screen on which the table's rows stand in one line each; its headings may take two."""
+    heads = [max(map(cell_len, _balanced(one_line(heading)))) for heading in table.columns]
+    cells = ([cell_len(one_line(row[place])) for row in table.rows] for place in range(len(heads)))
+    widths = [max([head, *own]) for head, own in zip(heads, cells, strict=True)]
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
 def _grids(cells: list[list[str]], align: str) -> Iterator[_Grid]:
     whole = [[[cell] for cell in row] for row in cells]
     yield _Grid(whole, align)
