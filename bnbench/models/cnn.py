@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from bnbench.models import models
+from bnbench.models.dropout import DropoutOption, add_last, bias_beside, with_dropout
 from bnbench.models.layers import Activation, Bias, GlobalAveragePool, NormLayer, NormPosition, conv_block
 
 
@@ -24,18 +25,22 @@ def cnn(
     activation: Activation = "relu",
     norm_position: NormPosition = "before",
     bias: Bias = "auto",
+    dropout: DropoutOption = None,
 ) -> nn.Module:
     """Plain 3x3 convolutions, each after the first with stride 2, then global average pooling and Linear.
 
     channels: output channels of each convolution
     """
     sizes = [input_shape[0], *channels]
+    bias = bias_beside(dropout, bias)
     blocks = [
         conv_block(n_in, n_out, norm, activation, norm_position, stride=1 if index == 0 else 2, bias=bias)
         for index, (n_in, n_out) in enumerate(pairwise(sizes))
     ]
+    blocks = [with_dropout(block, dropout) for block in blocks]
     model = nn.Sequential()
     model.add_module("blocks", nn.Sequential(*blocks))
     model.add_module("pool", GlobalAveragePool())
+    add_last(model, dropout)
     model.add_module("head", nn.Linear(sizes[-1], num_classes))
     return model

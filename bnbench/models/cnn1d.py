@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from bnbench.base.errors import BnbenchError
 from bnbench.models import models
-from bnbench.models.layers import Activation, Bias, Block, NormLayer, NormPosition, assembled
-from bnbench.norms.fairness import needs_bias
+from bnbench.models.dropout import DropoutOption, add_last, bias_beside, with_dropout
+from bnbench.models.layers import Activation, Bias, Block, NormLayer, NormPosition, assembled, bias_needed
 
 #: Kernel of the first convolution, and of the others.
 _FIRST, _OTHERS = 5, 3
@@ -46,6 +46,7 @@ def cnn1d(
     activation: Activation = "relu",
     norm_position: NormPosition = "before",
     bias: Bias = "auto",
+    dropout: DropoutOption = None,
 ) -> nn.Module:
     """Convolutions along a sequence, each with stride 2, then Linear over all that is left.
 
@@ -61,6 +62,7 @@ def cnn1d(
             f"The first convolution looks at {_FIRST} values, of which its padding is 2.",
             "model: mlp.",
         )
+    always = bias_beside(dropout, bias) == "always"
     blocks = []
     for index, (before, after) in enumerate(pairwise([n_in, *channels])):
         kernel = _OTHERS if index else _FIRST
@@ -70,14 +72,15 @@ def cnn1d(
             (kernel, 1),
             stride=(2, 1),
             padding=(1, 0),
-            bias=bias == "always" or needs_bias(norm.absorbs_bias, norm_position),
+            bias=always or bias_needed(norm, activation, norm_position),
         )
-        blocks.append(_block(conv, norm, activation, norm_position))
+        blocks.append(with_dropout(_block(conv, norm, activation, norm_position), dropout))
         length = (length + 2 - kernel) // 2 + 1
     model = nn.Sequential()
     model.add_module("sequence", AsSequence())
     model.add_module("blocks", nn.Sequential(*blocks))
     model.add_module("flatten", nn.Flatten())
+    add_last(model, dropout)
     model.add_module("head", nn.Linear(channels[-1] * length, num_classes))
     return model
 

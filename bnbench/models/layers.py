@@ -21,7 +21,10 @@ from bnbench.norms.owner import mark
 from bnbench.norms.place import Place
 
 Activation = Annotated[
-    Literal["relu", "sigmoid", "tanh", "gelu"], Field(description="the activation of every block")
+    Literal["relu", "sigmoid", "tanh", "gelu", "none", "linear"],
+    Field(
+        description="the activation of every block; none, or linear: the network is linear up to its norms"
+    ),
 ]
 NormPosition = Annotated[
     Literal["before", "after"], Field(description="whether the norm stands before the activation or after it")
@@ -33,6 +36,8 @@ Bias = Annotated[
     ),
 ]
 
+#: Two words for no activation.
+_LINEAR = ("none", "linear")
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "sigmoid": nn.Sigmoid,
@@ -103,9 +108,9 @@ def linear_block(
     activation: Activation = "relu",
     norm_position: NormPosition = "before",
     bias: Bias = "auto",
-) -> nn.Sequential:
+) -> Block:
     """Linear, norm and activation; the norm before the activation (as in Ioffe & Szegedy 2015) or after it."""
-    needed = bias == "always" or needs_bias(norm.absorbs_bias, norm_position)
+    needed = bias == "always" or bias_needed(norm, activation, norm_position)
     linear = nn.Linear(in_features, out_features, bias=needed)
     return assembled("linear", norm.weights(linear), norm, norm(out_features, 1), activation, norm_position)
 
@@ -119,13 +124,19 @@ def conv_block(
     *,
     stride: int = 1,
     bias: Bias = "auto",
-) -> nn.Sequential:
+) -> Block:
     """3x3 convolution with padding 1, norm and activation (None: no activation, as before a residual sum)."""
     if activation is None:
         norm = norm.at("branch_end")
-    needed = bias == "always" or needs_bias(norm.absorbs_bias, norm_position if activation else "before")
+    needed = bias == "always" or bias_needed(norm, activation, norm_position)
     conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=needed)
     return assembled("conv", norm.weights(conv), norm, norm(out_channels, 2), activation, norm_position)
+
+
+def bias_needed(norm: NormLayer, activation: Activation | None, norm_position: NormPosition) -> bool:
+    """Whether a bias does something between the weights and this norm: without an activation the norm stands next."""
+    without = activation is None or activation in _LINEAR
+    return needs_bias(norm.absorbs_bias, "before" if without else norm_position)
 
 
 def classifier(in_features: int, num_classes: int, norm: NormLayer) -> nn.Linear:
@@ -164,7 +175,7 @@ def assembled(
 ) -> Block:
     """A block of one layer of weights, its normalizer `layer` and the activation. name: of the weights in the block.
 
-    Raises BnbenchError for an activation before a normalizer that is its own.
+    Raises BnbenchError for a normalizer that is its own activation, where another or none should stand.
     """
     if norm.includes_activation and norm_position == "after":
         raise BnbenchError(
@@ -172,7 +183,13 @@ def assembled(
             "This normalizer is its own activation, so no other activation comes before it.",
             "norm_position: before, or a normalizer without an activation.",
         )
-    needed = activation is not None and not norm.includes_activation
+    if norm.includes_activation and activation in _LINEAR:
+        raise BnbenchError(
+            f"activation: {activation}, with norm {norm.entry.name}.",
+            "This normalizer is its own activation, so the network would not be linear.",
+            "another normalizer, or another activation.",
+        )
+    needed = activation in _ACTIVATIONS and not norm.includes_activation
     act = _ACTIVATIONS[activation]() if activation and needed else nn.Identity()
     order = [("norm", layer), ("activation", act)]
     if norm_position == "after":

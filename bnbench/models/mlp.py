@@ -11,6 +11,7 @@ from torch import nn
 
 from bnbench.base.errors import BnbenchError
 from bnbench.models import models
+from bnbench.models.dropout import DropoutOption, add_last, bias_beside, with_dropout
 from bnbench.models.layers import Activation, Bias, NormLayer, NormPosition, linear_block
 
 Units = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -27,6 +28,7 @@ def mlp(
     activation: Activation = "relu",
     norm_position: NormPosition = "before",
     bias: Bias = "auto",
+    dropout: DropoutOption = None,
 ) -> nn.Module:
     """Fully connected: Linear, norm, activation for each hidden size, then Linear.
 
@@ -42,11 +44,14 @@ def mlp(
             "model.hidden: [64], or norm: none.",
         )
     sizes = [prod(input_shape), *hidden]
+    bias = bias_beside(dropout, bias)
     blocks = [
-        linear_block(n_in, n_out, norm, activation, norm_position, bias) for n_in, n_out in pairwise(sizes)
+        with_dropout(linear_block(n_in, n_out, norm, activation, norm_position, bias), dropout)
+        for n_in, n_out in pairwise(sizes)
     ]
     model = nn.Sequential()
     model.add_module("flatten", nn.Flatten())
     model.add_module("blocks", nn.Sequential(*blocks))
+    add_last(model, dropout)
     model.add_module("head", nn.Linear(sizes[-1], num_classes))
     return model

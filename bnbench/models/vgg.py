@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from bnbench.models import models
+from bnbench.models.dropout import DropoutOption, add_last, bias_beside, with_dropout
 from bnbench.models.layers import Activation, Bias, GlobalAveragePool, NormLayer, NormPosition, conv_block
 
 # Configuration A of Simonyan & Zisserman (2014), table 1: channels of each convolution, "M" a 2x2 maximum.
@@ -25,17 +26,19 @@ def vgg(
     activation: Activation = "relu",
     norm_position: NormPosition = "before",
     bias: Bias = "auto",
+    dropout: DropoutOption = None,
 ) -> nn.Module:
     """VGG-11 (Simonyan & Zisserman 2014) at any width, with one Linear on top, as is usual for 32x32 images.
 
     width: channels of the first convolution, 64 in the paper; the last has eight times as many
     """
+    bias = bias_beside(dropout, bias)
     features = nn.Sequential()
     channels = input_shape[0]
     for index, factor in enumerate(_VGG11):
         if isinstance(factor, int):
             block = conv_block(channels, factor * width, norm, activation, norm_position, bias=bias)
-            features.add_module(str(index), block)
+            features.add_module(str(index), with_dropout(block, dropout))
             channels = factor * width
         else:
             # rounding up lets 28x28 and 8x8 images through all five
@@ -43,6 +46,7 @@ def vgg(
     model = nn.Sequential()
     model.add_module("features", features)
     model.add_module("pool", GlobalAveragePool())
+    add_last(model, dropout)
     model.add_module("head", nn.Linear(channels, num_classes))
     return model
 

@@ -22,6 +22,21 @@ def cross_entropy(*, label_smoothing: Smoothing = 0.0) -> Loss:
     return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
 
 
+class OneHotSquares(nn.Module):
+    """L = 1/(N K) Σ_n Σ_k (z_nk - [y_n = k])², as torch.nn.MSELoss between the outputs and one-hot targets."""
+
+    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Outputs z (N, K), labels y (N,)."""
+        targets = nn.functional.one_hot(labels, outputs.shape[-1]).to(outputs.dtype)
+        return nn.functional.mse_loss(outputs, targets)
+
+
+@losses.register("mse")
+def mse() -> Loss:
+    """Mean squared error of the outputs against one-hot targets: the mean over samples and classes."""
+    return OneHotSquares()
+
+
 @losses.register("double_softmax")
 def double_softmax(*, label_smoothing: Smoothing = 0.0) -> Loss:
     """The common mistake: a softmax, then a cross-entropy that takes the softmax again."""

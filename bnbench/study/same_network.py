@@ -9,7 +9,12 @@ from bnbench.study.sections import Choice
 from bnbench.study.yaml_source import Path_
 
 #: Options of bnbench's own models that older results do not have, with what those had.
-_ADDED_LATER: dict[str, dict[str, Any]] = {"mlp": {"depth": None}}
+_ADDED_LATER: dict[str, dict[str, Any]] = {
+    "mlp": {"depth": None, "dropout": None},
+    "cnn": {"dropout": None},
+    "vgg": {"dropout": None},
+    "cnn1d": {"dropout": None},
+}
 #: Names for a model at certain numbers: the other model's options, all of them.
 _NAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet20": ("resnet", {"depth": 20, "width": 16}),
@@ -32,6 +37,10 @@ def one_form(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]
     if name == "mlp" and isinstance(values.get("hidden"), int):
         values["hidden"] = [values["hidden"]] * (values.get("depth") or 1)
         values["depth"] = None
+    if name in _ADDED_LATER and values.get("activation") == "linear":
+        values["activation"] = "none"
+    if name in _ADDED_LATER and (values.get("dropout") or {}).get("p") == 0:
+        values["dropout"] = None
     for option, before in _ADDED_LATER.get(name, {}).items():
         if values.get(option) == before:
             values.pop(option, None)

@@ -76,7 +76,7 @@ def _message(detail: ErrorDetails, path: Path_, model: type[BaseModel], section:
         case "missing":
             more = f" Fix: give it with the name, as in {path[0]}: {{name: ..., {path[-1]}: ...}}."
             return f"{key} is missing.{more if len(path) == 2 and path[0] in CHOICES else ''}"
-        case "model_type" | "dict_type" | "model_attributes_type":
+        case "model_type" | "dataclass_type" | "dict_type" | "model_attributes_type":
             return f"{key}: {value!r} is wrong: it should be a mapping of keys to values."
         case "path_type":
             return f"{key}: {value!r} is wrong: it should be a path."

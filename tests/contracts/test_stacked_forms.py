@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bnbench.base.stacked import Parameters, StackedLayer, aligned, stacked_form, stacked_kinds
 from bnbench.engine.stacked.chain import has_stacked_form
+from bnbench.models.dropout import SeededDropout
 from bnbench.norms import norms
 
 #: Neither is a multiple of a vector's length, nor of the padding.
@@ -27,6 +28,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "GELU": nn.GELU,
     "GELU by tanh": lambda: nn.GELU("tanh"),
     "Flatten": nn.Flatten,
+    "Dropout": lambda: SeededDropout(0.4),
 }
 OPTIONS: list[dict[str, Any]] = [
     {},

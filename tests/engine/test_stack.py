@@ -111,7 +111,7 @@ def test_every_normalizer_stacks_as_it_trains_alone(norm: str, settings: Make, d
         "{name: adamw, lr: 0.003, weight_decay: 0.1, decay_norm_and_bias: false}",
     ],
 )
-@pytest.mark.parametrize("loss", ["{name: cross_entropy, label_smoothing: 0.1}", "double_softmax"])
+@pytest.mark.parametrize("loss", ["{name: cross_entropy, label_smoothing: 0.1}", "double_softmax", "mse"])
 def test_optimizers_decay_groups_and_losses(
     optimizer: str, loss: str, settings: Make, data: Prepared
 ) -> None:
@@ -122,6 +122,12 @@ def test_optimizers_decay_groups_and_losses(
         "model__activation": "gelu",
         "epochs": 4,
     }
+    assert largest_gap(settings(**how), settings(**how, engine="sequential"), data) < 1e-6
+
+
+@pytest.mark.parametrize("place", ["before_norm", "after_norm", "last"])
+def test_dropout_has_the_masks_that_a_run_alone_has(place: str, settings: Make, data: Prepared) -> None:
+    how = {"norm": "batch_custom", "model__dropout": f"{{p: 0.4, place: {place}}}", "epochs": 4}
     assert largest_gap(settings(**how), settings(**how, engine="sequential"), data) < 1e-6
 
 

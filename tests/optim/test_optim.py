@@ -98,3 +98,18 @@ def test_double_softmax_can_not_fall_below_its_floor() -> None:
     loss = losses.get("double_softmax").factory()
     assert loss(logits, torch.arange(10)).item() == pytest.approx(math.log(1 + 9 / math.e), rel=1e-6)
     assert loss(torch.zeros(1, 10), torch.tensor([3])).item() == pytest.approx(math.log(10), rel=1e-6)
+
+
+def test_mse_is_the_mean_square_over_samples_and_classes() -> None:
+    """Oracle: 1/(N K) Σ (z_nk - [y_n = k])² in float64, and its gradient 2/(N K) (z - one-hot)."""
+    draw = torch.Generator().manual_seed(0)
+    outputs = torch.randn(5, 4, generator=draw, dtype=torch.float64).requires_grad_()
+    labels = torch.tensor([0, 3, 1, 1, 2])
+    wanted = torch.zeros(5, 4, dtype=torch.float64)
+    for sample, label in enumerate(labels.tolist()):
+        wanted[sample, label] = 1.0
+    loss = losses.get("mse").factory()(outputs, labels)
+    off = outputs.detach() - wanted
+    assert loss.item() == pytest.approx((off**2).sum().item() / 20, rel=1e-12)
+    (grad,) = torch.autograd.grad(loss, outputs)
+    torch.testing.assert_close(grad, 2 / 20 * off)

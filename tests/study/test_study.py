@@ -114,6 +114,7 @@ def test_the_smallest_study(write_study: Write, vocabulary: Vocabulary) -> None:
         "activation": "relu",
         "norm_position": "before",
         "bias": "auto",
+        "dropout": None,
     }
     assert settings.optimizer.options["lr"] == 0.01
     assert settings.schedule.name == "constant"
@@ -271,7 +272,7 @@ def test_all_mistakes_at_once_each_with_its_line(write_study: Write, vocabulary:
     told = "\n".join(mistakes_of(path, vocabulary, "foo"))
     for line in [
         'study.yaml:1: unknown data set "mnits". Did you mean "mnist"? Known: ',
-        "study.yaml:2: model.activation: 'rellu' is not one of relu, sigmoid, tanh or gelu.",
+        "study.yaml:2: model.activation: 'rellu' is not one of relu, sigmoid, tanh, gelu, none or linear.",
         'study.yaml:2: unknown key "hiden" in model mlp. Did you mean "hidden"? Known: activation, bias, depth, ',
         "study.yaml:3: optimizer.lr: 'fast' is wrong: it should be a valid number",
         'study.yaml:3: unknown key "momentum" in optimizer adam. Known: betas, ',

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bnbench.base.stacked import aligned
 from bnbench.engine.stacked.chain import is_plain
 from bnbench.engine.stacked.layers import gathered
+from bnbench.optim.objectives import OneHotSquares
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 StackedObjective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -20,6 +21,8 @@ def stacked_objective(objective: Objective) -> StackedObjective:
     if isinstance(objective, nn.CrossEntropyLoss) and knows_objective(objective):
         smoothing = objective.label_smoothing
         return lambda logits, labels: _cross_entropy(logits, labels, smoothing)
+    if knows_objective(objective):
+        return _one_hot_squares
 
     @torch.enable_grad()
     def one_by_one(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,6 +36,8 @@ def stacked_objective(objective: Objective) -> StackedObjective:
 
 def knows_objective(objective: Objective) -> bool:
     """Whether the stack has its own form of it, rather than calling it replica by replica."""
+    if type(objective) is OneHotSquares:
+        return is_plain(objective)
     return (
         type(objective) is nn.CrossEntropyLoss
         and is_plain(objective)
@@ -40,6 +45,15 @@ def knows_objective(objective: Objective) -> bool:
         and objective.reduction == "mean"
         and objective.ignore_index < 0
     )
+
+
+def _one_hot_squares(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of (outputs - one-hot)² over samples and classes, and its gradient."""
+    _, count, classes = outputs.shape
+    off = aligned(outputs.shape, outputs).copy_(outputs)
+    off.scatter_add_(-1, labels.unsqueeze(-1), off.new_full((), -1.0).expand(*labels.shape, 1))
+    losses = torch.square(off, out=aligned(off.shape, off)).mean((1, 2))
+    return losses, off.mul_(2 / (count * classes))
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
