@@ -8,7 +8,7 @@ plugin's factory gives a layer one name, whatever the norm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,12 +90,11 @@ def _named(layers: Sequence[Found], word: int | str) -> Found:
             return layer
     names = ", ".join(layer.name for layer in layers[:12]) + (", ..." if len(layers) > 12 else "")
     raise ValueError(
-        f"{word!r} is none of the {len(layers)} layers of the network. Known: {names}; numbers from 1 to "
-        f"{len(layers)}; last; head"
+        f"{word!r} is no layer of the network. Known: {names}; last, head, and the numbers 1 to {len(layers)}"
     )
 
 
-def _of_blocks(model: nn.Module, blocks: dict[str, nn.Module]) -> Iterator[Found]:
+def _of_blocks(model: nn.Module, blocks: Mapping[str, nn.Module]) -> Iterator[Found]:
     """Blocks, and the layers of weights outside of them."""
     inside = tuple(f"{name}." for name in blocks)
     alone = {name for name, _ in weight_layers(model) if not name.startswith(inside)}
@@ -182,7 +181,8 @@ class _Watch:
         layer, output = self._outputs.get(given.untyped_storage().data_ptr(), ("", given))
         if not layer or output.numel() != given.numel() or getattr(self.found[layer], kind):
             return ""
-        self.found[layer] = replace(self.found[layer], **{kind: name})
+        found = self.found[layer]
+        self.found[layer] = replace(found, norm=name) if kind == "norm" else replace(found, activation=name)
         return layer
 
 

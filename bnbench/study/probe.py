@@ -52,7 +52,7 @@ class Probe(Section):
         self._places.update(places)
 
     def place(self, key: str) -> str:
-        """Where the key was written; "probe" where that is not known."""
+        """Where the key was written, "" for the whole; "probe" where that is not known."""
         return self._places.get(key, "probe")
 
     def __eq__(self, other: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -57,8 +57,17 @@ def read_probe(
         wrong(path, text)
     if faults:
         return None
-    probe.remember({key: place((KEY, key)) for key in Probe.model_fields})
+    probe.remember({"": place((KEY,)), **{key: place((KEY, key)) for key in Probe.model_fields}})
     return probe
+
+
+def unprobed(variants: Iterable[str]) -> str:
+    """Why networks of another framework are not probed."""
+    return (
+        f"probe with framework: keras ({', '.join(dict.fromkeys(variants))}): the probes look inside networks of "
+        "PyTorch, and these train in TensorFlow, with its own kernels and its own optimizer. "
+        "Fix: framework: torch, or probe: false."
+    )
 
 
 def _listed(key: str, value: Any) -> Any:

@@ -19,7 +19,7 @@ from bnbench.study.looks import means_auto, read_looks
 from bnbench.study.merge import Level, alive, open_level, overlay
 from bnbench.study.names import folder_name, name_fault
 from bnbench.study.overrides import ARGUMENT, ORIGINS, Overrides
-from bnbench.study.probe_reader import read_probe
+from bnbench.study.probe_reader import read_probe, unprobed
 from bnbench.study.remarks import all_cautions, misnamed
 from bnbench.study.roles import refuse_baseline, take_roles
 from bnbench.study.schema import CHOICES, STUDY_KEYS, Settings, Study
@@ -115,6 +115,10 @@ class Resolver:
         data = self.source.data
         made = CellMaker(self.source, self.checker, self.mistakes, self._complete).make(levels, sweep)
         self._dead_settings(levels, sweep)
+        if self.probe and (
+            keras := [cell.variant for cell in made.cells if cell.settings.framework != "torch"]
+        ):
+            self._wrong(("probe",), unprobed(keras))
         task = self._task(made.variants)
         goals = Goals(self.source, task, self.mistakes, self.warnings)
         seeds = data.get("seeds", 5)

@@ -15,6 +15,7 @@ from bnbench.base.options import means_none
 from bnbench.study.layer_names import label_of, names_code, refusal
 from bnbench.study.merge import Level, open_level
 from bnbench.study.names import folder_name, name_fault, twins
+from bnbench.study.schema import STUDY_KEYS
 from bnbench.study.yaml_source import MERGE, Source
 
 #: More columns than any table can show.
@@ -82,6 +83,9 @@ class Variants:
             if not change and name in self.norms and name != "none" and ("norm", "name") not in self.base:
                 fix = f"Fix: {name}: {{norm: {name}}}, or another name."
                 self._wrong(path, f"variants.{name}: {{}} is the study as it is, whose norm is none. {fix}")
+            for key in STUDY_KEYS:  # with values in it, the check of the settings says so
+                if change.get(key) == {}:
+                    self._wrong((*path, key), f"{key} belongs to the study, no variant may change it.")
             return change
         if change is not None:
             word = change if isinstance(change, str) else "batch"

@@ -23,6 +23,7 @@ from bnbench.engine.networks import Networks
 from bnbench.engine.rehearsal.case import Case
 from bnbench.engine.rehearsal.equal_seeds import why_equal
 from bnbench.engine.rehearsal.mistakes import build_mistake
+from bnbench.engine.rehearsal.probe_faults import ProbeFaults
 from bnbench.engine.rehearsal.running_statistics import share_left, why_unfilled
 from bnbench.engine.rehearsal.single_values import why_alone, why_one_weight
 from bnbench.engine.rehearsal.task_faults import why_unfit
@@ -77,7 +78,7 @@ def rehearse_cases(
     """Build and probe the network of every cell; equal networks are probed once. mistakes: those known already."""
     probed: dict[str, _Probe] = {}
     cells: dict[str, Cell] = {}
-    layers, used = list[Layers](), UsedGroups()
+    layers, used, probe_faults = list[Layers](), UsedGroups(), ProbeFaults()
     errors: dict[str, BaseException] = {}
     by_message = {mistake.message: mistake for mistake in mistakes}
     for case in cases:
@@ -94,10 +95,12 @@ def rehearse_cases(
             by_message.setdefault(text, Mistake(f"variant {case.label}", text))
         if probe.error:
             errors[case.label] = probe.error
+        else:
+            probe_faults.look_at(case, probe.model, cell.steps)
         used.look_at(case, probe.model)
         layers.append(Layers(case.label, case.settings.model.name, case.settings.norm.name, probe.covered))
         cells[case.label] = cell.limited_by(why_unfilled(case, probe.shares))
-    for mistake in used.mistakes():
+    for mistake in (*used.mistakes(), *probe_faults.mistakes()):
         by_message.setdefault(mistake.message, mistake)
     for label, text in missing_biases(layers).items():
         cells[label] = cells[label].limited_by(text)
