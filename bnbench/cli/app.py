@@ -89,7 +89,7 @@ def train(
         from bnbench.cli.run import run_variant
 
         study, overrides = study_and_overrides(words)
-        raise typer.Exit(run_variant(study, variant, overrides, training))
+        raise typer.Exit(run_variant(study, variant, training.with_probe(overrides), training))
 
 
 @app.command()
@@ -108,8 +108,8 @@ def compare(
     with Errors(training.debug):
         from bnbench.cli.run import run_studies
 
-        studies, overrides = studies_and_overrides(words)
-        display = training.display(verbose)
+        studies, given = studies_and_overrides(words)
+        display, overrides = training.display(verbose), training.with_probe(given)
         raise typer.Exit(run_studies(studies, overrides, training, display, fail_if or (), profile=profile))
 
 

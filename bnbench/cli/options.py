@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -198,6 +199,10 @@ TablesOption = Annotated[
         help=f"Print these instead of the short answer: all, or any of {', '.join(section_names())}.",
     ),
 ]
+ProbeOption = Annotated[
+    bool,
+    typer.Option("--probe", help="Also measure inside the networks, as `probe: true` in the study does."),
+]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print neither progress nor tables, only failures.")
 ]
@@ -243,8 +248,13 @@ class Training:
     format: FormatOption = TABLE
     tables: TablesOption = None
     lang: LanguageOption = ENGLISH
+    probe: ProbeOption = False
     quiet: Quiet = False
     debug: Debug = False
+
+    def with_probe(self, overrides: Sequence[str]) -> list[str]:
+        """The overrides, with what --probe stands for."""
+        return [*overrides, *(["probe=true"] if self.probe else [])]
 
     @property
     def plugins(self) -> list[Path]:

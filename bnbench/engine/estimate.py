@@ -26,6 +26,7 @@ from bnbench.engine.evaluate import EVAL_BATCH, EVAL_LEAST, evaluate
 from bnbench.engine.library import Library
 from bnbench.engine.loop import Training
 from bnbench.engine.networks import Networks
+from bnbench.engine.probing import Timed
 from bnbench.engine.rehearsal.case import Case
 from bnbench.engine.rehearsal.mistakes import crash_mistake
 from bnbench.engine.rehearsal.rehearse import rehearse_cases
@@ -93,7 +94,7 @@ def _work(settings: Settings, shape: Shape) -> str:
     kinds = {key: getattr(settings, key) for key in ("model", "norm", "optimizer", "loss")}
     facts = {key: (choice.name, _without_rates(choice.options)) for key, choice in kinds.items()}
     modes = [getattr(settings, key) for key in ("batch_size", "precision", "engine", "framework", "train")]
-    return repr((facts, modes, settings.augment, settings.clip_norm is None, shape))
+    return repr((facts, modes, settings.augment, settings.clip_norm is None, settings.probe, shape))
 
 
 def _without_rates(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,11 +129,12 @@ def shape_of(settings: Settings, library: Library) -> Shape:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a step and a sample of evaluation; bytes that one step keeps for its backward pass."""
+    """Seconds a step and a sample of evaluation; bytes that one step keeps for its backward pass; of its probes."""
 
     step: float
     sample: float
     activations: int
+    probing: Timed | None = None
 
 
 def _timing(cell: Cell, shape: Shape, device: torch.device, seconds: float) -> Timing:
@@ -149,12 +151,13 @@ def _timing(cell: Cell, shape: Shape, device: torch.device, seconds: float) -> T
             step, activations = _timed_steps(training, settings.batch_size, device, seconds / 2)
             model = training.stepper.models[0]
             sample = _timed_evaluation(model, data, step / settings.batch_size, seconds / 2)
+            probing = training.probing.timed() if settings.probe else None
     except BaseException as error:
         raise_interrupt(error)
         if isinstance(error, DataError):
             raise
         raise ConfigError([crash_mistake(run.label, error)]) from error
-    return Timing(step, sample, activations)
+    return Timing(step, sample, activations, probing)
 
 
 def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstimate:
@@ -172,7 +175,8 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
     held = 2 * size * shape.num_train + (size + 4) * (shape.num_val + shape.num_test) + 4 * probe
     # weights, gradients, two moments, the best weights
     memory = held * math.prod(shape.sizes.input_shape) + 4 * 5 * cell.num_parameters + timing.activations
-    seconds = steps * timing.step + evaluation
+    costs = timing.probing.costs(settings.probe, steps) if timing.probing and settings.probe else ()
+    seconds = steps * timing.step + evaluation + sum(cost.seconds for cost in costs)
     return CellEstimate(
         label,
         cell.num_parameters,
@@ -182,6 +186,7 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
         evaluation_seconds=evaluation,
         trained_parameters=cell.trained_parameters,
         warnings=(*cell.cautions, *step_cautions(settings, epoch)),
+        probes=costs,
     )
 
 

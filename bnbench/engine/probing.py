@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from bnbench.base.seeding import derive
 from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.data.prepared import Prepared
 from bnbench.engine.build import make_objective, make_optimizer
+from bnbench.engine.device import synchronize
 from bnbench.engine.mirror import Mirror
 from bnbench.engine.private_copy import private_copy
 from bnbench.engine.replica import Replica
@@ -23,6 +25,7 @@ from bnbench.probes.inside import Inside, Layer, Objective, Private, Row, Rows
 from bnbench.probes.layers import Found, chosen, find_layers
 from bnbench.study import Settings
 from bnbench.study.events import RunEnded
+from bnbench.study.plan import ProbeCost
 from bnbench.study.probe import Probe
 from bnbench.study.records import DEPTH, HIDDEN, ProbeRow
 
@@ -37,6 +40,31 @@ class Course:
     def at(self, step: int) -> float:
         """The factor of the update after `step`; after the last one that of the last."""
         return self.factor(min(step, self.planned - 1)) if self.planned else 1.0
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of one look with the cheap measures, and of the pass that they share. layers: how many are looked at."""
+
+    look: float
+    one_pass: float
+    layers: int
+
+    def costs(self, probe: Probe, planned: int) -> tuple[ProbeCost, ...]:
+        """What a run of so many steps pays: for all cheap measures together, and for each costly one."""
+        by_step = measures_by_step(probe, planned)
+        counts = {name: sum(name in names for names in by_step.values()) for name in probe.what}
+        costly = [name for name in probe.what if probes.get(name).facts.costly]
+        cheap = tuple(name for name in probe.what if name not in costly)
+        costs = []
+        if cheap:
+            steps = counts[cheap[0]]
+            costs.append(ProbeCost(cheap, steps, steps * self.look))
+        for name in costly:
+            passes = probes.get(name).facts.passes
+            each = self.one_pass * (passes(self.layers) if passes else 1.0)
+            costs.append(ProbeCost((name,), counts[name], counts[name] * each, costly=True))
+        return tuple(costs)
 
 
 class Probing:
@@ -130,6 +158,27 @@ class Probing:
             _loss(twin.model, twin.objective, self.settings, self.device),
             twin.update,
         )
+
+    def timed(self) -> Timed:
+        """Seconds of a look at one replica, once everything is warm. Of a probe that is there."""
+        assert self.settings.probe is not None
+        cheap = [name for name in self.settings.probe.what if not probes.get(name).facts.costly]
+
+        def look() -> tuple[float, float]:
+            start = time.perf_counter()
+            inside = self._inside(0, 0)
+            _ = inside.passed
+            synchronize(self.device)
+            passed = time.perf_counter()
+            for name in cheap:
+                _ = [*probes.get(name).factory(inside)]
+            synchronize(self.device)
+            return time.perf_counter() - start, passed - start
+
+        with left_as_found(self.device):
+            look()
+            total, one_pass = look()
+        return Timed(total if cheap else 0.0, one_pass, len(self._network.layers))
 
     def ended(self, replica: Replica, event: RunEnded, seconds: float) -> RunEnded:
         """The same end of a run, with what its probes measured. seconds: that they took."""

@@ -120,6 +120,9 @@ class Probed:
         if not steps:
             raise UnknownNameError("quantity", quantity, {row.quantity for row in self.rows})
         at = steps[-1] if step == "last" else int(step)
+        whole = self._values.get((quantity, str(layer), at, unit))
+        if whole is not None:  # of a layer by its name, or of the network as a whole
+            return whole
         values = [self._values.get((quantity, name, at, unit), math.nan) for name in self.layers.named(layer)]
         return sum(values) / len(values)
 

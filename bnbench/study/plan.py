@@ -42,11 +42,24 @@ class RunSpec(Labelled):
 
 
 @dataclass(frozen=True)
+class ProbeCost:
+    """What measures cost one run: their names, at how many steps they look, and the seconds of all of that.
+
+    costly: they are those that look at few steps; their seconds are an upper bound.
+    """
+
+    measures: tuple[str, ...]
+    steps: int
+    seconds: float
+    costly: bool = False
+
+
+@dataclass(frozen=True)
 class CellEstimate:
     """The cost of one variant: of one of its runs. memory_bytes: data, weights, optimizer, activations.
 
     trained_parameters: how many learn, None for all. evaluation_seconds: the part of `seconds` in which nothing is
-    trained. warnings: limits of its answer. notes: remarks on its data.
+    trained. warnings: limits of its answer. notes: remarks on its data. probes: what its probes cost, within `seconds`.
     """
 
     label: str
@@ -58,6 +71,7 @@ class CellEstimate:
     evaluation_seconds: float = 0.0
     trained_parameters: int | None = None
     warnings: tuple[str, ...] = ()
+    probes: tuple[ProbeCost, ...] = ()
 
 
 def make_plan(study: Study, provenance: Callable[[Settings], Any]) -> list[RunSpec]:

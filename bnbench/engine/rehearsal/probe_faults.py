@@ -43,8 +43,9 @@ class ProbeFaults:
             faults.append(
                 (
                     "",
-                    f"probe: the network {case.settings.model.name} of {{}} can't be copied: {_braced(text_of(error))}. "
-                    "A probe works on a copy. Fix: probe: false, or no tensors with a history as attributes of a layer.",
+                    f"probe: the network {case.settings.model.name} of {{}} can't be copied: "
+                    f"{_braced(text_of(error))}. A probe works on a copy. Fix: probe: false, or no tensors with a "
+                    "history as attributes of a layer.",
                 )
             )
         for key, text in faults:
@@ -101,8 +102,8 @@ def _of_the_layers(probe: Probe, case: Case, found: tuple[Found, ...]) -> list[_
         return [
             (
                 "",
-                f"probe: the network {case.settings.model.name} of {{}} has no layers that correspond: it has no linear "
-                "and no convolution layer. Fix: probe: false, or a network with such layers.",
+                f"probe: the network {case.settings.model.name} of {{}} has no layers that correspond: it has no "
+                "linear and no convolution layer. Fix: probe: false, or a network with such layers.",
             )
         ]
     try:

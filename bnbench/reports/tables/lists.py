@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -17,7 +17,7 @@ from bnbench.reports.numbers import parameters_text, target_text
 from bnbench.reports.tables.layout import wrapped
 from bnbench.reports.tables.table import Table
 from bnbench.study import Study
-from bnbench.study.plan import CellEstimate
+from bnbench.study.plan import CellEstimate, ProbeCost
 
 
 def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]) -> None:
@@ -42,12 +42,34 @@ def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]
     time = _range(duration(least * total), duration(seeds * total))
     print_text(console, f"No mistakes. All runs together: about {time}, one after the other.")
     print_text(console, f"Baseline: {study.baseline}. {_seeds(study)}.")
+    for text in _probes(estimates):
+        print_text(console, text)
     for target in study.targets:
         print_text(console, f"Target: {target_text(target)}.")
     for note in dict.fromkeys(note for cell in estimates for note in cell.notes):
         print_text(console, f"Data: {note}.")
     for warning in dict.fromkeys([*study.warnings, *(text for cell in estimates for text in cell.warnings)]):
         print_text(console, f"Warning: {warning}")
+
+
+def _probes(estimates: Sequence[CellEstimate]) -> Iterator[str]:
+    """What the probes cost: the cheap measures together, each costly one by itself; of the variant that pays most."""
+    by_measures: dict[tuple[str, ...], list[tuple[float, ProbeCost]]] = {}
+    for cell in estimates:
+        training = cell.seconds - cell.evaluation_seconds - sum(cost.seconds for cost in cell.probes)
+        for cost in cell.probes:
+            share = cost.seconds / training if training > 0 else float("inf")
+            by_measures.setdefault(cost.measures, []).append((share, cost))
+    for measures, costs in by_measures.items():
+        share, cost = max(costs, key=lambda pair: pair[0])
+        steps = sorted({each.steps for _, each in costs})
+        number = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+        about = "at most" if cost.costly else "about"
+        part = f"{share:.0%} of" if share < 2 else f"{share:,.0f} times" if share < float("inf") else ""
+        beside = f", {part} its training time" if part else ""
+        yield (
+            f"Probes: {', '.join(measures)}: {number} steps a run, {about} {duration(cost.seconds)} a run{beside}."
+        )
 
 
 def _product(study: Study, estimates: Sequence[CellEstimate]) -> str:
