@@ -15,6 +15,7 @@ from bnbench.models import models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
 from bnbench.optim import losses, optimizers, schedules
+from bnbench.optim.clipping import Clipping
 from bnbench.optim.trained import freeze
 from bnbench.study import Settings
 from bnbench.tasks import task_of
@@ -133,6 +134,11 @@ def make_optimizer(settings: Settings) -> Callable[[nn.Module], torch.optim.Opti
     """From a model to its optimizer."""
     entry = optimizers.get(settings.optimizer.name)
     return lambda model: entry.factory(model, **entry.typed(settings.optimizer.options))
+
+
+def clipping_of(settings: Settings) -> Clipping:
+    """The clipping of the gradients before each step."""
+    return Clipping(settings.clip_norm, settings.clip.ratio)
 
 
 def make_objective(settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:

@@ -94,7 +94,8 @@ def _work(settings: Settings, shape: Shape) -> str:
     kinds = {key: getattr(settings, key) for key in ("model", "norm", "optimizer", "loss")}
     facts = {key: (choice.name, _without_rates(choice.options)) for key, choice in kinds.items()}
     modes = [getattr(settings, key) for key in ("batch_size", "precision", "engine", "framework", "train")]
-    return repr((facts, modes, settings.augment, settings.clip_norm is None, settings.probe, shape))
+    clipped = settings.clip_norm is None, settings.clip.name
+    return repr((facts, modes, settings.augment, clipped, settings.probe, shape))
 
 
 def _without_rates(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,25 @@ def faults_of(settings: Settings) -> Iterator[tuple[tuple[Path_, ...], str]]:
             "Fix: optimizer.momentum: 0.9, or optimizer.nesterov: false.",
         )
     yield from _group_faults(settings)
+    yield from _clipping_faults(settings)
+
+
+def _clipping_faults(settings: Settings) -> Iterator[tuple[tuple[Path_, ...], str]]:
+    """Clipping twice, and clipping of nothing."""
+    if settings.clip.name == "none":
+        return
+    if settings.clip_norm is not None:
+        yield (
+            (("clip", "name"), ("clip_norm",)),
+            f"clip: {settings.clip.name} with clip_norm: {settings.clip_norm:g}: the gradient would be clipped twice. "
+            "Fix: leave one of them out, such as clip_norm: none.",
+        )
+    if settings.train == "head":
+        yield (
+            (("clip", "name"), ("train",)),
+            f"clip: {settings.clip.name} with train: head: this clipping leaves the last layer out, and nothing else "
+            "learns. Fix: clip_norm: 1, or train: all.",
+        )
 
 
 def _group_faults(settings: Settings) -> Iterator[tuple[tuple[Path_, ...], str]]:

@@ -12,7 +12,7 @@ from bnbench.study.schema import DATA_PATHS, MATCH_BASELINE, Settings, Study
 from bnbench.study.sections import Choice
 
 #: Settings that most studies do not have, and do not write.
-_LEFT_OUT = ("probe", "evaluate", "test_sets")
+_LEFT_OUT = ("probe", "evaluate", "test_sets", "train", "clip", "batches")
 
 
 def resolved(study: Study, folder: Path) -> dict[str, Any]:
@@ -23,7 +23,11 @@ def resolved(study: Study, folder: Path) -> dict[str, Any]:
     """
     variants = {name: _as_values(settings, folder) for name, settings in study.variants.items()}
     first, *rest = variants.values()
-    shared = {key: value for key, value in first.items() if all(other[key] == value for other in rest)}
+    shared = {
+        key: value
+        for key, value in first.items()
+        if all(key in other and other[key] == value for other in rest)
+    }
     values: dict[str, Any] = {"name": study.name}
     if study.description:
         values["description"] = study.description

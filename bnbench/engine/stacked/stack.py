@@ -21,6 +21,7 @@ from bnbench.base.stacked import Parameters
 from bnbench.engine.stacked.chain import chain, stacked_layers
 from bnbench.engine.stacked.objective import knows_objective, stacked_objective
 from bnbench.engine.stacked.optimizer import FusedStep, can_be_fused
+from bnbench.optim.clipping import Clipping, clip_stack_
 
 
 class Stack:
@@ -37,10 +38,10 @@ class Stack:
         models: Sequence[nn.Module],
         make_optimizer: Callable[[nn.Module], torch.optim.Optimizer],
         objective: Callable[[Tensor, Tensor], Tensor],
-        clip_norm: float | None = None,
+        clipping: Clipping | None = None,
         rates_on_device: bool = False,
     ) -> None:
-        self.models, self.clip_norm = models, clip_norm
+        self.models, self.clipping = models, clipping or Clipping()
         self.optimizer = make_optimizer(models[0])
         groups = [group["params"] for group in self.optimizer.param_groups]
         frozen = [parameter for parameter in models[0].parameters() if not parameter.requires_grad]
@@ -63,8 +64,7 @@ class Stack:
     def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Inputs (S, N, ...), targets (S, N, ...): an update; each model's objective before it, (S,)."""
         losses = self.gradients(inputs, targets)
-        if self.clip_norm is not None:
-            self._clip(self.clip_norm)
+        clip_stack_(self.parameters, self.clipping)
         (self.fused or self.optimizer.step)()
         return losses
 
@@ -95,12 +95,3 @@ class Stack:
         for index in reversed(range(self._first, len(self.layers))):
             grad = self.layers[index].backward(grad, needed=index > self._first)
         return losses
-
-    def _clip(self, largest: float) -> None:
-        """torch.nn.utils.clip_grad_norm_, each model by its own norm."""
-        blocks = list(self.parameters.blocks())
-        norms = [torch.linalg.vector_norm(block.flatten(1), dim=1) for block in blocks]
-        total = torch.linalg.vector_norm(torch.stack(norms, 1), dim=1)
-        scale = (largest / (total + 1e-6)).clamp(max=1.0)
-        for block in blocks:
-            block.mul_(scale.view(-1, *[1] * (block.ndim - 1)))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bnbench.engine.build import make_objective, make_optimizer
+from bnbench.engine.build import clipping_of, make_objective, make_optimizer
 from bnbench.engine.steppers.base import TorchStepper, autocast
+from bnbench.optim.clipping import clip_
 from bnbench.study import Settings
 
 
@@ -36,8 +37,7 @@ class Sequential(TorchStepper):
 
     def update(self) -> None:
         """Clip the gradients that the parameters have now, and let the optimizer step with them."""
-        if self.settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        clip_(self.model, clipping_of(self.settings))
         self.move()
 
     def move(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from bnbench.engine.build import make_objective, make_optimizer
+from bnbench.engine.build import clipping_of, make_objective, make_optimizer
 from bnbench.engine.stacked.stack import Stack
 from bnbench.engine.steppers.base import TorchStepper
 from bnbench.study import Settings
@@ -21,7 +21,7 @@ class Stacked(TorchStepper):
         self, models: Sequence[nn.Module], settings: Settings, rates_on_device: bool = False
     ) -> None:
         self.stack = Stack(
-            models, make_optimizer(settings), make_objective(settings), settings.clip_norm, rates_on_device
+            models, make_optimizer(settings), make_objective(settings), clipping_of(settings), rates_on_device
         )
         super().__init__(models, self.stack.optimizer)
         self.settings = settings

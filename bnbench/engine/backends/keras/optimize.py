@@ -35,6 +35,12 @@ def check_optimization(settings: Settings) -> None:
             f"framework: keras trains one run at a time, and engine: {settings.engine} is torch's.",
             fix="engine: auto, or framework: torch.",
         )
+    if settings.clip.name != "none":
+        raise BnbenchError(
+            f"framework: keras has no clip: {settings.clip.name}.",
+            "Keras clips by the norm of a variable or of all of them, not of a unit.",
+            "clip_norm: 1, or framework: torch.",
+        )
     if settings.optimizer.options.get("groups"):
         raise BnbenchError(
             "framework: keras has no optimizer.groups.",
