@@ -26,8 +26,8 @@ def print_inside(console: Console, summary: Summary, places: Sequence[str] = ())
     if not summary.inside.numbers:
         print_text(console, "No run has numbers of its layers.")
     for step in first_and_last(summary):
-        for table in _tables(summary, step, console.width):
-            print_table(console, table)
+        for place, table in enumerate(_tables(summary, step, console.width)):
+            print_table(console, table, captioned=not place)
     for line in (*inside_sentences(summary), *_limits(summary)):
         print_text(console, line)
     if places:
@@ -36,13 +36,12 @@ def print_inside(console: Console, summary: Summary, places: Sequence[str] = ())
         print_text(console, line)
 
 
-def _tables(summary: Summary, step: int, width: int) -> Iterator[Table]:
+def _tables(summary: Summary, step: int, width: int) -> list[Table]:
     """One table where it fits the width; else one for each quantity."""
     together = layers_together(summary, step)
-    if least_width(together) <= width:
-        yield together
-    else:
-        yield from (table for table in layer_tables(summary, step) if table.rows)
+    if not summary.swept_keys and least_width(together) <= width:
+        return [together]
+    return layer_tables(summary, step, width)
 
 
 def _limits(summary: Summary) -> Iterator[str]:

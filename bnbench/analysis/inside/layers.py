@@ -18,7 +18,7 @@ from bnbench.study.records import DEPTH, HIDDEN, ProbeRow
 GRADIENT_NORM = "gradient_norm"
 STD: dict[Kind, str] = {"pre": "pre_std", "post": "post_std"}
 MEAN: dict[Kind, str] = {"pre": "pre_mean", "post": "post_mean"}
-DEAD, SATURATED = "dead_share", "saturated_share"
+DEAD, SATURATED = "dead_share", "saturated_values"
 HISTOGRAM: dict[str, Kind] = {"pre_histogram": "pre", "post_histogram": "post"}
 LOSS_ALONG = "loss_along"
 #: The layer of a row about the network as a whole, and the unit of the loss before the step.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from rich.cells import cell_len
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.inside.contents import LayerNumber
@@ -12,22 +14,25 @@ from bnbench.base.indices import index_facts
 from bnbench.reports.numbers import NOTHING, count_text, p_text, spread_text
 from bnbench.reports.sentences.inside import effect_text, value_text
 from bnbench.reports.tables.table import Table
+from bnbench.study.labels import setting_text
 
 #: The quantities of the tables of layers: their headings, and whether they are shares.
 _QUANTITIES = {
     STD["post"]: ("std", "Standard deviation of the activations", False),
     DEAD: ("dead", "Dead units (%)", True),
-    SATURATED: ("saturated", "Saturated units (%)", True),
+    SATURATED: ("saturated", "Saturated activations (%)", True),
     GRADIENT_NORM: ("gradient", "Norm of the weights' gradient", False),
 }
+#: Columns of a screen that the names of the layers and a number take, about.
+_LAYER_WIDTH, _NUMBER_WIDTH = 12, 8
+Numbers = Mapping[tuple[int, str], LayerNumber]
+_NONE_OF = {DEAD: "No unit is dead.", SATURATED: "No activation is saturated."}
 
 
 def probe_tables(summary: Summary) -> list[Table]:
     """The indices, then each quantity of the layers; empty without probes."""
-    tables = [index_table(summary)]
-    for step in first_and_last(summary):
-        tables += layer_tables(summary, step)
-    return [table for table in tables if table.rows]
+    layers = [table for step in first_and_last(summary) for table in layer_tables(summary, step)]
+    return [table for table in (index_table(summary), *layers) if table.rows]
 
 
 def index_table(summary: Summary) -> Table:
@@ -85,46 +90,85 @@ def first_and_last(summary: Summary) -> list[int]:
     return list(dict.fromkeys([*steps[:1], *steps[-1:]]))
 
 
-def layer_tables(summary: Summary, step: int) -> Iterator[Table]:
-    """One table a quantity: a row a layer, a column a variant."""
-    for quantity, (_, title, _) in _QUANTITIES.items():
-        numbers = _at(summary, quantity, step)
-        labels = _labels(summary, numbers)
-        rows = [
-            (
-                _layer_text(depth, name),
-                *(_spread_text(summary, numbers.get((depth, label))) for label in labels),
-            )
-            for depth, name in _layers(summary, step)
-            if any((depth, label) in numbers for label in labels)
-        ]
-        yield Table(
-            f"{title}, step {step:,}",
-            "On the probe batch: mean ± standard deviation (n-1) over seeds.",
-            ("layer", *labels),
-            tuple(rows),
-            f"l{'r' * len(labels)}",
+def layer_tables(summary: Summary, step: int, width: int | None = None) -> list[Table]:
+    """One table a quantity: a row a layer, a column a variant; in a sweep one a variant, a column a setting.
+
+    width: of a screen, for tables of means alone, which in a sweep hold all variants where they fit it. What is 0
+    everywhere has a sentence in the caption in place of its table.
+    """
+    found = {quantity: _at(summary, quantity, step) for quantity in _QUANTITIES}
+    zeros = [quantity for quantity in _NONE_OF if _is_zero(found[quantity].values())]
+    scatter = "mean ± standard deviation (n-1) over seeds" if width is None else "means over seeds"
+    caption = " ".join([f"On the probe batch: {scatter}.", *(_NONE_OF[quantity] for quantity in zeros)])
+    return [
+        Table(
+            f"{title}, step {step:,}{name}",
+            caption,
+            ("layer", *columns),
+            tuple(_rows(summary, step, numbers, list(columns.values()), brief=width is not None)),
+            f"l{'r' * len(columns)}",
         )
+        for quantity, numbers in found.items()
+        if numbers and quantity not in zeros
+        for title in [_QUANTITIES[quantity][1]]
+        for name, columns in _groups(summary, numbers, width)
+    ]
+
+
+def _rows(
+    summary: Summary, step: int, numbers: Numbers, labels: Sequence[str], *, brief: bool
+) -> Iterator[tuple[str, ...]]:
+    for depth, layer in _layers(summary, step):
+        if any((depth, label) in numbers for label in labels):
+            cells = (_text(summary, numbers.get((depth, label)), brief=brief) for label in labels)
+            yield (_layer_text(depth, layer), *cells)
 
 
 def layers_together(summary: Summary, step: int) -> Table:
-    """All quantities in one table, the variants side by side."""
-    columns: list[tuple[str, str]] = []
+    """All quantities in one table, the variants side by side: their means."""
     found = {quantity: _at(summary, quantity, step) for quantity in _QUANTITIES}
-    for quantity, numbers in found.items():
-        labels = _labels(summary, numbers)
-        if quantity not in (DEAD, SATURATED) or any(n.spread.mean for n in numbers.values()):
-            columns += [(quantity, label) for label in labels]
+    zeros = [q for q in (DEAD, SATURATED) if _is_zero(found[q].values())]
+    columns = [(q, label) for q in _QUANTITIES if q not in zeros for label in _labels(summary, found[q])]
     rows = [
-        (_layer_text(depth, name), *(_mean_text(found[q].get((depth, label)), q) for q, label in columns))
+        (_layer_text(depth, name), *(_mean_text(found[q].get((depth, label))) for q, label in columns))
         for depth, name in _layers(summary, step)
     ]
     headings = (f"{_QUANTITIES[q][0]}{' %' * _QUANTITIES[q][2]} {label}" for q, label in columns)
-    caption = "On the probe batch, means over seeds. std: of the activations; gradient: norm, of the weights."
+    caption = "On the probe batch: means over seeds. std: of the activations; gradient: norm, of the weights."
+    caption += "".join(f" {_NONE_OF[quantity]}" for quantity in zeros)
     return Table(f"Step {step:,}", caption, ("layer", *headings), tuple(rows), f"l{'r' * len(columns)}")
 
 
-def _at(summary: Summary, quantity: str, step: int) -> dict[tuple[int, str], LayerNumber]:
+def _is_zero(numbers: Iterable[LayerNumber]) -> bool:
+    """Whether there are numbers, and no seed has another than 0."""
+    values = [value for number in numbers for value in number.spread.values]
+    return bool(values) and not any(values)
+
+
+def _groups(summary: Summary, numbers: Numbers, width: int | None) -> list[tuple[str, dict[str, str]]]:
+    """Tables by the end of their title, with the heading and the label of each column: all variants, or those of one."""
+    labels = _labels(summary, numbers)
+    keys = summary.swept_keys
+    if not keys:
+        return [("", {label: label for label in labels})]
+    variants = {variant.label: variant for variant in summary.variants}
+    short = {
+        " ".join(
+            [variants[label].variant, *(str(variants[label].setting.get(key, "")) for key in keys)]
+        ): label
+        for label in labels
+    }
+    words = [max(map(cell_len, heading.split())) for heading in short]
+    if width is not None and _LAYER_WIDTH + sum(2 + max(word, _NUMBER_WIDTH) for word in words) <= width:
+        return [(f", by {' and '.join(keys)}", short)]
+    groups: dict[str, dict[str, str]] = {}
+    for label in labels:
+        variant = variants[label]
+        groups.setdefault(f": {variant.variant}", {})[setting_text(variant.setting)] = label
+    return list(groups.items())
+
+
+def _at(summary: Summary, quantity: str, step: int) -> Numbers:
     return {
         (number.depth, number.label): number
         for number in summary.inside.numbers
@@ -132,7 +176,7 @@ def _at(summary: Summary, quantity: str, step: int) -> dict[tuple[int, str], Lay
     }
 
 
-def _labels(summary: Summary, numbers: dict[tuple[int, str], LayerNumber]) -> list[str]:
+def _labels(summary: Summary, numbers: Numbers) -> list[str]:
     """The labels that have this quantity, those of the baseline first."""
     found = {number.label: number.variant for number in numbers.values()}
     return sorted(found, key=lambda label: found[label] != summary.baseline)
@@ -146,16 +190,16 @@ def _layer_text(depth: int, name: str) -> str:
     return f"{depth} {name}"
 
 
-def _mean_text(number: LayerNumber | None, quantity: str) -> str:
+def _mean_text(number: LayerNumber | None) -> str:
     if number is None or number.spread.mean is None:
         return NOTHING
     value = number.spread.mean
-    return f"{100 * value:.1f}" if _QUANTITIES[quantity][2] else f"{value:.3g}"
+    return f"{100 * value:.1f}" if _QUANTITIES[number.quantity][2] else f"{value:#.3g}".rstrip(".")
 
 
-def _spread_text(summary: Summary, number: LayerNumber | None) -> str:
+def _text(summary: Summary, number: LayerNumber | None, *, brief: bool) -> str:
     """Mean and scatter over the seeds; where some have no number, how many have."""
     variant = summary.labelled(number.label) if number else None
-    if number is None or variant is None:
-        return NOTHING
+    if number is None or variant is None or brief:
+        return _mean_text(number)
     return spread_text(number.spread, len(variant.seeds), percent=_QUANTITIES[number.quantity][2])
