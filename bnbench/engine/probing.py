@@ -21,6 +21,7 @@ from bnbench.engine.replica import Replica
 from bnbench.engine.steppers.base import Stepper, autocast
 from bnbench.probes import probes
 from bnbench.probes.batch import probe_batches
+from bnbench.probes.indices import drift_rows, indices
 from bnbench.probes.inside import Inside, Layer, Objective, Private, Row, Rows
 from bnbench.probes.layers import Found, chosen, find_layers
 from bnbench.study import Settings
@@ -185,13 +186,15 @@ class Probing:
         if self.settings.probe is None:
             return event
         index = self.replicas.index(replica)
+        measured = [row for step, rows in self._measured[index] for row in _rows(step, rows)]
+        rows = [*_places(self._network.layers, min(self._looks)), *measured]
         record = replace(
             event.record,
             notes=(*event.record.notes, *self._failed[index].values()),
+            inside=indices(rows),
             probe_seconds=seconds,
         )
-        rows = (row for step, measured in self._measured[index] for row in _rows(step, measured))
-        return replace(event, record=record, probes=(*_places(self._network.layers, min(self._looks)), *rows))
+        return replace(event, record=record, probes=(*rows, *drift_rows(rows)))
 
 
 class _Network:

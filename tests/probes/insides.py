@@ -33,6 +33,7 @@ def inside_of(
     batches: Sequence[tuple[Tensor, Tensor]],
     make_optimizer: MakeOptimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.1),
     lr: float = 0.1,
+    layers: tuple[Layer, ...] = (),
 ) -> Inside:
     """The inside of `model` with a fresh optimizer. batches: the probe batch and the other one."""
 
@@ -47,7 +48,7 @@ def inside_of(
     settings: Any = SimpleNamespace(batch_size=len(inputs))
     return Inside(
         model,
-        layers_of(model),
+        layers or layers_of(model),
         inputs,
         targets,
         others,
