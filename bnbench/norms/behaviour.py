@@ -105,6 +105,12 @@ def initial_share(module: nn.Module, batches: Sequence[tuple[Sequence[int], int]
 Slot = tuple[nn.Module, str]
 
 
+def statistics_of(module: nn.Module, shape: Sequence[int]) -> list[Slot]:
+    """The tensors, and the modules that hold them, by which inference depends on earlier batches of training."""
+    with _tried(module, True, parameters=False) as tried:
+        return [slot for slot in tried.slots() if tried.is_statistic(slot, shape)]
+
+
 @contextmanager
 def _tried(module: nn.Module, training: bool, parameters: bool = True) -> Iterator[_Tried]:
     """The module to be tried on the CPU; as it was, afterwards. parameters: all of them are moved first."""

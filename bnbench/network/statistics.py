@@ -1,0 +1,116 @@
+"""The layers of a network that infer with running statistics, and whether others can take the place of those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.base.process_state import left_as_found
+from bnbench.base.user_code import raise_interrupt
+from bnbench.network.sites import Inputs, find_sites
+from bnbench.norms.behaviour import ModuleState, statistics_of
+from bnbench.norms.inference_form import MEAN, VAR, InferenceForm, has_statistics, inference_form
+
+#: Samples of the pass that records the shapes.
+SAMPLES = 8
+_WANTED = f"and not in {MEAN} and {VAR} with one number a channel"
+
+
+@dataclass(frozen=True)
+class StatisticsLayer:
+    """A layer with running statistics. name: of the module that has them. form: what they do in inference."""
+
+    name: str
+    form: InferenceForm
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Those of a network. refused: why the statistics of a layer can't be replaced, a sentence each."""
+
+    layers: tuple[StatisticsLayer, ...] = ()
+    refused: tuple[str, ...] = ()
+
+    @property
+    def without_form(self) -> tuple[str, ...]:
+        """The layers whose inference is not (x - mean) / √(var + eps)."""
+        return tuple(layer.name for layer in self.layers if layer.form.eps is None)
+
+
+def statistics_of_network(model: nn.Module, inputs: Inputs, samples: int = SAMPLES) -> Statistics:
+    """Try every layer of a network that keeps statistics. Leaves the network as it was."""
+    known = {name: module for name, module in model.named_modules() if has_statistics(module)}
+    shapes, moved = _pass(model, known, inputs, samples)
+    layers: list[StatisticsLayer] = []
+    refused: list[str] = []
+    tried: dict[object, InferenceForm | str] = {}
+    for name, module in known.items():
+        if name not in shapes:
+            continue  # no forward pass reaches it
+        key = type(module), str(module), shapes[name]
+        if key not in tried:
+            try:
+                tried[key] = inference_form(module, shapes[name])
+            except ValueError as error:
+                tried[key] = str(error)
+        form, kind = tried[key], type(module).__name__
+        if isinstance(form, str):
+            refused.append(f"{name} ({kind}) can't be tried: {form}")
+        elif form.used and not form.takes_statistics:
+            refused.append(
+                f"{name} ({kind}): with the mean and variance of a batch as its running statistics it does neither "
+                "what (x - mean) / sqrt(var + eps) says nor what it does in training"
+            )
+        elif form.used:
+            layers.append(StatisticsLayer(name, form))
+    return Statistics(
+        tuple(layers), tuple(dict.fromkeys([*refused, *_unknown(model, known, inputs, samples)]))
+    )
+
+
+def _pass(
+    model: nn.Module, modules: dict[str, nn.Module], inputs: Inputs, samples: int
+) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """One pass in training mode: the input shape of each of these modules, and the buffers that it moved."""
+    parameter = next(iter(model.parameters()), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+            if arguments and isinstance(arguments[0], Tensor):
+                shapes.setdefault(name, tuple(arguments[0].shape))
+
+        return hook
+
+    before = {name: value.clone() for name, value in model.named_buffers() if value.is_floating_point()}
+    moved: list[str] = []
+    with left_as_found(device), ExitStack() as stack, torch.no_grad():
+        stack.callback(ModuleState(model).restore)
+        stack.callback(model.train, model.training)
+        for name, module in modules.items():
+            stack.callback(module.register_forward_pre_hook(note(name)).remove)
+        model.train()
+        try:
+            model(inputs(samples).to(device))
+        except BaseException as error:  # its runs crash, and say so
+            raise_interrupt(error)
+        after = dict(model.named_buffers())
+        moved += [name for name, value in before.items() if not torch.equal(value, after[name])]
+    return shapes, moved
+
+
+def _unknown(model: nn.Module, inputs: Inputs, samples: int) -> list[str]:
+    """Normalizers whose inference depends on what they keep under other names."""
+    sites = find_sites(model, inputs, samples)
+    return [
+        f"{site} keeps statistics in {slot}, {_WANTED}"
+        for site in {site.signature: site for site in sites.norms}.values()
+        for inner, slot in statistics_of(site.module, site.shape)
+        if not (slot in (MEAN, VAR) and has_statistics(inner))
+    ]
