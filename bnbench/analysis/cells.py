@@ -11,6 +11,7 @@ from bnbench.analysis.pairs import PHASES, Phase, Spread, number
 from bnbench.analysis.times import why_not_comparable
 from bnbench.results import Cell
 from bnbench.study import Target
+from bnbench.study.evaluation import is_line
 from bnbench.study.records import MISSING, OUTCOMES, RunRecord
 
 
@@ -20,6 +21,7 @@ def summarize_cell(
     """Its outcomes, spreads and times. reference: runs of the baseline, whose seconds these are held against."""
     records = cell.records
     built = next((record for record in records if record.num_parameters), None)
+    line = is_line(cell.variant)
     outcomes = Counter(record.outcome for record in records)
     return VariantSummary(
         variant=cell.variant,
@@ -37,8 +39,8 @@ def summarize_cell(
         },
         spreads={(at, metric): spread_of(cell, metric, at) for at in PHASES for metric in columns},
         targets=tuple(summarize_target(records, target) for target in targets),
-        seconds_per_step=Spread.of(r.train_seconds / r.steps for r in records if r.steps),
-        seconds_refused=why_not_comparable(records, reference),
+        seconds_per_step=Spread.of(r.train_seconds / r.steps for r in records if r.steps and not line),
+        seconds_refused="nothing was trained for it" if line else why_not_comparable(records, reference),
     )
 
 

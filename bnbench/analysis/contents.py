@@ -25,6 +25,7 @@ from bnbench.base.metrics import SPLITS, columns_of
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
 from bnbench.base.words import ENGLISH
 from bnbench.study import DEFAULT_PRIMARY, DEFAULT_VARY, Margin, Target, fixed_sentence
+from bnbench.study.evaluation import is_line
 from bnbench.study.labels import Labelled
 from bnbench.study.records import RunRecord
 
@@ -152,7 +153,12 @@ class Summary:
     @property
     def runs(self) -> Iterator[RunRecord]:
         """Every run that is there."""
-        return (run for variant in self.variants for run in variant.runs)
+        return (run for variant in self.trained for run in variant.runs)
+
+    @property
+    def trained(self) -> tuple[VariantSummary, ...]:
+        """The variants without the lines of further ways of inference, for which nothing was trained."""
+        return tuple(variant for variant in self.variants if not is_line(variant.variant))
 
     @property
     def cautions(self) -> tuple[str, ...]:

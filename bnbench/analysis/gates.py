@@ -24,6 +24,7 @@ from bnbench.base.errors import GateError, UnknownNameError, unknown_name
 from bnbench.base.metrics import RECALL, Metric
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
 from bnbench.study import Margin
+from bnbench.study.evaluation import AT, is_line
 
 SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -154,6 +155,17 @@ def share_gates(texts: Sequence[str], studies: Sequence[Collection[str]]) -> lis
 def gate_columns(texts: Sequence[str]) -> list[str]:
     """The metric of each gate, with its split. Raises GateError."""
     return [_parse(text).metric for text in texts]
+
+
+def check_lines(texts: Sequence[str], lines: Collection[str]) -> None:
+    """Raises GateError where a gate is about a line such as "none@precise" that no network of the study has."""
+    for gate in map(_parse, texts):
+        if strange := next((name for name in gate.variants if is_line(name) and name not in lines), None):
+            variant, _, way = strange.partition(AT)
+            raise GateError(
+                f"--fail-if '{gate.text}': {strange}: {variant} has no running statistics that {way} could replace.",
+                fix=f"a gate on {', '.join(lines) or variant}.",
+            )
 
 
 def _parse(text: str) -> Gate:

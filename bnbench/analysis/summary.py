@@ -30,7 +30,9 @@ from bnbench.analysis.sweeps import BestSetting, best_cell, best_settings
 from bnbench.analysis.times import engine_of
 from bnbench.analysis.twins import first_of_equals, groups_of_equals, mark_twins
 from bnbench.results import Cell, StudyResults
+from bnbench.results.lines import with_lines
 from bnbench.study import DEFAULT_VARY, Target
+from bnbench.study.evaluation import is_line
 from bnbench.study.vary import read_vary
 
 #: A difference that must be so many times its scatter to be decided is decided by the luck of the scatter.
@@ -42,6 +44,7 @@ METHOD_WORDS = {"t": "the paired t test", "bootstrap": "the bootstrap"}
 
 def summarize(results: StudyResults) -> Summary:
     """Spreads, differences, convergence and outcomes of a study; nothing that was planned is left out."""
+    results = with_lines(results)
     course = follow(results) if results.looks else None
     results = course.results if course else results
     results = replace(results, targets=tuple(_known_target(target, results) for target in results.targets))
@@ -49,6 +52,7 @@ def summarize(results: StudyResults) -> Summary:
     variants = tuple(summarize_cell(c, results.targets, reference, results.columns) for c in results.cells)
     pairs = list(zip(results.cells, baselines_of(results.cells, results.baseline), strict=True))
     compared = [(cell, base) for cell, base in pairs if base and cell.variant != results.baseline]
+    trained = [pair for pair in compared if not is_line(pair[0].variant)]
     first, samples, findings = first_of_equals(results.cells), NewSamples(results), _without_checks(results)
     comparisons = _judged(_differences(results, compared), results, first)
     if course:
@@ -85,11 +89,11 @@ def summarize(results: StudyResults) -> Summary:
         task=results.task,
         vary=vary,
         study=results.study,
-        speeds=tuple(s for t in results.targets for pair in compared for s in compare_speed(*pair, t)),
-        areas=tuple(compare_areas(*pair, metric) for metric in _targeted(results) for pair in compared),
+        speeds=tuple(s for t in results.targets for pair in trained for s in compare_speed(*pair, t)),
+        areas=tuple(compare_areas(*pair, metric) for metric in _targeted(results) for pair in trained),
         rates=spent_rates(_rates(pairs, results), results.looks),
         noise=tuple(noise_floors(results.cells)) if "accuracy" in results.task.names else (),
-        usable_ranges=usable_ranges(findings) if swept else (),
+        usable_ranges=usable_ranges(_trained(findings)) if swept else (),
         interactions=tuple(interactions(findings, comparisons)) if swept else (),
         claims=claims,
         looks=results.looks,
@@ -147,10 +151,19 @@ def _without_checks(results: StudyResults) -> StudyResults:
     return replace(results, cells=tuple(c for c in results.cells if c.variant not in results.checks))
 
 
+def _trained(results: StudyResults) -> StudyResults:
+    """Without the lines of further ways of inference, for which nothing was trained."""
+    return replace(results, cells=tuple(c for c in results.cells if not is_line(c.variant)))
+
+
 def _rates(pairs: Iterable[tuple[Cell, Cell | None]], results: StudyResults) -> tuple[TrainedRate, ...]:
     """How often each variant trained; a check is not tested."""
     return trained_rates(
-        [(cell, None if cell.variant in results.checks else baseline) for cell, baseline in pairs]
+        [
+            (cell, None if cell.variant in results.checks else baseline)
+            for cell, baseline in pairs
+            if not is_line(cell.variant)
+        ]
     )
 
 
@@ -158,7 +171,7 @@ def _best_rates(results: StudyResults, best: Sequence[BestSetting]) -> tuple[Tra
     """How often each variant trained at the best setting that is compared, against the baseline at its own."""
     labels = {c.label for setting in best for c in setting.comparisons}
     labels |= {c.baseline_label for setting in best for c in setting.comparisons}
-    cells = {cell.variant: cell for cell in results.cells if cell.label in labels}
+    cells = {cell.variant: cell for cell in _trained(results).cells if cell.label in labels}
     return trained_rates([(cell, cells.get(results.baseline)) for cell in cells.values()])
 
 

@@ -183,9 +183,11 @@ class Comparison:
 
     def _size(self) -> str:
         """For example "3 variants, 15 of 15 runs"."""
-        variants = dict.fromkeys(variant.variant for variant in self.summary.variants)
-        planned = sum(len(variant.seeds) for variant in self.summary.variants)
-        there = sum(len(variant.runs) for variant in self.summary.variants)
+        trained = self.summary.trained
+        variants = dict.fromkeys(variant.variant for variant in trained)
+        planned, there = (
+            sum(map(len, each)) for each in ([v.seeds for v in trained], [v.runs for v in trained])
+        )
         return f"{len(variants)} variant{'s' * (len(variants) != 1)}, {there} of {planned} runs"
 
 

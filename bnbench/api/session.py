@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bnbench.analysis.gates import gate_columns
+from bnbench.analysis.gates import check_lines, gate_columns
 from bnbench.analysis.stops import follow
 from bnbench.api.finished import sort_runs
 from bnbench.api.plugins import Names, installed_versions
@@ -19,6 +19,7 @@ from bnbench.base.user_code import was_interrupted
 from bnbench.results import ResultsFolder
 from bnbench.results.beside import FinishedRun
 from bnbench.study import Settings, Study
+from bnbench.study.evaluation import line_name
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec, make_plan
 
@@ -133,6 +134,8 @@ def prepare_work(
     rehearsal = rehearse(runs, library, device, networks)
     if mistakes := [*mistakes, *rehearsal.mistakes]:
         raise ConfigError(mistakes)
+    lines = {line_name(run.variant, way): None for run in runs for way in rehearsal.cells[run.label].ways}
+    check_lines(gates, lines)
     today = Today(rehearsal.cells, device, sources.packages)
     todo, beside = sort_runs(runs, folder, options.again, today.of, beside=options.beside)
     local = any(names.needs_this_process(cell.settings) for cell in study.cells)

@@ -19,16 +19,17 @@ from bnbench.base.task_facts import gap_asked
 from bnbench.reports.formats.csv import probes_text, runs_text
 from bnbench.reports.formats.json import summary_values
 from bnbench.results import PROBES, REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
+from bnbench.results.lines import with_lines
 from bnbench.study import Study
 
 
 def gates_of(texts: Sequence[str], studies: Sequence[Study]) -> list[tuple[str, ...]]:
     """The --fail-if of each study. Raises GateError where one fits no study."""
-    shared = share_gates(texts, [study.variants for study in studies])
+    shared = share_gates(texts, [study.line_names for study in studies])
     for gates, study in zip(shared, studies, strict=True):
         read_gates(
             gates,
-            study.variants,
+            study.line_names,
             len(study.seeds),
             study.margin,
             swept=len(study.cells) > len(study.variants),
@@ -50,6 +51,7 @@ def load_results(folder: ResultsFolder) -> StudyResults:
 
 def summarize_results(results: StudyResults, fail_if: Sequence[str] = ()) -> Summary:
     """Their summaries, with the outcomes of the gates. Raises GateError where a gate does not fit."""
+    results = with_lines(results)
     seeds = min(len(cell.seeds) for cell in results.cells)
     variants = dict.fromkeys(cell.variant for cell in results.cells)
     gates = read_gates(fail_if, variants, seeds, results.margin, task=results.task)

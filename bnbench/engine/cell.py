@@ -18,7 +18,8 @@ SECONDS_A_PRODUCT, SECONDS_A_PARAMETER = 6e-11, 1.1e-9
 class Cell:
     """Runs that differ in their seed alone, and their engine.
 
-    steps: of one run. cautions: what limits the answer of this cell. trained_parameters: None where all learn.
+    steps: of one run. cautions: what limits the answer of this cell. ways: further
+    ways of inference that its networks have. trained_parameters: None where all learn.
     """
 
     runs: tuple[RunSpec, ...]
@@ -26,6 +27,7 @@ class Cell:
     steps: int
     num_parameters: int
     cautions: tuple[str, ...] = ()
+    ways: tuple[str, ...] = ()
     trained_parameters: int | None = None
 
     def limited_by(self, caution: str) -> Cell:

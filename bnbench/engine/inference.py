@@ -1,22 +1,22 @@
 """Ways of inference with one trained network: other statistics in place of the running ones, without training again.
 
-    precise            the mean and variance of N training samples, each batch normalized by its own statistics on the way
-                       (Wu & Johnson 2021, arXiv 2105.07576, section 3). The variance is the total one: the mean of the
-                       batches' variances, plus the variance of their means, each batch with the weight of its samples
-    batch              the mean and variance of the test batch (Schneider et al. 2020, arXiv 2006.16971, with no sample of
+    precise            mean and variance of N training samples; on the way, each batch is normalized by its own
+                       statistics (Wu & Johnson 2021, arXiv 2105.07576, section 3). The variance is the total one: the
+                       mean of the batches' variances and the variance of their means, weighted by the batches' samples
+    batch              mean and variance of the test batch (Schneider et al. 2020, arXiv 2006.16971, with no weight on
                        the training statistics)
-    example_weighted   mean_i = a E[x_i] + (1 - a) mean, E[x²]_i likewise, var_i = E[x²]_i - mean_i² for each example i
+    example_weighted   mean_i = a E[x]_i + (1 - a) mean, E[x²]_i likewise, var_i = E[x²]_i - mean_i² for each example i
                        (Summers & Dinneen 2020, arXiv 1906.03548, inference example weighing)
 
-E[x_i] is the mean over the positions of an example; inputs without positions are their own mean. Statistics are summed in
-float64. Whatever happens, the network, its flags, its statistics and the random streams are left as they were.
+E[x]_i is the mean over the positions of an example; inputs without positions are their own mean. Statistics are summed
+in float64. Whatever happens, the network, its flags, its statistics and the random streams are left as they were.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +25,16 @@ from torch import Tensor, nn
 
 from bnbench.base.process_state import left_as_found
 from bnbench.base.seeding import generator
+from bnbench.data import Sizes
 from bnbench.data.prepared import Prepared
 from bnbench.engine.evaluate import Measured, evaluate, largest_batch
-from bnbench.network.statistics import StatisticsLayer
+from bnbench.engine.steppers.base import autocast
+from bnbench.network.statistics import Statistics, StatisticsLayer, statistics_of_network
 from bnbench.norms.behaviour import ModuleState
 from bnbench.norms.inference_form import MEAN, VAR
-from bnbench.study.evaluation import RUNNING, Inference
+from bnbench.study import Settings
+from bnbench.study.evaluation import Inference
+from bnbench.tasks import task_of
 
 
 @dataclass
@@ -55,41 +59,53 @@ class Total:
         return self.squares / self.count
 
 
-class Ways:
-    """The further ways of inference of a study, for networks with these layers."""
+class Evaluation:
+    """Measures the networks of one cell, on its data, in its precision.
 
-    def __init__(
-        self,
-        ways: Sequence[Inference],
-        layers: Sequence[StatisticsLayer],
-        data: Prepared,
-        batch_size: int,
-        autocast: Callable[[], AbstractContextManager[object]],
-    ) -> None:
-        """batch_size: of training, which the precise statistics take where they name none."""
-        self.ways = [way for way in ways if way != RUNNING] if layers else []
-        self.layers, self.data, self.batch_size, self.autocast = layers, data, batch_size, autocast
+    model: one of them, from which the layers with running statistics are known where the study has further ways of
+    inference. It is left as it was.
+    """
 
-    def measured(self, model: nn.Module) -> dict[str, dict[str, float]]:
-        """By way of inference: every metric of the network on every part."""
+    def __init__(self, settings: Settings, data: Prepared, device: torch.device, model: nn.Module) -> None:
+        self.settings, self.data, self.device = settings, data, device
+        further = [way for way in settings.evaluate if way.further]
+        self.layers = statistics_layers(settings, data.sizes, model).layers if further else ()
+        self.ways = further if self.layers else []
+
+    def __call__(self, model: nn.Module, parts: tuple[str, ...], size: int | None = None) -> Measured:
+        """Every metric of the network on these parts."""
+        with autocast(self.settings, self.device):
+            return evaluate(model, self.data, parts, size)
+
+    def by_way(self, model: nn.Module) -> dict[str, dict[str, float]]:
+        """By further way of inference: every metric of the network on every part."""
         parts = ("train", "val", "test", *self.data.test_sets)
-        results = {}
+        results: dict[str, dict[str, float]] = {}
         for way in self.ways:
             with inferring(model, way, self.layers, self._precise):
-                size = way.size if way.name == "batch" else None
-                with self.autocast():
-                    results[way.name] = dict(evaluate(model, self.data, parts, size))
+                results[way.name] = dict(self(model, parts, way.size if way.name == "batch" else None))
         return results
 
     def _precise(self, model: nn.Module, way: Inference) -> Iterator[Tensor]:
         """Batches of training samples without augmentation, near-equal parts of a fixed draw."""
         count = len(self.data.train_targets)
         index = torch.randperm(count, generator=generator(0, "precise statistics"))[: way.samples]
-        size = min(way.size or self.batch_size, largest_batch(self.data.train_inputs))
+        size = min(way.size or self.settings.batch_size, largest_batch(self.data.train_inputs))
         for part in index.tensor_split(math.ceil(len(index) / max(2, size))):
-            with self.autocast():
+            with autocast(self.settings, self.device):
                 model(self.data.train_batch(part.to(self.data.train_inputs.device)))
             yield part
+
+
+def statistics_layers(settings: Settings, sizes: Sizes, model: nn.Module) -> Statistics:
+    """The layers of a network with running statistics; Keras's are not looked into."""
+    if settings.framework != "torch":
+        return Statistics()
+
+    def inputs(count: int) -> Tensor:
+        return task_of(settings.task).made_up(sizes, count, torch.Generator().manual_seed(0))[0]
+
+    return statistics_of_network(model, inputs)
 
 
 @contextmanager
@@ -112,7 +128,9 @@ def inferring(
         if way.name == "precise":
             _make_precise(model, way, modules, passes)
         for module, layer in modules if way.name != "precise" else ():
-            hook = _batch_hook(layer) if way.name == "batch" else _example_hook(module, layer, way.alpha or 0.0)
+            hook = (
+                _batch_hook(layer) if way.name == "batch" else _example_hook(module, layer, way.alpha or 0.0)
+            )
             stack.callback(module.register_forward_pre_hook(hook).remove)
         yield
 
@@ -192,6 +210,3 @@ def _double(values: Tensor) -> Tensor:
 
 def _column(vector: Tensor, values: Tensor) -> Tensor:
     return vector.reshape(1, -1, *[1] * (values.ndim - 2))
-
-
-__all__ = ["Measured", "Total", "Ways", "inferring"]

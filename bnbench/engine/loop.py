@@ -24,10 +24,10 @@ from bnbench.engine.backends.base import backend_of
 from bnbench.engine.build import build_model, make_schedule
 from bnbench.engine.choose import EngineChoice
 from bnbench.engine.device import synchronize
-from bnbench.engine.evaluate import Measured, evaluate
+from bnbench.engine.inference import Evaluation
 from bnbench.engine.probing import Course, Probing
 from bnbench.engine.replica import Replica
-from bnbench.engine.steppers.base import Stepper, autocast
+from bnbench.engine.steppers.base import Stepper
 from bnbench.study.events import Event, RunStarted, Stepped
 from bnbench.study.plan import RunSpec
 
@@ -91,6 +91,7 @@ class Training:
             # a stack of one would take other kernels: it gets a double, and has the numbers of any other stack
             self.seeds *= 2
             models.append(copy.deepcopy(models[0]))
+        evaluation = Evaluation(settings, data, device, models[0])
         models = [model.to(device) for model in models]
         if warm_up and not choice.compiles:
             self._warm_up(models[:2])
@@ -103,7 +104,7 @@ class Training:
         self.step_losses = torch.zeros(self.planned_steps, len(self.seeds), device=device)
         columns = self.step_losses.T[: len(runs)]
         self.replicas = [
-            Replica(run, model, data, losses, self.steps_per_epoch, self._evaluate)
+            Replica(run, model, data, losses, self.steps_per_epoch, evaluation)
             for run, model, losses in zip(runs, self.stepper.models, columns, strict=False)
         ]
         self.clock, self.probe_clock = _Stopwatch(device, choice), _Stopwatch(device, choice)
@@ -220,10 +221,6 @@ class Training:
         every = self.settings.evaluate_every
         interval = self.steps_per_epoch if every == "epoch" else every
         return step % interval == 0 or step == self.planned_steps
-
-    def _evaluate(self, model: nn.Module, splits: tuple[str, ...]) -> Measured:
-        with autocast(self.settings, self.device):
-            return evaluate(model, self.data, splits)
 
     def _evaluated(self, replicas: Sequence[Replica], step: int) -> Iterator[Event]:
         return (replica.evaluated(step, self.seconds()) for replica in replicas)

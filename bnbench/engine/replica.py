@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from bnbench.data.batches import last_batch_note
 from bnbench.data.prepared import Prepared
 from bnbench.engine.choose import count_parameters
 from bnbench.engine.evaluate import Measured
+from bnbench.engine.inference import Evaluation
 from bnbench.engine.outcome import outcome_of
 from bnbench.optim.trained import count_trained
 from bnbench.study import Settings, cautions_of
@@ -22,13 +23,11 @@ from bnbench.study.plan import RunSpec
 from bnbench.study.records import HistoryRow, RunRecord
 from bnbench.tasks import task_of
 
-Evaluate = Callable[[nn.Module, tuple[str, ...]], Measured]
-
 
 class Replica:
     """One run: its model, which a stepper changes, and its measurements so far.
 
-    step_losses: (planned steps,), filled by the loop. evaluate: every metric of the model on some splits.
+    step_losses: (planned steps,), filled by the loop. evaluate: measures the model.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Replica:
         data: Prepared,
         step_losses: Tensor,
         steps_per_epoch: int,
-        evaluate: Evaluate,
+        evaluate: Evaluation,
     ) -> None:
         self.run, self.model, self.data, self.settings = run, model, data, run.settings
         self.step_losses, self.steps_per_epoch = step_losses, steps_per_epoch
@@ -70,10 +69,11 @@ class Replica:
         """The run is over: its record and its last weights. notes: on its training, after those on its data."""
         final, weights = self._all_metrics(step), _copied(self.model)
         best, best_step = final, step
+        by_way = best_by_way = self.evaluate.by_way(self.model)
         if self.best and self.best[1] != step:
             _, best_step, best_weights = self.best
             self.model.load_state_dict(best_weights)
-            best = self._all_metrics(best_step)
+            best, best_by_way = self._all_metrics(best_step), self.evaluate.by_way(self.model)
             self.model.load_state_dict(weights)
         parameters, trained = count_parameters(self.model), count_trained(self.model)
         record = RunRecord(
@@ -96,6 +96,8 @@ class Replica:
             final=dict(final),
             best=dict(best),
             best_step=best_step,
+            inference=by_way,
+            inference_best=best_by_way,
             history=tuple(self.history),
             step_losses=tuple(self.step_losses[:step].tolist()),
             notes=(*self.notes(), *notes),

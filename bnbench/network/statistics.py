@@ -68,9 +68,11 @@ def statistics_of_network(model: nn.Module, inputs: Inputs, samples: int = SAMPL
             )
         elif form.used:
             layers.append(StatisticsLayer(name, form))
-    return Statistics(
-        tuple(layers), tuple(dict.fromkeys([*refused, *_unknown(model, known, inputs, samples)]))
-    )
+    refused += _unknown(model, inputs, samples)
+    if not refused:  # what no normalizer has
+        own = {f"{name}.{vector}".lstrip(".") for name in known for vector in (MEAN, VAR)}
+        refused += [f"training moves the buffer {name}, {_WANTED}" for name in moved if name not in own]
+    return Statistics(tuple(layers), tuple(dict.fromkeys(refused)))
 
 
 def _pass(

@@ -156,7 +156,8 @@ def check_run(run: RunRecord, variant: str, setting: Mapping[str, Any], seed: in
     _check_amount("trained_parameters", run.trained_parameters or 0)
     for split, count in run.num_samples.items():
         _check_amount(f"num_samples of {split}", count)
-    for values in (run.final, run.best, *(row.metrics for row in run.history)):
+    ways = (*run.inference.values(), *run.inference_best.values())
+    for values in (run.final, run.best, *ways, *(row.metrics for row in run.history)):
         _check_metrics(values)
     if run.outcome == "finished" and not run.final:
         raise ValueError("it finished, but has no final numbers")

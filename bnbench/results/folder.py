@@ -269,7 +269,7 @@ def _plan(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:
 def _run_json(record: RunRecord) -> dict[str, Any]:
     values = asdict(record)
     del values["history"], values["step_losses"]
-    for key in ("inside", "probe_seconds"):  # of runs with probes alone: the others are as they were before
+    for key in ("inside", "probe_seconds", "inference", "inference_best"):  # of runs that were asked for them
         if not values[key]:
             del values[key]
     return {"schema_version": SCHEMA_VERSION, **values}

@@ -116,6 +116,11 @@ def _load_record(folder: Path, cell: Cell, seed: int, warnings: list[str]) -> Ru
             raise ValueError(f"it is a run of other settings ({values['cell']}, not {cell.cell})")
         for part in ("final", "best"):
             values[part] = {name: to_number(value) for name, value in values[part].items()}
+        for part in ("inference", "inference_best"):
+            values[part] = {
+                way: {name: to_number(value) for name, value in numbers.items()}
+                for way, numbers in values.get(part, {}).items()
+            }
         values["history"] = list(_read_history(folder / HISTORY))
         values["step_losses"] = _read_steps(folder / STEPS)
         record = _RECORD.validate_python(values)

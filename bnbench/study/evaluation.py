@@ -57,6 +57,29 @@ class Inference(Section):
                 raise ValueError(f"{strange[0]} is no option of {values.get('name', 'running')}; {has}")
         return {**own, **values}
 
+    _place: str = PrivateAttr("evaluate")
+
+    def written_at(self, place: str) -> Inference:
+        """The same, which remembers where it was written: for mistakes that show when the networks are there."""
+        self._place = place
+        return self
+
+    @property
+    def place(self) -> str:
+        """Where it was written."""
+        return self._place
+
+    @property
+    def further(self) -> bool:
+        """Whether it is another way than the layer's own."""
+        return self.name != "running"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Inference) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.samples, self.size, self.alpha))
+
     def written(self) -> str | dict[str, Any]:
         """As a study writes it."""
         options = {key: getattr(self, key) for key in OPTIONS[self.name] if getattr(self, key) is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,8 +30,11 @@ _EXAMPLE = "evaluate: [running, precise]"
 Wrong = Callable[[Path_, str], None]
 
 
-def read_evaluate(given: Any, wrong: Wrong) -> tuple[Inference, ...]:
-    """The ways of inference of a study, the running one first; mistakes go to `wrong`."""
+def read_evaluate(given: Any, place: Callable[[Path_], str], wrong: Wrong) -> tuple[Inference, ...]:
+    """The ways of inference of a study, the running one first.
+
+    place: where a key was written. wrong: takes mistakes.
+    """
     if given is None:
         return (RUNNING,)
     items = given if isinstance(given, list) else [given]
@@ -47,8 +50,18 @@ def read_evaluate(given: Any, wrong: Wrong) -> tuple[Inference, ...]:
         if way.name in seen:
             wrong(path, f"evaluate: {way.name} is there twice. Fix: leave one of them out.")
         seen.add(way.name)
-        ways += [way] if way.name != RUNNING.name else []
+        ways += [way.written_at(place(path))] if way.further else []
     return tuple(ways)
+
+
+def refuse_looks(ways: Sequence[Inference], looks: Sequence[int], wrong: Wrong) -> None:
+    """A look decides for each variant whether it needs more seeds; its lines would need seeds of their own."""
+    if looks and len(ways) > 1:
+        wrong(
+            (EVALUATE,),
+            "evaluate: seeds: auto stops each variant once it is decided, and a line such as "
+            f"batch@{ways[1].name} may not be decided then. Fix: a number of seeds, such as seeds=10.",
+        )
 
 
 def _way(item: Any, path: Path_, wrong: Wrong) -> Inference | None:

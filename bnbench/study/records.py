@@ -52,6 +52,8 @@ class RunRecord(Labelled):
     cautions: limits of the answer (a warm-up that never ended, running statistics that are not
     filled yet); they stand beside the verdict, and notes at the end. inside: the indices of what probes measured
     (see `bnbench.base.indices`), empty without probes. probe_seconds: what the probes took, no training time.
+    inference, inference_best: by further way of inference, such as "precise", what final and best hold; empty where
+    the study asks for none, or the network has no running statistics.
     """
 
     seed: int
@@ -79,6 +81,8 @@ class RunRecord(Labelled):
     inside: Mapping[str, float] = field(default_factory=dict)
     probe_seconds: float = 0.0
     trained_parameters: int | None = None
+    inference: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    inference_best: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, int]:

@@ -11,7 +11,7 @@ from bnbench.base.errors import ConfigError, Mistake, unknown_name
 from bnbench.base.task_facts import TaskFacts, any_task
 from bnbench.study.cells import CellMaker
 from bnbench.study.check import Checker, Vocabulary
-from bnbench.study.evaluation_reader import read_evaluate, read_test_sets, task_metrics
+from bnbench.study.evaluation_reader import read_evaluate, read_test_sets, refuse_looks, task_metrics
 from bnbench.study.expect import with_claims
 from bnbench.study.goals import Goals
 from bnbench.study.layer_names import names_code, refusal
@@ -60,7 +60,7 @@ class Resolver:
             source.place,
             lambda path, text: self._wrong(path, text),
         )
-        self.evaluate = read_evaluate(source.data.get("evaluate"), self._wrong)
+        self.evaluate = read_evaluate(source.data.get("evaluate"), source.place, self._wrong)
         metrics = task_metrics(name for entry in vocabulary["task"].values() for name in entry.metric_names())
         self.test_sets = read_test_sets(
             source.data.get("test_sets"), source, self.checker, metrics, self.mistakes
@@ -123,6 +123,7 @@ class Resolver:
         goals = Goals(self.source, task, self.mistakes, self.warnings)
         seeds = data.get("seeds", 5)
         looks = self._looks(seeds, len(levels) - len(self.checks)) if means_auto(seeds) else ()
+        refuse_looks(self.evaluate, looks, self._wrong)
         study = Study(
             name=self._name(),
             description=self._description(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -28,6 +28,7 @@ from bnbench.engine.rehearsal.running_statistics import share_left, why_unfilled
 from bnbench.engine.rehearsal.single_values import why_alone, why_one_weight
 from bnbench.engine.rehearsal.task_faults import why_unfit
 from bnbench.engine.rehearsal.unused_groups import UsedGroups
+from bnbench.engine.rehearsal.ways import judge_ways, no_statistics, ways_asked
 from bnbench.network.biases import Layers, is_covered, missing_biases
 from bnbench.network.sites import Site, Sites, WeightLayer, find_sites
 from bnbench.optim.trained import count_trained
@@ -81,6 +82,7 @@ def rehearse_cases(
     layers, used, probe_faults = list[Layers](), UsedGroups(), ProbeFaults()
     errors: dict[str, BaseException] = {}
     by_message = {mistake.message: mistake for mistake in mistakes}
+    statistics: list[tuple[Case, bool]] = []
     for case in cases:
         try:
             with left_as_found(device):
@@ -98,10 +100,14 @@ def rehearse_cases(
         else:
             probe_faults.look_at(case, probe.model, cell.steps)
         used.look_at(case, probe.model)
+        statistics.append((case, probe.has_statistics or bool(probe.error or probe.mistakes)))
         layers.append(Layers(case.label, case.settings.model.name, case.settings.norm.name, probe.covered))
-        cells[case.label] = cell.limited_by(why_unfilled(case, probe.shares))
+        ways = tuple(ways_asked(case)) if probe.has_statistics else ()
+        cells[case.label] = replace(cell, ways=ways).limited_by(why_unfilled(case, probe.shares))
     for mistake in (*used.mistakes(), *probe_faults.mistakes()):
         by_message.setdefault(mistake.message, mistake)
+    if absent := no_statistics(statistics):
+        by_message.setdefault(absent.message, absent)
     for label, text in missing_biases(layers).items():
         cells[label] = cells[label].limited_by(text)
     return Rehearsal(cells, tuple(by_message.values()), errors)
@@ -109,7 +115,10 @@ def rehearse_cases(
 
 @dataclass(frozen=True)
 class _Probe:
-    """The findings on one network. covered: for every layer of weights, whether something shifts its output."""
+    """The findings on one network. covered: for every layer of weights, whether something shifts its output.
+
+    has_statistics: whether layers infer with running statistics; looked at where the study asks.
+    """
 
     model: nn.Module
     sites: Sites
@@ -117,6 +126,7 @@ class _Probe:
     error: BaseException | None
     shares: tuple[tuple[Site, float], ...]
     covered: tuple[tuple[WeightLayer, bool], ...]
+    has_statistics: bool = False
 
 
 def _decide(
@@ -176,4 +186,5 @@ def _probe(case: Case, model: nn.Module) -> _Probe:
     if not sites.error and (text := why_unfit(case, model)):
         mistakes.append(text)
     error = None if mistakes else sites.error
-    return _Probe(model, sites, tuple(mistakes), error, tuple(shares), covered)
+    has_statistics, of_ways = (False, ()) if mistakes or error else judge_ways(case, model)
+    return _Probe(model, sites, (*mistakes, *of_ways), error, tuple(shares), covered, has_statistics)

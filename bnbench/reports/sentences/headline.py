@@ -54,8 +54,8 @@ def _about(study: Mapping[str, Any]) -> str:
 
 def size_text(summary: Summary) -> str:
     """For example "3 variants x 4 settings x 5 seeds"."""
-    names, cells = len({variant.variant for variant in summary.variants}), len(summary.variants)
-    counts = sorted({len(variant.seeds) for variant in summary.variants})
+    names, cells = len({variant.variant for variant in summary.trained}), len(summary.trained)
+    counts = sorted({len(variant.seeds) for variant in summary.trained})
     parts = [counted(names, "variant")]
     if cells != names:
         even = cells % names == 0

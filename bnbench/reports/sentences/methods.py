@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bnbench.analysis.contents import Summary
+from bnbench.reports.sentences.inference import line_sentences, test_set_sentences
 from bnbench.reports.sentences.listing import counted, listed
 from bnbench.reports.sentences.methods_analysis import analysis_sentences
+from bnbench.study.evaluation import is_line
 from bnbench.study.vary import SOURCES
 
 CITATION = "To cite bnbench, use the entry in the file CITATION.cff of its repository."
@@ -71,6 +73,7 @@ def _data(summary: Summary, study: Mapping[str, Any]) -> Iterator[str]:
         yield f"The data set has {sizes} samples."
     if sizes:
         yield "Every choice was made on the validation samples; the test samples were evaluated once, after training."
+    yield from test_set_sentences(summary)
 
 
 def _sample_counts(summary: Summary, part: str) -> str:
@@ -79,7 +82,7 @@ def _sample_counts(summary: Summary, part: str) -> str:
 
 
 def _variants(summary: Summary) -> Iterator[str]:
-    names = sorted({v.variant: None for v in summary.variants}, key=lambda name: name != summary.baseline)
+    names = sorted({v.variant: None for v in summary.trained}, key=lambda name: name != summary.baseline)
     others = [name for name in names if name != summary.baseline]
     if not others:
         yield f"The only variant is {names[0] if names else summary.baseline}."
@@ -87,7 +90,11 @@ def _variants(summary: Summary) -> Iterator[str]:
     settings = "; ".join(filter(None, (_variant_settings(summary, name) for name in names)))
     details = f" ({settings})" if settings else ""
     yield f"We compared {listed(others)} with the baseline {summary.baseline}{details}."
+    if sentences := list(line_sentences(summary)):
+        yield f"Further lines are the same trained networks with other statistics at inference. {' '.join(sentences)}"
     for check, original in summary.checks.items():
+        if is_line(check):
+            continue
         yield (
             f"{check} is a check of {original}, declared before training: it should give the same results, and it is "
             "not one of the comparisons."

@@ -126,7 +126,7 @@ def _targets(summary: Summary) -> Iterator[str]:
 
 def _outcomes(summary: Summary) -> Iterator[str]:
     counts: Counter[str] = Counter()
-    for variant in summary.variants:
+    for variant in summary.trained:
         counts.update(variant.outcomes)
     total = counts.total()
     if counts["finished"] == total:

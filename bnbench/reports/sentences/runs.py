@@ -78,7 +78,7 @@ def failure_sentences(summary: Summary) -> list[str]:
     ["batch seeds 1, 2: ValueError: too small."]
     """
     seeds: dict[tuple[str, str], list[str]] = {}
-    for variant in summary.variants:
+    for variant in summary.trained:
         for run in variant.runs:
             if run.outcome == "crashed":
                 seeds.setdefault((run.label, why_it_failed(run)), []).append(str(run.seed))

@@ -27,6 +27,7 @@ from bnbench.reports.numbers import (
     verdict_text,
     words,
 )
+from bnbench.reports.sentences.inference import line_words
 from bnbench.reports.tables.metrics import gap_words
 from bnbench.reports.tables.sweeps import choice_words
 from bnbench.reports.tables.table import Table, baseline_first, labels_of
@@ -111,7 +112,7 @@ def _caption(summary: Summary, differences: Sequence[Difference]) -> str:
         f"Final numbers, variant minus {summary.baseline}: mean over seeds and 95% interval ({method}) for new seeds, "
         f"on {fixed} samples, at these settings; pp: percentage points.{samples} pairs: seeds with a "
         f"number on both sides. verdict: for the primary metric, {words(summary.primary)}, alone ({correction}); the "
-        f"other metrics have intervals.{gap_words(summary.parts)}"
+        f"other metrics have intervals.{gap_words(summary.parts)} {line_words(summary)}".rstrip()
     )
 
 

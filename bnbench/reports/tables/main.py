@@ -11,10 +11,12 @@ from bnbench.base.metrics import metric_of, parted
 from bnbench.reports.numbers import NOTHING, outcome_text, spread_text, words
 from bnbench.reports.sentences.agreement import is_repeated
 from bnbench.reports.sentences.effect import change_text, interval_words
+from bnbench.reports.sentences.inference import line_words
 from bnbench.reports.sentences.speed import goal_text
 from bnbench.reports.sentences.verdicts import DECIDED
 from bnbench.reports.tables.outcomes import milliseconds
 from bnbench.reports.tables.table import Table, baseline_first
+from bnbench.study.evaluation import is_line
 from bnbench.study.records import OUTCOMES
 
 #: Marks of the verdicts that decide something.
@@ -107,6 +109,8 @@ def _target_heading(summary: Summary) -> str:
 
 def _steps_to_target(variant: VariantSummary) -> str:
     """For example "108"; ">540 (1 of 5)" where most runs never reached it, ">540" where none did."""
+    if is_line(variant.variant):
+        return NOTHING
     target = variant.targets[0]
     reached = f" ({target.k} of {target.n})" if 0 < target.k < target.n else ""
     if target.median_steps is None:
@@ -129,9 +133,10 @@ def _caption(summary: Summary, columns: Mapping[str, Any]) -> str:
     parts = [f"±: standard deviation over {seeds} seeds." if counts[-1] > 1 else "One seed, so no ±."]
     if f"against {summary.baseline}" in columns:
         parts.append(_difference_words(summary))
+    parts += [line_words(summary)] if line_words(summary) else []
     if summary.targets:
         parts.append(f"Steps to {goal_text(summary.targets[0])}: median of all runs.")
-    if refused := list(dict.fromkeys(v.seconds_refused for v in summary.variants if v.seconds_refused)):
+    if refused := list(dict.fromkeys(v.seconds_refused for v in summary.trained if v.seconds_refused)):
         parts.append(f"ms per step {NOTHING}: not comparable ({'; '.join(refused)}).")
     cells = [_spread(column)(variant) for column in (summary.primary,) for variant in summary.variants]
     if any(" of " in cell for cell in cells):

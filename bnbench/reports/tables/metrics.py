@@ -8,6 +8,7 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.pairs import PHASES
 from bnbench.base.metrics import GAPS, METRICS, metric_named
 from bnbench.reports.numbers import heading, spread_text
+from bnbench.reports.sentences.inference import line_sentences, test_set_sentences
 from bnbench.reports.tables.table import Table, baseline_first
 
 PHASE_WORDS = {"final": "last step", "best": "lowest val loss"}
@@ -37,6 +38,7 @@ def _metric_table(summary: Summary, name: str) -> Table:
         f"at the evaluation with the lowest validation loss. {METRICS[name].better.capitalize()} is better."
         f"{gap_words(summary.parts)}"
     )
+    caption = " ".join([caption, *test_set_sentences(summary), *line_sentences(summary)])
     title = f"{heading(name)}{' (%)' if percent else ''}"
     return Table(
         title,

@@ -58,7 +58,7 @@ def _points(share: float | None) -> str:
 
 def cost_table(summary: Summary) -> Table:
     """Parameters, time and outcomes."""
-    variants = baseline_first(summary)
+    variants = baseline_first(summary, summary.trained)
     outcomes = _observed_outcomes(variants)
     rows = [
         (
@@ -140,7 +140,7 @@ def _rate_row(rate: TrainedRate) -> tuple[str, ...]:
 def failure_table(summary: Summary) -> Table:
     """Every run that did not finish, with its reason."""
     seeds: dict[tuple[str, str, str], list[str]] = {}
-    for variant in baseline_first(summary):
+    for variant in baseline_first(summary, summary.trained):
         for run in variant.runs:
             if run.outcome != "finished":
                 seeds.setdefault((run.label, outcome_text(run.outcome), why_it_failed(run)), []).append(

@@ -35,7 +35,7 @@ def speed_up_tables(summary: Summary) -> Iterator[Table]:
 
 
 def _target_table(summary: Summary, index: int) -> Table:
-    variants = baseline_first(summary)
+    variants = baseline_first(summary, summary.trained)
     rows = [
         (variant.label, *_target_cells(variant, variant.targets[index], len(variant.seeds)))
         for variant in variants
@@ -118,7 +118,7 @@ def area_tables(summary: Summary) -> Iterator[Table]:
         areas = {area.label: area for area in summary.areas if area.metric == metric}
         percent = metric_of(metric).percent
         rows = []
-        spreads = [(v, Spread.of(v.targets[place].areas)) for v in baseline_first(summary)]
+        spreads = [(v, Spread.of(v.targets[place].areas)) for v in baseline_first(summary, summary.trained)]
         for variant, spread in spreads:
             text = spread_text(spread, len(variant.seeds), percent=percent)
             rows.append((variant.label, text, *_area_cells(areas.get(variant.label), percent)))
@@ -129,7 +129,7 @@ def area_tables(summary: Summary) -> Iterator[Table]:
         if any(spread.n < len(v.seeds) for v, spread in spreads):
             caption += " (k of n): only k of n runs have a finite value up to the last step; the others are left out."
         columns = ("variant", "area", "difference [95% CI]", "pairs")
-        known = any(area == area for v in summary.variants for area in v.targets[place].areas)
+        known = any(area == area for v in summary.trained for area in v.targets[place].areas)
         title = f"Area under the curve: {words(metric)}{' (%)' if percent else ''}"
         yield Table(title, caption, columns, tuple(rows) if known else (), "lrrr")
 

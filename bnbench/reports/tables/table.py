@@ -25,9 +25,14 @@ class Table:
     judges: bool = False
 
 
-def baseline_first(summary: Summary) -> list[VariantSummary]:
+def baseline_first(
+    summary: Summary, variants: Sequence[VariantSummary] | None = None
+) -> list[VariantSummary]:
     """The baseline's rows, then the others, each in the study's order."""
-    return sorted(summary.variants, key=lambda variant: variant.variant != summary.baseline)
+    return sorted(
+        summary.variants if variants is None else variants,
+        key=lambda variant: variant.variant != summary.baseline,
+    )
 
 
 def labels_of(items: Sequence[object]) -> list[str]:
