@@ -364,7 +364,7 @@ def test_evaluation_is_not_training_time(
         now[0] += 1000.0
         return evaluate(*args)
 
-    monkeypatch.setattr("bnbench.engine.loop.evaluate", slow)
+    monkeypatch.setattr("bnbench.engine.inference.evaluate", slow)
     monkeypatch.setattr("bnbench.engine.loop.time.thread_time", lambda: now[0])
     record, _ = record_of(settings(), data)
     assert now[0] >= 3000
@@ -376,11 +376,11 @@ def test_what_the_history_knows_is_not_evaluated_again(
 ) -> None:
     asked: list[tuple[str, ...]] = []
 
-    def noted(model: nn.Module, data: Prepared, splits: tuple[Any, ...]) -> dict[str, float]:
+    def noted(model: nn.Module, data: Prepared, splits: tuple[Any, ...], size: Any) -> dict[str, float]:
         asked.append(splits)
-        return evaluate(model, data, splits)
+        return evaluate(model, data, splits, size)
 
-    monkeypatch.setattr("bnbench.engine.loop.evaluate", noted)
+    monkeypatch.setattr("bnbench.engine.inference.evaluate", noted)
     record, _ = record_of(settings(epochs=2), data)
     assert asked[:3] == [("train", "val")] * 3
     assert set(asked[3:]) == {("test",)}
