@@ -11,9 +11,14 @@ from bnbench.probes.inside import Inside, Row, norm_of
 
 @probes.register("effective_lr")
 def effective_lr(inside: Inside) -> Iterator[Row]:
-    """lr/‖w‖² of each weight w right before a norm that takes out its size, lr the rate of the next update."""
+    """lr/‖w‖² of each weight w right before a norm that takes out its size, lr the rate of the next update.
+
+    Where the norm leaves the layer's bias in, as layer norm does, the two have no size together: w is both.
+    """
     for layer in inside.layers:
         if layer.scale_invariant:
             size = norm_of(layer.weight)
+            if layer.scales_with_bias:
+                size = math.hypot(size, norm_of(layer.weights.bias.detach()))  # type: ignore[union-attr,operator,arg-type]
             rate = inside.rate(layer.weight_name)
             yield Row(layer.name, "effective_lr", rate / size**2 if size else math.nan)

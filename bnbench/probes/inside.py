@@ -43,7 +43,8 @@ class Layer:
     its number from 1, in the order of the network. weights: the linear or convolution layer. norm, activation: behind
     it, None where there is none. hidden: whether other layers come behind it, so that it is not the head.
     norm_activates: the norm is its own activation. scale_invariant: whether the network gives the same where its
-    weight is multiplied by a positive number, because a norm directly behind takes the scale out.
+    weight is multiplied by a positive number, because a norm directly behind takes the scale out; scales_with_bias:
+    where its bias is multiplied as well, and not otherwise.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Layer:
     hidden: bool = True
     norm_activates: bool = False
     scale_invariant: bool = False
+    scales_with_bias: bool = False
 
     @property
     def weight_name(self) -> str:

@@ -40,6 +40,7 @@ class Found:
     hidden: bool = True
     norm_activates: bool = False
     scale_invariant: bool = False
+    scales_with_bias: bool = False
 
     def of(self, model: nn.Module) -> Layer:
         """The layer in a copy of the network."""
@@ -54,6 +55,7 @@ class Found:
             self.hidden,
             self.norm_activates,
             self.scale_invariant,
+            self.scales_with_bias,
         )
 
 
@@ -68,7 +70,7 @@ def find_layers(model: nn.Module, inputs: Inputs) -> tuple[Found, ...]:
     if layers:
         layers[-1] = replace(layers[-1], hidden=False)
     tried: dict[object, bool] = {}
-    return tuple(replace(layer, scale_invariant=_is_scale_invariant(layer, model, tried)) for layer in layers)
+    return tuple(replace(layer, **_scaled(layer, model, tried)) for layer in layers)
 
 
 def chosen(layers: Sequence[Found], wanted: Sequence[int | str] | None) -> tuple[Found, ...]:
@@ -186,29 +188,31 @@ class _Watch:
         return layer
 
 
-def _is_scale_invariant(layer: Found, model: nn.Module, tried: dict[object, bool]) -> bool:
-    """Whether its output is the same with a weight three times as large: by a trial, whatever the normalizer's name.
+def _scaled(layer: Found, model: nn.Module, tried: dict[object, bool]) -> dict[str, Any]:
+    """Whether the size of its weight has no effect, alone or together with its bias: by trials, whatever the names.
 
     tried: the answers of this network's normalizers so far; those of one description and shape behave alike.
     """
     weights = model.get_submodule(layer.weights)
-    weight = getattr(weights, "weight", None)
-    if (
-        isinstance(weight, nn.Parameter)
-        and type(weights) not in (nn.Linear, nn.Conv2d)
-        and ignores_size(weights, weight)
-    ):
-        return True
+    weight, biased = getattr(weights, "weight", None), getattr(weights, "bias", None) is not None
+    special = type(weights) not in (nn.Linear, nn.Conv2d) and isinstance(weight, nn.Parameter)
+    if special and ignores_size(weights, weight):
+        return {"scale_invariant": True}
     if not layer.norm or not _stands_directly_behind(model, layer):
-        return False
+        return {}
     channels = getattr(weights, "out_features", getattr(weights, "out_channels", 0))
     axes = 2 if isinstance(weights, nn.Linear) else weight.dim() if isinstance(weight, Tensor) else 4
-    norm = model.get_submodule(layer.norm)
-    shape, shifted = (8, channels, *[4] * (axes - 2)), getattr(weights, "bias", None) is not None
-    key = (type(norm), str(norm), shape, shifted)
-    if key not in tried:
-        tried[key] = ignores_scale(norm, shape, shifted)
-    return tried[key]
+    norm, shape = model.get_submodule(layer.norm), (8, channels, *[4] * (axes - 2))
+
+    def ignores(shifted: bool) -> bool:
+        key = (type(norm), str(norm), shape, shifted)
+        if key not in tried:
+            tried[key] = ignores_scale(norm, shape, shifted)
+        return tried[key]
+
+    if ignores(biased):
+        return {"scale_invariant": True}
+    return {"scale_invariant": True, "scales_with_bias": True} if biased and ignores(False) else {}
 
 
 def _stands_directly_behind(model: nn.Module, layer: Found) -> bool:
