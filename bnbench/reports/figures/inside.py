@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.inside.contents import Kind
 from bnbench.analysis.inside.layers import GRADIENT_NORM
+from bnbench.reports.figures import data as figure_data
 from bnbench.reports.figures import inside_data
 from bnbench.reports.figures.data import Row, variant_names
 from bnbench.reports.figures.figure import INSIDE, Figure, kind_of_figure
@@ -38,33 +39,42 @@ def _strips(summary: Summary) -> Iterator[Figure]:
             continue
         name = f"inside_strips_{kind}"
         by = "setting" if made.columns[0].setting else "step"
-        texts = [column.text for column in made.columns]
+        lines = [column.lines for column in made.columns]
         yield Figure(
             name=name,
             title=f"{title} by layer and {by}",
             caption="Each strip is a histogram: all units of a layer on the probe batch, all seeds together, from "
             f"{made.low:.3g} to {made.high:.3g} (line: 0). One colour scale: full colour where one of "
             f"{inside_data.BINS} bins holds {100 * inside_data.FULL_SHARE:.0f}% or more; interpolated "
-            "between the bins of probes.csv. Columns: "
-            f"{by} {', '.join(texts)}.{_left_out(made)}",
+            f"between the bins of probes.csv.{_which(summary, made)}",
             alternative=strip_words(summary, kind, made),
             table=strip_table(summary, kind, made),
             data={name: made.rows},
-            draw=partial(strips_chart, name, made.labels, texts, (made.low, made.high)),
+            draw=partial(strips_chart, name, made.labels, lines, (made.low, made.high)),
             rows=("row", ROW_HEIGHT),
             labels=tuple(made.labels),
-            columns=tuple(texts),
+            columns=tuple(max(column, key=len) for column in lines),
             section=INSIDE,
         )
 
 
-def _left_out(made: inside_data.Strips) -> str:
+def _which(summary: Summary, made: inside_data.Strips) -> str:
+    """What the columns are, and what is left out."""
+    if made.columns[0].setting:
+        columns = f"Columns: {'; '.join(column.text for column in made.columns)}."
+    else:
+        columns = f"Columns: step {', '.join(column.text for column in made.columns)}."
+        if best := figure_data.best_settings(summary):
+            at = ", ".join(f"{name} at {setting}" for name, setting in best.items())
+            columns += f" Each variant is at its best setting: {at}."
     parts = []
     if made.drawn_layers < made.layers:
         parts.append(f"{made.drawn_layers} of {made.layers} layers, evenly spaced")
-    if not made.columns[0].setting and len(made.columns) < made.steps:
-        parts.append(f"{len(made.columns)} of {made.steps} probed steps, evenly spaced by their logarithm")
-    return f" Drawn: {'; '.join(parts)}; probes.csv has all." if parts else ""
+    if (drawn := len({column.step for column in made.columns})) < made.steps:
+        parts.append(
+            f"{drawn} of {made.steps} steps, from the first to the last, evenly spaced by their logarithm"
+        )
+    return f" {columns}" + (f" Drawn: {'; '.join(parts)}; probes.csv has all." if parts else "")
 
 
 @kind_of_figure
@@ -139,6 +149,7 @@ def _bands(summary: Summary, rows: Sequence[Row], words: _Words, axes: Axes) -> 
     swept = bool(summary.best_settings)
     best = " Each variant is at its best setting, unless the page shows another." if swept else ""
     places = sorted({row["at"] for row in rows})
+    axes = replace(axes, ticks=tuple(inside_data.decades(rows))) if axes.log else axes
     return Figure(
         name=words.name,
         title=words.title,

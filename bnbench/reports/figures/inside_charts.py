@@ -24,20 +24,20 @@ _SIDE = 2 / 44
 
 
 def strips_chart(
-    data: str, labels: Sequence[str], columns: Sequence[str], ends: tuple[float, float]
+    data: str, labels: Sequence[str], columns: Sequence[Sequence[str]], ends: tuple[float, float]
 ) -> Layers:
     """Rows of strips, a picture each, under each other; a line at 0 in every column.
 
-    columns: the names below them. ends: the values at the two ends of every strip.
+    columns: the lines of text below them. ends: the values at the two ends of every strip.
     """
     import altair as alt
 
     base = alt.Chart(alt.NamedData(data))
     count = len(columns)
-    texts = to_json([f"={text}" for text in columns], ascii=True, compact=True)
+    texts = to_json(["=" + "\n".join(lines) for lines in columns], ascii=True, compact=True)
     axis = alt.Axis(
         values=[place + 0.5 for place in range(count)],
-        labelExpr=f"slice({texts}[floor(datum.value)], 1)",
+        labelExpr=f"split(slice({texts}[floor(datum.value)], 1), '\\n')",
         grid=False, ticks=False, labelAngle=0, labelLimit=0, domain=False,
     )  # fmt: skip
     scale = alt.Scale(domain=[0, count], nice=False, zero=False)
@@ -76,13 +76,15 @@ def _row_names(labels: Sequence[str]) -> alt.Axis:
 class Axes:
     """The titles of the axes of a chart of bands. log: whether the vertical one is on a log scale.
 
-    of_steps: whether the horizontal one has steps, on a log scale with a place for 0; else it has depths.
+    of_steps: whether the horizontal one has steps, on a log scale with a place for 0; else it has depths. ticks: of
+    the vertical one; none for those that Vega chooses.
     """
 
     x: str
     y: str
     log: bool = False
     of_steps: bool = False
+    ticks: tuple[float, ...] = ()
 
 
 def band_chart(
@@ -95,22 +97,19 @@ def band_chart(
     import altair as alt
 
     single = len(places) == 1
-
     base = alt.Chart(alt.NamedData(data))
     vertical = alt.Scale(type="log", nice=False, padding=10) if axes.log else alt.Scale(zero=False)
     tooltip = [
         alt.Tooltip("variant:N"), alt.Tooltip("layer:N"), alt.Tooltip("at:Q", title=axes.x),
         number_tip("mid", axes.y), number_tip("low", ends[0]), number_tip("high", ends[1]), alt.Tooltip("n:Q"),
     ]  # fmt: skip
-    x, y = (
-        _horizontal(axes, places, single=single),
-        alt.Y("mid:Q", title=axes.y, scale=vertical, axis=numbers_axis()),
-    )
+    ticks = numbers_axis(**({"values": list(axes.ticks)} if axes.ticks else {}))
+    x, y = _horizontal(axes, places), alt.Y("mid:Q", title=axes.y, scale=vertical, axis=ticks)
     side = alt.XOffset("variant:N", scale=alt.Scale(domain=list(variants)), sort=None)
     beside: dict[str, Any] = {"xOffset": side} if single else {}
     known = base.transform_calculate(low=or_else("low", "mid"), high=or_else("high", "mid"))
     band = known.mark_rule(strokeWidth=2, opacity=0.5) if single else known.mark_area(opacity=0.15)
-    lower = alt.Y("low:Q", title=axes.y, scale=vertical)
+    lower = alt.Y("low:Q", title=axes.y, scale=vertical, axis=ticks)
     line = base.mark_line(strokeWidth=2).encode(x, y, colour_of(variants), dash_of(variants))
     points = base.mark_point(size=30, filled=True, opacity=1)
     return alt.layer(
@@ -120,13 +119,13 @@ def band_chart(
     )
 
 
-def _horizontal(axes: Axes, places: Sequence[int], *, single: bool) -> alt.X:
+def _horizontal(axes: Axes, places: Sequence[int]) -> alt.X:
     import altair as alt
 
-    if single:
+    if len(places) == 1:
         return alt.X("at:O", title=axes.x, axis=alt.Axis(labelAngle=0, grid=False))
     if axes.of_steps:
-        ticks = alt.Axis(values=_LOG_TICKS, grid=False)
+        ticks = alt.Axis(values=sorted({places[0], *_LOG_TICKS, places[-1]}), format=",d", grid=False)
         return alt.X("at:Q", title=axes.x, scale=alt.Scale(type="symlog", nice=False), axis=ticks)
     whole = alt.Axis(values=list(places), format="d", grid=False)
     return alt.X("at:Q", title=axes.x, scale=alt.Scale(nice=False, zero=False, padding=8), axis=whole)

@@ -20,7 +20,7 @@ from bnbench.reports.figures.strip_image import strip_image
 Item = TypeVar("Item")
 
 #: Layers of one variant in the strips, rows of all variants, and columns (steps, or settings of a sweep).
-MOST_LAYERS, MOST_ROWS, MOST_COLUMNS = 10, 60, 6
+MOST_LAYERS, MOST_ROWS, MOST_COLUMNS = 12, 60, 6
 LEAST_LAYERS = 2
 #: Bins of a drawn strip, and the share of the values in one bin that has the full colour.
 BINS, FULL_SHARE = 40, 0.2
@@ -71,8 +71,14 @@ class Column:
 
     @property
     def text(self) -> str:
-        """For example "100", or "init.std=0.01" where the settings are the columns."""
-        return self.setting or f"{self.step:,}"
+        """For example "100", or "init.std=0.01, step 0" where settings are columns, too."""
+        return f"{self.setting}, step {self.step:,}" if self.setting else f"{self.step:,}"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The text below the column; of a setting the values alone."""
+        values = (part.partition("=")[2] or part for part in self.setting.split(", "))
+        return (", ".join(values), f"step {self.step:,}") if self.setting else (self.text,)
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,8 @@ def strips(summary: Summary, kind: str) -> Strips | None:
     names = [name for name in summary.names if any(h.variant == name for h in histograms)]
     depths = sorted({h.depth for h in histograms})
     shown = spaced(depths, max(LEAST_LAYERS, min(MOST_LAYERS, MOST_ROWS // len(names))))
-    drawn = {(h.variant, h.depth, _column_of(h, columns)): h for h in histograms if h.depth in shown}
+    placed = {(h.variant, h.depth, _column_of(h, columns)): h for h in histograms if h.depth in shown}
+    drawn = {place: h for place, h in placed.items() if place[2] in columns}
     low, high = _window(drawn.values())
     layer_names = {h.depth: h.layer for h in histograms}
     rows: list[Row] = []
@@ -127,13 +134,14 @@ def strips(summary: Summary, kind: str) -> Strips | None:
 def _columns(summary: Summary, histograms: Sequence[Histogram]) -> tuple[list[Column], list[Histogram]]:
     """The columns, and the histograms that stand in them.
 
-    In a sweep the settings are the columns where one step was probed and they fit; else every variant is at its best
-    setting.
+    In a sweep the settings are columns, each at all steps or at the first and the last, where they fit; else every
+    variant is at its best setting.
     """
     steps = sorted({h.step for h in histograms})
     settings = list(dict.fromkeys(setting_text(h.setting) for h in histograms))
-    if len(steps) == 1 and 1 < len(settings) <= MOST_COLUMNS:
-        return [Column(steps[0], setting) for setting in settings], list(histograms)
+    of_each = steps if len(settings) * len(steps) <= MOST_COLUMNS else [steps[0], steps[-1]]
+    if len(settings) > 1 and len(settings) * len(of_each) <= MOST_COLUMNS:
+        return [Column(step, setting) for setting in settings for step in of_each], list(histograms)
     best = summary.at_best_setting
     at_best = [h for h in histograms if h.variant in best and best[h.variant].setting == h.setting]
     return [Column(step) for step in chosen_steps(h.step for h in at_best)], at_best
@@ -242,3 +250,13 @@ def _cell(item: Any) -> Row:
 
 def _short(value: float | None) -> float | None:
     return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None
+
+
+def decades(rows: Iterable[Row], most: int = 7) -> list[float]:
+    """Powers of ten for a log axis, where the numbers span more than one; at most about so many."""
+    values = [row[name] for row in rows for name in ("low", "mid", "high") if row[name]]
+    if not values or max(values) < 20 * min(values):
+        return []
+    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    gap = max(1, math.ceil((last - first) / most))
+    return [float(f"1e{power}") for power in range(first, last + 1, gap)]

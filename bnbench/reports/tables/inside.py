@@ -146,7 +146,7 @@ def _is_zero(numbers: Iterable[LayerNumber]) -> bool:
 
 
 def _groups(summary: Summary, numbers: Numbers, width: int | None) -> list[tuple[str, dict[str, str]]]:
-    """Tables by the end of their title, with the heading and the label of each column: all variants, or those of one."""
+    """Tables by the end of their title, with the headings and the labels of their columns."""
     labels = _labels(summary, numbers)
     keys = summary.swept_keys
     if not keys:
