@@ -2,13 +2,14 @@
 
 The bins do not depend on the values, so that layers, steps, seeds and variants share them. With k the number of a bin:
 
-    0                      |x| < 2^-24
-    1, 3, 5, ..., 81       2^e <= x < 1.5 * 2^e        e = -24 + (k - 1) / 2
-    2, 4, 6, ..., 82       1.5 * 2^e <= x < 2^(e + 1)  e = -24 + (k - 2) / 2
+    0                      |x| <= 2^-24
+    1, 3, 5, ..., 81       2^e < x <= 1.5 * 2^e        e = -24 + (k - 1) / 2
+    2, 4, 6, ..., 82       1.5 * 2^e < x <= 2^(e + 1)  e = -24 + (k - 2) / 2
     -k                     the same for -x
     "nan", "inf", "-inf"   values that are not finite
 
-The last bin, 82, takes everything from 1.5 * 2^16 = 98,304 on. The edges are exact in float32.
+The last bin, 82, takes everything above 1.5 * 2^16 = 98,304. The edges are exact in float32. A bin has its upper edge,
+so that a saturated tanh or sigmoid, which is 1 in float32, is in a bin that ends there.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ def bin_counts(values: Any) -> dict[str, int]:
 
     >>> import numpy as np
     >>> bin_counts(np.array([0.0, 1.0, 1.2, -1.75, np.nan], "float32"))
-    {'-50': 1, '0': 1, '49': 2, 'nan': 1}
+    {'-50': 1, '0': 1, '48': 1, '49': 1, 'nan': 1}
     """
     import numpy as np
 
     values = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
     bits = values.view(np.int32)
-    # a float's exponent and the first bit of its fraction count the bins
-    numbers = (bits & 0x7FFFFFFF) >> 22
+    # a float's exponent and the first bit of its fraction count the bins; the float before it has them at an edge
+    numbers = ((bits & 0x7FFFFFFF) - 1) >> 22
     numbers -= 2 * (_BIAS + LOWEST) - 1
     np.clip(numbers, 0, LAST, out=numbers)
     np.negative(numbers, out=numbers, where=bits < 0)
