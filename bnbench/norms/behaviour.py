@@ -43,9 +43,9 @@ def values_alone(module: nn.Module, shape: Sequence[int], training: bool = True)
             share = tried.alone(tried_shape, TRIALS, must_keep_size=not is_normalizer)
             if share is not None:
                 return share
-        # too few values, or a layer of inputs with another number of dimensions
+        # too few values (of which running statistics want more than one, too), or a layer of other dimensions
         alike = [larger for larger in _larger(shape) if len(larger) == len(shape)]
-        return float(is_normalizer and any(tried(tried.signed(larger)) is not None for larger in alike))
+        return float(any(tried(tried.signed(larger)) is not None for larger in alike))
 
 
 def refusal(module: nn.Module, shape: Sequence[int]) -> str:

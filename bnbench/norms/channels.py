@@ -36,5 +36,5 @@ def laid_out(y: Tensor, x: Tensor) -> Tensor:
     if x.is_contiguous() or torch._C._are_functorch_transforms_active():
         return y
     if x.dim() in formats and x.is_contiguous(memory_format=formats[x.dim()]):
-        return y
+        return y.contiguous(memory_format=formats[x.dim()])
     return y.contiguous()

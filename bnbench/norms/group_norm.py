@@ -40,8 +40,13 @@ def group(
     return nn.GroupNorm(number_of_groups(num_features, dim, groups), num_features, eps, affine)
 
 
-def number_of_groups(num_features: int, dim: int, groups: int | Literal["auto"]) -> int:
-    """The number of groups as a study gives it, checked, or for auto the one that `group` documents."""
+def number_of_groups(
+    num_features: int, dim: int, groups: int | Literal["auto"], *, alone: bool = False
+) -> int:
+    """The number of groups as a study gives it, checked, or for auto the one that `group` documents.
+
+    alone: whether a group may be a single value of a sample, since other samples are normalized with it.
+    """
     if groups == "auto":
         groups = _auto(num_features, dim)
     allowed = _divisors(num_features)
@@ -49,7 +54,7 @@ def number_of_groups(num_features: int, dim: int, groups: int | Literal["auto"])
         raise BnbenchError(
             f"norm.groups={groups} does not divide the {num_features} channels. {_fix(allowed)}"
         )
-    if dim == 1 and groups == num_features:
+    if dim == 1 and groups == num_features and not alone:
         raise BnbenchError(
             f"norm.groups={groups} leaves 1 of the {num_features} channels in a group: normalized with "
             f"itself, one value is always beta. {_fix(allowed[:-1])}"

@@ -79,6 +79,53 @@ def batch_norm(
     return compute
 
 
+def population(x: Array, state: State, training: bool) -> Result:
+    """Luo et al. 2019, with the running statistics before the batch; it moves them as batch norm's."""
+    y, _ = batch_norm()(x, state, False)
+    return y, (batch_norm()(x, state, True)[1] if training else {})
+
+
+def batch_group(groups: int) -> Callable[[Array, State, bool], Result]:
+    """Summers & Dinneen 2020, as batch norm of the channels of each group in a row."""
+
+    def compute(x: Array, state: State, training: bool) -> Result:
+        if not training:
+            return batch_norm()(x, state, False)
+        each = x.shape[1] // groups
+        y, mean, var = np.empty_like(x), np.empty(x.shape[1]), np.empty(x.shape[1])
+        for group in range(groups):
+            own = slice(group * each, (group + 1) * each)
+            part = x[:, own]
+            y[:, own] = (part - part.mean()) / np.sqrt(part.var() + 1e-5)
+            mean[own], var[own] = part.mean(), part.var(ddof=1)
+        moved = {
+            "running_mean": 0.9 * state["running_mean"] + 0.1 * mean,
+            "running_var": 0.9 * state["running_var"] + 0.1 * var,
+        }
+        return affine(y, state), moved
+
+    return compute
+
+
+def lp(p: float, constant: float) -> Callable[[Array, State, bool], Result]:
+    """Hoffer et al. 2018. constant: C_p, written out, not computed as the layer does."""
+
+    def compute(x: Array, state: State, training: bool) -> Result:
+        if not training:
+            return batch_norm()(x, state, False)
+        mean, _, count = per_channel(x)
+        centred = x - column(mean, x)
+        axes = (0, *range(2, x.ndim))
+        scale = constant * (np.abs(centred) ** p).mean(axes) ** (1 / p)
+        moved = {
+            "running_mean": 0.9 * state["running_mean"] + 0.1 * mean,
+            "running_var": 0.9 * state["running_var"] + 0.1 * scale**2 * count / (count - 1),
+        }
+        return affine(centred / np.sqrt(column(scale**2, x) + 1e-5), state), moved
+
+    return compute
+
+
 def ghost(size: int) -> Callable[[Array, State, bool], Result]:
     """Hoffer et al. 2017, Algorithm 1: one ghost batch after the other."""
 
@@ -219,6 +266,18 @@ REFERENCES = [
     Reference("renorm", renorm(1, 0), invariant_to=FEATURE, note="before it is relaxed"),
     Reference("renorm", renorm(3, 5), RELAXED, note="relaxed"),
     Reference("renorm", renorm(1.2, 0.1), {**RELAXED, "r_max": 1.2, "d_max": 0.1}, note="clipped"),
+    Reference("population", population, invariant_to=ALONE),
+    Reference("batch_group", batch_group(1), ranks=(2, 3)),
+    Reference("batch_group", batch_group(3), ranks=(4, 5)),
+    Reference("batch_group", batch_group(2), {"groups": 2}, note="2 groups"),
+    Reference(
+        "batch_group", batch_norm(), {"groups": 6}, invariant_to=FEATURE, note="as many groups as channels"
+    ),
+    Reference("lp", lp(1, np.sqrt(np.pi / 2)), invariant_to=FEATURE),
+    Reference("lp", batch_norm(), {"p": 2}, invariant_to=FEATURE, note="2 is batch norm"),
+    # E |z|^4 = 3 and E |z|^3 = 2 sqrt(2 / pi) for a standard normal z
+    Reference("lp", lp(4, 3**-0.25), {"p": 4}, invariant_to=FEATURE, note="4"),
+    Reference("lp", lp(3, (2 * np.sqrt(2 / np.pi)) ** (-1 / 3)), {"p": 3}, invariant_to=FEATURE, note="3"),
     Reference("frozen", frozen, invariant_to=ALONE),
     Reference("layer", group_norm(1), ranks=(2, 4, 5), invariant_to=SAMPLE),
     Reference(

@@ -17,7 +17,15 @@ from bnbench.norms.fairness import absorbs_bias
 CHANNELS = 6
 CRASHES_ON_EMPTY = {"instance"}  # torch.nn.InstanceNorm2d: IndexError
 LEAVES_CHANNELS_LAST = {"instance"}  # torch's own
-OVER_THE_BATCH = {name for name in norms.names() if name.startswith("batch")} | {"sync", "ghost", "renorm"}
+OVER_THE_BATCH = (
+    {name for name in norms.names() if name.startswith("batch")}
+    | {"sync", "ghost", "renorm"}
+    | {
+        "population",
+        "lp",
+    }
+)
+OVER_BOTH = {"batch_group"}  # a statistic is over samples and channels
 BATCH_AT_INFERENCE = {"batch_stats_at_inference"}  # what it is for: samples are not apart
 SHAPES = {1: (8, CHANNELS), 2: (8, CHANNELS, 4, 3)}
 
@@ -128,6 +136,13 @@ def test_nan_stays_in_its_own_sample_or_its_own_channel(entry: Entry, dim: int, 
     bad = layer(x).isnan()
     other_samples, other_channels = bad[torch.arange(8) != 2], bad[:, torch.arange(CHANNELS) != 4]
     assert bad[2].select(0, 4).all()
+    if training and entry.name in OVER_BOTH:
+        groups = layer.groups
+        assert (
+            bad.unflatten(1, (groups, -1)).transpose(0, 1).flatten(1).all(1).sum() == 1
+        )  # its whole group alone
+        assert bad.any((0, *range(2, x.dim()))).sum() == CHANNELS // groups
+        return
     assert not (other_samples.any() and other_channels.any())
 
 
