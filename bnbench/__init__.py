@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bnbench.api.compare import compare, train
     from bnbench.api.comparison import Comparison
     from bnbench.api.load import load, report
+    from bnbench.api.look import look
     from bnbench.api.replicate import findings, load_replication, replicate
     from bnbench.api.verify import verify
     from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
@@ -32,6 +33,7 @@ __all__ = [
     "findings",
     "load",
     "load_replication",
+    "look",
     "replicate",
     "report",
     "train",
@@ -49,6 +51,7 @@ _HOMES = {
     "findings": "bnbench.api.replicate",
     "load": "bnbench.api.load",
     "load_replication": "bnbench.api.replicate",
+    "look": "bnbench.api.look",
     "replicate": "bnbench.api.replicate",
     "report": "bnbench.api.load",
     "train": "bnbench.api.compare",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnbench.analysis.contents import GateOutcome, Summary
+from bnbench.analysis.inside.export import index_records, probe_records
 from bnbench.analysis.serial import as_json, comparison_rows, history_rows, rows
 from bnbench.api.arguments import PathLike, path_of
 from bnbench.base.errors import BnbenchError, UnknownNameError
@@ -44,7 +45,7 @@ class Comparison:
     """
 
     #: The names that `to_pandas` knows.
-    RECORDS = ("runs", "history", "comparisons", "verdicts")
+    RECORDS = ("runs", "history", "comparisons", "verdicts", "inside", "probes")
     __hash__ = None  # type: ignore[assignment]  # two are equal where their content is
 
     def __init__(self, folder: Path, summary: Summary, results: StudyResults) -> None:
@@ -107,6 +108,19 @@ class Comparison:
         return history_rows(self.summary)
 
     @property
+    def inside(self) -> list[Record]:
+        """One record for each index of each variant: its interval, its noise floor, and how it compares.
+
+        Empty without probes; see `bnbench.look`.
+        """
+        return index_records(self.summary.inside)
+
+    @property
+    def probes(self) -> list[Record]:
+        """One record for each number that the probes measured: variant, seed, step, layer, quantity, unit, value."""
+        return list(probe_records(self._results))
+
+    @property
     def tables(self) -> list[Table]:
         """Every table of the report, as text cells."""
         return tables(self.summary)
@@ -119,7 +133,7 @@ class Comparison:
         return [figure.name for figure in figures(self.summary)]
 
     def to_pandas(self, name: str = "runs") -> pandas.DataFrame:
-        """The records of that name ("runs", "history", "comparisons", "verdicts") as a pandas table.
+        """The records of one of the names in RECORDS, such as "runs" or "comparisons", as a pandas table.
 
         Raises BnbenchError where pandas is not installed.
         """

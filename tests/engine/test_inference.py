@@ -291,7 +291,9 @@ def test_a_study_has_lines_that_change_nothing_else(tmp_path: Path, monkeypatch:
     from bnbench.cli.app import app
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bnbench.reports.page.html.to_html", lambda *_: "")  # no figures: they take most of the time
+    monkeypatch.setattr(
+        "bnbench.reports.page.html.to_html", lambda *_: ""
+    )  # no figures: they take most of the time
     Path("plain.yaml").write_text(STUDY)
     Path("more.yaml").write_text(STUDY + FURTHER)
     runner = CliRunner()

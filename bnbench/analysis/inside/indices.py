@@ -22,6 +22,8 @@ from bnbench.study.records import MISSING, RunRecord
 
 #: Of a run that ended and has no finite number of the index.
 WITHOUT_NUMBER = "without_a_number"
+#: Indices that say how well another was measured, and not what the network is like: shown, and not compared.
+_OF_THE_METHOD = "converged_"
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def index_contrasts(
     contrasts = [
         _contrast(cell, base, name, _scale(name, cells), looks)
         for name in index_names(cells)
+        if not name.startswith(_OF_THE_METHOD)
         for cell, base in pairs
     ]
     return tuple(_corrected(contrasts, looks))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.inside.indices import IndexContrast, IndexSpread
+from bnbench.analysis.methods.intervals import MIN_SEEDS
 from bnbench.base.indices import Scale, index_facts
 from bnbench.reports.numbers import NOTHING, count_text, factor_interval, number_interval, p_text
 from bnbench.reports.sentences.listing import counted, listed
@@ -28,7 +29,7 @@ def inside_sentences(summary: Summary) -> list[str]:
         *map(contrast_sentence, contrasts),
         *_floor_sentences(spreads),
         *_absent_sentences(spreads),
-        *([_method(contrasts)] if contrasts else []),
+        *([_method(contrasts)] if any(contrast.p is not None for contrast in contrasts) else []),
     ]
 
 
@@ -120,7 +121,7 @@ def _against(contrast: IndexContrast) -> str:
 def _why_not_shown(contrast: IndexContrast) -> str:
     seeds = f"{count_text(contrast.n, contrast.planned)} seed{'s' * (contrast.planned != 1)}"
     if contrast.p is None:
-        return f"{seeds}: too few for an interval, or without scatter"
+        return f"{seeds}: {'too few for an interval' if contrast.n < MIN_SEEDS else 'no scatter, so no interval'}"
     if contrast.lost:
         return f"95% interval, {seeds}: nothing is concluded while pairs have no number"
     p = f"p {p_text(contrast.p_holm)} after Holm's correction"

@@ -1,0 +1,66 @@
+"""`bnbench.look`: the command of this name as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from bnbench.api.arguments import Overrides, PathLike, Seeds, StudyLike, override_words
+from bnbench.api.compare import QUICKSTART, compare
+from bnbench.api.comparison import Comparison
+from bnbench.listeners import Hears
+
+#: The override that gives a study the default probe where it has none of its own.
+PROBED = "probe=true"
+
+
+# Each option is an argument of its own, as for `compare`.
+def look(
+    study: StudyLike = QUICKSTART,
+    *,
+    overrides: Overrides = (),
+    seeds: Seeds | None = None,
+    output: PathLike | None = None,
+    listeners: Hears | Iterable[Hears] = (),
+    device: str = "auto",
+    jobs: int | None = None,
+    plugins: PathLike | Iterable[PathLike] = (),
+    data_dir: PathLike | None = None,
+    force: bool = False,
+    refresh: Literal["changed"] | None = None,
+) -> Comparison:
+    """Train every variant of a study with probes, and compare what they see inside the networks.
+
+    The study's own `probe` counts, else the default one. With ``overrides={"epochs": 0}`` the networks are looked at
+    before any training. The parameters are those of `compare`.
+
+    Returns
+    -------
+    Comparison
+        `Comparison.inside` has the indices with their intervals, `Comparison.probes` every number.
+
+    Raises
+    ------
+    BnbenchError
+        Everything that is wrong with the arguments, the study or the folder; a `ConfigError` has all mistakes.
+
+    Examples
+    --------
+    >>> import bnbench
+    >>> comparison = bnbench.look("quickstart", seeds=3)
+    >>> comparison.to_pandas("inside")
+    >>> comparison.save_figures("plots")
+    """
+    return compare(
+        study,
+        overrides=[*override_words(overrides), PROBED],
+        seeds=seeds,
+        output=output,
+        listeners=listeners,
+        device=device,
+        jobs=jobs,
+        plugins=plugins,
+        data_dir=data_dir,
+        force=force,
+        refresh=refresh,
+    )
