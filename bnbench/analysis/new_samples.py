@@ -23,6 +23,7 @@ from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import ALPHA, t_quantile
 from bnbench.analysis.methods.sequential import weight_of
 from bnbench.results import Cell, StudyResults
+from bnbench.study.evaluation import is_line
 
 #: The metrics whose value is a mean over test samples, and the answers that they are the mean of.
 OF_SAMPLES = {"test_accuracy": "right", "test_loss": "loss"}
@@ -63,6 +64,7 @@ class NewSamples:
             or difference.metric not in OF_SAMPLES
             or difference.lost
             or difference.n < 2
+            or is_line(difference.variant)  # of these only the numbers are kept
         ):
             return None
         seeds = [seed for seed, _ in difference.values]

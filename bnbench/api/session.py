@@ -134,7 +134,9 @@ def prepare_work(
     rehearsal = rehearse(runs, library, device, networks)
     if mistakes := [*mistakes, *rehearsal.mistakes]:
         raise ConfigError(mistakes)
-    lines = {line_name(run.variant, way): None for run in runs for way in rehearsal.cells[run.label].ways}
+    lines = dict.fromkeys(
+        line_name(run.variant, way) for run in runs for way in rehearsal.cells[run.label].ways
+    )
     check_lines(gates, lines)
     today = Today(rehearsal.cells, device, sources.packages)
     todo, beside = sort_runs(runs, folder, options.again, today.of, beside=options.beside)

@@ -93,7 +93,7 @@ def _check_alike(dataset: Dataset, other: Dataset) -> None:
     for what, one, another, fix in _differences(dataset, other):
         if one != another:
             raise DataError(
-                f"its {what}: {another}; the study's data: {one}.",
+                f"{what}: {another} there, {one} in the study's own data.",
                 "The same network is measured on both.",
                 fix,
             )

@@ -14,23 +14,17 @@ def with_lines(results: StudyResults) -> StudyResults:
     """The results with a cell for every variant and every further way of inference that its runs hold.
 
     A line has the runs, seeds, settings and outcomes of its variant, and its own final and best numbers. It has no
-    history and no training time: nothing was trained for it. The lines of a check check the lines of what it checks.
-    Results that have their lines already stay as they are.
+    history and no training time: nothing was trained for it. A variant with `role: check` has none: it is judged by
+    its training. Results that have their lines already stay as they are.
     """
     if any(is_line(cell.variant) for cell in results.cells):
         return results
-    cells = tuple(one for cell in results.cells for one in (cell, *_lines(cell)))
-    if len(cells) == len(results.cells):
-        return results
-    names = {cell.variant for cell in cells}
-    ways = dict.fromkeys(way for cell in results.cells for way in _ways(cell))
-    lines = {
-        line_name(check, way): line_name(other, way)
-        for check, other in results.checks.items()
-        for way in ways
-        if {line_name(check, way), line_name(other, way)} <= names
-    }
-    return replace(results, cells=cells, checks={**results.checks, **lines})
+    cells = tuple(
+        one
+        for cell in results.cells
+        for one in (cell, *(() if cell.variant in results.checks else _lines(cell)))
+    )
+    return results if len(cells) == len(results.cells) else replace(results, cells=cells)
 
 
 def _ways(cell: Cell) -> list[str]:

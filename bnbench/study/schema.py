@@ -268,7 +268,7 @@ class Study:
             line_name(name, way.name)
             for name, settings in self.variants.items()
             for way in settings.evaluate
-            if way.further
+            if way.further and name not in self.checks
         ]
         return (*self.variants, *lines)
 

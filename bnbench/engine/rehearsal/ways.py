@@ -23,17 +23,17 @@ def judge_ways(case: Case, model: nn.Module) -> tuple[bool, tuple[str, ...]]:
         return False, ()
     framework = case.settings.framework
     if framework != "torch":
-        text = f"{case.label}: evaluate: {', '.join(asked)}: {framework} infers with its running statistics alone."
+        text = f"evaluate: {', '.join(asked)}: {framework} infers with its running statistics alone."
         return False, (f"{text} Fix: evaluate: [running], or framework: torch.",)
     found = statistics_layers(case.settings, case.sizes, model)
     mistakes = [
-        f"{case.label}: evaluate: {', '.join(asked)}: nothing else can stand for its running statistics. {text}. "
+        f"evaluate: {', '.join(asked)}: nothing else can stand for its running statistics. {text}. "
         "Fix: evaluate: [running], or another norm."
         for text in found.refused
     ]
     if "example_weighted" in asked and found.without_form and not found.refused:
         mistakes.append(
-            f"{case.label}: evaluate: example_weighted: inference of {found.without_form[0]} is not "
+            f"evaluate: example_weighted: inference of {found.without_form[0]} is not "
             "(x - mean) / sqrt(var + eps), into which an example's own statistics could enter. Fix: leave "
             "example_weighted out, or another norm."
         )
