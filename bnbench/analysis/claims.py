@@ -7,11 +7,11 @@ test). Claims are not corrected for each other: each is a hypothesis of its own,
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bnbench.analysis.expressions import measure, pending
-from bnbench.analysis.measured import Measured, Verdict
+from bnbench.analysis.measured import Measured, Reason, Verdict
 from bnbench.base.errors import UnknownNameError
 from bnbench.base.words import Words
 from bnbench.results import StudyResults
@@ -57,6 +57,9 @@ def judge_claims(results: StudyResults) -> tuple[tuple[Claim, ...], list[str]]:
         except UnknownNameError as error:
             texts = ", ".join(expression.text for expression in expectation.expressions)
             warnings.append(f"the claim {texts} can't be measured: {error}")
+            claims.append(
+                unmeasured(expectation, min(len(cell.seeds) for cell in results.cells), "not_measured")
+            )
     return tuple(claims), warnings
 
 
@@ -69,16 +72,17 @@ def judge_claim(results: StudyResults, expectation: Expectation) -> Claim:
 
 def pending_claims(study: Study) -> tuple[Claim, ...]:
     """The claims of a study that has no results yet."""
-    return tuple(
-        Claim(
-            tuple(
-                Part(name, pending(expression, len(study.seeds))) for name, expression in expectation.parts
-            ),
-            "undecided",
-            expectation.texts,
-            expectation.counter,
-        )
-        for expectation in study.expect
+    return tuple(unmeasured(expectation, len(study.seeds), "runs_missing") for expectation in study.expect)
+
+
+def unmeasured(expectation: Expectation, seeds: int, reason: Reason) -> Claim:
+    """A claim without a number, undecided. seeds: the planned ones."""
+    parts = [(name, pending(expression, seeds)) for name, expression in expectation.parts]
+    return Claim(
+        tuple(Part(name, replace(measured, reason=reason)) for name, measured in parts),
+        "undecided",
+        expectation.texts,
+        expectation.counter,
     )
 
 

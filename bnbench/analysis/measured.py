@@ -15,7 +15,15 @@ Verdict = Literal["confirmed", "refuted", "not_confirmed", "undecided", "depends
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 #: Why there is no interval, or no verdict from it. cut: the sweep or the budget ends before the number is known.
 Reason = Literal[
-    "", "pairs_lost", "runs_missing", "too_few_seeds", "no_scatter", "not_positive", "same_results", "cut"
+    "",
+    "pairs_lost",
+    "runs_missing",
+    "too_few_seeds",
+    "no_scatter",
+    "not_positive",
+    "same_results",
+    "cut",
+    "not_measured",
 ]
 Method = Literal["t", "bootstrap", "exact"]
 

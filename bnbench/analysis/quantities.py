@@ -20,6 +20,7 @@ from bnbench.base.errors import UnknownNameError
 from bnbench.base.indices import INDICES, is_floor
 from bnbench.base.metrics import GAPS, metric_of, parted
 from bnbench.results import Cell, StudyResults
+from bnbench.results.probes import Probed
 from bnbench.study.expressions import (
     NOT_METRICS,
     PROBE,
@@ -70,7 +71,7 @@ class Values:
 
 
 def values_of(results: StudyResults, quantity: Quantity) -> Values:
-    """The quantity of every seed. Raises UnknownNameError where the results do not have it."""
+    """The quantity of every seed. Raises UnknownNameError where the results do not have what it names."""
     if quantity.name in RANGES:
         return _ranges(results, quantity)
     cell = cell_of(results, quantity)
@@ -189,7 +190,13 @@ def _largest_step(values: Iterable[float]) -> float:
 
 
 def _probed(results: StudyResults, cell: Cell, run: RunRecord, quantity: Quantity) -> float:
-    raise NotImplementedError
+    """One number of what the run's probes measured; NaN where they can't be read, or did not look there."""
+    measure, layer, step = quantity.arguments
+    try:
+        rows = results.probes(cell, run)
+    except (OSError, ValueError):
+        return math.nan
+    return Probed(rows).value(measure, layer, step) if rows else math.nan
 
 
 def common_seeds(values: Sequence[Values]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from bnbench.base.errors import UnknownNameError, nearest, unknown_name
 from bnbench.base.indices import FLOOR, INDICES, index_facts, is_floor
 from bnbench.base.metrics import Metric
+from bnbench.study.evaluation import AT
 from bnbench.study.expressions import PROBE, RANGES, STEPS_TO_TARGET, TRAINED, Expression, Quantity
 from bnbench.study.schema import Settings, Study, StudyCell
 
@@ -31,20 +32,20 @@ def faults(expression: Expression, study: Study, names: Sequence[str] = ()) -> I
         for fault in _faults_of(quantity, study, names):
             before += 1
             yield f"'{expression.text}': {fault}"
-    if not before and all(quantity.variant in study.variants for quantity in expression.quantities):
+    if not before and all(quantity.variant in study.line_names for quantity in expression.quantities):
         yield from (f"'{expression.text}': {fault}" for fault in _faults_of_the_whole(expression, study))
 
 
 def _faults_of(quantity: Quantity, study: Study, names: Sequence[str]) -> Iterator[str]:
-    variant, modes = variant_and_mode(quantity.variant)
-    known = tuple(dict.fromkeys([*study.variants, *names]))
+    variant, _ = variant_and_mode(quantity.variant)
+    known = tuple(dict.fromkeys([*study.line_names, *names]))
     if quantity.variant not in known and variant not in known:
         yield unknown_name("variant", quantity.variant, known)
         return
     cells = [cell for cell in study.cells if cell.variant in (variant, quantity.variant)]
     if not cells:
         return  # the variant has mistakes of its own
-    yield from _faults_of_a_mode(quantity.variant, modes, cells)
+    yield from _faults_of_a_mode(quantity.variant, study, cells)
     yield from _faults_of_a_name(quantity, study, cells)
     swept = dict.fromkeys(key for cell in cells for key in cell.setting)
     for key, value in quantity.setting:
@@ -61,17 +62,19 @@ def variant_and_mode(name: str) -> tuple[str, str]:
     >>> variant_and_mode("batch@precise")
     ('batch', 'precise')
     """
-    variant, _, mode = name.rpartition("@")
+    variant, _, mode = name.rpartition(AT)
     return (variant, mode) if variant else (name, "")
 
 
-def _faults_of_a_mode(name: str, mode: str, cells: Sequence[StudyCell]) -> Iterator[str]:
-    if not mode or any(cell.variant == name for cell in cells):
+def _faults_of_a_mode(name: str, study: Study, cells: Sequence[StudyCell]) -> Iterator[str]:
+    variant, mode = variant_and_mode(name)
+    if not mode or name in study.line_names or variant not in study.variants:
         return
-    known = list(dict.fromkeys(str(way) for cell in cells for way in getattr(cell.settings, "evaluate", ())))
-    if mode not in known:
-        evaluated = f"evaluate: [{', '.join([*(known or ['running']), mode])}]"
-        yield f"{name}: the study does not evaluate this way. Fix: {evaluated}, or one of {', '.join(known)}."
+    ways = [way.name for way in cells[0].settings.evaluate]
+    yield (
+        f"{name}: the study does not evaluate {variant} in this way ({mode}), but: {', '.join(ways)}. "
+        f"Fix: evaluate: [{', '.join(dict.fromkeys(['running', *ways, mode]))}]."
+    )
 
 
 def _faults_of_a_name(quantity: Quantity, study: Study, cells: Sequence[StudyCell]) -> Iterator[str]:
