@@ -34,8 +34,8 @@ def cnn(
     sizes = [input_shape[0], *channels]
     bias = bias_beside(dropout, bias)
     blocks = [
-        conv_block(n_in, n_out, norm, activation, norm_position, stride=1 if index == 0 else 2, bias=bias)
-        for index, (n_in, n_out) in enumerate(pairwise(sizes))
+        conv_block(n_in, n_out, norm.first(i), activation, norm_position, stride=2 if i else 1, bias=bias)
+        for i, (n_in, n_out) in enumerate(pairwise(sizes))
     ]
     blocks = [with_dropout(block, dropout) for block in blocks]
     model = nn.Sequential()

@@ -74,7 +74,7 @@ def cnn1d(
             padding=(1, 0),
             bias=always or bias_needed(norm, activation, norm_position),
         )
-        blocks.append(with_dropout(_block(conv, norm, activation, norm_position), dropout))
+        blocks.append(with_dropout(_block(conv, norm.first(index), activation, norm_position), dropout))
         length = (length + 2 - kernel) // 2 + 1
     model = nn.Sequential()
     model.add_module("sequence", AsSequence())
@@ -87,4 +87,4 @@ def cnn1d(
 
 def _block(conv: nn.Conv2d, norm: NormLayer, activation: Activation, norm_position: NormPosition) -> Block:
     layer = norm(conv.out_channels, 2)
-    return assembled("conv", norm.weights(conv), norm, layer, activation, norm_position)
+    return assembled("conv", norm.weights(conv, activation), norm, layer, activation, norm_position)

@@ -75,6 +75,10 @@ class NormLayer:
         """For another place of the same network."""
         return replace(self, place=replace(self.place, role=role))
 
+    def first(self, index: int = 0) -> NormLayer:
+        """For the first layer of weights, where index is 0, which reads the data; else as it is."""
+        return self if index else replace(self, place=replace(self.place, reads_data=True))
+
     def __call__(self, num_features: int, dim: Literal[1, 2]) -> nn.Module:
         """The layer for inputs (N, C) where dim is 1, (N, C, H, W) where dim is 2.
 
@@ -94,10 +98,11 @@ class NormLayer:
             raise TypeError(f"norm {name}: its factory returned {module!r}, not a torch.nn.Module.")
         return mark(module, name)
 
-    def weights(self, layer: Weights) -> Weights:
-        """A layer of weights as the normalizer wants it: most leave it as it is."""
+    def weights(self, layer: Weights, activation: Activation | None = "relu") -> Weights:
+        """A layer of weights as the normalizer wants it: most leave it as it is. activation: the network's."""
         prepare = self.entry.facts.weights
-        prepared: Weights = prepare(layer, self.place) if prepare else layer
+        place = replace(self.place, activation=activation or "relu")
+        prepared: Weights = prepare(layer, place) if prepare else layer
         return prepared
 
 
@@ -112,7 +117,8 @@ def linear_block(
     """Linear, norm and activation; the norm before the activation (as in Ioffe & Szegedy 2015) or after it."""
     needed = bias == "always" or bias_needed(norm, activation, norm_position)
     linear = nn.Linear(in_features, out_features, bias=needed)
-    return assembled("linear", norm.weights(linear), norm, norm(out_features, 1), activation, norm_position)
+    weights = norm.weights(linear, activation)
+    return assembled("linear", weights, norm, norm(out_features, 1), activation, norm_position)
 
 
 def conv_block(
@@ -130,7 +136,8 @@ def conv_block(
         norm = norm.at("branch_end")
     needed = bias == "always" or bias_needed(norm, activation, norm_position)
     conv = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=needed)
-    return assembled("conv", norm.weights(conv), norm, norm(out_channels, 2), activation, norm_position)
+    weights = norm.weights(conv, activation)
+    return assembled("conv", weights, norm, norm(out_channels, 2), activation, norm_position)
 
 
 def bias_needed(norm: NormLayer, activation: Activation | None, norm_position: NormPosition) -> bool:

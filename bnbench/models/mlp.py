@@ -46,8 +46,8 @@ def mlp(
     sizes = [prod(input_shape), *hidden]
     bias = bias_beside(dropout, bias)
     blocks = [
-        with_dropout(linear_block(n_in, n_out, norm, activation, norm_position, bias), dropout)
-        for n_in, n_out in pairwise(sizes)
+        with_dropout(linear_block(n_in, n_out, norm.first(i), activation, norm_position, bias), dropout)
+        for i, (n_in, n_out) in enumerate(pairwise(sizes))
     ]
     model = nn.Sequential()
     model.add_module("flatten", nn.Flatten())

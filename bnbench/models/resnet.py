@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import AfterValidator, Field
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bnbench.models import models
 from bnbench.models.layers import GlobalAveragePool, NormLayer, classifier, conv_block
+from bnbench.models.normalizer_free import NormalizerFreeBlock, deviation_after, plain_convolution
 
 
 class Shortcut(nn.Module):
@@ -68,24 +69,37 @@ def resnet(
     *,
     depth: Depth = 20,
     width: Width = 16,
+    block: Literal["basic", "nf"] = "basic",
+    alpha: Annotated[float, Field(gt=0)] = 0.2,
 ) -> nn.Module:
     """ResNet for CIFAR (He et al. 2015, section 4.2) of 6n + 2 layers: three stages of n blocks.
 
     depth: layers of weights, 6n + 2: 8, 14, 20 ... 110
     width: channels of the first stage, 16 in the paper; the others have twice and four times as many
+    block: nf: the normalizer-free block of Brock et al. 2021, for norm: scaled_weight_standardization
+    alpha: factor on the residual branch of an nf block
     """
     blocks_a_stage = (depth - 2) // 6
     norm = norm.residual(branches=3 * blocks_a_stage, branch_layers=2)
     blocks = nn.Sequential()
-    channels = width
+    channels, deviation = width, 1.0
     for stage, wider in enumerate((width, 2 * width, 4 * width), start=1):
         for index in range(blocks_a_stage):
             stride = 2 if stage > 1 and index == 0 else 1
-            blocks.add_module(f"stage{stage}_{index}", ResidualBlock(channels, wider, norm, stride))
+            made: nn.Module
+            if block == "nf":
+                made = NormalizerFreeBlock(channels, wider, norm, stride, alpha, deviation)
+                deviation = deviation_after(made)
+            else:
+                made = ResidualBlock(channels, wider, norm, stride)
+            blocks.add_module(f"stage{stage}_{index}", made)
             channels = wider
+    stem = plain_convolution if block == "nf" else conv_block
     model = nn.Sequential()
-    model.add_module("stem", conv_block(input_shape[0], width, norm))
+    model.add_module("stem", stem(input_shape[0], width, norm.first()))
     model.add_module("blocks", blocks)
+    if block == "nf":
+        model.add_module("activation", nn.ReLU())
     model.add_module("pool", GlobalAveragePool())
     model.add_module("head", classifier(channels, num_classes, norm))
     return model

@@ -37,7 +37,9 @@ def vgg(
     channels = input_shape[0]
     for index, factor in enumerate(_VGG11):
         if isinstance(factor, int):
-            block = conv_block(channels, factor * width, norm, activation, norm_position, bias=bias)
+            block = conv_block(
+                channels, factor * width, norm.first(index), activation, norm_position, bias=bias
+            )
             features.add_module(str(index), with_dropout(block, dropout))
             channels = factor * width
         else:

@@ -13,12 +13,15 @@ class Place:
     role: "trunk" (all of a plain network, the stem of a residual one), "branch" (inside a residual
     branch), "branch_end" (the last of a branch: no activation follows, but the sum), "head" (the
     classifier). branches: residual branches in the whole network, 0 in a plain one.
-    branch_layers: layers of weights in each branch.
+    branch_layers: layers of weights in each branch. activation: of the network, as its model calls it.
+    reads_data: whether the layer of weights here is the network's first, so that no activation comes before it.
     """
 
     role: Literal["trunk", "branch", "branch_end", "head"] = "trunk"
     branches: int = 0
     branch_layers: int = 0
+    activation: str = "relu"
+    reads_data: bool = False
 
 
 PLAIN = Place()

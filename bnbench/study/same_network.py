@@ -8,12 +8,15 @@ from typing import Any
 from bnbench.study.sections import Choice
 from bnbench.study.yaml_source import Path_
 
+#: The factor on the branches of an nf block where a study has none.
+_BRANCH_FACTOR = 0.2
 #: Options of bnbench's own models that older results do not have, with what those had.
 _ADDED_LATER: dict[str, dict[str, Any]] = {
     "mlp": {"depth": None, "dropout": None},
     "cnn": {"dropout": None},
     "vgg": {"dropout": None},
     "cnn1d": {"dropout": None},
+    "resnet": {"block": "basic", "alpha": _BRANCH_FACTOR},
 }
 #: Names for a model at certain numbers: the other model's options, all of them.
 _NAMES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -52,6 +55,13 @@ def one_form(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]
 
 def model_faults(model: Choice) -> Iterator[tuple[tuple[Path_, ...], str]]:
     """Options of one model that do not go together: the keys at fault, and a message with the fix."""
+    alpha = model.options.get("alpha")
+    if model.name == "resnet" and model.options.get("block") == "basic" and alpha != _BRANCH_FACTOR:
+        yield (
+            (("model", "alpha"), ("model", "block")),
+            f"model.alpha: {alpha:g} with model.block: basic, whose branch has no factor. Fix: model.block: nf, or "
+            "leave alpha out.",
+        )
     hidden, depth = model.options.get("hidden"), model.options.get("depth")
     if model.name != "mlp":
         return

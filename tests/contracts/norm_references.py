@@ -294,6 +294,7 @@ REFERENCES = [
     Reference("group", group_norm(2), {"groups": 2}, invariant_to=SAMPLE, note="2 groups"),
     Reference("weight_standardization", group_norm(3), ranks=(4, 5), invariant_to=SAMPLE),
     Reference("weight_standardization", identity, {"then": "none"}, invariant_to=ALONE, note="alone"),
+    Reference("scaled_weight_standardization", identity, invariant_to=ALONE),
     Reference("rms", rms, ranks=(2, 4, 5), invariant_to=ALONE | {"sample_scale"}),
     Reference(
         "rms",
