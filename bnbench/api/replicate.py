@@ -75,8 +75,7 @@ class Job:
             replicated = Replicated(
                 finding, measured, self.overrides, seconds, cpu_seconds, _kept_of(environment)
             )
-            if any(part.n for part in measured):
-                write_replicated(self.folder.parent, replicated)
+            write_replicated(self.folder.parent, replicated)
             done.append(replicated)
         return done
 
