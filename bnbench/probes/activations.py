@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +39,8 @@ BOUNDED: dict[type[nn.Module], tuple[float, float]] = {
     nn.Softsign: (-1.0, 1.0),
 }
 SATURATED = 0.01
+#: Samples that tell of most units that they are neither.
+FIRST_SAMPLES = 8
 
 
 @probes.register("activations")
@@ -80,6 +85,7 @@ def _medians(layer: Layer, values: Tensor, count: int) -> Iterator[Rows]:
     yield Rows(layer.name, "unit_p50_other", units, medians.tolist())
 
 
+@lru_cache(256)
 def some_units(total: int, count: int) -> list[int]:
     """The numbers of so many of a layer's units, evenly spaced from the first to the last."""
     count = min(total, count)
@@ -91,31 +97,42 @@ def unit_values(layer: Layer, values: Tensor, units: Sequence[int]) -> Any:
 
     Of more than `MOST_OF_A_UNIT` values, that many, evenly spaced.
     """
-    axis = unit_axis(layer, values)
-    flat = values.index_select(axis, torch.tensor(units, device=values.device)).movedim(axis, 0).flatten(1)
-    if flat.shape[1] > MOST_OF_A_UNIT:
-        places = torch.tensor(some_units(flat.shape[1], MOST_OF_A_UNIT), device=flat.device)
-        flat = flat.index_select(1, places)
-    return flat.float().cpu().numpy()
+    by_unit = values.movedim(unit_axis(layer, values), -1)
+    *sizes, total = by_unit.shape
+    places = math.prod(sizes)
+    if places <= MOST_OF_A_UNIT:
+        rows = by_unit.reshape(places, total)
+    else:
+        rows = by_unit[np.unravel_index(some_units(places, MOST_OF_A_UNIT), sizes)]
+    return rows[:, torch.tensor(units, device=rows.device)].T.float().cpu().numpy()
 
 
 def _idle(layer: Layer, post: Tensor) -> Iterator[Row | Rows]:
     """Units that give 0 for every sample and place, units that are saturated for every one, and saturated values."""
     axis = unit_axis(layer, post)
-    others = [other for other in range(post.dim()) if other != axis]
-    yield Row(layer.name, "units", float(post.shape[axis]))
-    yield Row(layer.name, "dead_share", _share(post.abs().amax(others) < DEAD))
+    units = post.shape[axis]
+    yield Row(layer.name, "units", float(units))
+    yield Row(layer.name, "dead_share", _everywhere(post, axis, lambda values: values.abs() < DEAD) / units)
     bounds = BOUNDED.get(type(layer.activation)) if layer.activation is not None else None
     if bounds is None:
         return
     middle, half = (bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 2
-    from_middle, limit = (post - middle).abs(), half * (1 - 2 * SATURATED)
-    yield Row(layer.name, "saturated_share", _share(from_middle.amin(others) > limit))
-    yield Row(layer.name, "saturated_values", _share(from_middle > limit))
+
+    def saturated(values: Tensor) -> Tensor:
+        return (values - middle).abs() > half * (1 - 2 * SATURATED)
+
+    yield Row(layer.name, "saturated_share", _everywhere(post, axis, saturated) / units)
+    yield Row(layer.name, "saturated_values", int(saturated(post).sum()) / post.numel())
 
 
-def _share(flags: Tensor) -> float:
-    return int(flags.sum()) / max(1, flags.numel())
+def _everywhere(values: Tensor, axis: int, holds: Callable[[Tensor], Tensor]) -> int:
+    """For how many units it holds at every sample and place. Few units are left to look at after a few samples."""
+    others = [other for other in range(values.dim()) if other != axis]
+    left = holds(values[:FIRST_SAMPLES]).to(torch.uint8).amin(others).nonzero().flatten()
+    if len(left) and len(values) > FIRST_SAMPLES:
+        rest = values[FIRST_SAMPLES:].index_select(axis, left)
+        return int(holds(rest).to(torch.uint8).amin(others).sum())
+    return len(left)
 
 
 def unit_axis(layer: Layer, values: Tensor) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bnbench.base.histogram import bin_counts
 from bnbench.base.seeding import generator
-from bnbench.probes.inside import Row, Rows
+from bnbench.probes.inside import Row, Rows, norm_of
 
 PERCENTILES = (5, 15, 50, 85, 95)
 #: Values that percentiles and a histogram are of, at most.
@@ -25,11 +25,12 @@ MOST = 2**14
 
 def moments(layer: str, prefix: str, values: Tensor) -> Iterator[Row]:
     """Mean and standard deviation √(Σ(x - mean)²/n) of all values."""
-    # in double precision where that costs nothing: a deviation far below the mean is exact then
+    # in double precision where that costs nothing; torch.var of many values takes as long as the layer itself
     exact = values.double() if values.numel() <= MOST else values.float()
-    variance, mean = torch.var_mean(exact, correction=0)
+    mean = exact.mean()
+    deviation = norm_of(exact - mean) / values.numel() ** 0.5
     yield Row(layer, f"{prefix}_mean", float(mean))
-    yield Row(layer, f"{prefix}_std", float(variance) ** 0.5)
+    yield Row(layer, f"{prefix}_std", deviation)
 
 
 def percentile_rows(layer: str, prefix: str, values: Any) -> Iterator[Row]:
@@ -71,15 +72,13 @@ def _order(count: int, percents: tuple[float, ...]) -> tuple[list[int], Any, Any
 
 def some_values(values: Tensor) -> Any:
     """At most `MOST` of a tensor's values as a flat float32 array on the CPU."""
-    if values.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last):
-        values = values.permute(0, 2, 3, 1)  # as it lies in memory: no copy
-    flat = values.reshape(-1)
-    if len(flat) > MOST:
-        flat = flat.index_select(0, _drawn(len(flat)).to(flat.device))
-    return flat.float().cpu().numpy()
+    count = values.numel()
+    if count > MOST:
+        values = values.take(_drawn(count, str(values.device)))
+    return values.reshape(-1).float().cpu().numpy()
 
 
 @lru_cache(128)
-def _drawn(count: int) -> Tensor:
+def _drawn(count: int, device: str) -> Tensor:
     """Which of so many values are looked at: the same in every layer, run and process."""
-    return torch.randint(count, (MOST,), generator=generator(count, "values"))
+    return torch.randint(count, (MOST,), generator=generator(count, "values")).to(device)
