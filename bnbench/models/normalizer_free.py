@@ -1,4 +1,4 @@
-"""The normalizer-free residual block (Brock, De & Smith 2021, arXiv 2101.08692, section 3)."""
+"""The normalizer-free residual block (Brock, De & Smith 2021, arXiv 2101.08692, section 4)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class NormalizerFreeBlock(nn.Module):
         out = self.activation(x) / self.beta
         shortcut = self.shortcut(out if self.changes_shape else x)
         branch: Tensor = self.skip_gain(self.second(self.first(out)))
-        return shortcut + self.alpha * branch
+        y: Tensor = shortcut + self.alpha * branch
+        return y
 
     def extra_repr(self) -> str:
         """The two factors."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -16,14 +17,18 @@ from bnbench.norms.place import PLAIN, Place
 #: The least sum of squares of a unit's centred weights, as in the authors' code.
 LEAST_SQUARES = 1e-4
 
-_FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "gelu": nn.functional.gelu}
+_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "gelu": nn.functional.gelu,
+}
 
 
 @cache
 def activation_gain(activation: str) -> float:
     """γ = 1 / √Var(g(z)) for a standard normal z: √2 / √(1 - 1/π) = 1.7129 for relu; 1 for no activation.
 
-    Section 4.2 of the paper. For the smooth ones by the trapezoidal rule, exact to 1e-12.
+    For the smooth ones by the trapezoidal rule, exact to 1e-12.
     """
     if activation == "relu":
         return math.sqrt(2 / (1 - 1 / math.pi))
@@ -44,30 +49,16 @@ def scaled(weight: Tensor, gain: Tensor, factor: float) -> Tensor:
     return centred * (torch.rsqrt(squares) * gain.reshape(-1, *[1] * len(axes)) * factor)
 
 
-class _Scaled:
-    """What both layers have: a gain for each output, learnt from 1, and the factor of their place."""
-
-    gain: nn.Parameter
-    factor: float
-    weight: nn.Parameter
-
-    def _learn_gain(self, factor: float) -> None:
-        self.factor, self.gain = factor, nn.Parameter(torch.ones(len(self.weight)))
-
-    def _scaled(self) -> Tensor:
-        return scaled(self.weight, self.gain, self.factor)
-
-
-class ScaledStandardizedConv2d(_Scaled, nn.Conv2d):
-    """torch.nn.Conv2d with scaled standardized weights."""
+class ScaledStandardizedConv2d(nn.Conv2d):
+    """torch.nn.Conv2d with scaled standardized weights: a learnt gain for each output, times `factor`."""
 
     def __init__(self, *arguments: Any, factor: float = 1.0, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._learn_gain(factor)
+        self.factor, self.gain = factor, nn.Parameter(torch.ones(len(self.weight)))
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) as torch.nn.Conv2d."""
-        out: Tensor = self._conv_forward(input, self._scaled(), self.bias)
+        out: Tensor = self._conv_forward(input, scaled(self.weight, self.gain, self.factor), self.bias)
         return out
 
     def extra_repr(self) -> str:
@@ -75,16 +66,16 @@ class ScaledStandardizedConv2d(_Scaled, nn.Conv2d):
         return f"{super().extra_repr()}, factor={self.factor:.4g}"  # type: ignore[no-untyped-call]
 
 
-class ScaledStandardizedLinear(_Scaled, nn.Linear):
-    """torch.nn.Linear with scaled standardized weights."""
+class ScaledStandardizedLinear(nn.Linear):
+    """torch.nn.Linear with scaled standardized weights: a learnt gain for each output, times `factor`."""
 
     def __init__(self, *arguments: Any, factor: float = 1.0, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._learn_gain(factor)
+        self.factor, self.gain = factor, nn.Parameter(torch.ones(len(self.weight)))
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, in_features) as torch.nn.Linear."""
-        return nn.functional.linear(input, self._scaled(), self.bias)
+        return nn.functional.linear(input, scaled(self.weight, self.gain, self.factor), self.bias)
 
     def extra_repr(self) -> str:
         """The arguments of the layer, and the factor."""

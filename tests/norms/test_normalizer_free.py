@@ -111,7 +111,7 @@ def test_the_deviation_of_every_block_is_the_one_that_is_tracked() -> None:
             nn.init.normal_(module.weight)
             nn.init.zeros_(module.bias)
     x = model.stem(torch.randn(8, 3, 48, 48))
-    found, tracked = [], []
+    found: list[float] = []
     with torch.no_grad():
         for block in list(model.blocks)[:5]:
             x = block(x)
