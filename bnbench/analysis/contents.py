@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,12 @@ class VariantSummary(Labelled):
     seconds_per_step: Spread
     seconds_refused: str = ""
     trained_parameters: int | None = None
+
+
+def only_looked_at(variants: Sequence[VariantSummary]) -> bool:
+    """Whether there are runs, and no step was planned for any of them."""
+    runs = [run for variant in variants for run in variant.runs]
+    return bool(runs) and all(run.was_only_looked_at for run in runs)
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,11 @@ class Summary:
     def best_comparisons(self) -> tuple[Difference, ...]:
         """Every variant with the baseline, each at its best setting; empty where nothing is swept."""
         return tuple(comparison for best in self.best_settings for comparison in best.comparisons)
+
+    @property
+    def only_looked_at(self) -> bool:
+        """Whether no step was planned for any run: the numbers are those of the initial networks."""
+        return only_looked_at(self.variants)
 
     @property
     def runs(self) -> Iterator[RunRecord]:

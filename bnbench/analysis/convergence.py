@@ -75,7 +75,7 @@ def reached(record: RunRecord, target: Target) -> Reached | None:
     Only a finished run can reach a target. One that ended in another way never did, even where
     it passed the value on its way: a network that can't be kept does not count.
     """
-    if record.outcome != "finished":
+    if record.outcome != "finished" or record.was_only_looked_at:
         return None
     metric = metric_of(target.metric)
     for row in record.history:

@@ -122,7 +122,11 @@ def usable_ranges(results: StudyResults) -> tuple[UsableRange, ...]:
     free = free_keys(results.cells)
     for key in free:
         others = [other for other in free if other != key]
-        numeric = [line for line in lines(results.cells, key, others) if is_numeric(line, key)]
+        numeric = [
+            line
+            for line in lines(results.cells, key, others)
+            if is_numeric(line, key) and not all(map(_was_only_looked_at, line))
+        ]
         ranges = [_usable_range(line, key, others) for line in numeric]
         steps = [_largest_step(line, key) for line in numeric]
         against = baseline_ranges(ranges, results.baseline)
@@ -134,6 +138,10 @@ def usable_ranges(results: StudyResults) -> tuple[UsableRange, ...]:
         ]
         corrected_ranges += _corrected(shifted)
     return tuple(corrected_ranges)
+
+
+def _was_only_looked_at(cell: Cell) -> bool:
+    return bool(cell.records) and all(run.was_only_looked_at for run in cell.records)
 
 
 def baseline_ranges(ranges: Sequence[UsableRange], baseline: str) -> list[UsableRange | None]:
@@ -160,11 +168,7 @@ def longest_block(values: Sequence[float], flags: Sequence[bool]) -> tuple[int, 
 def _usable_range(cells: Sequence[Cell], key: str, others: Sequence[str]) -> UsableRange:
     cells = sorted(cells, key=lambda cell: float(cell.setting[key]))
     values = [float(cell.setting[key]) for cell in cells]
-    # a run that crashed does not say whether the variant trains
-    trained = [
-        {run.seed: run.outcome == "finished" for run in cell.records if run.outcome != "crashed"}
-        for cell in cells
-    ]
+    trained = [{run.seed: run.trained for run in cell.records if run.trained is not None} for cell in cells]
     whole = [seed for seed in cells[0].seeds if all(seed in outcome for outcome in trained)]
     seeds = [_seed_range(seed, values, [outcome[seed] for outcome in trained]) for seed in whole]
     common = _seed_range(-1, values, [bool(whole) and all(o[seed] for seed in whole) for o in trained])

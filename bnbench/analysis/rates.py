@@ -59,7 +59,7 @@ def _rates(pairs: Sequence[tuple[Cell, Cell | None]]) -> Iterator[TrainedRate]:
 
 
 def _trained(cell: Cell) -> dict[int, bool]:
-    return {run.seed: run.outcome == "finished" for run in cell.records if run.outcome != "crashed"}
+    return {run.seed: run.trained for run in cell.records if run.trained is not None}
 
 
 def _tested(

@@ -10,7 +10,7 @@ from bnbench.analysis.agreement import agreements
 from bnbench.analysis.cells import spread_of, summarize_cell
 from bnbench.analysis.circumstances import mixed_circumstances
 from bnbench.analysis.claims import judge_claims
-from bnbench.analysis.contents import Summary, VariantSummary
+from bnbench.analysis.contents import Summary, VariantSummary, only_looked_at
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.earlier import look_cautions
 from bnbench.analysis.family import with_verdicts
@@ -253,7 +253,7 @@ def _warnings(
         runs = [time for variant in variants for time in variant.targets[index].reached]
         if runs and target.match_baseline and math.isnan(target.value):
             yield f"the baseline {results.baseline} ended without a {target.metric} to match."
-        elif runs and not any(runs):
+        elif runs and not any(runs) and not only_looked_at(variants):
             yield (
                 f"no run reached the target {target.metric} {target.value:g}: it says nothing about speed here. "
                 "Choose one that some runs reach, or more epochs."

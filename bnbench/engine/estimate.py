@@ -145,6 +145,9 @@ def _timing(cell: Cell, shape: Shape, device: torch.device, seconds: float) -> T
         # compiling takes longer than `check` may: the steps are timed without it, which is an upper bound
         choice = replace(choice, engine="sequential", compiles=False)
     settings = run.settings
+    if settings.is_only_a_look:
+        run = replace(run, settings=settings.model_copy(update={"epochs": 1, "steps": None}))
+        settings = run.settings
     try:
         with left_as_found(device):
             data = _made_up(settings, shape, device)
@@ -167,7 +170,7 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
     epoch = steps_per_epoch(shape.num_train, settings.batch_size, settings.last_batch)
     steps = cell.steps
     every = settings.evaluate_every
-    evaluations = settings.epochs if every == "epoch" else math.ceil(steps / every)
+    evaluations = math.ceil(steps / (epoch if every == "epoch" else every))
     # before the first step, at every evaluation, and the test set for the last and the best weights
     samples = (evaluations + 1) * (probe + shape.num_val) + 2 * shape.num_test
     evaluation = samples * timing.sample

@@ -98,7 +98,7 @@ class Training:
         self.steps_per_epoch = steps_per_epoch(
             len(data.train_targets), settings.batch_size, settings.last_batch
         )
-        self.planned_steps = self.steps_per_epoch * settings.epochs
+        self.planned_steps = settings.total_steps(self.steps_per_epoch)
         self.stepper = self._make_stepper(models)
         self.lr_factor = make_schedule(settings, self.planned_steps, self.steps_per_epoch)
         self.step_losses = torch.zeros(self.planned_steps, len(self.seeds), device=device)
@@ -129,7 +129,7 @@ class Training:
         active = self.replicas
         for replica in active:
             notes = (*replica.notes(), *self.backend.notes(replica.run))
-            yield RunStarted(replica.run, self.planned_steps, self.settings.epochs, notes)
+            yield RunStarted(replica.run, self.planned_steps, self.epochs, notes)
         yield from self._evaluated(active, 0)
         if self.probing.is_due(0):
             self._probe(self.probing.look, active, 0)
@@ -177,7 +177,10 @@ class Training:
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs (S, N, ...) and targets (S, N, ...) of every step, in each replica's order, augmented."""
-        for epoch in range(self.settings.epochs):
+        return itertools.islice(self._all_batches(), self.planned_steps)
+
+    def _all_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for epoch in itertools.count():
             seeds = [self.settings.seed_of("augmentation", seed) for seed in self.seeds]
             draws = [generator(seed, "augment", epoch) for seed in seeds]
             for index in self._orders(epoch):
@@ -207,6 +210,11 @@ class Training:
             return inputs, targets
         out = aligned(inputs.shape, data.center)
         return data.normalise_(out.copy_(inputs)), targets
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training part."""
+        return self.planned_steps / self.steps_per_epoch
 
     def train_step(self, step: int, inputs: Tensor, targets: Tensor) -> Tensor:
         """One update of every replica; the batches' objectives before it, (S,) on the device."""

@@ -30,6 +30,8 @@ def outcome_of(
     val_loss = final["val_loss"]
     if not (math.isfinite(val_loss) and bool(step_losses.isfinite().all()) and has_finite_weights(model)):
         return "not_finite"
+    if not len(step_losses):
+        return "finished"  # all of its steps, of which there are none: it is neither stuck nor worse
     first = history[0].metrics
     if task.has_learnt(first, final, val_targets):
         return "finished"

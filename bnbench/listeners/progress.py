@@ -34,7 +34,7 @@ class _Started:
     """A run that is under way: which of the study's it is, and the last epoch that was printed."""
 
     number: int
-    epochs: int
+    epochs: float
     planned_steps: int
     last_epoch: int = 0
 
@@ -105,7 +105,7 @@ class LiveProgress:
         metrics = [f"{name} {metric_text(name, row.metrics[name])}" for name in _epoch_metrics(row)]
         parts = [
             self._name(run),
-            f"epoch {row.epoch:.4g}/{started.epochs}",
+            f"epoch {row.epoch:.4g}/{started.epochs:.4g}",
             f"step {row.step}",
             *metrics,
             f"{row.train_seconds:.1f} s",

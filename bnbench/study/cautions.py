@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,8 +14,10 @@ from bnbench.study.yaml_source import Path_
 
 def faults_of(settings: Settings) -> Iterator[tuple[tuple[Path_, ...], str]]:
     """The faults that `check` refuses: the keys at fault, and a message with the fix."""
+    if settings.epochs is None and settings.steps is None:
+        yield (("epochs",), ("steps",)), "a run has no length. Fix: epochs: 5, or steps: 1000."
     warmup = settings.schedule.options.get("warmup_epochs", 0)
-    if _is_number(warmup) and warmup and warmup >= settings.epochs:
+    if _is_number(warmup) and settings.epochs and warmup >= settings.epochs:
         yield (
             (("schedule", "warmup_epochs"), ("epochs",)),
             f"schedule.warmup_epochs: {warmup:g} with epochs: {settings.epochs}: the run would end before its warm-up, "
@@ -92,20 +95,21 @@ def never_steps(settings: Settings) -> bool:
     """Whether a schedule of steps is constant: its factor is 1, or every milestone comes after the end."""
     options = settings.schedule.options
     milestones = options.get("milestones", [])
-    return options.get("gamma") == 1 or all(milestone >= settings.epochs for milestone in milestones)
+    if options.get("gamma") == 1:
+        return True
+    return settings.epochs is not None and all(milestone >= settings.epochs for milestone in milestones)
 
 
 def _schedule_cautions(settings: Settings) -> Iterator[str]:
     options: Mapping[str, Any] = settings.schedule.options
+    epochs = settings.epochs or math.inf  # of steps, when their number in an epoch is known
     milestones = options.get("milestones", [])
     if isinstance(milestones, list) and milestones and all(map(_is_number, milestones)):
-        late = [milestone for milestone in milestones if milestone >= settings.epochs]
+        late = [milestone for milestone in milestones if milestone >= epochs]
         if late:
             listed = ", ".join(f"{milestone:g}" for milestone in late)
             has = "has" if len(late) == 1 else "have"
-            yield (
-                f"schedule.milestones: {listed} {has} no effect: the run ends after epoch {settings.epochs}."
-            )
+            yield (f"schedule.milestones: {listed} {has} no effect: the run ends after epoch {epochs}.")
     gamma = options.get("gamma", 0)
     if _is_number(gamma) and gamma == 1:
         yield "schedule.gamma: 1 leaves the learning rate as it is at every milestone; 0.1 would lower it by 10."
@@ -115,13 +119,15 @@ def _schedule_cautions(settings: Settings) -> Iterator[str]:
 
 def step_cautions(settings: Settings, steps_per_epoch: int) -> Iterator[str]:
     """Those that the number of steps makes, and so the size of the data."""
+    if settings.is_only_a_look:
+        return
     warmup = settings.schedule.options.get("warmup_epochs", 0)
     if _is_number(warmup) and 0 < warmup * steps_per_epoch < 1:
         yield (
             f"schedule.warmup_epochs: {warmup:g} is less than one step ({steps_per_epoch} steps an epoch): "
             "there is no warm-up."
         )
-    steps = steps_per_epoch * settings.epochs
+    steps = settings.total_steps(steps_per_epoch)
     if _is_number(warmup) and 0 < steps - warmup * steps_per_epoch < 1 <= warmup * steps_per_epoch:
         yield (
             f"schedule.warmup_epochs: {warmup:g} ends within the last of {steps} steps: only that one has the whole "
@@ -129,7 +135,8 @@ def step_cautions(settings: Settings, steps_per_epoch: int) -> Iterator[str]:
         )
     milestones = settings.schedule.options.get("milestones", [])
     if isinstance(milestones, list) and all(map(_is_number, milestones)):
-        late = [each for each in milestones if each < settings.epochs and each * steps_per_epoch > steps - 1]
+        known = settings.epochs or math.inf  # those after the last epoch are said already
+        late = [each for each in milestones if each < known and each * steps_per_epoch > steps - 1]
         if late:
             yield (
                 f"schedule.milestones: {', '.join(f'{each:g}' for each in late)} comes after the last of {steps} steps "
@@ -140,6 +147,17 @@ def step_cautions(settings: Settings, steps_per_epoch: int) -> Iterator[str]:
             f"evaluate_every: {settings.evaluate_every} is more than the {steps} steps of the run: it is evaluated "
             "at its start and its end alone."
         )
+
+
+def warm_up_fault(settings: Settings, steps_per_epoch: int) -> str:
+    """Of a run whose length is given in steps: as `faults_of` has it for epochs; "" where there is none."""
+    warmup, steps = settings.schedule.options.get("warmup_epochs", 0), settings.steps
+    if not steps or not _is_number(warmup) or warmup * steps_per_epoch < steps:
+        return ""
+    return (
+        f"schedule.warmup_epochs: {warmup:g} is {warmup * steps_per_epoch:g} steps, and the run has steps: {steps}: it "
+        "would end before its warm-up, and never have its learning rate."
+    )
 
 
 def _is_number(value: Any) -> bool:

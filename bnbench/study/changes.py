@@ -14,7 +14,7 @@ from typing import Any
 from bnbench.base.files import hash_of, key_text
 from bnbench.study.check import Vocabulary
 from bnbench.study.merge import Level
-from bnbench.study.schema import CHOICES, MATCH_BASELINE, Study
+from bnbench.study.schema import CHOICES, LENGTHS, MATCH_BASELINE, Study
 from bnbench.study.sections import Choice
 
 #: Keys that leave a study's question as it is.
@@ -61,6 +61,8 @@ class _Leaves:
                 fields = vocabulary[key][value.name].options().model_fields
                 self._defaults |= {(key, option): field.default for option, field in fields.items()}
             elif key in ("vary", "probe"):  # keys of the study, not of its variants
+                continue
+            elif key in LENGTHS and value is None:  # the other one is there
                 continue
             elif hasattr(value, "model_dump"):
                 self.values |= {(key, inner): item for inner, item in value.model_dump(mode="json").items()}

@@ -16,7 +16,7 @@ class RunStarted:
 
     run: RunSpec
     planned_steps: int
-    epochs: int
+    epochs: float
     notes: tuple[str, ...] = ()
 
 

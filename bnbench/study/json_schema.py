@@ -19,6 +19,7 @@ from bnbench.study.schema import (
     CAN_BE_NONE,
     CHOICES,
     DEFAULT_CHOICES,
+    LENGTHS,
     MATCH_BASELINE,
     OPEN,
     SECTIONS,
@@ -132,6 +133,10 @@ def _expect() -> dict[str, Any]:
     }
 
 
+#: A run has one length.
+_TWO_LENGTHS = {"required": [*LENGTHS], "properties": {key: {"type": "number"} for key in LENGTHS}}
+
+
 def _variants(setting: dict[str, Any], norms: Sequence[str]) -> dict[str, Any]:
     """A variant may change any setting, by dotted key too; a name alone is the name of a norm."""
     names = {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"enum": [*norms, *_NO_WORD]}}
@@ -162,6 +167,7 @@ def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, 
         "properties": {**changes, "role": {"const": "check"}, "check_of": _WORD},
         "patternProperties": dotted,
         "additionalProperties": False,
+        "not": _TWO_LENGTHS,
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -169,6 +175,7 @@ def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, 
         "type": "object",
         "required": [key for key in CHOICES if key not in DEFAULT_CHOICES],
         "additionalProperties": False,
+        "not": _TWO_LENGTHS,
         "patternProperties": {**dotted, "^x-": {"description": "a place for anchors; no setting"}},
         "properties": {
             "name": _WORD,

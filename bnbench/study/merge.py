@@ -15,7 +15,7 @@ from typing import Any
 
 from bnbench.base.errors import ConfigError, Mistake
 from bnbench.base.options import means_none
-from bnbench.study.schema import CAN_BE_NONE, CHOICES, DEFAULT_CHOICES, SECTIONS
+from bnbench.study.schema import CAN_BE_NONE, CHOICES, DEFAULT_CHOICES, LENGTHS, SECTIONS
 from bnbench.study.yaml_source import MERGE, Path_, Source
 
 
@@ -82,12 +82,14 @@ def add(level: Level, leaves: Level, mistakes: list[Mistake]) -> None:
             raise ConfigError(
                 [Mistake(leaf.place, f"{problem}. Fix: begin keys that are not settings with x-.")]
             )
-        for other in _related(level, path):
+        for other in [*_related(level, path), *_other_length(level, path, leaf)]:
             before = level[other]
             if other == path and _same(before.value, leaf.value):
                 continue
             first, second = ".".join(other), ".".join(path)
             problem = f"{second}: {leaf.value!r}, but {first}: {before.value!r} stands at {before.place}"
+            if path != other and path[0] in LENGTHS and len(path) == 1:
+                problem = f"{problem}: a run has one length"
             mistakes.append(Mistake(leaf.place, f"{problem}. Fix: leave one of them out."))
             break
         else:
@@ -119,7 +121,7 @@ def _merge(
         if whole and isinstance(level[whole].value, list):
             level[whole] = _with_element(level[whole], path, len(whole), leaf, mistakes)
             continue
-        for other in _related(level, path):
+        for other in [*_related(level, path), *_other_length(level, path, leaf)]:
             del level[other]
         level[path] = leaf
     return level
@@ -148,6 +150,14 @@ def _leaves(dotted: str, value: Any, path: Path_, source: Source, mistakes: list
 def _related(level: Level, path: Path_) -> list[Path_]:
     """Keys of the level that are that one, around it or in it."""
     return [key for key in level if key[: len(path)] == path[: len(key)]]
+
+
+def _other_length(level: Level, path: Path_, leaf: Leaf) -> list[Path_]:
+    """Of a run's length in steps the one in epochs, and the other way round; a length that is left out has none."""
+    if len(path) > 1 or path[0] not in LENGTHS or means_none(leaf.value):
+        return []
+    others = [(key,) for key in LENGTHS if key != path[0]]
+    return [other for other in others if other in level and not means_none(level[other].value)]
 
 
 def _with_element(old: Leaf, path: Path_, depth: int, leaf: Leaf, mistakes: list[Mistake]) -> Leaf:

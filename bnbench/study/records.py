@@ -85,6 +85,16 @@ class RunRecord(Labelled):
     inference_best: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
+    def was_only_looked_at(self) -> bool:
+        """Whether no step was planned: its numbers are those of the initial network. Folders of before have none."""
+        return self.steps_per_epoch > 0 and self.planned_steps == 0
+
+    @property
+    def trained(self) -> bool | None:
+        """Whether it trained; None where it does not say: it crashed, or no step was planned."""
+        return None if self.outcome == "crashed" or self.was_only_looked_at else self.outcome == "finished"
+
+    @property
     def key(self) -> tuple[str, int]:
         """Which run of its study it is: its label and its seed, as in `RunSpec.key`."""
         return self.label, self.seed

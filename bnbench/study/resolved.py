@@ -8,7 +8,7 @@ from typing import Any
 
 from bnbench.study.evaluation import TestSet
 from bnbench.study.roles import CHECK, CHECK_OF, ROLE
-from bnbench.study.schema import DATA_PATHS, MATCH_BASELINE, Settings, Study
+from bnbench.study.schema import DATA_PATHS, LENGTHS, MATCH_BASELINE, Settings, Study
 from bnbench.study.sections import Choice
 
 #: Settings that most studies do not have, and do not write.
@@ -63,6 +63,8 @@ def _as_values(settings: Settings, folder: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key in type(settings).model_fields:
         value = getattr(settings, key)
+        if key in LENGTHS and value is None:
+            continue
         if key in _LEFT_OUT and value == type(settings).model_fields[key].default:
             continue
         if key == "evaluate":

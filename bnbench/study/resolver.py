@@ -22,7 +22,7 @@ from bnbench.study.overrides import ARGUMENT, ORIGINS, Overrides
 from bnbench.study.probe_reader import read_probe, unprobed
 from bnbench.study.remarks import all_cautions, misnamed
 from bnbench.study.roles import refuse_baseline, take_roles
-from bnbench.study.schema import CHOICES, STUDY_KEYS, Settings, Study
+from bnbench.study.schema import CHOICES, LENGTHS, STUDY_KEYS, Settings, Study
 from bnbench.study.seeds import MAX_SEEDS, read_seeds
 from bnbench.study.sweep import MAX_RUNS, Sweep, read_sweep
 from bnbench.study.values import with_paths
@@ -235,7 +235,7 @@ class Resolver:
                     f"every variant sets {path[0]} itself. Fix: variants.NAME.{text}, with the variant that "
                     "is meant."
                 )
-            elif any(key == swept or key.startswith(f"{swept}.") for swept in sweep.keys):
+            elif any(_sets(swept, key) for swept in sweep.keys):
                 why = f"the sweep sets {key}. Fix: sweep=null {text}."
             else:
                 continue
@@ -282,6 +282,11 @@ class Resolver:
         if str(baseline) not in names and names:
             self._wrong(("baseline",), unknown_name("variant", str(baseline), names))
         return str(baseline)
+
+
+def _sets(swept: str, key: str) -> bool:
+    """Whether a swept key replaces that one."""
+    return key == swept or key.startswith(f"{swept}.") or {key, swept} == set(LENGTHS)
 
 
 def _parted(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from bnbench.base.kinds import KINDS
 from bnbench.base.metrics import GAPS, RECALL
+from bnbench.base.options import means_none
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts, gap_asked
 from bnbench.study.evaluation import RUNNING, Inference, TestSet, line_name
 from bnbench.study.expressions import Expectation
@@ -35,7 +36,17 @@ def _epoch_or_steps(value: Any) -> Any:
 #: Options of data sets that are places, not content.
 DATA_PATHS = ("path", "groups")
 #: Keys of `Settings` that older results do not have.
-ADDED_LATER = ("precision", "framework", "train", "clip", "batches", "probe", "evaluate", "test_sets")
+ADDED_LATER = (
+    "precision",
+    "framework",
+    "train",
+    "clip",
+    "batches",
+    "probe",
+    "evaluate",
+    "test_sets",
+    "steps",
+)
 #: Options that older results do not have, with what those had, by their section.
 OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
     "optimizer": {"groups": None},
@@ -66,7 +77,12 @@ class Settings(Section):
         "merge",
         description="merge: a last batch of one joins the batch before it; keep; drop: only full batches",
     )
-    epochs: Int = Field(5, ge=1, le=1_000_000, description="passes over the training part")
+    epochs: Annotated[Int, Field(ge=0, le=1_000_000)] | None = Field(
+        5, description="passes over the training part; 0: the networks are evaluated as they start"
+    )
+    steps: Annotated[Int, Field(ge=0, le=100_000_000)] | None = Field(
+        None, description="optimizer steps, in place of epochs; the last epoch need not be whole"
+    )
     clip_norm: Float | None = Field(
         None, gt=0, description="largest L2 norm of the gradient of all parameters"
     )
@@ -113,6 +129,23 @@ class Settings(Section):
         description="how runs are trained; it changes last bits and speed, so it is not part of a run's identity",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_replace_epochs(cls, values: Any) -> Any:
+        """With steps alone there is no default for the epochs."""
+        if not isinstance(values, dict) or "epochs" in values or means_none(values.get("steps")):
+            return values
+        return values | {"epochs": None}
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """The optimizer steps of a run, whose epochs have that many."""
+        return self.steps if self.steps is not None else (self.epochs or 0) * steps_per_epoch
+
+    @property
+    def is_only_a_look(self) -> bool:
+        """Whether no step is planned."""
+        return self.total_steps(1) == 0
+
     def seed_of(self, source: Source, seed: int) -> int:
         """The seed of that source of randomness in a run of this seed."""
         return seed if source in self.vary else 0
@@ -150,6 +183,8 @@ class Settings(Section):
 
 #: The word for the task that a data set is for, and for the augmentation that is usual for it.
 AUTO = "auto"
+#: The two settings that say how long a run is: a level has one of them.
+LENGTHS = ("epochs", "steps")
 #: The settings that choose from a registry.
 CHOICES = tuple(kind.key for kind in KINDS if kind.chosen)
 #: What those that may be left out are then.

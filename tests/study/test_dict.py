@@ -84,7 +84,7 @@ def test_a_path_is_taken_as_its_text(tmp_path: Path, vocabulary: Vocabulary) -> 
         ({"optimizer.lr": Fraction(1, 3)}, 'study["optimizer.lr"]', "a Fraction can't stand in a study"),
         ({"optimizer.lr": np.bool_(True)}, 'study["optimizer.lr"]', "a number is wanted, not true or false"),
         ({"epochs": True}, 'study["epochs"]', "epochs"),
-        ({"epochs": 0}, 'study["epochs"]', "epochs"),
+        ({"epochs": -1}, 'study["epochs"]', "epochs"),
         ({"epochs": 10**30}, 'study["epochs"]', "31 digits is too large"),
         ({"model": {"hidden": {8, 9}}}, 'study["model"]["hidden"]', "Fix: a list, which has an order"),
         ({"variants": {"a": {"norm": Fraction}}}, 'study["variants"]["a"]["norm"]', "the class Fraction"),

@@ -89,13 +89,13 @@ def test_faults_of_form(text: str, message: str) -> None:
 
 
 def test_duplicate_keys_are_told_with_everything_else(write_study: Write, vocabulary: Vocabulary) -> None:
-    text = "dataset: digits\nmodel: mlp\noptimizer: {name: sgd, lr: 1,\n  lr: 2}\nepochs: 0\nmodel: cnn\n"
+    text = "dataset: digits\nmodel: mlp\noptimizer: {name: sgd, lr: 1,\n  lr: 2}\nepochs: -1\nmodel: cnn\n"
     path = write_study(text)
     with pytest.raises(ConfigError) as caught:
         load_study(path, ["norm={name: batch, name: layer}", "seeds=2"], vocabulary)
     assert [str(mistake).replace(str(path), "s.yaml") for mistake in caught.value.mistakes] == [
         's.yaml:4: duplicate key "lr": it stands at s.yaml:3 already.',
-        "s.yaml:5: epochs: 0 is wrong: it should be greater than or equal to 1.",
+        "s.yaml:5: epochs: -1 is wrong: it should be greater than or equal to 0.",
         's.yaml:6: duplicate key "model": it stands at s.yaml:2 already.',
         'command line: norm={name: batch, name: layer}: duplicate key "name".',
     ]
@@ -253,7 +253,7 @@ def test_all_mistakes_at_once_each_with_its_line(write_study: Write, vocabulary:
         optimizer: {name: adam, lr: fast, momentum: 0.9}
         batchsize: 32
         batch_size: 1
-        epochs: 0
+        epochs: -1
         seeds: [1, 1, 2]
         validation: {fraction: 2, spilt_seed: 1}
         schedule: step
@@ -277,7 +277,7 @@ def test_all_mistakes_at_once_each_with_its_line(write_study: Write, vocabulary:
         "study.yaml:3: optimizer.lr: 'fast' is wrong: it should be a valid number",
         'study.yaml:3: unknown key "momentum" in optimizer adam. Known: betas, ',
         'study.yaml:4: unknown key "batchsize". Did you mean "batch_size"? Known: ',
-        "study.yaml:6: epochs: 0 is wrong: it should be greater than or equal to 1.",
+        "study.yaml:6: epochs: -1 is wrong: it should be greater than or equal to 0.",
         "study.yaml:7: seeds: 1 repeated. The same seed twice is one run, not two replicates.",
         'study.yaml:8: unknown key "spilt_seed" in validation. Did you mean "split_seed"?',
         "study.yaml:8: validation.fraction: 2 is wrong: it should be less than 1.",
@@ -465,7 +465,11 @@ def test_json_schema_knows_every_name(vocabulary: Vocabulary) -> None:
         ("norm: bathc", False),
         ("norm: {name: batch, epsilon: 1e-3}", False),
         ("batchsize: 3", False),
-        ("epochs: 0", False),
+        ("epochs: -1", False),
+        ("epochs: 0", True),
+        ("steps: 100", True),
+        ("steps: 100\nepochs: 3", False),
+        ("variants: {b: {steps: 100, epochs: 3}}", False),
         ("variants: {b: {nrm: batch}}", False),
         ("variants: {b: {optimizr.lr: 1}}", False),
     ],

@@ -55,3 +55,13 @@ class Case:
         settings = self.settings
         order = epoch_order(self.num_train, settings.batch_size, 0, 0, settings.last_batch)
         return Counter(map(len, order))
+
+    def batches_of_a_run(self) -> Counter[int]:
+        """The batch sizes of a whole run, whose last epoch may stop before its last batch."""
+        settings = self.settings
+        order = epoch_order(self.num_train, settings.batch_size, 0, 0, settings.last_batch)
+        sizes = [len(batch) for batch in order]
+        epochs, rest = divmod(settings.total_steps(len(sizes)), len(sizes))
+        return Counter({size: epochs * count for size, count in Counter(sizes).items()}) + Counter(
+            sizes[:rest]
+        )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
-from bnbench.base.errors import Mistake
+from bnbench.base.errors import BnbenchError, Mistake
 from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import raise_interrupt
 from bnbench.data.augmentations import TRIAL
@@ -32,6 +32,7 @@ from bnbench.engine.rehearsal.ways import judge_ways, no_statistics, ways_asked
 from bnbench.network.biases import Layers, is_covered, missing_biases
 from bnbench.network.sites import Site, Sites, WeightLayer, find_sites
 from bnbench.optim.trained import count_trained
+from bnbench.study.cautions import warm_up_fault
 from bnbench.study.plan import RunSpec
 
 
@@ -138,7 +139,9 @@ def _decide(
     make_optimizer(settings)(model)  # each of these checks its own options
     make_objective(settings)
     epoch = steps_per_epoch(case.num_train, settings.batch_size, settings.last_batch)
-    make_schedule(settings, epoch * settings.epochs, epoch)
+    if fault := warm_up_fault(settings, epoch):
+        raise BnbenchError(fault, fix="a shorter warm-up, or more steps.")
+    make_schedule(settings, settings.total_steps(epoch), epoch)
     backend.check(model, settings, device)
     if case.augmentation:
         case.augmentation.check(case.inputs(TRIAL))
@@ -151,6 +154,7 @@ def _decide(
             "batch_size",
             "last_batch",
             "epochs",
+            "steps",
             "init",
             "framework",
             "train",
@@ -164,7 +168,7 @@ def _decide(
     cell = Cell(
         case.runs,
         choice,
-        epoch * settings.epochs,
+        settings.total_steps(epoch),
         parameters,
         trained_parameters=trained if trained < parameters else None,
     )

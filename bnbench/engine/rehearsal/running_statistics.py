@@ -14,7 +14,9 @@ WORTH_A_CAUTION = 0.05
 
 def share_left(case: Case, site: Site) -> float:
     """The share of its initial running statistics that is left at the end of a run."""
-    sizes = [(site.shape_for(size), count * case.settings.epochs) for size, count in case.batches().items()]
+    if case.settings.is_only_a_look:
+        return 0.0
+    sizes = [(site.shape_for(size), count) for size, count in case.batches_of_a_run().items()]
     batches = [(shape, count) for shape, count in sizes if shape and len(shape) > 1]
     small = [((*shape[:2], *(min(size, 2) for size in shape[2:])), count) for shape, count in batches]
     if not batches:
@@ -28,11 +30,11 @@ def why_unfilled(case: Case, shares: Sequence[tuple[Site, float]]) -> str:
     if not kept:
         return ""
     site, share = max(kept, key=lambda pair: pair[1])
-    steps = sum(case.batches().values()) * case.settings.epochs
+    steps = sum(case.batches_of_a_run().values())
     options = case.settings.norm.options
     momentum = f" (norm.momentum: {options['momentum']})" if "momentum" in options else ""
     more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
-    fix = "More epochs, or a momentum that forgets sooner, fill them."
+    fix = f"More {'epochs' if case.settings.steps is None else 'steps'}, or a momentum that forgets sooner, fill them."
     if share > 0.999:
         fix = "No number of steps changes that; another momentum does."
     return (

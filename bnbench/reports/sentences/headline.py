@@ -32,6 +32,9 @@ MOST_SENTENCES = 4
 MOST_SETTINGS = 4
 #: More names than this are counted.
 MOST_NAMES = 8
+_ONLY_LOOKED_AT = (
+    "No network was trained (no steps were planned): every number is that of the initial weights."
+)
 
 
 def title(summary: Summary) -> str:
@@ -73,6 +76,11 @@ def headline(summary: Summary, command: str = "") -> list[str]:
     "batch is better than none in test accuracy: 97.8% → 99.1%, +1.2 points (95% interval 0.4 to 2.1, p 0.015,
     5 seeds). It reaches 93% val accuracy 3.0 times sooner (95% interval 1.8 to 4.8, in steps)."
     """
+    looked = [_ONLY_LOOKED_AT] if summary.only_looked_at else []
+    return [*looked, *_verdicts(summary, command)]
+
+
+def _verdicts(summary: Summary, command: str) -> list[str]:
     judged = judged_differences(summary)
     if summary.best_settings:
         return _of_a_sweep(summary, judged, command)

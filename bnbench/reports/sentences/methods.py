@@ -18,7 +18,7 @@ CITATION = "To cite bnbench, use the entry in the file CITATION.cff of its repos
 #: Settings that have a place of their own in the paragraph, or that change no number.
 _ELSEWHERE = (
     "name", "description", "task", "dataset", "model", "norm", "optimizer", "schedule", "loss", "batch_size", "epochs",
-    "seeds", "variants", "baseline", "target", "primary", "margin", "metrics", "sweep", "vary", "engine",
+    "steps", "seeds", "variants", "baseline", "target", "primary", "margin", "metrics", "sweep", "vary", "engine",
     "validation", "evaluate_every", "framework", "precision", "normalize", "augment", "clip_norm",
 )  # fmt: skip
 _INPUTS = {"unit": "divided by their largest absolute value", "standard": "standardised per channel"}
@@ -109,6 +109,9 @@ def _variant_settings(summary: Summary, name: str) -> str:
 
 
 def _training(summary: Summary, study: Mapping[str, Any]) -> Iterator[str]:
+    if summary.only_looked_at:
+        yield "No network was trained: every number is that of the initial weights."
+        return
     steps = sorted({run.planned_steps for run in summary.runs if run.planned_steps})
     length = f"{_either_number(steps)} steps" if steps else ""
     epochs = study.get("epochs")
@@ -210,7 +213,9 @@ def _either_number(values: Sequence[int]) -> str:
 def _text(value: Any) -> str:
     """For example "mlp (hidden [64], activation relu)" of a choice and its options; "[0.001, 0.1]" of a list."""
     if isinstance(value, Mapping):
-        options = ", ".join(f"{key} {_text(item)}" for key, item in value.items() if key not in _LEFT_OUT)
+        options = ", ".join(
+            f"{key} {_text(item)}" for key, item in value.items() if key not in _LEFT_OUT and item is not None
+        )
         name = str(value.get("name", ""))
         return f"{name} ({options})" if name and options else name or options
     if isinstance(value, list):

@@ -112,7 +112,7 @@ def _power(summary: Summary) -> Iterator[str]:
 
 
 def _targets(summary: Summary) -> Iterator[str]:
-    if not summary.targets:
+    if not summary.targets or summary.only_looked_at:
         return
     every = summary.study.get("evaluate_every")
     gap = "after every epoch" if every == "epoch" else f"every {every} steps"
@@ -129,6 +129,8 @@ def _outcomes(summary: Summary) -> Iterator[str]:
     for variant in summary.trained:
         counts.update(variant.outcomes)
     total = counts.total()
+    if summary.only_looked_at:
+        return
     if counts["finished"] == total:
         yield f"All {total} runs finished." if total > 2 else f"{counted(total, 'run')} finished."
         return

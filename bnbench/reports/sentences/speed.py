@@ -57,7 +57,7 @@ def goal_text(target: Target) -> str:
 
 
 def _in_steps(summary: Summary) -> list[tuple[int, SpeedComparison]]:
-    if summary.best_settings:
+    if summary.best_settings or summary.only_looked_at:
         return []
     return [
         (index, speed)

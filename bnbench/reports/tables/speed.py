@@ -23,14 +23,14 @@ from bnbench.reports.tables.table import Table, baseline_first
 
 
 def target_tables(summary: Summary) -> Iterator[Table]:
-    """For each target, when the runs reached it."""
-    for index in range(len(summary.targets)):
+    """For each target, when the runs reached it. None of networks that were not trained."""
+    for index in range(0 if summary.only_looked_at else len(summary.targets)):
         yield _target_table(summary, index)
 
 
 def speed_up_tables(summary: Summary) -> Iterator[Table]:
-    """For each target, how much sooner than the baseline."""
-    for index in range(len(summary.targets)):
+    """For each target, how much sooner than the baseline. None of networks that were not trained."""
+    for index in range(0 if summary.only_looked_at else len(summary.targets)):
         yield _speed_up_table(summary, index)
 
 
