@@ -134,7 +134,11 @@ def _expect() -> dict[str, Any]:
 
 
 #: A run has one length.
-_TWO_LENGTHS = {"required": [*LENGTHS], "properties": {key: {"type": "number"} for key in LENGTHS}}
+_TWO_LENGTHS = {
+    "type": "object",
+    "required": [*LENGTHS],
+    "properties": {key: {"type": "number"} for key in LENGTHS},
+}
 
 
 def _variants(setting: dict[str, Any], norms: Sequence[str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from bnbench.study.evaluation import RUNNING, Inference, TestSet, line_name
 from bnbench.study.expressions import Expectation
 from bnbench.study.probe import Probe
 from bnbench.study.same_network import one_form
-from bnbench.study.sections import Batches, Choice, Clip, Float, Init, Int, Section, Validation
+from bnbench.study.sections import Batches, Choice, Clip, Float, Init, Int, Length, Section, Validation
 from bnbench.study.vary import DEFAULT_VARY, Source
 
 
@@ -77,10 +77,10 @@ class Settings(Section):
         "merge",
         description="merge: a last batch of one joins the batch before it; keep; drop: only full batches",
     )
-    epochs: Annotated[Int, Field(ge=0, le=1_000_000)] | None = Field(
+    epochs: Length | None = Field(
         5, description="passes over the training part; 0: the networks are evaluated as they start"
     )
-    steps: Annotated[Int, Field(ge=0, le=100_000_000)] | None = Field(
+    steps: Length | None = Field(
         None, description="optimizer steps, in place of epochs; the last epoch need not be whole"
     )
     clip_norm: Float | None = Field(

@@ -10,6 +10,9 @@ from bnbench.base.options import is_optional_number, means_none, no_bool
 
 Int = Annotated[int, BeforeValidator(no_bool)]
 Float = Annotated[float, BeforeValidator(no_bool)]
+#: With the bounds inside: else pydantic's JSON Schema has no minimum.
+Length = Annotated[int, Field(ge=0, le=100_000_000), BeforeValidator(no_bool)]
+Positive = Annotated[float, Field(gt=0), BeforeValidator(no_bool)]
 
 
 class Section(BaseModel):
@@ -45,7 +48,7 @@ class Init(Section):
         "angles, of length scale (Saxe et al. 2014). Biases start at 0 with all but torch",
     )
     scale: Float = Field(1.0, gt=0, description="multiplies the initial weights, not the biases")
-    std: Annotated[Float, Field(gt=0)] | None = Field(
+    std: Positive | None = Field(
         None, description="standard deviation of the initial weights, with the name normal"
     )
 
