@@ -77,10 +77,8 @@ def test_a_difference_that_does_not_hold_has_no_verb() -> None:
 
 def test_the_noise_floor_and_the_correction_are_said(summary: Summary) -> None:
     lines = inside_sentences(summary)
-    assert (
-        "Not above its noise floor: the cosine of the gradient before and after of batch 0.885, floor 0.9."
-        in lines
-    )
+    floor = "the cosine of the gradient before and after of batch (0.885, floor 0.9)."
+    assert f"Not shown to be above the noise floor: {floor}" in lines
     assert "after Holm's correction over all 4 comparisons" in lines[-1]
 
 
@@ -229,6 +227,7 @@ def test_a_deep_network_shows_some_layers_and_says_which() -> None:
     assert "Columns: step 0, 2, 10, 20, 50, 200." in figure.caption
     assert "12 of 19 layers, evenly spaced" in figure.caption
     assert "6 of 9 steps" in figure.caption
+    assert len(figure.table.rows) == 2 * 12 * 6
     assert len(find_figure(summary, "inside_gradients_first").data["inside_gradients_first"]) == 38
 
 

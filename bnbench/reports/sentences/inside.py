@@ -133,8 +133,10 @@ def _floor_sentences(spreads: list[IndexSpread]) -> Iterator[str]:
     for name in dict.fromkeys(spread.index for spread in spreads):
         below = [spread for spread in spreads if spread.index == name and spread.above_floor is False]
         if below:
-            each = [f"{s.label} {value_text(s.mean, None, None, s.scale)}, floor {_floor(s)}" for s in below]
-            yield f"Not above its noise floor: the {index_facts(name).words} of {listed(each)}."
+            each = [
+                f"{s.label} ({value_text(s.mean, None, None, s.scale)}, floor {_floor(s)})" for s in below
+            ]
+            yield f"Not shown to be above the noise floor: the {index_facts(name).words} of {listed(each)}."
 
 
 def _floor(spread: IndexSpread) -> str:

@@ -133,8 +133,10 @@ def layers_together(summary: Summary, step: int) -> Table:
         (_layer_text(depth, name), *(_mean_text(found[q].get((depth, label))) for q, label in columns))
         for depth, name in _layers(summary, step)
     ]
-    headings = (f"{_QUANTITIES[q][0]}{' %' * _QUANTITIES[q][2]} {label}" for q, label in columns)
-    caption = "On the probe batch: means over seeds. std: of the activations; gradient: norm, of the weights."
+    headings = (f"{_QUANTITIES[q][0]} {label}" for q, label in columns)
+    shares = {DEAD: "dead: units, in %; ", SATURATED: "saturated: activations, in %; "}
+    shown = "".join(text for quantity, text in shares.items() if quantity in dict(columns))
+    caption = f"On the probe batch: means over seeds. std: of the activations; {shown}gradient: norm, of the weights."
     caption += "".join(f" {_NONE_OF[quantity]}" for quantity in zeros)
     return Table(f"Step {step:,}", caption, ("layer", *headings), tuple(rows), f"l{'r' * len(columns)}")
 
