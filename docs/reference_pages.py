@@ -140,17 +140,27 @@ def names() -> str:
     from bnbench.base.kinds import KINDS
     from bnbench.study import json_schema
 
-    schema = json_schema(known_names().vocabulary)
+    vocabulary = known_names().vocabulary
+    schema = json_schema(vocabulary)
     parts = [
         "# Registered names",
         "What a study can name, with the options of each. `bnbench list` prints the names, also those of your plugins.",
     ]
-    for key in (kind.key for kind in KINDS):
+    for kind in KINDS:
+        key = kind.key
         sections = [
             branch
             for branch in _branches(schema["properties"].get(key, {}))
             if "name" in branch.get("properties", {})
         ]
+        if not kind.chosen:  # named inside another key
+            sections = [
+                {
+                    "description": entry.summary,
+                    "properties": {"name": {"const": entry.name}, **entry.schema()["properties"]},
+                }
+                for entry in vocabulary[key].values()
+            ]
         if sections:
             parts.append(f"## {key}")
         for section in sections:
