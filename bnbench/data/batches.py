@@ -30,6 +30,12 @@ def steps_per_epoch(num_samples: int, batch_size: int, last_batch: LastBatch = "
     return _cut(num_samples, batch_size, last_batch)[0]
 
 
+def batch_sizes(num_samples: int, batch_size: int, last_batch: LastBatch = "merge") -> list[int]:
+    """The sizes of the batches of an epoch: all alike but the last."""
+    steps, used = _cut(num_samples, batch_size, last_batch)
+    return [batch_size] * (steps - 1) + [used - batch_size * (steps - 1)]
+
+
 def epoch_order(
     num_samples: int, batch_size: int, seed: int, epoch: int, last_batch: LastBatch = "merge"
 ) -> tuple[Tensor, ...]:

@@ -19,6 +19,7 @@ from bnbench.base.stacked import aligned
 from bnbench.base.user_code import raise_interrupt
 from bnbench.data.augmentations import Augmentation
 from bnbench.data.batches import epoch_order, steps_per_epoch
+from bnbench.data.class_batches import class_batches
 from bnbench.data.prepared import Prepared
 from bnbench.engine.backends.base import backend_of
 from bnbench.engine.build import build_model, make_schedule
@@ -95,6 +96,7 @@ class Training:
         models = [model.to(device) for model in models]
         if warm_up and not choice.compiles:
             self._warm_up(models[:2])
+        self.class_batches = class_batches(settings, data.train_targets)
         self.steps_per_epoch = steps_per_epoch(
             len(data.train_targets), settings.batch_size, settings.last_batch
         )
@@ -194,7 +196,11 @@ class Training:
         """The samples (S, N) of every step of an epoch, on the device."""
         count, settings = len(self.data.train_targets), self.settings
         seeds = [settings.seed_of("order", seed) for seed in self.seeds]
-        orders = [epoch_order(count, settings.batch_size, seed, epoch, settings.last_batch) for seed in seeds]
+        if self.class_batches:
+            orders = [self.class_batches.order(seed, epoch) for seed in seeds]
+        else:
+            cut = settings.batch_size, settings.last_batch
+            orders = [epoch_order(count, cut[0], seed, epoch, cut[1]) for seed in seeds]
         sizes = [len(part) for part in orders[0]]
         whole = torch.stack([torch.cat(order) for order in orders]).to(self.device)
         return iter(torch.split(whole, sizes, 1))

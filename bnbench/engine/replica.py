@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bnbench.data.augmentations import augmentation_of
 from bnbench.data.batches import last_batch_note
+from bnbench.data.class_batches import class_batches
 from bnbench.data.prepared import Prepared
 from bnbench.engine.choose import count_parameters
 from bnbench.engine.evaluate import Measured
@@ -139,7 +140,9 @@ class Replica:
         note = last_batch_note(
             len(self.data.train_targets), self.settings.batch_size, self.settings.last_batch
         )
-        of_batches = [note] if note else []
+        drawn = class_batches(self.settings, self.data.train_targets)
+        others = drawn.note(self.settings.seed_of("order", self.run.seed)) if drawn else None
+        of_batches = [text for text in (note, others) if text]
         return (*notes_on_data(self.data, self.settings), *of_batches, *self._note_on_parameters())
 
     def _note_on_parameters(self) -> Iterator[str]:

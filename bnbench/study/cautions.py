@@ -46,6 +46,13 @@ def faults_of(settings: Settings) -> Iterator[tuple[tuple[Path_, ...], str]]:
         )
     yield from _group_faults(settings)
     yield from _clipping_faults(settings)
+    classes = settings.batches.classes
+    if classes is not None and classes > settings.batch_size:
+        yield (
+            (("batches", "classes"), ("batch_size",)),
+            f"batches.classes: {classes} with batch_size: {settings.batch_size}: a batch has too few samples. "
+            f"Fix: batch_size: {classes} or more, or fewer classes.",
+        )
 
 
 def _clipping_faults(settings: Settings) -> Iterator[tuple[tuple[Path_, ...], str]]:

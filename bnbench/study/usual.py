@@ -44,8 +44,14 @@ def fits(key: str, entry: Entry, task: Entry) -> bool:
 
 
 def misfits(settings: Settings, vocabulary: Mapping[str, Mapping[str, Entry]]) -> Iterator[tuple[str, str]]:
-    """The key of a loss or an augmentation that is for other tasks, and the fault in one sentence."""
+    """The key of a loss, an augmentation or a batch rule that is for other tasks, and the fault in one sentence."""
     task = vocabulary["task"][settings.task.name]
+    if settings.batches.classes is not None and not task.facts.per_class:
+        yield (
+            "batches",
+            f"batches.classes: {settings.batches.classes}, and the task {task.name} has no classes. "
+            "Fix: leave it out.",
+        )
     for key in ("loss", "augment"):
         name = getattr(settings, key).name
         if not fits(key, vocabulary[key][name], task):

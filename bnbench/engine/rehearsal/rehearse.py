@@ -20,6 +20,7 @@ from bnbench.engine.cell import Cell
 from bnbench.engine.choose import count_parameters
 from bnbench.engine.library import Prepares
 from bnbench.engine.networks import Networks
+from bnbench.engine.rehearsal.batch_classes import check_classes, check_classes_in_training
 from bnbench.engine.rehearsal.case import Case
 from bnbench.engine.rehearsal.equal_seeds import why_equal
 from bnbench.engine.rehearsal.mistakes import build_mistake
@@ -70,6 +71,7 @@ def rehearse(
 
 
 def _case_of(runs: list[RunSpec], data: Prepared) -> Case:
+    check_classes_in_training(runs[0].settings, data)
     smallest = min(data.part_sizes())
     return Case(tuple(runs), data.sizes, len(data.train_targets), smallest)
 
@@ -135,6 +137,7 @@ def _decide(
 ) -> tuple[Cell, _Probe]:
     """The cell and the findings on its network. Raises where a part can't be built."""
     settings, backend = case.settings, backend_of(case.settings)
+    check_classes(settings, case.sizes.num_outputs, case.num_train)
     model = networks.network(settings, case.sizes, case.seeds[0])
     make_optimizer(settings)(model)  # each of these checks its own options
     make_objective(settings)
