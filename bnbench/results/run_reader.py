@@ -121,6 +121,7 @@ def _load_record(folder: Path, cell: Cell, seed: int, warnings: list[str]) -> Ru
                 way: {name: to_number(value) for name, value in numbers.items()}
                 for way, numbers in values.get(part, {}).items()
             }
+        values["inside"] = {name: to_number(value) for name, value in values.get("inside", {}).items()}
         values["history"] = list(_read_history(folder / HISTORY))
         values["step_losses"] = _read_steps(folder / STEPS)
         record = _RECORD.validate_python(values)

@@ -152,3 +152,12 @@ def test_a_run_without_probes_is_as_it_was_before_there_were_any(
     assert "probe_seconds" not in values
     assert "inside" not in values
     assert "probe" not in Path("plain/study.yaml").read_text()
+
+
+def test_a_run_that_is_not_finite_is_read_back_with_its_indices(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(STUDY.replace("lr: 0.1", "lr: 1e30"))
+    compare(str(tmp_path / "s.yaml"), "--output", str(tmp_path / "out"), "-q")
+    results = load_folder(tmp_path / "out")
+    assert results.warnings == ()
+    outcomes = {run.outcome: run.inside for cell in results.cells for run in cell.records}
+    assert math.isnan(outcomes["not_finite"]["update_ratio"])
