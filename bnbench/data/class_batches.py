@@ -66,7 +66,8 @@ class ClassBatches:
     def note(self, seed: int) -> str | None:
         """How many batches of the first epoch hold another number of classes; None where all hold as many as wanted."""
         batches = self.order(seed, 0)
-        other = sum(len(self.labels[batch].unique()) != self.classes for batch in batches)
+        held = (int(self.labels[batch].bincount().count_nonzero()) for batch in batches)
+        other = sum(number != self.classes for number in held)
         if not other:
             return None
         return (

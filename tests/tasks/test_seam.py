@@ -65,7 +65,7 @@ def summary(folder: str = "s") -> dict[str, Any]:
 def test_a_task_without_classes_has_no_batches_of_a_few() -> None:
     code, text = run(WAVES, STUDY + "batches: {classes: 2}\n")
     assert code == 2
-    assert "s.yaml:9: batches.classes: 2, and the task regression has no classes. Fix: leave it out." in text
+    assert "s.yaml:8: batches.classes: 2, and the task regression has no classes. Fix: leave it out." in text
 
 
 def test_a_regression_trains_is_evaluated_and_compared_by_its_own_metric() -> None:
