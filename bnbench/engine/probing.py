@@ -191,7 +191,7 @@ class Probing:
         record = replace(
             event.record,
             notes=(*event.record.notes, *self._failed[index].values()),
-            inside=indices(rows),
+            inside=indices(rows, diverged=event.record.outcome == "not_finite"),
             probe_seconds=seconds,
         )
         return replace(event, record=record, probes=(*rows, *drift_rows(rows)))

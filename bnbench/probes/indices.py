@@ -1,7 +1,8 @@
 """The indices of a run: one number each, from the rows of its probes. Their words are in bnbench/base/indices.py.
 
-An index is NaN where a value that it needs is not finite, as in a run that diverged, and absent where its measure was
-not asked for or the network has no such layers. Steps count equally, and so do layers and units.
+An index is NaN where a value that it needs is not finite, and in a run that diverged, all but those of its first step
+are; it is absent where its measure was not asked for or the network has no such layers. Steps count equally, and so do
+layers and units.
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ class Rows:
         return steps, np.array([[values[step].get(name, math.nan) for name in names] for step in steps])
 
 
-def indices(rows: Iterable[ProbeRow]) -> dict[str, float]:
+def indices(rows: Iterable[ProbeRow], *, diverged: bool = False) -> dict[str, float]:
     """Every index that the rows of a run have the numbers for. See docs/probes.md for the sources.
+
+    diverged: whether the loss or the weights of the run are not finite in the end.
 
     drift, drift_floor      of the last hidden layer that has units: see `drift_of`
     shift_cosine            mean over steps and layers of cos(G, G') (Santurkar et al. 2018, definition 2.1)
@@ -88,7 +91,10 @@ def indices(rows: Iterable[ProbeRow]) -> dict[str, float]:
     for name in ("dead_share", "saturated_share"):
         last = [series[-1] for layer in kept.hidden if (series := kept.series(name, layer))]
         found |= {name: float(np.mean(last))} if last else {}
-    return found | _over_all(kept, "update_ratio", kept.layers, np.median)
+    found |= _over_all(kept, "update_ratio", kept.layers, np.median)
+    if diverged:  # numbers that are still finite then are those of the way there, such as 1e9 over 1e9
+        found |= dict.fromkeys(found.keys() - {"gradient_growth"}, math.nan)
+    return found
 
 
 def drift_rows(rows: Sequence[ProbeRow]) -> Iterator[ProbeRow]:

@@ -16,7 +16,7 @@ from bnbench.probes.trial import NETWORK, Trial, relative
 LENGTHS = (0.5, 1.0, 2.0, 4.0)
 
 
-@probes.register("landscape", costly=True, passes=lambda layers: 2 + 2 * len(LENGTHS))
+@probes.register("landscape", costly=True, passes=lambda layers: 4 + 2 * len(LENGTHS))
 def landscape(inside: Inside) -> Iterator[Row]:
     """The range of the loss and the change of the gradient at 1/2, 1, 2 and 4 times the learning rate.
 

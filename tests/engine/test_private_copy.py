@@ -35,6 +35,11 @@ OPTIMIZERS = [
 ]
 #: Clipping that takes effect, and a rate that changes with every step.
 CLIPPED = ["clip_norm=0.3", "schedule={name: cosine, warmup_epochs: 0.4}"]
+#: Adaptive clipping, rates and decay by group, and parameters that do not learn.
+MORE = [
+    ["clip={name: agc, ratio: 0.01}", "optimizer.groups={gamma: {weight_decay: 0, lr_factor: 3}}"],
+    ["train=norm"],
+]
 
 Make = Callable[..., Settings]
 
@@ -77,7 +82,7 @@ def state(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("more", [[], CLIPPED])
+@pytest.mark.parametrize("more", [[], CLIPPED, *MORE])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_copy_of_a_sequential_run_steps_bit_for_bit(
     settings: Make, optimizer: str, more: list[str]
@@ -97,7 +102,7 @@ def test_a_copy_of_a_sequential_run_steps_bit_for_bit(
 
 
 @pytest.mark.parametrize("engine", [Stacked, Graphed])
-@pytest.mark.parametrize("more", [[], CLIPPED])
+@pytest.mark.parametrize("more", [[], CLIPPED, *MORE])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS[:4])
 def test_a_copy_of_a_replica_steps_to_rounding(
     settings: Make, optimizer: str, more: list[str], engine: type[Stacked]
