@@ -118,7 +118,7 @@ def _product(trial: Trial, inside: Inside) -> Product:
 
     weights = torch.cat([value.flatten() for value in trial.start.values()])
     with trial.same_state():
-        _, product = vjp(grad(loss), weights)
+        product = vjp(grad(loss), weights)[1]
 
     def hv(v: Tensor) -> Tensor:
         (result,) = product(v)
