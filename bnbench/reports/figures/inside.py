@@ -99,7 +99,8 @@ def _gradients(summary: Summary) -> Iterator[Figure]:
 @kind_of_figure
 def _unit(summary: Summary) -> Iterator[Figure]:
     """One unit's distribution over training: Ioffe & Szegedy 2015, figure 1 (b, c)."""
-    if unit := summary.inside.unit:
+    unit = summary.inside.unit
+    if unit and len({band.at for band in unit.bands}) > 1:
         words = _Words(
             "inside_unit",
             f"One unit over training: layer {unit.layer}, unit {unit.unit}",

@@ -13,12 +13,14 @@ from bnbench.reports.sentences.listing import counted, listed
 
 #: The index that the short answer names, where it is there.
 _FIRST = "drift"
+#: With more comparisons than this, a sweep has sentences for the best settings alone.
+_MOST = 12
 
 
 def inside_sentences(summary: Summary) -> list[str]:
     """A sentence for each index and variant, for each index at its noise floor, and for the runs without a number.
 
-    None in a sweep but at the best settings: its table has every setting.
+    In a sweep of many comparisons, those of each variant's best setting: the table has every setting.
 
     >>> inside_sentences(summary)[0]
     "batch lowers the drift of the pre-activations by a factor 13 [11, 16] against none (95% interval, 5 seeds)."
@@ -41,11 +43,14 @@ def inside_line(summary: Summary) -> str:
     """
     if not summary.inside.asked:
         return ""
-    contrasts = sorted(_shown_contrasts(summary), key=lambda c: (not c.shown, c.index != _FIRST))
+    contrasts = sorted(summary.inside.contrasts, key=lambda c: (not c.shown, c.index != _FIRST))
     more = "(--tables probes)"
     if not contrasts:
         return "Inside: --tables probes"
     first = contrasts[0]
+    if summary.swept_keys:
+        holds = sum(bool(contrast.shown) for contrast in contrasts)
+        return f"Inside: {holds} of {len(contrasts)} comparisons with {first.baseline} hold after correction {more}"
     if not first.shown:
         return f"Inside: no index is shown to differ from {first.baseline}'s {more}"
     verb = {"lower": "lowers", "higher": "raises"}[first.shown]
@@ -169,6 +174,8 @@ def _shown_contrasts(summary: Summary) -> list[IndexContrast]:
 
 
 def _is_shown(summary: Summary, item: IndexContrast | IndexSpread) -> bool:
-    """Everything where nothing is swept; in a sweep, each variant at its best setting."""
+    """Everything where that is not too much; else, in a sweep, each variant at its best setting."""
+    if len(summary.inside.contrasts) <= _MOST:
+        return True
     best = summary.at_best_setting.get(item.variant)
     return best is None or best.setting == item.setting
