@@ -27,8 +27,10 @@ def inside_sentences(summary: Summary) -> list[str]:
     """
     contrasts = _shown_contrasts(summary)
     spreads = [spread for spread in summary.inside.spreads if _is_shown(summary, spread)]
+    equal = [contrast for contrast in contrasts if _is_equal(contrast)]
     return [
-        *map(contrast_sentence, contrasts),
+        *(contrast_sentence(contrast) for contrast in contrasts if contrast not in equal),
+        *_equal_sentences(equal),
         *_floor_sentences(spreads),
         *_absent_sentences(spreads),
         *([_method(contrasts)] if any(contrast.p is not None for contrast in contrasts) else []),
@@ -69,6 +71,21 @@ def contrast_sentence(contrast: IndexContrast) -> str:
         return f"{contrast.label} {verb} the {words} by {change} against {contrast.baseline} (95% interval, {seeds})."
     head = f"{contrast.label}: the {words} is {effect_text(contrast)} {_against(contrast)}"
     return f"{head} ({_why_not_shown(contrast)})."
+
+
+def _is_equal(contrast: IndexContrast) -> bool:
+    """Whether both variants have the same number on every seed."""
+    nothing = 1.0 if contrast.scale == "ratio" else 0.0
+    return (
+        bool(contrast.values) and all(value == nothing for _, value in contrast.values) and not contrast.lost
+    )
+
+
+def _equal_sentences(contrasts: list[IndexContrast]) -> Iterator[str]:
+    for name in dict.fromkeys(contrast.index for contrast in contrasts):
+        alike = [contrast for contrast in contrasts if contrast.index == name]
+        labels, baseline = listed(contrast.label for contrast in alike), alike[0].baseline
+        yield f"On every seed equal to that of {baseline}: the {index_facts(name).words} of {labels}."
 
 
 def effect_text(contrast: IndexContrast) -> str:
