@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from bnbench.base.errors import UnknownNameError, nearest, unknown_name
 from bnbench.base.indices import FLOOR, INDICES, index_facts, is_floor
@@ -51,7 +52,7 @@ def _faults_of(quantity: Quantity, study: Study, names: Sequence[str]) -> Iterat
     for key, value in quantity.setting:
         if key not in swept:
             yield f"{quantity.text}: {_not_swept(key, swept)}"
-        elif not any(quantity.stands_at({key: cell.setting[key]}) for cell in cells):
+        elif not any(replace(quantity, setting=((key, value),)).stands_at(cell.setting) for cell in cells):
             known_values = dict.fromkeys(str(cell.setting[key]) for cell in cells)
             yield f"{quantity.text}: the sweep has no {key}={value}. Known: {', '.join(known_values)}."
 
