@@ -106,7 +106,7 @@ def record(result: FindingResult, judged: Judged) -> dict[str, Any]:
         "published": published.value if published.values is None else list(published.values),
         "published_text": published.text or None,
         "unit": published.unit,
-        "published_runs": None if not published.runs_known else str(published.runs),
+        "published_runs": f"{published.runs:g}" if published.runs_known and judged.band else None,
         "published_low": low,
         "published_high": high,
         "quantity": claim.quantity,

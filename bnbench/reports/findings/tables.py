@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from bnbench.analysis.findings.finding import Finding
 from bnbench.analysis.findings.replication import FindingResult, Replication
 from bnbench.analysis.findings.stored import Replicated
+from bnbench.analysis.findings.verdicts import VERDICTS
 from bnbench.reports.findings.words import (
     CAPTION,
     claim_name,
@@ -30,6 +31,25 @@ def findings_table(replication: Replication) -> Table:
         for judged, numbers in zip(result.judged, claim_rows(result), strict=True)
     ]
     return Table(_TITLE, CAPTION, ("finding", *_COLUMNS), tuple(rows), "lrrrl")
+
+
+def claims_table(result: FindingResult) -> Table:
+    """A row a claim of one finding."""
+    rows = [
+        (judged.claim.name.replace("_", " ") or "–", *numbers)
+        for judged, numbers in zip(result.judged, claim_rows(result), strict=True)
+    ]
+    return Table(result.finding.name, "", ("claim", *_COLUMNS), tuple(rows), "lrrrl")
+
+
+def overview_table(replication: Replication) -> Table:
+    """A row a finding: its paper, and how many claims have which verdict."""
+    rows = []
+    for result in replication.results:
+        verdicts = [judged.verdict for judged in result.judged]
+        counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts]
+        rows.append((result.finding.name, result.finding.citation.short, ", ".join(counts)))
+    return Table(_TITLE, CAPTION, ("finding", "paper", "verdicts"), tuple(rows), "lll")
 
 
 def claim_rows(result: FindingResult) -> list[tuple[str, ...]]:

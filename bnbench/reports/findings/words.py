@@ -7,7 +7,7 @@ import math
 from bnbench.analysis.findings.finding import Claim, Finding, Published
 from bnbench.analysis.findings.replication import FindingResult, Replication
 from bnbench.analysis.findings.verdicts import Judged
-from bnbench.reports.numbers import NOTHING, is_extreme
+from bnbench.reports.numbers import NOTHING
 
 #: What the tables show, for their captions.
 CAPTION = (
@@ -67,11 +67,10 @@ def interval_text(judged: Judged, low: float | None, high: float | None) -> str:
 
 
 def unit_text(judged: Judged) -> str:
-    """Behind our numbers: the unit of the published one."""
-    if judged.percent:
-        return " pp" if _is_signed(judged.claim) else " %"
-    unit = judged.claim.published.unit
-    return "" if unit in ("", "1", "none", "%", "pp") else f" {unit}"
+    """Behind our numbers, where they are shares; any other unit stands with the published number."""
+    if not judged.percent:
+        return ""
+    return " pp" if _is_signed(judged.claim) else " %"
 
 
 def _is_signed(claim: Claim) -> bool:
@@ -81,16 +80,18 @@ def _is_signed(claim: Claim) -> bool:
 def _scaled(judged: Judged, value: float) -> str:
     factor = 100 if judged.percent else 1
     sign = "+" if _is_signed(judged.claim) else ""
-    number, low, high = (
-        factor * part for part in (value, judged.low or 0.0, judged.high if judged.high is not None else 0.0)
-    )
+    number, low, high = (factor * part for part in (value, judged.low or 0.0, judged.high or 0.0))
     if not math.isfinite(number):
         return f"{number:{sign}}"
-    half = (high - low) / 2
-    if is_extreme(number) or is_extreme(half) or abs(number) < 1e-3:
-        return f"{number:{sign}.2g}" if abs(number) < 1e5 else f"{number:{sign}.1e}"
-    decimals = min(max(1 - math.floor(math.log10(half)), 0), 6) if half > 0 else 3
-    return f"{number:{sign},.{decimals}f}"
+    half = (high - low) / 2 if math.isfinite(high - low) else 0.0
+    digits = math.floor(math.log10(half)) if half > 0 else -3  # the place of the scatter's first digit
+    if number and not 1e-3 <= abs(number) < 1e5 and abs(number) > half:
+        return f"{number:{sign}.{min(max(_exponent(number) - digits + 1, 1), 3)}e}"
+    return f"{number:{sign},.{min(max(1 - digits, 0), 6)}f}"
+
+
+def _exponent(number: float) -> int:
+    return math.floor(math.log10(abs(number)))
 
 
 def answer_text(replication: Replication) -> str:
