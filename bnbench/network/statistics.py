@@ -59,6 +59,11 @@ def statistics_of_network(model: nn.Module, inputs: Inputs, samples: int = SAMPL
             except ValueError as error:
                 tried[key] = str(error)
         form, kind = tried[key], type(module).__name__
+        if reason := getattr(
+            module, "other_statistics", ""
+        ):  # which no trial can see: only a layer itself knows
+            refused.append(f"{name} ({kind}): {reason}")
+            continue
         if isinstance(form, str):
             refused.append(f"{name} ({kind}) can't be tried: {form}")
         elif form.used and not form.takes_statistics:

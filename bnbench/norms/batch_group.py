@@ -29,6 +29,8 @@ class BatchGroupNorm(BatchNormVariant):
     ) -> None:
         super().__init__(num_features, eps, momentum, affine)
         self.groups = groups
+        if groups < num_features:
+            self.other_statistics = "its running statistics are those of groups of channels"
 
     def normalize(self, x: Tensor) -> Tensor:
         """With the batch's statistics of each group."""

@@ -15,7 +15,10 @@ class BatchNormVariant(nn.Module):
 
     A subclass gives `normalize` (training: batch statistics, moves the running ones) and `infer`.
     It is not a torch `_BatchNorm`: torch's tools would treat its subclasses as plain batch norm.
+    other_statistics: why a batch's mean and variance can't take the place of its running ones; "" where they can.
     """
+
+    other_statistics: str = ""
 
     _version = 2  # of the state dict, as torch's: 2 brought num_batches_tracked
     weight: nn.Parameter | None

@@ -31,6 +31,8 @@ class LpBatchNorm(BatchNormVariant):
     ) -> None:
         super().__init__(num_features, eps, momentum, affine)
         self.p, self.constant = p, gaussian_constant(p)
+        if p != 2:
+            self.other_statistics = f"its running_var is the square of an L^{p:g} deviation"
 
     def normalize(self, x: Tensor) -> Tensor:
         """With the batch's mean and L^p deviation."""
