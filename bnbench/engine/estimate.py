@@ -172,11 +172,19 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
     every = settings.evaluate_every
     evaluations = math.ceil(steps / (epoch if every == "epoch" else every))
     # before the first step, at every evaluation, and the test set for the last and the best weights
-    samples = (evaluations + 1) * (probe + shape.num_val) + 2 * shape.num_test
+    tested = shape.num_test * (1 + len(settings.test_sets))
+    samples = (evaluations + 1) * (probe + shape.num_val) + 2 * tested
+    # in each further way of inference every part, and the samples of precise statistics
+    precise = sum(min(way.samples, shape.num_train) for way in settings.evaluate if way.samples and cell.ways)
+    samples += 2 * (len(cell.ways) * (probe + shape.num_val + tested) + precise)
     evaluation = samples * timing.sample
     size = shape.bytes_a_value
     # data as it came, the part to train on once more, and float32 to evaluate
-    held = 2 * size * shape.num_train + (size + 4) * (shape.num_val + shape.num_test) + 4 * probe
+    held = (
+        2 * size * shape.num_train
+        + (size + 4) * (shape.num_val + shape.num_test)
+        + 4 * (probe + tested - shape.num_test)
+    )
     # weights, gradients, two moments, the best weights
     memory = held * math.prod(shape.sizes.input_shape) + 4 * 5 * cell.num_parameters + timing.activations
     costs = timing.probing.costs(settings.probe, steps) if timing.probing and settings.probe else ()

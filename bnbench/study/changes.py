@@ -13,6 +13,7 @@ from typing import Any
 
 from bnbench.base.files import hash_of, key_text
 from bnbench.study.check import Vocabulary
+from bnbench.study.evaluation import Inference
 from bnbench.study.merge import Level
 from bnbench.study.schema import CHOICES, LENGTHS, MATCH_BASELINE, Study
 from bnbench.study.sections import Choice
@@ -60,7 +61,7 @@ class _Leaves:
                 self.values |= {(key, option): item for option, item in value.options.items()}
                 fields = vocabulary[key][value.name].options().model_fields
                 self._defaults |= {(key, option): field.default for option, field in fields.items()}
-            elif key in ("vary", "probe"):  # keys of the study, not of its variants
+            elif key in ("vary", "probe", "evaluate", "test_sets"):  # keys of the study, not of its variants
                 continue
             elif key in LENGTHS and value is None:  # the other one is there
                 continue
@@ -135,6 +136,8 @@ def _of_the_study(study: Study, own: Study | None, keys: Collection[str]) -> Ite
     for key in now.keys() & named:
         if not _equal(now[key], before.get(key, _ABSENT)):
             yield key, now[key]
+    if "test_sets" in named:
+        yield from _of_test_sets(_test_sets(study), _test_sets(own) if own else {})
     if "sweep" in named:
         yield from _of_the_sweep(study.sweep or {}, (own.sweep or {}) if own else {})
 
@@ -144,6 +147,7 @@ def _asked(study: Study) -> dict[str, Any]:
     margin = study.margin
     return {
         "baseline": study.baseline,
+        "evaluate": _ways(study),
         "expect": [claim.written() for claim in study.expect],
         "margin": [margin.metric, margin.value] if margin else None,
         "metrics": sorted(study.metrics),
@@ -160,6 +164,34 @@ def _probe(study: Study) -> Any:
     if probe is None:
         return None
     return probe.model_dump(mode="json", exclude_defaults=True) or True
+
+
+def _ways(study: Study) -> list[Any]:
+    ways = next((settings.evaluate for settings in study.variants.values()), ())
+    return [way.name if way == Inference(name=way.name) else way.written() for way in ways if way.further]
+
+
+def _test_sets(study: Study) -> dict[str, dict[str, Any]]:
+    """By name: what each is, with its options."""
+    sets = next((settings.test_sets for settings in study.variants.values()), ())
+    return {one.name: one.written() for one in sets}
+
+
+def _of_test_sets(
+    now: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Change]:
+    """Option by option; as a whole where one is gone."""
+    if set(before) - set(now):
+        yield "test_sets", now or None
+        return
+    for name, options in now.items():
+        known = before.get(name, {})
+        if known.get("name") != options.get("name"):
+            yield f"test_sets.{name}", options
+            continue
+        for option, value in options.items():
+            if not _equal(value, known.get(option, _ABSENT)):
+                yield f"test_sets.{name}.{option}", value
 
 
 def _of_the_sweep(now: Any, before: Any) -> Iterator[Change]:

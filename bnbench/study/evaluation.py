@@ -110,6 +110,13 @@ class TestSet(Section):
         """Where it was written."""
         return self._place
 
+    def written(self) -> dict[str, Any]:
+        """As a study writes it."""
+        if self.corruption:
+            return {"name": self.corruption.name, **self.corruption.options}
+        assert self.dataset is not None
+        return {"dataset": {"name": self.dataset.name, **self.dataset.options}}
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TestSet) and self.model_dump() == other.model_dump()
 

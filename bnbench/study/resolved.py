@@ -83,12 +83,10 @@ def _as_values(settings: Settings, folder: Path) -> dict[str, Any]:
 
 
 def _as_test_set(test_set: TestSet, folder: Path) -> dict[str, Any]:
-    if test_set.corruption:
-        return {"name": test_set.corruption.name, **test_set.corruption.options}
-    assert test_set.dataset is not None
-    dataset = {"name": test_set.dataset.name, **test_set.dataset.options}
-    _make_relative(dataset, folder)
-    return {"dataset": dataset}
+    values = test_set.written()
+    if "dataset" in values:
+        _make_relative(values["dataset"], folder)
+    return values
 
 
 def _make_relative(dataset: dict[str, Any], folder: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -202,3 +204,19 @@ def test_the_documented_names(words: str, folder: str, tmp_path: Path, vocabular
 
 def test_the_table_is_read() -> None:
     assert len(documented()) == 5
+
+
+def test_ways_of_inference_and_test_sets_name_the_folder_by_what_is_changed(
+    write_study: Callable[..., Path], vocabulary: Vocabulary
+) -> None:
+    text = "dataset: digits\nmodel: mlp\noptimizer: {name: sgd, lr: 0.1}\n"
+    text += "test_sets: {dark: {name: brightness, factor: 0.5}}\n"
+
+    def changed(*words: str) -> dict[str, Any]:
+        return dict(load_study(write_study(text), words, vocabulary).changes)
+
+    assert changed("test_sets.dark.factor=0.5") == {}
+    assert changed("test_sets.dark.factor=0.4") == {"test_sets.dark.factor": 0.4}
+    assert changed("evaluate=[running,precise]") == {"evaluate": ["precise"]}
+    assert changed("evaluate=running") == {}
+    assert changed("test_sets.faint=blur") == {"test_sets.faint": {"name": "blur", "sigma": 1.0}}
