@@ -27,10 +27,8 @@ def inside_sentences(summary: Summary) -> list[str]:
     """
     contrasts = _shown_contrasts(summary)
     spreads = [spread for spread in summary.inside.spreads if _is_shown(summary, spread)]
-    equal = [contrast for contrast in contrasts if _is_equal(contrast)]
     return [
-        *(contrast_sentence(contrast) for contrast in contrasts if contrast not in equal),
-        *_equal_sentences(equal),
+        *(line for name in dict.fromkeys(c.index for c in contrasts) for line in _of_index(name, contrasts)),
         *_floor_sentences(spreads),
         *_absent_sentences(spreads),
         *([_method(contrasts)] if any(contrast.p is not None for contrast in contrasts) else []),
@@ -55,22 +53,29 @@ def inside_line(summary: Summary) -> str:
         return f"Inside: {holds} of {len(contrasts)} comparisons with {first.baseline} hold after correction {more}"
     if not first.shown:
         return f"Inside: no index is shown to differ from {first.baseline}'s {more}"
-    verb = {"lower": "lowers", "higher": "raises"}[first.shown]
+    verb = _VERBS[first.shown]
     name = first.index.replace("_", " ")
     return f"Inside: {first.label} {verb} the {name} by {_change(first)} {more}"
 
 
-def contrast_sentence(contrast: IndexContrast) -> str:
-    """One index of a variant against the baseline; a verb stands only where Holm's correction lets it."""
-    words, seeds = index_facts(contrast.index).words, counted(contrast.n, "seed")
-    if contrast.effect is None:
-        return f"{contrast.label}: no seed has the {words} of both it and {contrast.baseline}."
-    if contrast.shown:
-        verb = {"lower": "lowers", "higher": "raises"}[contrast.shown]
-        change = _change(contrast)
-        return f"{contrast.label} {verb} the {words} by {change} against {contrast.baseline} (95% interval, {seeds})."
-    head = f"{contrast.label}: the {words} is {effect_text(contrast)} {_against(contrast)}"
-    return f"{head} ({_why_not_shown(contrast)})."
+def _of_index(name: str, contrasts: list[IndexContrast]) -> Iterator[str]:
+    """A verb stands only where Holm's correction lets it; what is not shown is one sentence."""
+    words, own = index_facts(name).words, [contrast for contrast in contrasts if contrast.index == name]
+    for contrast in own:
+        if contrast.shown:
+            verb, change = _VERBS[contrast.shown], _change(contrast)
+            seeds = f"95% interval, {counted(contrast.n, 'seed')}"
+            yield f"{contrast.label} {verb} the {words} by {change} against {contrast.baseline} ({seeds})."
+    equal = [contrast.label for contrast in own if _is_equal(contrast)]
+    if equal:
+        yield f"On every seed equal to that of {own[0].baseline}: the {words} of {listed(equal)}."
+    others = [contrast for contrast in own if not contrast.shown and not _is_equal(contrast)]
+    if others:
+        each = "; ".join(f"{c.label} {_effect_words(c)} ({_why_not_shown(c)})" for c in others)
+        yield f"Not shown to differ from {own[0].baseline} in the {words}: {each}."
+
+
+_VERBS = {"lower": "lowers", "higher": "raises"}
 
 
 def _is_equal(contrast: IndexContrast) -> bool:
@@ -81,11 +86,10 @@ def _is_equal(contrast: IndexContrast) -> bool:
     )
 
 
-def _equal_sentences(contrasts: list[IndexContrast]) -> Iterator[str]:
-    for name in dict.fromkeys(contrast.index for contrast in contrasts):
-        alike = [contrast for contrast in contrasts if contrast.index == name]
-        labels, baseline = listed(contrast.label for contrast in alike), alike[0].baseline
-        yield f"On every seed equal to that of {baseline}: the {index_facts(name).words} of {labels}."
+def _effect_words(contrast: IndexContrast) -> str:
+    """For example "0.9 [0.5, 1.6] times", "-12.0 [-16.0, -8.0] pp"; – where no seed has both numbers."""
+    times = contrast.scale == "ratio" and contrast.effect is not None
+    return f"{effect_text(contrast)}{' times' * times}"
 
 
 def effect_text(contrast: IndexContrast) -> str:
@@ -132,22 +136,13 @@ def _change(contrast: IndexContrast) -> str:
     return f"{text.removesuffix('%')} points" if contrast.scale == "points" else text
 
 
-def _against(contrast: IndexContrast) -> str:
-    return {
-        "ratio": f"times that of {contrast.baseline}",
-        "points": f"against {contrast.baseline}",
-        "difference": f"against {contrast.baseline}",
-    }[contrast.scale]
-
-
 def _why_not_shown(contrast: IndexContrast) -> str:
     seeds = f"{count_text(contrast.n, contrast.planned)} seed{'s' * (contrast.planned != 1)}"
     if contrast.p is None:
         return f"{seeds}: {'too few for an interval' if contrast.n < MIN_SEEDS else 'no scatter, so no interval'}"
     if contrast.lost:
-        return f"95% interval, {seeds}: nothing is concluded while pairs have no number"
-    p = f"p {p_text(contrast.p_holm)} after Holm's correction"
-    return f"not shown to differ: 95% interval, {seeds}, {p}"
+        return f"{seeds}: nothing is concluded while pairs have no number"
+    return f"{seeds}, p {p_text(contrast.p_holm)}"
 
 
 def _floor_sentences(spreads: list[IndexSpread]) -> Iterator[str]:
@@ -181,7 +176,7 @@ def _method(contrasts: list[IndexContrast]) -> str:
     """What the intervals and the verbs mean, said once."""
     family = contrasts[0].family
     return (
-        "Each interval holds for its number alone. Lowers and raises stand where p is at most 5% after Holm's "
+        "Each 95% interval holds for its number alone. Lowers and raises stand where p is at most 5% after Holm's "
         f"correction over {'the one comparison' if family == 1 else f'all {family} comparisons'} of the inside."
     )
 
