@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bnbench.api.check import check
     from bnbench.api.compare import compare, train
     from bnbench.api.comparison import Comparison
+    from bnbench.api.explain import explain
     from bnbench.api.load import load, report
     from bnbench.api.look import look
     from bnbench.api.replicate import findings, load_replication, replicate
@@ -30,6 +31,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "explain",
     "findings",
     "load",
     "load_replication",
@@ -48,6 +50,7 @@ _HOMES = {
     "Comparison": "bnbench.api.comparison",
     "check": "bnbench.api.check",
     "compare": "bnbench.api.compare",
+    "explain": "bnbench.api.explain",
     "findings": "bnbench.api.replicate",
     "load": "bnbench.api.load",
     "load_replication": "bnbench.api.replicate",

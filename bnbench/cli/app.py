@@ -15,6 +15,7 @@ from bnbench.base.errors import EXIT_DONE, EXIT_GATE
 from bnbench.base.terminal import close_doors, echo, open_doors
 from bnbench.base.words import ENGLISH
 from bnbench.cli.errors import Errors
+from bnbench.cli.explain import explain
 from bnbench.cli.groups import with_groups
 from bnbench.cli.layer_options import Conventions, Layer, Strict, Timeout, VerifyFormat
 from bnbench.cli.options import (
@@ -243,6 +244,9 @@ def verify(
             echo(FORMATS[format](verification), newline=False)
         good = verification.strictly_passed if strict else verification.passed
         raise typer.Exit(EXIT_DONE if good else EXIT_GATE)
+
+
+app.command()(explain)
 
 
 def _give_home() -> None:

@@ -34,6 +34,7 @@ class NormFacts:
     takes_place: the factory is called as `factory(num_features, dim, place, **options)` (place.py).
     residual_only: the layer does something in residual networks alone; plain ones refuse it.
     weights: a function `(layer, place) -> layer` through which every linear and convolution layer goes.
+    steps: a `Steps` (steps.py), where `bnbench explain` can show the layer's numbers.
     """
 
     absorbs_bias: bool | None = None
@@ -41,6 +42,7 @@ class NormFacts:
     takes_place: bool = False
     residual_only: bool = False
     weights: Callable[[Any, Any], Any] | None = None
+    steps: Any = None
 
 
 norms = Registry("norm", __name__, NormFacts)

@@ -14,6 +14,7 @@ from bnbench.norms.batch_norm import LAYERS, fast, inference
 from bnbench.norms.batch_variant import BatchNormVariant
 from bnbench.norms.channels import at_least_float32, column, reduced_axes, scale_and_shift
 from bnbench.norms.options import Affine, Eps, MomentumOrAverage
+from bnbench.norms.steps import BATCH, Steps
 
 
 class BatchNormWithoutGamma(BatchNormVariant):
@@ -75,7 +76,7 @@ class VarOnlyBatchNorm(_OneStatistic):
         return scale_and_shift(x / torch.sqrt(var + self.eps), self.weight, self.bias)
 
 
-@norms.register("batch_no_gamma", absorbs_bias=True)
+@norms.register("batch_no_gamma", absorbs_bias=True, steps=BATCH)
 def batch_no_gamma(
     num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: MomentumOrAverage = 0.1
 ) -> nn.Module:
@@ -86,7 +87,7 @@ def batch_no_gamma(
     return BatchNormWithoutGamma(num_features, eps, momentum)
 
 
-@norms.register("batch_no_beta", absorbs_bias=True)
+@norms.register("batch_no_beta", absorbs_bias=True, steps=BATCH)
 def batch_no_beta(
     num_features: int, dim: int, *, eps: Eps = 1e-5, momentum: MomentumOrAverage = 0.1
 ) -> nn.Module:
@@ -109,7 +110,7 @@ def batch_stats_at_inference(
     return LAYERS[dim](num_features, eps, affine=affine, track_running_stats=False)
 
 
-@norms.register("batch_mean_only", absorbs_bias=True)
+@norms.register("batch_mean_only", absorbs_bias=True, steps=Steps(divides=False, running="unbiased"))
 def batch_mean_only(
     num_features: int, dim: int, *, momentum: MomentumOrAverage = 0.1, affine: Affine = True
 ) -> nn.Module:

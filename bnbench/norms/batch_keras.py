@@ -11,6 +11,7 @@ from bnbench.norms import norms
 from bnbench.norms.batch_norm import fast, inference
 from bnbench.norms.batch_variant import BatchNormVariant
 from bnbench.norms.options import Affine, Eps
+from bnbench.norms.steps import Steps
 
 Keep = Annotated[
     float, Field(ge=0, le=1, description="weight of the old value in the running statistics, as in Keras")
@@ -36,7 +37,7 @@ class KerasBatchNorm(BatchNormVariant):
         return inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
 
-@norms.register("batch_keras", absorbs_bias=True)
+@norms.register("batch_keras", absorbs_bias=True, steps=Steps(running="biased", keeps_old=True))
 def batch_keras(
     num_features: int, dim: int, *, eps: Eps = 1e-3, momentum: Keep = 0.99, affine: Affine = True
 ) -> nn.Module:

@@ -30,6 +30,7 @@ from bnbench.norms.batch_norm_fast import fast_batch_norm, forward_mode
 from bnbench.norms.batch_state import Statistics, check_input, move
 from bnbench.norms.channels import at_least_float32, column, laid_out, reduced_axes, scale_and_shift
 from bnbench.norms.options import Affine, Eps, MomentumOrAverage, TrackRunningStats
+from bnbench.norms.steps import BATCH
 
 Reading = Literal["plain", "fast"]
 
@@ -271,7 +272,7 @@ class BatchNorm3d(_BatchNorm):
 LAYERS: dict[int, type[_BatchNorm]] = {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d}
 
 
-@norms.register("batch_custom", absorbs_bias=True)
+@norms.register("batch_custom", absorbs_bias=True, steps=BATCH)
 def batch_custom(
     num_features: int,
     dim: int,

@@ -14,6 +14,7 @@ from bnbench.norms.batch_norm_fast import fast_batch_norm
 from bnbench.norms.batch_variant import BatchNormVariant
 from bnbench.norms.channels import scale_and_shift
 from bnbench.norms.options import Affine, Eps, Momentum
+from bnbench.norms.steps import Steps
 
 GhostSize = Annotated[int, Field(ge=2, description="samples whose statistics are taken together")]
 
@@ -73,7 +74,7 @@ class GhostBatchNorm(BatchNormVariant):
         return f"{super().extra_repr()}, ghost_size={self.ghost_size}"
 
 
-@norms.register("ghost", absorbs_bias=True)
+@norms.register("ghost", absorbs_bias=True, steps=Steps(part="ghost_size", size=2, running="unbiased"))
 def ghost(
     num_features: int,
     dim: int,

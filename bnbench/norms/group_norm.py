@@ -10,6 +10,7 @@ from torch import nn
 from bnbench.base.errors import BnbenchError
 from bnbench.norms import norms
 from bnbench.norms.options import Affine, Eps
+from bnbench.norms.steps import Steps
 
 Groups = Annotated[
     Annotated[int, Field(gt=0)] | Literal["auto"],
@@ -20,7 +21,7 @@ MOST_GROUPS = 32
 LEAST_CHANNELS = {1: 16, 2: 2}  # in a group; 32 groups and 16 channels are the paper's two settings
 
 
-@norms.register("group", absorbs_bias=False)
+@norms.register("group", absorbs_bias=False, steps=Steps("features"))
 def group(
     num_features: int,
     dim: int,

@@ -9,6 +9,7 @@ from bnbench.base.errors import BnbenchError
 from bnbench.norms import norms
 from bnbench.norms.channels import at_least_float32, scale_and_shift
 from bnbench.norms.options import Affine, Axes, Eps
+from bnbench.norms.steps import Steps
 
 
 class ChannelRMSNorm(nn.Module):
@@ -36,7 +37,7 @@ class ChannelRMSNorm(nn.Module):
         return f"{self.num_features}, eps={self.eps}, affine={self.weight is not None}, axes={self.axes}"
 
 
-@norms.register("rms", absorbs_bias=False)
+@norms.register("rms", absorbs_bias=False, steps=Steps("features", centres=False))
 def rms(
     num_features: int, dim: int, *, axes: Axes = "all", eps: Eps = 1e-5, affine: Affine = True
 ) -> nn.Module:

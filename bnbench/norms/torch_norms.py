@@ -8,6 +8,7 @@ from bnbench.base.errors import BnbenchError
 from bnbench.norms import norms
 from bnbench.norms.layer_norm import ChannelLayerNorm
 from bnbench.norms.options import Affine, Axes, Eps, MomentumOrAverage, TrackRunningStats
+from bnbench.norms.steps import BATCH, Steps
 
 
 @norms.register("none", absorbs_bias=False)
@@ -16,7 +17,7 @@ def none(num_features: int, dim: int) -> nn.Module:
     return nn.Identity()
 
 
-@norms.register("batch", absorbs_bias=True)
+@norms.register("batch", absorbs_bias=True, steps=BATCH)
 def batch(
     num_features: int,
     dim: int,
@@ -35,7 +36,7 @@ def batch(
     return layer(num_features, eps, momentum, affine, track_running_stats)
 
 
-@norms.register("layer", absorbs_bias=False)
+@norms.register("layer", absorbs_bias=False, steps=Steps("features"))
 def layer(
     num_features: int, dim: int, *, axes: Axes = "all", eps: Eps = 1e-5, affine: Affine = True
 ) -> nn.Module:

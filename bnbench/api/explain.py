@@ -1,0 +1,64 @@
+"""`bnbench.explain`: the steps of a normalizer on one small batch, with their numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bnbench.api.arguments import choice_of
+from bnbench.base.words import ENGLISH, LANGUAGES
+from bnbench.base.worked_steps import WorkedSteps
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The steps of a normalizer. worked: every number; language: of the words, "en" or "cs"."""
+
+    worked: WorkedSteps
+    language: str = ENGLISH
+
+    def to_text(self, width: int = 80) -> str:
+        """For a terminal of that many columns, 40 or more."""
+        return self._as("text", width)
+
+    def to_markdown(self) -> str:
+        """Markdown with formulas, for a notebook, a README or an issue."""
+        return self._as("markdown")
+
+    def to_latex(self) -> str:
+        """A LaTeX document, one page a part; it compiles by itself."""
+        return self._as("latex")
+
+    def _as(self, format: str, width: int = 80) -> str:
+        from bnbench.reports.explanation.formats import FORMATS
+
+        return FORMATS[format](self.worked, self.language, width)
+
+    def __repr__(self) -> str:
+        return self.to_text()
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+
+def explain(norm: str = "batch", *, lang: str = ENGLISH) -> Explanation:
+    """The steps of a normalizer on a batch of 4 samples with 2 features: forward, backward, evaluation, a batch of one.
+
+    Computed in float64 by the formulas, and held against the registered layer. A normalizer whose statistics are
+    over features takes the same numbers as 2 samples with 4 features.
+
+    Parameters
+    ----------
+    norm
+        The name of a normalizer. Raises UnknownNameError where there is none, and BnbenchError where it has no
+        such steps.
+    lang
+        Language of the words: "en" or "cs".
+
+    Examples
+    --------
+    >>> import bnbench
+    >>> print(bnbench.explain("batch").to_text(width=40))
+    """
+    from bnbench.norms.steps import work_out
+
+    return Explanation(work_out(norm), choice_of("lang", lang, tuple(LANGUAGES)))
