@@ -157,7 +157,8 @@ class _Example:
 
     def _mean(self, values: Array) -> Array:
         """(1, features) over samples, (samples, 1) over features."""
-        return values.mean(0 if self.over_samples else 1, keepdims=True)
+        mean: Array = values.mean(0 if self.over_samples else 1, keepdims=True)
+        return mean
 
     def _sum(self, values: Array) -> Array:
         axis = 0 if self.over_samples else 1
