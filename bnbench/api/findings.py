@@ -100,7 +100,10 @@ def read_finding(path: Path, given: str) -> Finding:
 
 def read_asked(path: Path, given: str) -> Asked:
     """One finding with its mistakes. Raises ConfigError where the file can't be read at all."""
-    source = read_file(path)
+    try:
+        source = read_file(path)
+    except ConfigError as error:
+        raise ConfigError([_of_a_finding(mistake) for mistake in error.mistakes]) from None
     reader = FindingReader(source)
     citation, claims, deviations = reader.citation(), reader.claims(), reader.deviations()
     study, study_path = _study(source, path, reader)
@@ -123,6 +126,14 @@ def read_asked(path: Path, given: str) -> Asked:
     )
     places = {claim.name: _place(source, claim.name, "quantity") for claim in claims}
     return Asked(finding, study, study_path, places, tuple(dict.fromkeys(reader.mistakes)))
+
+
+def _of_a_finding(mistake: Mistake) -> Mistake:
+    """What the reader of studies says, of a finding."""
+    message = mistake.message.replace("a study is", "a finding is").replace(
+        "dataset: mnist", "citation: {...}"
+    )
+    return Mistake(mistake.place, message)
 
 
 def _place(source: Source, claim: str, key: str) -> str:

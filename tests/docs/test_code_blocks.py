@@ -2,8 +2,8 @@
 
 - `python`: run in a folder of its own page; one that begins with `# NAME.py` is written there first.
 - `bash`: run, without its `pip install` lines. `console`: every command and option exists.
-- `yaml`: a study that `bnbench check` takes (completed by a network and data where it is a part of one),
-  or a workflow, whose bnbench commands are run.
+- `yaml`: a study that `bnbench check` takes (completed by a network and data where it is a part of one), a published
+  finding that `bnbench replicate` takes, or a workflow, whose bnbench commands are run.
 - A comment `<!-- not run: REASON -->` before a block leaves it out.
 """
 
@@ -21,6 +21,8 @@ import yaml
 from typer.testing import CliRunner
 
 import bnbench
+from bnbench.api.plugins import known_names
+from bnbench.api.replicate import plan_jobs
 from bnbench.cli.app import app
 from bnbench.study import Vocabulary, load_study
 
@@ -120,6 +122,10 @@ def test_every_study_passes_check(block: Block, tmp_path: Path, vocabulary: Voca
     content = yaml.safe_load(block.text)
     if isinstance(content, list) or "jobs" in content:
         pytest.skip("a workflow: its commands are run")
+    if "citation" in content:
+        (tmp_path / "finding.yaml").write_text(block.text)
+        assert plan_jobs([str(tmp_path / "finding.yaml")], known_names(), tmp_path)
+        return
     missing = {key: value for key, value in MINIMAL.items() if key not in content}
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(missing) + block.text if missing else block.text)
@@ -132,8 +138,10 @@ def test_every_study_passes_check(block: Block, tmp_path: Path, vocabulary: Voca
 def test_every_command_and_option_exists(block: Block) -> None:
     lines = [line for line in block.text.splitlines() if line.startswith("$ bnbench ")]
     for line in lines:
-        command = line.split()[2] if len(line.split()) > 2 else "compare"
-        help_text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "300"}).output
+        command = line.split()[2:3] or ["compare"]
+        if command == ["replicate"]:
+            command = line.split()[2:4]
+        help_text = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "300"}).output
         for option in re.findall(r"\s(--[a-z-]+)", line.partition(" #")[0]):
             assert option in help_text, line
 

@@ -26,6 +26,7 @@ class Fields:
 
     def refuse_unknown(self, known: Sequence[str]) -> None:
         """Note every key that is not one of these, with the nearest that is."""
+        known = list(dict.fromkeys(known))
         for key in self.values:
             if key not in known:
                 guess = nearest(key, known)

@@ -36,7 +36,9 @@ class FindingReader:
         """Who published it."""
         fields = self.fields.section("citation")
         if fields is None:
-            self.fields.wrong("citation", f"it is missing. Fix: {_WANTED}")
+            given = self.fields.values.get("citation")
+            problem = "it is missing" if given is None else f"{given!r} is wrong"
+            self.fields.wrong("citation", f"{problem}. Fix: {_WANTED}")
             return Citation("", 0, "")
         fields.refuse_unknown(_OF_CITATION)
         year = fields.number("year", 1900, whole=True)
@@ -149,13 +151,16 @@ class FindingReader:
         printed = [number for number in (value, *(values or ())) if number is not None]
         decimals = inner.number("decimals", 0, whole=True)
         runs, known = _runs(inner)
+        interval = inner.pair("interval")
+        if interval and interval[0] > interval[1]:
+            inner.wrong("interval", f"{list(interval)} begins above its end. Fix: [low, high].")
         return Published(
             unit=unit,
             value=value,
             values=values,
             runs=runs,
             runs_known=known,
-            interval=inner.pair("interval"),
+            interval=interval,
             decimals=int(decimals) if decimals is not None else max(map(_decimals, printed), default=0),
         )
 

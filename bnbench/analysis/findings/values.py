@@ -15,7 +15,13 @@ from bnbench.base.metrics import metric_of
 from bnbench.results import StudyResults
 from bnbench.study import Study
 from bnbench.study.expression_checks import faults
-from bnbench.study.expressions import TRAINED, Expression, ExpressionError, parse_expression
+from bnbench.study.expressions import FORMS, TRAINED, Expression, ExpressionError, parse_expression
+
+#: What a quantity may be, without a comparison.
+_FORMS = (
+    "'batch.test_accuracy - none.test_accuracy', 'none.steps_to_target / batch.steps_to_target' or "
+    "'batch.usable(optimizer.lr) - none.usable(optimizer.lr)'"
+)
 
 
 def check_quantities(claims: Sequence[Claim], study: Study | None) -> Iterator[tuple[str, str]]:
@@ -54,7 +60,7 @@ def expression_of(quantity: str, criterion: Criterion) -> Expression:
         expression = parse_expression(quantity + end)
     except ExpressionError as error:
         message = str(error).replace(quantity + end, quantity).replace(f'at "{end.strip()}"', "at its end")
-        raise ExpressionError(message) from None
+        raise ExpressionError(message.replace(FORMS, _FORMS)) from None
     return expression if compared else replace(expression, text=quantity)
 
 
