@@ -54,7 +54,7 @@ def metric_text(column: str, value: float) -> str:
     if metric_of(column).percent and math.isnan(value):
         return NOTHING
     if metric_of(column).percent:
-        return f"{100 * value:.{PERCENT_DECIMALS}f}%"
+        return f"{100 * value:.{PERCENT_DECIMALS}f}{unit_of(column).replace('pp', ' pp')}"
     return f"{value:.2e}" if is_extreme(value) else f"{value:.{LOSS_DECIMALS}f}"
 
 
@@ -202,7 +202,7 @@ def margin_text(comparison: Difference) -> str:
 
 def value_text(column: str, value: float) -> str:
     """For example "97.12" (its unit stands in the title) for an accuracy, "0.2345" for a loss."""
-    return metric_text(column, value).removesuffix("%")
+    return metric_text(column, value).removesuffix("%").removesuffix(" pp")
 
 
 def _number(value: float, low: float | None, high: float | None, percent: bool, sign: str = "+") -> str:
@@ -248,6 +248,18 @@ def words(column: str) -> str:
         column = f"{part.removesuffix('gap')}{metric} gap"
     name, _, class_name = column.partition(":")
     return name.replace("_", " ").replace(" f1", " F1") + (f" of {class_name}" if class_name else "")
+
+
+def unit_of(column: str) -> str:
+    """The unit of its values: "%" of a share, "pp" (percentage points) of a gap between shares, "" of a loss."""
+    percent = metric_of(column).percent
+    return "" if not percent else "pp" if parted(column)[0] in GAPS else "%"
+
+
+def with_unit(column: str) -> str:
+    """For example "test accuracy (%)", "accuracy gap (pp)", "test loss"."""
+    unit = unit_of(column)
+    return f"{words(column)} ({unit})" if unit else words(column)
 
 
 def heading(column: str) -> str:

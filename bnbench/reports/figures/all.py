@@ -33,7 +33,7 @@ from bnbench.reports.figures.in_words import (
     sweep_words,
 )
 from bnbench.reports.figures.names import fold
-from bnbench.reports.numbers import target_text, words
+from bnbench.reports.numbers import target_text, unit_of, with_unit, words
 
 __all__ = ["Figure", "figures", "find_figure", "leading_figures", "specification"]
 
@@ -83,7 +83,7 @@ def _sweeps(summary: Summary) -> Iterator[Figure]:
             charts.sweep_chart,
             figure_data.variant_names(summary),
             keys[0],
-            charts.Measure(_with_unit(column), metric_of(column).percent),
+            charts.Measure(_with_unit(column), unit_of(column) == "%"),
             _swept_scale(values),
             values,
         ),
@@ -226,4 +226,4 @@ def _spans_decades(values: Sequence[Any], decades: int) -> bool:
 
 
 def _with_unit(column: str) -> str:
-    return f"{words(column)}{' (%)' if metric_of(column).percent else ''}"
+    return with_unit(column)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from bnbench.base.metrics import metric_of
 from bnbench.reports.figures.data import Row
-from bnbench.reports.numbers import NOTHING, heading, words
+from bnbench.reports.numbers import NOTHING, heading, unit_of, with_unit, words
 from bnbench.reports.tables.table import Table
 
 #: Evaluations of one variant in a curve's table; history.csv has them all.
@@ -89,7 +89,7 @@ def difference_table(rows: Sequence[Row]) -> Table:
 
 def sweep_words(rows: Sequence[Row], key: str, column: str) -> str:
     """The best setting of every variant."""
-    metric, unit = metric_of(column), "%" if metric_of(column).percent else ""
+    metric, unit = metric_of(column), unit_of(column).replace("pp", " pp")
     choose = max if metric.better == "higher" else min
     parts = []
     for name in dict.fromkeys(row["variant"] for row in rows):
@@ -108,7 +108,7 @@ def sweep_table(rows: Sequence[Row], column: str) -> Table:
         (row["variant"], row["setting"], _mean_text(row, "mean"), str(row["mean_n"]), str(row["failed"]))
         for row in rows
     ]
-    title = f"{words(column)}{' (%)' if metric_of(column).percent else ''}"
+    title = with_unit(column)
     columns = ("variant", "setting", title, "runs", "not finished")
     return Table(
         "", "Mean ± standard deviation (n-1) over the runs with a number.", columns, tuple(lines), "llrrr"

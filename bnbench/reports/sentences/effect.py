@@ -9,7 +9,7 @@ from bnbench.analysis.difference import Difference
 from bnbench.analysis.methods.intervals import MIN_SEEDS
 from bnbench.analysis.pairs import number
 from bnbench.base.metrics import metric_of
-from bnbench.reports.numbers import decimals_for, has_width, is_extreme, p_text
+from bnbench.reports.numbers import decimals_for, has_width, is_extreme, p_text, unit_of
 
 
 def effect_text(summary: Summary, difference: Difference) -> str:
@@ -121,7 +121,8 @@ def _level_text(difference: Difference, level: float) -> str:
     if is_extreme(level) and not percent:
         return f"{level:.2e}"
     decimals = decimals_of(difference)
-    return f"{100 * level:.{min(decimals, 2)}f}%" if percent else f"{level:.{decimals}f}"
+    unit = unit_of(difference.metric).replace("pp", " points")
+    return f"{100 * level:.{min(decimals, 2)}f}{unit}" if percent else f"{level:.{decimals}f}"
 
 
 def _interval(difference: Difference) -> list[str]:

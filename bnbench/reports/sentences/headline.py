@@ -9,7 +9,7 @@ from typing import Any
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.difference import VERDICTS, Difference
 from bnbench.base.metrics import metric_of
-from bnbench.reports.numbers import runs_text, spread_text, verdict_text, words
+from bnbench.reports.numbers import runs_text, spread_text, unit_of, verdict_text, words
 from bnbench.reports.sentences.agreement import brief_agreements
 from bnbench.reports.sentences.doubts import doubts
 from bnbench.reports.sentences.effect import brief, change_text, points
@@ -115,7 +115,7 @@ def variant_sentences(summary: Summary, variant: VariantSummary) -> Iterator[str
     if spread.mean is None:
         yield f"{variant.label}: no run has a {words(summary.primary)}. {absent}".strip()
         return
-    value = spread_text(spread, spread.n, percent=percent) + ("%" if percent else "")
+    value = spread_text(spread, spread.n, percent=percent) + unit_of(summary.primary).replace("pp", " points")
     seeds = counted(spread.n, "seed")
     reached = "".join(
         f" {target.k} of {runs_text(target.n)} reached {goal_text(target.target)}."

@@ -25,6 +25,7 @@ from bnbench.reports.numbers import (
     share_text,
     value_text,
     verdict_text,
+    with_unit,
     words,
 )
 from bnbench.reports.sentences.inference import line_words
@@ -232,12 +233,11 @@ def _the_same(comparison: Difference) -> str:
 def seeds_table(summary: Summary) -> Table:
     """The final primary metric of every seed: what stands behind each mean."""
     rows = tuple((variant.label, _values(variant, summary.primary)) for variant in baseline_first(summary))
-    unit = " (%)" if metric_of(summary.primary).percent else ""
     caption = (
         "seed: value, after the last step. The same seed has the same data order and, in shared layers, the same "
         "initial weights."
     )
-    title = f"Every seed: final {words(summary.primary)}{unit}"
+    title = f"Every seed: final {with_unit(summary.primary)}"
     return Table(title, caption, ("variant", "seed: value"), rows, "ll")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.difference import Difference
 from bnbench.base.metrics import metric_of, parted
-from bnbench.reports.numbers import NOTHING, outcome_text, spread_text, words
+from bnbench.reports.numbers import NOTHING, heading, outcome_text, spread_text, with_unit, words
 from bnbench.reports.sentences.agreement import is_repeated
 from bnbench.reports.sentences.effect import change_text, interval_words
 from bnbench.reports.sentences.inference import line_words
@@ -49,11 +49,10 @@ Column = tuple[str, Callable[[VariantSummary], str]]
 
 def _columns(summary: Summary, variants: Sequence[VariantSummary]) -> dict[str, Column]:
     """Heading -> alignment, and the cell of a variant; without the columns that have nothing to show."""
-    primary = metric_of(summary.primary)
     loss = f"{parted(summary.primary)[0]}_loss"
     columns: dict[str, Column] = {
         "variant": ("l", lambda variant: variant.label),
-        f"{words(summary.primary)}{' (%)' if primary.percent else ''}": ("r", _spread(summary.primary)),
+        with_unit(summary.primary): ("r", _spread(summary.primary)),
     }
     if differences := _differences(summary):
         columns[f"against {summary.baseline}"] = ("r", lambda v: _difference(v, summary, differences))
@@ -178,10 +177,9 @@ def _of_a_sweep(summary: Summary) -> Table:
         for name in names
         for values in settings
     }
-    percent = " (%)" if metric_of(summary.primary).percent else ""
     failed = f" {FAILED}: not every run finished." if any(FAILED in cell for cell in grid.values()) else ""
     caption = (
-        f"{words(summary.primary).capitalize()}{percent} at each setting: mean over seeds, and in brackets the "
+        f"{heading(with_unit(summary.primary))} at each setting: mean over seeds, and in brackets the "
         f"difference. {_difference_words(summary, '')}{failed}"
     )
     caption = " ".join([caption, *_about_not_finite(summary)])
