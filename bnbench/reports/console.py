@@ -19,7 +19,7 @@ from bnbench.reports.sentences.headline import headline, title
 from bnbench.reports.sentences.inside import inside_line
 from bnbench.reports.sentences.workloads import workload_sentences
 from bnbench.reports.tables.all import workload_tables
-from bnbench.reports.tables.claims import Entry
+from bnbench.reports.tables.claims import Entry, entries_of
 from bnbench.reports.tables.claims_layout import claim_lines
 from bnbench.reports.tables.layout import UNBROKEN, table_lines, wrapped
 from bnbench.reports.tables.main import main_table
@@ -50,6 +50,10 @@ def print_answer(console: Console, summary: Summary, places: Places = NOWHERE) -
     console.print()
     _print_verdicts(console, [*headline(summary, places.command), *_limits(summary)])
     console.print()
+    if summary.claims:
+        for line in claim_lines(entries_of({summary.name: summary}), console.width, summary.language):
+            console.print(line, soft_wrap=True)
+        console.print()
     print_table(console, main_table(summary), headed=False)
     _print_curves(console, main_curves(summary), of_best=bool(summary.best_settings))
     if line := inside_line(summary):

@@ -20,6 +20,7 @@ from bnbench.reports.tables.claims import (
     claim_text,
     entries_of,
     joint_claims_table,
+    measured_text,
     part_name,
     result_text,
     source_text,
@@ -39,6 +40,7 @@ class _Section:
     id: str
     title: str
     source: str
+    measured: str
     verdict: str
     kind: str
     counter: bool
@@ -76,6 +78,7 @@ def _sections(
             id=f"claim-{index}",
             title=claim_text(claim, say, language),
             source=source_text(claim, language),
+            measured=measured_text(claim, language) if len(claim.parts) > 1 else "",
             verdict=verdict_words(claim, say, language),
             kind=claim.verdict,
             counter=claim.counter,

@@ -96,7 +96,7 @@ def _rows(entry: Entry, say: Say, language: str) -> Iterator[tuple[str, ...]]:
     title, source = claim_text(claim, say, language), _text(claim, "source", language)
     several = len(claim.parts) > 1
     if several:
-        yield title, source, _text(claim, "measured", language), "", verdict_words(claim, say, language)
+        yield title, source, measured_text(claim, language), "", verdict_words(claim, say, language)
     for part in claim.parts:
         verdict = say(f"verdict.{part.measured.verdict}") if several else verdict_words(claim, say, language)
         yield (
@@ -129,6 +129,11 @@ def source_text(claim: Claim, language: str) -> str:
     return _text(claim, "source", language)
 
 
+def measured_text(claim: Claim, language: str) -> str:
+    """What is measured, in the claim's own words; "" where it gives none."""
+    return _text(claim, "measured", language)
+
+
 def _text(claim: Claim, key: str, language: str) -> str:
     return in_language(claim.texts[key], language) if key in claim.texts else ""
 
@@ -154,7 +159,7 @@ def with_reason(verdict: str, measured: Measured, say: Say) -> str:
 def result_text(measured: Measured, say: Say) -> str:
     """The value with its interval in its unit, and what was claimed of it."""
     number = _number_text(measured, say)
-    limit = _limit_text(measured)
+    limit = _limit_text(measured, say)
     return f"{number}; {say('claims.claimed', sign=measured.sign, limit=limit)}" if number else NOTHING
 
 
@@ -174,7 +179,7 @@ def _with_unit(measured: Measured, say: Say, value: float, low: float | None, hi
         case "share":
             return _share(measured, value, low, high)
         case "points":
-            return interval_text(value, low, high, percent=True)
+            return interval_text(value, low, high, percent=True).replace(" pp", say("claims.points", number=""), 1)
         case "decades":
             return say("claims.decades", number=number_interval(value, low, high, sign=_sign(measured)))
         case "steps":
@@ -206,10 +211,10 @@ def _sign(measured: Measured) -> str:
     return "+" if measured.difference else ""
 
 
-def _limit_text(measured: Measured) -> str:
+def _limit_text(measured: Measured, say: Say) -> str:
     limit = measured.limit
     if measured.unit == "share":
         return f"{100 * limit:g}%"
     if measured.unit == "points":
-        return f"{100 * limit:g} pp" if limit else "0"
+        return say("claims.points", number=f"{100 * limit:g}") if limit else "0"
     return f"{limit:g}" if math.isfinite(limit) else str(limit)

@@ -13,6 +13,7 @@ from bnbench.base.words import Say, phrases
 from bnbench.reports.tables.claims import (
     Entry,
     claim_text,
+    measured_text,
     part_name,
     result_text,
     source_text,
@@ -45,6 +46,8 @@ def _lines_of(claim: Claim, width: int, say: Say, language: str) -> Iterator[Tex
     yield from _beside(claim_text(claim, say, language), verdict, width, indent, style)
     if source := source_text(claim, language):
         yield from _paragraph(source, width, indent + _INDENT, "dim")
+    if len(claim.parts) > 1 and (measured := measured_text(claim, language)):
+        yield from _paragraph(measured, width, indent + _INDENT)
     for part in claim.parts:
         words = [part_name(part, claim, language), result_text(part.measured, say)]
         text = ": ".join(filter(None, words))
