@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from bnbench.base.errors import UnknownNameError, nearest, unknown_name
 from bnbench.base.indices import FLOOR, INDICES, index_facts, is_floor
 from bnbench.base.metrics import Metric
 from bnbench.study.evaluation import AT
-from bnbench.study.expressions import PROBE, RANGES, STEPS_TO_TARGET, TRAINED, Expression, Quantity
+from bnbench.study.expressions import (
+    PROBE,
+    RANGES,
+    STEPS_TO_TARGET,
+    TRAINED,
+    Expression,
+    Quantity,
+    same_value,
+)
 from bnbench.study.schema import Settings, Study, StudyCell
 
 #: Fewer seeds than this have no interval.
@@ -52,7 +59,7 @@ def _faults_of(quantity: Quantity, study: Study, names: Sequence[str]) -> Iterat
     for key, value in quantity.setting:
         if key not in swept:
             yield f"{quantity.text}: {_not_swept(key, swept)}"
-        elif not any(replace(quantity, setting=((key, value),)).stands_at(cell.setting) for cell in cells):
+        elif not any(same_value(value, cell.setting.get(key)) for cell in cells):
             known_values = dict.fromkeys(str(cell.setting[key]) for cell in cells)
             yield f"{quantity.text}: the sweep has no {key}={value}. Known: {', '.join(known_values)}."
 

@@ -70,7 +70,7 @@ class Quantity:
 
     def stands_at(self, setting: Mapping[str, Any]) -> bool:
         """Whether a setting of the sweep has these values: 0.1 is 1e-1."""
-        return all(key in setting and _same_value(value, setting[key]) for key, value in self.setting)
+        return all(key in setting and same_value(value, setting[key]) for key, value in self.setting)
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,8 @@ def _check_arguments(quantity: Quantity) -> None:
         raise ExpressionError(f"{quantity.text}: it is written {quantity.variant}.{form}.")
 
 
-def _same_value(text: str, value: Any) -> bool:
+def same_value(text: str, value: Any) -> bool:
+    """Whether a value of the sweep is the one that an expression names."""
     try:
         return float(text) == float(value)
     except (TypeError, ValueError):

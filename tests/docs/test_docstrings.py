@@ -14,8 +14,8 @@ PACKAGE = ROOT / "bnbench"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: What a run writes, and a user's own.
 NOT_OURS = {
-    "workloads.json", "claims.json", "probes.csv", "steps.csv", "history.csv", "summary.json", "summary.csv", "run.json",
-    "plan.json", "report.html",
+    "workloads.json", "claims.json", "probes.csv", "steps.csv", "history.csv", "summary.json", "summary.csv",
+    "run.json", "plan.json", "report.html",
     "study.yaml", "environment.json", "file.yaml", "path.py", "FILE.py",
 }  # fmt: skip
 

@@ -179,7 +179,9 @@ def _with_unit(measured: Measured, say: Say, value: float, low: float | None, hi
         case "share":
             return _share(measured, value, low, high)
         case "points":
-            return interval_text(value, low, high, percent=True).replace(" pp", say("claims.points", number=""), 1)
+            return interval_text(value, low, high, percent=True).replace(
+                " pp", say("claims.points", number=""), 1
+            )
         case "decades":
             return say("claims.decades", number=number_interval(value, low, high, sign=_sign(measured)))
         case "steps":
