@@ -31,7 +31,8 @@ def gradient_shift(inside: Inside) -> Iterator[Row]:
         shift_norm    ‖G_i - G'_i‖ / ‖G_i‖
         shift_cosine  cos(G_i, G'_i)
 
-    and with "_floor" the same of G_i of the batch and of another batch, without an update.
+    and with "_floor" the same of G_i of the batch and of another batch, without an update. A layer whose gradient is 0,
+    as on a residual branch that starts switched off, has neither share nor cosine.
     """
     trial = Trial(inside)
     layers = [layer for layer in trial.private.layers if layer.depth > 1 and weights_of(layer)]
@@ -53,5 +54,6 @@ def gradient_shift(inside: Inside) -> Iterator[Row]:
 def _rows(layer: str, suffix: str, before: Tensor, after: Tensor) -> Iterator[Row]:
     change = before - after
     yield Row(layer, f"shift_l2{suffix}", float(torch.linalg.vector_norm(change)))
-    yield Row(layer, f"shift_norm{suffix}", relative(change, before))
-    yield Row(layer, f"shift_cosine{suffix}", cosine(before, after))
+    if before.any():
+        yield Row(layer, f"shift_norm{suffix}", relative(change, before))
+        yield Row(layer, f"shift_cosine{suffix}", cosine(before, after))

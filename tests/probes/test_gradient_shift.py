@@ -186,17 +186,20 @@ def test_without_a_step_there_is_no_shift(make: Callable[[], nn.Module]) -> None
 
 
 def test_a_layer_without_a_gradient_has_no_number() -> None:
-    """NaN, and no 0 or 1 that would look like a finding; frozen layers have no rows."""
+    """No share of 0 and no angle to it, and no 0 or 1 that would look like a finding; frozen layers have no rows."""
     model = with_weights(nn.Sequential(nn.Linear(D, 6), nn.Linear(6, 6), nn.Linear(6, K)).double(), draws(5))
-    with torch.no_grad():
-        model[2].weight.zero_()  # type: ignore[operator]
     model[1].requires_grad_(False)
-    batch = torch.ones(N, D, dtype=torch.float64), torch.zeros(N, K, dtype=torch.float64)
-    with torch.no_grad():
-        model[2].bias.zero_()  # type: ignore[operator]
+    model[2].weight.data.zero_()  # type: ignore[union-attr, operator]
+    batch = torch.ones(N, D, dtype=torch.float64), model[2].bias.detach().expand(N, K).clone()  # type: ignore[union-attr, operator]
     measured = values(gradient_shift(inside_of(model, nn.MSELoss(), [batch] * 2)))
-    assert {layer for layer, _ in measured} == {"2"}
-    assert math.isnan(measured["2", "shift_norm"])
+    assert measured == {("2", "shift_l2"): 0, ("2", "shift_l2_floor"): 0}
+
+
+def test_a_gradient_that_is_not_finite_is_no_number() -> None:
+    model = linear_network(draws(6), 3)
+    x, y = torch.full((N, D), 1e200, dtype=torch.float64), torch.zeros(N, K, dtype=torch.float64)
+    measured = values(gradient_shift(inside_of(model, nn.MSELoss(), [(x, y)] * 2)))
+    assert math.isnan(measured["1", "shift_norm"])
     assert math.isnan(measured["2", "shift_cosine"])
 
 
