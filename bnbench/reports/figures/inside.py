@@ -50,7 +50,7 @@ def _strips(summary: Summary) -> Iterator[Figure]:
             alternative=strip_words(summary, kind, made),
             table=strip_table(summary, kind, made),
             data={name: made.rows},
-            draw=partial(strips_chart, name, made.labels, lines, (made.low, made.high)),
+            draw=partial(strips_chart, name, made.labels, by, lines, (made.low, made.high)),
             rows=("row", ROW_HEIGHT),
             labels=tuple(made.labels),
             columns=tuple(max(column, key=len) for column in lines),
@@ -120,10 +120,10 @@ def _losses(summary: Summary) -> Iterator[Figure]:
     """The range of the loss along the step: Santurkar et al. 2018, figure 4 (a)."""
     words = _Words(
         "inside_loss_range",
-        "Loss along the optimizer's step",
-        "Line: the loss before the step; band: from the smallest to the largest loss at 1/2, 1, 2 and 4 times the "
-        "learning rate, on the same batch (Santurkar et al. 2018, figure 4 a). Geometric means over seeds.",
-        "loss before the step",
+        "Loss along the gradient",
+        "Line: the loss of a batch; band: from its smallest to its largest value at 1/2, 1, 2 and 4 times the learning "
+        "rate along the gradient (Santurkar et al. 2018, figure 4 a). Geometric means over seeds.",
+        "loss",
         ("step", "loss", "smallest", "largest"),
     )
     rows = inside_data.band_rows(summary.inside.losses)

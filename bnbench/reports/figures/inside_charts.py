@@ -24,11 +24,11 @@ _SIDE = 2 / 44
 
 
 def strips_chart(
-    data: str, labels: Sequence[str], columns: Sequence[Sequence[str]], ends: tuple[float, float]
+    data: str, labels: Sequence[str], by: str, columns: Sequence[Sequence[str]], ends: tuple[float, float]
 ) -> Layers:
     """Rows of strips, a picture each, under each other; a line at 0 in every column.
 
-    columns: the lines of text below them. ends: the values at the two ends of every strip.
+    by: what the columns are; columns: the lines of text below them. ends: the values at the two ends of every strip.
     """
     import altair as alt
 
@@ -41,12 +41,12 @@ def strips_chart(
         grid=False, ticks=False, labelAngle=0, labelLimit=0, domain=False,
     )  # fmt: skip
     scale = alt.Scale(domain=[0, count], nice=False, zero=False)
-    x = alt.X("left:Q", scale=scale, axis=axis, title=None)
+    low, high = ends
+    x = alt.X("left:Q", scale=scale, axis=axis, title=f"{by}; each strip from {low:.3g} to {high:.3g}")
     y = alt.Y("row:O", title=None, sort=None, axis=_row_names(labels), scale=alt.Scale(paddingInner=0.12))
     wide = base.transform_calculate(left="0", right=str(count))
     pictures = wide.mark_image(aspect=False, smooth=False, aria=False)
     tips = [alt.Tooltip("variant:N"), alt.Tooltip("layer:N")]
-    low, high = ends
     place = (0 - low) / (high - low)
     zeros = [column + _SIDE + (1 - 2 * _SIDE) * place for column in range(count)]
     zero = base.transform_aggregate(rows="count()").mark_rule(color=RULE_COLOUR, strokeWidth=0.5)
