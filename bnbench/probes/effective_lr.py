@@ -19,6 +19,6 @@ def effective_lr(inside: Inside) -> Iterator[Row]:
         if layer.scale_invariant:
             size = norm_of(layer.weight)
             if layer.scales_with_bias:
-                size = math.hypot(size, norm_of(layer.weights.bias.detach()))  # type: ignore[union-attr,operator,arg-type]
+                size = math.hypot(size, norm_of(layer.weights.bias.detach()))
             rate = inside.rate(layer.weight_name)
             yield Row(layer.name, "effective_lr", rate / size**2 if size else math.nan)

@@ -195,8 +195,8 @@ def _scaled(layer: Found, model: nn.Module, tried: dict[object, bool]) -> dict[s
     """
     weights = model.get_submodule(layer.weights)
     weight, biased = getattr(weights, "weight", None), getattr(weights, "bias", None) is not None
-    special = type(weights) not in (nn.Linear, nn.Conv2d) and isinstance(weight, nn.Parameter)
-    if special and ignores_size(weights, weight):
+    own_forward = type(weights) not in (nn.Linear, nn.Conv2d)
+    if own_forward and isinstance(weight, nn.Parameter) and ignores_size(weights, weight):
         return {"scale_invariant": True}
     if not layer.norm or not _stands_directly_behind(model, layer):
         return {}

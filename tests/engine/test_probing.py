@@ -43,7 +43,8 @@ class _Draws(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls, self.seen = 0, []
+        self.calls = 0
+        self.seen: list[int] = []
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.calls += self.training

@@ -258,6 +258,7 @@ def test_the_rate_of_a_weight_and_its_bias(batch: Any) -> None:
     net = network("layer", hidden=[32])
     rates = measured("effective_lr", inside(net, *batch))
     linear = net.get_submodule("blocks.0.linear")
+    assert isinstance(linear, nn.Linear)
     both = torch.cat([linear.weight.flatten(), linear.bias]).detach().double()
     assert rates == {("blocks.0", "effective_lr", ""): pytest.approx(0.25 / float(both @ both), rel=1e-6)}
 
