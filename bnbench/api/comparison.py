@@ -18,6 +18,7 @@ from bnbench.reports.sentences.headline import headline
 from bnbench.reports.sentences.speed import speed_sentences
 from bnbench.reports.sentences.verdicts import judged_differences, verdict_sentence, verdict_sentences
 from bnbench.reports.tables.all import tables
+from bnbench.reports.tables.claims import claim_rows, entries_of
 from bnbench.reports.tables.main import main_table
 from bnbench.reports.tables.table import Table
 from bnbench.results import REPORT, StudyResults
@@ -91,6 +92,11 @@ class Comparison:
         sentences = [verdict_sentence(self.summary, difference) for difference in judged]
         rows = comparison_rows([*judged, *others])
         return [{**row, "sentence": sentence} for row, sentence in zip_longest(rows, sentences)]
+
+    @property
+    def claims(self) -> list[Record]:
+        """One record for each part of each claim in `expect`: its numbers, its interval and the verdicts."""
+        return claim_rows(entries_of({self.summary.name: self.summary}), self.summary.language)
 
     @property
     def comparisons(self) -> list[Record]:

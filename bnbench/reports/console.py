@@ -51,9 +51,7 @@ def print_answer(console: Console, summary: Summary, places: Places = NOWHERE) -
     _print_verdicts(console, [*headline(summary, places.command), *_limits(summary)])
     console.print()
     if summary.claims:
-        for line in claim_lines(entries_of({summary.name: summary}), console.width, summary.language):
-            console.print(line, soft_wrap=True)
-        console.print()
+        _print_claims(console, entries_of({summary.name: summary}), summary.language)
     print_table(console, main_table(summary), headed=False)
     _print_curves(console, main_curves(summary), of_best=bool(summary.best_settings))
     if line := inside_line(summary):
@@ -114,12 +112,16 @@ def print_claims(
     counted = say("claims.summary", confirmed=confirmed, total=len(own))
     print_text(console, f"{title}: {counted}", style="bold")
     console.print()
-    for line in claim_lines(entries, console.width, language):
-        console.print(line, soft_wrap=True)
-    console.print()
+    _print_claims(console, entries, language)
     print_text(console, say("claims.caption"), style="dim")
     if report:
         print_text(console, say("claims.report", path=report))
+
+
+def _print_claims(console: Console, entries: Sequence[Entry], language: str) -> None:
+    for line in claim_lines(entries, console.width, language):
+        console.print(line, soft_wrap=True)
+    console.print()
 
 
 def print_table(console: Console, table: Table, *, headed: bool = True, captioned: bool = True) -> None:
