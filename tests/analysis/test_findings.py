@@ -1,6 +1,7 @@
 """Verdicts on published claims, from values whose intervals are known in closed form."""
 
 import math
+import statistics
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,12 @@ from scipy import stats
 from bnbench.analysis.findings.criteria import read_criterion
 from bnbench.analysis.findings.finding import Claim, Published
 from bnbench.analysis.findings.measured import Measured
+from bnbench.analysis.findings.values import measure
 from bnbench.analysis.findings.verdicts import corrected, judge
 from bnbench.analysis.rates import clopper_pearson
+from bnbench.results import Cell, StudyResults
+from bnbench.study import Target
+from bnbench.study.records import HistoryRow, RunRecord
 
 #: Mean 0 and standard deviation 1.
 UNIT = (-1.264911064067352, -0.6324555320336759, 0.0, 0.6324555320336759, 1.264911064067352)
@@ -209,3 +214,82 @@ def test_rounding_of_the_printed_numbers() -> None:
 def test_a_criterion_that_can_not_be_read(text: str) -> None:
     with pytest.raises(ValueError, match="can't be read"):
         read_criterion(text)
+
+
+def run(variant: str, seed: int, steps: int | None, accuracy: float = 0.9) -> RunRecord:
+    """A run of 100 steps that reaches a validation accuracy of 0.8 at that step, or never (None)."""
+    rows = tuple(
+        HistoryRow(
+            step, 0.0, 0.0, None, {"val_accuracy": 0.8 if steps and step >= steps else 0.1, "val_loss": 1.0}
+        )
+        for step in range(0, 101, 10)
+    )
+    final = {"test_accuracy": accuracy}
+    return RunRecord(
+        variant,
+        {},
+        seed,
+        variant,
+        "batch",
+        "finished",
+        steps=100,
+        planned_steps=100,
+        final=final,
+        history=rows,
+    )
+
+
+def results(runs: dict[str, list[RunRecord]], seeds: tuple[int, ...]) -> StudyResults:
+    cells = tuple(Cell(name, {}, name, seeds, tuple(records)) for name, records in runs.items())
+    return StudyResults("s", "none", (Target("val_accuracy", 0.8),), cells)
+
+
+def of_quantity(quantity: str, criterion: str = "> 1") -> Claim:
+    return replace(claim(criterion), quantity=quantity)
+
+
+def test_a_run_that_never_reached_its_target_needs_more_than_its_budget() -> None:
+    kept = results(
+        {
+            "none": [run("none", 0, 80), run("none", 1, None), run("none", 2, 60)],
+            "batch": [run("batch", seed, 20) for seed in range(3)],
+        },
+        (0, 1, 2),
+    )
+    measured = measure(kept, of_quantity("none.steps_to_target / batch.steps_to_target"))
+    assert measured.sides == ((80, 100, 60), (20, 20, 20))
+    assert measured.most == ((80, math.inf, 60), (20, 20, 20))
+    assert measured.note == "1 known as a bound alone"
+    judged = judge(of_quantity("q"), measured)
+    assert judged.high == math.inf
+    # its rounding: a target is seen every 10 steps, so that a logarithm is off by 10/(mean √12) on each side
+    error = math.hypot(10 / 80 / math.sqrt(12), 10 / 20 / math.sqrt(12))
+    logs = [math.log(ratio) for ratio in (4, 5, 3)]
+    spread = max(statistics.stdev(logs), error)
+    low = statistics.mean(logs) - stats.t.ppf(0.975, 2) * spread / math.sqrt(3)
+    assert judged.low == pytest.approx(math.exp(low), rel=1e-9)
+
+
+def test_seeds_that_are_lost_are_counted() -> None:
+    crashed = replace(run("batch", 2, 20), outcome="crashed", final={})
+    kept = results(
+        {
+            "none": [run("none", seed, 50, 0.5) for seed in range(4)],
+            "batch": [run("batch", 0, 20, 0.7), run("batch", 1, 20, 0.8), crashed],
+        },
+        (0, 1, 2, 3),
+    )
+    measured = measure(kept, of_quantity("batch.test_accuracy - none.test_accuracy", "> 0"))
+    assert (measured.n, measured.planned, measured.percent) == (2, 4, True)
+    assert measured.values() == pytest.approx((0.2, 0.3))
+    assert measured.note == "1 crashed, 1 not run"
+    assert judge(of_quantity("q", "> 0"), measured).verdict == "undecided"
+
+
+def test_what_the_results_do_not_have_is_undecided_with_the_reason() -> None:
+    kept = results({"none": [run("none", seed, 50) for seed in range(3)]}, (0, 1, 2))
+    judged = judge(
+        of_quantity("q", "> 0"), measure(kept, of_quantity("batch.test_accuracy - none.test_accuracy", "> 0"))
+    )
+    assert judged.verdict == "undecided"
+    assert 'unknown variant "batch"' in judged.reason
