@@ -250,9 +250,18 @@ def test_settings_are_columns_where_they_fit() -> None:
     assert made is not None
     assert [column.text for column in made.columns] == ["0"]
     assert (
-        "Each variant is at its best setting: none at init.std="
+        "Each variant is at its best setting: none @ init.std="
         in find_figure(many, "inside_strips_post").caption
     )
+
+
+def test_captions_are_czech_where_that_is_asked_for(summary: Summary) -> None:
+    own = [f for f in figures(replace(summary, language="cs")) if f.section == INSIDE]
+    english = [f for f in figures(summary) if f.section == INSIDE]
+    assert [f.name for f in own] == [f.name for f in english]
+    assert own[0].title == "Vstupy aktivací podle vrstev a kroků"
+    assert all(f.title != e.title and f.caption != e.caption for f, e in zip(own, english, strict=True))
+    assert [f.data for f in own] == [f.data for f in english]
 
 
 def test_gradients_over_depth_are_geometric_means(summary: Summary) -> None:
