@@ -18,7 +18,7 @@ from bnbench.norms.inference_form import MEAN, VAR, InferenceForm, has_statistic
 
 #: Samples of the pass that records the shapes.
 SAMPLES = 8
-_WANTED = f"and not in {MEAN} and {VAR} with one number a channel"
+_WANTED = f"not in {MEAN} and {VAR}, one number a channel each"
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,13 @@ def _pass(
 def _unknown(model: nn.Module, inputs: Inputs, samples: int) -> list[str]:
     """Normalizers whose inference depends on what they keep under other names."""
     sites = find_sites(model, inputs, samples)
-    return [
-        f"{site} keeps statistics in {slot}, {_WANTED}"
-        for site in {site.signature: site for site in sites.norms}.values()
-        for inner, slot in statistics_of(site.module, site.shape)
-        if not (slot in (MEAN, VAR) and has_statistics(inner))
-    ]
+    found = []
+    for site in {site.signature: site for site in sites.norms}.values():
+        strange = [
+            slot
+            for inner, slot in statistics_of(site.module, site.shape)
+            if not (slot in (MEAN, VAR) and has_statistics(inner))
+        ]
+        if strange:
+            found.append(f"{site} keeps statistics in {' and '.join(dict.fromkeys(strange))}, {_WANTED}")
+    return found

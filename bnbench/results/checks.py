@@ -157,6 +157,8 @@ def check_run(run: RunRecord, variant: str, setting: Mapping[str, Any], seed: in
     for split, count in run.num_samples.items():
         _check_amount(f"num_samples of {split}", count)
     ways = (*run.inference.values(), *run.inference_best.values())
+    if any(set(way) != set(run.final) for way in ways):
+        raise ValueError("a way of inference has other metrics than the run")
     for values in (run.final, run.best, *ways, *(row.metrics for row in run.history)):
         _check_metrics(values)
     if run.outcome == "finished" and not run.final:

@@ -27,7 +27,7 @@ def judge_ways(case: Case, model: nn.Module) -> tuple[bool, tuple[str, ...]]:
         return False, (f"{text} Fix: evaluate: [running], or framework: torch.",)
     found = statistics_layers(case.settings, case.sizes, model)
     mistakes = [
-        f"evaluate: {', '.join(asked)}: nothing else can stand for its running statistics. {text}. "
+        f"evaluate: {', '.join(asked)}: no other statistics can take the place of the running ones: {text}. "
         "Fix: evaluate: [running], or another norm."
         for text in found.refused
     ]
