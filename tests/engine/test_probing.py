@@ -17,6 +17,7 @@ from bnbench.base.registry import Entry
 from bnbench.data import Dataset
 from bnbench.data.augmentations import augmentation_of
 from bnbench.data.prepared import Prepared
+from bnbench.engine.build import build_model, make_schedule
 from bnbench.engine.choose import EngineChoice
 from bnbench.engine.library import Library
 from bnbench.engine.loop import Training
@@ -287,3 +288,34 @@ def test_a_network_that_keeps_a_list_is_copied_as_it_is(settings: Make, data: Pr
     assert len(copy.deepcopy(layer).seen) == len(layer.seen)
     assert layer.seen.count(0) == len([call for call in layer.seen if call == 0])
     assert max(layer.seen) == 16
+
+
+@pytest.mark.parametrize("engine", ["stacked", "sequential"])
+def test_the_update_is_the_studys_own(engine: str, settings: Make, data: Prepared) -> None:
+    """Adam with clipping: w and w' are the checkpoint and the initial weights of a run of one step."""
+    chosen = settings(
+        "norm=batch", "batch_size=120", "epochs=1", "clip_norm=0.1", f"engine={engine}", "probe=true"
+    )
+    (ended,) = ends_of(training_of(chosen, data, 1))
+    initial = build_model(chosen, data.sizes, 0)
+    ratios = {row.layer: row.value for row in ended.probes if row.quantity == "update_ratio"}
+    assert {row.step for row in ended.probes if row.quantity == "update_ratio"} == {1}
+    for layer, name in (("blocks.0", "blocks.0.linear.weight"), ("head", "head.weight")):
+        before = initial.get_parameter(name).detach().double().numpy()
+        after = ended.weights[name].astype("float64")
+        expected = np.sqrt(((after - before) ** 2).sum()) / np.sqrt((before**2).sum())
+        assert ratios[layer] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_rate_follows_the_schedule_and_the_groups(settings: Make, data: Prepared) -> None:
+    """Cosine over 16 steps: lr (1 + cos(π s / 16)) / 2 times the factor of the weights, over ‖w‖²."""
+    chosen = settings("norm=batch", "optimizer.groups={weights: {lr_factor: 3}}", PROBE)
+    (ended,) = ends_of(training_of(chosen, data, 1))
+    factor = make_schedule(chosen, 16, 8)
+    norms = {(row.step, row.layer): row.value for row in ended.probes if row.quantity == "weight_norm"}
+    rates = {(row.step, row.layer): row.value for row in ended.probes if row.quantity == "effective_lr"}
+    assert {layer for _, layer in rates} == {"blocks.0", "blocks.1"}
+    assert {step for step, _ in rates} == {0, 1, 3, 5, 7, 10, 15, 16}
+    for (step, layer), rate in rates.items():
+        expected = 0.02 * 3 * factor(min(step, 15)) / norms[step, layer] ** 2
+        assert rate == pytest.approx(expected, rel=1e-6)
