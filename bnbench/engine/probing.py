@@ -64,7 +64,7 @@ class Timed:
         for name in costly:
             passes = probes.get(name).facts.passes
             each = self.one_pass * (passes(self.layers) if passes else 1.0)
-            costs.append(ProbeCost((name,), counts[name], counts[name] * each, costly=True))
+            costs.append(ProbeCost((name,), counts[name], counts[name] * each))
         return tuple(costs)
 
 

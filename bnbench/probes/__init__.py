@@ -24,13 +24,11 @@ class ProbeFacts:
 
     costly: it looks at fewer steps (`Probe.costly_steps`), and only where a study names it. passes: from the number
     of layers to the forward and backward passes over the probe batch that one call makes, beside the one that all
-    measures share; `check` shows it. needs_update: it needs a step after this one that the study takes, so that it
-    is not called after the last one.
+    measures share; `check` shows it.
     """
 
     costly: bool = False
     passes: Callable[[int], float] | None = None
-    needs_update: bool = False
 
 
 probes = Registry("measure", __name__, ProbeFacts)

@@ -12,9 +12,7 @@ from bnbench.probes.inside import Inside, Row
 from bnbench.probes.trial import Trial, cosine, depths, relative, weights_of
 
 
-@probes.register(
-    "gradient_shift", costly=True, needs_update=True, passes=lambda layers: 3 + 0.7 * (layers - 1)
-)
+@probes.register("gradient_shift", costly=True, passes=lambda layers: 3 + 0.7 * (layers - 1))
 def gradient_shift(inside: Inside) -> Iterator[Row]:
     """How a layer's gradient changes when the layers below it, and they alone, take the study's next step.
 

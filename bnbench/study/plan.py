@@ -43,15 +43,11 @@ class RunSpec(Labelled):
 
 @dataclass(frozen=True)
 class ProbeCost:
-    """What measures cost one run: their names, at how many steps they look, and the seconds of all of that.
-
-    costly: they are those that look at few steps; their seconds are an upper bound.
-    """
+    """What measures cost one run: their names, at how many steps they look, and the seconds of all of that."""
 
     measures: tuple[str, ...]
     steps: int
     seconds: float
-    costly: bool = False
 
 
 @dataclass(frozen=True)
