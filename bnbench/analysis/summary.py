@@ -60,16 +60,10 @@ def summarize(results: StudyResults) -> Summary:
     comparisons = tuple(samples.added(comparisons))
     swept = len({str(dict(cell.setting)) for cell in results.cells}) > 1
     best = tuple(_with_new_samples(_judged_best(results, first), samples)) if swept else ()
-    vary, unread = _vary(results)
-    claims, unmeasured = judge_claims(results)
-    inside, unprobed = inside_of(results)
-    warnings = [
-        *unread,
-        *unmeasured,
-        *unprobed,
-        *_warnings(results, variants, comparisons),
-        *(course.warnings if course else ()),
-    ]
+    (vary, unread), (claims, unmeasured) = _vary(results), judge_claims(results)
+    inside, unprobed = inside_of(_trained(results))
+    found = (*_warnings(results, variants, comparisons), *(course.warnings if course else ()))
+    warnings = (*unread, *unmeasured, *unprobed, *found)
     return Summary(
         name=results.name,
         baseline=results.baseline,
