@@ -14,6 +14,7 @@ from bnbench.reports.sentences.runs import absent_runs_of, failure_sentences
 from bnbench.reports.tables.inside import first_and_last, layer_tables, layers_together
 from bnbench.reports.tables.layout import least_width
 from bnbench.reports.tables.table import Table
+from bnbench.study.evaluation import is_line
 
 
 def print_inside(console: Console, summary: Summary, places: Sequence[str] = ()) -> None:
@@ -46,7 +47,7 @@ def _tables(summary: Summary, step: int, width: int) -> list[Table]:
 
 def _limits(summary: Summary) -> Iterator[str]:
     """Runs that crashed or are missing, and warnings: nothing is left out in silence."""
-    for variant in summary.variants:
+    for variant in (variant for variant in summary.variants if not is_line(variant.variant)):
         yield from absent_runs_of(variant)
         if count := variant.outcomes["not_finite"]:
             yield f"{count} of {len(variant.seeds)} runs of {variant.label} {'is' if count == 1 else 'are'} not finite."

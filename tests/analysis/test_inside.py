@@ -265,6 +265,17 @@ def test_a_study_without_probes_has_no_inside() -> None:
     assert not inside.spreads
 
 
+def test_a_further_way_of_inference_is_no_network_of_its_own() -> None:
+    study = probed(usual())
+    none, batch = study.cells
+    metrics = batch.records[0].final
+    records = tuple(replace(run, inference={"precise": metrics}) for run in batch.records)
+    summary = summarize(replace(study, cells=(none, replace(batch, records=records))))
+    assert "batch@precise" in {variant.variant for variant in summary.variants}
+    assert {contrast.variant for contrast in summary.inside.contrasts} == {"batch"}
+    assert {contrast.family for contrast in summary.inside.contrasts} == {4}
+
+
 def test_rows_that_can_not_be_read_are_a_warning() -> None:
     study = probed(usual())
 
