@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 
 from bnbench.base.errors import UnknownNameError
+from bnbench.base.metrics import SPLITS
 
 #: The languages of captions and of the claims table, by their codes (ISO 639-1); the first is the default.
 LANGUAGES = {"en": "English", "cs": "čeština"}
@@ -52,6 +53,17 @@ def phrases(language: str = ENGLISH) -> Say:
         return texts[key][language].format(**values)
 
     return say
+
+
+def metric_in(column: str, language: str) -> str:
+    """A metric in words, such as "testovací přesnost" for "test_accuracy"; "" for one that is not in the catalogue."""
+    texts = catalogue()
+    part, _, name = column.partition("_")
+    if f"metric.{column}" in texts:
+        return texts[f"metric.{column}"][language]
+    if part not in SPLITS or f"metric.{name}" not in texts:
+        return ""
+    return texts[f"metric.{part}"][language].format(name=texts[f"metric.{name}"][language])
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import math
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import Spread
 from bnbench.base.metrics import GAPS, metric_of, parted
+from bnbench.base.words import ENGLISH, metric_in
 from bnbench.study import Target
 
 #: Decimals where no scatter says how many there should be.
@@ -238,11 +239,13 @@ def target_text(target: Target) -> str:
     return f"{target.metric} {sign} {value}{' (match_baseline)' if target.match_baseline else ''}"
 
 
-def words(column: str) -> str:
+def words(column: str, language: str = ENGLISH) -> str:
     """For example "test accuracy" for "test_accuracy", "test recall of cat_1" for "test_recall:cat_1".
 
     "gap_loss" is the "loss gap", "val_gap_loss" the "val loss gap".
     """
+    if language != ENGLISH and (translated := metric_in(column, language)):
+        return translated
     part, metric = parted(column)
     if part in GAPS:
         column = f"{part.removesuffix('gap')}{metric} gap"

@@ -3,8 +3,8 @@
     python tests/benchmarks/false_confirmations.py              minutes on one core
     python tests/benchmarks/false_confirmations.py --quick
 
-Both variants are drawn from one distribution, or one is shifted by two standard deviations of the paired difference. The
-rows are printed as a table in Markdown, in % of studies.
+Both variants are drawn from one distribution, or one is shifted by two standard deviations of the paired difference.
+The rows are printed as a table in Markdown, in % of studies.
 """
 
 from __future__ import annotations

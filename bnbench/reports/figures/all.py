@@ -14,6 +14,7 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.difference import Difference
 from bnbench.base.errors import UnknownNameError
 from bnbench.base.metrics import METRICS, metric_of
+from bnbench.base.words import phrases
 from bnbench.reports.figures import (
     charts,
     forest,
@@ -68,14 +69,13 @@ def _sweeps(summary: Summary) -> Iterator[Figure]:
     keys = figure_data.swept_keys(summary)
     if len(keys) != 1:
         return
-    column = summary.primary
+    column, say = summary.primary, phrases(summary.language)
     rows = figure_data.sweep_mean_rows(summary, column)
     values = figure_data.swept_values(summary, keys[0])
     yield Figure(
         name="sweep",
-        title=f"Final {words(column)} over {keys[0]}",
-        caption="Line: mean over the runs with a finite number; bar: ± one standard deviation (n-1). "
-        "Circles: runs; crosses: runs that did not finish.",
+        title=say("figure.sweep.title", metric=words(column, summary.language), key=keys[0]),
+        caption=say("figure.sweep.caption"),
         alternative=sweep_words(rows, keys[0], column),
         table=sweep_table(rows, column),
         data={"sweep_means": rows, "sweep_runs": figure_data.sweep_seed_rows(summary, column)},
@@ -97,7 +97,7 @@ def _heat_maps(summary: Summary) -> Iterator[Figure]:
     keys = figure_data.swept_keys(summary)
     if len(keys) != 2:
         return
-    column = summary.primary
+    column, say = summary.primary, phrases(summary.language)
     rows = figure_data.sweep_mean_rows(summary, column)
     values = [figure_data.swept_values(summary, key) for key in keys]
     means = [row["mean"] for row in rows if row["mean"] is not None]
@@ -111,9 +111,14 @@ def _heat_maps(summary: Summary) -> Iterator[Figure]:
         ]
         yield Figure(
             name=f"heat_{index}",
-            title=f"Final {words(column)} of {variant} over {keys[0]} and {keys[1]}",
-            caption="Mean over the runs with a finite number; brighter is higher, on one scale for all variants. "
-            f"{figure_data.NO_NUMBER}: no run has a number.",
+            title=say(
+                "figure.heat.title",
+                metric=words(column, summary.language),
+                variant=variant,
+                one=keys[0],
+                other=keys[1],
+            ),
+            caption=say("figure.heat.caption", mark=figure_data.NO_NUMBER),
             alternative=sweep_words(cells, f"{keys[0]} and {keys[1]}", column),
             table=sweep_table(cells, column),
             data={f"heat_{index}": cells},
@@ -133,15 +138,15 @@ def _curves(summary: Summary) -> Iterator[Figure]:
     """Every metric that is measured during training, on the validation and on the training set."""
     seeds, means = figure_data.seed_rows(summary), figure_data.mean_rows(summary)
     at_best = figure_data.at_best_setting(means, summary)
-    names = figure_data.variant_names(summary)
+    names, say = figure_data.variant_names(summary), phrases(summary.language)
     for column in sorted(figure_data.curves(summary), key=lambda column: not column.startswith("val_")):
         metric = metric_of(column)
         log = not metric.percent and _spans_decades([row[column] for row in at_best], 3)
         measure = charts.Measure(_with_unit(column), metric.percent)
         yield Figure(
             name=column,
-            title=f"Learning curves: {words(metric.name)}",
-            caption=_CURVE_CAPTION + _AT_BEST * bool(summary.best_settings),
+            title=say("figure.curves.title", metric=words(metric.name, summary.language)),
+            caption=say("figure.curves.caption") + say("figure.best") * bool(summary.best_settings),
             alternative=curve_words(at_best, column),
             table=curve_table(means, metric.name),
             data={"seeds": seeds, "means": means},
@@ -152,24 +157,17 @@ def _curves(summary: Summary) -> Iterator[Figure]:
         )
 
 
-_CURVE_CAPTION = (
-    "Bold: mean over the seeds with a finite number at that step. Band: ± one standard deviation (n-1). "
-    "Faint: every seed; a line ends where its run stopped being finite. Seconds: training alone."
-)
-_AT_BEST = " Each variant is at its best setting, unless the page shows another."
-
-
 @kind_of_figure
 def _survival(summary: Summary) -> Iterator[Figure]:
     """The number of runs that have reached each target over time."""
+    say = phrases(summary.language)
     for index, target in enumerate(summary.targets):
         rows = figure_data.survival_rows(summary, index)
         name = f"target_{index + 1}"
         yield Figure(
             name=name,
-            title=f"Time to target: {target_text(target)}",
-            caption="Share of all runs that have reached the target by then; a run that did not finish never "
-            "reaches it." + _AT_BEST * bool(summary.best_settings),
+            title=say("figure.target.title", target=target_text(target)),
+            caption=say("figure.target.caption") + say("figure.best") * bool(summary.best_settings),
             alternative=survival_words(figure_data.at_best_setting(rows, summary)),
             table=survival_table(rows),
             data={name: rows},
@@ -182,10 +180,10 @@ def _survival(summary: Summary) -> Iterator[Figure]:
 def _differences(summary: Summary) -> Iterator[Figure]:
     """Forest plots: in a sweep first of the best settings, then of the same ones."""
     best = summary.best_comparisons
-    same = " at the same setting" if best else ""
+    same = "same" if best else ""
     metrics = list(reversed(figure_data.metrics(summary)))
     for metric in metrics if best else ():
-        yield _forest(summary, f"best_{metric}", best, ", each at its best setting", ("test",))
+        yield _forest(summary, f"best_{metric}", best, "best", ("test",))
     for metric in metrics:
         yield _forest(summary, metric, summary.comparisons, same, ("test", "val"))
 
@@ -193,17 +191,22 @@ def _differences(summary: Summary) -> Iterator[Figure]:
 def _forest(
     summary: Summary, name: str, comparisons: Sequence[Difference], where: str, splits: Sequence[str]
 ) -> Figure:
+    """where: "best" or "same" of a sweep's settings, "" without a sweep."""
+    say = phrases(summary.language)
     metric = METRICS[name.removeprefix("best_")]
     rows = figure_data.difference_rows(comparisons, metric.name, splits)
     labels = list(dict.fromkeys(row["label"] for row in rows))
     better = "right" if metric.better == "higher" else "left"
+    title = say(
+        "figure.differences.title", metric=words(metric.name, summary.language), baseline=summary.baseline
+    )
+    caption = say(f"figure.differences.{better}")
     data = f"differences_{name}"
     measure = charts.Measure(f"difference in {words(metric.name)}{' (pp)' * metric.percent}", metric.percent)
     return Figure(
         name=data,
-        title=f"Difference in {words(metric.name)} from {summary.baseline}{where}",
-        caption=f"Mean paired difference after the last step and its 95% interval; {better} of 0 is better."
-        + (" Filled: test set. Hollow: validation set." if len(splits) > 1 else ""),
+        title=say(f"figure.differences.{where}", title=title) if where else title,
+        caption=say("figure.differences.splits", caption=caption) if len(splits) > 1 else caption,
         alternative=difference_words(rows),
         table=difference_table(rows),
         data={data: rows},
