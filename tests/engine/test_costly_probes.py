@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ import torch
 
 from bnbench.data import Dataset
 from bnbench.data.prepared import Prepared
+from bnbench.engine.build import build_model
 from bnbench.probes import hessian
+from bnbench.probes.batch import probe_batches
 from bnbench.probes.indices import drift_rows, indices
 from bnbench.study import Settings, Vocabulary, load_study
 from bnbench.study.events import RunEnded
@@ -115,6 +118,54 @@ def test_the_update_along_which_the_loss_is_seen_is_the_next_one(settings: Make,
         (end, _) = ends(settings("norm=batch", f"optimizer={optimizer}", COSTLY), data)
         ranges = [end.record.inside[f"{prefix}loss_range"] for prefix in ("", "update_")]
         assert (ranges[0] == pytest.approx(ranges[1], rel=1e-3)) == same
+
+
+def backward(layers: list[list[Any]], x: Any, y: Any) -> list[list[Any]]:
+    """The gradients [dW, db] of a linear network's mean squared error, by hand in float64."""
+    values = [x]
+    for weight, bias in layers:
+        values.append(values[-1] @ weight.T + bias)
+    error, grads = 2 * (values[-1] - y) / y.size, []
+    for (weight, _), below in zip(reversed(layers), reversed(values[:-1]), strict=True):
+        grads.append([error.T @ below, error.sum(0)])
+        error = error @ weight
+    return grads[::-1]
+
+
+@pytest.mark.parametrize("engine", ["stacked", "sequential"])
+def test_the_shift_of_a_linear_network_in_training(settings: Make, data: Prepared, engine: str) -> None:
+    """Oracle: NumPy in float64, with the weights that the seed gives and the first update of SGD with weight decay."""
+    chosen = settings(
+        "norm=none", "model={name: mlp, hidden: [9, 7, 5], activation: linear}", "loss=mse", "init=he",
+        "optimizer={name: sgd, lr: 0.3, momentum: 0.9, weight_decay: 0.1}", f"engine={engine}",
+        "probe={at: [0], every: 1000, what: [gradient_shift]}",
+    )  # fmt: skip
+    for seed, end in enumerate(ends(chosen, data)):
+        inputs, labels, others, other_labels = (
+            part.double().numpy() for part in probe_batches(data, chosen, seed)
+        )
+        batches = [
+            (x.reshape(len(x), -1), np.eye(4)[y.astype(int)])
+            for x, y in ((inputs, labels), (others, other_labels))
+        ]
+        named = dict(build_model(chosen, data.sizes, seed).double().named_parameters())
+        paths = ["blocks.0.linear", "blocks.1.linear", "blocks.2.linear", "head"]
+        old = [[named[f"{path}.{part}"].detach().numpy() for part in ("weight", "bias")] for path in paths]
+        before, elsewhere = (backward(old, *batch) for batch in batches)
+        new = [
+            [p - 0.3 * (g + 0.1 * p) for p, g in zip(*pair, strict=True)]
+            for pair in zip(old, before, strict=True)
+        ]
+        measured = {(row.layer, row.quantity): row.value for row in end.probes if row.step == 0}
+        for i, name in enumerate(["blocks.1", "blocks.2", "head"], start=1):
+            g, h = before[i][0], elsewhere[i][0]
+            shifted = backward([*new[:i], *old[i:]], *batches[0])[i][0]
+            size = np.linalg.norm(g)
+            assert measured[name, "shift_norm"] == pytest.approx(np.linalg.norm(g - shifted) / size, rel=1e-3)
+            assert measured[name, "shift_norm"] > 0.05
+            cosine = (g * shifted).sum() / size / np.linalg.norm(shifted)
+            assert measured[name, "shift_cosine"] == pytest.approx(cosine, rel=1e-5)
+            assert measured[name, "shift_norm_floor"] == pytest.approx(np.linalg.norm(g - h) / size, rel=1e-4)
 
 
 def test_a_run_that_diverges_has_no_index(settings: Make, data: Prepared) -> None:
