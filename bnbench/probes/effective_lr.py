@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from torch import Tensor
+
 from bnbench.probes import probes
 from bnbench.probes.inside import Inside, Row, norm_of
 
@@ -18,7 +20,8 @@ def effective_lr(inside: Inside) -> Iterator[Row]:
     for layer in inside.layers:
         if layer.scale_invariant:
             size = norm_of(layer.weight)
-            if layer.scales_with_bias:
-                size = math.hypot(size, norm_of(layer.weights.bias.detach()))
+            bias = layer.weights.bias if layer.scales_with_bias else None
+            if isinstance(bias, Tensor):
+                size = math.hypot(size, norm_of(bias.detach()))
             rate = inside.rate(layer.weight_name)
             yield Row(layer.name, "effective_lr", rate / size**2 if size else math.nan)

@@ -140,6 +140,7 @@ def compare_report() -> str:
     return done.output
 
 
+@pytest.mark.slow
 def test_a_run_without_probes_is_as_it_was_before_there_were_any(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

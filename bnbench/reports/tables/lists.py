@@ -64,10 +64,11 @@ def _probes(estimates: Sequence[CellEstimate]) -> Iterator[str]:
         share, cost = max(costs, key=lambda pair: pair[0])
         steps = sorted({each.steps for _, each in costs})
         number = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+        noun = "step" if steps == [1] else "steps"
         part = f"{share:.0%} of" if share < 2 else f"{share:,.0f} times" if share < float("inf") else ""
         beside = f", {part} its training time" if part else ""
         yield (
-            f"Probes: {', '.join(measures)}: {number} steps a run, about {duration(cost.seconds)} a run{beside}."
+            f"Probes: {', '.join(measures)}: {number} {noun} a run, about {duration(cost.seconds)} a run{beside}."
         )
 
 
