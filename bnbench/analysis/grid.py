@@ -26,6 +26,12 @@ def is_numeric(cells: Sequence[Cell], key: str) -> bool:
     return all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in values)
 
 
+def only_looked_at(cells: Sequence[Cell]) -> bool:
+    """Whether there are runs, and no step was planned for any of them."""
+    records = [record for cell in cells for record in cell.records]
+    return bool(records) and all(record.was_only_looked_at for record in records)
+
+
 def part(setting: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """These keys of a setting, where it has them."""
     return {key: setting[key] for key in keys if key in setting}

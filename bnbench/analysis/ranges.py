@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
-from bnbench.analysis.grid import is_numeric, lines, part
+from bnbench.analysis.grid import is_numeric, lines, only_looked_at, part
 from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS, Interval, holm
 from bnbench.analysis.methods.sequential import tail, weight_of
 from bnbench.analysis.settings import baselines_of, free_keys
@@ -125,7 +125,7 @@ def usable_ranges(results: StudyResults) -> tuple[UsableRange, ...]:
         numeric = [
             line
             for line in lines(results.cells, key, others)
-            if is_numeric(line, key) and not all(map(_was_only_looked_at, line))
+            if is_numeric(line, key) and not only_looked_at(line)
         ]
         ranges = [_usable_range(line, key, others) for line in numeric]
         steps = [_largest_step(line, key) for line in numeric]
@@ -138,10 +138,6 @@ def usable_ranges(results: StudyResults) -> tuple[UsableRange, ...]:
         ]
         corrected_ranges += _corrected(shifted)
     return tuple(corrected_ranges)
-
-
-def _was_only_looked_at(cell: Cell) -> bool:
-    return bool(cell.records) and all(run.was_only_looked_at for run in cell.records)
 
 
 def baseline_ranges(ranges: Sequence[UsableRange], baseline: str) -> list[UsableRange | None]:

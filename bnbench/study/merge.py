@@ -15,7 +15,7 @@ from typing import Any
 
 from bnbench.base.errors import ConfigError, Mistake
 from bnbench.base.options import means_none
-from bnbench.study.schema import CAN_BE_NONE, CHOICES, DEFAULT_CHOICES, LENGTHS, SECTIONS
+from bnbench.study.schema import CAN_BE_NONE, CHOICES, DEFAULT_CHOICES, LENGTHS, SECTIONS, STUDY_KEYS
 from bnbench.study.yaml_source import MERGE, Path_, Source
 
 
@@ -195,6 +195,27 @@ def set_in(values: Any, path: Path_, value: Any) -> None:
 def alive(level: Level, path: Path_, place: str) -> bool:
     """Whether the level still holds the value that was written there for that key."""
     return any(level[key].place == place for key in _related(level, path))
+
+
+def sets(swept: str, key: str) -> bool:
+    """Whether a swept key replaces that one."""
+    return key == swept or key.startswith(f"{swept}.") or {key, swept} == set(LENGTHS)
+
+
+def parted(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings, and the study's own keys, also the keys of a `<<`. x- keys are the user's: places for anchors."""
+    settings: dict[str, Any] = {}
+    study: dict[str, Any] = {}
+    for lower in reversed(raw.get(MERGE, [])):
+        below, below_study = parted(lower)
+        settings.setdefault(MERGE, []).insert(0, below)
+        study |= below_study
+    for key, value in raw.items():
+        if key in STUDY_KEYS:
+            study[key] = value
+        elif key != MERGE and not key.startswith("x-"):
+            settings[key] = value
+    return settings, study
 
 
 def _name(section: str, value: Any) -> Any:

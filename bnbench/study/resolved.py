@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bnbench.study.evaluation import TestSet
+from bnbench.study.identity import DATA_PATHS
 from bnbench.study.roles import CHECK, CHECK_OF, ROLE
-from bnbench.study.schema import DATA_PATHS, LENGTHS, MATCH_BASELINE, Settings, Study
+from bnbench.study.schema import LENGTHS, MATCH_BASELINE, Settings, Study
 from bnbench.study.sections import Choice
 
 #: Settings that most studies do not have, and do not write.

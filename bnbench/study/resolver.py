@@ -16,20 +16,20 @@ from bnbench.study.expect import with_claims
 from bnbench.study.goals import Goals
 from bnbench.study.layer_names import names_code, refusal
 from bnbench.study.looks import means_auto, read_looks
-from bnbench.study.merge import Level, alive, open_level, overlay
+from bnbench.study.merge import Level, alive, open_level, overlay, parted, sets
 from bnbench.study.names import folder_name, name_fault
 from bnbench.study.overrides import ARGUMENT, ORIGINS, Overrides
 from bnbench.study.probe_reader import read_probe, unprobed
 from bnbench.study.remarks import all_cautions, misnamed
 from bnbench.study.roles import refuse_baseline, take_roles
-from bnbench.study.schema import CHOICES, LENGTHS, STUDY_KEYS, Settings, Study
+from bnbench.study.schema import CHOICES, Settings, Study
 from bnbench.study.seeds import MAX_SEEDS, read_seeds
 from bnbench.study.sweep import MAX_RUNS, Sweep, read_sweep
 from bnbench.study.values import with_paths
 from bnbench.study.variants import Variants
 from bnbench.study.vary import DEFAULT_VARY, read_vary
 from bnbench.study.vary import Source as Varied
-from bnbench.study.yaml_source import MERGE, Source
+from bnbench.study.yaml_source import Source
 
 
 class Resolver:
@@ -47,7 +47,7 @@ class Resolver:
         self.path = path if path and path.is_file() else None  # neither a dict nor a pipe
         self.mistakes: list[Mistake] = list(source.mistakes)
         self.warnings: list[str] = []
-        settings, source.data = _parted(source.data)
+        settings, source.data = parted(source.data)
         self.overrides = Overrides(overrides, source, self.mistakes, origin)
         self.base = open_level(settings, (), source, self.mistakes)
         #: Where relative paths are: beside the study's file, or, of one from a pipe or a dict, here.
@@ -235,7 +235,7 @@ class Resolver:
                     f"every variant sets {path[0]} itself. Fix: variants.NAME.{text}, with the variant that "
                     "is meant."
                 )
-            elif any(_sets(swept, key) for swept in sweep.keys):
+            elif any(sets(swept, key) for swept in sweep.keys):
                 why = f"the sweep sets {key}. Fix: sweep=null {text}."
             else:
                 continue
@@ -282,27 +282,6 @@ class Resolver:
         if str(baseline) not in names and names:
             self._wrong(("baseline",), unknown_name("variant", str(baseline), names))
         return str(baseline)
-
-
-def _sets(swept: str, key: str) -> bool:
-    """Whether a swept key replaces that one."""
-    return key == swept or key.startswith(f"{swept}.") or {key, swept} == set(LENGTHS)
-
-
-def _parted(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings, and the study's own keys, also the keys of a `<<`. x- keys are the user's: places for anchors."""
-    settings: dict[str, Any] = {}
-    study: dict[str, Any] = {}
-    for lower in reversed(raw.get(MERGE, [])):
-        below, below_study = _parted(lower)
-        settings.setdefault(MERGE, []).insert(0, below)
-        study |= below_study
-    for key, value in raw.items():
-        if key in STUDY_KEYS:
-            study[key] = value
-        elif key != MERGE and not key.startswith("x-"):
-            settings[key] = value
-    return settings, study
 
 
 def _by_line(mistake: Mistake) -> tuple[str, int, str]:

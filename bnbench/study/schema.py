@@ -19,9 +19,9 @@ from bnbench.base.options import means_none
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts, gap_asked
 from bnbench.study.evaluation import RUNNING, Inference, TestSet, line_name
 from bnbench.study.expressions import Expectation
+from bnbench.study.identity import identifying
 from bnbench.study.probe import Probe
-from bnbench.study.same_network import one_form
-from bnbench.study.sections import Batches, Choice, Clip, Float, Init, Int, Length, Section, Validation
+from bnbench.study.sections import Batches, Choice, Clip, Epochs, Float, Init, Int, Section, Steps, Validation
 from bnbench.study.vary import DEFAULT_VARY, Source
 
 
@@ -31,27 +31,6 @@ def _epoch_or_steps(value: Any) -> Any:
     if value != "epoch" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
         raise ValueError("it should be epoch, or a number of steps from 1")
     return value
-
-
-#: Options of data sets that are places, not content.
-DATA_PATHS = ("path", "groups")
-#: Keys of `Settings` that older results do not have.
-ADDED_LATER = (
-    "precision",
-    "framework",
-    "train",
-    "clip",
-    "batches",
-    "probe",
-    "evaluate",
-    "test_sets",
-    "steps",
-)
-#: Options that older results do not have, with what those had, by their section.
-OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
-    "optimizer": {"groups": None},
-    "init": {"std": None},
-}
 
 
 class Settings(Section):
@@ -77,10 +56,10 @@ class Settings(Section):
         "merge",
         description="merge: a last batch of one joins the batch before it; keep; drop: only full batches",
     )
-    epochs: Length | None = Field(
+    epochs: Epochs | None = Field(
         5, description="passes over the training part; 0: the networks are evaluated as they start"
     )
-    steps: Length | None = Field(
+    steps: Steps | None = Field(
         None, description="optimizer steps, in place of epochs; the last epoch need not be whole"
     )
     clip_norm: Float | None = Field(
@@ -162,23 +141,9 @@ class Settings(Section):
 
         Keys that came later are left out while they have their default: old runs stay known.
         """
-        values = self.model_dump(mode="json", exclude={"engine"})
-        for key in ADDED_LATER:
-            if getattr(self, key) == type(self).model_fields[key].default:
-                del values[key]
-        for section, options in OPTIONS_ADDED_LATER.items():
-            kept = values[section].get("options", values[section])
-            for option in [
-                name for name, before in options.items() if kept.get(name, NotImplemented) == before
-            ]:
-                del kept[option]
-        model = values["model"]
-        model["name"], model["options"] = one_form(model["name"], model["options"])
-        further = [one["dataset"] for one in values.get("test_sets", ()) if one["dataset"]]
-        for dataset in (values["dataset"], *further):
-            for key in DATA_PATHS:
-                dataset["options"].pop(key, None)
-        return values
+        fields = type(self).model_fields
+        at_default = {key for key, field in fields.items() if getattr(self, key) == field.default}
+        return identifying(self.model_dump(mode="json", exclude={"engine"}), at_default)
 
 
 #: The word for the task that a data set is for, and for the augmentation that is usual for it.

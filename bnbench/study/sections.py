@@ -11,7 +11,8 @@ from bnbench.base.options import is_optional_number, means_none, no_bool
 Int = Annotated[int, BeforeValidator(no_bool)]
 Float = Annotated[float, BeforeValidator(no_bool)]
 #: With the bounds inside: else pydantic's JSON Schema has no minimum.
-Length = Annotated[int, Field(ge=0, le=100_000_000), BeforeValidator(no_bool)]
+Epochs = Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(no_bool)]
+Steps = Annotated[int, Field(ge=0, le=100_000_000), BeforeValidator(no_bool)]
 Positive = Annotated[float, Field(gt=0), BeforeValidator(no_bool)]
 
 
