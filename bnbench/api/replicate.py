@@ -118,8 +118,11 @@ def _by_line(mistake: Mistake) -> tuple[str, int]:
     return (file, int(line)) if line.isdecimal() else (mistake.place, 0)
 
 
-def is_done(finding: Finding, overrides: Sequence[str], output: Path) -> Replicated | None:
-    """The values of this finding in the folder, where they are complete and of the same study; else None."""
+def is_done(finding: Finding, overrides: Sequence[str] | None, output: Path) -> Replicated | None:
+    """The values of this finding in the folder, where they are complete and of the same study; else None.
+
+    overrides: that they were made with; None for any.
+    """
     path = output / f"{finding.name}.json"
     if not path.is_file():
         return None
@@ -127,12 +130,9 @@ def is_done(finding: Finding, overrides: Sequence[str], output: Path) -> Replica
         replicated = with_text_of(read_replicated(path), finding)
     except ResultsError:
         return None
-    whole = all(part.n == part.planned for part in replicated.measured)
-    return (
-        replicated
-        if whole and not replicated.outdated and list(replicated.overrides) == list(overrides)
-        else None
-    )
+    if replicated.outdated or any(part.n < part.planned for part in replicated.measured):
+        return None
+    return replicated if overrides is None or list(replicated.overrides) == list(overrides) else None
 
 
 def replicate(

@@ -70,7 +70,7 @@ def list_findings(output: Folder = _OUTPUT, format: FormatOption = TABLE, debug:
         from bnbench.reports.findings.tables import list_table
 
         known = findings()
-        done = {one.name: kept for one in known if (kept := is_done(one, (), output))}
+        done = {one.name: kept for one in known if (kept := is_done(one, None, output))}
         table = list_table(known, done)
         if format != TABLE:
             echo(LISTS[format](table), newline=False)

@@ -77,6 +77,12 @@ def full_table(replication: Replication) -> Table:
     return Table(_TITLE, CAPTION, columns, tuple(rows), "llrrrlll")
 
 
+def _done(kept: Replicated | None) -> str:
+    if kept is None:
+        return "no"
+    return "yes, with overrides" if kept.overrides else "yes"
+
+
 def list_table(findings: Sequence[Finding], done: Mapping[str, Replicated]) -> Table:
     """The findings that can be run: paper, claims, time, data, whether done. done: by the finding's name."""
     rows = []
@@ -90,7 +96,7 @@ def list_table(findings: Sequence[Finding], done: Mapping[str, Replicated]) -> T
                 str(len(finding.claims)),
                 duration(seconds) if seconds else "not known",
                 ", ".join(finding.data) or "–",
-                "yes" if kept else "no",
+                _done(kept),
             )
         )
     caption = (
