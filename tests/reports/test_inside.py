@@ -167,6 +167,11 @@ def test_the_lecture_fits_a_page() -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "none 0.01  none 0.045  none 1  batch 0.01  batch 0.045  batch 1" in text
     assert len(text.splitlines()) < 60
+    narrow = SafeConsole(file=io.StringIO(), width=40)
+    print_inside(narrow, swept((0.01, 0.045, 1)))
+    lines = narrow.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(cell_len, lines)) <= 40
+    assert sum(line.split() == ["layer", "0.01", "0.045", "1"] for line in lines) == 6
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from bnbench.base.indices import index_facts
 from bnbench.reports.numbers import NOTHING, count_text, p_text, spread_text
 from bnbench.reports.sentences.inside import effect_text, value_text
 from bnbench.reports.tables.table import Table
-from bnbench.study.labels import setting_text
 
 #: The quantities of the tables of layers: their headings, and whether they are shares.
 _QUANTITIES = {
@@ -154,19 +153,15 @@ def _groups(summary: Summary, numbers: Numbers, width: int | None) -> list[tuple
     if not keys:
         return [("", {label: label for label in labels})]
     variants = {variant.label: variant for variant in summary.variants}
-    short = {
-        " ".join(
-            [variants[label].variant, *(str(variants[label].setting.get(key, "")) for key in keys)]
-        ): label
-        for label in labels
-    }
-    words = [max(map(cell_len, heading.split())) for heading in short]
+    by = f", by {' and '.join(keys)}"
+    values = {label: ", ".join(str(variants[label].setting.get(key, "")) for key in keys) for label in labels}
+    whole = {f"{variants[label].variant} {values[label]}": label for label in labels}
+    words = [max(map(cell_len, heading.split())) for heading in whole]
     if width is not None and _LAYER_WIDTH + sum(2 + max(word, _NUMBER_WIDTH) for word in words) <= width:
-        return [(f", by {' and '.join(keys)}", short)]
+        return [(by, whole)]
     groups: dict[str, dict[str, str]] = {}
     for label in labels:
-        variant = variants[label]
-        groups.setdefault(f": {variant.variant}", {})[setting_text(variant.setting)] = label
+        groups.setdefault(f": {variants[label].variant}{by}", {})[values[label]] = label
     return list(groups.items())
 
 
