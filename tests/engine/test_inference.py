@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,12 @@ def network(
     return net, found.layers
 
 
+@cache
+def trained(name: str, positions: bool) -> tuple[Net, Sequence[StatisticsLayer]]:
+    """Shared by the tests: what one of them left behind, another would see."""
+    return network(made_as(name, 2 if positions else 1), positions)
+
+
 def inputs(count: int, positions: bool = False) -> Tensor:
     return torch.randn((count, 6, 3, 2) if positions else (count, 6))
 
@@ -105,7 +112,7 @@ def own(values: Array) -> tuple[Array, Array]:
 @pytest.mark.parametrize("positions", [False, True])
 @pytest.mark.parametrize("name", STANDARD)
 def test_the_statistics_of_the_test_batch(name: str, positions: bool) -> None:
-    net, layers = network(made_as(name, 2 if positions else 1), positions)
+    net, layers = trained(name, positions)
     assert [layer.name for layer in layers] == ["norm1", "norm2"]
     x = 3 * inputs(50, positions) - 1
     with inferring(net, Inference(name="batch"), layers, passes([])), torch.inference_mode():
@@ -117,7 +124,7 @@ def test_the_statistics_of_the_test_batch(name: str, positions: bool) -> None:
 @pytest.mark.parametrize("name", STANDARD)
 def test_precise_statistics_are_the_total_ones_over_uneven_batches(name: str, positions: bool) -> None:
     """Not the mean of the batches' variances: with these batches it is far off."""
-    net, layers = network(made_as(name, 2 if positions else 1), positions)
+    net, layers = trained(name, positions)
     batches = [inputs(size, positions) + 2 * place for place, size in enumerate(UNEVEN)]
     seen: dict[str, list[Array]] = {"norm1": [], "norm2": []}
 
@@ -143,7 +150,7 @@ def test_precise_statistics_are_the_total_ones_over_uneven_batches(name: str, po
 @pytest.mark.parametrize("name", STANDARD)
 def test_the_example_weighs_in_as_the_paper_writes_it(name: str, positions: bool) -> None:
     """With E[x²] of the running statistics and of the example, literally; renorm's running variance holds its eps."""
-    net, layers = network(made_as(name, 2 if positions else 1), positions)
+    net, layers = trained(name, positions)
     x, alpha = inputs(7, positions), 0.3
     added = 0.0 if name != "renorm" else net.norm1.eps
 
