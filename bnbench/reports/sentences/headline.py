@@ -76,8 +76,9 @@ def headline(summary: Summary, command: str = "") -> list[str]:
     "batch is better than none in test accuracy: 97.8% → 99.1%, +1.2 points (95% interval 0.4 to 2.1, p 0.015,
     5 seeds). It reaches 93% val accuracy 3.0 times sooner (95% interval 1.8 to 4.8, in steps)."
     """
-    looked = [_ONLY_LOOKED_AT] if summary.only_looked_at else []
-    return [*looked, *_verdicts(summary, command)]
+    if summary.only_looked_at:
+        return [_ONLY_LOOKED_AT, *failure_sentences(summary)]
+    return _verdicts(summary, command)
 
 
 def _verdicts(summary: Summary, command: str) -> list[str]:

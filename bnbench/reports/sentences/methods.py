@@ -68,7 +68,8 @@ def _data(summary: Summary, study: Mapping[str, Any]) -> Iterator[str]:
     )
     if "model" in study and "dataset" in study:
         samples = f" ({sizes} samples)" if sizes else ""
-        yield f"We trained the network {_text(study['model'])} on the data set {_text(study['dataset'])}{samples}."
+        did = "evaluated" if summary.only_looked_at else "trained"
+        yield f"We {did} the network {_text(study['model'])} on the data set {_text(study['dataset'])}{samples}."
     elif sizes:
         yield f"The data set has {sizes} samples."
     if sizes:
@@ -173,7 +174,8 @@ def _seeds(summary: Summary) -> Iterator[str]:
         )
     else:
         many = "s" * (planned != [1])
-        yield f"Each variant was trained with {_either_number(planned)} seed{many}{setting}."
+        has = "has" if summary.only_looked_at else "was trained with"
+        yield f"Each variant {has} {_either_number(planned)} seed{many}{setting}."
     if planned == [1] and not summary.looks:
         return
     sources = listed(text for source, text in SOURCES.items() if source in summary.vary)

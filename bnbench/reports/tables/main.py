@@ -58,9 +58,13 @@ def _columns(summary: Summary, variants: Sequence[VariantSummary]) -> dict[str, 
         columns[f"against {summary.baseline}"] = ("r", lambda v: _difference(v, summary, differences))
     if loss != summary.primary:
         columns[words(loss)] = ("r", _spread(loss))
-    if summary.targets:
+    if summary.targets and not summary.only_looked_at:
         columns[_target_heading(summary)] = ("r", _steps_to_target)
-    columns["ms per step"] = ("r", lambda v: NOTHING if v.seconds_refused else milliseconds(v, scatter=False))
+    if not summary.only_looked_at:
+        columns["ms per step"] = (
+            "r",
+            lambda v: NOTHING if v.seconds_refused else milliseconds(v, scatter=False),
+        )
     if any(_failures(variant) for variant in variants):
         columns["failed runs"] = ("l", lambda variant: _failures(variant) or "none")
     return columns
@@ -133,7 +137,7 @@ def _caption(summary: Summary, columns: Mapping[str, Any]) -> str:
     if f"against {summary.baseline}" in columns:
         parts.append(_difference_words(summary))
     parts += [line_words(summary)] if line_words(summary) else []
-    if summary.targets:
+    if summary.targets and not summary.only_looked_at:
         parts.append(f"Steps to {goal_text(summary.targets[0])}: median of all runs.")
     if refused := list(dict.fromkeys(v.seconds_refused for v in summary.trained if v.seconds_refused)):
         parts.append(f"ms per step {NOTHING}: not comparable ({'; '.join(refused)}).")
