@@ -21,6 +21,7 @@ from bnbench.reports.sentences.speed import goal_text, sooner_clause
 from bnbench.reports.sentences.sweeps import dependence_sentences, setting_sentences
 from bnbench.reports.sentences.verdicts import (
     DECIDED,
+    ONLY_LOOKED_AT,
     judged_differences,
     same_results_sentences,
     verdict_sentence,
@@ -32,7 +33,7 @@ MOST_SENTENCES = 4
 MOST_SETTINGS = 4
 #: More names than this are counted.
 MOST_NAMES = 8
-_ONLY_LOOKED_AT = (
+ONLY_LOOKED_AT = (
     "No network was trained (no steps were planned): every number is that of the initial weights."
 )
 
@@ -77,7 +78,7 @@ def headline(summary: Summary, command: str = "") -> list[str]:
     5 seeds). It reaches 93% val accuracy 3.0 times sooner (95% interval 1.8 to 4.8, in steps)."
     """
     if summary.only_looked_at:
-        return [_ONLY_LOOKED_AT, *failure_sentences(summary)]
+        return [ONLY_LOOKED_AT, *failure_sentences(summary)]
     return _verdicts(summary, command)
 
 

@@ -20,11 +20,19 @@ from bnbench.reports.sentences.sweeps import best_comparisons, best_words, sweep
 DECIDED = ("better", "worse")
 
 
+#: In place of a verdict.
+ONLY_LOOKED_AT = (
+    "No network was trained (no steps were planned): every number is that of the initial weights."
+)
+
+
 def verdict_sentences(summary: Summary, command: str = "") -> list[str]:
     """One sentence per variant, on the study's primary metric; in a sweep, with every variant at its best setting.
 
     command: what was run, for a plan with more seeds.
     """
+    if summary.only_looked_at:
+        return [ONLY_LOOKED_AT]
     return [
         *(verdict_sentence(summary, judged, command) for judged in judged_differences(summary)),
         *sweep_sentences(summary),
