@@ -207,5 +207,5 @@ def test_a_folder_without_results_is_an_error(tmp_path: Path) -> None:
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bnbench.report(bnbench.compare({**TINY, "seeds": 1}, output=tmp_path / "r").folder)
     with pytest.raises(BnbenchError):
-        bnbench.compare({**TINY, "epochs": 0}, output=tmp_path / "r2")
+        bnbench.compare({**TINY, "batch_size": 0}, output=tmp_path / "r2")
     assert capfd.readouterr() == ("", "")
