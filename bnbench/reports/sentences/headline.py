@@ -33,9 +33,6 @@ MOST_SENTENCES = 4
 MOST_SETTINGS = 4
 #: More names than this are counted.
 MOST_NAMES = 8
-ONLY_LOOKED_AT = (
-    "No network was trained (no steps were planned): every number is that of the initial weights."
-)
 
 
 def title(summary: Summary) -> str:
