@@ -130,6 +130,20 @@ def test_the_tables_have_the_numbers(summary: Summary) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 40])
+def test_a_mean_of_some_seeds_has_a_sign(results_: StudyResults, width: int) -> None:
+    def load(of: Any, run: Any) -> Any:
+        rows = rows_of(of.variant, run.seed)
+        lost = (of.variant, run.seed) == ("batch", 1)
+        return [row._replace(value=math.nan) if lost and row.quantity == "post_std" else row for row in rows]
+
+    console = SafeConsole(file=io.StringIO(), width=width)
+    print_inside(console, summarize(replace(results_, probes=load)))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert len(re.findall(r"0\.\d+\*", text)) == 6  # three layers at two steps, of one of two variants
+    assert "*: not every seed has a number." in " ".join(text.split())
+
+
+@pytest.mark.parametrize("width", [80, 40])
 def test_a_look_fits_the_screen(summary: Summary, width: int) -> None:
     console = SafeConsole(file=io.StringIO(), width=width)
     print_inside(console, summary, ["Figures: 8 in results/demo/figures"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from rich.cells import cell_len
 
@@ -24,6 +25,8 @@ _QUANTITIES = {
 }
 #: Columns of a screen that the names of the layers and a number take, about.
 _LAYER_WIDTH, _NUMBER_WIDTH = 12, 8
+#: Behind a mean that is not of all seeds.
+_SOME = "*"
 Numbers = Mapping[tuple[int, str], LayerNumber]
 _NONE_OF = {DEAD: "No unit is dead.", SATURATED: "No activation is saturated."}
 
@@ -99,7 +102,7 @@ def layer_tables(summary: Summary, step: int, width: int | None = None) -> list[
     zeros = [quantity for quantity in _NONE_OF if _is_zero(found[quantity].values())]
     scatter = "mean ± standard deviation (n-1) over seeds" if width is None else "means over seeds"
     caption = " ".join([f"On the probe batch: {scatter}.", *(_NONE_OF[quantity] for quantity in zeros)])
-    return [
+    tables = [
         Table(
             f"{title}, step {step:,}{name}",
             caption,
@@ -112,6 +115,8 @@ def layer_tables(summary: Summary, step: int, width: int | None = None) -> list[
         for title in [_QUANTITIES[quantity][1]]
         for name, columns in _groups(summary, numbers, width)
     ]
+    some = _of_some([row for table in tables for row in table.rows])
+    return [replace(table, caption=f"{table.caption}{some}") for table in tables]
 
 
 def _rows(
@@ -129,14 +134,17 @@ def layers_together(summary: Summary, step: int) -> Table:
     zeros = [q for q in (DEAD, SATURATED) if _is_zero(found[q].values())]
     columns = [(q, label) for q in _QUANTITIES if q not in zeros for label in _labels(summary, found[q])]
     rows = [
-        (_layer_text(depth, name), *(_mean_text(found[q].get((depth, label))) for q, label in columns))
+        (
+            _layer_text(depth, name),
+            *(_mean_text(summary, found[q].get((depth, label))) for q, label in columns),
+        )
         for depth, name in _layers(summary, step)
     ]
     headings = (f"{_QUANTITIES[q][0]} {label}" for q, label in columns)
     shares = {DEAD: "dead: units, in %; ", SATURATED: "saturated: activations, in %; "}
     shown = "".join(text for quantity, text in shares.items() if quantity in dict(columns))
     caption = f"On the probe batch: means over seeds. std: of the activations; {shown}gradient: norm, of the weights."
-    caption += "".join(f" {_NONE_OF[quantity]}" for quantity in zeros)
+    caption += "".join(f" {_NONE_OF[quantity]}" for quantity in zeros) + _of_some(rows)
     return Table(f"Step {step:,}", caption, ("layer", *headings), tuple(rows), f"l{'r' * len(columns)}")
 
 
@@ -187,16 +195,26 @@ def _layer_text(depth: int, name: str) -> str:
     return f"{depth} {name}"
 
 
-def _mean_text(number: LayerNumber | None) -> str:
-    if number is None or number.spread.mean is None:
+def _mean_text(summary: Summary, number: LayerNumber | None) -> str:
+    """The mean over the seeds with a finite number, with a sign where these are not all."""
+    variant = summary.labelled(number.label) if number else None
+    if number is None or variant is None or number.spread.mean is None:
         return NOTHING
     value = number.spread.mean
-    return f"{100 * value:.1f}" if _QUANTITIES[number.quantity][2] else f"{value:#.3g}".rstrip(".")
+    text = f"{100 * value:.1f}" if _QUANTITIES[number.quantity][2] else f"{value:#.3g}".rstrip(".")
+    return text if number.spread.n == len(variant.seeds) else f"{text}{_SOME}"
 
 
 def _text(summary: Summary, number: LayerNumber | None, *, brief: bool) -> str:
     """Mean and scatter over the seeds; where some have no number, how many have."""
     variant = summary.labelled(number.label) if number else None
     if number is None or variant is None or brief:
-        return _mean_text(number)
+        return _mean_text(summary, number)
     return spread_text(number.spread, len(variant.seeds), percent=_QUANTITIES[number.quantity][2])
+
+
+def _of_some(rows: Iterable[Sequence[str]]) -> str:
+    """What the sign means, where it stands in a row."""
+    return (
+        f" {_SOME}: not every seed has a number." if any(c.endswith(_SOME) for r in rows for c in r) else ""
+    )
