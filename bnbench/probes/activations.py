@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,22 @@ UNIT_PERCENTILES = (15, 50, 85)
 FEW_UNITS, MANY_UNITS = 3, 64
 #: Samples that the percentiles of a unit are of, at most, times places in an image.
 MOST_OF_A_UNIT = 2048
-#: An output as near as this to 0 is that of a dead unit.
-DEAD = 1e-6
+#: Activations of the family of ReLU: flat below, where they pass no gradient. A unit that is flat for all samples is
+#: dead.
+RELU_FAMILY = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.ELU,
+    nn.CELU,
+    nn.SELU,
+    nn.Hardswish,
+    nn.Softplus,
+)
+#: A derivative as near as this to 0 passes no gradient. That of ReLU is 0 or 1.
+NO_GRADIENT = 1e-6
 #: Bounded activations and their asymptotes. An output is saturated where it is nearer to one of them than SATURATED
 #: of the range between them.
 BOUNDED: dict[type[nn.Module], tuple[float, float]] = {
@@ -59,7 +73,7 @@ def activations(inside: Inside) -> Iterator[Row | Rows]:
         if layer.name in passed.post:
             post = passed.post[layer.name]
             yield from _distribution(layer.name, "post", post, inside.detailed)
-            yield from _idle(layer, post)
+            yield from _idle(layer, passed.pre[layer.name], post)
 
 
 def _distribution(layer: str, prefix: str, values: Tensor, detailed: bool) -> Iterator[Row | Rows]:
@@ -107,22 +121,38 @@ def unit_values(layer: Layer, values: Tensor, units: Sequence[int]) -> Any:
     return rows[:, torch.tensor(units, device=rows.device)].T.float().cpu().numpy()
 
 
-def _idle(layer: Layer, post: Tensor) -> Iterator[Row | Rows]:
-    """Units that give 0 for every sample and place, units that are saturated for every one, and saturated values."""
-    axis = unit_axis(layer, post)
+def _idle(layer: Layer, pre: Tensor, post: Tensor) -> Iterator[Row]:
+    """Units that pass no gradient for any sample and place, units that are saturated for every one, and such values.
+
+    Which of the two an activation has depends on its class; a linear one, or one of a user's own, has neither.
+    """
+    axis, kind = unit_axis(layer, post), type(layer.activation)
     units = post.shape[axis]
     yield Row(layer.name, "units", float(units))
-    yield Row(layer.name, "dead_share", _everywhere(post, axis, lambda values: values.abs() < DEAD) / units)
-    bounds = BOUNDED.get(type(layer.activation)) if layer.activation is not None else None
-    if bounds is None:
+    if kind is nn.ReLU:
+        yield Row(layer.name, "dead_share", _everywhere(post, axis, lambda values: values == 0) / units)
+    elif kind in RELU_FAMILY and layer.activation is not None:
+        passes_none = partial(_passes_none, layer.activation)
+        yield Row(layer.name, "dead_share", _everywhere(pre, axis, passes_none) / units)
+    if kind not in BOUNDED:
         return
-    middle, half = (bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 2
+    low, high = BOUNDED[kind]
+    middle, half = (low + high) / 2, (high - low) / 2
 
     def saturated(values: Tensor) -> Tensor:
         return (values - middle).abs() > half * (1 - 2 * SATURATED)
 
     yield Row(layer.name, "saturated_share", _everywhere(post, axis, saturated) / units)
     yield Row(layer.name, "saturated_values", int(saturated(post).sum()) / post.numel())
+
+
+@torch.enable_grad()
+def _passes_none(activation: nn.Module, pre: Tensor) -> Tensor:
+    """Where the activation's derivative is 0, or as good as that."""
+    x = pre.detach().float().requires_grad_()
+    y = type(activation).forward(activation, x.clone())  # a copy, which it may write over
+    (derivative,) = torch.autograd.grad(y.sum(), x)
+    return derivative.abs() < NO_GRADIENT
 
 
 def _everywhere(values: Tensor, axis: int, holds: Callable[[Tensor], Tensor]) -> int:

@@ -70,7 +70,7 @@ def indices(rows: Iterable[ProbeRow], *, diverged: bool = False) -> dict[str, fl
                             that is less than half of them
     converged_train, _eval  share of the steps with a converged eigenvalue
     gradient_growth         see `growth_of`
-    dead_share              mean over hidden layers of the share of units that give 0 for every sample, last probe
+    dead_share              mean over hidden layers of the share of units that pass no gradient, last probe
     saturated_share         mean over hidden layers of the share of units saturated for every sample, last probe
     update_ratio            median over steps and layers of ‖Δw‖ / ‖w‖
     """
