@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from bnbench.api.arguments import Overrides, PathLike, Seeds, StudyLike, override_words
@@ -10,8 +10,15 @@ from bnbench.api.compare import QUICKSTART, compare
 from bnbench.api.comparison import Comparison
 from bnbench.listeners import Hears
 
-#: The override that gives a study the default probe where it has none of its own.
-PROBED = "probe=true"
+
+def with_probe(overrides: Sequence[str]) -> list[str]:
+    """The overrides, with the default probe where they say nothing of one; a study's own counts then.
+
+    >>> with_probe(["epochs=0"])
+    ['epochs=0', 'probe=true']
+    """
+    given = any(word.partition("=")[0].partition(".")[0] == "probe" for word in overrides)
+    return [*overrides] if given else [*overrides, "probe=true"]
 
 
 # Each option is an argument of its own, as for `compare`.
@@ -53,7 +60,7 @@ def look(
     """
     return compare(
         study,
-        overrides=[*override_words(overrides), PROBED],
+        overrides=with_probe(override_words(overrides)),
         seeds=seeds,
         output=output,
         listeners=listeners,

@@ -21,12 +21,12 @@ _FIGURES = "figures"
 
 def look_inside(study: str, overrides: Sequence[str], training: Training, display: Display) -> int:
     """Train a study with probes, print what they say, and write figures. Returns the exit code."""
-    from bnbench.api.look import PROBED
+    from bnbench.api.look import with_probe
     from bnbench.cli.run import run_studies
 
     if display.format != TABLE and display.tables is None:
         display = replace(display, tables=_SECTIONS)
-    return run_studies([study], [*overrides, PROBED], training, display, (), profile=False)
+    return run_studies([study], with_probe(overrides), training, display, (), profile=False)
 
 
 def write_inside(summary: Summary, folder: ResultsFolder, figures: InsideFigures) -> None:

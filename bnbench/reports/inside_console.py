@@ -24,11 +24,16 @@ def print_inside(console: Console, summary: Summary, places: Sequence[str] = ())
     """
     print_text(console, title(summary), style="bold")
     console.print()
-    if not summary.inside.numbers:
-        print_text(console, "No run has numbers of its layers.")
-    for step in first_and_last(summary):
-        for place, table in enumerate(_tables(summary, step, console.width)):
-            print_table(console, table, captioned=not place)
+    tables = [
+        (place, table)
+        for step in first_and_last(summary)
+        for place, table in enumerate(_tables(summary, step, console.width))
+        if table.rows
+    ]
+    if not tables:
+        print_text(console, "No run has a deviation of activations, a share of units or a norm of gradients.")
+    for place, table in tables:
+        print_table(console, table, captioned=not place)
     for line in (*inside_sentences(summary), *_limits(summary)):
         print_text(console, line)
     if places:

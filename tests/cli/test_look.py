@@ -144,6 +144,27 @@ def test_the_studys_own_probe_counts(tmp_path: Path) -> None:
     assert "std" not in text
 
 
+def test_a_probe_on_the_command_line_counts(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(STUDY)
+    code, text = look(tmp_path, "seeds=1", "epochs=0", "probe={what: [gradients]}")
+    assert (code, "gradient" in text, "std" in text) == (0, True, False)
+    assert "Step 0" in text
+    code, text = look(tmp_path, "seeds=1", "epochs=0", "probe={what: [weights]}", "-o", str(tmp_path / "w"))
+    assert (code, "No run has a deviation of activations" in text) == (0, True)
+    code, _ = look(
+        tmp_path,
+        "seeds=1",
+        "epochs=1",
+        "probe.at=[0, 2]",
+        "probe.every=1000",
+        "--quiet",
+        "-o",
+        str(tmp_path / "b"),
+    )
+    with (tmp_path / "b" / "probes.csv").open() as file:
+        assert {row["step"] for row in csv.DictReader(file)} == {"0", "2", "4"}
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [(["variants=5"], 1), (["probe.at=[900]"], 1), (["--figure-format", "gif"], 2), (["another.yaml"], 2)],

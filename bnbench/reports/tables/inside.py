@@ -23,6 +23,13 @@ _QUANTITIES = {
     SATURATED: ("saturated", "Saturated activations (%)", True),
     GRADIENT_NORM: ("gradient", "Norm of the weights' gradient", False),
 }
+#: What a quantity beside others is of.
+_MEANINGS = {
+    STD["post"]: "std: of the activations",
+    DEAD: "dead: units, in %",
+    SATURATED: "saturated: activations, in %",
+    GRADIENT_NORM: "gradient: norm, of the weights",
+}
 #: Columns of a screen that the names of the layers and a number take, about.
 _LAYER_WIDTH, _NUMBER_WIDTH = 12, 8
 #: Behind a mean that is not of all seeds.
@@ -139,11 +146,11 @@ def layers_together(summary: Summary, step: int) -> Table:
             *(_mean_text(summary, found[q].get((depth, label))) for q, label in columns),
         )
         for depth, name in _layers(summary, step)
+        if columns
     ]
     headings = (f"{_QUANTITIES[q][0]} {label}" for q, label in columns)
-    shares = {DEAD: "dead: units, in %; ", SATURATED: "saturated: activations, in %; "}
-    shown = "".join(text for quantity, text in shares.items() if quantity in dict(columns))
-    caption = f"On the probe batch: means over seeds. std: of the activations; {shown}gradient: norm, of the weights."
+    shown = "; ".join(text for quantity, text in _MEANINGS.items() if quantity in dict(columns))
+    caption = f"On the probe batch: means over seeds. {shown}."
     caption += "".join(f" {_NONE_OF[quantity]}" for quantity in zeros) + _of_some(rows)
     return Table(f"Step {step:,}", caption, ("layer", *headings), tuple(rows), f"l{'r' * len(columns)}")
 
