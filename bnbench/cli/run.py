@@ -89,7 +89,7 @@ def run_works(
     console = console_on(stderr=True)
     summaries: dict[str, Summary] = {}
     several, collection = len(works) > 1, _collection(works)
-    shown = replace(display, quiet=True) if collection and display.format == TABLE else display
+    shown = replace(display, quiet=True, format=TABLE) if collection else display
     for index, work in enumerate(works):
         if several and not display.quiet:
             head = f"Study {work.study.name} ({index + 1} of {len(works)})"

@@ -38,6 +38,8 @@ def show_claims(collected: Collected, display: Display, *, page: bool = True) ->
     entries = entries_of(collected.studies)
     entries += [Entry(study.name, claim) for study in collected.pending for claim in pending_claims(study)]
     written = _write(collected, display.language, page=page)
+    if not display.quiet:
+        _show_limits(collected)
     if display.format != TABLE:
         from bnbench.reports.formats import FORMATS, Document
 
@@ -54,6 +56,18 @@ def show_claims(collected: Collected, display: Display, *, page: bool = True) ->
         from bnbench.reports.console import print_claims
 
         print_claims(console_on(stderr=False), collected.name, entries, display.language, written)
+
+
+def _show_limits(collected: Collected) -> None:
+    """Cautions and warnings of all studies, each once with the names of its studies, on stderr."""
+    for word in ("Caution", "Warning"):
+        named: dict[str, list[str]] = {}
+        for name, summary in collected.studies.items():
+            for text in summary.cautions if word == "Caution" else summary.warnings:
+                named.setdefault(text, []).append(name)
+        for text, names in named.items():
+            where = "" if len(names) == len(collected.studies) else f"{', '.join(names)}: "
+            echo(f"{word}: {where}{text}", err=True)
 
 
 def _write(collected: Collected, language: str, *, page: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -214,9 +213,16 @@ def _sign(measured: Measured) -> str:
 
 
 def _limit_text(measured: Measured, say: Say) -> str:
-    limit = measured.limit
+    limit = _plain(measured.limit, measured, say)
+    if measured.sign != "=" or measured.margin is None:
+        return limit
+    margin = f"{100 * measured.margin:g}%" if measured.ratio else _plain(measured.margin, measured, say)
+    return f"{limit} ± {margin}"
+
+
+def _plain(number: float, measured: Measured, say: Say) -> str:
     if measured.unit == "share":
-        return f"{100 * limit:g}%"
+        return f"{100 * number:g}%"
     if measured.unit == "points":
-        return say("claims.points", number=f"{100 * limit:g}") if limit else "0"
-    return f"{limit:g}" if math.isfinite(limit) else str(limit)
+        return say("claims.points", number=f"{100 * number:g}") if number else "0"
+    return f"{number:g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
@@ -20,7 +21,7 @@ from bnbench.reports.tables.claims import (
     verdict_words,
     with_reason,
 )
-from bnbench.reports.tables.layout import wrapped
+from bnbench.reports.tables.layout import UNBROKEN, wrapped
 
 #: Colours that differ for every kind of colour vision; the word says the same without them.
 STYLES = {"confirmed": "bold blue", "refuted": "bold yellow", "not_confirmed": "yellow", "depends": "yellow"}
@@ -42,15 +43,16 @@ def claim_lines(entries: Sequence[Entry], width: int, language: str) -> Iterator
 def _lines_of(claim: Claim, width: int, say: Say, language: str) -> Iterator[Text]:
     indent = _INDENT * claim.counter
     style = "" if claim.counter else "bold"
-    verdict = Text(verdict_words(claim, say, language), STYLES.get(claim.verdict, ""))
-    yield from _beside(claim_text(claim, say, language), verdict, width, indent, style)
+    title = one_line(claim_text(claim, say, language))
+    verdict = Text(one_line(verdict_words(claim, say, language)), STYLES.get(claim.verdict, ""))
+    yield from _beside(title, verdict, width, indent, style)
     if source := source_text(claim, language):
-        yield from _paragraph(source, width, indent + _INDENT, "dim")
+        yield from _paragraph(one_line(source), width, indent + _INDENT, "dim")
     if len(claim.parts) > 1 and (measured := measured_text(claim, language)):
-        yield from _paragraph(measured, width, indent + _INDENT)
+        yield from _paragraph(one_line(measured), width, indent + _INDENT)
     for part in claim.parts:
         words = [part_name(part, claim, language), result_text(part.measured, say)]
-        text = ": ".join(filter(None, words))
+        text = _unbroken(one_line(": ".join(filter(None, words))))
         several = len(claim.parts) > 1
         own = say(f"verdict.{part.measured.verdict}") if several else ""
         reason = with_reason(own, part.measured, say).strip()
@@ -61,6 +63,11 @@ def _lines_of(claim: Claim, width: int, say: Say, language: str) -> Iterator[Tex
             yield from _paragraph(text, width, indent + _INDENT)
 
 
+def _unbroken(text: str) -> str:
+    """The claimed limit stays on the line of its sign."""
+    return re.sub(r"(?:<=|>=|<|>|=) [^<>=]*$", lambda match: match[0].replace(" ", UNBROKEN), text)
+
+
 def _beside(text: str, right: Text, width: int, indent: int, style: str = "") -> Iterator[Text]:
     """The text, and at the right end of its first line the other; below where there is no room."""
     room = width - indent - cell_len(right.plain) - 2
@@ -69,7 +76,7 @@ def _beside(text: str, right: Text, width: int, indent: int, style: str = "") ->
         for line in wrapped(right.plain, width - indent - _INDENT):
             yield Text(" " * (indent + _INDENT)) + Text(line, right.style)
         return
-    first, *others = wrapped(one_line(text), room)
+    first, *others = wrapped(text, room)
     if cell_len(first) > room:  # a single long word
         yield from _paragraph(text, width, indent, style)
         yield Text(" " * (indent + _INDENT)) + right
@@ -81,5 +88,5 @@ def _beside(text: str, right: Text, width: int, indent: int, style: str = "") ->
 
 
 def _paragraph(text: str, width: int, indent: int, style: str = "") -> Iterator[Text]:
-    for line in wrapped(one_line(text), width - indent):
+    for line in wrapped(text, width - indent):
         yield Text(" " * indent) + Text(line, style)
