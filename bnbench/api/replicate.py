@@ -34,6 +34,7 @@ from bnbench.base.stopwatch import Phases
 from bnbench.base.user_code import guarded
 from bnbench.listeners import Hears
 from bnbench.results import REPORT
+from bnbench.results.lines import with_lines
 from bnbench.results.naming import folder_name
 from bnbench.study import ARGUMENT, COMMAND_LINE, Study, load_inner_study
 
@@ -64,7 +65,7 @@ class Job:
 
     def finish(self, work: Work, cpu_seconds: float | None) -> list[Replicated]:
         """The values of every finding's claims, written beside the study's folder. Raises ResultsError."""
-        results = work.folder.load()
+        results = with_lines(work.folder.load())
         runs = [run for cell in results.cells for run in cell.records]
         environment = runs[0].environment if runs else {}
         seconds = sum(run.train_seconds for run in runs)

@@ -149,3 +149,15 @@ def test_a_damaged_file_is_a_warning_and_no_file_an_error(tmp_path: Path) -> Non
 
 def test_every_shipped_finding_has_its_quantities() -> None:
     plan_jobs([path.stem for path in shipped_findings()], known_names(), Path("results"))
+
+
+def test_further_ways_of_inference_are_measured_on_the_same_runs(tmp_path: Path) -> None:
+    text = GOOD.replace("- none.test_accuracy", "- batch@batch.test_accuracy").replace(
+        "epochs: 1,", "epochs: 1, evaluate: [running, batch],"
+    )
+    (claim,) = bnbench.replicate(write(tmp_path, text), output=tmp_path / "out", jobs=1).claims
+    runs = [json.loads(file.read_text()) for file in tmp_path.glob("out/mine/runs/batch-*/seed-*/run.json")]
+    differences = [run["final"]["test_accuracy"] - run["inference"]["batch"]["test_accuracy"] for run in runs]
+    assert claim.n == len(differences) == 3
+    assert any(differences)
+    assert claim.ours == pytest.approx(sum(differences) / 3, abs=1e-12)

@@ -26,10 +26,21 @@ class FindingResult:
 
 @dataclass(frozen=True)
 class Replication:
-    """Findings that were run, in the order of their papers. warnings: files that can't be read."""
+    """Findings that were run, in the order of their papers. unreadable: what is wrong with other files there."""
 
     results: tuple[FindingResult, ...]
-    warnings: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Files that can't be read, and findings whose file asks for something else than what was run."""
+        outdated = (
+            f"{result.finding.name}: its file asks for another study or quantity than the values here; "
+            "`bnbench replicate run` trains it again."
+            for result in self.results
+            if result.replicated.outdated
+        )
+        return (*self.unreadable, *outdated)
 
     @property
     def claims(self) -> tuple[Judged, ...]:
@@ -55,7 +66,9 @@ class Replication:
     def only(self, names: Iterable[str]) -> Replication:
         """These findings alone, with the verdicts that they have among all."""
         wanted = set(names)
-        return replace(self, results=tuple(one for one in self.results if one.finding.name in wanted))
+        return replace(
+            self, results=tuple(one for one in self.results if one.finding.name in wanted), unreadable=()
+        )
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{number} {verdict}" for verdict, number in self.counts.items() if number)
@@ -68,7 +81,7 @@ class Replication:
         return f"{sizes}{f': {counts}' if counts else ''}"
 
 
-def replication(replicated: Sequence[Replicated], warnings: Sequence[str] = ()) -> Replication:
+def replication(replicated: Sequence[Replicated], unreadable: Sequence[str] = ()) -> Replication:
     """Judge every claim, with Holm's correction over the claims of each paper that are here."""
     ordered = sorted(replicated, key=_order)
     pairs = [(one, *pair) for one in ordered for pair in zip(one.finding.claims, one.measured, strict=True)]
@@ -78,13 +91,7 @@ def replication(replicated: Sequence[Replicated], warnings: Sequence[str] = ()) 
     )
     rest = iter(judged)
     results = [FindingResult(one, tuple(next(rest) for _ in one.finding.claims)) for one in ordered]
-    outdated = [
-        f"{one.finding.name}: its file asks for another study or quantity than the values here; "
-        "`bnbench replicate run` trains it again."
-        for one in ordered
-        if one.outdated
-    ]
-    return Replication(tuple(results), (*warnings, *outdated))
+    return Replication(tuple(results), tuple(unreadable))
 
 
 def _order(replicated: Replicated) -> tuple[int, str, str]:
