@@ -119,43 +119,9 @@ def rows(summary: Summary) -> list[dict[str, Any]]:
         runs = {run.seed: (run, index) for index, run in enumerate(variant.runs)}
         for seed in variant.seeds:
             run, index = runs.get(seed, (None, None))
-            row = {"variant": variant.variant, **_setting(variant), "norm": variant.norm, "seed": seed}
+            row = {"variant": variant.variant, **setting_columns(variant), "norm": variant.norm, "seed": seed}
             all_rows.append({**row, **_run_columns(run, summary.columns), **_target_columns(variant, index)})
     return [strict(row) for row in all_rows]
-
-
-def comparison_rows(comparisons: Iterable[Difference]) -> list[dict[str, Any]]:
-    """One flat row a comparison; the differences of single seeds are left to summary.json."""
-    return [strict(dict(_flat(comparison))) for comparison in comparisons]
-
-
-def _flat(comparison: Difference) -> Iterator[tuple[str, Any]]:
-    for name, value in vars(comparison).items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name}.{key}", item) for key, item in value.items())
-        elif name != "values":
-            yield name, value
-
-
-def history_rows(summary: Summary) -> list[dict[str, Any]]:
-    """One flat row for every evaluation of every run."""
-    return [
-        strict(
-            {
-                "variant": variant.variant,
-                **_setting(variant),
-                "seed": run.seed,
-                "step": row.step,
-                "epoch": row.epoch,
-                "train_seconds": row.train_seconds,
-                "batch_loss": row.batch_loss,
-                **row.metrics,
-            }
-        )
-        for variant in summary.variants
-        for run in variant.runs
-        for row in run.history
-    ]
 
 
 def _variant(variant: VariantSummary, summary: Summary) -> dict[str, Any]:
@@ -267,7 +233,8 @@ def _time(time: Reached | None) -> dict[str, float | None]:
     }
 
 
-def _setting(variant: VariantSummary) -> dict[str, Any]:
+def setting_columns(variant: VariantSummary) -> dict[str, Any]:
+    """The swept keys and their values, as columns of a flat row."""
     return {f"setting.{key}": value for key, value in variant.setting.items()}
 
 

@@ -15,6 +15,9 @@ _HERE = Path(bnbench.__file__).parent
 #: Shipped studies: inside an installed package, beside it in a checkout.
 STUDIES = next((folder for folder in (_HERE / "configs", _HERE.parent / "configs") if folder.is_dir()), _HERE)
 
+#: The folder of published findings beside them: each holds a study, and is none (`bnbench replicate`).
+FINDINGS = "findings"
+
 
 def find_study(name: str) -> Path:
     """A file, or the name of a shipped study. Raises ConfigError with the nearest name."""
@@ -63,7 +66,9 @@ def find_collection(name: str) -> Collection | None:
 
 def shipped_collections() -> list[Collection]:
     """The collections that come with bnbench, by name."""
-    folders = sorted(path for path in STUDIES.iterdir() if path.is_dir()) if STUDIES != _HERE else []
+    if STUDIES == _HERE:  # none are installed
+        return []
+    folders = [path for path in sorted(STUDIES.iterdir()) if path.is_dir() and path.name != FINDINGS]
     return [collection for folder in folders if (collection := _collection(folder))]
 
 

@@ -213,11 +213,12 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
     """List models, data sets, normalizers, optimizers, schedules, losses and shipped studies."""
     with Errors(debug):
         from bnbench.api.names import described_names
-        from bnbench.api.shipped import shipped_studies
+        from bnbench.api.shipped import shipped_collections, shipped_studies
         from bnbench.cli.show import console_on
         from bnbench.reports.tables.lists import print_names
 
-        print_names(console_on(stderr=False), described_names(plugin or ()), shipped_studies())
+        collections = {collection.name: collection.files for collection in shipped_collections()}
+        print_names(console_on(stderr=False), described_names(plugin or ()), shipped_studies(), collections)
 
 
 @app.command()

@@ -111,9 +111,12 @@ def _count(number: int, noun: str) -> str:
 
 
 def print_names(
-    console: Console, vocabulary: Mapping[str, Mapping[str, Described]], studies: Sequence[Path]
+    console: Console,
+    vocabulary: Mapping[str, Mapping[str, Described]],
+    studies: Sequence[Path],
+    collections: Mapping[str, Sequence[Path]],
 ) -> None:
-    """All names that a study can use, with their options, and the shipped studies."""
+    """All names that a study can use, with their options, and the shipped studies and collections of studies."""
     for kind in KINDS:
         entries = {
             name: (entry.summary, ", ".join(entry.option_names()))
@@ -121,6 +124,8 @@ def print_names(
         }
         _print_entries(console, kind.title, entries)
     _print_entries(console, "Studies", {path.stem: (description(path), "") for path in studies})
+    texts = {name: (", ".join(file.stem for file in files), "") for name, files in collections.items()}
+    _print_entries(console, "Collections of studies", texts)
     print_text(console, "Run one with `bnbench compare NAME`, or copy its file and change it:", style="dim")
     print_text(console, str(studies[0].parent) if studies else "none are installed", style="dim")
 
