@@ -142,10 +142,15 @@ def schema_of(options: type[BaseModel]) -> dict[str, Any]:
         schema = options.model_json_schema()
     except Exception:  # pydantic has several
         return {"properties": {option: {} for option in options.model_fields}}
-    for option, field in options.model_fields.items():
+    add_words_for_none(schema, options)
+    return {"properties": {}} | schema
+
+
+def add_words_for_none(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Let the words for none stand for every number of the model that may be left out, in its JSON Schema."""
+    for option, field in model.model_fields.items():
         if is_optional_number(field.annotation):
             schema["properties"][option] = or_a_word_for_none(schema["properties"][option])
-    return {"properties": {}} | schema
 
 
 def or_a_word_for_none(schema: dict[str, Any]) -> dict[str, Any]:

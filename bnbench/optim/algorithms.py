@@ -37,7 +37,7 @@ def _not_empty(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-_Amount = Annotated[float, BeforeValidator(no_bool), Field(ge=0)]
+_Amount = Annotated[Annotated[float, Field(ge=0)], BeforeValidator(no_bool)]
 _Rule = Annotated[dict[Literal["weight_decay", "lr_factor"], _Amount], AfterValidator(_not_empty)]
 Groups = Annotated[
     dict[Group, _Rule],

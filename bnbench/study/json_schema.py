@@ -7,7 +7,7 @@ from typing import Any
 
 from bnbench.base.listing import Described
 from bnbench.base.metrics import GAPS, RECALL, SPLITS, columns_of
-from bnbench.base.options import is_optional_number, or_a_word_for_none
+from bnbench.base.options import add_words_for_none, is_optional_number, or_a_word_for_none
 from bnbench.base.words import LANGUAGES
 from bnbench.study.evaluation import OPTIONS, Inference
 from bnbench.study.evaluation_reader import MOST_SETS, NAME
@@ -151,6 +151,8 @@ def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, 
     """The schema (draft 2020-12) of studies over everything that is registered."""
     settings = Settings.model_json_schema()
     definitions = settings["$defs"]
+    for section in SECTIONS.values():
+        add_words_for_none(definitions[section.__name__], section)
     properties = dict(settings["properties"])
     properties["vary"]["uniqueItems"] = True
     # in a variant, options alone are enough: the name is the study's; and no variant varies something else
@@ -257,6 +259,8 @@ def _probe(schema: dict[str, Any], definitions: dict[str, Any], names: Sequence[
 
 def _short_forms(key: str, schema: dict[str, Any]) -> dict[str, Any]:
     """`init: he` is `init: {name: he}`; where null is allowed, `none` means it."""
+    if key == "batches":
+        return {"anyOf": [schema, {"enum": ["none", *_NO_WORD]}]}
     section = SECTIONS.get(key)
     if section and "name" in section.model_fields:
         return {"anyOf": [schema, section.model_json_schema()["properties"]["name"]]}

@@ -107,3 +107,9 @@ class Batches(Section):
     classes: Annotated[Int, Field(ge=1)] | None = Field(
         None, description="classes in each batch: the batches are not independent draws; none: any, at random"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word_for_none(cls, values: Any) -> Any:
+        """`batches: none` is `batches: {}`."""
+        return {} if means_none(values) else values

@@ -27,6 +27,8 @@ augment evaluate_every init validation max_train_samples precision engine seeds 
 primary margin sweep vary metrics name description norm.eps norm.momentum optimizer.lr optimizer.momentum
 schedule.warmup_epochs schedule.milestones model.hidden model.hidden.0 init.scale init.name
 validation.fraction validation.by loss.label_smoothing norm.ghost_size x-mine << variants.none
+train clip clip.name clip.ratio batches batches.classes optimizer.groups optimizer.groups.gamma
+optimizer.groups.beta.lr_factor optimizer.groups.biases.weight_decay variants.batch.train
 variants.batch.norm.eps sweep.optimizer.lr target.value target.0.metric seeds.max role check_of""".split()
 WORDS = """digits mlp cnn sgd adam none batch layer ghost no off null ~ true false yes auto step cosine constant he
 epoch standard unit keep drop 0 1 2 3 -1 0.1 1e-3 1e3 1_0 .inf -.inf .nan 1e999 010 0x10 2024-01-01 '' ""
@@ -37,6 +39,7 @@ epoch standard unit keep drop 0 1 2 3 -1 0.1 1e-3 1e3 1_0 .inf -.inf .nan 1e999 
 !!int&x !!bool&maybe !!timestamp&foo !!binary&x !!python/name:os.system !!set&{none,batch} !!str&5
 &a&[*a] *nobody "\\0" "\\ud800" "\\e[31m" 9223372036854775808 -9223372036854775809
 [[[[[[[[[[[[[[[[[[[[[[[[[1 test_accuracy val_loss größe a/b .. con ../x ~/x /dev/null [init,order]
+norm head all agc {name:agc,ratio:0.1} {classes:2} {gamma:{lr_factor:0.1}} {weights:{weight_decay:0}}
 [split] 1e1 10001 [0,0] [0,-1] [9223372036854775807] bf16 compiled keras torch""".split()
 SOUND = {
     "dataset": "digits",

@@ -29,6 +29,12 @@ BASE = (
         "margin: ~",
         "clip_norm: none",
         "max_train_samples: off",
+        "batches: none",
+        "batches: {classes: none}",
+        "clip: agc",
+        "clip: none",
+        "clip: {name: agc, ratio: 0.1}",
+        "train: norm",
         "seeds: {auto: true, max: 12}",
         "sweep: {epochs: [1, 2], schedule.warmup_epochs: epochs / 10}",
     ],
@@ -40,9 +46,42 @@ def test_what_both_take(text: str, write_study: Callable[..., Path], vocabulary:
 
 @pytest.mark.parametrize(
     "text",
-    ["schedule: {milestones: [1]}", "norm: {eps: 1e-3}", "norm: {name: off, eps: 1}", "loss: {smooth: 1}"],
+    [
+        "schedule: {milestones: [1]}",
+        "norm: {eps: 1e-3}",
+        "norm: {name: off, eps: 1}",
+        "loss: {smooth: 1}",
+        "batches: {groups: 2}",
+        "batches: 2",
+        "clip: norm",
+        "train: none",
+    ],
 )
 def test_what_neither_takes(text: str, write_study: Callable[..., Path], vocabulary: Vocabulary) -> None:
     with pytest.raises(ConfigError):
         load_study(write_study(BASE + text), [], vocabulary)
     assert not Draft202012Validator(json_schema(vocabulary)).is_valid(read_yaml(BASE + text, "study").data)
+
+
+@pytest.mark.parametrize(
+    ("groups", "right"),
+    [
+        ("none", True),
+        ("{gamma: {weight_decay: 0, lr_factor: 0.1}, biases: {lr_factor: 2}}", True),
+        ("{gama: {weight_decay: 0}}", False),
+        ("{gamma: {lr_factor: -1}}", False),
+        ("{gamma: {lr: 1}}", False),
+        ("gamma", False),
+    ],
+)
+def test_both_agree_on_groups_of_the_optimizer(
+    groups: str, right: bool, write_study: Callable[..., Path], vocabulary: Vocabulary
+) -> None:
+    text = BASE.replace("lr: 0.1}", f"lr: 0.1, groups: {groups}}}")
+    valid = Draft202012Validator(json_schema(vocabulary)).is_valid(read_yaml(text, "study").data)
+    assert valid is right
+    if right:
+        assert load_study(write_study(text), [], vocabulary)
+    else:
+        with pytest.raises(ConfigError):
+            load_study(write_study(text), [], vocabulary)
