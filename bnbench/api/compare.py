@@ -114,7 +114,8 @@ def compare(
     given = study_of(study)
 
     def load(names: Names) -> Study:
-        return load_studies([given], names, ARGUMENT)[0]
+        one = given if isinstance(given, Mapping) else find_study(str(given))  # a collection is an error
+        return load_studies([one], names, ARGUMENT)[0]
 
     return _trained(load, request, options, hearing(listeners), words_of("fail_if", fail_if))
 

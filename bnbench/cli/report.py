@@ -39,7 +39,8 @@ def show_folders(
     collection = read_collection(folders[0]) if len(folders) == 1 else None
     folders = _study_folders(folders)
     several = len(folders) > 1 or collection is not None
-    shown = replace(display, quiet=True, format=TABLE) if collection else display
+    brief = collection and display.tables is None
+    shown = replace(display, quiet=True, format=TABLE) if brief else display
     studies, errors = load_folders(folders)
     for error in errors:
         echo(f"Error: {error}\nLeft out; the others follow.", err=True)

@@ -89,7 +89,8 @@ def run_works(
     console = console_on(stderr=True)
     summaries: dict[str, Summary] = {}
     several, collection = len(works) > 1, _collection(works)
-    shown = replace(display, quiet=True, format=TABLE) if collection else display
+    brief = collection and display.tables is None
+    shown = replace(display, quiet=True, format=TABLE) if brief else display
     for index, work in enumerate(works):
         if several and not display.quiet:
             head = f"Study {work.study.name} ({index + 1} of {len(works)})"

@@ -51,7 +51,7 @@ def show_claims(collected: Collected, display: Display, *, page: bool = True) ->
             language=display.language,
         )
         echo(FORMATS[display.format](document), newline=False)
-    elif display.visible:
+    elif display.visible and display.tables is None:
         from bnbench.cli.show import console_on
         from bnbench.reports.console import print_claims
 

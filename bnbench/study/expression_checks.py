@@ -24,6 +24,10 @@ from bnbench.study.schema import Settings, Study, StudyCell
 MIN_SEEDS = 3
 #: Fewer can't be parted into two that choose a setting and three that compare.
 MIN_SEEDS_IN_A_SWEEP = 5
+#: Fewer seeds can't have a p of Fisher's exact test of 5 %: 4 against 0 of 4 has 0.029, 3 against 0 of 3 has 0.1.
+_MIN_FISHER = 4
+#: The part of 5 % on either side of an interval.
+_LESS = 0.025
 #: The names of quantities that are neither metrics nor indices.
 OTHER_NAMES = (
     STEPS_TO_TARGET,
@@ -187,9 +191,27 @@ def _faults_of_the_whole(expression: Expression, study: Study) -> Iterator[str]:
     signs = [sign for sign, _ in expression.terms]
     if any(shares) and (not all(shares) or signs not in ([1], [1, -1]) or expression.ratio):
         yield "the share that trained stands alone, or in a difference of two such shares."
+    elif all(shares):
+        yield from _undecidable(expression, count)
     yield from _faults_of_the_value(expression, study)
     if expression.sign == "=" and expression.within is None and _margin_value(expression, study) is None:
         yield 'how much may it differ? Fix: "within NUMBER" at its end, or a margin of the study.'
+
+
+def _undecidable(expression: Expression, seeds: int) -> Iterator[str]:
+    """Shares that no outcome of so few seeds could confirm or refute."""
+    if len(expression.terms) == 2:
+        if seeds < _MIN_FISHER:
+            yield f"{seeds} seeds decide nothing about a difference of shares. Fix: seeds={_MIN_FISHER} or more."
+        return
+    limit, n = expression.value, seeds
+    if not 0 < limit < 1:
+        return
+    # of n seeds that all train, the exact interval begins at 0.025^(1/n); of none, it ends at 1 - 0.025^(1/n)
+    while (end := _LESS ** (1 / n)) <= limit <= 1 - end:
+        n += 1
+    if n > seeds:
+        yield f"{seeds} seeds decide nothing about a share of {100 * limit:g}%. Fix: seeds={n} or more."
 
 
 def margin_of(expression: Expression, study: Study) -> float | None:

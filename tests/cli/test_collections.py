@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+import bnbench
 from bnbench.api.shipped import find_collection, shipped_collections
+from bnbench.base.errors import ConfigError
 from bnbench.cli import run as cli_run
 from bnbench.cli.app import app
 from bnbench.study import Vocabulary, load_study
@@ -81,6 +83,7 @@ def test_the_whole_way(run: Run) -> None:
     shown = run("report", "results/my_claims")
     assert shown.stdout == text
 
+    assert run("report", "results/my_claims", "--tables", "main").stdout.count("Main results") == 2
     narrow = CliRunner().invoke(app, ["report", "results/my_claims"], env={"COLUMNS": "40"})
     assert max(len(line.rstrip()) for line in narrow.stdout.splitlines()) <= 40
     assert " ".join(narrow.stdout.split()).count("confirmed") >= 3
@@ -169,6 +172,8 @@ def test_a_collection_is_no_study(run: Run) -> None:
             "it is a collection of 2 studies: 1_sure, 2_other. Fix: `bnbench compare my_claims`"
             in result.stderr
         )
+    with pytest.raises(ConfigError, match="it is a collection of 2 studies"):
+        bnbench.compare("my_claims")
     Path("empty").mkdir()
     assert "it is a folder" in run("compare", "empty").stderr
     assert 'Did you mean "claims"?' in run("compare", "clams").stderr

@@ -150,6 +150,26 @@ def test_too_few_seeds_for_an_interval(write_study: Write, vocabulary: Vocabular
 
 
 @pytest.mark.parametrize(
+    ("seeds", "expression", "fix"),
+    [
+        (3, "batch.trained - none.trained > 0", "Fix: seeds=4 or more"),  # 3 against 0 of 3: p is 0.1
+        (3, "batch.trained > 0.5", "Fix: seeds=6 or more"),  # 5 of 5 begins at 0.478, 6 of 6 at 0.541
+        (4, "batch.trained - none.trained > 0", ""),
+        (6, "batch.trained > 0.5", ""),
+        (3, "batch.trained > 0.9", ""),  # 0 of 3 refutes it: its interval ends at 0.708
+    ],
+)
+def test_shares_that_so_few_seeds_cannot_decide(
+    write_study: Write, vocabulary: Vocabulary, seeds: int, expression: str, fix: str
+) -> None:
+    study = STUDY.replace("seeds: 5", f"seeds: {seeds}")
+    if fix:
+        assert fix in mistakes(write_study, vocabulary, expression, study)
+    else:
+        load_study(write_study(f"{study}expect: {expression}\n"), [], vocabulary)
+
+
+@pytest.mark.parametrize(
     ("expect", "message"),
     [
         ("3", "3 is not a claim"),

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from bnbench.analysis.claims import Claim
 from bnbench.analysis.contents import Summary
 from bnbench.base.words import Say, phrases
-from bnbench.reports.figures.all import Figure, find_figure, leading_figures
+from bnbench.reports.figures.all import Figure, figures, find_figure, leading_figures
 from bnbench.reports.figures.files import render
 from bnbench.reports.page.html import embedded, page_template
 from bnbench.reports.tables.claims import (
@@ -28,6 +28,9 @@ from bnbench.reports.tables.claims import (
     with_reason,
 )
 from bnbench.results import REPORT
+
+#: The figures of a network's inside that stand on the page.
+_INSIDE = ("inside_unit", "inside_strips_pre")
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,9 @@ def _rows(claim: Claim, say: Say, language: str) -> list[tuple[str, str, str]]:
 
 
 def _figures(summary: Summary) -> list[Figure]:
-    return [find_figure(summary, name) for name in leading_figures(summary)]
+    """Those that answer the study's question; of a study with probes also one unit and the histograms of all layers."""
+    names = [figure.name for figure in figures(summary)]
+    return [find_figure(summary, name) for name in (*leading_figures(summary), *_INSIDE) if name in names]
 
 
 def _picture(figure: Figure, summary: Summary) -> tuple[str, str, str, str]:
