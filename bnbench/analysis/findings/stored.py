@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -38,7 +39,9 @@ class Replicated:
     @property
     def command(self) -> str:
         """What repeats it."""
-        return " ".join(["bnbench replicate run", self.finding.path or self.finding.name, *self.overrides])
+        return shlex.join(
+            ["bnbench", "replicate", "run", self.finding.path or self.finding.name, *self.overrides]
+        )
 
     @property
     def deviations(self) -> tuple[str, ...]:
