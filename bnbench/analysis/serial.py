@@ -1,24 +1,25 @@
-"""A summary as plain values: for summary.json, and one flat row for each run for summary.csv."""
+"""A summary as plain values, for summary.json."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from bnbench.analysis.claims import claim_rows
 from bnbench.analysis.contents import Summary, VariantSummary
-from bnbench.analysis.convergence import Reached, TargetSummary
+from bnbench.analysis.convergence import TargetSummary
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.inside.stored import inside_values
 from bnbench.analysis.pairs import PHASES, Spread
+from bnbench.analysis.rows import epochs_of, times_of, trained_of
 from bnbench.analysis.sweeps import BestSetting
 from bnbench.analysis.workloads import Standing, Workloads
 from bnbench.base.files import strict
 from bnbench.base.metrics import GAPS, SPLITS, columns_of, parted, value_of
 from bnbench.results import SCHEMA_VERSION
 from bnbench.study import Target
-from bnbench.study.records import MISSING, RunRecord
+from bnbench.study.records import RunRecord
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -112,18 +113,6 @@ def _standing(standing: Standing) -> dict[str, Any]:
     }
 
 
-def rows(summary: Summary) -> list[dict[str, Any]]:
-    """One flat row a run; planned runs that are not there have the outcome "missing"."""
-    all_rows = []
-    for variant in summary.variants:
-        runs = {run.seed: (run, index) for index, run in enumerate(variant.runs)}
-        for seed in variant.seeds:
-            run, index = runs.get(seed, (None, None))
-            row = {"variant": variant.variant, **setting_columns(variant), "norm": variant.norm, "seed": seed}
-            all_rows.append({**row, **_run_columns(run, summary.columns), **_target_columns(variant, index)})
-    return [strict(row) for row in all_rows]
-
-
 def _variant(variant: VariantSummary, summary: Summary) -> dict[str, Any]:
     usual = columns_of(summary.task.default_metrics, summary.task.parts)
     gaps = [column for column in summary.columns if parted(column)[0] in GAPS]
@@ -133,7 +122,7 @@ def _variant(variant: VariantSummary, summary: Summary) -> dict[str, Any]:
         "label": variant.label,
         "norm": variant.norm,
         "parameters": variant.num_parameters,
-        **_trained(variant),
+        **trained_of(variant),
         "steps_per_epoch": variant.steps_per_epoch,
         "layers": variant.layers,
         "seeds": variant.seeds,
@@ -161,14 +150,14 @@ def _run(
         "error": run.error,
         "steps": run.steps,
         "planned_steps": run.planned_steps,
-        "epochs": _epochs(run),
+        "epochs": epochs_of(run),
         "seconds": run.train_seconds,
         "final": _numbers(run.final, *columns),
         "best": _numbers(run.best, *columns),
         "best_step": run.best_step,
         "steps_to_target": times[0].step if times and times[0] else None,
         "targets": [
-            {**_target_value(target.target), "area": area, **_time(time)}
+            {**_target_value(target.target), "area": area, **times_of(time)}
             for target, time, area in zip(targets, times, areas, strict=True)
         ],
         "notes": run.notes,
@@ -222,61 +211,3 @@ def _comparison(comparison: Difference) -> dict[str, Any]:
 
 def _spread(spread: Spread) -> dict[str, Any]:
     return {"mean": spread.mean, "std": spread.std, "n": spread.n, "nonfinite": spread.num_nonfinite}
-
-
-def _time(time: Reached | None) -> dict[str, float | None]:
-    return {
-        "steps_to_target": time.step if time else None,
-        "epochs_to_target": time.epoch if time else None,
-        "samples_to_target": time.samples if time else None,
-        "seconds_to_target": time.seconds if time else None,
-    }
-
-
-def setting_columns(variant: VariantSummary) -> dict[str, Any]:
-    """The swept keys and their values, as columns of a flat row."""
-    return {f"setting.{key}": value for key, value in variant.setting.items()}
-
-
-def _trained(counted: VariantSummary | RunRecord | None) -> dict[str, int]:
-    """How many parameters learn, where not all of them do."""
-    trained = counted.trained_parameters if counted else None
-    return {} if trained is None else {"trained_parameters": trained}
-
-
-def _run_columns(run: RunRecord | None, columns: Sequence[str]) -> dict[str, Any]:
-    return {
-        "outcome": run.outcome if run else MISSING,
-        "error": first_line(run.error) if run else "",
-        "steps": run.steps if run else None,
-        "planned_steps": run.planned_steps if run else None,
-        "epochs": _epochs(run) if run else None,
-        "seconds": run.train_seconds if run else None,
-        "parameters": run.num_parameters or None if run else None,
-        **_trained(run),
-        "best_step": run.best_step if run else None,
-        **{f"final_{metric}": value_of(run.final, metric) if run else None for metric in columns},
-        **{f"best_{metric}": value_of(run.best, metric) if run else None for metric in columns},
-    }
-
-
-def _target_columns(variant: VariantSummary, index: int | None) -> dict[str, Any]:
-    return dict(_each_target(variant, index))
-
-
-def _each_target(variant: VariantSummary, index: int | None) -> Iterator[tuple[str, Any]]:
-    """target, steps_to_target, ... of the first target; the second's end in _2, and so on."""
-    for place, target in enumerate(variant.targets, start=1):
-        suffix = "" if place == 1 else f"_{place}"
-        yield f"target{suffix}", f"{target.target.metric}={target.target.value:g}"
-        time = None if index is None else target.reached[index]
-        yield from ((f"{name}{suffix}", value) for name, value in _time(time).items())
-
-
-def _epochs(run: RunRecord) -> float | None:
-    return run.steps / run.steps_per_epoch if run.steps_per_epoch else None
-
-
-def first_line(text: str | None) -> str:
-    """The first line of a message; "" where there is none."""
-    return (text or "").strip().partition("\n")[0]

@@ -25,7 +25,7 @@ from bnbench.analysis.ranges import usable_ranges
 from bnbench.analysis.rates import TrainedRate, trained_rates
 from bnbench.analysis.settings import baselines_of
 from bnbench.analysis.speed import compare_areas, compare_speed
-from bnbench.analysis.stops import follow, spent_rates
+from bnbench.analysis.stops import Course, follow, spent_rates
 from bnbench.analysis.sweeps import BestSetting, best_cell, best_settings
 from bnbench.analysis.times import engine_of
 from bnbench.analysis.twins import first_of_equals, groups_of_equals, mark_twins
@@ -44,26 +44,19 @@ METHOD_WORDS = {"t": "the paired t test", "bootstrap": "the bootstrap"}
 
 def summarize(results: StudyResults) -> Summary:
     """Spreads, differences, convergence and outcomes of a study; nothing that was planned is left out."""
-    results = with_lines(results)
-    course = follow(results) if results.looks else None
-    results = course.results if course else results
-    results = replace(results, targets=tuple(_known_target(target, results) for target in results.targets))
-    reference = next((c.records for c in results.cells if c.variant == results.baseline and c.records), ())
-    variants = tuple(summarize_cell(c, results.targets, reference, results.columns) for c in results.cells)
+    results, course = _with_targets(with_lines(results))
+    variants = tuple(_variants(results))
     pairs = list(zip(results.cells, baselines_of(results.cells, results.baseline), strict=True))
     compared = [(cell, base) for cell, base in pairs if base and cell.variant != results.baseline]
     trained = [pair for pair in compared if not is_line(pair[0].variant)]
     first, samples, findings = first_of_equals(results.cells), NewSamples(results), _without_checks(results)
-    comparisons = _judged(_differences(results, compared), results, first)
-    if course:
-        comparisons = tuple(map(course.at_its_look, comparisons))
-    comparisons = tuple(samples.added(comparisons))
+    judged = _judged(_differences(results, compared), results, first)
+    comparisons = tuple(samples.added(map(course.at_its_look, judged) if course else judged))
     swept = len({str(dict(cell.setting)) for cell in results.cells}) > 1
     best = tuple(_with_new_samples(_judged_best(results, first), samples)) if swept else ()
     (vary, unread), (claims, unmeasured) = _vary(results), judge_claims(results)
     inside, unprobed = inside_of(_trained(results))
-    found = (*_warnings(results, variants, comparisons), *(course.warnings if course else ()))
-    warnings = (*unread, *unmeasured, *unprobed, *found)
+    found = (*unread, *unmeasured, *unprobed, *_warnings(results, variants, comparisons))
     return Summary(
         name=results.name,
         baseline=results.baseline,
@@ -75,7 +68,7 @@ def summarize(results: StudyResults) -> Summary:
         same_results=groups_of_equals(findings.cells, first),
         checks=results.checks,
         agreements=tuple(agreements(results)),
-        warnings=(*results.warnings, *warnings, *samples.warnings),
+        warnings=(*results.warnings, *found, *(course.warnings if course else ()), *samples.warnings),
         primary=results.primary,
         margin=results.margin,
         metrics=results.shown_metrics,
@@ -95,6 +88,20 @@ def summarize(results: StudyResults) -> Summary:
         limits=tuple(_limits(results, comparisons)),
         inside=inside,
     )
+
+
+def _with_targets(results: StudyResults) -> tuple[StudyResults, Course | None]:
+    """The results that count where a study looks several times, and each target's value as a number."""
+    course = follow(results) if results.looks else None
+    results = course.results if course else results
+    return replace(results, targets=tuple(_known_target(t, results) for t in results.targets)), course
+
+
+def _variants(results: StudyResults) -> Iterator[VariantSummary]:
+    """Every variant at every setting; the baseline's first runs are the reference of its seconds per step."""
+    reference = next((c.records for c in results.cells if c.variant == results.baseline and c.records), ())
+    for cell in results.cells:
+        yield summarize_cell(cell, results.targets, reference, results.columns)
 
 
 def _differences(results: StudyResults, compared: Iterable[tuple[Cell, Cell]]) -> Iterator[Difference]:

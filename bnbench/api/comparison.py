@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from bnbench.analysis.contents import GateOutcome, Summary
 from bnbench.analysis.inside.export import index_records, probe_records
-from bnbench.analysis.rows import comparison_rows, history_rows
-from bnbench.analysis.serial import as_json, rows
+from bnbench.analysis.rows import comparison_rows, history_rows, rows
+from bnbench.analysis.serial import as_json
 from bnbench.api.arguments import PathLike, path_of
 from bnbench.base.errors import BnbenchError, UnknownNameError
 from bnbench.base.terminal import one_line

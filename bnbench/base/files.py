@@ -124,10 +124,15 @@ def to_csv(
     """
     rows = list(rows)
     names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
+    return csv_text(names, ([cell(row[name]) if name in row else "" for name in names] for row in rows))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Rows of values under a header, as CSV."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
     return text.getvalue()
 
 

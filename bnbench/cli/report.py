@@ -38,7 +38,7 @@ def show_folders(
 
     collection = read_collection(folders[0]) if len(folders) == 1 else None
     folders = _study_folders(folders)
-    several = len(folders) > 1 or collection is not None
+    several, page = len(folders) > 1 or collection is not None, display.format == TABLE
     brief = collection and display.tables is None
     shown = replace(display, quiet=True, format=TABLE) if brief else display
     studies, errors = load_folders(folders)
@@ -51,7 +51,7 @@ def show_folders(
     for (name, (folder, results)), gate in zip(studies.items(), gates, strict=True):
         summary = replace(summarize_results(results, gate), language=display.language)
         summaries[name] = summary
-        _write_again(folder, results, summary, page=display.format == TABLE)
+        _write_again(folder, results, summary, page=page)
         if shown.visible:
             print_study(name, summary, shown, folder, several=several)
         if not shown.quiet:
@@ -62,11 +62,7 @@ def show_folders(
             _write_figures(summary, place, kind, display.quiet)
     if collection:
         places = {name: folder.path for name, (folder, _) in studies.items()}
-        show_claims(
-            Collected(collection.name, collection.path, summaries, places),
-            display,
-            page=display.format == TABLE,
-        )
+        show_claims(Collected(collection.name, collection.path, summaries, places), display, page=page)
     elif several:
         show_together(summaries, display, [folder.path for folder, _ in studies.values()])
     return exit_code(list(summaries.values()), unreadable=bool(errors))

@@ -21,7 +21,7 @@ from bnbench.study import Settings, cautions_of
 from bnbench.study.events import Evaluated, RunEnded
 from bnbench.study.layer_names import label_of
 from bnbench.study.plan import RunSpec
-from bnbench.study.records import HistoryRow, RunRecord
+from bnbench.study.records import HistoryRow, Outcome, RunRecord
 from bnbench.tasks import task_of
 
 
@@ -80,14 +80,7 @@ class Replica:
         record = RunRecord(
             **self._identity(),
             **self._data_facts(),
-            outcome=outcome_of(
-                self.history,
-                final,
-                self.step_losses[:step],
-                self.model,
-                task_of(self.data.task),
-                self.data.val_targets,
-            ),
+            outcome=self._outcome(step, final),
             steps=step,
             planned_steps=len(self.step_losses),
             steps_per_epoch=self.steps_per_epoch,
@@ -106,6 +99,11 @@ class Replica:
             environment=environment,
         )
         return RunEnded(self.run, record, _as_arrays(weights), final.samples)
+
+    def _outcome(self, step: int, final: Mapping[str, float]) -> Outcome:
+        """Whether the run trained, judged by its losses and by its model as it is now."""
+        losses, task = self.step_losses[:step], task_of(self.data.task)
+        return outcome_of(self.history, final, losses, self.model, task, self.data.val_targets)
 
     def _identity(self) -> dict[str, Any]:
         run = self.run

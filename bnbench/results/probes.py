@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bnbench.base.errors import UnknownNameError
-from bnbench.base.files import read_text
+from bnbench.base.files import csv_text, read_text
 from bnbench.study.records import DEPTH, HIDDEN, ProbeRow, RunRecord
 
 PROBES = "probes.csv"
@@ -26,11 +26,7 @@ PROBES = "probes.csv"
 
 def probes_text(rows: Sequence[ProbeRow]) -> str:
     """The file's content."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(ProbeRow._fields)
-    writer.writerows((*row[:4], f"{row.value:.6g}") for row in rows)
-    return text.getvalue()
+    return csv_text(ProbeRow._fields, ((*row[:4], f"{row.value:.6g}") for row in rows))
 
 
 def read_probes(path: Path, run: RunRecord) -> tuple[ProbeRow, ...] | None:

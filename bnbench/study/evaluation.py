@@ -6,11 +6,11 @@ tables, `batch@precise` beside `batch`. A further test set is a part of its own,
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from bnbench.study.sections import Choice, Float, Int, Section
+from bnbench.study.sections import Choice, Section, Share, TwoOrMore
 
 Way = Literal["running", "precise", "batch", "example_weighted"]
 #: What stands between a variant and a way of inference in the name of a line; no variant's name has it.
@@ -35,13 +35,13 @@ class Inference(Section):
         "samples, computed once the network is trained; batch: those of each test batch; example_weighted: the "
         "running ones, to which each example adds its own",
     )
-    samples: Annotated[Int, Field(ge=2)] | None = Field(
+    samples: TwoOrMore | None = Field(
         None, description="precise: training samples, all where there are fewer; default 10000"
     )
-    size: Annotated[Int, Field(ge=2)] | None = Field(
+    size: TwoOrMore | None = Field(
         None, description="samples of a batch. batch: default 256; precise: default batch_size"
     )
-    alpha: Annotated[Float, Field(gt=0, le=1)] | None = Field(
+    alpha: Share | None = Field(
         None, description="example_weighted: the weight of the example's own statistics; default 0.1"
     )
 

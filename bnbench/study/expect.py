@@ -150,3 +150,37 @@ def read_expectations(values: Any) -> Iterator[Expectation]:
     if mistakes:
         raise ValueError("; ".join(mistake.message for mistake in mistakes))
     yield from (claim for claim, _ in read)
+
+
+def expect_schema() -> dict[str, Any]:
+    """The JSON Schema of the key: an expression, or a mapping with its texts and its parts."""
+    expression = {"type": "string", "minLength": 1}
+    of_language = {"type": "object", "minProperties": 1, "additionalProperties": False}
+    words = [expression, {**of_language, "properties": dict.fromkeys(LANGUAGES, expression)}]
+    named = {
+        "type": "object",
+        "required": ["part", "that"],
+        "additionalProperties": False,
+        "properties": {"part": {"anyOf": words}, "that": expression},
+    }
+    parts = [
+        {"type": "array", "items": expression, "minItems": 1},
+        {"type": "array", "items": named, "minItems": 1},
+        {"type": "object", "additionalProperties": expression, "minProperties": 1},
+    ]
+    texts = {key: {"anyOf": words, "description": text} for key, text in TEXTS.items()}
+    claim = {
+        "type": "object",
+        "required": ["that"],
+        "additionalProperties": False,
+        "properties": {
+            "that": {"anyOf": [expression, *parts], "description": "an expression, or parts by their names"},
+            **texts,
+            "counter": {"type": "boolean", "description": "a counter-example of the claim before it"},
+        },
+    }
+    one = [expression, claim]
+    return {
+        "anyOf": [*one, {"type": "array", "items": {"anyOf": one}}, {"type": "null"}],
+        "description": "claims about the result, such as batch.test_accuracy - none.test_accuracy > 0",
+    }

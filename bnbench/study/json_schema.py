@@ -8,10 +8,9 @@ from typing import Any
 from bnbench.base.listing import Described
 from bnbench.base.metrics import GAPS, RECALL, SPLITS, columns_of
 from bnbench.base.options import add_words_for_none, is_optional_number, or_a_word_for_none
-from bnbench.base.words import LANGUAGES
 from bnbench.study.evaluation import OPTIONS, Inference
 from bnbench.study.evaluation_reader import MOST_SETS, NAME
-from bnbench.study.expressions import TEXTS
+from bnbench.study.expect import expect_schema
 from bnbench.study.goals import EARLY
 from bnbench.study.looks import FIRST_LOOK, MAX_LOOK
 from bnbench.study.schema import (
@@ -99,40 +98,6 @@ _SEEDS: dict[str, Any] = {
 }
 
 
-def _expect() -> dict[str, Any]:
-    """Claims: an expression, or a mapping with its texts and its parts."""
-    expression = {"type": "string", "minLength": 1}
-    of_language = {"type": "object", "minProperties": 1, "additionalProperties": False}
-    words = [expression, {**of_language, "properties": dict.fromkeys(LANGUAGES, expression)}]
-    named = {
-        "type": "object",
-        "required": ["part", "that"],
-        "additionalProperties": False,
-        "properties": {"part": {"anyOf": words}, "that": expression},
-    }
-    parts = [
-        {"type": "array", "items": expression, "minItems": 1},
-        {"type": "array", "items": named, "minItems": 1},
-        {"type": "object", "additionalProperties": expression, "minProperties": 1},
-    ]
-    texts = {key: {"anyOf": words, "description": text} for key, text in TEXTS.items()}
-    claim = {
-        "type": "object",
-        "required": ["that"],
-        "additionalProperties": False,
-        "properties": {
-            "that": {"anyOf": [expression, *parts], "description": "an expression, or parts by their names"},
-            **texts,
-            "counter": {"type": "boolean", "description": "a counter-example of the claim before it"},
-        },
-    }
-    one = [expression, claim]
-    return {
-        "anyOf": [*one, {"type": "array", "items": {"anyOf": one}}, {"type": "null"}],
-        "description": "claims about the result, such as batch.test_accuracy - none.test_accuracy > 0",
-    }
-
-
 #: A run has one length.
 _TWO_LENGTHS = {
     "type": "object",
@@ -153,20 +118,7 @@ def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, 
     definitions = settings["$defs"]
     for section in SECTIONS.values():
         add_words_for_none(definitions[section.__name__], section)
-    properties = dict(settings["properties"])
-    properties["vary"]["uniqueItems"] = True
-    # in a variant, options alone are enough: the name is the study's; and no variant varies something else
-    properties["probe"] = _probe(properties["probe"], definitions, sorted(vocabulary["probe"]))
-    properties |= {"evaluate": _ways(), "test_sets": _test_sets(vocabulary, definitions)}
-    of_the_study = ("vary", "probe", "evaluate", "test_sets")
-    changes = {key: value for key, value in properties.items() if key not in of_the_study}
-    for key in CHOICES:
-        properties[key] = _choice(vocabulary[key], definitions, key)
-        changes[key] = _choice(vocabulary[key], definitions, key, partial=True)
-    for key in properties:
-        for place in (properties, changes):
-            if key in place and key not in CHOICES:
-                place[key] = _short_forms(key, place[key])
+    properties, changes = _settings(settings["properties"], definitions, vocabulary)
     dotted: dict[str, Any] = {rf"^({'|'.join(properties)})\.": {}, "^<<$": {}}
     setting = {
         "type": ["object", "null"],
@@ -191,11 +143,34 @@ def json_schema(vocabulary: Mapping[str, Mapping[str, Described]]) -> dict[str, 
             "baseline": {**_WORD, "type": [*_WORD["type"], "null"]},
             **_goals(vocabulary),
             "sweep": _SWEEP,
-            "expect": _expect(),
+            "expect": expect_schema(),
             **properties,
         },
         "$defs": definitions,
     }
+
+
+def _settings(
+    fields: dict[str, Any], definitions: dict[str, Any], vocabulary: Mapping[str, Mapping[str, Described]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of a study, and those that a variant may change: there, options alone are enough."""
+    fields["vary"]["uniqueItems"] = True
+    of_the_study = {
+        "probe": _probe(fields["probe"], definitions, sorted(vocabulary["probe"])),
+        "evaluate": _ways(),
+        "test_sets": _test_sets(vocabulary, definitions),
+    }
+    whole: dict[str, Any] = {}
+    partial: dict[str, Any] = {}
+    for key, schema in (fields | of_the_study).items():
+        if key in CHOICES:
+            whole[key] = _choice(vocabulary[key], definitions, key)
+            partial[key] = _choice(vocabulary[key], definitions, key, partial=True)
+        else:
+            whole[key] = _short_forms(key, schema)
+            if key not in (*of_the_study, "vary"):
+                partial[key] = whole[key]
+    return whole, partial
 
 
 def _test_sets(

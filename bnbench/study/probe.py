@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from pydantic import Field, PrivateAttr
 
-from bnbench.study.sections import Int, Section
+from bnbench.study.sections import Count, Int, Section, TwoOrMore
 
 #: The measures of a study that names none; each costs about one forward and backward pass.
 DEFAULT_WHAT = ("activations", "gradients", "weights", "gamma_beta", "effective_lr")
@@ -29,9 +29,8 @@ class Probe(Section):
     at: tuple[Int, ...] | None = Field(
         None, description="single steps; default: 0, 1, 10 and 100, as far as the run goes"
     )
-    every: Int | None = Field(
+    every: Count | None = Field(
         None,
-        ge=1,
         description="steps between two further probes, and one at the end; default: 100, or as many hundreds as "
         "give 20 probes in a long run",
     )
@@ -41,8 +40,8 @@ class Probe(Section):
         min_length=1,
         description="numbers from 1, names, last (the last layer before the head) or head; default: all layers",
     )
-    samples: Int | None = Field(
-        None, ge=2, description="samples of the probe batch, from the training part; default: batch_size"
+    samples: TwoOrMore | None = Field(
+        None, description="samples of the probe batch, from the training part; default: batch_size"
     )
 
     _places: dict[str, str] = PrivateAttr(default_factory=dict)

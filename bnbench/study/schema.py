@@ -21,7 +21,19 @@ from bnbench.study.evaluation import RUNNING, Inference, TestSet, line_name
 from bnbench.study.expressions import Expectation
 from bnbench.study.identity import identifying
 from bnbench.study.probe import Probe
-from bnbench.study.sections import Batches, Choice, Clip, Epochs, Float, Init, Int, Section, Steps, Validation
+from bnbench.study.sections import (
+    Batches,
+    Choice,
+    Clip,
+    Count,
+    Epochs,
+    Init,
+    Int,
+    Positive,
+    Section,
+    Steps,
+    Validation,
+)
 from bnbench.study.vary import DEFAULT_VARY, Source
 
 
@@ -62,9 +74,7 @@ class Settings(Section):
     steps: Steps | None = Field(
         None, description="optimizer steps, in place of epochs; the last epoch need not be whole"
     )
-    clip_norm: Float | None = Field(
-        None, gt=0, description="largest L2 norm of the gradient of all parameters"
-    )
+    clip_norm: Positive | None = Field(None, description="largest L2 norm of the gradient of all parameters")
     clip: Clip = Clip()
     augment: Choice
     batches: Batches = Batches()
@@ -78,10 +88,10 @@ class Settings(Section):
     )
     init: Init = Init()
     validation: Validation = Validation()
-    max_train_samples: Annotated[Int, Field(ge=1)] | None = Field(
+    max_train_samples: Count | None = Field(
         None, description="train on this many samples only, after the validation part is taken"
     )
-    max_eval_samples: Annotated[Int, Field(ge=1)] | None = Field(
+    max_eval_samples: Count | None = Field(
         None, description="evaluate on this many samples of each part only, always the same random ones"
     )
     precision: Literal["float32", "bf16"] = Field(

@@ -10,9 +10,12 @@ from bnbench.base.options import is_optional_number, means_none, no_bool
 
 Int = Annotated[int, BeforeValidator(no_bool)]
 Float = Annotated[float, BeforeValidator(no_bool)]
-#: With the bounds inside: else pydantic's JSON Schema has no minimum.
+#: Bounds of an optional number stand inside its type, before the validator: else the JSON Schema has no minimum.
+Count = Annotated[int, Field(ge=1), BeforeValidator(no_bool)]
+TwoOrMore = Annotated[int, Field(ge=2), BeforeValidator(no_bool)]
 Epochs = Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(no_bool)]
 Steps = Annotated[int, Field(ge=0, le=100_000_000), BeforeValidator(no_bool)]
+Share = Annotated[float, Field(gt=0, le=1), BeforeValidator(no_bool)]
 Positive = Annotated[float, Field(gt=0), BeforeValidator(no_bool)]
 
 
@@ -80,7 +83,7 @@ class Clip(Section):
         description="agc: adaptive gradient clipping (Brock et al. 2021, arXiv 2102.06171, equation 3); the last layer "
         "is left out",
     )
-    ratio: Annotated[Float, Field(gt=0)] | None = Field(
+    ratio: Positive | None = Field(
         None,
         description=f"largest norm of a unit's gradient, in norms of the unit's weights; agc: {AGC_RATIO}",
     )
@@ -104,7 +107,7 @@ class Clip(Section):
 class Batches(Section):
     """Which samples come together in a batch."""
 
-    classes: Annotated[Int, Field(ge=1)] | None = Field(
+    classes: Count | None = Field(
         None, description="classes in each batch: the batches are not independent draws; none: any, at random"
     )
 

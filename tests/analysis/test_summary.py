@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from bnbench.analysis.contents import Summary
-from bnbench.analysis.serial import as_json, rows
+from bnbench.analysis.rows import rows
+from bnbench.analysis.serial import as_json
 from bnbench.analysis.summary import summarize
 from bnbench.results import Cell, StudyResults
 from bnbench.study import Target

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -85,3 +86,58 @@ def test_both_agree_on_groups_of_the_optimizer(
     else:
         with pytest.raises(ConfigError):
             load_study(write_study(text), [], vocabulary)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "max_train_samples: 0",
+        "max_eval_samples: 0",
+        "clip_norm: 0",
+        "clip: {name: agc, ratio: 0}",
+        "batches: {classes: 0}",
+        "probe: {every: 0}",
+        "probe: {samples: 1}",
+        "evaluate: {name: precise, samples: 1}",
+        "evaluate: {name: batch, size: 1}",
+        "evaluate: {name: example_weighted, alpha: 1.5}",
+        "optimizer: {groups: {gamma: {weight_decay: -1}}}",
+    ],
+)
+def test_both_refuse_a_number_beyond_its_bound(
+    text: str, write_study: Callable[..., Path], vocabulary: Vocabulary
+) -> None:
+    base = BASE.replace("optimizer: {name: sgd, lr: 0.1}\n", "") if text.startswith("optimizer") else BASE
+    study = base + text.replace("{groups", "{name: sgd, lr: 0.1, groups")
+    with pytest.raises(ConfigError):
+        load_study(write_study(study), [], vocabulary)
+    assert not Draft202012Validator(json_schema(vocabulary)).is_valid(read_yaml(study, "study").data)
+
+
+#: Words with a schema, with a list of schemas, and with a schema for each name.
+ONE, MANY = (
+    {"items", "additionalProperties", "propertyNames", "not"},
+    {"anyOf", "oneOf", "allOf", "prefixItems"},
+)
+NAMED = {"properties", "patternProperties", "$defs"}
+
+
+def words_of(schema: Any) -> Iterator[str]:
+    """Every word of a JSON Schema, without the names of its properties."""
+    if not isinstance(schema, dict):
+        return
+    yield from schema
+    inner = [schema[word] for word in ONE & set(schema)]
+    inner += [form for word in MANY & set(schema) for form in schema[word]]
+    inner += [form for word in NAMED & set(schema) for form in schema[word].values()]
+    for form in inner:
+        yield from words_of(form)
+
+
+def test_the_schema_has_no_word_that_editors_ignore(vocabulary: Vocabulary) -> None:
+    """Pydantic writes its own `ge` where a bound stands outside a validated type. Oracle: the published keywords."""
+    notes = {"$schema", "title", "description", "default", "examples", "$defs"}
+    known = {*Draft202012Validator.VALIDATORS, *notes}
+    assert "minimum" in known
+
+    assert set(words_of(json_schema(vocabulary))) <= known

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @output_format("csv")
 def write(document: Document) -> str:
     """One row per run, in full precision, with empty cells for missing numbers; with --tables, the tables' rows."""
-    from bnbench.analysis.serial import rows
+    from bnbench.analysis.rows import rows
 
     if document.is_of_claims:
         from bnbench.reports.tables.claims import claim_rows
@@ -34,7 +34,7 @@ def write(document: Document) -> str:
 
 def runs_text(summary: Summary) -> str:
     """The contents of summary.csv."""
-    from bnbench.analysis.serial import rows
+    from bnbench.analysis.rows import rows
 
     return _text(rows(summary))
 

@@ -8,7 +8,7 @@ from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.pairs import WITHOUT_NUMBER
 from bnbench.analysis.rates import TrainedRate
-from bnbench.analysis.serial import first_line
+from bnbench.analysis.rows import first_line
 from bnbench.reports.numbers import metric_text, outcome_text, p_text, runs_text
 from bnbench.study.records import MISSING, RunRecord
 
