@@ -50,23 +50,38 @@ def bin_counts(values: Any) -> dict[str, int]:
     """
     import numpy as np
 
-    values = np.ascontiguousarray(values, dtype=np.float32).reshape(-1)
+    (counts,) = bin_counts_by_row(np.asarray(values).reshape(1, -1))
+    return counts
+
+
+def bin_counts_by_row(values: Any) -> list[dict[str, int]]:
+    """The same of each row of a float32 array (rows, values)."""
+    import numpy as np
+
+    values = np.ascontiguousarray(values, dtype=np.float32)
     bits = values.view(np.int32)
     # a float's exponent and the first bit of its fraction count the bins; the float before it has them at an edge
     numbers = ((bits & 0x7FFFFFFF) - 1) >> 22
     numbers -= 2 * (_BIAS + LOWEST) - 1
     np.clip(numbers, 0, LAST, out=numbers)
     np.negative(numbers, out=numbers, where=bits < 0)
-    counts = np.bincount(numbers + LAST, minlength=2 * LAST + 1)
-    odd: dict[str, int] = {}
-    if not np.isfinite(values).all():
-        for name, found in (
-            ("nan", np.isnan(values)),
-            ("inf", values == np.inf),
-            ("-inf", values == -np.inf),
-        ):
-            if amount := int(found.sum()):
-                odd[name] = amount
-                np.subtract.at(counts, numbers[found] + LAST, 1)
-    (filled,) = counts.nonzero()
-    return {str(number - LAST): int(counts[number]) for number in filled.tolist()} | odd
+    numbers += LAST
+    width = 2 * LAST + 1
+    starts = np.arange(len(values), dtype=numbers.dtype)[:, None] * width
+    counts = np.bincount((numbers + starts).reshape(-1), minlength=len(values) * width).reshape(-1, width)
+    finite = np.isfinite(values)
+    odd: list[dict[str, int]] = [{} for _ in values]
+    for row in (~finite.all(1)).nonzero()[0].tolist():
+        of_row = values[row]
+        np.subtract.at(counts[row], numbers[row][~finite[row]], 1)
+        found = {"nan": np.isnan(of_row), "inf": of_row == np.inf, "-inf": of_row == -np.inf}
+        odd[row] = {name: amount for name, where in found.items() if (amount := int(where.sum()))}
+    rows, filled = (places.tolist() for places in counts.nonzero())
+    by_row: list[dict[str, int]] = [{} for _ in values]
+    for row, place, amount in zip(rows, filled, counts[counts > 0].tolist(), strict=True):
+        by_row[row][_NAMES[place]] = amount
+    return [counted | others for counted, others in zip(by_row, odd, strict=True)]
+
+
+#: The names of the bins from the first to the last.
+_NAMES = [str(number) for number in range(-LAST, LAST + 1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,12 +18,15 @@ from bnbench.engine.device import synchronize
 from bnbench.engine.mirror import Mirror
 from bnbench.engine.private_copy import private_copy
 from bnbench.engine.replica import Replica
+from bnbench.engine.stacked.private import PrivateStack, side_by_side
 from bnbench.engine.steppers.base import Stepper, autocast
+from bnbench.engine.steppers.stacked import Stacked
 from bnbench.probes import probes
-from bnbench.probes.batch import probe_batches
+from bnbench.probes.batch import Batches, probe_batches
 from bnbench.probes.indices import drift_rows, indices
 from bnbench.probes.inside import Inside, Layer, Objective, Private, Row, Rows
 from bnbench.probes.layers import Found, chosen, find_layers
+from bnbench.probes.together import Together
 from bnbench.study import Settings
 from bnbench.study.events import RunEnded
 from bnbench.study.plan import ProbeCost
@@ -88,6 +91,7 @@ class Probing:
         with left_as_found(device):
             self._network = _Network(replicas[0].model, data, self.settings)
             self._batches = [probe_batches(data, self.settings, replica.run.seed) for replica in replicas]
+            self._together = _Together.of(stepper, self._network.layers, self._batches)
         self._measured: list[list[tuple[int, list[Row | Rows]]]] = [[] for _ in replicas]
         self._failed: list[dict[str, str]] = [{} for _ in replicas]
         self._before: list[dict[str, Tensor]] = [{} for _ in replicas]
@@ -98,20 +102,24 @@ class Probing:
 
     def keep_weights(self, active: Sequence[Replica]) -> None:
         """Before the update that the next probe sees: the weights, for the size of that update."""
+        if self._together is not None:
+            self._together.keep_weights(self.stepper)
+            return
         for index in map(self.replicas.index, active):
             self._before[index] = self._network.weights(self.replicas[index].model)
 
     def look(self, active: Sequence[Replica], step: int) -> None:
         """Measure these replicas after `step` updates. Call it while the clock stands still."""
         with left_as_found(self.device):
+            stack = self._stack(step)
             for index in map(self.replicas.index, active):
-                self._look(index, step)
+                self._look(index, step, stack)
 
-    def _look(self, index: int, step: int) -> None:
+    def _look(self, index: int, step: int, stack: Together | None) -> None:
         replica = self.replicas[index]
         seed = derive(self.settings.seed_of("noise", replica.run.seed), "probe", step)
         seed_streams(seed, self.device)
-        inside = self._inside(index, step)
+        inside = self._inside(index, step, stack)
         for name in self._looks[step]:
             measure = probes.get(name)
             if measure.facts.costly:  # what it draws does not depend on the measures before it
@@ -126,13 +134,27 @@ class Probing:
                 continue
             self._measured[index].append((step, measured))
 
-    def _inside(self, index: int, step: int) -> Inside:
+    def _stack(self, step: int) -> Together | None:
+        """All replicas of a stack as they are now, to be measured together."""
+        if self._together is None:
+            return None
+        lr = self._network.lr * self.course.at(step)
+        return self._together.now(
+            self.stepper, step, self.course.planned, step in self._detailed(), lr, self._network.rates
+        )
+
+    def _inside(self, index: int, step: int, stack: Together | None) -> Inside:
         network, factor = self._network, self.course.at(step)
-        model = network.mirror.of(self.replicas[index].model)
-        before, self._before[index] = self._before[index], {}
+        if stack is not None and self._together is not None:
+            model, layers = self._together.private.models[index], self._together.private.layers[index]
+            before = {name: weights[index] for name, weights in stack.before.items()}
+        else:
+            model = network.mirror.of(self.replicas[index].model)
+            layers = network.of(model)
+            before, self._before[index] = self._before[index], {}
         return Inside(
             model,
-            network.of(model),
+            layers,
             *self._batches[index],
             network.objective,
             _loss(model, network.objective, self.settings, self.device),
@@ -144,6 +166,8 @@ class Probing:
             lambda: self._private(index, factor),
             network.rates,
             before,
+            stack,
+            index if stack is not None else 0,
         )
 
     def _detailed(self) -> tuple[int, ...]:
@@ -167,7 +191,7 @@ class Probing:
 
         def look() -> tuple[float, float]:
             start = time.perf_counter()
-            inside = self._inside(0, 0)
+            inside = self._inside(0, 0, self._stack(0))
             _ = inside.passed
             synchronize(self.device)
             passed = time.perf_counter()
@@ -179,7 +203,8 @@ class Probing:
         with left_as_found(self.device):
             look()
             total, one_pass = look()
-        return Timed(total if cheap else 0.0, one_pass, len(self._network.layers))
+        shared = len(self.replicas) if self._together is not None else 1
+        return Timed(total / shared if cheap else 0.0, one_pass / shared, len(self._network.layers))
 
     def ended(self, replica: Replica, event: RunEnded, seconds: float) -> RunEnded:
         """The same end of a run, with what its probes measured. seconds: that they took."""
@@ -195,6 +220,50 @@ class Probing:
             probe_seconds=seconds,
         )
         return replace(event, record=record, probes=(*rows, *drift_rows(rows)))
+
+
+class _Together:
+    """The replicas of a stack, measured together."""
+
+    def __init__(self, private: PrivateStack, batches: Sequence[Batches]) -> None:
+        self.private = private
+        parts = [
+            *batches,
+            *batches[-1:] * (len(private.models) - len(batches)),
+        ]  # a stack of one has a double
+        self._batches = [side_by_side(part) for part in zip(*parts, strict=True)]
+        self._before: dict[str, Tensor] = {}
+
+    @classmethod
+    def of(cls, stepper: Stepper, layers: Sequence[Found], batches: Sequence[Batches]) -> _Together | None:
+        """None where the replicas have to be measured one by one."""
+        if not isinstance(stepper, Stacked):
+            return None
+        try:
+            return cls(PrivateStack(stepper.stack, stepper.settings, layers), batches)
+        except ValueError:
+            return None
+
+    def keep_weights(self, stepper: Stepper) -> None:
+        """A copy of every layer's weights, of all replicas."""
+        assert isinstance(stepper, Stacked)
+        self.private.update(stepper.stack)
+        self._before = {
+            layer.name: self.private.all(layer.parameter).clone() for layer in self.private.layers[0]
+        }
+
+    def now(
+        self, stepper: Stepper, step: int, planned: int, detailed: bool, lr: float, rates: Mapping[str, float]
+    ) -> Together:
+        """The replicas as they are."""
+        assert isinstance(stepper, Stacked)
+        self.private.update(stepper.stack)
+        before, self._before = self._before, {}
+        inputs, targets, others, _ = self._batches
+        return Together(
+            len(self.private.models), self.private.layers[0], step, planned, detailed, lr, rates, before,
+            self.private.all, lambda: self.private.passed(inputs, targets), lambda: self.private.pre(others),
+        )  # fmt: skip
 
 
 class _Network:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -13,13 +13,8 @@ from torch import Tensor, nn
 
 from bnbench.probes import probes
 from bnbench.probes.inside import Inside, Layer, Row, Rows
-from bnbench.probes.numbers import (
-    histogram_rows,
-    moments,
-    percentile_rows,
-    percentiles,
-    some_values,
-)
+from bnbench.probes.numbers import MOST, distributions, percentiles
+from bnbench.probes.together import OfAll, Together
 
 #: Percentiles of a single unit, as in figure 1 b, c of Ioffe & Szegedy (2015, arXiv 1502.03167).
 UNIT_PERCENTILES = (15, 50, 85)
@@ -60,43 +55,46 @@ FIRST_SAMPLES = 8
 @probes.register("activations")
 def activations(inside: Inside) -> Iterator[Row | Rows]:
     """Mean, std, percentiles and histogram of pre-activations and activations; dead and saturated units."""
-    passed = inside.passed
-    hidden = [layer.name for layer in inside.layers if layer.hidden]
-    for layer in inside.layers:
-        if layer.name in passed.pre:
-            pre = passed.pre[layer.name]
-            yield from _distribution(layer.name, "pre", pre, inside.detailed)
-            count = MANY_UNITS if layer.name in hidden[-1:] else FEW_UNITS
-            yield from _units(layer, pre, count)
-            if inside.detailed and layer.name in inside.other_pre:
-                yield from _medians(layer, inside.other_pre[layer.name], count)
-        if layer.name in passed.post:
-            post = passed.post[layer.name]
-            yield from _distribution(layer.name, "post", post, inside.detailed)
-            yield from _idle(layer, passed.pre[layer.name], post)
+    return inside.rows(_of_all)
 
 
-def _distribution(layer: str, prefix: str, values: Tensor, detailed: bool) -> Iterator[Row | Rows]:
-    yield from moments(layer, prefix, values)
-    some = some_values(values)
-    yield from percentile_rows(layer, prefix, some)
-    if detailed:
-        yield histogram_rows(layer, prefix, some)
+def _of_all(replicas: Together) -> OfAll:
+    passed, layers = replicas.passed, {layer.name: layer for layer in replicas.layers}
+    values = {(name, "pre"): of_all for name, of_all in passed.pre.items()}
+    values |= {(name, "post"): of_all for name, of_all in passed.post.items()}
+    found = distributions(values, replicas.count, replicas.detailed)
+    hidden = [name for name, layer in layers.items() if layer.hidden]
+    counts = {name: MANY_UNITS if name in hidden[-1:] else FEW_UNITS for name in layers}
+    _units(found, layers, passed.pre, counts, {percent: f"unit_p{percent}" for percent in UNIT_PERCENTILES})
+    if replicas.detailed:  # how far the medians lie apart without an update
+        _units(found, layers, replicas.other_pre, counts, {50: "unit_p50_other"})
+    for name, of_all in passed.post.items():
+        _idle(found, layers[name], passed.pre[name], of_all)
+    return found
 
 
-def _units(layer: Layer, values: Tensor, count: int) -> Iterator[Row | Rows]:
-    """The percentiles of single units (of a convolution: channels), over samples and places."""
-    units = some_units(values.shape[unit_axis(layer, values)], count)
-    of_units = unit_values(layer, values, units)
-    for percent, row in zip(UNIT_PERCENTILES, percentiles(of_units, UNIT_PERCENTILES).T, strict=True):
-        yield Rows(layer.name, f"unit_p{percent}", units, row.tolist())
-
-
-def _medians(layer: Layer, values: Tensor, count: int) -> Iterator[Rows]:
-    """The medians of the same units with the other batch: how far they lie apart without an update."""
-    units = some_units(values.shape[unit_axis(layer, values)], count)
-    (medians,) = percentiles(unit_values(layer, values, units), (50,)).T
-    yield Rows(layer.name, "unit_p50_other", units, medians.tolist())
+def _units(
+    found: OfAll,
+    layers: Mapping[str, Layer],
+    values: Mapping[str, Tensor],
+    counts: Mapping[str, int],
+    quantities: Mapping[float, str],
+) -> None:
+    """Add the percentiles of single units (of a convolution: channels), over samples and places."""
+    groups: dict[int, list[tuple[str, list[int], Any]]] = {}
+    for name, of_all in values.items():
+        units = some_units(of_all.shape[unit_axis(layers[name], of_all)], counts[name])
+        of_units = unit_values(layers[name], of_all, units)
+        groups.setdefault(of_units.shape[-1], []).append((name, units, of_units))
+    for group in groups.values():
+        numbers = percentiles(np.concatenate([of_units for _, _, of_units in group], 1), tuple(quantities))
+        start = 0
+        for name, units, _ in group:
+            part = np.moveaxis(numbers[:, start : start + len(units)], -1, 1).tolist()
+            start += len(units)
+            for rows, of_replica in zip(found, part, strict=True):
+                for quantity, of_units in zip(quantities.values(), of_replica, strict=True):
+                    rows.append(Rows(name, quantity, units, of_units))
 
 
 @lru_cache(256)
@@ -107,43 +105,46 @@ def some_units(total: int, count: int) -> list[int]:
 
 
 def unit_values(layer: Layer, values: Tensor, units: Sequence[int]) -> Any:
-    """The values of some units over samples and places as (units, values), float32 on the CPU.
+    """The values (S, ...) of some units over samples and places as (S, units, values), float32 on the CPU.
 
     Of more than `MOST_OF_A_UNIT` values, that many, evenly spaced.
     """
     by_unit = values.movedim(unit_axis(layer, values), -1)
-    *sizes, total = by_unit.shape
+    replicas, *sizes, total = by_unit.shape
     places = math.prod(sizes)
     if places <= MOST_OF_A_UNIT:
-        rows = by_unit.reshape(places, total)
+        rows = by_unit.reshape(replicas, places, total)
     else:
-        rows = by_unit[np.unravel_index(some_units(places, MOST_OF_A_UNIT), sizes)]
-    return rows[:, torch.tensor(units, device=rows.device)].T.float().cpu().numpy()
+        rows = by_unit[(slice(None), *np.unravel_index(some_units(places, MOST_OF_A_UNIT), sizes))]
+    if len(units) < total:
+        rows = rows[..., torch.tensor(units, device=rows.device)]
+    return rows.mT.float().cpu().numpy()
 
 
-def _idle(layer: Layer, pre: Tensor, post: Tensor) -> Iterator[Row]:
-    """Units that pass no gradient for any sample and place, units that are saturated for every one, and such values.
+def _idle(found: OfAll, layer: Layer, pre: Tensor, post: Tensor) -> None:
+    """Add the shares of units that pass no gradient for any sample and place or are saturated, and of such values.
 
     Which of the two an activation has depends on its class; a linear one, or one of a user's own, has neither.
     """
     axis, kind = unit_axis(layer, post), type(layer.activation)
-    units = post.shape[axis]
-    yield Row(layer.name, "units", float(units))
+    units, shares = post.shape[axis], dict[str, list[float]]()
     if kind is nn.ReLU:
-        yield Row(layer.name, "dead_share", _everywhere(post, axis, lambda values: values == 0) / units)
+        shares["dead_share"] = _everywhere(post, axis, lambda values: values == 0)
     elif kind in RELU_FAMILY and layer.activation is not None:
-        passes_none = partial(_passes_none, layer.activation)
-        yield Row(layer.name, "dead_share", _everywhere(pre, axis, passes_none) / units)
-    if kind not in BOUNDED:
-        return
-    low, high = BOUNDED[kind]
-    middle, half = (low + high) / 2, (high - low) / 2
+        shares["dead_share"] = _everywhere(pre, axis, partial(_passes_none, layer.activation))
+    elif kind in BOUNDED:
+        low, high = BOUNDED[kind]
+        middle, half = (low + high) / 2, (high - low) / 2
 
-    def saturated(values: Tensor) -> Tensor:
-        return (values - middle).abs() > half * (1 - 2 * SATURATED)
+        def saturated(values: Tensor) -> Tensor:
+            return (values - middle).abs() > half * (1 - 2 * SATURATED)
 
-    yield Row(layer.name, "saturated_share", _everywhere(post, axis, saturated) / units)
-    yield Row(layer.name, "saturated_values", int(saturated(post).sum()) / post.numel())
+        shares["saturated_share"] = _everywhere(post, axis, saturated)
+        shares["saturated_values"] = [float(saturated(part).float().mean()) for part in post]
+    for index, rows in enumerate(found):
+        rows.append(Row(layer.name, "units", float(units)))
+        for name, of_replicas in shares.items():
+            rows.append(Row(layer.name, name, of_replicas[index]))
 
 
 @torch.enable_grad()
@@ -155,16 +156,25 @@ def _passes_none(activation: nn.Module, pre: Tensor) -> Tensor:
     return derivative.abs() < NO_GRADIENT
 
 
-def _everywhere(values: Tensor, axis: int, holds: Callable[[Tensor], Tensor]) -> int:
-    """For how many units it holds at every sample and place. Few units are left to look at after a few samples."""
-    others = [other for other in range(values.dim()) if other != axis]
+def _everywhere(values: Tensor, axis: int, holds: Callable[[Tensor], Tensor]) -> list[float]:
+    """Of each replica (S, N, ...), the share of units for which it holds at every sample and place."""
+    others = [other for other in range(1, values.dim()) if other != axis]
+    if values[0].numel() <= MOST:
+        found: list[float] = holds(values).to(torch.uint8).amin(others).double().mean(1).tolist()
+        return found
+    return [_of_one(part, axis - 1, [other - 1 for other in others], holds) for part in values]
+
+
+def _of_one(values: Tensor, axis: int, others: list[int], holds: Callable[[Tensor], Tensor]) -> float:
+    """The same of one replica. Few units are left to look at after a few samples."""
+    units = values.shape[axis]
     left = holds(values[:FIRST_SAMPLES]).to(torch.uint8).amin(others).nonzero().flatten()
     if len(left) and len(values) > FIRST_SAMPLES:
         rest = values[FIRST_SAMPLES:].index_select(axis, left)
-        return int(holds(rest).to(torch.uint8).amin(others).sum())
-    return len(left)
+        return int(holds(rest).to(torch.uint8).amin(others).sum()) / units
+    return len(left) / units
 
 
 def unit_axis(layer: Layer, values: Tensor) -> int:
-    """The axis of the units of a layer's values: of (N, C, H, W) the second, of a linear layer's the last."""
-    return values.dim() - 1 if isinstance(layer.weights, nn.Linear) else 1
+    """The axis of the units of a layer's values (S, N, ...): behind the samples, of a linear layer the last."""
+    return values.dim() - 1 if isinstance(layer.weights, nn.Linear) else 2

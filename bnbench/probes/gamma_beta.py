@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from torch import Tensor
+
 from bnbench.probes import probes
 from bnbench.probes.activations import MANY_UNITS, some_units
 from bnbench.probes.inside import Inside, Row, Rows
-from bnbench.probes.numbers import moments, percentile_rows
+from bnbench.probes.numbers import distributions
+from bnbench.probes.together import OfAll, Together
 
 #: What a normalizer's parameters are called here; any other keeps its own name, such as alpha.
 NAMES = {"weight": "gamma", "bias": "beta"}
@@ -16,16 +19,22 @@ NAMES = {"weight": "gamma", "bias": "beta"}
 @probes.register("gamma_beta")
 def gamma_beta(inside: Inside) -> Iterator[Row | Rows]:
     """Mean, std and percentiles of each normalizer's gamma and beta; after the last step their values, too."""
-    for layer in inside.layers:
-        if layer.norm is None:
-            continue
-        for path, parameter in layer.norm.named_parameters():
+    return inside.rows(_of_all)
+
+
+def _of_all(replicas: Together) -> OfAll:
+    values = dict[tuple[str, str], Tensor]()
+    for layer in replicas.layers:
+        for path, parameter in layer.norm.named_parameters() if layer.norm is not None else ():
             own = path.rpartition(".")[2]
-            name, values = NAMES.get(own, own), parameter.detach().float().flatten()
-            if not values.numel():
-                continue
-            yield from moments(layer.name, name, values)
-            yield from percentile_rows(layer.name, name, values.cpu().numpy())
-            if inside.step == inside.planned:
-                units = some_units(len(values), MANY_UNITS)
-                yield Rows(layer.name, name, units, values[units].tolist())
+            if parameter.numel():
+                values.setdefault(
+                    (layer.name, NAMES.get(own, own)), replicas.all(parameter).detach().float().flatten(1)
+                )
+    found = distributions(values, replicas.count)
+    if replicas.step == replicas.planned:
+        for (layer_name, name), of_all in values.items():
+            units = some_units(of_all.shape[1], MANY_UNITS)
+            for rows, numbers in zip(found, of_all[:, units].tolist(), strict=True):
+                rows.append(Rows(layer_name, name, units, numbers))
+    return found

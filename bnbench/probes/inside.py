@@ -6,73 +6,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from bnbench.probes.together import Layer, OfAll, PassOfAll, Row, Rows, Together
 from bnbench.study import Settings
 
+__all__ = [
+    "Inside",
+    "Layer",
+    "Objective",
+    "Pass",
+    "Private",
+    "Row",
+    "Rows",
+    "norm_of",
+    "norms_of",
+    "one_pass",
+]
+
 Objective = Callable[[Tensor, Tensor], Tensor]
-
-
-class Row(NamedTuple):
-    """One number. unit: which unit, bin or other part of the layer it is about; None for the whole layer."""
-
-    layer: str
-    quantity: str
-    value: float
-    unit: str | int | None = None
-
-
-class Rows(NamedTuple):
-    """Many numbers of one quantity, one for each unit: in place of as many rows, which take longer to make."""
-
-    layer: str
-    quantity: str
-    units: Sequence[str | int]
-    values: Sequence[float]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer of weights with what belongs to it. Layers of two variants correspond where their names are equal.
-
-    name: its dotted name, such as "blocks.0" or "head". path: that of its weights, such as "blocks.0.linear". depth:
-    its number from 1, in the order of the network. weights: the linear or convolution layer. norm, activation: behind
-    it, None where there is none. hidden: whether other layers come behind it, so that it is not the head.
-    norm_activates: the norm is its own activation. scale_invariant: whether the network gives the same where its
-    weight is multiplied by a positive number, because a norm directly behind takes the scale out; scales_with_bias:
-    where its bias is multiplied as well, and not otherwise.
-    """
-
-    name: str
-    path: str
-    depth: int
-    weights: nn.Module
-    norm: nn.Module | None = None
-    activation: nn.Module | None = None
-    hidden: bool = True
-    norm_activates: bool = False
-    scale_invariant: bool = False
-    scales_with_bias: bool = False
-
-    @property
-    def weight_name(self) -> str:
-        """The name of the layer's weight in the network, such as "blocks.0.linear.weight"."""
-        return f"{self.path}.weight"
-
-    @property
-    def parameter(self) -> Tensor:
-        """The layer's weight: a parameter, or what a parametrization makes of one."""
-        weight: Tensor = self.weights.weight  # type: ignore[assignment]
-        return weight
-
-    @property
-    def weight(self) -> Tensor:
-        """Its values."""
-        return self.parameter.detach()
 
 
 @dataclass(frozen=True)
@@ -120,7 +76,8 @@ class Inside:
     detailed: whether this is one of the steps with histograms, which take much room in a file. lr: the base rate of the
     next update, after the last step that of the last update. rates: the factor on it of each parameter by name, 1
     where it is not there. before: the weights of the layers before the last update, by name; empty at step 0.
-    private: makes a copy with its optimizer.
+    private: makes a copy with its optimizer. stack, place: the replicas that are measured together, and which of them
+    this one is; None for a network alone.
     """
 
     model: nn.Module
@@ -139,15 +96,21 @@ class Inside:
     private: Callable[[], Private]
     rates: Mapping[str, float] = field(default_factory=dict)
     before: Mapping[str, Tensor] = field(default_factory=dict)
+    stack: Together | None = None
+    place: int = 0
 
     @cached_property
     def passed(self) -> Pass:
         """The pass over the probe batch, made once for all measures of this step. It moves running statistics."""
+        if self.stack is not None:
+            return _one_of(self.stack.passed, self.place)
         return one_pass(self.model, self.layers, lambda: self.loss(self.inputs, self.targets))
 
     @cached_property
     def other_pre(self) -> Mapping[str, Tensor]:
         """What enters the activations with the other probe batch, at the same weights. It moves running statistics."""
+        if self.stack is not None:
+            return {layer: values[self.place] for layer, values in self.stack.other_pre.items()}
         watch = _Watch()
         with watch.listening(self.layers), torch.no_grad():
             self.loss(self.other_inputs, self.other_targets)
@@ -156,6 +119,41 @@ class Inside:
     def rate(self, name: str) -> float:
         """The learning rate of that parameter in the next update."""
         return self.lr * self.rates.get(name, 1.0)
+
+    @cached_property
+    def together(self) -> Together:
+        """The replicas that are measured together: those of the stack, or this one alone."""
+        return self.stack or Together(
+            1, self.layers, self.step, self.planned, self.detailed, self.lr, self.rates,
+            {name: value.unsqueeze(0) for name, value in self.before.items()},
+            lambda tensor: tensor.unsqueeze(0),
+            lambda: _alone(self.passed),
+            lambda: {name: value.unsqueeze(0) for name, value in self.other_pre.items()},
+        )  # fmt: skip
+
+    def rows(self, of_all: Callable[[Together], OfAll]) -> Iterator[Row | Rows]:
+        """This replica's rows of a measure that is made for all replicas at once."""
+        return iter(self.together.once(of_all, lambda: of_all(self.together))[self.place])
+
+
+def _one_of(passed: PassOfAll, place: int) -> Pass:
+    return Pass(
+        passed.losses[place],
+        {layer: values[place] for layer, values in passed.pre.items()},
+        {layer: values[place] for layer, values in passed.post.items()},
+        {name: None if grad is None else grad[place] for name, grad in passed.gradients.items()},
+        {layer: norms[place] for layer, norms in passed.pre_gradients.items()},
+    )
+
+
+def _alone(passed: Pass) -> PassOfAll:
+    return PassOfAll(
+        {layer: values.unsqueeze(0) for layer, values in passed.pre.items()},
+        {layer: values.unsqueeze(0) for layer, values in passed.post.items()},
+        {name: None if grad is None else grad.unsqueeze(0) for name, grad in passed.gradients.items()},
+        {layer: [norm] for layer, norm in passed.pre_gradients.items()},
+        [passed.loss],
+    )
 
 
 #: Values that are added up in single precision before their sum goes on in double.
@@ -173,6 +171,14 @@ def norm_of(values: Tensor) -> float:
     chunks = torch.linalg.vector_norm(flat[:whole].view(-1, _CHUNK), dim=1)
     parts = torch.cat([chunks, flat[whole:]])
     return float(torch.linalg.vector_norm(parts, dtype=torch.float64))
+
+
+def norms_of(values: Tensor) -> list[float]:
+    """The L2 norm of each replica's part (S, ...)."""
+    if len(values) > 1 and values[0].numel() <= 16 * _CHUNK:
+        found: list[float] = torch.linalg.vector_norm(values.flatten(1), dim=1, dtype=torch.float64).tolist()
+        return found
+    return [norm_of(part) for part in values]
 
 
 def one_pass(model: nn.Module, layers: Sequence[Layer], loss: Callable[[], Tensor]) -> Pass:

@@ -6,7 +6,7 @@ so a probe costs as much in a wide network as a step does. Means, deviations and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,35 +14,61 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnbench.base.histogram import bin_counts
+from bnbench.base.histogram import bin_counts_by_row
 from bnbench.base.seeding import generator
 from bnbench.probes.inside import Row, Rows, norm_of
+from bnbench.probes.together import OfAll
 
 PERCENTILES = (5, 15, 50, 85, 95)
 #: Values that percentiles and a histogram are of, at most.
 MOST = 2**14
 
 
-def moments(layer: str, prefix: str, values: Tensor) -> Iterator[Row]:
-    """Mean and standard deviation √(Σ(x - mean)²/n) of all values."""
-    # in double precision where that costs nothing; torch.var of many values takes as long as the layer itself
-    exact = values.double() if values.numel() <= MOST else values.float()
+def distributions(named: Mapping[tuple[str, str], Tensor], count: int, histograms: bool = False) -> OfAll:
+    """Mean, std, percentiles and perhaps the histogram of tensors, for each of `count` replicas.
+
+    named: by the layer and the beginning of the quantities' names, tensors (S, ...). Those with as many values are
+    looked at together, which for small ones costs as much as a single one.
+    """
+    found: OfAll = [[] for _ in range(count)]
+    groups: dict[int, list[tuple[str, str]]] = {}
+    for key, values in named.items():
+        groups.setdefault(values[0].numel(), []).append(key)
+    for size, keys in groups.items():
+        if size <= MOST:
+            whole = torch.cat([named[key].reshape(count, -1) for key in keys])
+            means, deviations = _moments(whole)
+            some = whole.float().cpu().numpy()
+        else:
+            pairs = [_of_many(part) for key in keys for part in named[key]]
+            means, deviations = [mean for mean, _ in pairs], [deviation for _, deviation in pairs]
+            some = np.stack([some_values(part) for key in keys for part in named[key]])
+        of_percent = percentiles(some, PERCENTILES).tolist()
+        bins = bin_counts_by_row(some) if histograms else None
+        for row, (layer, prefix) in enumerate(key for key in keys for _ in range(count)):
+            rows = found[row % count]
+            rows.append(Row(layer, f"{prefix}_mean", means[row]))
+            rows.append(Row(layer, f"{prefix}_std", deviations[row]))
+            for percent, value in zip(PERCENTILES, of_percent[row], strict=True):
+                rows.append(Row(layer, f"{prefix}_p{percent}", value))
+            if bins is not None:
+                rows.append(Rows(layer, f"{prefix}_histogram", list(bins[row]), list(bins[row].values())))
+    return found
+
+
+def _moments(values: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation √(Σ(x - mean)²/n) of each row, in double precision."""
+    exact = values.double()
+    mean = exact.mean(1, keepdim=True)
+    deviation = torch.linalg.vector_norm(exact - mean, dim=1) / values.shape[1] ** 0.5
+    return mean.flatten().tolist(), deviation.tolist()
+
+
+def _of_many(values: Tensor) -> tuple[float, float]:
+    """The same of one tensor of many values, where double precision, or torch.var, takes as long as the layer."""
+    exact = values.float()
     mean = exact.mean()
-    deviation = norm_of(exact - mean) / values.numel() ** 0.5
-    yield Row(layer, f"{prefix}_mean", float(mean))
-    yield Row(layer, f"{prefix}_std", deviation)
-
-
-def percentile_rows(layer: str, prefix: str, values: Any) -> Iterator[Row]:
-    """The percentiles 5, 15, 50, 85 and 95 of a flat float array."""
-    for percent, value in zip(PERCENTILES, percentiles(values, PERCENTILES).tolist(), strict=True):
-        yield Row(layer, f"{prefix}_p{percent}", value)
-
-
-def histogram_rows(layer: str, prefix: str, values: Any) -> Rows:
-    """The counts of all bins with a value in them (see `bnbench.base.histogram`)."""
-    counts = bin_counts(values)
-    return Rows(layer, f"{prefix}_histogram", list(counts), list(counts.values()))
+    return float(mean), norm_of(exact - mean) / values.numel() ** 0.5
 
 
 def percentiles(values: Any, percents: tuple[float, ...]) -> Any:
@@ -50,9 +76,8 @@ def percentiles(values: Any, percents: tuple[float, ...]) -> Any:
 
     values: a float array (..., n). The result: (..., percents) float64. As numpy.percentile, in a fraction of its time.
     """
-    places, below, above, share = _order(values.shape[-1], percents)
-    ordered = values.copy()
-    ordered.partition(places, axis=-1)
+    ordered = np.sort(values, axis=-1)
+    below, above, share = _order(ordered.shape[-1], percents)
     low, high = ordered[..., below].astype(np.float64), ordered[..., above].astype(np.float64)
     with np.errstate(invalid="ignore"):  # of what is not finite
         result = low + share * (high - low)
@@ -61,13 +86,12 @@ def percentiles(values: Any, percents: tuple[float, ...]) -> Any:
 
 
 @lru_cache(256)
-def _order(count: int, percents: tuple[float, ...]) -> tuple[list[int], Any, Any, Any]:
-    """Places in the sorted order: those needed, those below and above each percentile, and the way between them."""
+def _order(count: int, percents: tuple[float, ...]) -> tuple[Any, Any, Any]:
+    """Places in the sorted order: those below and above each percentile, and the way between them."""
     positions = np.asarray(percents) / 100 * (count - 1)
     below = np.floor(positions).astype(int)
     above = np.minimum(below + 1, count - 1)
-    # the ends as well, where whatever is not finite is
-    return sorted({0, count - 1, *below.tolist(), *above.tolist()}), below, above, positions - below
+    return below, above, positions - below
 
 
 def some_values(values: Tensor) -> Any:

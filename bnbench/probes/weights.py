@@ -6,16 +6,23 @@ import math
 from collections.abc import Iterator
 
 from bnbench.probes import probes
-from bnbench.probes.inside import Inside, Row, norm_of
+from bnbench.probes.inside import Inside, Row, Rows, norms_of
+from bnbench.probes.together import OfAll, Together
 
 
 @probes.register("weights")
-def weights(inside: Inside) -> Iterator[Row]:
+def weights(inside: Inside) -> Iterator[Row | Rows]:
     """The L2 norm of each layer's weight w, and ‖Δw‖/‖w‖ of the last update of training, w before it."""
-    for layer in inside.layers:
-        yield Row(layer.name, "weight_norm", norm_of(layer.weight))
-        before = inside.before.get(layer.name)
+    return inside.rows(_of_all)
+
+
+def _of_all(replicas: Together) -> OfAll:
+    found: OfAll = [[] for _ in range(replicas.count)]
+    for layer in replicas.layers:
+        weight, before = replicas.weight(layer), replicas.before.get(layer.name)
+        for rows, norm in zip(found, norms_of(weight), strict=True):
+            rows.append(Row(layer.name, "weight_norm", norm))
         if before is not None:
-            size = norm_of(before)
-            update = norm_of(layer.weight - before)
-            yield Row(layer.name, "update_ratio", update / size if size else math.nan)
+            for rows, size, update in zip(found, norms_of(before), norms_of(weight - before), strict=True):
+                rows.append(Row(layer.name, "update_ratio", update / size if size else math.nan))
+    return found
