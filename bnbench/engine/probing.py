@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,12 +17,11 @@ from bnbench.engine.build import make_objective, make_optimizer
 from bnbench.engine.device import synchronize
 from bnbench.engine.mirror import Mirror
 from bnbench.engine.private_copy import private_copy
+from bnbench.engine.probed_stack import ProbedStack
 from bnbench.engine.replica import Replica
-from bnbench.engine.stacked.private import PrivateStack, side_by_side
 from bnbench.engine.steppers.base import Stepper, autocast
-from bnbench.engine.steppers.stacked import Stacked
 from bnbench.probes import probes
-from bnbench.probes.batch import Batches, probe_batches
+from bnbench.probes.batch import probe_batches
 from bnbench.probes.indices import drift_rows, indices
 from bnbench.probes.inside import Inside, Layer, Objective, Private, Row, Rows
 from bnbench.probes.layers import Found, chosen, find_layers
@@ -88,10 +87,11 @@ class Probing:
         if self.settings.probe is None:
             return
         self._looks = measures_by_step(self.settings.probe, course.planned)
+        self._detailed = frozenset(self.settings.probe.costly_steps(course.planned))
         with left_as_found(device):
             self._network = _Network(replicas[0].model, data, self.settings)
             self._batches = [probe_batches(data, self.settings, replica.run.seed) for replica in replicas]
-            self._together = _Together.of(stepper, self._network.layers, self._batches)
+            self._together = ProbedStack.of(stepper, self._network.layers, self._batches)
         self._measured: list[list[tuple[int, list[Row | Rows]]]] = [[] for _ in replicas]
         self._failed: list[dict[str, str]] = [{} for _ in replicas]
         self._before: list[dict[str, Tensor]] = [{} for _ in replicas]
@@ -140,7 +140,7 @@ class Probing:
             return None
         lr = self._network.lr * self.course.at(step)
         return self._together.now(
-            self.stepper, step, self.course.planned, step in self._detailed(), lr, self._network.rates
+            self.stepper, step, self.course.planned, step in self._detailed, lr, self._network.rates
         )
 
     def _inside(self, index: int, step: int, stack: Together | None) -> Inside:
@@ -161,7 +161,7 @@ class Probing:
             self.settings,
             step,
             self.course.planned,
-            step in self._detailed(),
+            step in self._detailed,
             network.lr * factor,
             lambda: self._private(index, factor),
             network.rates,
@@ -169,10 +169,6 @@ class Probing:
             stack,
             index if stack is not None else 0,
         )
-
-    def _detailed(self) -> tuple[int, ...]:
-        assert self.settings.probe is not None
-        return self.settings.probe.costly_steps(self.course.planned)
 
     def _private(self, index: int, factor: float) -> Private:
         twin = private_copy(self.stepper, index, factor)
@@ -220,50 +216,6 @@ class Probing:
             probe_seconds=seconds,
         )
         return replace(event, record=record, probes=(*rows, *drift_rows(rows)))
-
-
-class _Together:
-    """The replicas of a stack, measured together."""
-
-    def __init__(self, private: PrivateStack, batches: Sequence[Batches]) -> None:
-        self.private = private
-        parts = [
-            *batches,
-            *batches[-1:] * (len(private.models) - len(batches)),
-        ]  # a stack of one has a double
-        self._batches = [side_by_side(part) for part in zip(*parts, strict=True)]
-        self._before: dict[str, Tensor] = {}
-
-    @classmethod
-    def of(cls, stepper: Stepper, layers: Sequence[Found], batches: Sequence[Batches]) -> _Together | None:
-        """None where the replicas have to be measured one by one."""
-        if not isinstance(stepper, Stacked):
-            return None
-        try:
-            return cls(PrivateStack(stepper.stack, stepper.settings, layers), batches)
-        except ValueError:
-            return None
-
-    def keep_weights(self, stepper: Stepper) -> None:
-        """A copy of every layer's weights, of all replicas."""
-        assert isinstance(stepper, Stacked)
-        self.private.update(stepper.stack)
-        self._before = {
-            layer.name: self.private.all(layer.parameter).clone() for layer in self.private.layers[0]
-        }
-
-    def now(
-        self, stepper: Stepper, step: int, planned: int, detailed: bool, lr: float, rates: Mapping[str, float]
-    ) -> Together:
-        """The replicas as they are."""
-        assert isinstance(stepper, Stacked)
-        self.private.update(stepper.stack)
-        before, self._before = self._before, {}
-        inputs, targets, others, _ = self._batches
-        return Together(
-            len(self.private.models), self.private.layers[0], step, planned, detailed, lr, rates, before,
-            self.private.all, lambda: self.private.passed(inputs, targets), lambda: self.private.pre(others),
-        )  # fmt: skip
 
 
 class _Network:

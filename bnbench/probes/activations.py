@@ -115,7 +115,8 @@ def unit_values(layer: Layer, values: Tensor, units: Sequence[int]) -> Any:
     if places <= MOST_OF_A_UNIT:
         rows = by_unit.reshape(replicas, places, total)
     else:
-        rows = by_unit[(slice(None), *np.unravel_index(some_units(places, MOST_OF_A_UNIT), sizes))]
+        some: Any = np.unravel_index(some_units(places, MOST_OF_A_UNIT), sizes)
+        rows = by_unit[(slice(None), *some)]
     if len(units) < total:
         rows = rows[..., torch.tensor(units, device=rows.device)]
     return rows.mT.float().cpu().numpy()

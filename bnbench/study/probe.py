@@ -18,7 +18,7 @@ DEFAULT_WHAT = ("activations", "gradients", "weights", "gamma_beta", "effective_
 #: The single steps of a study that names none; a shorter run has those that it reaches.
 DEFAULT_AT = (0, 1, 10, 100)
 #: Steps between two probes of a study that says nothing else, and how many such probes a longer run has at most.
-DEFAULT_EVERY, MOST_REGULAR = 100, 20
+DEFAULT_EVERY, MOST_REGULAR = 100, 100
 #: Steps at which a costly measure looks, spread evenly on a logarithmic scale, beside those of `at`.
 LOG_SPACED = 10
 
@@ -32,7 +32,7 @@ class Probe(Section):
     every: Count | None = Field(
         None,
         description="steps between two further probes, and one at the end; default: 100, or as many hundreds as "
-        "give 20 probes in a long run",
+        "give 100 probes in a run of more than 10,000 steps",
     )
     what: tuple[str, ...] = Field(DEFAULT_WHAT, min_length=1, description="the measures")
     layers: tuple[Int | str, ...] | None = Field(

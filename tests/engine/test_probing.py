@@ -222,6 +222,43 @@ def test_each_replica_of_a_stack_has_the_numbers_of_its_run_alone(settings: Make
     assert all(one != other for one, other in zip(first, second, strict=True))
 
 
+ALIKE = [
+    ["norm=batch"],
+    ["norm={name: batch_custom, reading: fast}", "model.activation=gelu", "loss.label_smoothing=0.1"],
+    ["norm=none", "model.activation=tanh", "loss=mse"],
+    ["norm=batch", "model.norm_position=after", "model.activation=sigmoid"],
+    ["norm=none", "model.dropout={p: 0.3}"],
+    ["norm=batch", "train=norm"],
+    ["norm=batch", "train=head"],
+]
+
+
+@pytest.mark.parametrize("changes", ALIKE)
+def test_replicas_measured_together_have_the_numbers_of_autograd(
+    changes: list[str], settings: Make, data: Prepared
+) -> None:
+    """The oracle: each network as it starts, alone, through its own forward and PyTorch's autograd."""
+    probe = "probe={at: [0], every: 1000}"
+    training = training_of(settings(*changes, probe), data, 3)
+    assert isinstance(training.stepper, Stacked)
+    assert training.probing._together is not None
+    stacked = ends_of(training)
+    for seed in range(3):
+        alone = settings(*changes, probe, "engine=sequential")
+        run = RunSpec("v", {}, seed, "cell", alone)
+        (ended,) = ends_of(Training([run], data, None, CPU, chosen_for(alone, data.sizes)))
+        ours, theirs = (
+            {row[1:4]: row.value for row in end.probes if row.step == 0 and "histogram" not in row.quantity}
+            for end in (stacked[seed], ended)
+        )
+        assert ours.keys() == theirs.keys()
+        assert len(ours) > 60
+        for key, value in theirs.items():
+            assert ours[key] == pytest.approx(value, rel=1e-4, abs=1e-5), key
+        counts = [sum(r.value for r in e.probes if "histogram" in r.quantity) for e in (stacked[seed], ended)]
+        assert counts[0] == counts[1] > 0
+
+
 def test_the_numbers_do_not_depend_on_what_else_is_asked(settings: Make, data: Prepared) -> None:
     """With a layer that draws: the streams of the look are its own, and those of each costly measure too."""
     every = settings("model=drawing", "norm=batch_noisy", PROBE)

@@ -51,8 +51,10 @@ def test_the_steps_of_a_run() -> None:
     assert Probe().steps(41) == (0, 1, 10, 41)
     assert Probe().steps(0) == Probe().costly_steps(0) == (0,)
     long = Probe().steps(50_000)
-    assert len(long) <= 25
-    assert (long[4], long[-1]) == (2500, 50_000)
+    assert len(long) == 104
+    assert (long[3], long[4], long[-1]) == (100, 500, 50_000)
+    assert Probe().steps(10_000)[4:] == tuple(range(200, 10_001, 100))
+    assert Probe().steps(10_001)[4:] == (*range(200, 10_001, 200), 10_001)
     assert Probe(every=1000).steps(50_000)[:6] == (0, 1, 10, 100, 1000, 2000)
     assert len(Probe(every=1000).steps(50_000)) == 54
     assert Probe(at=(0, 7)).costly_steps(512) == (0, 1, 2, 4, 7, 8, 16, 32, 64, 128, 256, 512)
