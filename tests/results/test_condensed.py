@@ -38,7 +38,12 @@ ROOT = Path(__file__).parents[2]
 COMMITTED = subprocess.run(
     ["git", "-C", str(ROOT), "ls-files", "results"], capture_output=True, text=True
 ).stdout.split()
-FOLDERS = sorted({Path(file).parent.name for file in COMMITTED})
+#: Folders of studies, below `results`: those of a collection lie one deeper. Findings have files of their own.
+FOLDERS = sorted(
+    {str(Path(file).parent.relative_to("results")) for file in COMMITTED if Path(file).name in KEPT}
+)
+#: Beside them, what a collection keeps.
+COLLECTION = "claims.json"
 
 
 @pytest.fixture(scope="module")
@@ -160,13 +165,27 @@ def test_a_summary_whose_parts_do_not_fit_is_named(key: str, condensed: Path) ->
         summary_of(condensed)
 
 
+@pytest.mark.parametrize(
+    "name", sorted({str(Path(f).parent) for f in COMMITTED if Path(f).name == COLLECTION})
+)
+def test_the_committed_collections_are_whole(name: str) -> None:
+    """Each names the studies beside it, and each study has its claims."""
+    studies = json.loads((ROOT / name / COLLECTION).read_text())["studies"]
+    assert studies == [
+        Path(folder).name for folder in FOLDERS if Path("results") / Path(folder).parent == Path(name)
+    ]
+    for study in studies:
+        assert summary_of(ROOT / name / study).claims
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_committed_results_are_condensed_and_can_be_read(name: str, tmp_path: Path) -> None:
-    assert {Path(file).name for file in COMMITTED if Path(file).parent.name == name} <= set(KEPT)
-    folder = tmp_path / name
+    here = {Path(file).name for file in COMMITTED if Path(file).parent == Path("results") / name}
+    assert here <= set(KEPT)
+    folder = tmp_path / Path(name).name
     folder.mkdir()
     for file in KEPT:
         shutil.copy(ROOT / "results" / name / file, folder)
     summary = summary_of(folder)
-    assert summary.name == name
+    assert summary.name == folder.name
     assert all(run.final for run in summary.runs if run.outcome != "crashed")
