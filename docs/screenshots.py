@@ -2,8 +2,9 @@
 
 Run from the repository's root, after `pip install -e '.[test]'` and with a Chromium: python docs/screenshots.py
 It writes to docs/images: compare.svg, verify_right.svg and verify_wrong.svg (what the commands print, at 80 columns),
-report-desktop.png and report-phone.png (the first screen of the quickstart's report), and, of the studies in
-results/ whose runs are there, the first screens and figures that docs/results shows.
+report-desktop.png and report-phone.png (the first screen of the quickstart's report), inside-*.png (figures of
+`bnbench look`), and, of the studies in results/ whose runs are there, the first screens and figures that docs/results
+shows.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ STUDIES = {
     "learning_rates": ("report-learning-rates.png", ""),
     "normalizers": ("normalizers.png", "differences_accuracy"),
     "batch_size": ("batch_size.png", "sweep"),
+}
+
+#: Study in docs/examples -> the picture of what `bnbench look` finds, and its figure.
+LOOKS = {
+    "tanh": ("inside-tanh.png", "inside_strips_post"),
+    "deep_relu": ("inside-gradients.png", "inside_gradients_first"),
+    "sigmoid": ("inside-unit.png", "inside_unit"),
 }
 
 
@@ -111,6 +119,14 @@ def draw_study(driver: Any, name: str, picture: str, figure: str, folder: Path) 
         photograph(driver, results / "report.html", IMAGES / picture, DESKTOP)
 
 
+def draw_look(name: str, picture: str, figure: str, folder: Path) -> None:
+    """A figure of the inside of the networks of a study in docs/examples."""
+    study, figures = f"docs/examples/{name}.yaml", folder / f"figures-{name}"
+    output = ("--output", str(folder / name), "--figures", str(figures), "--figure-format", "png")
+    run("look", study, *output)
+    write_small((figures / f"{figure}.png").read_bytes(), IMAGES / picture)
+
+
 if __name__ == "__main__":
     with chromium() as driver, tempfile.TemporaryDirectory() as folder:
         quickstart = Path(folder) / "results" / "quickstart"
@@ -122,3 +138,5 @@ if __name__ == "__main__":
         for name, (picture, figure) in STUDIES.items():
             if (RESULTS / name / "runs").is_dir():
                 draw_study(driver, name, picture, figure, Path(folder))
+        for name, (picture, figure) in LOOKS.items():
+            draw_look(name, picture, figure, Path(folder))

@@ -18,7 +18,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_it_is_short() -> None:
-    assert len(README.splitlines()) <= 200
+    assert len(README.splitlines()) <= 210
 
 
 def test_the_plugin_trains(tmp_path: Path) -> None:
