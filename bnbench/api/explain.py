@@ -16,22 +16,23 @@ class Explanation:
     worked: WorkedSteps
     language: str = ENGLISH
 
-    def to_text(self, width: int = 80) -> str:
-        """For a terminal of that many columns, 40 or more."""
-        return self._as("text", width)
+    def to_text(self, width: int = 80, encoding: str = "utf-8") -> str:
+        """For a terminal of that many columns, 40 or more. Letters that the encoding lacks are words: mu, x_hat."""
+        from bnbench.reports.explanation.formats import as_text
+
+        return as_text(self.worked, self.language, width, encoding)
 
     def to_markdown(self) -> str:
         """Markdown with formulas, for a notebook, a README or an issue."""
-        return self._as("markdown")
+        from bnbench.reports.explanation.formats import as_markdown
+
+        return as_markdown(self.worked, self.language)
 
     def to_latex(self) -> str:
         """A LaTeX document, one page a part; it compiles by itself."""
-        return self._as("latex")
+        from bnbench.reports.explanation.formats import as_latex
 
-    def _as(self, format: str, width: int = 80) -> str:
-        from bnbench.reports.explanation.formats import FORMATS
-
-        return FORMATS[format](self.worked, self.language, width)
+        return as_latex(self.worked, self.language)
 
     def __repr__(self) -> str:
         return self.to_text()

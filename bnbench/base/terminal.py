@@ -27,8 +27,10 @@ _UNSAFE = re.compile(
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 #: For a terminal without these signs.
 _PLAIN = {
-    "±": "+/-", "–": "-", "—": "-", "−": "-", "→": "->", "×": "x", "√": "sqrt ", "≤": "<=", "≥": ">=", "…": "...",
-    "·": ".", "’": "'", "‘": "'", "“": '"', "”": '"',
+    "±": "+/-", "–": "-", "—": "-", "−": "-", "→": "->", "←": "<-", "×": "x", "√": "sqrt ", "≤": "<=", "≥": ">=", "…": "...",
+    "·": ".", "’": "'", "‘": "'", "“": '"', "”": '"', "„": '"', "²": "^2", "½": "1/2", "‖": "||",
+    "α": "alpha", "β": "beta", "γ": "gamma", "ε": "eps", "λ": "lambda", "μ": "mu", "π": "pi", "σ": "sigma",
+    "Δ": "Delta ", "Σ": "sum", "∂": "d", "\N{COMBINING CIRCUMFLEX ACCENT}": "_hat",
 }  # fmt: skip
 
 
@@ -56,7 +58,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def encodable(text: str, encoding: str) -> str:
-    r"""The text in signs that the encoding has: "+/-" for "±", and `\xf6` for a letter that it lacks."""
+    r"""The text in signs that the encoding has: "+/-" for "±", "mu" for "μ", and `\xf6` for another letter."""
     try:
         text.encode(encoding)
         return text

@@ -35,6 +35,7 @@ def explain(
 
         explanation = explained(norm, lang=lang)
         if format == "text":
-            echo(explanation.to_text(console_on(stderr=False).width), newline=False)
+            console = console_on(stderr=False)
+            echo(explanation.to_text(console.width, console.encoding), newline=False)
         else:
             echo(explanation.to_markdown() if format == "markdown" else explanation.to_latex(), newline=False)

@@ -25,6 +25,18 @@ def test_text_fits_forty_columns(name: str, language: str) -> None:
         assert len(lines) > 40
 
 
+@pytest.mark.parametrize("name", with_steps())
+def test_a_terminal_without_greek_letters_gets_their_names(name: str) -> None:
+    for width in (40, 80):
+        text = as_text(work_out(name), "en", width, "ascii")
+        assert text.isascii()
+        assert "\\" not in text
+        assert max(map(len, text.splitlines())) <= width
+    if name == "batch":
+        assert "x_hat_i = (x_i - mu_B) / sqrt (sigma_B^2 + eps)" in text
+        assert "     gamma  2.0  0.5\n     beta   1.0  0.0\n" in text
+
+
 def test_the_formulas_are_those_of_the_paper_in_its_letters() -> None:
     formulas = Formulas(work_out("batch"))
     assert formulas.x_hat().latex == r"\hat{x_{i}} = \frac{x_{i} - \mu_B}{\sqrt{\sigma_B^2 + \epsilon}}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import replace
 
 from rich.cells import cell_len
 
-from bnbench.base.terminal import one_line
+from bnbench.base.terminal import encodable, one_line
 from bnbench.base.words import ENGLISH
 from bnbench.base.worked_steps import WorkedSteps
 from bnbench.reports.explanation.blocks import Block, Numbers, blocks, number_texts, title_of
@@ -18,22 +19,21 @@ from bnbench.reports.tables.layout import wrapped
 WIDTH = 80
 
 
-def as_text(worked: WorkedSteps, language: str = ENGLISH, width: int = WIDTH) -> str:
-    """For a terminal of that width, 40 columns or more."""
-    lines = wrapped(title_of(worked, language), width)
-    number = 0
-    for block in blocks(worked, language):
+def as_text(worked: WorkedSteps, language: str = ENGLISH, width: int = WIDTH, encoding: str = "utf-8") -> str:
+    """For a terminal of that width, 40 columns or more. Letters that its encoding lacks are words: mu, x_hat."""
+    lines = wrapped(encodable(title_of(worked, language), encoding), width)
+    for number, whole in enumerate(blocks(worked, language), start=1):
+        block = _encodable(whole, encoding)
         if block.part:
             lines += ["", *wrapped(block.part.upper(), width)]
-        number += 1
         lines += ["", *_hanging(f"{number}. ", block.title, width)]
         lines += [line for formula in block.formulas for line in _formula(formula, width)]
-        lines += _rows(block.numbers, width) if block.numbers else []
+        lines += _rows(block.numbers, width, encodable("−", encoding)) if block.numbers else []
         lines += _hanging("   ", block.note, width) if block.note else []
     return "\n".join(lines) + "\n"
 
 
-def as_markdown(worked: WorkedSteps, language: str = ENGLISH, width: int = WIDTH) -> str:
+def as_markdown(worked: WorkedSteps, language: str = ENGLISH) -> str:
     """For CommonMark with the mathematics of GitHub; a table for the numbers of each step."""
     done = [f"# {markdown_text(title_of(worked, language))}"]
     for number, block in enumerate(blocks(worked, language), start=1):
@@ -48,7 +48,7 @@ def as_markdown(worked: WorkedSteps, language: str = ENGLISH, width: int = WIDTH
     return "\n\n".join(done) + "\n"
 
 
-def as_latex(worked: WorkedSteps, language: str = ENGLISH, width: int = WIDTH) -> str:
+def as_latex(worked: WorkedSteps, language: str = ENGLISH) -> str:
     """A document in ASCII alone, one page a part; amsmath is all it needs. A part fits a slide."""
     done = [
         r"\documentclass{article}",
@@ -65,12 +65,19 @@ def as_latex(worked: WorkedSteps, language: str = ENGLISH, width: int = WIDTH) -
     return "\n".join([*done, r"\end{document}"]) + "\n"
 
 
-#: By the name of the format.
-FORMATS: dict[str, Callable[[WorkedSteps, str, int], str]] = {
-    "text": as_text,
-    "markdown": as_markdown,
-    "latex": as_latex,
-}
+def _encodable(block: Block, encoding: str) -> Block:
+    """The same block in signs that the encoding has."""
+
+    def written(formulas: Iterable[Formula]) -> tuple[Formula, ...]:
+        return tuple(replace(formula, text=encodable(formula.text, encoding)) for formula in formulas)
+
+    return Block(
+        encodable(block.title, encoding),
+        written(block.formulas),
+        block.numbers and replace(block.numbers, labels=written(block.numbers.labels)),
+        encodable(block.note, encoding),
+        encodable(block.part, encoding),
+    )
 
 
 def _hanging(start: str, text: str, width: int) -> list[str]:
@@ -79,14 +86,15 @@ def _hanging(start: str, text: str, width: int) -> list[str]:
 
 
 def _formula(formula: Formula, width: int) -> list[str]:
-    """On one line where it fits, else with the root below."""
-    if cell_len(formula.text) <= width - 3 or " / " not in formula.text:
+    """On one line where it fits, else with the root, or the last summand, below."""
+    sign = next((sign for sign in (" / ", " + ") if sign in formula.text), "")
+    if cell_len(formula.text) <= width - 3 or not sign:
         return [f"   {formula.text}"]
-    above, _, below = formula.text.rpartition(" / ")
-    return [f"   {above}", f"     / {below}"]
+    above, _, below = formula.text.rpartition(sign)
+    return [f"   {above}", f"    {sign}{below}"]
 
 
-def _rows(numbers: Numbers, width: int) -> list[str]:
+def _rows(numbers: Numbers, width: int, minus: str) -> list[str]:
     """Letters, and numbers in columns at the right; closer together where they do not fit."""
     texts = number_texts(numbers.rows)
     labels = max(cell_len(label.text) for label in numbers.labels)
@@ -96,7 +104,7 @@ def _rows(numbers: Numbers, width: int) -> list[str]:
     indent = " " * max(1, min(5, room - len(gap) * len(widths)))
     return [
         f"{indent}{label.text}{' ' * (labels - cell_len(label.text))}"
-        + "".join(f"{gap}{text:>{size}}" for text, size in zip(row, widths, strict=True)).replace("-", "−")
+        + "".join(f"{gap}{text:>{size}}" for text, size in zip(row, widths, strict=True)).replace("-", minus)
         for label, row in zip(numbers.labels, texts, strict=True)
     ]
 
