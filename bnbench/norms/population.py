@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from bnbench.norms import norms
@@ -16,7 +17,11 @@ class PopulationNorm(BatchNormVariant):
 
     def normalize(self, x: Tensor) -> Tensor:
         """With the statistics of the batches before this one; then this batch moves them."""
-        y = self.infer(x)
+        before = self.running_mean.clone(), self.running_var.clone()
+        # a compiled graph that reads and moves them would give its backward pass the moved ones (torch 2.14)
+        if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+            torch._dynamo.graph_break()  # type: ignore[no-untyped-call]
+        y = inference(x, *before, self.weight, self.bias, self.eps)
         axes, values = reduced_axes(x), at_least_float32(x.detach())
         mean = values.mean(axes, keepdim=True)
         self.track(x, mean, (values - mean).square().mean(axes))
