@@ -83,7 +83,7 @@ def _normalised(inputs: Tensor, prepared: Prepared) -> Tensor:
         raise DataError(
             f"{wrong} of {len(inputs)} samples are too large for a float32 once they are normalised.",
             "They lie far outside of the training part.",
-            "values of one scale in all parts.",
+            "give all parts one scale.",
         )
     return normalised
 
@@ -100,7 +100,7 @@ def _check_alike(dataset: Dataset, other: Dataset) -> None:
     if dataset.shifted or other.shifted:
         raise DataError(
             "the inputs were centred before they became float32, as their values are too large.",
-            "Each file was centred by its own mean, so that they do not compare.",
+            "Each file was centred by its own mean, so their values do not compare.",
             "smaller numbers in the files.",
         )
 

@@ -31,8 +31,8 @@ class Probe(Section):
     )
     every: Count | None = Field(
         None,
-        description="steps between two further probes, and one at the end; default: 100, or as many hundreds as "
-        "give 100 probes in a run of more than 10,000 steps",
+        description="steps between two further probes, and one at the end; default: 100; in a run of more than "
+        "10,000 steps the multiple of 100 that gives 100 probes at most",
     )
     what: tuple[str, ...] = Field(DEFAULT_WHAT, min_length=1, description="the measures")
     layers: tuple[Int | str, ...] | None = Field(

@@ -101,7 +101,7 @@ def test_a_look_is_no_training(runs: dict[str, Comparison], vocabulary: Vocabula
     assert all(rate.n == 0 for rate in looked.summary.rates)
     assert not any("reached the target" in warning for warning in looked.summary.warnings)
     methods = methods_paragraph(looked.summary)
-    assert "No network was trained: every number is that of the initial weights." in methods
+    assert "No network was trained: every number describes the initial weights." in methods
     assert "0 epochs" not in methods
 
 

@@ -93,8 +93,8 @@ def test_runs_without_a_number_are_named() -> None:
     records = (second.records[0], broken, *second.records[3:])
     summary = summarize(replace(study, cells=(first, replace(second, records=records))))
     lines = inside_sentences(summary)
-    assert any(line.startswith("batch seed 1 (not finite): no number of drift") for line in lines), lines
-    assert any(line.startswith("batch seed 2 (missing): no number of drift") for line in lines)
+    assert any(line.startswith("batch seed 1 (not finite): no value of drift") for line in lines), lines
+    assert any(line.startswith("batch seed 2 (missing): no value of drift") for line in lines)
     assert not any(re.search("lowers|raises the", line) for line in lines[:4])
 
 

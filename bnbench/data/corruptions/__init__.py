@@ -51,7 +51,7 @@ def corrupted(inputs: Tensor, choice: Choice, low: float, high: float) -> Tensor
             if isinstance(error, DataError):
                 raise
             raise DataError(
-                f"{choice.name}: it fails: {text_of(error)}", fix="mend it, or another one."
+                f"{choice.name}: it fails: {text_of(error)}", fix="correct it, or choose another corruption."
             ) from error
     if not isinstance(changed, torch.Tensor) or changed.shape != images.shape or not changed.isfinite().all():
         raise DataError(

@@ -68,7 +68,7 @@ def _of_index(name: str, contrasts: list[IndexContrast]) -> Iterator[str]:
             yield f"{contrast.label} {verb} the {words} by {change} against {contrast.baseline} ({seeds})."
     equal = [contrast.label for contrast in own if _is_equal(contrast)]
     if equal:
-        yield f"On every seed equal to that of {own[0].baseline}: the {words} of {listed(equal)}."
+        yield f"Equal to {own[0].baseline} on every seed: the {words} of {listed(equal)}."
     others = [contrast for contrast in own if not contrast.shown and not _is_equal(contrast)]
     if others:
         each = "; ".join(f"{c.label} {_effect_words(c)} ({_why_not_shown(c)})" for c in others)
@@ -169,7 +169,7 @@ def _absent_sentences(spreads: list[IndexSpread]) -> Iterator[str]:
             lacking.setdefault((spread.label, reason, seeds), []).append(spread.index)
     for (label, reason, seeds), names in lacking.items():
         runs = f"{label} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-        yield f"{runs} ({reason.replace('_', ' ')}): no number of {listed(name.replace('_', ' ') for name in names)}."
+        yield f"{runs} ({reason.replace('_', ' ')}): no value of {listed(name.replace('_', ' ') for name in names)}."
 
 
 def _method(contrasts: list[IndexContrast]) -> str:

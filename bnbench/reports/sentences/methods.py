@@ -111,7 +111,7 @@ def _variant_settings(summary: Summary, name: str) -> str:
 
 def _training(summary: Summary, study: Mapping[str, Any]) -> Iterator[str]:
     if summary.only_looked_at:
-        yield "No network was trained: every number is that of the initial weights."
+        yield "No network was trained: every number describes the initial weights."
         return
     steps = sorted({run.planned_steps for run in summary.runs if run.planned_steps})
     length = f"{_either_number(steps)} steps" if steps else ""

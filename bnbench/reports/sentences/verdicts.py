@@ -21,9 +21,7 @@ DECIDED = ("better", "worse")
 
 
 #: In place of a verdict.
-ONLY_LOOKED_AT = (
-    "No network was trained (no steps were planned): every number is that of the initial weights."
-)
+ONLY_LOOKED_AT = "No network was trained (no steps were planned): every number describes the initial weights."
 
 
 def verdict_sentences(summary: Summary, command: str = "") -> list[str]:
