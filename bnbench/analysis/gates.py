@@ -16,7 +16,7 @@ import operator
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from bnbench.analysis.methods.intervals import MIN_SEEDS
 from bnbench.analysis.sweeps import MIN_PARTED
@@ -24,7 +24,7 @@ from bnbench.base.errors import GateError, UnknownNameError, unknown_name
 from bnbench.base.metrics import RECALL, Metric
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
 from bnbench.study import Margin
-from bnbench.study.evaluation import AT, is_line
+from bnbench.study.evaluation import AT, RUNNING, Way, is_line
 
 SIGNS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -84,7 +84,7 @@ def read_gates(
     for gate in gates:
         for name in gate.variants:
             if name not in variants:
-                raise GateError(f"--fail-if '{gate.text}': {unknown_name('variant', name, variants)}")
+                raise GateError(f"--fail-if '{gate.text}': {_unknown(name, variants)}")
         try:
             metric = task.metric_of(gate.metric)
         except UnknownNameError as error:
@@ -97,6 +97,14 @@ def read_gates(
                 fix=f"seeds={least} or more, or a gate on the mean, such as 'x.val_loss > 0.3'.",
             )
     return gates
+
+
+def _unknown(name: str, variants: Collection[str]) -> str:
+    """Why there is no such variant, and the fix where its line would need another way of inference."""
+    variant, at, way = name.partition(AT)
+    if not at or variant not in variants or way not in get_args(Way) or way == RUNNING.name:
+        return unknown_name("variant", name, variants)
+    return f"the study does not measure {way}. Fix: evaluate: [running, {way}] in the study, or a gate on {variant}."
 
 
 def _check_number(gate: Gate, metric: Metric) -> None:
@@ -147,7 +155,7 @@ def share_gates(texts: Sequence[str], studies: Sequence[Collection[str]]) -> lis
         if not any(set(gate.variants) <= set(names) for names in studies):
             known = list(dict.fromkeys(name for names in studies for name in names))
             strange = next((name for name in gate.variants if name not in known), None)
-            why = unknown_name("variant", strange, known) if strange else "no study has both of its variants."
+            why = _unknown(strange, known) if strange else "no study has both of its variants."
             raise GateError(f"--fail-if '{gate.text}': {why}")
     return [tuple(text for text in texts if set(_parse(text).variants) <= set(names)) for names in studies]
 

@@ -10,6 +10,7 @@ from bnbench.analysis.convergence import Reached
 from bnbench.analysis.difference import Difference
 from bnbench.base.files import strict
 from bnbench.base.metrics import value_of
+from bnbench.study.evaluation import is_line
 from bnbench.study.records import MISSING, RunRecord
 
 
@@ -76,7 +77,7 @@ def _run_columns(run: RunRecord | None, columns: Sequence[str]) -> dict[str, Any
         "steps": run.steps if run else None,
         "planned_steps": run.planned_steps if run else None,
         "epochs": epochs_of(run) if run else None,
-        "seconds": run.train_seconds if run else None,
+        "seconds": run.train_seconds if run and not is_line(run.variant) else None,
         "parameters": run.num_parameters or None if run else None,
         **trained_of(run),
         "best_step": run.best_step if run else None,

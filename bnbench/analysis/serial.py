@@ -19,6 +19,7 @@ from bnbench.base.files import strict
 from bnbench.base.metrics import GAPS, SPLITS, columns_of, parted, value_of
 from bnbench.results import SCHEMA_VERSION
 from bnbench.study import Target
+from bnbench.study.evaluation import is_line
 from bnbench.study.records import RunRecord
 
 
@@ -151,7 +152,7 @@ def _run(
         "steps": run.steps,
         "planned_steps": run.planned_steps,
         "epochs": epochs_of(run),
-        "seconds": run.train_seconds,
+        "seconds": None if is_line(run.variant) else run.train_seconds,
         "final": _numbers(run.final, *columns),
         "best": _numbers(run.best, *columns),
         "best_step": run.best_step,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from bnbench.base.seeding import generator
@@ -29,8 +29,18 @@ class Dropout:
     ] = "last"
 
 
+def _no_number(value: Any) -> Any:
+    """Raises ValueError for `dropout: 0.5`, which names no place."""
+    if isinstance(value, int | float):
+        p = value if 0 < value < 1 else 0.5
+        raise ValueError(f"it should be a mapping. Fix: dropout: {{p: {p:g}, place: last}}")
+    return value
+
+
 DropoutOption = Annotated[
-    Dropout | None, Field(description="{p: 0.5, place: before_norm, after_norm or last}; none: no dropout")
+    Dropout | None,
+    BeforeValidator(_no_number),
+    Field(description="{p: 0.5, place: before_norm, after_norm or last}; none: no dropout"),
 ]
 
 

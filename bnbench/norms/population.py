@@ -20,7 +20,7 @@ class PopulationNorm(BatchNormVariant):
         before = self.running_mean.clone(), self.running_var.clone()
         # a compiled graph that reads and moves them would give its backward pass the moved ones (torch 2.14)
         if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
-            torch._dynamo.graph_break()  # type: ignore[no-untyped-call]
+            torch._dynamo.graph_break()
         y = inference(x, *before, self.weight, self.bias, self.eps)
         axes, values = reduced_axes(x), at_least_float32(x.detach())
         mean = values.mean(axes, keepdim=True)

@@ -48,11 +48,11 @@ def _nothing(trained: Trained, norm: str) -> BnbenchError:
             fix="train: all, or a model with a layer called head.",
         )
     why = (
-        "norm: none leaves the network without a normalizer"
+        "the network has no normalizer"
         if norm == "none"
-        else f"norm: {norm} has no gamma and no beta here (affine: false, or a layer without any)"
+        else "its layers have no gamma and no beta here (affine: false, or layers without any)"
     )
     return BnbenchError(
-        f"train: norm: {why}, so no parameter would learn.",
+        f"train: norm with norm: {norm}: {why}, so no parameter would learn.",
         fix="norm: batch with its gamma and beta, or train: all (or head).",
     )

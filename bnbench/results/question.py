@@ -143,11 +143,24 @@ def _facts_differ(
             name = key.removeprefix("plugins").strip(".") or "a plugin"
             change = "not used there" if a is _ABSENT else "not used now" if b is _ABSENT else "changed since"
             texts.append(f"source of {name}: {change}")
+        elif key.startswith("test_sets.") and _ABSENT not in (a, b):
+            texts.append(f"{key}: its data has other content")
         else:
             texts.append(f"{key}: {_text(a)} there, {_text(b)} now")
     return texts or (["the seeds, settings or data are identified in another way"] if not swept else [])
 
 
 def _text(value: Any) -> str:
-    text = "not set" if value is _ABSENT else value_text(value)
+    text = "not set" if value is _ABSENT else value_text(_written(value))
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def _written(value: Any) -> Any:
+    """About as a study writes it: without options that are not set, and a name that stands alone by itself."""
+    if isinstance(value, list):
+        return [_written(element) for element in value]
+    if not isinstance(value, Mapping):
+        return value
+    kept = {key: _written(inner) for key, inner in value.items() if inner is not None and inner != {}}
+    kept |= kept.pop("options", {})
+    return kept["name"] if set(kept) == {"name"} else kept

@@ -109,6 +109,18 @@ class Checker:
             self._choices[known] = choice
         return self._choices[known]
 
+    def _general(self, key: str, entry: Entry, option: str) -> str | None:
+        """The entry with that option of which this one is a case, as resnet20 is of resnet."""
+        return next(
+            (
+                name
+                for name, other in self.vocabulary[key].items()
+                if entry.name.rstrip("0123456789") == name != entry.name
+                and option in other.options().model_fields
+            ),
+            None,
+        )
+
     def _usual(self, key: str, layer: Layer) -> tuple[str, str]:
         """The default of a layer that names none, and the start of a message that says where the default comes from."""
         names = {"dataset": _name_of("dataset", layer.data.get("dataset")) or ""}
@@ -124,6 +136,12 @@ class Checker:
     ) -> Choice | None:
         model = entry.options()
         for option in options:
+            if option not in model.model_fields and (general := self._general(key, entry, option)):
+                problem = (
+                    f"{key} {entry.name} has no {option}. Fix: {key}: {{name: {general}, {option}: ...}}."
+                )
+                mistakes.append(Mistake(layer.place((key, option)), problem))
+                return None
             try:
                 options[option] = _with_elements(options[option], model, option)
             except ValueError as error:

@@ -168,7 +168,12 @@ def _chosen(
     before = len(mistakes)
     found: list[Mistake] = []
     choice = checker._choice(key, Layer(level, source.place(path)), found)
-    mistakes += [Mistake(one.place, f"{'.'.join(path[:2])}: {one.message}") for one in found]
+    for one in found:
+        option = key == "corruption" and one.message.startswith(
+            "corruption."
+        )  # a study does not write that word
+        text = one.message.removeprefix("corruption.") if option else one.message
+        mistakes.append(Mistake(one.place, f"{'.'.join(path[:2])}{'.' if option else ': '}{text}"))
     return {key: choice} if choice and len(mistakes) == before else None
 
 

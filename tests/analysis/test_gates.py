@@ -88,6 +88,12 @@ def test_a_variant_that_lost_runs_fails_its_gates(outcome: Outcome, gate: str) -
         ("bacth.test_accuracy < 1", 'unknown variant "bacth". Did you mean "batch"? Known: batch, none.'),
         ("batch.test_acuracy < 1", 'unknown metric "test_acuracy". Did you mean "test_accuracy"?'),
         ("batch.val_loss worse than nome", 'unknown variant "nome". Did you mean "none"?'),
+        (
+            "batch@precise.val_loss < 1",
+            "the study does not measure precise. Fix: evaluate: [running, precise] in the",
+        ),
+        ("batch@precis.val_loss < 1", 'unknown variant "batch@precis". Known: batch, none'),
+        ("nome@precise.val_loss < 1", 'unknown variant "nome@precise"'),
         ("batch.val_loss < few", '"few" is not a number'),
         ("batch.val_loss == 1", "cannot be parsed"),
         ("batch < 1", "cannot be parsed"),

@@ -153,7 +153,7 @@ def test_a_data_set_that_does_not_fit_is_refused_with_its_line(
         ("{macro: blur}", "macro_f1 is a metric"),
         ("{dark: blur, Dark: blur}", "differs in case alone"),
         ("{dark: blurr}", 'unknown corruption "blurr". Did you mean "blur"'),
-        ("{dark: {name: blur, sigma: 0}}", "corruption.sigma: 0 is wrong"),
+        ("{dark: {name: blur, sigma: 0}}", "dark.sigma: 0 is wrong"),
         ("{dark: {name: blur, std: 3}}", 'unknown key "std" in corruption blur'),
         ("{dark: {}}", "names no test set"),
         ("{dark: {dataset: npz}}", "dataset.path is missing"),

@@ -338,6 +338,8 @@ def test_a_study_has_lines_that_change_nothing_else(tmp_path: Path, monkeypatch:
         for one, other in zip(variant["runs"], more[name]["runs"], strict=True):
             assert one["final"] == {key: other["final"][key] for key in one["final"]}
             assert {"dark_loss", "dark_accuracy"} <= set(other["final"]) - set(one["final"])
+    assert {run["seconds"] is None for run in more["batch@precise"]["runs"]} == {True}
+    assert all(run["seconds"] > 0 for run in more["batch"]["runs"])
     families = {c["family"] for c in found["more"]["comparisons"] if c["verdict"]}
     assert families == {4}
     assert {speed["variant"] for speed in found["more"]["rates"]} <= {"none", "batch"}

@@ -183,7 +183,7 @@ def test_check_counts_what_learns_and_refuses_nothing_to_learn() -> None:
     variants = {"norm": {"train": "norm"}, "head": {"train": "head"}}
     cells = {cell["label"]: cell for cell in check({**study, "variants": variants}).cells}
     assert (cells["norm"]["trained_parameters"], cells["head"]["trained_parameters"]) == (128, 650)
-    with pytest.raises(ConfigError, match="train: norm: norm: none leaves the network without a normalizer"):
+    with pytest.raises(ConfigError, match="train: norm with norm: none: the network has no normalizer"):
         check({**study, "variants": {"a": {"train": "norm", "norm": "none"}, "b": {"norm": "batch"}}})
-    with pytest.raises(ConfigError, match="norm: batch has no gamma and no beta"):
+    with pytest.raises(ConfigError, match="norm: batch: its layers have no gamma and no beta"):
         check({**study, "variants": {"a": {"train": "norm", "norm.affine": False}, "b": {"norm": "batch"}}})

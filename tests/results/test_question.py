@@ -35,7 +35,7 @@ def plan(tmp_path: Path, vocabulary: Vocabulary) -> Plan:
     def made(*overrides: str, provenance: Any = None) -> tuple[Study, list[RunSpec]]:
         (tmp_path / "s.yaml").write_text(STUDY)
         study = load_study(tmp_path / "s.yaml", overrides, vocabulary)
-        facts = {"data": "d1", "plugins": []} | (provenance or {})
+        facts = {"data": "d1", "plugins": [], "test_sets": {"own": "e1"}} | (provenance or {})
         return study, make_plan(study, lambda settings: facts)
 
     return made
@@ -97,6 +97,13 @@ OTHER: dict[str, tuple[list[str], dict[str, Any], list[str]]] = {
     "another name": (["name=t"], {}, ["name: s there, t now"]),
     "the data": ([], {"data": "d2"}, ["the data has other content"]),
     "a plugin": ([], {"plugins": {"p.py": "1"}}, ["source of p.py: not used there"]),
+    "ways of inference": (
+        ["evaluate=[{name: precise, samples: 99}]"], {},
+        ['evaluate: not set there, ["running", {"name": "precise", "samples": 99}] now'],
+    ),
+    "the data of a test set": (
+        [], {"test_sets": {"own": "e2"}}, ["test_sets.own: its data has other content"],
+    ),
     "several at once": (
         ["epochs=3", "batch_size=64"], {"data": "d2"},
         ["batch_size: 32 there, 64 now", "epochs: 2 there, 3 now", "the data has other content"],
