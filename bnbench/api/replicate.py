@@ -60,7 +60,11 @@ class Job:
         """The study, ready to run. Raises ConfigError, DataError and ResultsError."""
         with guarded():
             work = prepare_work(self.study, names, self.folder, options, Phases())
-        work.check()
+        try:
+            work.check()
+        except ResultsError as error:
+            fix = f"remove {self.folder}, or --output with another folder than {self.folder.parent}"
+            raise ResultsError(error.what, error.why, fix) from None
         return work.open()
 
     def finish(self, work: Work, cpu_seconds: float | None) -> list[Replicated]:

@@ -293,3 +293,13 @@ def test_what_the_results_do_not_have_is_undecided_with_the_reason() -> None:
     )
     assert judged.verdict == "undecided"
     assert 'unknown variant "batch"' in judged.reason
+
+
+def test_ranges_that_are_open_on_both_sides_have_no_estimate() -> None:
+    """At least 4 decades against at least 3: the difference can be anything."""
+    open_ended = Measured(
+        (0, 1, 2), ((4.0,) * 3, (math.inf,) * 3), (1, -1), ((math.inf,) * 3, (3.0,) * 3), planned=3
+    )
+    judged = judge(claim("> 0"), open_ended)
+    assert (judged.ours, judged.low, judged.high) == (None, -math.inf, math.inf)
+    assert judged.verdict == "undecided"

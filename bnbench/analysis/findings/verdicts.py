@@ -16,6 +16,7 @@ makes. A verdict whose corrected p is above 5 % becomes undecided. Prediction in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -83,7 +84,7 @@ def judge(claim: Claim, measured: Measured) -> Judged:
         verdict=said.verdict,
         uncorrected=said.verdict,
         reason=said.reason,
-        ours=_outer(measured, estimate.centre if estimate else None),
+        ours=_outer(measured, estimate.centre) if estimate and math.isfinite(estimate.centre) else None,
         low=_outer(measured, low),
         high=_outer(measured, high),
         prediction_low=_outer(measured, ends[0]),

@@ -42,12 +42,12 @@ def _printed(value: float, decimals: int) -> str:
 
 
 def ours_text(judged: Judged) -> str:
-    """For example "+2.3 [+1.1, +3.5] pp"."""
-    if judged.ours is None:
+    """For example "+2.3 [+1.1, +3.5] pp"; the interval alone where values are known on one side."""
+    ends = [end for end in (judged.low, judged.high) if end is not None]
+    if judged.ours is None and not any(map(math.isfinite, ends)):
         return NOTHING
-    return (
-        f"{_scaled(judged, judged.ours)}{interval_text(judged, judged.low, judged.high)}{unit_text(judged)}"
-    )
+    number = "" if judged.ours is None else _scaled(judged, judged.ours)
+    return f"{number}{interval_text(judged, judged.low, judged.high)}{unit_text(judged)}".strip()
 
 
 def prediction_text(judged: Judged) -> str:
