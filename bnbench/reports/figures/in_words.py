@@ -17,8 +17,9 @@ def curve_words(rows: Sequence[Row], column: str) -> str:
     """The first and last mean of every variant."""
     unit = "%" if metric_of(column).percent else ""
     parts = [
-        f"{label} from {_text(curve[0][column])}{unit} to {_text(curve[-1][column])}{unit} at step {curve[-1]['step']}"
-        for label, curve in _by_variant(rows)
+        f"{label} from {number_text(curve[0][column])}{unit} to {number_text(curve[-1][column])}{unit} "
+        f"at step {curve[-1]['step']}"
+        for label, curve in by_label(rows)
     ]
     return f"Lines of {words(column)} by step, mean over seeds: {'; '.join(parts)}."
 
@@ -30,18 +31,18 @@ def curve_table(rows: Sequence[Row], metric: str) -> Table:
         (
             label,
             str(row["step"]),
-            _text(row["epoch"]),
-            _text(row["second"]),
+            number_text(row["epoch"]),
+            number_text(row["second"]),
             *(_mean_text(row, column) for column in columns),
             str(row[f"{columns[0]}_n"]),
         )
-        for label, curve in _by_variant(rows)
+        for label, curve in by_label(rows)
         for row in _sampled_rows(curve)
     ]
     caption = (
         f"{_with_unit(columns[0], metric)}: mean ± standard deviation over the seeds with a finite number."
     )
-    if any(len(curve) > MAX_ROWS for _, curve in _by_variant(rows)):
+    if any(len(curve) > MAX_ROWS for _, curve in by_label(rows)):
         caption += f" {MAX_ROWS} evaluations per variant; runs/*/history.csv has all of them."
     headings = ("variant", "step", "epoch", "seconds", *map(words, columns), "seeds")
     return Table("", caption, headings, tuple(lines), "lrrrrrr")
@@ -50,7 +51,7 @@ def curve_table(rows: Sequence[Row], metric: str) -> Table:
 def survival_words(rows: Sequence[Row]) -> str:
     """The number of runs of each variant that reached the target, and their time."""
     parts = []
-    for label, stairs in _by_variant([row for row in rows if row["by"] == "step"]):
+    for label, stairs in by_label([row for row in rows if row["by"] == "step"]):
         last = stairs[-1]
         first = next((row["x"] for row in stairs if row["k"] == last["k"]), 0)
         when = f" by step {first:g}" if last["k"] else ""
@@ -62,7 +63,7 @@ def survival_table(rows: Sequence[Row]) -> Table:
     """Every step at which one more run reached the target."""
     lines = [
         (label, f"{row['x']:g}", f"{row['k']} of {row['n']}")
-        for label, stairs in _by_variant([row for row in rows if row["by"] == "step"])
+        for label, stairs in by_label([row for row in rows if row["by"] == "step"])
         for row in stairs
     ]
     caption = "By step; the last row of a variant is the end of its runs."
@@ -98,7 +99,7 @@ def sweep_words(rows: Sequence[Row], key: str, column: str) -> str:
             parts.append(f"{name} has no number")
             continue
         best = choose(known, key=lambda row: row["mean"])
-        parts.append(f"{name} is best at {best['setting']} with {_text(best['mean'])}{unit}")
+        parts.append(f"{name} is best at {best['setting']} with {number_text(best['mean'])}{unit}")
     return f"Mean {words(column)} over {key}: {'; '.join(parts)}."
 
 
@@ -115,7 +116,7 @@ def sweep_table(rows: Sequence[Row], column: str) -> Table:
     )
 
 
-def _by_variant(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
+def by_label(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
     """Label -> its rows, in order."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -134,13 +135,14 @@ def _sampled_rows(rows: list[Row]) -> list[Row]:
 
 def _mean_text(row: Row, name: str) -> str:
     if row[name] is None or row[f"{name}_high"] is None:
-        return _text(row[name])
-    return f"{_text(row[name])} ± {row[f'{name}_high'] - row[name]:.2g}"
+        return number_text(row[name])
+    return f"{number_text(row[name])} ± {row[f'{name}_high'] - row[name]:.2g}"
 
 
 def _with_unit(column: str, name: str) -> str:
     return f"{heading(name)}{' (%)' if metric_of(column).percent else ''}"
 
 
-def _text(value: float | None) -> str:
+def number_text(value: float | None) -> str:
+    """Four digits; – where there is no number."""
     return NOTHING if value is None else f"{value:.4g}"

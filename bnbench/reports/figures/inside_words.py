@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.inside.contents import Histogram, Kind
 from bnbench.reports.figures.data import Row, setting_text
+from bnbench.reports.figures.in_words import by_label, number_text
 from bnbench.reports.figures.inside_data import Strips, spaced
-from bnbench.reports.numbers import NOTHING
 from bnbench.reports.tables.table import Table
 from bnbench.study.labels import cell_label
 
@@ -52,8 +52,9 @@ def strip_table(summary: Summary, kind: Kind, strips: Strips) -> Table:
 def band_words(rows: Sequence[Row], what: str, by: str) -> str:
     """The first and the last middle of every variant."""
     parts = [
-        f"{label} from {_text(own[0]['mid'])} at {by} {own[0]['at']} to {_text(own[-1]['mid'])} at {by} {own[-1]['at']}"
-        for label, own in _by_cell(rows)
+        f"{label} from {number_text(own[0]['mid'])} at {by} {own[0]['at']} "
+        f"to {number_text(own[-1]['mid'])} at {by} {own[-1]['at']}"
+        for label, own in by_label(rows)
     ]
     return f"Lines of the {what} by {by}: {'; '.join(parts)}."
 
@@ -61,20 +62,12 @@ def band_words(rows: Sequence[Row], what: str, by: str) -> str:
 def band_table(rows: Sequence[Row], columns: Sequence[str]) -> Table:
     """The middle and the ends of every variant, at two dozen places at most."""
     lines = [
-        (label, str(row["at"]), row["layer"], *(_text(row[name]) for name in ("mid", "low", "high")))
-        for label, own in _by_cell(rows)
+        (label, str(row["at"]), row["layer"], *(number_text(row[name]) for name in ("mid", "low", "high")))
+        for label, own in by_label(rows)
         for row in spaced(own, _MOST_ROWS)
     ]
     place, *others = columns
     return Table("", "", ("variant", place, "name", *others), tuple(lines), "lrlrrr")
-
-
-def _by_cell(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        label = f"{row['variant']} @ {row['setting']}" if row["setting"] else row["variant"]
-        groups.setdefault(label, []).append(row)
-    return list(groups.items())
 
 
 def _where(histogram: Histogram) -> str:
@@ -91,7 +84,3 @@ def _deviation(histogram: Histogram) -> float:
     total, centre = sum(histogram.counts) or math.nan, _mean(histogram)
     pairs = zip(histogram.middles, histogram.counts, strict=True)
     return math.sqrt(math.fsum((m - centre) ** 2 * c for m, c in pairs) / total)
-
-
-def _text(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.4g}"
