@@ -22,6 +22,7 @@ from bnbench.study import Settings, Study
 from bnbench.study.evaluation import line_name
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec, make_plan
+from bnbench.study.probed_claims import claim_faults
 
 if TYPE_CHECKING:
     from bnbench.engine.library import Library
@@ -132,7 +133,7 @@ def prepare_work(
     columns = [*study.asked_columns, *gate_columns(gates)]
     mistakes = list(class_mistakes(study.variants.values(), library, columns, loads=True))
     rehearsal = rehearse(runs, library, device, networks)
-    if mistakes := [*mistakes, *rehearsal.mistakes]:
+    if mistakes := [*mistakes, *rehearsal.mistakes, *claim_faults(study, rehearsal.looked)]:
         raise ConfigError(mistakes)
     lines = dict.fromkeys(
         line_name(run.variant, way) for run in runs for way in rehearsal.cells[run.label].ways

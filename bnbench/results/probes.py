@@ -81,7 +81,7 @@ class Layers:
             return (self.head,)
         found = tuple(name for name, depth in self.depths.items() if str(word) in (name, str(depth)))
         if not found:
-            raise UnknownNameError("layer", str(word), [*self.depths, "last", "head", "mean"])
+            raise UnknownNameError("layer", str(word), {*self.depths, "last", "head", "mean"})
         return found
 
 

@@ -89,8 +89,15 @@ class Expectations:
             return [(str(name), part, (*path, str(name))) for name, part in that.items()]
         places = [(*path, str(index)) for index in range(len(that))] if isinstance(that, list) else []
         if places and all(isinstance(part, str) for part in that):
+            for place, part in zip(places, that, strict=True):
+                if that.count(part) > 1:
+                    self._wrong(place, f"expect.that: {part!r} is there twice.")
             return [(part, part, place) for part, place in zip(that, places, strict=True)]
         if places and all(isinstance(part, dict) and set(part) == {"part", "that"} for part in that):
+            names = [part["part"] for part in that]
+            for place, name in zip(places, names, strict=True):
+                if names.count(name) > 1:
+                    self._wrong((*place, "part"), f"expect.that: two parts are named {name!r}.")
             return [
                 (self._words(part["part"], (*place, "part")) or "", part["that"], (*place, "that"))
                 for part, place in zip(that, places, strict=True)
@@ -101,7 +108,7 @@ class Expectations:
 
     def _expression(self, text: Any, path: Path_) -> Expression | None:
         try:
-            return parse_expression(text)
+            return replace(parse_expression(text), place=self.source.place(path))
         except ExpressionError as error:
             self._wrong(path, f"expect: {error}")
             return None

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from bnbench.base.errors import UnknownNameError, nearest, unknown_name
 from bnbench.base.indices import FLOOR, INDICES, index_facts, is_floor
 from bnbench.base.metrics import Metric
+from bnbench.base.probe_quantities import NUMBERS, SERIES, may_be_measured, numbers_of
 from bnbench.study.evaluation import AT
 from bnbench.study.expressions import (
     PROBE,
@@ -62,7 +63,7 @@ def _faults_of(quantity: Quantity, study: Study, names: Sequence[str]) -> Iterat
     swept = dict.fromkeys(key for cell in cells for key in cell.setting)
     for key, value in quantity.setting:
         if key not in swept:
-            yield f"{quantity.text}: {_not_swept(key, swept)}"
+            yield f"{quantity.text}: {_not_swept(key, swept, f'[{value}, ...]')}"
         elif not any(same_value(value, cell.setting.get(key)) for cell in cells):
             known_values = dict.fromkeys(str(cell.setting[key]) for cell in cells)
             yield f"{quantity.text}: the sweep has no {key}={value}. Known: {', '.join(known_values)}."
@@ -121,7 +122,7 @@ def _faults_of_a_range(quantity: Quantity, cells: Sequence[StudyCell]) -> Iterat
     (key,) = quantity.arguments
     swept = dict.fromkeys(key for cell in cells for key in cell.setting)
     if key not in swept:
-        yield f"{quantity.text}: {_not_swept(key, swept)}"
+        yield f"{quantity.text}: {_not_swept(key, swept, '[0.01, 0.1, 1]')}"
         return
     values = [cell.setting[key] for cell in cells if key in cell.setting]
     if not all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in values):
@@ -153,9 +154,19 @@ def _faults_of_an_index(quantity: Quantity, cells: Sequence[StudyCell]) -> Itera
 
 
 def _faults_of_a_probe(quantity: Quantity, cells: Sequence[StudyCell]) -> Iterator[str]:
-    if not common_measures(cells):
+    measures = common_measures(cells)
+    measured, layer, step = quantity.arguments
+    if not measures:
         yield f"{quantity.text}: the study has no probe. Fix: probe: {{at: [0], what: [activations]}}."
-    _, layer, step = quantity.arguments
+    elif measured in SERIES:
+        yield f"{quantity.text}: {measured} has many numbers in a layer, and a claim needs one."
+    elif not may_be_measured(measured, measures):
+        owner = next((name for name, given in NUMBERS.items() if measured in given), "")
+        if owner:
+            what = ", ".join([*sorted(measures), owner])
+            yield f"{quantity.text}: the probe does not measure {measured}. Fix: probe: {{what: [{what}]}}."
+        else:
+            yield f"{quantity.text}: {unknown_name('quantity', measured, numbers_of(measures))}"
     if step != "last" and not step.isdecimal():
         yield f'{quantity.text}: the step "{step}" is neither a number from 0 nor last.'
     if layer.isdecimal() and int(layer) < 1:
@@ -172,10 +183,10 @@ def _measures(settings: Settings) -> set[str]:
     return set() if probe is None else set(probe.what)
 
 
-def _not_swept(key: str, swept: Sequence[str] | dict[str, None]) -> str:
+def _not_swept(key: str, swept: Sequence[str] | dict[str, None], values: str) -> str:
     guess = nearest(key, swept)
     hint = f' Did you mean "{guess}"?' if guess else ""
-    known = f"Swept: {', '.join(swept)}." if swept else f"Fix: sweep: {{{key}: [0.01, 0.1, 1]}}."
+    known = f"Swept: {', '.join(swept)}." if swept else f"Fix: sweep: {{{key}: {values}}}."
     return f"{key} is not swept.{hint} {known}"
 
 
@@ -193,6 +204,10 @@ def _faults_of_the_whole(expression: Expression, study: Study) -> Iterator[str]:
         yield "the share that trained stands alone, or in a difference of two such shares."
     elif all(shares):
         yield from _undecidable(expression, count)
+    if len(expression.terms) > len(set(expression.quantities)):
+        twice = next(q for q in expression.quantities if expression.quantities.count(q) > 1)
+        yield f"{twice.text} is there twice. Fix: another variant on one side."
+        return
     yield from _faults_of_the_value(expression, study)
     if expression.sign == "=" and expression.within is None and _margin_value(expression, study) is None:
         yield 'how much may it differ? Fix: "within NUMBER" at its end, or a margin of the study.'

@@ -77,7 +77,8 @@ class Quantity:
 class Expression:
     """A claim about numbers. terms: a signed sum of quantities; of a ratio the numerator (+1) and the denominator (-1).
 
-    within: how far from `value` counts as the same; of a ratio as a share: 0.05 is a factor of 1.05.
+    within: how far from `value` counts as the same; of a ratio as a share: 0.05 is a factor of 1.05. place: where it
+    is written, for mistakes that show when the networks are there.
     """
 
     text: str
@@ -86,6 +87,7 @@ class Expression:
     sign: Sign
     value: float
     within: float | None = field(default=None)
+    place: str = field(default="", compare=False, repr=False)
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -125,7 +127,7 @@ class Expectation:
 def parse_expression(text: str) -> Expression:
     """The parts of an expression. Raises ExpressionError."""
     if not isinstance(text, str) or not text.strip():
-        raise ExpressionError(f"{text!r} is not an expression. Fix: write such as {FORMS}")
+        raise ExpressionError(f"{text!r} is not an expression. Fix: write it like {FORMS}.")
     return _Parser(text).expression()
 
 
@@ -174,8 +176,9 @@ class _Parser:
         match = _QUANTITY.match(self.text, self.at)
         if not match:
             raise self._error("a quantity such as batch.test_accuracy is wanted")
+        quantity = self._quantity(match)
         self.at = match.end()
-        yield sign, self._quantity(match)
+        yield sign, quantity
 
     def _quantity(self, match: re.Match[str]) -> Quantity:
         arguments, setting = match["arguments"], match["setting"]
@@ -239,7 +242,7 @@ class _Parser:
     def _error(self, why: str) -> ExpressionError:
         rest = self.text[self.at :].strip()
         where = f'at "{rest}"' if rest else "at its end"
-        return ExpressionError(f"'{self.text}' cannot be parsed {where}: {why}. Fix: write such as {FORMS}.")
+        return ExpressionError(f"'{self.text}' cannot be parsed {where}: {why}. Fix: write it like {FORMS}.")
 
 
 def _check_arguments(quantity: Quantity) -> None:
@@ -248,7 +251,7 @@ def _check_arguments(quantity: Quantity) -> None:
     if quantity.name in RANGES:
         form, wanted = f"{quantity.name}(optimizer.lr)", 1
     elif quantity.name == PROBE:
-        form, wanted = f"{PROBE}(std, 2, last): a quantity, a layer and a step", 3
+        form, wanted = f"{PROBE}(pre_std, 2, last): a quantity, a layer and a step", 3
     else:
         form, wanted = f"{quantity.name}", 0
     if len(given) != wanted or len(quantity.arguments) != wanted:

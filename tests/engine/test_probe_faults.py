@@ -9,11 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import bnbench
+from bnbench.base.probe_quantities import NUMBERS, SERIES, numbers_of
 from bnbench.base.registry import Entry
+from bnbench.engine.library import Library
+from bnbench.engine.rehearsal.rehearse import rehearse
 from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer
-from bnbench.study import Vocabulary
-from tests.engine.test_rehearsal import messages, rehearsed
+from bnbench.study import Vocabulary, load_study
+from bnbench.study.plan import make_plan
+from bnbench.study.probed_claims import claim_faults
+from tests.engine.test_rehearsal import BASE, CPU, messages, rehearsed
 
 BOTH = "model: {name: mlp, hidden: [8, 8]}\nvariants: [none, batch]\n"
 
@@ -32,6 +38,44 @@ def test_steps_samples_and_layers_that_are_not_there(vocabulary: Vocabulary, tmp
         "11: probe.layers: 'blocks.7' is no layer of the network. Known: blocks.0, blocks.1, head; last, head, and "
         "the numbers 1 to 3, as in none, batch. Fix: probe.layers: [last].",
     ]
+
+
+def test_layers_and_steps_of_claims_that_are_not_there(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    """2 epochs of 128 samples in batches of 32 are 8 steps; the cheap measures look at 0, 4 and the last."""
+    claims = {
+        "pre_std, 9, last": 'there is no layer "9". Known: blocks.0, blocks.1, head; the numbers 1, 2, 3; last, mean.',
+        "pre_std, blocks.7, 0": 'there is no layer "blocks.7". Did you mean "blocks.1"?',
+        "pre_std, 1, 3": "the probe does not look at step 3, but at 0, 4, 8. Fix: probe: {at: [3]}",
+        "pre_std, last, 9": "a run has 8 steps. Fix: the step 8, or last.",
+        "pre_std, head, 4": "",
+        "pre_std, mean, last": "",
+    }
+    lines = "".join(f"  - batch.probe({which}) > 0\n" for which in claims)
+    (tmp_path / "s.yaml").write_text(
+        f"{BASE}{BOTH}seeds: 3\nepochs: 2\nprobe: {{at: [0, 4], what: [activations]}}\nexpect:\n{lines}".replace(
+            "seeds: 2\n", "", 1
+        )
+    )
+    study = load_study(tmp_path / "s.yaml", [], vocabulary)
+    rehearsal = rehearse(make_plan(study, lambda settings: ""), Library(tmp_path, CPU), CPU)
+    found = [str(mistake).partition("s.yaml:")[2] for mistake in claim_faults(study, rehearsal.looked)]
+    wrong = [(line, which, text) for line, (which, text) in enumerate(claims.items(), 10) if text]
+    assert len(found) == len(wrong)
+    for said, (line, which, text) in zip(found, wrong, strict=True):
+        assert said.startswith(f"{line}: expect: 'batch.probe({which}) > 0': batch.probe({which}): {text}")
+
+
+def test_the_names_of_what_measures_give(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    """The rows of a run with every measure hold no name that the table of quantities lacks, nor lack one."""
+    study = (
+        f"{BASE}model: {{name: mlp, hidden: [8, 8]}}\nepochs: 1\n"
+        "variants: {none: {}, batch: {norm: batch, model.activation: tanh}}\n"
+        f"probe: {{at: [0], what: [{', '.join(NUMBERS)}]}}\n"
+    )
+    (tmp_path / "s.yaml").write_text(study)
+    done = bnbench.compare(tmp_path / "s.yaml", output=tmp_path / "out")
+    given = {row["quantity"] for row in done.probes} - {"depth", "hidden"}
+    assert given - SERIES == set(numbers_of(NUMBERS))
 
 
 @pytest.mark.parametrize(

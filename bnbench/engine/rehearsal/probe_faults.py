@@ -11,9 +11,11 @@ from bnbench.base.errors import Mistake
 from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.engine.build import CPU
+from bnbench.engine.probing import measures_by_step
 from bnbench.engine.rehearsal.case import Case
 from bnbench.probes.layers import Found, chosen, find_layers
 from bnbench.study.probe import Probe
+from bnbench.study.probed_claims import Looked
 
 #: So many layers are named in a message.
 _NAMED = 4
@@ -26,6 +28,8 @@ class ProbeFaults:
         #: The variants of each fault, by its place and its text around their names.
         self._faults: dict[tuple[str, str], list[str]] = {}
         self._layers: list[tuple[Case, tuple[Found, ...]]] = []
+        #: What the probe of each cell sees, by its label.
+        self.looked: dict[str, Looked] = {}
 
     def look_at(self, case: Case, model: nn.Module, steps: int) -> None:
         """One cell. model: its network, which stays as it is. steps: of a run."""
@@ -52,6 +56,14 @@ class ProbeFaults:
             self._faults.setdefault((probe.place(key), text), []).append(case.label)
         if found:
             self._layers.append((case, found))
+        if found and not faults:
+            seen, looks = chosen(found, probe.layers), measures_by_step(probe, steps)
+            self.looked[case.label] = Looked(
+                {layer.depth: layer.name for layer in seen},
+                not all(layer.hidden for layer in seen),
+                {name: tuple(step for step, names in looks.items() if name in names) for name in probe.what},
+                steps,
+            )
 
     def mistakes(self) -> Iterator[Mistake]:
         """Each once, with its variants; then networks whose layers do not correspond."""

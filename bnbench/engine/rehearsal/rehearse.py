@@ -35,18 +35,21 @@ from bnbench.network.sites import Site, Sites, WeightLayer, find_sites
 from bnbench.optim.trained import count_trained
 from bnbench.study.cautions import warm_up_fault
 from bnbench.study.plan import RunSpec
+from bnbench.study.probed_claims import Looked
 
 
 @dataclass(frozen=True)
 class Rehearsal:
     """The result. cells: what was decided for each, by its label. mistakes: if there are any, nothing can be trained.
 
-    forward_errors: what a cell's network raised on a batch, by the cell's label.
+    forward_errors: what a cell's network raised on a batch, by the cell's label. looked: what the probe of a cell
+    sees, by its label.
     """
 
     cells: dict[str, Cell] = field(default_factory=dict)
     mistakes: tuple[Mistake, ...] = ()
     forward_errors: dict[str, BaseException] = field(default_factory=dict)
+    looked: dict[str, Looked] = field(default_factory=dict)
 
 
 def rehearse(
@@ -113,7 +116,7 @@ def rehearse_cases(
         by_message.setdefault(absent.message, absent)
     for label, text in missing_biases(layers).items():
         cells[label] = cells[label].limited_by(text)
-    return Rehearsal(cells, tuple(by_message.values()), errors)
+    return Rehearsal(cells, tuple(by_message.values()), errors, probe_faults.looked)
 
 
 @dataclass(frozen=True)
