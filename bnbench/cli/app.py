@@ -34,6 +34,7 @@ from bnbench.cli.options import (
     LookFigures,
     ManyWords,
     Plugins,
+    ProbeOption,
     Profile,
     Quiet,
     TablesOption,
@@ -41,6 +42,7 @@ from bnbench.cli.options import (
     Verbose,
     Words,
     user_path,
+    with_probe,
 )
 from bnbench.cli.replicate import replicate
 from bnbench.cli.words import studies_and_overrides, study_and_overrides
@@ -173,6 +175,7 @@ def check(
     device: DeviceOption = Device.auto,
     data_dir: DataDir = None,
     plugin: Plugins = None,
+    probe: ProbeOption = False,
     json_schema: Annotated[
         bool, typer.Option("--json-schema", help="Print the JSON Schema of studies, for your editor.")
     ] = False,
@@ -197,7 +200,7 @@ def check(
         from bnbench.study import load_study
 
         name, overrides = study_and_overrides(words)
-        names = known_names(plugin or (), overrides)
+        names = known_names(plugin or (), with_probe(overrides, probe))
         study = load_study(find_study(name), names.overrides, names.vocabulary)
 
         def progress(text: str) -> None:

@@ -254,7 +254,7 @@ class Training:
 
     def with_probe(self, overrides: Sequence[str]) -> list[str]:
         """The overrides, with what --probe stands for."""
-        return [*overrides, *(["probe=true"] if self.probe else [])]
+        return with_probe(overrides, self.probe)
 
     @property
     def plugins(self) -> list[Path]:
@@ -274,3 +274,8 @@ class Training:
     def display(self, verbose: bool) -> Display:
         """The output options."""
         return Display(self.format, self.tables, self.quiet, verbose, command_without_seeds(), self.lang)
+
+
+def with_probe(overrides: Sequence[str], probe: bool) -> list[str]:
+    """The overrides, with what --probe stands for."""
+    return [*overrides, *(["probe=true"] if probe else [])]

@@ -113,9 +113,11 @@ def ignores_size(layer: nn.Module, weight: nn.Parameter) -> bool:
     if not isinstance(layer, nn.Linear | nn.Conv2d):
         return False
     shape = (layer.in_features,) if isinstance(layer, nn.Linear) else (layer.in_channels, 9, 9)
-    original = _outputs(layer, noise(shape))
     before = weight.detach().clone()
     with torch.no_grad():
+        if not weight.any():  # as fixup starts some layers: three times zero shows nothing
+            weight.fill_(1)
+        original = _outputs(layer, noise(shape))
         weight.mul_(3)
     try:
         return _same(original, _outputs(layer, noise(shape)))

@@ -22,7 +22,7 @@ def effective_lr(inside: Inside) -> Iterator[Row | Rows]:
 def _of_all(replicas: Together) -> OfAll:
     found: OfAll = [[] for _ in range(replicas.count)]
     for layer in replicas.layers:
-        if layer.scale_invariant:
+        if layer.scale_invariant and layer.parameter.requires_grad:
             sizes = norms_of(replicas.weight(layer))
             bias = getattr(layer.weights, "bias", None) if layer.scales_with_bias else None
             if bias is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from bnbench.probes import probes
@@ -24,5 +23,6 @@ def _of_all(replicas: Together) -> OfAll:
             rows.append(Row(layer.name, "weight_norm", norm))
         if before is not None:
             for rows, size, update in zip(found, norms_of(before), norms_of(weight - before), strict=True):
-                rows.append(Row(layer.name, "update_ratio", update / size if size else math.nan))
+                if size:  # weights of 0, as fixup starts some layers, have no ratio
+                    rows.append(Row(layer.name, "update_ratio", update / size))
     return found

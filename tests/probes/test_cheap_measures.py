@@ -316,6 +316,30 @@ def test_which_weights_have_no_size(
             assert torch.allclose(before, net(inputs), atol=1e-3) == invariant
 
 
+def test_weights_that_start_at_zero_have_a_size_and_no_ratio(batch: Any) -> None:
+    """Fixup (Zhang et al. 2019) starts the last layer of each branch and the head at 0."""
+    net = network("fixup", "resnet", depth=8, width=4)
+    blocks = [name for name, _ in net.named_modules() if name.endswith(".second")]
+    with torch.no_grad():
+        for name in ("head", *(f"{block}.conv" for block in blocks)):
+            net.get_submodule(name).get_parameter("weight").zero_()
+    of = inside(net, *batch)
+    zero = [layer.name for layer in of.layers if not layer.weight.any()]
+    assert len(zero) == 4
+    assert not [layer.name for layer in of.layers if layer.scale_invariant]
+    before = {layer.name: layer.weight - 1e-3 * bool(layer.weight.any()) for layer in of.layers}
+    rows = measured("weights", inside(net, *batch, before=before))
+    ratios = {layer for layer, name, _ in rows if name == "update_ratio"}
+    assert ratios == {layer.name for layer in of.layers} - set(zero)
+
+
+def test_a_weight_that_does_not_learn_has_no_effective_rate(batch: Any) -> None:
+    net = network("batch", hidden=[4, 4])
+    net.get_parameter("blocks.0.linear.weight").requires_grad_(False)
+    rates = measured("effective_lr", inside(net, *batch))
+    assert {layer for layer, _, _ in rates} == {"blocks.1"}
+
+
 def test_the_rate_of_a_weight_and_its_bias(batch: Any) -> None:
     net = network("layer", hidden=[32])
     rates = measured("effective_lr", inside(net, *batch))
