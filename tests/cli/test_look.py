@@ -186,3 +186,15 @@ def test_from_python(tmp_path: Path) -> None:
     assert min(steps) == 0
     assert "inside_strips_pre" in comparison.figures
     assert bnbench.load(tmp_path / "tiny").inside == comparison.inside
+
+
+def test_check_says_what_the_default_probe_costs(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(STUDY)
+    plain, probed = (
+        CliRunner().invoke(app, ["check", str(tmp_path / "s.yaml"), *more]) for more in ([], ["--probe"])
+    )
+    assert plain.exit_code == probed.exit_code == 0
+    assert "Probes:" not in plain.stdout
+    assert "Probes: activations, gradients, weights, gamma_beta, effective_lr:" in " ".join(
+        probed.stdout.split()
+    )
