@@ -14,6 +14,7 @@ from bnbench.analysis.contents import Summary, VariantSummary, only_looked_at
 from bnbench.analysis.difference import Difference
 from bnbench.analysis.earlier import look_cautions
 from bnbench.analysis.family import with_verdicts
+from bnbench.analysis.gap_caution import gap_caution
 from bnbench.analysis.inside.study import inside_of
 from bnbench.analysis.interactions import interactions
 from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS, t_quantile
@@ -126,6 +127,7 @@ def _limits(results: StudyResults, comparisons: Sequence[Difference]) -> Iterato
     """What limits the verdict: mixed circumstances, earlier looks, few seeds, a margin that can't be shown."""
     yield from mixed_circumstances(run for cell in results.cells for run in cell.records)
     yield from look_cautions(results)
+    yield from gap_caution(comparisons, results.primary)
     yield from _cautions(results, comparisons)
 
 
