@@ -186,6 +186,7 @@ def test_adam_keras_against_its_formula() -> None:
         torch.testing.assert_close(model.weight.detach(), w, rtol=1e-10, atol=1e-12)
     assert optimizers.get("adam_keras").options()().model_dump() == {
         "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-7, "weight_decay": 0.0, "decay_norm_and_bias": True,
+        "groups": None,
     }  # fmt: skip
 
 
