@@ -19,10 +19,9 @@ from bnbench.base.user_code import was_interrupted
 from bnbench.results import ResultsFolder
 from bnbench.results.beside import FinishedRun
 from bnbench.study import Settings, Study
-from bnbench.study.evaluation import line_name
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec, make_plan
-from bnbench.study.probed_claims import claim_faults
+from bnbench.study.probed_claims import claim_faults, way_faults
 
 if TYPE_CHECKING:
     from bnbench.engine.library import Library
@@ -133,12 +132,11 @@ def prepare_work(
     columns = [*study.asked_columns, *gate_columns(gates)]
     mistakes = list(class_mistakes(study.variants.values(), library, columns, loads=True))
     rehearsal = rehearse(runs, library, device, networks)
-    if mistakes := [*mistakes, *rehearsal.mistakes, *claim_faults(study, rehearsal.looked)]:
+    mistakes += [*rehearsal.mistakes, *claim_faults(study, rehearsal.looked)]
+    # a network that is refused has no ways: that mistake comes first
+    if mistakes := mistakes or [*way_faults(study, rehearsal.lines)]:
         raise ConfigError(mistakes)
-    lines = dict.fromkeys(
-        line_name(run.variant, way) for run in runs for way in rehearsal.cells[run.label].ways
-    )
-    check_lines(gates, lines)
+    check_lines(gates, rehearsal.lines)
     today = Today(rehearsal.cells, device, sources.packages)
     todo, beside = sort_runs(runs, folder, options.again, today.of, beside=options.beside)
     local = any(names.needs_this_process(cell.settings) for cell in study.cells)

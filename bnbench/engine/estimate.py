@@ -34,7 +34,7 @@ from bnbench.study import Settings, Study
 from bnbench.study.cautions import step_cautions
 from bnbench.study.labels import cell_label
 from bnbench.study.plan import CellEstimate, RunSpec
-from bnbench.study.probed_claims import claim_faults
+from bnbench.study.probed_claims import claim_faults, way_faults
 from bnbench.study.schema import StudyCell
 from bnbench.tasks import task_of
 
@@ -72,7 +72,8 @@ def estimate_study(
     rehearsal = rehearse_cases(cases, device, Networks())
     # errors inside a layer, which would crash every run of this variant
     raised = [crash_mistake(label, error) for label, error in rehearsal.forward_errors.items()]
-    if mistakes := [*rehearsal.mistakes, *claim_faults(study, rehearsal.looked), *raised]:
+    mistakes = [*rehearsal.mistakes, *claim_faults(study, rehearsal.looked), *raised]
+    if mistakes := mistakes or [*way_faults(study, rehearsal.lines)]:
         raise ConfigError(list(dict.fromkeys(mistakes)))
     work = {label: _work(settings, shapes[label]) for label, settings in cells.items()}
     seconds = min(MOST_SECONDS, max(LEAST_SECONDS, ALL_SECONDS / len(set(work.values()))))

@@ -1,8 +1,8 @@
-"""Whether a study's networks and runs have the layers and the steps that its claims name: before training."""
+"""Whether a study's networks and runs have the layers, steps and ways of inference that its claims name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from bnbench.base.errors import Mistake, nearest
@@ -35,6 +35,22 @@ def claim_faults(study: Study, looked: Mapping[str, Looked]) -> Iterator[Mistake
             for quantity in dict.fromkeys(expression.quantities):
                 if quantity.name == PROBE:
                     yield from dict.fromkeys(_faults(expression, quantity, study, looked))
+
+
+def way_faults(study: Study, lines: Collection[str]) -> Iterator[Mistake]:
+    """Ways of inference of variants without running statistics. lines: names that there are, such as batch@precise."""
+    for claim in study.expect:
+        for expression in claim.expressions:
+            for quantity in dict.fromkeys(expression.quantities):
+                variant, way = variant_and_mode(quantity.variant)
+                if way and variant in study.variants and quantity.variant not in lines:
+                    text = (
+                        f"the network of {variant} has no running statistics that {way} could replace. "
+                        f"Fix: {variant}.{quantity.name}, or another variant."
+                    )
+                    yield Mistake(
+                        expression.place or "expect", f"expect: '{expression.text}': {quantity.text}: {text}"
+                    )
 
 
 def _faults(

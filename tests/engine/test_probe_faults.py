@@ -18,7 +18,7 @@ from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer
 from bnbench.study import Vocabulary, load_study
 from bnbench.study.plan import make_plan
-from bnbench.study.probed_claims import claim_faults
+from bnbench.study.probed_claims import claim_faults, way_faults
 from tests.engine.test_rehearsal import BASE, CPU, messages, rehearsed
 
 BOTH = "model: {name: mlp, hidden: [8, 8]}\nvariants: [none, batch]\n"
@@ -63,6 +63,18 @@ def test_layers_and_steps_of_claims_that_are_not_there(vocabulary: Vocabulary, t
     assert len(found) == len(wrong)
     for said, (line, which, text) in zip(found, wrong, strict=True):
         assert said.startswith(f"{line}: expect: 'batch.probe({which}) > 0': batch.probe({which}): {text}")
+
+
+def test_ways_of_inference_of_claims_that_no_network_has(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    """norm none has no running statistics; batch has: its line is there, and known under that name."""
+    claims = "  - none@precise.test_accuracy - none.test_accuracy > 0\n  - batch@precise.test_accuracy > 0\n"
+    text = f"{BASE}{BOTH}seeds: 3\nevaluate: [running, precise]\nexpect:\n{claims}"
+    (tmp_path / "s.yaml").write_text(text.replace("seeds: 2\n", "", 1))
+    study = load_study(tmp_path / "s.yaml", [], vocabulary)
+    rehearsal = rehearse(make_plan(study, lambda settings: ""), Library(tmp_path, CPU), CPU)
+    assert rehearsal.lines == ("batch@precise",)
+    (mistake,) = way_faults(study, rehearsal.lines)
+    assert "none@precise.test_accuracy: the network of none has no running statistics" in str(mistake)
 
 
 def test_the_names_of_what_measures_give(vocabulary: Vocabulary, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from bnbench.network.biases import Layers, is_covered, missing_biases
 from bnbench.network.sites import Site, Sites, WeightLayer, find_sites
 from bnbench.optim.trained import count_trained
 from bnbench.study.cautions import warm_up_fault
+from bnbench.study.evaluation import line_name
 from bnbench.study.plan import RunSpec
 from bnbench.study.probed_claims import Looked
 
@@ -50,6 +51,12 @@ class Rehearsal:
     mistakes: tuple[Mistake, ...] = ()
     forward_errors: dict[str, BaseException] = field(default_factory=dict)
     looked: dict[str, Looked] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The further ways of inference of the variants that have them, such as batch@precise."""
+        cells = self.cells.values()
+        return tuple(dict.fromkeys(line_name(c.runs[0].variant, way) for c in cells for way in c.ways))
 
 
 def rehearse(
