@@ -16,6 +16,13 @@ from bnbench.norms import norms
 SHAPES = {"mlp": [(1, 8, 8), (3, 32, 32)], "cnn1d": [(40, 1, 1), (1, 1, 40), (2, 40, 1), (3, 8, 8)]}
 SHAPES_OF_IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
 
+#: Names of one setting of `resnet` and `vgg`, which are tried with every normalizer themselves.
+NAMES_OF_SETTINGS = {"resnet20", "resnet56", "vgg11"}
+MODELS = [
+    pytest.param(name, marks=pytest.mark.slow) if name in NAMES_OF_SETTINGS else name
+    for name in models.names()
+]
+
 
 def build(model: str, shape: tuple[int, int, int], norm: str, **options: Any) -> nn.Module:
     factory = models.get(model).factory
@@ -28,7 +35,7 @@ def build(model: str, shape: tuple[int, int, int], norm: str, **options: Any) ->
 
 
 @pytest.mark.parametrize("norm", norms.names())
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", MODELS)
 def test_training_changes_every_parameter_and_the_logits_have_their_shape(name: str, norm: str) -> None:
     """In one step, or in two where a residual branch starts at zero and lets no gradient through."""
     torch.manual_seed(0)
