@@ -21,7 +21,7 @@ class Difference(Labelled):
 
     at: "final" (after the last step) or "best" (at the lowest validation loss). difference: mean
     over the n of n_planned seeds where both have a finite number. values: the difference of each seed. lost:
-    how many pairs lack a finite number, by the reason (see `Pairs`); if any does, there is no verdict.
+    how many pairs lack a finite number, by the reason (see `Pairs`); a comparison that lost a pair has no verdict.
     grain: the largest change that one sample can make; no scatter below grain/√6 is believed. None
     where nothing bounds it; then equal differences of fewer than 6 seeds have no interval.
     ci_low, ci_high: the 95 % interval by `method` ("t"; "bootstrap" from 20 pairs on) for new seeds on

@@ -53,7 +53,7 @@ def measure(results: StudyResults, expression: Expression) -> Measured:
 
 
 def pending(expression: Expression, seeds: int) -> Measured:
-    """An expression without any run; of so many planned seeds."""
+    """The result of an expression before any run has ended. seeds: how many are planned."""
     return Measured(
         text=expression.text,
         unit=unit_of(expression),

@@ -13,7 +13,7 @@ from bnbench.study.expressions import Sign
 #: be the same within the margin (the 90 % interval lies inside it). depends: parts of a claim disagree.
 Verdict = Literal["confirmed", "refuted", "not_confirmed", "undecided", "depends"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-#: Why there is no interval, or no verdict from it. cut: the sweep or the budget ends before the number is known.
+#: Why there is no interval, or no verdict from it. cut: the number lies beyond the end of the sweep or of the budget.
 Reason = Literal[
     "",
     "pairs_lost",

@@ -93,7 +93,7 @@ def prepare_works(
 
 
 def _folder(study: Study, studies: Sequence[Study], output: Path | None, of: str) -> Path:
-    """Of one of several studies, or of one without an output folder of its own."""
+    """The results folder of a study: in the folder of its collection, in `output`, beside its file or in results/."""
     if output is None and study.collection:
         together = [other for other in studies if other.collection == study.collection]
         return Path("results") / collection_name(together) / study.name

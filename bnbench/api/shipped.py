@@ -53,7 +53,7 @@ class Collection:
 def find_collection(name: str) -> Collection | None:
     """A folder with YAML files, or the name of a shipped collection; None where it is neither.
 
-    A results folder is no collection, although it holds its study. A file of the name comes first.
+    A results folder is not a collection, although it contains a study. A file of that name comes first.
     """
     path = Path(os.path.expanduser(name))
     if name == "-" or is_readable(path):

@@ -129,5 +129,5 @@ def add_last(model: nn.Sequential, dropout: Dropout | None) -> None:
 
 
 def _is_at(dropout: Dropout | None, place: str) -> bool:
-    """p: 0 is no dropout, to the last bit: there is no layer then."""
+    """Whether a dropout layer stands there. With p: 0 none is built, so that no number changes."""
     return dropout is not None and dropout.p > 0 and dropout.place == place

@@ -120,7 +120,8 @@ def drift_of(rows: Rows, layer: str) -> dict[str, float]:
         drift_floor = median over units of d(T) √π/2 mean_t |m_t - m'_t| / mean_t w_t
 
     The drift itself is that of one batch, which it shares between its steps, so that most of this noise cancels in
-    it: a drift above the floor is no noise, and one below it is less than what sampling does from batch to batch.
+    it: a drift above the floor exceeds the sampling noise, and one below it is smaller than what changes from batch to
+    batch.
     Empty without units or with a single step. A unit that never has a width nor moves has a drift of 0.
     """
     steps, medians = rows.units("unit_p50", layer)

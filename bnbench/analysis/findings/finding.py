@@ -69,7 +69,7 @@ class Published:
         return 0.01 if self.unit in ("%", "pp") else 1.0
 
     def band(self, *, ratio: bool) -> tuple[float, float] | None:
-        """The published quantity with its rounding, low and high, in bnbench's unit; None where there is no number."""
+        """Lower and upper bound of the published number, by its rounding, in bnbench's unit; None without a number."""
         half = 0.5 * 10.0**-self.decimals if math.isfinite(self.decimals) else 0.0
         if self.values is not None:
             (a, b), f = self.values, self.factor
