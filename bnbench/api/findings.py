@@ -151,7 +151,7 @@ def _study(source: Source, path: Path, reader: FindingReader) -> tuple[Source, P
             found = beside if is_readable(beside) else find_study(given)
             return read_file(found), found
         except ConfigError as error:
-            reader.fields.wrong("study", error.mistakes[0].message)
+            reader.fields.wrong("study", f"{given!r}: {error.mistakes[0].message}")
     else:
         problem = "it is missing" if given is None else f"{given!r} is wrong"
         reader.fields.wrong(

@@ -10,6 +10,7 @@ from bnbench.base.indices import FLOOR, INDICES, index_facts, is_floor
 from bnbench.base.metrics import Metric
 from bnbench.base.probe_quantities import NUMBERS, SERIES, may_be_measured, numbers_of
 from bnbench.study.evaluation import AT
+from bnbench.study.expression_units import faults_of_units
 from bnbench.study.expressions import (
     PROBE,
     RANGES,
@@ -208,6 +209,8 @@ def _faults_of_the_whole(expression: Expression, study: Study) -> Iterator[str]:
         twice = next(q for q in expression.quantities if expression.quantities.count(q) > 1)
         yield f"{twice.text} is there twice. Fix: another variant on one side."
         return
+    if not any(shares):
+        yield from faults_of_units(expression, study)
     yield from _faults_of_the_value(expression, study)
     if expression.sign == "=" and expression.within is None and _margin_value(expression, study) is None:
         yield 'how much may it differ? Fix: "within NUMBER" at its end, or a margin of the study.'

@@ -30,27 +30,34 @@ class Looked:
 
 def claim_faults(study: Study, looked: Mapping[str, Looked]) -> Iterator[Mistake]:
     """Layers and steps of `probe(...)` that are not there. looked: by the label of the cell."""
-    for claim in study.expect:
-        for expression in claim.expressions:
-            for quantity in dict.fromkeys(expression.quantities):
-                if quantity.name == PROBE:
-                    yield from dict.fromkeys(_faults(expression, quantity, study, looked))
+    for expression, quantity in _quantities(study):
+        if quantity.name == PROBE:
+            yield from dict.fromkeys(_faults(expression, quantity, study, looked))
 
 
 def way_faults(study: Study, lines: Collection[str]) -> Iterator[Mistake]:
     """Ways of inference of variants without running statistics. lines: names that there are, such as batch@precise."""
+    for expression, quantity in _quantities(study):
+        variant, way = variant_and_mode(quantity.variant)
+        if way and variant in study.variants and quantity.variant not in lines:
+            yield _mistake(
+                expression,
+                quantity,
+                f"the network of {variant} has no running statistics that {way} could replace. "
+                f"Fix: {variant}.{quantity.name}, or another variant.",
+            )
+
+
+def _quantities(study: Study) -> Iterator[tuple[Expression, Quantity]]:
+    """Every quantity of every expression of the study's claims, once an expression."""
     for claim in study.expect:
         for expression in claim.expressions:
             for quantity in dict.fromkeys(expression.quantities):
-                variant, way = variant_and_mode(quantity.variant)
-                if way and variant in study.variants and quantity.variant not in lines:
-                    text = (
-                        f"the network of {variant} has no running statistics that {way} could replace. "
-                        f"Fix: {variant}.{quantity.name}, or another variant."
-                    )
-                    yield Mistake(
-                        expression.place or "expect", f"expect: '{expression.text}': {quantity.text}: {text}"
-                    )
+                yield expression, quantity
+
+
+def _mistake(expression: Expression, quantity: Quantity, text: str) -> Mistake:
+    return Mistake(expression.place or "expect", f"expect: '{expression.text}': {quantity.text}: {text}")
 
 
 def _faults(
@@ -66,11 +73,8 @@ def _faults(
             or not quantity.stands_at(cell.setting)
         ):
             continue
-        texts = [text for text in (_of_a_layer(layer, seen), _of_a_step(step, name, seen)) if text]
-        for text in texts:
-            yield Mistake(
-                expression.place or "expect", f"expect: '{expression.text}': {quantity.text}: {text}"
-            )
+        for text in filter(None, (_of_a_layer(layer, seen), _of_a_step(step, name, seen))):
+            yield _mistake(expression, quantity, text)
 
 
 def _of_a_layer(layer: str, seen: Looked) -> str:

@@ -284,6 +284,12 @@ class Study:
 
     @property
     def asked_columns(self) -> tuple[str, ...]:
-        """The columns of the task's metrics, and of the study's further metrics on the test part."""
+        """The columns of its questions, of further metrics on the test part, and of single classes in its claims."""
         names = (name for name in self.metrics if name != RECALL and name not in GAPS)
-        return (*self.columns, *(name if gap_asked(name) else f"test_{name}" for name in names))
+        expressions = (expression for claim in self.expect for expression in claim.expressions)
+        claimed = (q.name for each in expressions for q in each.quantities if f"{RECALL}:" in q.name)
+        return (
+            *self.columns,
+            *(name if gap_asked(name) else f"test_{name}" for name in names),
+            *dict.fromkeys(claimed),
+        )

@@ -76,7 +76,11 @@ def test_a_finding_of_ten_lines(tmp_path: Path) -> None:
         ("batch.test_accuracy -", "batch.test_accuracy", "5: quantity: "),
         ("dataset: digits", "dataset: digitz", '9: unknown data set "digitz". Did you mean "digits"?'),
         ("where: table 2", "where: table 2\nwhere: table 3", '3: duplicate key "where"'),
-        (STUDY, "study: no_such_study", "study: no such study"),
+        (STUDY, "study: no_such_study", "9: study: 'no_such_study': no such study"),
+        ("values: [97.0, 90.0]", "values: null", "4: published: it needs value (one number) or values"),
+        ('"> 0"', '"within 3 of 0"', "within 3: it is from -1 to 1, no two values are further apart"),
+        ('"> 0"', "''", "6: criterion: it is missing"),
+        ("none.test_accuracy", "none.test_loss", "none.test_loss is a loss: they can't be compared"),
     ],
 )  # fmt: skip
 def test_a_mistake_has_its_line_and_its_fix(tmp_path: Path, old: str, new: str, expected: str) -> None:

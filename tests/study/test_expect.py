@@ -110,6 +110,11 @@ def test_what_cannot_be_parsed_is_said_where(text: str, where: str) -> None:
         ("batch.test_loss = none.test_loss", 'how much may it differ? Fix: "within NUMBER"'),
         ("batch.trained / none.trained > 1", "the share that trained stands alone"),
         ("batch.trained + none.trained > 1", "the share that trained stands alone"),
+        (
+            "batch.test_accuracy - none.val_loss > 0",
+            "is a share and none.val_loss is a loss: they can't be compared",
+        ),
+        ("batch.trained - none.test_loss > 0", "the share that trained stands alone"),
         ("batch.probe(pre_std, 0, last) > 1", "layers are counted from 1"),
         ("batch.probe(pre_std, 1, end) > 1", 'the step "end" is neither a number from 0 nor last'),
     ],

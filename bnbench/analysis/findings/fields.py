@@ -43,7 +43,7 @@ class Fields:
             value = str(value)
         if isinstance(value, str) and value.strip():
             return " ".join(value.split())
-        if value is not None:
+        if value is not None and not isinstance(value, str):
             self.wrong(key, f"{value!r} is not a text. Fix: put it into quotes.")
         elif required or key in self.values:
             self.wrong(key, f"it is missing. Fix: {fix}")

@@ -144,7 +144,7 @@ class FindingReader:
         inner.refuse_unknown(_OF_PUBLISHED)
         unit = inner.text("unit", 'unit: pp, or "%", steps, std, x, ... as the paper has it')
         value, values = inner.number("value"), inner.pair("values")
-        if ("value" in inner.values) == ("values" in inner.values):
+        if (inner.values.get("value") is None) == (inner.values.get("values") is None):
             inner.wrong(
                 "", "it needs value (one number) or values (both sides of A - B or A / B), and one of them."
             )

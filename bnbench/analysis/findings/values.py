@@ -61,6 +61,8 @@ def expression_of(quantity: str, criterion: Criterion) -> Expression:
     except ExpressionError as error:
         message = str(error).replace(quantity + end, quantity).replace(f'at "{end.strip()}"', "at its end")
         raise ExpressionError(message.replace(FORMS, _FORMS)) from None
+    if criterion.kind == "within" and not criterion.relative:
+        expression = replace(expression, within=criterion.tolerance)
     return expression if compared else replace(expression, text=quantity)
 
 
