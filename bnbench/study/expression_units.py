@@ -11,7 +11,7 @@ from bnbench.study.schema import Study
 
 
 def faults_of_units(expression: Expression, study: Study) -> Iterator[str]:
-    """The first two quantities of different units, where they are subtracted or divided. Not for shares that trained."""
+    """The first two quantities of different units, where they are subtracted or divided. No shares that trained."""
     units = {quantity: _unit(quantity, study) for quantity in expression.quantities}
     one, *others = units
     for other in others:
