@@ -19,7 +19,7 @@ from bnbench.reports.sentences.headline import headline, title
 from bnbench.reports.sentences.inside import inside_line
 from bnbench.reports.sentences.workloads import workload_sentences
 from bnbench.reports.tables.all import workload_tables
-from bnbench.reports.tables.claims import Entry, entries_of
+from bnbench.reports.tables.claims import Entry, count_text, entries_of
 from bnbench.reports.tables.claims_layout import claim_lines
 from bnbench.reports.tables.layout import UNBROKEN, table_lines, wrapped
 from bnbench.reports.tables.main import main_table
@@ -107,10 +107,7 @@ def print_claims(
 ) -> None:
     """The claims of a collection, each with its verdict; then what the verdicts mean, and where the page is."""
     say = phrases(language)
-    own = [entry.claim for entry in entries if not entry.claim.counter]
-    confirmed = sum(claim.verdict == "confirmed" for claim in own)
-    counted = say("claims.summary", confirmed=confirmed, total=len(own))
-    print_text(console, f"{title}: {counted}", style="bold")
+    print_text(console, f"{title}: {count_text(entries, say)}", style="bold")
     console.print()
     _print_claims(console, entries, language)
     print_text(console, say("claims.caption"), style="dim")

@@ -76,6 +76,8 @@ def test_the_whole_way(run: Run) -> None:
     ]  # fmt: skip
     page = Path("results/my_claims/report.html").read_text()
     assert page.count("<img") == 4  # two figures a study, once
+    assert '<ul class="headline"><li>1 of 2 claims confirmed</li></ul>' in page.partition("<table")[0]
+    assert page.count('<td data-label="verdict">') == page.partition("</table>")[0].count("<tr>") - 1
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     again = run("compare", "my_claims")
     assert again.stdout == text

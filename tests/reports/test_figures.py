@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
@@ -19,6 +19,7 @@ from bnbench.analysis.summary import summarize
 from bnbench.base.errors import ResultsError, UnknownNameError
 from bnbench.reports.figures import data as figure_data
 from bnbench.reports.figures.all import Figure, figures, find_figure, specification
+from bnbench.reports.figures.charts import colour_of, dash_of
 from bnbench.reports.figures.colours import BASELINE_COLOUR, COLOURS, colours
 from bnbench.reports.figures.figure import KINDS, kind_of_figure
 from bnbench.reports.figures.files import COLUMN_WIDTH, write_figures
@@ -302,3 +303,20 @@ def test_a_new_kind_of_figure_is_one_function(tmp_path: Path) -> None:
 def test_an_unknown_figure_is_named_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r'unknown figure "val_los"\. Did you mean "val_loss"'):
         find_figure(study(NONE, BATCH), "val_los")
+
+
+def test_a_legend_has_further_ways_of_inference_only_where_they_are_drawn() -> None:
+    """The colours stay those of all variants: a variant has one colour in every figure."""
+    names = ["none", "batch", "batch@precise", "layer"]
+    curves, lines, sweep, plain = (
+        cast(dict[str, Any], channel.to_dict())
+        for channel in (
+            colour_of(names),
+            dash_of(names),
+            colour_of(names, inferred=True),
+            colour_of(names[:2]),
+        )
+    )
+    assert curves["legend"] == lines["legend"] == {"values": ["none", "batch", "layer"]}
+    assert (curves["scale"]["domain"], curves["scale"]["range"]) == (names, colours(names))
+    assert "values" not in {**sweep["legend"], **plain["legend"]}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bnbench.reports.figures.colours import colours, dashes
+from bnbench.study.evaluation import is_line
 from bnbench.study.records import OUTCOMES
 
 if TYPE_CHECKING:
@@ -106,12 +107,18 @@ def sweep_chart(
     shape = alt.Shape("outcome:N", scale=shapes, sort=None, legend=None)
     ends = {end: inside(f"datum['{end}']", measure) for end in ("mean_low", "mean_high")}
     bars = means.transform_calculate(**ends).mark_rule(opacity=0.6)
+    colour, dash = colour_of(variants, inferred=True), dash_of(variants, inferred=True)
     return alt.layer(
-        bars.encode(x, alt.Y("mean_low:Q", title=measure.title), alt.Y2("mean_high:Q"), colour_of(variants)),
-        runs.mark_point(opacity=0.7, size=40, strokeWidth=1.5).encode(
-            x, alt.Y("value:Q", title=measure.title), colour_of(variants), shape
+        bars.encode(
+            x,
+            alt.Y("mean_low:Q", title=measure.title),
+            alt.Y2("mean_high:Q"),
+            colour,
         ),
-        means.mark_line(strokeWidth=2).encode(x, y, colour_of(variants), dash_of(variants)),
+        runs.mark_point(opacity=0.7, size=40, strokeWidth=1.5).encode(
+            x, alt.Y("value:Q", title=measure.title), colour, shape
+        ),
+        means.mark_line(strokeWidth=2).encode(x, y, colour, dash),
         means.mark_point(opacity=0, size=200).encode(x, y, tooltip=tooltip),
     )
 
@@ -156,20 +163,33 @@ def zoomable(chart: Layers) -> Layers:
     return chart.add_params(zoom)
 
 
-def colour_of(variants: Sequence[str], *, legend: bool = True) -> alt.Color:
-    """The colour of a variant; how its legend looks is a matter of the page or the file."""
+def colour_of(variants: Sequence[str], *, legend: bool = True, inferred: bool = False) -> alt.Color:
+    """The colour of a variant; how its legend looks is a matter of the page or the file.
+
+    inferred: whether the figure shows further ways of inference, too; where it does not, nor does its legend.
+    """
     import altair as alt
 
     scale = alt.Scale(domain=list(variants), range=colours(variants))
-    return alt.Color("variant:N", scale=scale, title=None, sort=None, legend=alt.Legend() if legend else None)
+    shown = _legend(variants, inferred) if legend else None
+    return alt.Color("variant:N", scale=scale, title=None, sort=None, legend=shown)
 
 
-def dash_of(variants: Sequence[str]) -> alt.StrokeDash:
-    """The dash pattern of a variant, which says the same as its colour."""
+def dash_of(variants: Sequence[str], *, inferred: bool = False) -> alt.StrokeDash:
+    """The dash pattern of a variant, which says the same as its colour. inferred: see `colour_of`."""
     import altair as alt
 
     scale = alt.Scale(domain=list(variants), range=dashes(variants))
-    return alt.StrokeDash("variant:N", scale=scale, title=None, sort=None, legend=alt.Legend())
+    legend = _legend(variants, inferred)
+    return alt.StrokeDash("variant:N", scale=scale, title=None, sort=None, legend=legend)
+
+
+def _legend(variants: Sequence[str], inferred: bool) -> alt.Legend:
+    """Colours stay those of all variants, so that a variant has one colour in all figures."""
+    import altair as alt
+
+    trained = [variant for variant in variants if not is_line(variant)]
+    return alt.Legend() if inferred or len(trained) == len(variants) else alt.Legend(values=trained)
 
 
 def number_tip(field: str, title: str) -> alt.Tooltip:

@@ -35,6 +35,12 @@ def entries_of(studies: Mapping[str, Summary]) -> list[Entry]:
     return [Entry(name, claim) for name, summary in studies.items() for claim in summary.claims]
 
 
+def count_text(entries: Sequence[Entry], say: Say) -> str:
+    """How many of the claims are confirmed; counter-examples are not counted."""
+    own = [entry.claim for entry in entries if not entry.claim.counter]
+    return say("claims.summary", confirmed=sum(claim.verdict == "confirmed" for claim in own), total=len(own))
+
+
 def claim_rows(entries: Sequence[Entry], language: str) -> list[dict[str, Any]]:
     """A flat row for each part of each claim, in full precision; None for an open end of an interval."""
     say = phrases(language)
