@@ -19,6 +19,7 @@ from bnbench.base.registry import Entry
 from bnbench.norms.fairness import absorbs_bias, needs_bias
 from bnbench.norms.owner import mark
 from bnbench.norms.place import Place
+from bnbench.norms.tokens import TokenNorm, has_mask_argument
 
 Activation = Annotated[
     Literal["relu", "sigmoid", "tanh", "gelu", "none", "linear"],
@@ -97,6 +98,22 @@ class NormLayer:
         if not isinstance(module, nn.Module):
             raise TypeError(f"norm {name}: its factory returned {module!r}, not a torch.nn.Module.")
         return mark(module, name)
+
+    def tokens(self, num_features: int) -> TokenNorm:
+        """The layer for tokens (N, T, C), called `layer(x)` or `layer(x, mask)`, mask (N, T), True where valid.
+
+        It is the layer for (N, C) over the N * T positions, one gamma and beta a channel.
+        Raises BnbenchError where the normalizer has no meaning there, and as a call does.
+        """
+        facts, name = self.entry.facts, self.entry.name
+        if facts.not_over_tokens:
+            why, fix = facts.not_over_tokens
+            raise BnbenchError(f"norm {name} can't be used over tokens (N, T, C).", why, fix)
+        layer = self(num_features, 1)
+        takes_mask = has_mask_argument(layer) if facts.takes_mask is None else facts.takes_mask
+        tokens = TokenNorm(layer, takes_mask, facts.whole_sequences)
+        mark(tokens, name)
+        return tokens
 
     def weights(self, layer: Weights, activation: Activation | None = "relu") -> Weights:
         """A layer of weights as the normalizer wants it: most leave it as it is. activation: the network's."""

@@ -155,6 +155,11 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
     )
 
 
+def _is_mask(argument: object) -> bool:
+    """Whether it says which positions are padding."""
+    return argument is None or (isinstance(argument, Tensor) and argument.dtype == torch.bool)
+
+
 class _Watch:
     """Hooks on every normalizer and every layer of weights."""
 
@@ -174,7 +179,7 @@ class _Watch:
 
     def _enters(self, name: str) -> Callable[[nn.Module, Any], None]:
         def hook(module: nn.Module, inputs: Any) -> None:
-            if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
+            if not inputs or not isinstance(inputs[0], Tensor) or not all(map(_is_mask, inputs[1:])):
                 return
             x = inputs[0]
             site = Site(name, module, tuple(x.shape), self.samples)

@@ -35,6 +35,10 @@ class NormFacts:
     residual_only: the layer does something in residual networks alone; plain ones refuse it.
     weights: a function `(layer, place) -> layer` through which every linear and convolution layer goes.
     steps: a `Steps` (steps.py), where `bnbench explain` can show the layer's numbers.
+    takes_mask: forward(x, mask) leaves padding out, mask (N,) or (N, ...), True where valid. None: forward has an
+        argument of that name.
+    whole_sequences: over tokens (N, T, C) it is given (N, C, T), as its parts are made of samples, not of positions.
+    not_over_tokens: why it can't be used over tokens, and the fix; empty where it can.
     """
 
     absorbs_bias: bool | None = None
@@ -43,6 +47,9 @@ class NormFacts:
     residual_only: bool = False
     weights: Callable[[Any, Any], Any] | None = None
     steps: Any = None
+    takes_mask: bool | None = None
+    whole_sequences: bool = False
+    not_over_tokens: tuple[str, str] | tuple[()] = ()
 
 
 norms = Registry("norm", __name__, NormFacts)

@@ -74,7 +74,12 @@ class GhostBatchNorm(BatchNormVariant):
         return f"{super().extra_repr()}, ghost_size={self.ghost_size}"
 
 
-@norms.register("ghost", absorbs_bias=True, steps=Steps(part="ghost_size", size=2, running="unbiased"))
+@norms.register(
+    "ghost",
+    absorbs_bias=True,
+    steps=Steps(part="ghost_size", size=2, running="unbiased"),
+    whole_sequences=True,
+)
 def ghost(
     num_features: int,
     dim: int,

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from bnbench.norms.tokens import TokenNorm
+
 #: The attribute in which a module keeps the name of the normalizer that it was made as.
 _MADE_AS = "bnbench_norm"
 _TORCH_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.CrossMapLRN2d)
@@ -32,7 +34,9 @@ def made_as(module: nn.Module) -> str | None:
 
 
 def is_normalizer(module: nn.Module) -> bool:
-    """Whether a normalizer's factory made it, or it is one by its class."""
+    """Whether a normalizer's factory made it, or it is one by its class. Over tokens: the layer inside."""
+    if isinstance(module, TokenNorm):
+        return False
     if made_as(module) is not None or isinstance(module, _TORCH_NORMS):
         return True
     if not _NORM_NAME.search(type(module).__name__):

@@ -59,7 +59,14 @@ def layer(
     return nn.GroupNorm(1, num_features, eps, affine)
 
 
-@norms.register("instance", absorbs_bias=True)
+_OVER_TIME = (
+    "It normalizes each channel of a sequence over its T positions: a position of a causal model would see the later "
+    "ones, and padding would count.",
+    "use norm: layer or rms (each position over its channels), or norm: masked_batch (over the batch's positions).",
+)
+
+
+@norms.register("instance", absorbs_bias=True, not_over_tokens=_OVER_TIME)
 def instance(num_features: int, dim: int, *, eps: Eps = 1e-5, affine: Affine = True) -> nn.Module:
     """Instance normalization: every channel of every sample over its positions; images only.
 
