@@ -28,6 +28,9 @@ from bnbench.base.metrics import (
     same_meaning,
 )
 
+#: Facts that older results folders do not have; a folder without them reads as one where they are empty.
+_LATER = ("normalizations", "test_sets")
+
 
 @dataclass(frozen=True)
 class TaskFacts:
@@ -41,6 +44,8 @@ class TaskFacts:
     augmentations: those that leave its targets right although they are made for other tasks.
     per_class: whether the recall of every class is measured too, as `recall:CLASS`.
     chance: what "stuck at chance" means, as half a sentence.
+    normalizations: the ways to normalise its inputs that fit (`normalize` in a study); the first is the one of a study
+        that names none. (): all, and "standard" where a study names none.
     test_sets: the names of a study's further test sets, which are parts of their own.
     """
 
@@ -51,6 +56,7 @@ class TaskFacts:
     augmentations: tuple[str, ...] = ()
     per_class: bool = False
     chance: str = "the primary metric improved by less than 1% of its start"
+    normalizations: tuple[str, ...] = ()
     test_sets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -134,15 +140,13 @@ class TaskFacts:
         return (*self.parts, *(gap for gap in GAPS if gap in gaps))
 
     def plain(self) -> dict[str, Any]:
-        """As values that a file can hold; `task_facts` reads them. Without test sets there is no key for them."""
+        """As values that a file can hold; `task_facts` reads them. Without the later facts there is no key for them."""
         metrics = [
             {"name": metric.name, "better": metric.better, "percent": metric.percent, "lowest": metric.lowest}
             for metric in self.metrics
         ]
         values = {**dataclasses.asdict(self), "metrics": metrics}
-        return (
-            values if self.test_sets else {key: value for key, value in values.items() if key != "test_sets"}
-        )
+        return {key: value for key, value in values.items() if key not in _LATER or value}
 
 
 def gap_asked(item: str) -> str:

@@ -16,7 +16,7 @@ from bnbench.data.split import Chosen, Sampling, choose
 from bnbench.data.tensors import Pair, channel_statistics
 from bnbench.study import Choice
 
-Normalize = Literal["standard", "unit"]
+Normalize = Literal["standard", "unit", "signed"]
 #: `remarks(part, targets, class_names)`: sentences on the targets of the "training", "validation" or "test" part.
 Remarks = Callable[[str, Tensor, Sequence[str]], Iterable[str]]
 
@@ -29,7 +29,8 @@ class Preparation:
     """The used samples of a data set, their normalisation and the task.
 
     normalize: "standard" takes out the training part's mean and std per channel; "unit" divides by its largest
-    absolute value, so that what is zero stays zero. Integers that are no bytes (tokens) stay as they are.
+    absolute value, so that what is zero stays zero; "signed" takes its smallest value to -1 and its largest to 1, of
+    all channels alike. Integers that are no bytes (tokens) stay as they are.
     """
 
     sampling: Sampling
@@ -172,6 +173,10 @@ def _normalisation(inputs: Tensor, normalize: Normalize, *, shifted: bool) -> _N
         largest = max(abs(float(inputs.min())), abs(float(inputs.max())))
         mean = torch.zeros(inputs.shape[1], dtype=torch.float64)
         std = torch.full_like(mean, largest)
+    elif normalize == "signed":
+        low, high = float(inputs.min()), float(inputs.max())
+        mean = torch.full((inputs.shape[1],), (low + high) / 2, dtype=torch.float64)
+        std = torch.full_like(mean, (high - low) / 2)
     else:
         mean, std = channel_statistics(inputs)
     shape = (-1, *[1] * (inputs.ndim - 2))

@@ -57,6 +57,8 @@ class Checker:
             choice = self._choice(key, layer, mistakes)
             if choice:
                 values[key] = choice
+        if "normalize" not in values and (ways := self._normalizations(values.get("task"))):
+            values["normalize"] = ways[0]
         settings = _validated(Settings, values, (), layer, mistakes, given_choices=True)
         if not isinstance(settings, Settings) or len(mistakes) > before:
             return None
@@ -108,6 +110,11 @@ class Checker:
                 return None
             self._choices[known] = choice
         return self._choices[known]
+
+    def _normalizations(self, task: Choice | None) -> tuple[str, ...]:
+        """Those that fit a study's task, the usual one first; () for all."""
+        entry = self.vocabulary["task"].get(task.name) if task else None
+        return entry.facts.normalizations if entry else ()
 
     def _general(self, key: str, entry: Entry, option: str) -> str | None:
         """The entry with that option of which this one is a case, as resnet20 is of resnet."""

@@ -58,10 +58,11 @@ class Settings(Section):
     framework: Literal["torch", "keras"] = Field(
         "torch", description="keras: the same run in TensorFlow/Keras, from the same weights and batches"
     )
-    normalize: Literal["standard", "unit"] = Field(
+    normalize: Literal["standard", "unit", "signed"] = Field(
         "standard",
         description="standard: the training part's mean and std per channel are taken out; "
-        "unit: divided by its largest absolute value, zeros stay zero",
+        "unit: divided by its largest absolute value, zeros stay zero; signed: its smallest value becomes -1 and its "
+        "largest 1, as a tanh gives them. A task may have another default",
     )
     batch_size: Int = Field(32, ge=1, description="samples a step")
     last_batch: Literal["merge", "keep", "drop"] = Field(

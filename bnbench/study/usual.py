@@ -44,13 +44,20 @@ def fits(key: str, entry: Entry, task: Entry) -> bool:
 
 
 def misfits(settings: Settings, vocabulary: Mapping[str, Mapping[str, Entry]]) -> Iterator[tuple[str, str]]:
-    """The key of a loss, an augmentation or a batch rule that is for other tasks, and the fault in one sentence."""
+    """The key of a setting that is for other tasks, and the fault in one sentence."""
     task = vocabulary["task"][settings.task.name]
     if settings.batches.classes is not None and not task.facts.per_class:
         yield (
             "batches",
             f"batches.classes: {settings.batches.classes}, and the task {task.name} has no classes. "
             "Fix: leave it out.",
+        )
+    ways = task.facts.normalizations
+    if ways and settings.normalize not in ways:
+        yield (
+            "normalize",
+            f"normalize: {settings.normalize} is not for the task {task.name}. "
+            f"Fix: normalize: {' or '.join(ways)}, or leave it out.",
         )
     for key in ("loss", "augment"):
         name = getattr(settings, key).name

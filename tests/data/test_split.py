@@ -137,3 +137,15 @@ def test_the_fingerprint_knows_every_part() -> None:
     own = data(val=(torch.zeros(2, 1, 1, 1), torch.tensor([0, 1])))
     grouped = data(groups=[str(i // 5) for i in range(100)])
     assert len({plain.fingerprint, own.fingerprint, grouped.fingerprint}) == 3
+
+
+def test_signed_takes_the_smallest_value_to_minus_one_and_the_largest_to_one_in_all_channels_alike() -> None:
+    """By hand: (x - 8) / 8 for pixels from 0 to 16, whatever the range of a single channel."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(3, 12, (40, 2, 4, 4), generator=draw, dtype=torch.uint8)
+    images[:, 0, 0, 0], images[:, 1, 1, 1] = 0, 16
+    labels = torch.arange(40) % 2
+    data = Dataset(images, labels, images, labels, class_names=("a", "b"), fingerprint="")
+    done = prepare(data, val_fraction=0.1, split_seed=0, device=CPU, normalize="signed")
+    assert sorted(done.test_inputs.tolist()) == sorted(((images.float() - 8) / 8).tolist())
+    assert (done.test_inputs.min(), done.test_inputs.max()) == (-1, 1)

@@ -21,7 +21,11 @@ _ELSEWHERE = (
     "steps", "seeds", "variants", "baseline", "target", "primary", "margin", "metrics", "sweep", "vary", "engine",
     "validation", "evaluate_every", "framework", "precision", "normalize", "augment", "clip_norm",
 )  # fmt: skip
-_INPUTS = {"unit": "divided by their largest absolute value", "standard": "standardised per channel"}
+_INPUTS = {
+    "unit": "divided by their largest absolute value",
+    "standard": "standardised per channel",
+    "signed": "scaled to -1..1",
+}
 #: The name stands before its options; a path is a place on one machine; a role is not a setting.
 _LEFT_OUT = ("name", "path", "role", "check_of")
 _SWEPT = "swept"
