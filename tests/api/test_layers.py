@@ -220,6 +220,7 @@ def test_a_plugin_and_a_layer_of_one_file(project: Path) -> None:
     assert "my_layers.py:MyNorm" not in norms.names()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "message"),
     [

@@ -54,6 +54,7 @@ def _run(folder: Path, main: str, cell: str = CELL) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_it_trains_in_this_process_and_once(tmp_path: Path) -> None:
     (trained, outcomes), (again, _) = _run(tmp_path, '[compare("a"), compare("a")]')
     assert trained == ["none", "scale"]

@@ -84,6 +84,7 @@ def test_a_layer_of_the_wrong_kind_is_a_crash_with_one_message(tmp_path: Path, n
     assert [run["outcome"] for run in runs] == ["finished", "crashed"]
 
 
+@pytest.mark.slow
 def test_a_factory_that_raises_is_a_mistake_before_training(tmp_path: Path) -> None:
     result, runs = compare(tmp_path, "no_module")
     assert result.returncode == 1, result.stdout
@@ -101,6 +102,7 @@ def test_nan_is_a_divergence(tmp_path: Path) -> None:
     assert [run["outcome"] for run in runs] == ["finished", "not_finite"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "said"),
     [

@@ -58,6 +58,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return lambda *words: CliRunner().invoke(app, words)
 
 
+@pytest.mark.slow
 def test_the_whole_way(run: Run) -> None:
     first = run("compare", "my_claims")
     assert first.exit_code == 0, first.output

@@ -99,6 +99,7 @@ def test_shape_dtype_and_values_kept_in_every_precision_against_float64(
     torch.testing.assert_close(y.double(), exact(x.double()), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 @every_norm
 @both_modes
 def test_gradcheck_and_gradgradcheck_float64(entry: Entry, dim: int, training: bool) -> None:

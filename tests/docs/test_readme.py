@@ -21,6 +21,7 @@ def test_it_is_short() -> None:
     assert len(README.splitlines()) <= 210
 
 
+@pytest.mark.slow
 def test_the_plugin_trains(tmp_path: Path) -> None:
     (plugin,) = (block for block in blocks("python") if block.startswith("# my_layers.py"))
     (tmp_path / "my_layers.py").write_text(plugin)

@@ -89,6 +89,7 @@ STACKS = [e.name for e in norms.entries() if e.name != "instance" and not e.fact
 SMOOTH = {"filter_response": "{name: filter_response, learn_eps: false, eps: 0.1}"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", STACKS)
 def test_every_normalizer_stacks_as_it_trains_alone(norm: str, settings: Make, data: Prepared) -> None:
     how = {

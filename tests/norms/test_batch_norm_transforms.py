@@ -160,6 +160,7 @@ def test_double_backward_through_the_vmap_rule_against_the_plain_reading() -> No
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile on a CPU needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

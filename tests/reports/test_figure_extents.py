@@ -77,6 +77,7 @@ def pictures(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return {path.stem: path.read_text(encoding="utf-8") for path in paths}
 
 
+@pytest.mark.slow
 def test_every_text_lies_inside(pictures: dict[str, str]) -> None:
     for name, svg in pictures.items():
         width, height = size_of(svg)

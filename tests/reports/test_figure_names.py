@@ -24,6 +24,7 @@ NONE = cell("none", [record("none", seed, [3.0, 2.0, 1.5]) for seed in range(3)]
 LONG = [f"variant_{number:02d}_{'abcdefghij' * 3}" for number in range(29)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names", [LONG, ["torch", "torch_batch_keras", "keras_batch_torch", "x" * 60, "雪" * 40]]
 )

@@ -235,6 +235,7 @@ def test_words_name_the_numbers() -> None:
     assert figure(summary, "val_loss").table.rows[1] == ("none", "10", "2", "2", "3 ± 1", "1.5 ± 0.5", "3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["svg", "png", "pdf"])
 def test_files_are_one_column_wide(format: str, tmp_path: Path) -> None:
     summary = study(NONE, BATCH)

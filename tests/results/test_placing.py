@@ -182,6 +182,7 @@ def record(seconds: float) -> str:
     )
 
 
+@pytest.mark.slow
 def test_two_writers_and_a_reader(tmp_path: Path, system: str) -> None:
     """600 saves of one run by two threads: none fails, and no read misses the run or mixes two of them."""
     target = tmp_path / "runs" / f"a-{CELL}" / "seed-0"

@@ -93,6 +93,7 @@ def test_a_planted_mistake_is_named_and_nothing_else_is(name: str, words: str, c
     assert failed(found) == checks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words", "inputs"),
     [

@@ -25,6 +25,7 @@ def skipped(found: Verification) -> set[str]:
     return {item.check for item in found.having("skipped")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["batch", "batch_custom"])
 def test_registered_batch_norms_pass_every_check_on_every_input(name: str) -> None:
     found = verify(name, Wishes())
@@ -79,6 +80,7 @@ def test_a_file_with_one_layer_needs_no_name() -> None:
     assert verify(str(EXAMPLES / "right_layer.py"), Wishes(dim="1")).passed
 
 
+@pytest.mark.slow
 def test_other_conventions_are_right_where_they_are_declared() -> None:
     assert not judged("KerasLike").passed
     assert judged("KerasLike", weight_of="old", kept="biased").passed
