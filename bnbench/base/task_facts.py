@@ -30,6 +30,8 @@ from bnbench.base.metrics import (
 
 #: Facts that older results folders do not have; a folder without them reads as one where they are empty.
 _LATER = ("normalizations", "test_sets")
+#: Facts that choose what trains: a results folder does not hold them.
+_OF_TRAINING = ("models", "two_networks")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class TaskFacts:
     normalizations: the ways to normalise its inputs that fit (`normalize` in a study); the first is the one of a study
         that names none. (): all, and "standard" where a study names none.
     test_sets: the names of a study's further test sets, which are parts of their own.
+    models: those that fit, by name; the first is the one of a study that names none. (): a study names its model.
+    two_networks: two networks train against each other, each with an optimizer of its own.
     """
 
     metrics: tuple[Metric, ...]
@@ -58,6 +62,8 @@ class TaskFacts:
     chance: str = "the primary metric improved by less than 1% of its start"
     normalizations: tuple[str, ...] = ()
     test_sets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    two_networks: bool = False
 
     def __post_init__(self) -> None:
         names = [metric.name for metric in self.metrics]
@@ -146,7 +152,8 @@ class TaskFacts:
             for metric in self.metrics
         ]
         values = {**dataclasses.asdict(self), "metrics": metrics}
-        return {key: value for key, value in values.items() if key not in _LATER or value}
+        kept = {key: value for key, value in values.items() if key not in _LATER or value}
+        return {key: value for key, value in kept.items() if key not in _OF_TRAINING}
 
 
 def gap_asked(item: str) -> str:

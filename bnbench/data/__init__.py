@@ -49,12 +49,15 @@ class Sizes:
     """Facts on the data that a network and a random batch need.
 
     input_shape: of one sample. num_outputs: classes, or values to predict. vocabulary: how many tokens there are; None
-    where inputs are numbers.
+    where inputs are numbers. per_position: there is one output vector at every position of a sample. masked: inputs
+    carry padding.
     """
 
     input_shape: tuple[int, ...]
     num_outputs: int
     vocabulary: int | None = None
+    per_position: bool = False
+    masked: bool = False
 
 
 datasets = Registry("data set", __name__, DatasetFacts)

@@ -48,6 +48,7 @@ class Prepared:
     task: as the study names it. center, scale: mean and std of the channels, (C, 1, 1) float32 for images; the
     scale of a channel that never varies is 1; None where inputs are not normalised. notes: what the user should
     know. cautions: what limits the answer. test_sets: inputs and targets of further test sets, as test_* are.
+    aid: what the task needs to measure its metrics, None for most (see `Task.aid`).
     """
 
     train_inputs: Tensor
@@ -67,6 +68,7 @@ class Prepared:
     notes: tuple[str, ...]
     cautions: tuple[str, ...] = ()
     test_sets: Mapping[str, Pair] = field(default_factory=dict)
+    aid: object | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from bnbench.data.prepared import PROBE_SIZE, Prepared
 from bnbench.data.split import no_groups, none_left
 from bnbench.engine.cell import Cell
 from bnbench.engine.device import synchronize
-from bnbench.engine.evaluate import EVAL_BATCH, EVAL_LEAST, evaluate
+from bnbench.engine.evaluate import evaluate
 from bnbench.engine.library import Library
 from bnbench.engine.loop import Training
 from bnbench.engine.networks import Networks
@@ -30,6 +30,7 @@ from bnbench.engine.probing import Timed
 from bnbench.engine.rehearsal.case import Case
 from bnbench.engine.rehearsal.mistakes import crash_mistake
 from bnbench.engine.rehearsal.rehearse import rehearse_cases
+from bnbench.engine.task_batches import EVAL_BATCH, EVAL_LEAST, made_up_prepared
 from bnbench.study import Settings, Study
 from bnbench.study.cautions import step_cautions
 from bnbench.study.labels import cell_label
@@ -206,28 +207,8 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
 
 def _made_up(settings: Settings, shape: Shape, device: torch.device) -> Prepared:
     """Noise of the right shape: a few batches to train on, one to evaluate."""
-    draw, task = generator(0, "estimate"), task_of(settings.task)
-
-    def samples(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        inputs, targets = task.made_up(shape.sizes, count, draw)
-        return inputs.to(device), targets.to(device)
-
-    train = samples(min(4 * settings.batch_size, shape.num_train))
-    other = samples(min(EVAL_BATCH, max(shape.num_val, 2)))
-    numbers = train[0].is_floating_point()
-    return Prepared(
-        *train,
-        *other,
-        *other,
-        *other,
-        class_names=tuple(map(str, range(shape.sizes.num_outputs))) if task.facts.per_class else (),
-        task=settings.task,
-        sizes=shape.sizes,
-        fingerprint="",
-        center=torch.zeros((), device=device) if numbers else None,
-        scale=torch.ones((), device=device) if numbers else None,
-        notes=(),
-    )
+    counts = min(4 * settings.batch_size, shape.num_train), min(EVAL_BATCH, max(shape.num_val, 2))
+    return made_up_prepared(settings.task, shape.sizes, counts, generator(0, "estimate"), device)
 
 
 def _timed_steps(

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from bnbench.base.process_state import left_as_found
 from bnbench.data.prepared import Prepared
+from bnbench.engine.task_batches import evaluation_batches
 from bnbench.study.records import TestSamples
 from bnbench.tasks import Task, task_of
-
-#: Samples in one evaluation batch at most, and input values in it: larger batches allocate too much memory.
-EVAL_BATCH, EVAL_VALUES = 1000, 2**20
-#: Minimum batch size, even for large inputs.
-EVAL_LEAST = 32
 
 
 class Measured(dict[str, float]):
@@ -42,9 +37,12 @@ def evaluate(model: nn.Module, data: Prepared, splits: Sequence[str], size: int 
     try:
         with left_as_found(data.val_targets.device), torch.inference_mode():
             for split in splits:
-                inputs, targets = parts[split]
-                outputs, targets = _outputs(model, task, inputs, targets, size), targets.cpu()
-                values = task.measure(outputs, targets, data.class_names)
+                batches = evaluation_batches(task, parts[split], split, data.sizes, size)
+                outputs, targets = _answers(model, task, batches)
+                if not task.makes_batches:
+                    targets = parts[split][1]
+                targets = targets.cpu()
+                values = task.measured(outputs, targets, data)
                 measured |= {f"{split}_{name}": value for name, value in values}
                 if split == "test":
                     measured.samples = task.answers(outputs, targets)
@@ -53,14 +51,8 @@ def evaluate(model: nn.Module, data: Prepared, splits: Sequence[str], size: int 
     return measured
 
 
-def largest_batch(inputs: Tensor) -> int:
-    """Samples of an evaluation batch of such inputs (N, ...) at most."""
-    return max(EVAL_LEAST, min(EVAL_BATCH, EVAL_VALUES // max(1, inputs[0].numel())))
-
-
-def _outputs(model: nn.Module, task: Task, inputs: Tensor, targets: Tensor, size: int | None) -> Tensor:
-    """What the task keeps of the outputs for all samples, (N, ...)."""
-    # near-equal parts, so that no part is a single sample beside a full one
-    count = math.ceil(len(inputs) / (size or largest_batch(inputs)))
-    pairs = zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True)
-    return torch.cat([task.kept(model(batch), wanted) for batch, wanted in pairs])
+def _answers(model: nn.Module, task: Task, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """What the task keeps of the outputs for all samples, (N, ...), and the targets of the batches."""
+    pairs = ((task.kept(model(inputs), targets), targets) for inputs, targets in batches)
+    kept, targets = zip(*pairs, strict=True)
+    return torch.cat(kept), torch.cat(targets)

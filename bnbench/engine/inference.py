@@ -27,8 +27,9 @@ from bnbench.base.process_state import left_as_found
 from bnbench.base.seeding import generator
 from bnbench.data import Sizes
 from bnbench.data.prepared import Prepared
-from bnbench.engine.evaluate import Measured, evaluate, largest_batch
+from bnbench.engine.evaluate import Measured, evaluate
 from bnbench.engine.steppers.base import autocast
+from bnbench.engine.task_batches import largest_batch
 from bnbench.network.statistics import Statistics, StatisticsLayer, statistics_of_network
 from bnbench.norms.behaviour import ModuleState
 from bnbench.norms.inference_form import MEAN, VAR
@@ -90,10 +91,14 @@ class Evaluation:
         """Batches of training samples without augmentation, near-equal parts of a fixed draw."""
         count = len(self.data.train_targets)
         index = torch.randperm(count, generator=generator(0, "precise statistics"))[: way.samples]
-        size = min(way.size or self.settings.batch_size, largest_batch(self.data.train_inputs))
+        data, task = self.data, task_of(self.settings.task)
+        size = min(way.size or self.settings.batch_size, largest_batch(data.train_inputs, data.sizes))
+        draw = generator(0, "batch", "precise statistics")
         for part in index.tensor_split(math.ceil(len(index) / max(2, size))):
+            place = part.to(data.train_inputs.device)
+            inputs, _ = task.batch(data.train_batch(place), data.train_targets[place], draw)
             with autocast(self.settings, self.device):
-                model(self.data.train_batch(part.to(self.data.train_inputs.device)))
+                model(inputs)
             yield part
 
 

@@ -29,6 +29,7 @@ from bnbench.engine.inference import Evaluation
 from bnbench.engine.probing import Course, Probing
 from bnbench.engine.replica import Replica
 from bnbench.engine.steppers.base import Stepper
+from bnbench.engine.task_batches import training_batches
 from bnbench.study.events import Event, RunStarted, Stepped
 from bnbench.study.plan import RunSpec
 
@@ -178,19 +179,20 @@ class Training:
         self.probe_clock.stop()
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs (S, N, ...) and targets (S, N, ...) of every step, in each replica's order, augmented."""
+        """Inputs (S, N, ...) and targets (S, N, ...) of every step, in each replica's order, as the task makes them."""
         return itertools.islice(self._all_batches(), self.planned_steps)
 
     def _all_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         for epoch in itertools.count():
             seeds = [self.settings.seed_of("augmentation", seed) for seed in self.seeds]
             draws = [generator(seed, "augment", epoch) for seed in seeds]
+            made = training_batches(self.settings, self.seeds, epoch)
             for index in self._orders(epoch):
                 inputs, targets = self._gather(index)
                 if self.augmentation:
                     for part, draw in zip(inputs, draws, strict=True):
                         part.copy_(self.augmentation(part, draw))
-                yield inputs, targets
+                yield made(inputs, targets) if made else (inputs, targets)
 
     def _orders(self, epoch: int) -> Iterator[Tensor]:
         """The samples (S, N) of every step of an epoch, on the device."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.process_state import left_as_found, seed_streams
-from bnbench.base.seeding import derive
+from bnbench.base.seeding import derive, generator
 from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.data.prepared import Prepared
 from bnbench.engine.build import make_objective, make_optimizer
@@ -21,7 +21,7 @@ from bnbench.engine.probed_stack import ProbedStack
 from bnbench.engine.replica import Replica
 from bnbench.engine.steppers.base import Stepper, autocast
 from bnbench.probes import probes
-from bnbench.probes.batch import probe_batches
+from bnbench.probes.batch import probe_batch, probe_batches
 from bnbench.probes.indices import drift_rows, indices
 from bnbench.probes.inside import Inside, Layer, Objective, Private, Row, Rows
 from bnbench.probes.layers import Found, chosen, find_layers
@@ -225,9 +225,8 @@ class _Network:
         assert settings.probe is not None
         self.mirror = Mirror(model)
         copied = self.mirror.of(model)
-        inputs = data.train_batch(
-            torch.arange(min(8, len(data.train_targets)), device=data.train_targets.device)
-        )
+        few = torch.arange(min(8, len(data.train_targets)))
+        inputs, _ = probe_batch(data, few, generator(0, "batch", "layers"))
         self.layers: tuple[Found, ...] = chosen(
             find_layers(copied, lambda count: inputs[:count]), settings.probe.layers
         )

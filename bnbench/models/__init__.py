@@ -2,6 +2,8 @@
 
 A factory is `factory(input_shape, num_classes, norm, **options) -> torch.nn.Module`:
     input_shape: (channels, height, width). num_classes: logits per sample.
+    Of text and sequences it is `factory(sizes, norm, **options)`, sizes: a `bnbench.data.Sizes`. The task decides
+    (`Task.network_arguments`).
     norm: a `bnbench.models.layers.NormLayer`, to be passed on to the blocks of `layers.py`.
     keyword-only parameters: the options that a study may set (`model: {name: mlp, hidden: [64]}`).
 Facts given to `register`: see `ModelFacts`.
@@ -21,9 +23,11 @@ class ModelFacts:
     init: how the weights start. "torch", "he" or "glorot": every layer is drawn again from a stream of the
         seed and the layer's name, so that layers that variants share start equal (what the factory set is
         overwritten); "own": the factory's weights stay, and pairing them is the factory's care.
+    tasks: those that it is for; a task may also name other models that fit. (): any task.
     """
 
     init: Literal["torch", "he", "glorot", "own"] = "torch"
+    tasks: tuple[str, ...] = ()
 
 
 models = Registry("model", __name__, ModelFacts)

@@ -8,6 +8,7 @@ from torch import Tensor
 from bnbench.base.seeding import generator
 from bnbench.data.prepared import Prepared
 from bnbench.study import Settings
+from bnbench.tasks import task_of
 
 #: Inputs and targets of the probe batch, then of the second one.
 Batches = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -23,10 +24,13 @@ def probe_batches(data: Prepared, settings: Settings, seed: int) -> Batches:
     wanted = settings.probe.samples if settings.probe and settings.probe.samples else settings.batch_size
     count = min(wanted, total)
     order = torch.randperm(total, generator=generator(seed, "probe"))
-    first, second = (index.to(data.train_targets.device) for index in (order[:count], order.flip(0)[:count]))
-    return (
-        data.train_batch(first),
-        data.train_targets.index_select(0, first),
-        data.train_batch(second),
-        data.train_targets.index_select(0, second),
-    )
+    draw = generator(settings.seed_of("noise", seed), "batch", "probe")
+    first, second = (probe_batch(data, index, draw) for index in (order[:count], order.flip(0)[:count]))
+    return *first, *second
+
+
+def probe_batch(data: Prepared, index: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """These training samples as the task makes a batch of them. draw: for what it draws."""
+    index = index.to(data.train_targets.device)
+    targets = data.train_targets.index_select(0, index)
+    return task_of(data.task).batch(data.train_batch(index), targets, draw)

@@ -15,6 +15,7 @@ see `bnbench.base.task_facts.TaskFacts`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bnbench.base.errors import DataError
@@ -25,7 +26,7 @@ from bnbench.data import Sizes
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from bnbench.data import Dataset
     from bnbench.data.prepared import Preparation, Prepared
@@ -40,7 +41,8 @@ class Task:
     """The common behaviour of tasks; a task overrides the differences, and must define `made_up` and `measure`.
 
     A batch is two tensors, inputs (N, ...) and targets (N, ...). A loss is a function of the network's outputs for the
-    inputs and of the targets.
+    inputs and of the targets. A task whose batches are not the samples as they are overrides `batch` and
+    `made_up_data`, any other one `made_up`.
     """
 
     #: What it was registered with.
@@ -60,14 +62,27 @@ class Task:
         self.check(dataset)
         sizes = self.sizes(dataset)
         self._compare(dataset, sizes, preparation.task.name)
-        return prepare(dataset, preparation, device, sizes, self.remarks)
+        prepared = prepare(dataset, preparation, device, sizes, self.remarks)
+        aid = self.aid(dataset, device)
+        return prepared if aid is None else replace(prepared, aid=aid)
+
+    def aid(self, dataset: Dataset, device: torch.device) -> object | None:
+        """What `measured` needs beside the data, such as a network that makes features of images; here: nothing.
+
+        It is made once for a data set, before anything trains, and stands in `Prepared.aid`.
+        """
+        return None
 
     def _compare(self, dataset: Dataset, sizes: Sizes, name: str) -> None:
         """Raises DataError where the data set's targets, or tokens, are not like those that the task makes up."""
         import torch
 
         inputs, targets = self.made_up(sizes, 1, torch.Generator().manual_seed(0))
-        held = {"inputs": (dataset.train_inputs, inputs), "targets": (dataset.train_targets, targets)}
+        own = dataset.train_inputs[:1], dataset.train_targets[:1]
+        if self.makes_batches:
+            numbers = own[0].is_floating_point() or own[0].dtype == torch.uint8
+            own = self.batch(own[0].float() if numbers else own[0], own[1], torch.Generator().manual_seed(0))
+        held = {"inputs": (own[0], inputs), "targets": (own[1], targets)}
         for part, (real, made) in held.items():
             tokens = (real.dtype == torch.int64, made.dtype == torch.int64)
             if real.shape[1:] != made.shape[1:] or tokens[0] != tokens[1]:
@@ -86,9 +101,29 @@ class Task:
         """What the model factories of this task are called with, before the norm."""
         return sizes.input_shape, sizes.num_outputs
 
+    @property
+    def makes_batches(self) -> bool:
+        """Whether its batches are not the samples as they are."""
+        return type(self).batch is not Task.batch
+
+    def batch(self, inputs: Tensor, targets: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What a network is given and asked for in one batch; here: the samples as they are.
+
+        inputs: (N, ...), normalised and augmented. targets: (N, ...). draw: a private generator on the CPU, from which
+        every random number comes. In training it follows from the run's seed and the epoch, and is equal for all
+        variants; in evaluation it is equal for all runs.
+        """
+        return inputs, targets
+
     def made_up(self, sizes: Sizes, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of so many samples, of the right shapes and types, drawn on the CPU."""
-        raise NotImplementedError
+        """A batch of so many samples, of the right shapes and types, drawn on the CPU; here: of `made_up_data`."""
+        return self.batch(*self.made_up_data(sizes, count, draw), draw)
+
+    def made_up_data(self, sizes: Sizes, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of so many samples as a data set has them, normalised, drawn on the CPU."""
+        if self.makes_batches or type(self).made_up is Task.made_up:
+            raise NotImplementedError(f"{type(self).__name__} defines no made_up_data")
+        return self.made_up(sizes, count, draw)
 
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What of the outputs for some samples `measure` needs, (N, ...) on the CPU; here: all, in float64."""
@@ -99,6 +134,21 @@ class Task:
     ) -> Iterable[tuple[str, float]]:
         """Every metric of the task by name. outputs: the `kept` ones of a whole part; targets: on the CPU."""
         raise NotImplementedError
+
+    def measured(self, outputs: Tensor, targets: Tensor, data: Prepared) -> Iterable[tuple[str, float]]:
+        """Every metric of a part by name; here: what `measure` makes of the classes.
+
+        outputs: the `kept` ones of a whole part; targets: those of its batches (see `batch`), on the CPU.
+        data: `data.aid` is what `aid` has made, and None on made-up data.
+        """
+        return self.measure(outputs, targets, data.class_names)
+
+    def samples(self, model: nn.Module, data: Prepared, draw: torch.Generator) -> Tensor | None:
+        """(K, C, H, W) float32 in 0..1: what the trained network makes, to be looked at; None where it makes nothing.
+
+        model: in eval mode, at the end of a run. draw: a private generator on the CPU, equal for all variants.
+        """
+        return None
 
     def answers(self, outputs: Tensor, targets: Tensor) -> TestSamples | None:
         """Right or wrong, and the loss, for each test sample; None where the task has none."""

@@ -11,8 +11,9 @@ from bnbench.base.metrics import RECALL
 from bnbench.base.process_state import left_as_found
 from bnbench.base.seeding import generator
 from bnbench.base.user_code import raise_interrupt
-from bnbench.engine.build import make_objective
+from bnbench.engine.build import CPU, make_objective
 from bnbench.engine.rehearsal.case import Case
+from bnbench.engine.task_batches import made_up_prepared
 from bnbench.norms.behaviour import ModuleState
 from bnbench.tasks import Task, task_of
 
@@ -28,14 +29,15 @@ def why_unfit(case: Case, model: nn.Module) -> str:
     task = task_of(case.settings.task)
     inputs, targets = task.made_up(case.sizes, SAMPLES, generator(0, "task"))
     state, training = ModuleState(model), model.training
-    with left_as_found(torch.device("cpu")), torch.no_grad(), warnings.catch_warnings(record=True) as caught:
+    with left_as_found(CPU), torch.no_grad(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             outputs = model.eval()(inputs)
             loss = make_objective(case.settings)(outputs, targets)
-            names = [
-                name for name, _ in task.measure(task.kept(outputs, targets), targets, _classes(task, case))
-            ]
+            data = made_up_prepared(
+                case.settings.task, case.sizes, (SAMPLES, SAMPLES), generator(0, "task"), CPU
+            )
+            names = [name for name, _ in task.measured(task.kept(outputs, targets), targets, data)]
         except BaseException as error:
             raise_interrupt(error)
             return ""
@@ -47,10 +49,6 @@ def why_unfit(case: Case, model: nn.Module) -> str:
     )
 
 
-def _classes(task: Task, case: Case) -> tuple[str, ...]:
-    return tuple(map(str, range(case.sizes.num_outputs))) if task.facts.per_class else ()
-
-
 def _loss_fault(case: Case, loss: Tensor, outputs: Tensor, targets: Tensor, warned: list[str]) -> str:
     name = f"loss: {case.settings.loss.name}"
     if not isinstance(loss, Tensor) or loss.numel() != 1:
@@ -58,7 +56,7 @@ def _loss_fault(case: Case, loss: Tensor, outputs: Tensor, targets: Tensor, warn
             f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         )
         return f"{name} gives {returned}, and a step needs one number. Fix: its mean over the batch."
-    if any("target size" in text for text in warned):
+    if isinstance(outputs, Tensor) and any("target size" in text for text in warned):
         return (
             f"{name}: the network gives {tuple(outputs.shape)} and the targets are {tuple(targets.shape)}, so every "
             "output would be compared with every target. Fix: outputs and targets of one shape."
