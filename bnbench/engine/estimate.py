@@ -37,7 +37,6 @@ from bnbench.study.labels import cell_label
 from bnbench.study.plan import CellEstimate, RunSpec
 from bnbench.study.probed_claims import claim_faults, way_faults
 from bnbench.study.schema import StudyCell
-from bnbench.tasks import task_of
 
 #: Seconds in which all timings together should be done, and the least and the most for one of them.
 ALL_SECONDS, LEAST_SECONDS, MOST_SECONDS = 4.0, 0.2, 0.8
