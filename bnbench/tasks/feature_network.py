@@ -58,7 +58,7 @@ class FeatureNetwork:
         features, logits = [], []
         with left_as_found(_CPU), torch.inference_mode():
             torch.set_num_threads(1)
-            for chunk in images.split(_CHUNK):
+            for chunk in torch.split(images, _CHUNK):
                 found = self.body(chunk.detach().cpu().float().clamp(0, 1))
                 features.append(found.double() / self.scale)
                 logits.append(self.head(found).double())
@@ -127,7 +127,7 @@ def _train(dataset: Dataset) -> FeatureNetwork:
         order = torch.randperm(len(inputs), generator=draw)
         while len(order) < STEPS * BATCH:
             order = torch.cat([order, torch.randperm(len(inputs), generator=draw)])
-        for index in order[: STEPS * BATCH].split(BATCH):
+        for index in torch.split(order[: STEPS * BATCH], BATCH):
             images, labels = examples(inputs[index], dataset.train_targets[index])
             optimizer.zero_grad()
             nn.functional.cross_entropy(head(body(images)), labels).backward()  # type: ignore[no-untyped-call]
@@ -140,7 +140,7 @@ def _train(dataset: Dataset) -> FeatureNetwork:
         scale = float(features.var(0, correction=0).mean().sqrt())
         images, labels = examples(test_inputs[tested], dataset.test_targets[tested])
         right = float((head(body(images)).argmax(1) == labels).double().mean())
-    trained = len(order[: STEPS * BATCH].unique())
+    trained = len(set(order[: STEPS * BATCH].tolist()))
     return FeatureNetwork(body, head, scale or 1.0, low, high, classes, right, trained, len(tested))
 
 

@@ -92,7 +92,9 @@ def kernel_distance(one: Tensor, other: Tensor) -> float:
     """
 
     def total(left: Tensor, right: Tensor) -> float:
-        rows = (float((rows @ right.T / right.shape[1] + 1).pow(3).sum()) for rows in left.split(_ROWS))
+        rows = (
+            float((rows @ right.T / right.shape[1] + 1).pow(3).sum()) for rows in torch.split(left, _ROWS)
+        )
         return math.fsum(rows)
 
     def inside(vectors: Tensor) -> float:
@@ -117,7 +119,7 @@ def within(one: Tensor, other: Tensor, neighbour: int = NEIGHBOUR) -> float:
 
 def _distances(one: Tensor, other: Tensor) -> Iterator[Tensor]:
     """Rows of the matrix of distances; without a matrix product, so that equal vectors are 0 apart."""
-    for rows in one.split(_ROWS):
+    for rows in torch.split(one, _ROWS):
         yield torch.cdist(rows, other, compute_mode="donot_use_mm_for_euclid_dist")
 
 
