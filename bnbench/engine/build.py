@@ -58,14 +58,18 @@ def initialise(
     Keras's default). "normal": N(0, std²). "orthogonal": see `orthogonal_`. With these the biases are 0.
     "torch", its default: weights and biases U(±1/√fan_in).
     scale multiplies the weights, not the biases; so does a layer's own init_factor. Every other layer
-    that has a reset_parameters is reset by it, from a stream of its own name.
+    that has a reset_parameters is reset by it, from a stream of its own name. A weight that such a
+    layer shares with a later linear one, as an embedding can, stays as it is drawn there.
     """
+    drawn: set[int] = set()
     for name, module in model.named_modules():
         if not isinstance(module, WEIGHTS):
-            _reset(module, derive(seed, "init", name))
+            if _reset(module, derive(seed, "init", name)):
+                drawn.update(map(id, module.parameters(recurse=False)))
             continue
-        _draw(module.weight, scheme, generator(seed, "init", name, "weight"), std)
-        module.weight.mul_(scale * getattr(module, "init_factor", 1.0))
+        if id(module.weight) not in drawn:
+            _draw(module.weight, scheme, generator(seed, "init", name, "weight"), std)
+            module.weight.mul_(scale * getattr(module, "init_factor", 1.0))
         if module.bias is not None:
             module.bias.zero_()
             if scheme == "torch":
@@ -114,11 +118,14 @@ def _seed_noise(model: nn.Module, seed: int) -> None:
                 reset()
 
 
-def _reset(module: nn.Module, seed: int) -> None:
+def _reset(module: nn.Module, seed: int) -> bool:
+    """Whether it has a reset_parameters, which is called."""
     reset = getattr(module, "reset_parameters", None)
-    if callable(reset):
-        with seeded(seed, CPU):
-            reset()
+    if not callable(reset):
+        return False
+    with seeded(seed, CPU):
+        reset()
+    return True
 
 
 def layer_list(model: nn.Module) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from bnbench.base.errors import BnbenchError
 from bnbench.base.registry import Entry
 from bnbench.norms.fairness import absorbs_bias, needs_bias
 from bnbench.norms.owner import mark
-from bnbench.norms.place import Place
+from bnbench.norms.place import Place, Role
 from bnbench.norms.tokens import TokenNorm, has_mask_argument
 
 Activation = Annotated[
@@ -72,7 +72,11 @@ class NormLayer:
         """For a network with so many residual branches, of so many layers of weights each."""
         return replace(self, place=Place("trunk", branches, branch_layers))
 
-    def at(self, role: Literal["trunk", "branch", "branch_end", "head"]) -> NormLayer:
+    def with_attention(self) -> NormLayer:
+        """For a network that has queries and keys."""
+        return replace(self, place=replace(self.place, attention=True))
+
+    def at(self, role: Role) -> NormLayer:
         """For another place of the same network."""
         return replace(self, place=replace(self.place, role=role))
 
@@ -83,8 +87,8 @@ class NormLayer:
     def __call__(self, num_features: int, dim: Literal[1, 2]) -> nn.Module:
         """The layer for inputs (N, C) where dim is 1, (N, C, H, W) where dim is 2.
 
-        Raises BnbenchError for a plain network where the normalizer is for residual ones, TypeError
-        where the factory returns no module.
+        Raises BnbenchError for a plain network where the normalizer is for residual ones, and for one without attention
+        where it is for queries and keys; TypeError where the factory returns no module.
         """
         facts, name = self.entry.facts, self.entry.name
         if facts.residual_only and not self.place.branches:
@@ -92,6 +96,12 @@ class NormLayer:
                 f"norm {name} is not supported by this model.",
                 "It acts on residual branches, and this is a plain network.",
                 "a residual model such as resnet20, or norm: none.",
+            )
+        if facts.queries_and_keys and not self.place.attention:
+            raise BnbenchError(
+                f"norm {name} is not supported by this model.",
+                "It normalizes the queries and keys of attention, and this network has none.",
+                "model: transformer (or vit, for images), or norm: rms.",
             )
         place = (self.place,) if facts.takes_place else ()
         module = self.entry.factory(num_features, dim, *place, **self.options)

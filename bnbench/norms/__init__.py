@@ -33,6 +33,7 @@ class NormFacts:
     includes_activation: the layer is its own activation; the block adds no other.
     takes_place: the factory is called as `factory(num_features, dim, place, **options)` (place.py).
     residual_only: the layer does something in residual networks alone; plain ones refuse it.
+    queries_and_keys: it acts on the queries and keys of attention alone; networks without attention refuse it.
     weights: a function `(layer, place) -> layer` through which every linear and convolution layer goes.
     steps: a `Steps` (steps.py), where `bnbench explain` can show the layer's numbers.
     takes_mask: forward(x, mask) leaves padding out, mask (N,) or (N, ...), True where valid. None: forward has an
@@ -45,6 +46,7 @@ class NormFacts:
     includes_activation: bool = False
     takes_place: bool = False
     residual_only: bool = False
+    queries_and_keys: bool = False
     weights: Callable[[Any, Any], Any] | None = None
     steps: Any = None
     takes_mask: bool | None = None

@@ -28,6 +28,7 @@ class Reference:
     compute: Callable[[Array, State, bool], Result]
     options: Mapping[str, Any] = field(default_factory=dict)
     role: str = "trunk"
+    attention: bool = False
     ranks: tuple[int, ...] = (2, 3, 4, 5)
     invariant_to: frozenset[str] = frozenset()
     note: str = ""
@@ -304,6 +305,11 @@ REFERENCES = [
         invariant_to=ALONE | {"sample_scale"},
         note="channels",
     ),
+    Reference("qk", over_channels(False), ranks=(2, 4, 5), invariant_to=ALONE | {"sample_scale"}),
+    Reference(
+        "qk", over_channels(True), {"kind": "layer"}, ranks=(2, 4, 5), invariant_to=SAMPLE, note="layer"
+    ),
+    Reference("qk", identity, role="branch", attention=True, invariant_to=ALONE, note="elsewhere"),
     Reference("dyt", dyt, invariant_to=ALONE),
     Reference("filter_response", filter_response, ranks=(2,), invariant_to=ALONE, note="learnt eps"),
     Reference(

@@ -38,7 +38,7 @@ Arrays = dict[str, np.ndarray]
 def build(reference: Reference, rank: int, **options: object) -> nn.Module:
     """The layer in float64, its parameters away from 0 and 1."""
     entry = norms.get(reference.norm)
-    place = (Place(reference.role, 9, 2),) if entry.facts.takes_place else ()
+    place = (Place(reference.role, 9, 2, attention=reference.attention),) if entry.facts.takes_place else ()
     layer = entry.factory(CHANNELS, 1 if rank <= 3 else 2, *place, **{**reference.options, **options})
     draw = torch.Generator().manual_seed(1)
     for parameter in layer.parameters():

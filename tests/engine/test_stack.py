@@ -84,7 +84,7 @@ def largest_gap(settings: Settings, other: Settings, data: Prepared, steps: int 
     )
 
 
-STACKS = [e.name for e in norms.entries() if e.name != "instance" and not e.facts.residual_only]
+STACKS = [e.name for e in norms.entries() if e.name not in ("instance", "qk") and not e.facts.residual_only]
 #: With its learnt eps, which passes through 0 as |e|, any two trainings that differ by 1e-7 part at about 40 steps.
 SMOOTH = {"filter_response": "{name: filter_response, learn_eps: false, eps: 0.1}"}
 
