@@ -149,7 +149,7 @@ class ResidualBranch(SequenceModule):
         if self.after is not None:
             y = self.after(y, mask)
         y = x + (y if self.scale == 1 else self.scale * y)
-        return y if self.post is None else self.post(y, mask)  # type: ignore[no-any-return]
+        return y if self.post is None else self.post(y, mask)
 
     def extra_repr(self) -> str:
         """The factor, where there is one."""
