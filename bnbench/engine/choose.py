@@ -18,10 +18,15 @@ from bnbench.engine.device import all_threads
 from bnbench.engine.stacked.chain import chain, is_plain
 from bnbench.engine.stacked.optimizer import ELEMENTWISE
 from bnbench.study import Settings
-from bnbench.tasks import task_of
+from bnbench.tasks import task_of, tasks
 
 Engine = Literal["stacked", "sequential", "compiled", "keras"]
 
+#: Why two networks with two optimizers train one run after the other, by the engine that was asked for.
+TWO_NETWORKS = {
+    "stacked": "two networks that train against each other do not stack: each has an optimizer of its own",
+    "compiled": "two networks that train against each other are not compiled",
+}
 #: Parameters times samples of one step, from which a network without convolutions repays a second thread.
 WORTH_THREADS = 20_000_000
 
@@ -47,6 +52,8 @@ def choose(model: nn.Module, settings: Settings, sizes: Sizes, device: torch.dev
     small = device.type == "cpu" and _is_small(model, settings.batch_size)
     threads = 1 if small else all_threads()
     wanted = settings.engine
+    if tasks.get(settings.task.name).facts.two_networks:
+        return EngineChoice("sequential", threads, TWO_NETWORKS.get(wanted, ""))
     if wanted == "sequential":
         return EngineChoice("sequential", threads)
     if wanted == "compiled":

@@ -15,7 +15,7 @@ from bnbench.base.errors import ConfigError, DataError
 from bnbench.base.process_state import left_as_found
 from bnbench.base.seeding import generator
 from bnbench.base.user_code import raise_interrupt
-from bnbench.data import Sizes, datasets
+from bnbench.data import Dataset, DatasetFacts, Sizes, datasets
 from bnbench.data.augmentations import augmentation_of
 from bnbench.data.batches import steps_per_epoch
 from bnbench.data.prepared import PROBE_SIZE, Prepared
@@ -37,6 +37,7 @@ from bnbench.study.labels import cell_label
 from bnbench.study.plan import CellEstimate, RunSpec
 from bnbench.study.probed_claims import claim_faults, way_faults
 from bnbench.study.schema import StudyCell
+from bnbench.tasks import task_of
 
 #: Seconds in which all timings together should be done, and the least and the most for one of them.
 ALL_SECONDS, LEAST_SECONDS, MOST_SECONDS = 4.0, 0.2, 0.8
@@ -117,9 +118,7 @@ def shape_of(settings: Settings, library: Library) -> Shape:
             raise none_left(settings.validation.fraction, total, num_val)
         num_train = min(total - num_val, settings.max_train_samples or total)
         limit = settings.max_eval_samples or total
-        return Shape(
-            num_train, min(num_val, limit), min(num_test, limit), Sizes(facts.input_shape, facts.num_classes)
-        )
+        return Shape(num_train, min(num_val, limit), min(num_test, limit), _sizes_of(settings, facts))
     data = library.prepared(settings)
     return Shape(
         len(data.train_targets),
@@ -128,6 +127,18 @@ def shape_of(settings: Settings, library: Library) -> Shape:
         data.sizes,
         data.train_inputs.element_size(),
     )
+
+
+def _sizes_of(settings: Settings, facts: DatasetFacts) -> Sizes:
+    """What the task tells a network of a data set whose images are not there. Raises DataError where they don't fit."""
+    assert facts.input_shape
+    assert facts.num_classes
+    image, label = torch.zeros(1, *facts.input_shape, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    names = tuple(map(str, range(facts.num_classes)))
+    stand_in = Dataset(image, label, image, label, class_names=names, fingerprint="")
+    task = task_of(settings.task)
+    task.check(stand_in)
+    return task.sizes(stand_in)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from bnbench.models.dropout import DropoutOption, add_last, bias_beside, with_dr
 from bnbench.models.layers import Activation, Bias, GlobalAveragePool, NormLayer, NormPosition, conv_block
 
 
-@models.register("cnn", init="torch")
+@models.register("cnn", init="torch", tasks=("image_classification",))
 def cnn(
     input_shape: tuple[int, int, int],
     num_classes: int,

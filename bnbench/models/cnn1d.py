@@ -34,7 +34,7 @@ def as_sequence(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return (1, channels, 1) if height * width == 1 else (channels, height * width, 1)
 
 
-@models.register("cnn1d", init="torch")
+@models.register("cnn1d", init="torch", tasks=("image_classification",))
 def cnn1d(
     input_shape: tuple[int, int, int],
     num_classes: int,

@@ -61,7 +61,7 @@ Depth = Annotated[int, Field(ge=8, le=1202), AfterValidator(_six_n_plus_two)]
 Width = Annotated[int, Field(ge=1, le=10_000)]
 
 
-@models.register("resnet", init="he")
+@models.register("resnet", init="he", tasks=("image_classification",))
 def resnet(
     input_shape: tuple[int, int, int],
     num_classes: int,
@@ -105,13 +105,13 @@ def resnet(
     return model
 
 
-@models.register("resnet20", init="he")
+@models.register("resnet20", init="he", tasks=("image_classification",))
 def resnet20(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer) -> nn.Module:
     """ResNet-20 for CIFAR (He et al. 2015): 0.27 million parameters."""
     return resnet(input_shape, num_classes, norm, depth=20)
 
 
-@models.register("resnet56", init="he")
+@models.register("resnet56", init="he", tasks=("image_classification",))
 def resnet56(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer) -> nn.Module:
     """ResNet-56 for CIFAR (He et al. 2015): 0.85 million parameters."""
     return resnet(input_shape, num_classes, norm, depth=56)

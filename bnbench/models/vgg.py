@@ -16,7 +16,7 @@ from bnbench.models.layers import Activation, Bias, GlobalAveragePool, NormLayer
 _VGG11 = (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M")
 
 
-@models.register("vgg", init="he")
+@models.register("vgg", init="he", tasks=("image_classification",))
 def vgg(
     input_shape: tuple[int, int, int],
     num_classes: int,
@@ -53,7 +53,7 @@ def vgg(
     return model
 
 
-@models.register("vgg11", init="he")
+@models.register("vgg11", init="he", tasks=("image_classification",))
 def vgg11(input_shape: tuple[int, int, int], num_classes: int, norm: NormLayer) -> nn.Module:
     """VGG-11 (Simonyan & Zisserman 2014): `vgg` at the width of the paper."""
     return vgg(input_shape, num_classes, norm)

@@ -20,7 +20,7 @@ from bnbench.study.merge import Layer, set_in
 from bnbench.study.overrides import ORIGINS
 from bnbench.study.schema import AUTO, CAN_BE_NONE, CHOICES, DEFAULT_CHOICES, OPEN, STUDY_KEYS, Settings
 from bnbench.study.sections import Choice
-from bnbench.study.usual import is_open, misfits, usual
+from bnbench.study.usual import fits_model, is_open, misfits, usual
 from bnbench.study.value_faults import faults_by_path, message
 from bnbench.study.values import absolute_path, to_plain
 from bnbench.study.yaml_source import Path_
@@ -83,9 +83,8 @@ class Checker:
         """One registered name with its options."""
         entries, kind = self.vocabulary[key], KIND_OF[key].noun
         given = layer.data.get(key)
-        if given is None and key not in DEFAULT_CHOICES:
-            problem = f"{key} is missing. Known: {', '.join(sorted(entries))}."
-            mistakes.append(Mistake(layer.place((key,)), problem))
+        if given is None and key not in DEFAULT_CHOICES and (key not in OPEN or key in layer.data):
+            mistakes.append(Mistake(layer.place((key,)), self._missing(key, given, layer)))
             return None
         name = _name_of(key, given)
         names, blame = list(entries), ""
@@ -93,6 +92,9 @@ class Checker:
             names.append(AUTO)
             if is_open(key, given if key in layer.data else AUTO):
                 name, blame = self._usual(key, layer)
+                if not name:
+                    mistakes.append(Mistake(layer.place((key,)), self._missing(key, given, layer)))
+                    return None
         if name is None or name not in entries:
             place = layer.place((key, "name"))
             problem = (
@@ -116,6 +118,20 @@ class Checker:
         entry = self.vocabulary["task"].get(task.name) if task else None
         return entry.facts.normalizations if entry else ()
 
+    def _missing(self, key: str, given: Any, layer: Layer) -> str:
+        """What to say where nothing is usual, such as a model for images: those that fit the task."""
+        entries, task = self.vocabulary[key], self.vocabulary["task"].get(self._task(layer))
+        fitting = [
+            name
+            for name, entry in entries.items()
+            if key != "model" or not task or fits_model(entry, task, entries)
+        ]
+        return f"{f'{key}.name' if given else key} is missing. Known: {', '.join(sorted(fitting))}."
+
+    def _task(self, layer: Layer) -> str:
+        given = layer.data.get("task", AUTO)
+        return self._usual("task", layer)[0] if is_open("task", given) else _name_of("task", given) or ""
+
     def _general(self, key: str, entry: Entry, option: str) -> str | None:
         """The entry with that option of which this one is a case, as resnet20 is of resnet."""
         return next(
@@ -132,10 +148,7 @@ class Checker:
         """The default of a layer that names none, and the start of a message that says where the default comes from."""
         names = {"dataset": _name_of("dataset", layer.data.get("dataset")) or ""}
         if key != "task":
-            given = layer.data.get("task", AUTO)
-            names["task"] = (
-                self._usual("task", layer)[0] if is_open("task", given) else _name_of("task", given) or ""
-            )
+            names["task"] = self._task(layer)
         return usual(key, names, self.vocabulary)
 
     def _checked(

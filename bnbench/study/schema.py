@@ -165,8 +165,8 @@ LENGTHS = ("epochs", "steps")
 CHOICES = tuple(kind.key for kind in KINDS if kind.chosen)
 #: What those that may be left out are then.
 DEFAULT_CHOICES = {kind.key: kind.default for kind in KINDS if kind.default}
-#: Those that follow from others where a study does not name one: from its data set, the loss from its task.
-OPEN = ("task", "loss", "augment")
+#: Those that follow from others where a study does not name one: from its data set, loss and model from its task.
+OPEN = ("task", "model", "loss", "augment")
 #: Those for which a word such as "no" means "none".
 CAN_BE_NONE = ("norm", "augment")
 #: The settings that are sections with fixed keys.

@@ -26,6 +26,13 @@ def usual(
             if task
             else ("cross_entropy", "")
         )
+    if key == "model":
+        task = vocabulary["task"].get(names.get("task", ""))
+        return (
+            (task.facts.models[0], f"the task {task.name} names the model: ")
+            if task and task.facts.models
+            else ("", "")
+        )
     dataset = vocabulary["dataset"].get(names.get("dataset", ""))
     if dataset is None:
         return _UNKNOWN[key], ""
@@ -35,6 +42,13 @@ def usual(
     if key == "augment" and task and augmentation and not fits(key, augmentation, task):
         return "none", ""
     return name, f'the data set {dataset.name} is registered with {key}="{name}": '
+
+
+def fits_model(model: Entry, task: Entry, models: Mapping[str, Entry]) -> bool:
+    """Whether a model is for the task: it says nothing, one of the two says so, or nothing speaks of the task."""
+    if not model.facts.tasks or task.name in model.facts.tasks or model.name in task.facts.models:
+        return True
+    return not task.facts.models and not any(task.name in entry.facts.tasks for entry in models.values())
 
 
 def fits(key: str, entry: Entry, task: Entry) -> bool:
@@ -58,6 +72,14 @@ def misfits(settings: Settings, vocabulary: Mapping[str, Mapping[str, Entry]]) -
             "normalize",
             f"normalize: {settings.normalize} is not for the task {task.name}. "
             f"Fix: normalize: {' or '.join(ways)}, or leave it out.",
+        )
+    models = vocabulary["model"]
+    if not fits_model(models[settings.model.name], task, models):
+        own = [name for name, entry in models.items() if task.name in entry.facts.tasks]
+        good = dict.fromkeys([*(name for name in task.facts.models if name in models), *sorted(own)])
+        yield (
+            "model",
+            f"model: {settings.model.name} is not for the task {task.name}. Fix: model: {' or '.join(good)}.",
         )
     for key in ("loss", "augment"):
         name = getattr(settings, key).name

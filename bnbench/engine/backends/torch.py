@@ -18,6 +18,7 @@ from bnbench.engine.steppers.sequential import Sequential
 from bnbench.engine.steppers.stacked import Stacked
 from bnbench.study import Settings
 from bnbench.study.plan import RunSpec
+from bnbench.tasks import tasks
 
 
 class TorchBackend:
@@ -40,7 +41,11 @@ class TorchBackend:
         choice: EngineChoice,
         device: torch.device,
     ) -> Stepper:
-        """The engine of the choice."""
+        """The engine of the choice; two networks have a stepper of their own."""
+        if tasks.get(settings.task.name).facts.two_networks:
+            from bnbench.engine.steppers.adversarial import Adversarial
+
+            return Adversarial(models[0], settings, device)
         match choice.engine:
             case "stacked":
                 return (Graphed if device.type == "cuda" else Stacked)(models, settings)
