@@ -32,6 +32,7 @@ class Reference:
     ranks: tuple[int, ...] = (2, 3, 4, 5)
     invariant_to: frozenset[str] = frozenset()
     note: str = ""
+    exact_gradient: bool = True
 
     def __str__(self) -> str:
         return f"{self.norm}-{self.note}" if self.note else self.norm
@@ -84,6 +85,40 @@ def population(x: Array, state: State, training: bool) -> Result:
     """Luo et al. 2019, with the running statistics before the batch; it moves them as batch norm's."""
     y, _ = batch_norm()(x, state, False)
     return y, (batch_norm()(x, state, True)[1] if training else {})
+
+
+def power(scale_groups: int, warm_up: bool) -> Callable[[Array, State, bool], Result]:
+    """Shen et al. 2020, algorithm 2, forward; the root mean square of each position's channels before it."""
+
+    def compute(x: Array, state: State, training: bool) -> Result:
+        if scale_groups:
+            grouped = x.reshape(len(x), scale_groups, -1, *x.shape[2:])
+            x = (grouped / np.sqrt((grouped**2).mean(2, keepdims=True) + 1e-5)).reshape(x.shape)
+        psi2 = state["running_square"]
+        if not training:
+            return affine(x / np.sqrt(column(psi2, x) + 1e-5), state), {}
+        square = (x**2).mean((0, *range(2, x.ndim)))
+        batches = state["num_batches_tracked"] + 1
+        moved = psi2 + (1 / batches if warm_up else 0.1) * (square - psi2)
+        used = square if warm_up else psi2
+        return affine(x / np.sqrt(column(used, x) + 1e-5), state), {"running_square": moved}
+
+    return compute
+
+
+def batch_virtual(x: Array, state: State, training: bool) -> Result:
+    """Salimans et al. 2016, section 3.4, with means of squares as in the authors' code."""
+    axes = tuple(range(2, x.ndim))
+    count = float(state["reference_count"])
+    if training and count == 0:
+        mean, var, _ = per_channel(x)
+        moved = {"reference_mean": mean, "reference_var": var}
+        return affine((x - column(mean, x)) / np.sqrt(column(var, x) + 1e-5), state), moved
+    w = 1 / (count + 1)
+    mean = w * x.mean(axes, keepdims=True) + (1 - w) * column(state["reference_mean"], x)
+    square = w * (x**2).mean(axes, keepdims=True)
+    square = square + (1 - w) * column(state["reference_var"] + state["reference_mean"] ** 2, x)
+    return affine((x - mean) / np.sqrt(square - mean**2 + 1e-5), state), {}
 
 
 def batch_group(groups: int) -> Callable[[Array, State, bool], Result]:
@@ -248,6 +283,32 @@ RELAXED = {"relax_from": 0, "r_relaxed_at": 0, "d_relaxed_at": 0}
 REFERENCES = [
     Reference("none", identity, invariant_to=ALONE),
     Reference("batch", batch_norm(), ranks=(2, 3, 4), invariant_to=FEATURE),
+    Reference("masked_batch", batch_norm(), invariant_to=FEATURE),
+    Reference("batch_virtual", batch_virtual, invariant_to=FEATURE, note="its reference batch"),
+    Reference(
+        "power", power(0, False), {"scale_groups": 0, "warm_up": 0}, invariant_to=ALONE, note="unscaled"
+    ),
+    Reference(
+        "power",
+        power(1, False),
+        {"warm_up": 0},
+        invariant_to=ALONE | {"sample_scale"},
+        note="as the paper",
+    ),
+    Reference(
+        "power",
+        power(2, False),
+        {"warm_up": 0, "scale_groups": 2},
+        invariant_to=ALONE | {"sample_scale"},
+        note="two groups",
+    ),
+    Reference(
+        "power",
+        power(1, True),
+        invariant_to=frozenset({"sample_scale"}),
+        note="in its warm-up",
+        exact_gradient=False,
+    ),
     Reference("batch_custom", batch_norm(), ranks=(2, 3, 4), invariant_to=FEATURE),
     Reference("sync", batch_norm(), invariant_to=FEATURE),
     Reference("batch_keras", batch_norm(1e-3, 0.01, bessel=False), invariant_to=FEATURE),

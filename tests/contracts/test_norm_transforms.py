@@ -39,7 +39,8 @@ CASES = [
     for dim in SHAPES
     if build(entry, dim, 0) is not None
 ]
-NOT_STACKABLE = ("batch_noisy",)  # its noise is drawn from a state of the layer's own
+#: Noise drawn from a state of the layer's own; a buffer that the backward pass moves.
+NOT_STACKABLE = ("batch_noisy", "power")
 STACKABLE = [case for case in CASES if case.values[0].name not in NOT_STACKABLE]
 OTHERS = [case for case in CASES if case.values[0].name in NOT_STACKABLE]
 

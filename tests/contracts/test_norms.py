@@ -17,15 +17,13 @@ from bnbench.norms.fairness import absorbs_bias
 CHANNELS = 6
 CRASHES_ON_EMPTY = {"instance"}  # torch.nn.InstanceNorm2d: IndexError
 LEAVES_CHANNELS_LAST = {"instance"}  # torch's own
-OVER_THE_BATCH = (
-    {name for name in norms.names() if name.startswith("batch")}
-    | {"sync", "ghost", "renorm"}
-    | {
-        "population",
-        "lp",
-    }
-)
+FIRST_BATCH_ALONE = {"batch_virtual"}  # later batches do not count
+OVER_THE_BATCH = {name for name in norms.names() if name.startswith("batch")} - FIRST_BATCH_ALONE | {
+    "sync", "ghost", "renorm", "population", "lp", "masked_batch",
+}  # fmt: skip
+APPROXIMATE_BACKWARD = {"power"}  # by design; its own reference: tests/norms/test_power.py
 OVER_BOTH = {"batch_group"}  # a statistic is over samples and channels
+OVER_EACH = {"power"}  # one statistic is over channels, the next one over samples
 BATCH_AT_INFERENCE = {"batch_stats_at_inference"}  # what it is for: samples are not apart
 SHAPES = {1: (8, CHANNELS), 2: (8, CHANNELS, 4, 3)}
 
@@ -105,6 +103,10 @@ def test_shape_dtype_and_values_kept_in_every_precision_against_float64(
 def test_gradcheck_and_gradgradcheck_float64(entry: Entry, dim: int, training: bool) -> None:
     layer = build(entry, dim, torch.float64).train(training)
     x = data(dim, torch.float64)[:3, :, :2, :2] if dim == 2 else data(dim, torch.float64)[:3]
+    if training and entry.name in APPROXIMATE_BACKWARD:
+        with pytest.raises(RuntimeError, match="Jacobian mismatch"):
+            torch.autograd.gradcheck(lambda x: call(layer, x), x.requires_grad_())
+        return
     assert torch.autograd.gradcheck(lambda x: call(layer, x), x.requires_grad_())
     assert torch.autograd.gradgradcheck(lambda x: call(layer, x), x)
 
@@ -137,6 +139,9 @@ def test_nan_stays_in_its_own_sample_or_its_own_channel(entry: Entry, dim: int, 
     bad = layer(x).isnan()
     other_samples, other_channels = bad[torch.arange(8) != 2], bad[:, torch.arange(CHANNELS) != 4]
     assert bad[2].select(0, 4).all()
+    if training and entry.name in OVER_EACH:
+        assert bad.all()
+        return
     if training and entry.name in OVER_BOTH:
         groups = layer.groups
         assert (
@@ -181,6 +186,8 @@ def test_a_bias_before_it_has_an_effect_exactly_where_the_facts_say(entry: Entry
     x = data(dim, torch.float64)
     without_effect = torch.allclose(call(layer, x + bias), call(layer, x), rtol=1e-9, atol=1e-9)
     assert without_effect is entry.facts.absorbs_bias  # declared, and true
+    if entry.name in FIRST_BATCH_ALONE:  # a fresh layer is tried, whose first batch absorbs a bias
+        return
     undeclared = replace(entry, facts=replace(entry.facts, absorbs_bias=None))
     assert (
         absorbs_bias(undeclared, {}) is entry.facts.absorbs_bias
