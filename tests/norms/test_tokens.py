@@ -17,7 +17,7 @@ from bnbench.norms.place import Place
 
 N, T, C = 5, 6, 32
 REFUSED = {"instance"}
-RESIDUAL = Place("branch", 4, 2)
+RESIDUAL = Place("branch", 4, 2, attention=True)
 
 
 def over_tokens(name: str, **options: object) -> NormLayer:
