@@ -64,6 +64,21 @@ datasets = Registry("data set", __name__, DatasetFacts)
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """What the integers of a text stand for.
+
+    unit: a token's unit, such as "characters". size: how many tokens there are, with those of padding and of what is
+    not known. characters: how many characters of the text each token stands for, so that bits are counted by
+    characters whatever the unit is. padded: shorter texts end in `bnbench.base.tokens.PAD`.
+    """
+
+    unit: str
+    size: int
+    characters: tuple[int, ...]
+    padded: bool = False
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A whole data set in memory, as it came.
 
@@ -73,7 +88,7 @@ class Dataset:
     the data's own; None where there is none. groups: (N,) of each training sample, from 0: what belongs
     together. shifted: the inputs were centred as they were read, so zero is not what was zero. notes:
     what reading left out or changed; cautions: what of that limits every answer. chosen: where not all
-    was read: which samples these are, train, val and test as they are used.
+    was read: which samples these are, train, val and test as they are used. tokens: of a text.
     """
 
     train_inputs: Tensor
@@ -89,6 +104,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
     chosen: Chosen | None = None
+    tokens: Tokens | None = None
 
 
 def count_classes(targets: Tensor, num_classes: int) -> tuple[int, ...]:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from bnbench.base.errors import DataError
 from bnbench.base.seeding import generator
+from bnbench.base.tokens import split_valid
 from bnbench.data import Dataset, Sizes, count_classes
 from bnbench.data.split import Chosen, Sampling, choose
-from bnbench.data.tensors import Pair, channel_statistics
+from bnbench.data.tensors import Pair, channel_statistics, gathered, moved
 from bnbench.study import Choice
 
 Normalize = Literal["standard", "unit", "signed"]
@@ -94,14 +95,14 @@ class Prepared:
         return {part: count_classes(targets, len(self.class_names)) for part, targets in parts.items()}
 
     def normalise_(self, inputs: Tensor) -> Tensor:
-        """(inputs - mean) / std, in place: float32 of shape (..., C, H, W)."""
+        """(inputs - mean) / std, in place: float32 of shape (..., C, H, W), or of padded sequences, (..., T, C + 1)."""
         if self.center is None or self.scale is None:
             return inputs
-        return _normalise_(inputs, self.center, self.scale)
+        return _normalise_(inputs, self.center, self.scale, self.sizes.masked)
 
     def train_batch(self, index: Tensor) -> Tensor:
         """The normalised training inputs of an index (N,)."""
-        batch = self.train_inputs.index_select(0, index)
+        batch = gathered(self.train_inputs, index)
         return batch if self.center is None else self.normalise_(batch.float())
 
 
@@ -111,29 +112,39 @@ def prepare(
     device: torch.device,
     sizes: Sizes,
     remarks: Remarks = lambda part, targets, class_names: (),
+    probe_size: int = PROBE_SIZE,
 ) -> Prepared:
     """Hold out the validation part and choose what is used (see `choose`), normalise, move to the device.
 
-    Raises DataError where nothing is left to train on.
+    probe_size: of the part of the training samples on which train_loss is measured, at most. Raises DataError where
+    nothing is left to train on.
     """
     chosen = dataset.chosen or choose(dataset, preparation.sampling)
     (train_inputs, train_targets), val, test = _parts(dataset, chosen)
-    normal = _normalisation(train_inputs, preparation.normalize, shifted=dataset.shifted)
+    kind = preparation.normalize
+    if sizes.masked:
+        normal = _of_sequences(train_inputs, kind)
+    else:
+        normal = _normalisation(train_inputs, kind, shifted=dataset.shifted)
 
     def ready(part: str, pair: Pair) -> tuple[Tensor, Tensor]:
         inputs, targets = pair
         if normal.center is not None and normal.scale is not None:
-            inputs = _normalise_(inputs.to(torch.float32, copy=True), normal.center, normal.scale)
+            inputs = inputs.to(torch.float32, copy=True)
+            inputs = _normalise_(inputs, normal.center, normal.scale, sizes.masked)
             _check_finite(inputs, part, normal.scale)
-        return inputs.to(device), targets.to(device)
+        return moved(inputs, device), moved(targets, device)
 
     sampling, names = preparation.sampling, dataset.class_names
     return Prepared(
-        train_inputs.to(device),
-        train_targets.to(device),
+        moved(train_inputs, device),
+        moved(train_targets, device),
         *ready("validation", val),
         *ready("test", test),
-        *ready("training", _probe(train_inputs, train_targets, sampling.seed, sampling.max_eval)),
+        *ready(
+            "training",
+            _probe(train_inputs, train_targets, sampling.seed, min(probe_size, sampling.max_eval or probe_size)),
+        ),
         class_names=names,
         task=preparation.task,
         sizes=sizes,
@@ -191,6 +202,17 @@ def _normalisation(inputs: Tensor, normalize: Normalize, *, shifted: bool) -> _N
     )
 
 
+def _of_sequences(inputs: Tensor, normalize: Normalize) -> _Normalisation:
+    """From the valid positions of the training part, for each of the C numbers; none for tokens."""
+    if not inputs.is_floating_point():
+        return _Normalisation()
+    numbers, valid = split_valid(inputs)
+    found = _normalisation(numbers[valid], normalize, shifted=False)
+    assert found.center is not None
+    assert found.scale is not None
+    return _Normalisation(found.center.flatten(), found.scale.flatten(), found.notes)
+
+
 def _parts(dataset: Dataset, chosen: Chosen) -> tuple[Pair, Pair, Pair]:
     """Inputs and targets to train on, to validate and to test with."""
     own = dataset.val_inputs, dataset.val_targets
@@ -206,14 +228,25 @@ def _parts(dataset: Dataset, chosen: Chosen) -> tuple[Pair, Pair, Pair]:
     assert inputs is not None
     assert targets is not None
     return (
-        (dataset.train_inputs[chosen.train], dataset.train_targets[chosen.train]),
+        (_taken(dataset.train_inputs, chosen.train), _taken(dataset.train_targets, chosen.train)),
         (inputs[chosen.val], targets[chosen.val]),
         (dataset.test_inputs[chosen.test], dataset.test_targets[chosen.test]),
     )
 
 
-def _normalise_(inputs: Tensor, center: Tensor, scale: Tensor) -> Tensor:
-    """All at once or a batch at a time: the same operations, so the same bits."""
+def _taken(tensor: Tensor, ascending: Tensor) -> Tensor:
+    """The samples of an ascending index without repeats; where these are all, the tensor itself: no copy."""
+    return tensor if len(ascending) == len(tensor) else tensor[ascending]
+
+
+def _normalise_(inputs: Tensor, center: Tensor, scale: Tensor, masked: bool = False) -> Tensor:
+    """All at once or a batch at a time: the same operations, so the same bits.
+
+    masked: of padded sequences, whose padding stays 0, as does the column that tells it apart.
+    """
+    if masked:
+        inputs[..., :-1].sub_(center).div_(scale).mul_(inputs[..., -1:])
+        return inputs
     return inputs.sub_(center).div_(scale)
 
 
@@ -228,12 +261,10 @@ def _check_finite(normalised: Tensor, part: str, scale: Tensor) -> None:
         )
 
 
-def _probe(inputs: Tensor, targets: Tensor, seed: int, limit: int | None) -> tuple[Tensor, Tensor]:
+def _probe(inputs: Tensor, targets: Tensor, seed: int, limit: int) -> tuple[Tensor, Tensor]:
     """A fixed draw from the training part, or all of it where it is small."""
-    index = torch.randperm(len(targets), generator=generator(seed, "probe"))[
-        : min(PROBE_SIZE, limit or PROBE_SIZE)
-    ]
-    return inputs.index_select(0, index), targets.index_select(0, index)
+    index = torch.randperm(len(targets), generator=generator(seed, "probe"))[:limit]
+    return gathered(inputs, index), gathered(targets, index)
 
 
 def _limit_note(used: int, available: int) -> tuple[str, ...]:

@@ -91,6 +91,26 @@ def shape_text(images: Tensor) -> str:
     return "x".join(str(size) for size in images.shape[1:])
 
 
+def gathered(tensor: Tensor, index: Tensor) -> Tensor:
+    """The samples of an index (N,). From overlapping windows, which are a view, only these are copied."""
+    # index_select would copy the whole view first
+    return tensor.index_select(0, index) if tensor.is_contiguous() else tensor[index]
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device. Overlapping windows stay a view: their text is moved once."""
+    held = base_of(tensor)
+    if held is None or tensor.device == device:
+        return tensor.to(device)
+    return held.to(device).as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+
+def base_of(tensor: Tensor) -> Tensor | None:
+    """The memory behind a view that shows more values than it holds, as overlapping windows do, (values,); else None."""
+    values = tensor.untyped_storage().nbytes() // tensor.element_size()
+    return tensor.as_strided((values,), (1,), 0) if values < tensor.numel() else None
+
+
 def fingerprint(*tensors: Tensor) -> str:
     """Hash of the types, shapes and values of CPU tensors: 32 hex digits."""
     digest = hashlib.blake2b(digest_size=16)

@@ -21,6 +21,7 @@ from bnbench.data.augmentations import Augmentation
 from bnbench.data.batches import epoch_order, steps_per_epoch
 from bnbench.data.class_batches import class_batches
 from bnbench.data.prepared import Prepared
+from bnbench.data.tensors import gathered
 from bnbench.engine.backends.base import backend_of
 from bnbench.engine.build import build_model, make_schedule
 from bnbench.engine.choose import EngineChoice
@@ -210,9 +211,9 @@ class Training:
     def _gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """The training inputs of an index (S, N), each replica's at an aligned place, and their targets."""
         data, samples = self.data, index.flatten()
-        inputs = data.train_inputs.index_select(0, samples)
+        inputs = gathered(data.train_inputs, samples)
         inputs = inputs.view(*index.shape, *inputs.shape[1:])
-        targets = data.train_targets.index_select(0, samples)
+        targets = gathered(data.train_targets, samples)
         targets = targets.view(*index.shape, *targets.shape[1:])
         if data.center is None:
             return inputs, targets

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from bnbench.data.prepared import Prepared
 from bnbench.study.records import HistoryRow, Outcome
 from bnbench.tasks import Task
 
@@ -20,12 +21,13 @@ def outcome_of(
     step_losses: Tensor,
     model: nn.Module,
     task: Task,
-    val_targets: Tensor,
+    data: Prepared,
 ) -> Outcome:
     """The outcome of a run that ended by itself.
 
     history: its evaluations, the first before any step. final: every metric at the end. step_losses:
-    (steps,) the objective of every step that was taken. task: it says what being above chance means.
+    (steps,) the objective of every step that was taken. task: it says what being above chance means,
+    on this data.
     """
     val_loss = final["val_loss"]
     if not (math.isfinite(val_loss) and bool(step_losses.isfinite().all()) and has_finite_weights(model)):
@@ -33,7 +35,7 @@ def outcome_of(
     if not len(step_losses):
         return "finished"  # all of its steps, of which there are none: it is neither stuck nor worse
     first = history[0].metrics
-    if task.has_learnt(first, final, val_targets):
+    if task.learnt(first, final, data):
         return "finished"
     # of a loss that may be negative, 5 % of its size
     return (

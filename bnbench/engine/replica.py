@@ -103,7 +103,7 @@ class Replica:
     def _outcome(self, step: int, final: Mapping[str, float]) -> Outcome:
         """Whether the run trained, judged by its losses and by its model as it is now."""
         losses, task = self.step_losses[:step], task_of(self.data.task)
-        return outcome_of(self.history, final, losses, self.model, task, self.data.val_targets)
+        return outcome_of(self.history, final, losses, self.model, task, self.data)
 
     def _identity(self) -> dict[str, Any]:
         run = self.run

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bnbench.base.seeding import generator
 from bnbench.data.prepared import Prepared
+from bnbench.data.tensors import gathered
 from bnbench.study import Settings
 from bnbench.tasks import task_of
 
@@ -32,5 +33,5 @@ def probe_batches(data: Prepared, settings: Settings, seed: int) -> Batches:
 def probe_batch(data: Prepared, index: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     """These training samples as the task makes a batch of them. draw: for what it draws."""
     index = index.to(data.train_targets.device)
-    targets = data.train_targets.index_select(0, index)
+    targets = gathered(data.train_targets, index)
     return task_of(data.task).batch(data.train_batch(index), targets, draw)

@@ -62,9 +62,15 @@ class Task:
         self.check(dataset)
         sizes = self.sizes(dataset)
         self._compare(dataset, sizes, preparation.task.name)
-        prepared = prepare(dataset, preparation, device, sizes, self.remarks)
+        prepared = prepare(dataset, preparation, device, sizes, self.remarks, self.probe_size(dataset))
         aid = self.aid(dataset, device)
         return prepared if aid is None else replace(prepared, aid=aid)
+
+    def probe_size(self, dataset: Dataset) -> int:
+        """The most training samples on which train_loss is measured."""
+        from bnbench.data.prepared import PROBE_SIZE
+
+        return PROBE_SIZE
 
     def aid(self, dataset: Dataset, device: torch.device) -> object | None:
         """What `measured` needs beside the data, such as a network that makes features of images; here: nothing.
@@ -164,6 +170,11 @@ class Task:
         before, after = (values[f"val_{metric.name}"] for values in (first, last))
         gain = before - after if metric.better == "lower" else after - before
         return gain >= NO_PROGRESS * abs(before) and gain > 0
+
+
+    def learnt(self, first: Mapping[str, float], last: Mapping[str, float], data: Prepared) -> bool:
+        """As `has_learnt`, for a task that needs more of the data than the validation targets."""
+        return self.has_learnt(first, last, data.val_targets)
 
 
 def _declare(entry: Entry, others: list[Entry]) -> None:

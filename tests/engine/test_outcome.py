@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,11 +12,12 @@ from torch import nn
 from bnbench.engine.outcome import outcome_of
 from bnbench.study.records import HistoryRow, Outcome
 from bnbench.tasks import task_of
-from bnbench.tasks.image_classification import above_chance
+from bnbench.tasks.classifying import above_chance
 from tests.prepared import IMAGES
 
 #: 100 labels of 4 classes: chance is 0.25, two standard errors are 2 √(0.25 · 0.75 / 100) = 0.0866.
 FOUR = torch.arange(4).repeat(25)
+DATA = SimpleNamespace(val_targets=FOUR)
 
 
 def ended(
@@ -25,7 +27,7 @@ def ended(
     nn.init.constant_(model.weight, weight)
     history = [HistoryRow(0, 0.0, 0.0, None, {"val_loss": first, "val_accuracy": 0.2})]
     final = {"val_loss": loss, "val_accuracy": accuracy}
-    return outcome_of(history, final, torch.tensor([1.0, step_loss]), model, task_of(IMAGES), FOUR)
+    return outcome_of(history, final, torch.tensor([1.0, step_loss]), model, task_of(IMAGES), DATA)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_an_infinity_in_a_buffer_is_a_mask() -> None:
     history = [HistoryRow(0, 0.0, 0.0, None, {"val_loss": 1.5})]
     assert (
         outcome_of(
-            history, {"val_loss": 0.3, "val_accuracy": 0.9}, torch.ones(1), model, task_of(IMAGES), FOUR
+            history, {"val_loss": 0.3, "val_accuracy": 0.9}, torch.ones(1), model, task_of(IMAGES), DATA
         )
         == "finished"
     )

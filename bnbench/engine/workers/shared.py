@@ -7,12 +7,13 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bnbench.data.prepared import Prepared
+from bnbench.data.tensors import base_of
 from bnbench.engine.library import data_key
 from bnbench.study import Settings
 
@@ -39,8 +40,13 @@ class SharedData:
     def _write(self, tensor: Tensor) -> _Place:
         start = -(-self._file.tell() // _ALIGNMENT) * _ALIGNMENT
         self._file.seek(start)
-        self._file.write(tensor.contiguous().numpy().data)
-        return _Place(tensor.dtype, tuple(tensor.shape), start)
+        if (held := base_of(tensor)) is None:
+            tensor = tensor.contiguous()
+            view = None
+        else:
+            view = _View(tensor.stride(), tensor.storage_offset(), len(held))
+        self._file.write((tensor if held is None else held).numpy().data)
+        return _Place(tensor.dtype, tuple(tensor.shape), start, view)
 
     def __reduce__(self) -> Any:
         """What a starting worker gets: the file itself, not its content."""
@@ -53,18 +59,31 @@ class SharedData:
         self._file.close()
 
 
-class _Place:
-    """Where a tensor lies in the file."""
+class _View(NamedTuple):
+    """How overlapping windows lie in the text that the file holds: its length is `values`."""
 
-    def __init__(self, dtype: torch.dtype, shape: tuple[int, ...], start: int) -> None:
-        self.dtype, self.shape, self.start = dtype, shape, start
+    stride: tuple[int, ...]
+    offset: int
+    values: int
+
+
+class _Place(NamedTuple):
+    """Where a tensor lies in the file. view: of overlapping windows, whose text stands there once."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+    view: _View | None
 
     def read(self, memory: mmap.mmap) -> Tensor:
         """The tensor, in the shared memory."""
-        count = torch.Size(self.shape).numel()
+        count = self.view.values if self.view else torch.Size(self.shape).numel()
         if count == 0:
             return torch.empty(self.shape, dtype=self.dtype)
-        return torch.frombuffer(memory, dtype=self.dtype, count=count, offset=self.start).view(self.shape)
+        whole = torch.frombuffer(memory, dtype=self.dtype, count=count, offset=self.start)
+        if self.view:
+            return whole.as_strided(self.shape, self.view.stride, self.view.offset)
+        return whole.view(self.shape)
 
 
 def _each(part: Any, kind: type, change: Callable[[Any], Any]) -> Any:

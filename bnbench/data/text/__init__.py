@@ -1,0 +1,1 @@
+"""From text to tokens: units and vocabularies, windows, padded texts, the files of a user."""

@@ -1,0 +1,132 @@
+"""The next token of a text: tokens (N, T) in, at every position one logit for each token that may come next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.base.errors import DataError
+from bnbench.base.metrics import METRICS, Metric
+from bnbench.data import Dataset, Sizes
+from bnbench.data.tensors import base_of
+from bnbench.tasks import NO_PROGRESS, Task, tasks
+
+if TYPE_CHECKING:
+    from bnbench.data.prepared import Preparation, Prepared
+
+
+@dataclass(frozen=True)
+class TextAid:
+    """What the metrics of a text need. characters: that each token stands for. chance: nats a token, see `chance_loss`."""
+
+    characters: tuple[int, ...]
+    chance: float
+
+
+@tasks.register(
+    "language_model",
+    metrics=(Metric("loss", "lower"), Metric("bits_per_character", "lower"), METRICS["accuracy"]),
+    losses=("next_token",),
+    primary="bits_per_character",
+    shown=("loss", "bits_per_character"),
+    chance="a validation loss not 1% below the cross-entropy of the training part's shares of each token",
+)
+class LanguageModel(Task):
+    """The next token: loss in nats a token, bits per character whatever a token is, the share of right next tokens."""
+
+    def check(self, dataset: Dataset) -> None:
+        """Windows of a text."""
+        inputs, tokens = dataset.train_inputs, dataset.tokens
+        if tokens is None or tokens.padded or inputs.ndim != 2 or dataset.train_targets.shape != inputs.shape:
+            raise DataError(
+                f"task: language_model: inputs of {inputs.dtype} and shape {tuple(inputs.shape)}, targets of shape "
+                f"{tuple(dataset.train_targets.shape)}{', padded' if tokens and tokens.padded else ''}.",
+                "It takes windows of one text: tokens (N, T), and for each the next one.",
+                "dataset: stdlib_text, or {name: text, path: FILE.txt}; or the task that the data set is made for.",
+            )
+
+    def sizes(self, dataset: Dataset) -> Sizes:
+        """A logit for each token, at every position."""
+        assert dataset.tokens is not None
+        size = dataset.tokens.size
+        return Sizes(tuple(dataset.train_inputs.shape[1:]), size, vocabulary=size, per_position=True)
+
+    def prepare(self, dataset: Dataset, preparation: Preparation, device: torch.device) -> Prepared:
+        """As any task; the validation part is always the text's own, as windows that overlap can't be split."""
+        if preparation.sampling.by != "auto":
+            raise DataError(
+                f"validation.by: {preparation.sampling.by}, and the task is language_model.",
+                "The windows of a text overlap, so the validation part is a stretch of text of its own.",
+                "leave validation out.",
+            )
+        return super().prepare(dataset, preparation, device)
+
+    def probe_size(self, dataset: Dataset) -> int:
+        """As many windows as the validation part has: both numbers cost the same time."""
+        assert dataset.val_targets is not None
+        return len(dataset.val_targets)
+
+    def network_arguments(self, sizes: Sizes) -> tuple[Any, ...]:
+        """The sizes."""
+        return (sizes,)
+
+    def made_up(self, sizes: Sizes, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Any tokens."""
+        text = torch.randint(sizes.num_outputs, (count, sizes.input_shape[0] + 1), generator=draw)
+        return text[:, :-1].contiguous(), text[:, 1:].contiguous()
+
+    def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(N, 2) float64 for the N windows: the mean loss in nats, and the share of right next tokens."""
+        logits = outputs.float().flatten(0, 1)
+        losses = nn.functional.cross_entropy(logits, targets.flatten(), reduction="none")
+        right = (logits.argmax(-1) == targets.flatten()) & logits.isfinite().all(-1)
+        both = torch.stack([losses.cpu().double(), right.cpu().double()], -1)
+        return both.view(*targets.shape, 2).mean(1)
+
+    def aid(self, dataset: Dataset, device: torch.device) -> TextAid:
+        """The characters that each token stands for, and the chance level."""
+        assert dataset.tokens is not None
+        assert dataset.val_targets is not None
+        held = base_of(dataset.train_targets)
+        train = dataset.train_targets if held is None else held
+        return TextAid(dataset.tokens.characters, chance_loss(train, dataset.val_targets, dataset.tokens.size))
+
+    def measure(
+        self, outputs: Tensor, targets: Tensor, class_names: Sequence[str]
+    ) -> Iterable[tuple[str, float]]:
+        """Where a token is a character."""
+        return _metrics(outputs, float(targets.numel()), targets.numel())
+
+    def measured(self, outputs: Tensor, targets: Tensor, data: Prepared) -> Iterable[tuple[str, float]]:
+        """Of the `kept` numbers of the windows."""
+        if not isinstance(data.aid, TextAid):  # made up, to time an evaluation
+            return self.measure(outputs, targets, ())
+        characters = int(torch.tensor(data.aid.characters)[targets].sum())
+        return _metrics(outputs, characters, targets.numel())
+
+    def learnt(self, first: Mapping[str, float], last: Mapping[str, float], data: Prepared) -> bool:
+        """Whether it beats every guess that ignores what came before."""
+        assert isinstance(data.aid, TextAid)
+        return last["val_loss"] < (1 - NO_PROGRESS) * data.aid.chance
+
+
+def _metrics(outputs: Tensor, characters: float, tokens: int) -> Iterator[tuple[str, float]]:
+    loss, accuracy = outputs.mean(0).tolist()
+    yield "loss", loss
+    yield "bits_per_character", loss * tokens / math.log(2) / characters if characters else math.nan
+    yield "accuracy", accuracy
+
+
+def chance_loss(train: Tensor, tokens: Tensor, size: int) -> float:
+    """The cross-entropy of `tokens`, in nats a token, under the shares of each token in the training text.
+
+    Each of the `size` tokens counts once more than it is there (Laplace), so that one that the training text lacks has a
+    share.
+    """
+    counts = train.flatten().bincount(minlength=size).double() + 1
+    return float(-(counts / counts.sum()).log()[tokens.flatten()].mean())
