@@ -143,7 +143,9 @@ def prepare(
         *ready("test", test),
         *ready(
             "training",
-            _probe(train_inputs, train_targets, sampling.seed, min(probe_size, sampling.max_eval or probe_size)),
+            _probe(
+                train_inputs, train_targets, sampling.seed, min(probe_size, sampling.max_eval or probe_size)
+            ),
         ),
         class_names=names,
         task=preparation.task,

@@ -44,7 +44,9 @@ def stdlib_text(
     whole = "\n\n".join(topics[name].strip("\n") for name in sorted(topics)) + "\n"
     text = _without_repeats(whole) if repeats == "drop" else whole
     parts = cut(text)
-    notes = [f"stdlib_text: {len(topics)} topics of Python {platform.python_version()}: {len(whole):,} characters"]
+    notes = [
+        f"stdlib_text: {len(topics)} topics of Python {platform.python_version()}: {len(whole):,} characters"
+    ]
     if len(text) < len(whole):
         notes.append(
             f"stdlib_text: {len(whole) - len(text):,} of them stand in paragraphs that came before, and are left out: "
@@ -69,7 +71,9 @@ def topics_of(dataset: str) -> dict[str, str]:
 
 def python_caution() -> tuple[str, ...]:
     """The version of the text stands beside every verdict."""
-    return (f"the text is that of Python {platform.python_version()}: another version's numbers do not compare",)
+    return (
+        f"the text is that of Python {platform.python_version()}: another version's numbers do not compare",
+    )
 
 
 def paragraphs(text: str) -> list[str]:
@@ -94,7 +98,7 @@ def _without_repeats(text: str) -> str:
 def text_topics(
     data_dir: Path, *, unit: Unit = "words", length: Length = 64, vocabulary: VocabularySize = 4000
 ) -> Dataset:
-    """Paragraphs of your Python's help topics with at least 4,000 characters (pydoc_data.topics); the topic is the class.
+    """Paragraphs of the help topics of your Python (pydoc_data.topics, those with at least 4,000 characters), by topic.
 
     A paragraph that several topics hold belongs to the shortest of them, so that none is in two parts. A fifth of each
     topic is the test part, always the same. Another version of Python has other texts, so its numbers do not compare.

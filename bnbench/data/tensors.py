@@ -106,7 +106,7 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def base_of(tensor: Tensor) -> Tensor | None:
-    """The memory behind a view that shows more values than it holds, as overlapping windows do, (values,); else None."""
+    """The memory behind a view that shows more values than it holds, as overlapping windows do; None for any other."""
     values = tensor.untyped_storage().nbytes() // tensor.element_size()
     return tensor.as_strided((values,), (1,), 0) if values < tensor.numel() else None
 

@@ -171,7 +171,6 @@ class Task:
         gain = before - after if metric.better == "lower" else after - before
         return gain >= NO_PROGRESS * abs(before) and gain > 0
 
-
     def learnt(self, first: Mapping[str, float], last: Mapping[str, float], data: Prepared) -> bool:
         """As `has_learnt`, for a task that needs more of the data than the validation targets."""
         return self.has_learnt(first, last, data.val_targets)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextAid:
-    """What the metrics of a text need. characters: that each token stands for. chance: nats a token, see `chance_loss`."""
+    """What the metrics of a text need. characters: that each token stands for. chance: of `chance_loss`, in nats."""
 
     characters: tuple[int, ...]
     chance: float
@@ -94,7 +94,9 @@ class LanguageModel(Task):
         assert dataset.val_targets is not None
         held = base_of(dataset.train_targets)
         train = dataset.train_targets if held is None else held
-        return TextAid(dataset.tokens.characters, chance_loss(train, dataset.val_targets, dataset.tokens.size))
+        return TextAid(
+            dataset.tokens.characters, chance_loss(train, dataset.val_targets, dataset.tokens.size)
+        )
 
     def measure(
         self, outputs: Tensor, targets: Tensor, class_names: Sequence[str]
@@ -125,8 +127,8 @@ def _metrics(outputs: Tensor, characters: float, tokens: int) -> Iterator[tuple[
 def chance_loss(train: Tensor, tokens: Tensor, size: int) -> float:
     """The cross-entropy of `tokens`, in nats a token, under the shares of each token in the training text.
 
-    Each of the `size` tokens counts once more than it is there (Laplace), so that one that the training text lacks has a
-    share.
+    Each of the `size` tokens counts once more than it is there (Laplace), so that one that the training text lacks has
+    a share.
     """
     counts = train.flatten().bincount(minlength=size).double() + 1
     return float(-(counts / counts.sum()).log()[tokens.flatten()].mean())

@@ -36,8 +36,8 @@ class TextClassification(Classifying):
         numbers = dataset.tokens is None and inputs.ndim == 3 and inputs.is_floating_point()
         if not (text or numbers) or targets.ndim != 1 or not dataset.class_names:
             raise DataError(
-                f"task: text_classification: inputs of {inputs.dtype} and shape {tuple(inputs.shape)}, targets of shape "
-                f"{tuple(targets.shape)}, {len(dataset.class_names)} classes.",
+                f"task: text_classification: inputs of {inputs.dtype} and shape {tuple(inputs.shape)}, targets of "
+                f"shape {tuple(targets.shape)}, {len(dataset.class_names)} classes.",
                 "It takes padded texts, tokens (N, T), or padded sequences, (N, T, C + 1), and one class a sample.",
                 "dataset: text_topics, {name: text, path: FILE.csv} or {name: sequences, path: FILE.npz}; or the task "
                 "that the data set is made for.",

@@ -93,7 +93,9 @@ def _fingerprint(*facts: object) -> str:
     return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 
-def held_out(labels: Sequence[str], share: float, draw: torch.Generator) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def held_out(
+    labels: Sequence[str], share: float, draw: torch.Generator
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """(N,) bool: about so large a share of each class, at least one sample of it and never all."""
     order = torch.randperm(len(labels), generator=draw).tolist()
     members: dict[str, list[int]] = {}

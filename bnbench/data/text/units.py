@@ -1,7 +1,7 @@
 """Units of text: characters, bytes, words, or byte pairs, each with a vocabulary from the training text alone.
 
-`unit_of(name, train_text, padded=..., size=...)` gives an `Encoder`: text in, tokens out. Tokens count from 0. Where texts
-are padded, 0 is `bnbench.base.tokens.PAD`. One token stands for what the training text does not have.
+`unit_of` gives an `Encoder`: text in, tokens out. Tokens count from 0. Where texts are padded, 0 is
+`bnbench.base.tokens.PAD`. One token stands for what the training text does not have.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from bnbench.base.errors import DataError
 from bnbench.base.tokens import PAD
 from bnbench.data import Tokens
 
@@ -192,17 +191,3 @@ def padded_to(length: int, sequences: Sequence[Array]) -> Array:
         cut = tokens[:length]
         row[: len(cut)] = cut
     return rows
-
-
-def import_tokenizers() -> Any:
-    """The package of byte pairs. Raises DataError with the command that installs it."""
-    try:
-        import tokenizers
-    except Exception as error:  # whatever a binary package raises
-        raise DataError(
-            f"unit: bpe: the package tokenizers can't be imported: {error or type(error).__name__}.",
-            "It learns byte pairs from the training text.",
-            "pip install 'bnbench[tokenizers]' (from a checkout: pip install '.[tokenizers]'), or unit: characters, "
-            "bytes or words.",
-        ) from error
-    return tokenizers

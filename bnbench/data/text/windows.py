@@ -58,9 +58,7 @@ def encoded_windows(
     return windows(name, codes, encoder.tokens, window, Remarks((*remarks.notes, *notes), remarks.cautions))
 
 
-def windows(
-    name: str, parts: Mapping[str, Array], tokens: Tokens, window: int, remarks: Remarks
-) -> Dataset:
+def windows(name: str, parts: Mapping[str, Array], tokens: Tokens, window: int, remarks: Remarks) -> Dataset:
     """From the tokens of each part. Raises DataError where one of them is too short for a window."""
     short = {part: len(codes) for part, codes in parts.items() if len(codes) <= window}
     if short:

@@ -44,7 +44,7 @@ class SharedData:
             tensor = tensor.contiguous()
             view = None
         else:
-            view = _View(tensor.stride(), tensor.storage_offset(), len(held))
+            view = _View(tensor.stride(), int(tensor.storage_offset()), len(held))
         self._file.write((tensor if held is None else held).numpy().data)
         return _Place(tensor.dtype, tuple(tensor.shape), start, view)
 
