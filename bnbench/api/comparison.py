@@ -169,12 +169,17 @@ class Comparison:
         )
 
     def save_figures(self, folder: PathLike, format: str = "svg") -> list[Path]:
-        """Write every figure there, for a paper. format: "svg", "png" or "pdf". Raises BnbenchError."""
+        """Write every figure and every sheet of samples there. format: "svg", "png" or "pdf". Raises BnbenchError."""
         from bnbench.reports.figures.files import FORMATS, write_figures
+        from bnbench.reports.figures.sheets import write_sheets
 
         if format not in FORMATS:
             raise UnknownNameError("format", format, FORMATS)
-        return write_figures(self.summary, path_of(folder), format)
+        place = path_of(folder)
+        return [
+            *write_figures(self.summary, place, format),
+            *write_sheets(self.summary, self._results, place, format),
+        ]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Comparison):

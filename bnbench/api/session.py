@@ -198,7 +198,7 @@ def carry_out(work: Work, runs: Sequence[RunSpec], listener: Callable[[Event], N
                 with work.phases.during("files"):
                     environment = {**event.record.environment, "session": now}
                     event = replace(event, record=replace(event.record, environment=environment))
-                    work.folder.save(event.run, event.record, event.weights, event.samples, event.probes)
+                    work.folder.save(event.run, event.record, event.weights, event.extras)
             listener(event)
             if was_interrupted():
                 raise KeyboardInterrupt

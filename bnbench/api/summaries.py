@@ -16,10 +16,12 @@ from bnbench.base.errors import GateError, ResultsError, unknown_name
 from bnbench.base.files import to_json
 from bnbench.base.metrics import metric_of
 from bnbench.base.task_facts import gap_asked
+from bnbench.reports.figures.sheets import shown_sheets
 from bnbench.reports.formats.csv import probes_text, runs_text
 from bnbench.reports.formats.json import summary_values
 from bnbench.results import PROBES, REPORT, SUMMARY_CSV, SUMMARY_JSON, ResultsFolder, StudyResults
 from bnbench.results.lines import with_lines
+from bnbench.results.sheets import kept_file
 from bnbench.study import Study
 
 
@@ -109,6 +111,9 @@ def write_summaries(
     if summary.inside.asked:
         folder.write(PROBES, probes_text(results))
     folder.write_environment(results)
+    folder.write_sheets(
+        {kept_file(one.variant, one.sheet.seed): one.sheet for one in shown_sheets(summary, results)}
+    )
     if not page:
         return ""
     try:

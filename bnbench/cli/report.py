@@ -59,7 +59,7 @@ def show_folders(
         show_gates(name, summary, several)
         if figures:
             place = figures / name.strip("/").replace("/", "-") if several else figures
-            _write_figures(summary, place, kind, display.quiet)
+            _write_figures(summary, results, place, kind, display.quiet)
     if collection:
         places = {name: folder.path for name, (folder, _) in studies.items()}
         show_claims(Collected(collection.name, collection.path, summaries, places), display, page=page)
@@ -91,9 +91,10 @@ def _write_again(folder: ResultsFolder, results: StudyResults, summary: Summary,
         echo(f"Warning: {warning}", err=True)
 
 
-def _write_figures(summary: Summary, folder: Path, kind: str, quiet: bool) -> None:
+def _write_figures(summary: Summary, results: StudyResults, folder: Path, kind: str, quiet: bool) -> None:
     from bnbench.reports.figures.files import write_figures
+    from bnbench.reports.figures.sheets import write_sheets
 
-    paths = write_figures(summary, folder, kind)
+    paths = [*write_figures(summary, folder, kind), *write_sheets(summary, results, folder, kind)]
     if not quiet:
         echo(f"Figures: {len(paths)} in {folder}", err=True)

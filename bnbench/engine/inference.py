@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,10 @@ class Evaluation:
             with inferring(model, way, self.layers, self._precise):
                 results[way.name] = dict(self(model, parts, way.size if way.name == "batch" else None))
         return results
+
+    def entered(self, model: nn.Module) -> dict[str, AbstractContextManager[None]]:
+        """By further way of inference: a context in which the network infers in that way."""
+        return {way.name: inferring(model, way, self.layers, self._precise) for way in self.ways}
 
     def _precise(self, model: nn.Module, way: Inference) -> Iterator[Tensor]:
         """Batches of training samples without augmentation, near-equal parts of a fixed draw."""

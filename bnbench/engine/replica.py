@@ -16,6 +16,7 @@ from bnbench.engine.choose import count_parameters
 from bnbench.engine.evaluate import Measured
 from bnbench.engine.inference import Evaluation
 from bnbench.engine.outcome import outcome_of
+from bnbench.engine.sheets import sheets
 from bnbench.optim.trained import count_trained
 from bnbench.study import Settings, cautions_of
 from bnbench.study.events import Evaluated, RunEnded
@@ -69,6 +70,7 @@ class Replica:
     ) -> RunEnded:
         """The run is over: its record and its last weights. notes: on its training, after those on its data."""
         final, weights = self._all_metrics(step), _copied(self.model)
+        images, faults = sheets(self.evaluate, self.model)
         best, best_step = final, step
         by_way = best_by_way = self.evaluate.by_way(self.model)
         if self.best and self.best[1] != step:
@@ -94,11 +96,11 @@ class Replica:
             inference_best=best_by_way,
             history=tuple(self.history),
             step_losses=tuple(self.step_losses[:step].tolist()),
-            notes=(*self.notes(), *notes),
+            notes=(*self.notes(), *notes, *faults),
             layers=layers,
             environment=environment,
         )
-        return RunEnded(self.run, record, _as_arrays(weights), final.samples)
+        return RunEnded(self.run, record, _as_arrays(weights), final.samples, sheets=images)
 
     def _outcome(self, step: int, final: Mapping[str, float]) -> Outcome:
         """Whether the run trained, judged by its losses and by its model as it is now."""

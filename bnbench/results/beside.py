@@ -19,6 +19,7 @@ from bnbench.results.files import CHECKPOINT, HISTORY, PLAN, RUNS, STEPS
 from bnbench.results.probes import PROBES
 from bnbench.results.run_reader import identity_of, load_probes, load_run, load_samples, read_label
 from bnbench.results.samples import SAMPLES
+from bnbench.results.sheets import sheet_file
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import RunRecord
 
@@ -102,7 +103,8 @@ class Beside:
 
 def copy_files(source: Path, target: Path) -> None:
     """The files of a run beside its run.json. Raises OSError."""
-    for name in (HISTORY, STEPS, CHECKPOINT, SAMPLES, PROBES):
+    sheets = sorted(path.name for path in source.glob(sheet_file("*")))
+    for name in (HISTORY, STEPS, CHECKPOINT, SAMPLES, PROBES, sheet_file(), *sheets):
         file = source / name
         if file.is_symlink() or not file.is_file():
             continue

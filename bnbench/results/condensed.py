@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bnbench.base.files import hash_of, read_text, to_number
 from bnbench.base.metrics import GAPS
 from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.files import ENVIRONMENT, SCHEMA_VERSION, STUDY, SUMMARY_JSON
+from bnbench.results.sheets import load_kept_sheet
 from bnbench.results.task import read_task
 from bnbench.study import DEFAULT_PRIMARY, Margin, Target, read_yaml
 from bnbench.study.records import Outcome, RunRecord
@@ -136,6 +138,7 @@ def load_condensed(folder: Path) -> StudyResults:
         metrics=(*summary.metrics, *(part for part in summary.parts if part in GAPS)),
         checks=summary.checks,
         task=task,
+        sheet=partial(load_kept_sheet, folder),
         condensed=values,
     )
 

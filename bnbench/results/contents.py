@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnbench.base.metrics import columns_of
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION, TaskFacts
 from bnbench.study import DEFAULT_PRIMARY, Margin, Target
 from bnbench.study.labels import Labelled
 from bnbench.study.records import ProbeRow, RunRecord, TestSamples
+
+if TYPE_CHECKING:
+    from bnbench.results.sheets import Sheet
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Cell(Labelled):
 
 LoadSamples = Callable[[Cell, RunRecord], TestSamples | None]
 LoadProbes = Callable[[Cell, RunRecord], tuple[ProbeRow, ...] | None]
+#: The sheet of the images that a cell's networks made.
+LoadSheet = Callable[[Cell], "Sheet | None"]
 
 
 def no_samples(cell: Cell, run: RunRecord) -> TestSamples | None:
@@ -38,6 +43,12 @@ def no_samples(cell: Cell, run: RunRecord) -> TestSamples | None:
 def no_probes(cell: Cell, run: RunRecord) -> tuple[ProbeRow, ...] | None:
     """Of results that have none."""
     del cell, run
+    return None
+
+
+def no_sheet(cell: Cell) -> Sheet | None:
+    """Of results that have none."""
+    del cell
     return None
 
 
@@ -69,7 +80,8 @@ class StudyResults:
     metrics: the study's further ones, next to the default ones. task: facts about its task. checks: the
     variants with `role: check`, and which variant each of them checks. samples: reads a run's answers on the
     test samples; None where there are none; raises ValueError or OSError where they can't be believed. probes: the
-    same for what was measured inside its network.
+    same for what was measured inside its network. sheet: the images that a cell's networks made; None where there are
+    none.
     condensed: the content of summary.json, where the folder keeps only that file; then no run has a history.
     """
 
@@ -89,6 +101,7 @@ class StudyResults:
     checks: Mapping[str, str] = field(default_factory=dict)
     samples: LoadSamples = field(default=no_samples, compare=False)
     probes: LoadProbes = field(default=no_probes, compare=False)
+    sheet: LoadSheet = field(default=no_sheet, compare=False)
     condensed: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property

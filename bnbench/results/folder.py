@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,27 +13,24 @@ from typing import Any
 from pydantic import ValidationError
 
 from bnbench.base.errors import ResultsError
-from bnbench.base.files import WRITING, disk_errors, free_name, to_csv, to_json, write_file, write_whole
+from bnbench.base.files import WRITING, disk_errors, free_name, to_json, write_file, write_whole
 from bnbench.results.beside import FinishedRun, copy_files
 from bnbench.results.checks import Plan
 from bnbench.results.contents import Cell, StudyResults
 from bnbench.results.environment import trained_under
 from bnbench.results.files import (
-    CHECKPOINT,
     ENVIRONMENT,
-    HISTORY,
     PLAN,
     RUN,
     RUNS,
     SCHEMA_VERSION,
-    STEPS,
     STUDY,
 )
 from bnbench.results.history import earlier_looks
 from bnbench.results.placing import aside_of, put, recover
-from bnbench.results.probes import PROBES, probes_text
 from bnbench.results.question import differences, with_facts
 from bnbench.results.reader import PlanDamagedError, is_cut, load_folder, read_plan
+from bnbench.results.run_files import run_files, run_json
 from bnbench.results.run_reader import (
     identity_of,
     kept_open,
@@ -43,10 +40,10 @@ from bnbench.results.run_reader import (
     load_samples,
     run_folder,
 )
-from bnbench.results.samples import SAMPLES, samples_bytes
+from bnbench.results.sheets import SHEETS, Sheet, kept_sheets
 from bnbench.study import Study, resolved, to_yaml
 from bnbench.study.plan import RunSpec, identity_facts
-from bnbench.study.records import ProbeRow, RunRecord, TestSamples
+from bnbench.study.records import Extras, RunRecord
 
 #: The folder of a cell's runs: its variant and its identity.
 _RUNS_OF = re.compile(r".+-[0-9a-f]{12}")
@@ -158,28 +155,10 @@ class ResultsFolder:
         return record
 
     def save(
-        self,
-        run: RunSpec,
-        record: RunRecord,
-        weights: Mapping[str, Any] | None,
-        samples: TestSamples | None = None,
-        probes: Sequence[ProbeRow] = (),
+        self, run: RunSpec, record: RunRecord, weights: Mapping[str, Any] | None, extras: Extras | None = None
     ) -> None:
         """Write a run's folder, whole or not at all; a folder of the same run is replaced."""
-        target = self._run_folder(run)
-        content = {
-            HISTORY: to_csv(_history_rows(record), ["step"]).encode("utf-8"),
-            STEPS: to_csv(_step_rows(record), ["step"]).encode("utf-8"),
-        }
-        if weights is not None:
-            from safetensors.numpy import save
-
-            content[CHECKPOINT] = save(dict(weights))
-        if samples is not None:
-            content[SAMPLES] = samples_bytes(samples)
-        if probes:
-            content[PROBES] = probes_text(probes).encode("utf-8")
-        content[RUN] = to_json(_run_json(record)).encode("utf-8")  # the last: with it, the folder is whole
+        target, content = self._run_folder(run), run_files(record, weights, extras or Extras())
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -190,7 +169,7 @@ class ResultsFolder:
     def _take(self, finished: FinishedRun) -> bool:
         """Copy a finished run of another folder here, whole or not at all; False where it is gone by now."""
         target = self._run_folder(finished.run)
-        content = to_json(_run_json(finished.renamed())).encode("utf-8")
+        content = to_json(run_json(finished.renamed())).encode("utf-8")
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             with aside_of(target) as aside, kept_open(finished.folder) as before:
@@ -213,6 +192,15 @@ class ResultsFolder:
         circumstances = trained_under(record for cell in results.cells for record in cell.records)
         if circumstances:
             self.write(ENVIRONMENT, to_json(circumstances))
+
+    def write_sheets(self, sheets: Mapping[str, Sheet]) -> None:
+        """Write the sheets that the report shows, by the names of their files; those of before go."""
+        with disk_errors(self.path):
+            for path in kept_sheets(self.path):
+                if path.name not in sheets:
+                    path.unlink(missing_ok=True)
+        for name, sheet in sheets.items():
+            write_whole(self.path / SHEETS / name, sheet.png)
 
     def load(self) -> StudyResults:
         """Read everything back (see `reader.py`)."""
@@ -264,28 +252,3 @@ def _plan(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:
         "facts": shared,
         "cells": list(cells.values()),
     }
-
-
-def _run_json(record: RunRecord) -> dict[str, Any]:
-    values = asdict(record)
-    del values["history"], values["step_losses"]
-    for key in ("inside", "probe_seconds", "inference", "inference_best"):  # of runs that were asked for them
-        if not values[key]:
-            del values[key]
-    return {"schema_version": SCHEMA_VERSION, **values}
-
-
-def _history_rows(record: RunRecord) -> Iterator[dict[str, Any]]:
-    for row in record.history:
-        yield {
-            "step": row.step,
-            "epoch": row.epoch,
-            "train_seconds": row.train_seconds,
-            "batch_loss": row.batch_loss,
-            **row.metrics,
-        }
-
-
-def _step_rows(record: RunRecord) -> Iterator[dict[str, Any]]:
-    for step, loss in enumerate(record.step_losses, start=1):
-        yield {"step": step, "batch_loss": f"{loss:.9g}"}  # nine digits are all that a float32 has

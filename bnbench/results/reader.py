@@ -22,6 +22,7 @@ from bnbench.results.contents import Cell, EarlierLook, StudyResults
 from bnbench.results.environment import trained_under
 from bnbench.results.files import ENVIRONMENT, PLAN, SCHEMA_VERSION, STUDY
 from bnbench.results.run_reader import load_probes, load_runs, load_samples
+from bnbench.results.sheets import load_sheet
 from bnbench.results.task import read_task
 from bnbench.study import Margin, Target, read_yaml
 
@@ -77,6 +78,7 @@ def load_folder(folder: Path) -> StudyResults:
         checks=plan.checks,
         samples=partial(load_samples, folder),
         probes=partial(load_probes, folder),
+        sheet=partial(load_sheet, folder),
     )
 
 

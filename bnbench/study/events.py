@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnbench.study.plan import RunSpec
-from bnbench.study.records import HistoryRow, ProbeRow, RunRecord, TestSamples
+from bnbench.study.records import Extras, HistoryRow, ProbeRow, RunRecord, TestSamples
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,22 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """A run is over, one way or another. weights: its last state_dict; None where it crashed, as are samples."""
+    """A run is over, one way or another. weights: its last state_dict; None where it crashed, as are samples.
+
+    sheets: images that its network made, by way of inference; see `bnbench.results.sheets`.
+    """
 
     run: RunSpec
     record: RunRecord
     weights: Mapping[str, Any] | None = field(default=None, repr=False)
     samples: TestSamples | None = field(default=None, repr=False)
     probes: tuple[ProbeRow, ...] = field(default=(), repr=False)
+    sheets: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def extras(self) -> Extras:
+        """What is kept beside its record and its weights."""
+        return Extras(self.samples, self.probes, self.sheets)
 
 
 Event = RunStarted | Stepped | Evaluated | RunEnded

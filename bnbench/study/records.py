@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -131,3 +131,15 @@ class TestSamples:
     right: Any
     loss: Any
     labels: str
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is kept beside a run's record and its weights, where there is any.
+
+    sheets: images that its network made, uint8 arrays (K, C, H, W), by way of inference ("" for the study's own).
+    """
+
+    samples: TestSamples | None = None
+    probes: Sequence[ProbeRow] = ()
+    sheets: Mapping[str, Any] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from bnbench.reports.figures.colours import colours, dashes
 from bnbench.reports.figures.data import Row
 from bnbench.reports.figures.figure import FIGURES, INSIDE, Figure, specification
 from bnbench.reports.figures.layout import PAGE_FONT_SIZE, least_width, legend_columns, style, title_lines
+from bnbench.reports.figures.sheets import sheets_caption, shown_sheets
 from bnbench.reports.sentences.headline import headline
 from bnbench.reports.sentences.inside import inside_sentences
 from bnbench.reports.sentences.methods import CITATION, methods_paragraph
@@ -37,8 +38,8 @@ _MOST_NAMES = 8
 #: The main table stands before the figures while it leaves them room on the first screen.
 _SHORT_TABLE = 10
 _SECTIONS = {
-    "verdict": "Verdict", "figures": "Figures", "verdicts": "Verdicts in full", "inside": "Inside the network",
-    "tables": "Tables",
+    "verdict": "Verdict", "figures": "Figures", "samples": "Samples", "verdicts": "Verdicts in full",
+    "inside": "Inside the network", "tables": "Tables",
     "methods": "Methods", "layers": "Layers", "study": "Study", "environment": "Environment", "notes": "Notes",
 }  # fmt: skip
 
@@ -52,7 +53,8 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         line for line in (*verdict_sentences(summary), *speed_sentences(summary)) if line not in answer
     ]
     of_inside = tables(summary, ["probes"])
-    parts = {"verdicts": verdicts, "notes": summary.notes, "inside": summary.inside.asked}
+    sheets = shown_sheets(summary, results)
+    parts = {"samples": sheets, "verdicts": verdicts, "notes": summary.notes, "inside": summary.inside.asked}
     missing = {name for name, part in parts.items() if not part}
     page: str = page_template("page.html").render(
         summary=summary,
@@ -62,6 +64,8 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         verdicts=verdicts,
         leading=[figure for name in leading for figure in drawn if figure.name == name],
         figures=[f for f in drawn if f.name not in leading and f.section == FIGURES],
+        sheets=sheets,
+        sheets_caption=sheets_caption(summary, sheets),
         inside_asked=summary.inside.asked,
         inside_sentences=inside_sentences(summary),
         inside_figures=[figure for figure in drawn if figure.section == INSIDE],
