@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.process_state import left_as_found
+from bnbench.base.seeding import generator
 from bnbench.data.prepared import Prepared
 from bnbench.engine.task_batches import evaluation_batches
 from bnbench.study.records import TestSamples
@@ -46,6 +47,8 @@ def evaluate(model: nn.Module, data: Prepared, splits: Sequence[str], size: int 
                 measured |= {f"{split}_{name}": value for name, value in values}
                 if split == "test":
                     measured.samples = task.answers(outputs, targets)
+                    last = task.at_end(model, data, generator(0, "end of a run"))
+                    measured |= {f"{split}_{name}": value for name, value in last.items()}
     finally:
         model.train(training)
     return measured

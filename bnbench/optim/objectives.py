@@ -1,4 +1,4 @@
-"""Training objectives: (N, classes) logits and (N,) labels in, a scalar out."""
+"""Training objectives: the outputs for a batch and its targets in, a scalar out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from bnbench.base.time_channel import split_time
+from bnbench.base.variational import Variational
 from bnbench.optim import losses
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -47,3 +49,31 @@ def double_softmax(*, label_smoothing: Smoothing = 0.0) -> Loss:
         return out
 
     return loss
+
+
+@losses.register("pixel_mse", tasks=("autoencoder",))
+def pixel_mse() -> Loss:
+    """Mean squared error of the reconstruction, over samples and values."""
+    return nn.functional.mse_loss
+
+
+Beta = Annotated[float, Field(ge=0, description="factor on the KL divergence; 1: the evidence lower bound")]
+
+
+@losses.register("elbo", tasks=("vae",))
+def elbo(*, beta: Beta = 1.0) -> Callable[[Variational, Tensor], Tensor]:
+    """Negative evidence lower bound of a sample in nats (Kingma & Welling 2014); beta: Higgins et al. 2017, β-VAE.
+
+    The loss that is reported has β = 1, whatever trains: variants of several β stay comparable.
+    """
+
+    def loss(outputs: Variational, images: Tensor) -> Tensor:
+        return (outputs.reconstruction(images) + beta * outputs.kl().sum(1)).mean()
+
+    return loss
+
+
+@losses.register("noise_prediction", tasks=("denoising",))
+def noise_prediction() -> Loss:
+    """Mean squared error of the predicted noise (Ho et al. 2020, equation 14); the targets carry their step as well."""
+    return lambda outputs, targets: nn.functional.mse_loss(outputs, split_time(targets)[0])

@@ -156,6 +156,13 @@ class Task:
         """
         return None
 
+    def at_end(self, model: nn.Module, data: Prepared, draw: torch.Generator) -> Mapping[str, float]:
+        """Metrics that cost too much for every evaluation, by name: of the test part, at the end of a run alone.
+
+        `measured` gives NaN for them. model: in eval mode. draw: a private generator on the CPU, equal for all runs.
+        """
+        return {}
+
     def answers(self, outputs: Tensor, targets: Tensor) -> TestSamples | None:
         """Right or wrong, and the loss, for each test sample; None where the task has none."""
         return None

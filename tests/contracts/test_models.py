@@ -23,13 +23,18 @@ SHAPES_OF_IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32)]
 
 #: Names of one setting of `resnet` and `vgg`, which are tried with every normalizer themselves.
 NAMES_OF_SETTINGS = {"resnet20", "resnet56", "vgg11"}
+#: Models that give an output a class; those of other tasks are tested beside their task.
+CLASSIFIERS = [
+    entry.name
+    for entry in models.entries()
+    if not entry.facts.tasks or any(task.endswith("classification") for task in entry.facts.tasks)
+]
 MODELS = [
-    pytest.param(name, marks=pytest.mark.slow) if name in NAMES_OF_SETTINGS else name
-    for name in models.names()
+    pytest.param(name, marks=pytest.mark.slow) if name in NAMES_OF_SETTINGS else name for name in CLASSIFIERS
 ]
 OF_IMAGES = [
     name
-    for name in models.names()
+    for name in CLASSIFIERS
     if next(iter(inspect.signature(models.get(name).factory).parameters)) == "input_shape"
 ]
 

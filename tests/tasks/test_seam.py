@@ -220,7 +220,7 @@ def test_check_estimates_it_and_list_and_the_schema_name_it() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("task: regresion", 'unknown task "regresion". Did you mean "regression"? Known: auto, image'),
+        ("task: regresion", 'unknown task "regresion". Did you mean "regression"? Known: auto, '),
         ("task: {name: regression, last: 1}", 'unknown key "last" in task regression. Did you mean "least"?'),
         ("primary: test_accuracy", 'unknown metric "test_accuracy". Did you mean "test_r2"? Known: gap_loss, gap_mae'),
         ("target: {metric: val_accuracy, value: 0.9}", 'unknown metric "val_accuracy". Known: gap_loss, gap_mae'),
