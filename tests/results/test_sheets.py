@@ -107,11 +107,8 @@ def test_a_committed_summary_keeps_the_pictures(place: Path, tmp_path: Path) -> 
     folders = [bnbench.load(folder) for folder in (place / "s", slim)]
     for format in ("png", "svg", "pdf"):
         written = [
-            {
-                path.name: path.read_bytes()
-                for path in write_sheets(one.summary, one._results, tmp_path / str(i), format)
-            }
-            for i, one in enumerate(folders)
+            {path.name: path.read_bytes() for path in write_sheets(one.summary, one._results, to, format)}
+            for one, to in zip(folders, (tmp_path / "0", tmp_path / "1"), strict=True)
         ]
         assert list(written[0]) == [f"samples_{name}.{format}" for name in LINES]
         assert written[0].keys() == written[1].keys()
