@@ -22,7 +22,7 @@ from bnbench.tasks import task_of
 
 CPU = torch.device("cpu")
 #: Layers whose weights the initialization draws.
-WEIGHTS = (nn.Linear, nn.Conv2d)
+WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def build_model(settings: Settings, sizes: Sizes, seed: int) -> nn.Module:
@@ -40,7 +40,8 @@ def build_model(settings: Settings, sizes: Sizes, seed: int) -> nn.Module:
         model: nn.Module = entry.factory(*arguments, norm, **entry.typed(settings.model.options))
     scheme = settings.init.name if settings.init.name != "auto" else entry.facts.init
     if scheme != "own":
-        initialise(model, seed, scheme, scale=settings.init.scale, std=settings.init.std)
+        std = settings.init.std if settings.init.name != "auto" else entry.facts.std
+        initialise(model, seed, scheme, scale=settings.init.scale, std=std)
     _seed_noise(model, noise)
     freeze(model, settings.train, settings.norm.name)
     if any(isinstance(module, nn.Conv2d) for module in model.modules()):
@@ -56,7 +57,8 @@ def initialise(
 
     scheme: "he": N(0, 2/fan_in) (He et al. 2015). "glorot": U(±√(6/(fan_in + fan_out))) (Glorot & Bengio 2010;
     Keras's default). "normal": N(0, std²). "orthogonal": see `orthogonal_`. With these the biases are 0.
-    "torch", its default: weights and biases U(±1/√fan_in).
+    "torch", its default: weights and biases U(±1/√fan_in). Of a transposed convolution, whose weight is (in, out, ...),
+    fan_in is out times the kernel's values, as in torch.nn.init.
     scale multiplies the weights, not the biases; so does a layer's own init_factor. Every other layer
     that has a reset_parameters is reset by it, from a stream of its own name. A weight that such a
     layer shares with a later linear one, as an embedding can, stays as it is drawn there.

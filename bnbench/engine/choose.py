@@ -53,6 +53,8 @@ def choose(model: nn.Module, settings: Settings, sizes: Sizes, device: torch.dev
     threads = 1 if small else all_threads()
     wanted = settings.engine
     if tasks.get(settings.task.name).facts.two_networks:
+        # on a CPU one thread each, so that runs go to worker processes: their steps are too small for more
+        threads = 1 if device.type == "cpu" else all_threads()
         return EngineChoice("sequential", threads, TWO_NETWORKS.get(wanted, ""))
     if wanted == "sequential":
         return EngineChoice("sequential", threads)

@@ -7,6 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -255,6 +256,10 @@ class Training:
         notes = (*self.backend.notes(replica.run), *self.stepper.notes)
         layers = self.stepper.layers(replica.model)
         event = replica.ended(step, self.seconds(), environment, notes, layers)
+        if cautions := self.stepper.cautions(replica.model):
+            named = [f"{replica.run.label}: {text}" for text in cautions]
+            record = replace(event.record, cautions=(*event.record.cautions, *named))
+            event = replace(event, record=record)
         return self.probing.ended(replica, event, self.probe_clock.seconds / len(self.runs))
 
 

@@ -22,11 +22,14 @@ class ModelFacts:
 
     init: how the weights start. "torch", "he" or "glorot": every layer is drawn again from a stream of the
         seed and the layer's name, so that layers that variants share start equal (what the factory set is
-        overwritten); "own": the factory's weights stay, and pairing them is the factory's care.
+        overwritten); "normal": the same with N(0, std²); "own": the factory's weights stay, and pairing them is the
+        factory's care.
+    std: of the initial weights, where init is "normal".
     tasks: those that it is for; a task may also name other models that fit. (): any task.
     """
 
-    init: Literal["torch", "he", "glorot", "own"] = "torch"
+    init: Literal["torch", "he", "glorot", "normal", "own"] = "torch"
+    std: float | None = None
     tasks: tuple[str, ...] = ()
 
 

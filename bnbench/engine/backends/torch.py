@@ -11,6 +11,7 @@ from torch import nn
 from bnbench.data import Sizes
 from bnbench.engine.choose import EngineChoice, choose
 from bnbench.engine.device import environment
+from bnbench.engine.steppers.adversarial import Adversarial, check_networks, two_networks
 from bnbench.engine.steppers.base import Stepper
 from bnbench.engine.steppers.compiled import Compiled
 from bnbench.engine.steppers.graphed import Graphed
@@ -18,14 +19,15 @@ from bnbench.engine.steppers.sequential import Sequential
 from bnbench.engine.steppers.stacked import Stacked
 from bnbench.study import Settings
 from bnbench.study.plan import RunSpec
-from bnbench.tasks import tasks
 
 
 class TorchBackend:
     """See `Backend`."""
 
     def check(self, model: nn.Module, settings: Settings, device: torch.device) -> None:
-        """Raises nothing: every network that was built can be trained."""
+        """Raises BnbenchError where a task trains two networks, and these are not; any other network can be trained."""
+        if two_networks(settings):
+            check_networks(model, settings)
 
     def choose(
         self, model: nn.Module, settings: Settings, sizes: Sizes, device: torch.device
@@ -42,9 +44,7 @@ class TorchBackend:
         device: torch.device,
     ) -> Stepper:
         """The engine of the choice; two networks have a stepper of their own."""
-        if tasks.get(settings.task.name).facts.two_networks:
-            from bnbench.engine.steppers.adversarial import Adversarial
-
+        if two_networks(settings):
             return Adversarial(models[0], settings, device)
         match choice.engine:
             case "stacked":

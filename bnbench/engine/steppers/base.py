@@ -41,6 +41,10 @@ class Stepper:
         """Inputs (S, N, ...), targets (S, N, ...): one update; the objectives before it, (S,)."""
         raise NotImplementedError
 
+    def cautions(self, model: nn.Module) -> Sequence[str]:
+        """What its steps say that limits the answer on one of the models, at the end of its run."""
+        return ()
+
     def layers(self, model: nn.Module) -> tuple[str, ...]:
         """One line for each layer of one of the models."""
         return layer_list(model)

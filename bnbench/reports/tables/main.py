@@ -56,7 +56,7 @@ def _columns(summary: Summary, variants: Sequence[VariantSummary]) -> dict[str, 
     }
     if differences := _differences(summary):
         columns[f"against {summary.baseline}"] = ("r", lambda v: _difference(v, summary, differences))
-    if loss != summary.primary:
+    if loss != summary.primary and any(("final", loss) in variant.spreads for variant in variants):
         columns[words(loss)] = ("r", _spread(loss))
     if summary.targets and not summary.only_looked_at:
         columns[_target_heading(summary)] = ("r", _steps_to_target)
