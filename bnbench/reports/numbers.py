@@ -239,14 +239,20 @@ def target_text(target: Target) -> str:
     return f"{target.metric} {sign} {value}{' (match_baseline)' if target.match_baseline else ''}"
 
 
+#: Metrics whose names are not their words.
+_SPELLED = {"frechet": "Fréchet distance", "kernel": "kernel distance", "coverage": "class coverage"}
+
+
 def words(column: str, language: str = ENGLISH) -> str:
     """For example "test accuracy" for "test_accuracy", "test recall of cat_1" for "test_recall:cat_1".
 
-    "gap_loss" is the "loss gap", "val_gap_loss" the "val loss gap".
+    "gap_loss" is the "loss gap", "val_gap_loss" the "val loss gap", "test_frechet" the "test Fréchet distance".
     """
     if language != ENGLISH and (translated := metric_in(column, language)):
         return translated
     part, metric = parted(column)
+    if spelled := _SPELLED.get(metric or column):
+        column, metric = column.removesuffix(metric or column) + spelled, spelled
     if part in GAPS:
         column = f"{part.removesuffix('gap')}{metric} gap"
     name, _, class_name = column.partition(":")

@@ -64,7 +64,10 @@ class Task:
         self._compare(dataset, sizes, preparation.task.name)
         prepared = prepare(dataset, preparation, device, sizes, self.remarks, self.probe_size(dataset))
         aid = self.aid(dataset, device)
-        return prepared if aid is None else replace(prepared, aid=aid)
+        if aid is None:
+            return prepared
+        note: str = getattr(aid, "note", "")
+        return replace(prepared, aid=aid, notes=(*prepared.notes, *([note] if note else [])))
 
     def probe_size(self, dataset: Dataset) -> int:
         """The most training samples on which train_loss is measured."""
@@ -75,7 +78,8 @@ class Task:
     def aid(self, dataset: Dataset, device: torch.device) -> object | None:
         """What `measured` needs beside the data, such as a network that makes features of images; here: nothing.
 
-        It is made once for a data set, before anything trains, and stands in `Prepared.aid`.
+        It is made once for a data set, before anything trains, and stands in `Prepared.aid`. Where it has a `note`, a
+        sentence, that stands among the notes on the data.
         """
         return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
@@ -102,8 +101,7 @@ class Gan(Task):
                     "The Fréchet distance compares the mean and the covariance of at least 2 images.",
                     "more samples, a larger validation.fraction, or a larger max_eval_samples.",
                 )
-        note = [prepared.aid.note] if isinstance(prepared.aid, FeatureNetwork) else []
-        return replace(prepared, notes=(*prepared.notes, *note))
+        return prepared
 
     def aid(self, dataset: Dataset, device: torch.device) -> FeatureNetwork:
         """The classifier in whose features images are compared."""

@@ -29,7 +29,7 @@ def test_every_language_has_it_with_the_same_placeholders(key: str) -> None:
     assert set(texts) == set(LANGUAGES)
     assert all(text.strip() for text in texts.values())
     assert {frozenset(fields(text)) for text in texts.values()} == {frozenset(fields(texts["en"]))}
-    assert not re.search(r"[ěščřžýáíéúůďťňó]", texts["en"])
+    assert not re.search(r"[ěščřžýáíéúůďťňó]", texts["en"].replace("Fréchet", ""))
 
 
 def test_czech_is_not_english() -> None:

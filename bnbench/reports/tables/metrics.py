@@ -36,7 +36,7 @@ def _metric_table(summary: Summary, name: str) -> Table:
     caption = (
         f"{_seeds_caption(summary)} lowest val loss: "
         f"at the evaluation with the lowest validation loss. {METRICS[name].better.capitalize()} is better."
-        f"{gap_words(summary.parts)}"
+        f"{_meaning(summary, name)}{gap_words(summary.parts)}"
     )
     caption = " ".join([caption, *test_set_sentences(summary), *line_sentences(summary)])
     title = f"{heading(name)}{' (%)' if percent else ''}"
@@ -47,6 +47,25 @@ def _metric_table(summary: Summary, name: str) -> Table:
         tuple(rows),
         "ll" + "r" * len(summary.parts),
     )
+
+
+#: What the metrics of generated images are, after their names as a heading.
+_FEATURES = "in the features of bnbench's own classifier of this data set"
+_OF_IMAGES = {
+    "frechet": f" It is the squared Fréchet distance of two Gaussians, of generated and of real images, {_FEATURES}. It "
+    "is no FID. It falls with the number of images, which is the same for all variants.",
+    "kernel": f" It is the unbiased squared maximum mean discrepancy of generated and real images (cubic kernel), "
+    f"{_FEATURES}. It is negative at times where both are of one kind.",
+    "image_precision": f" It is the share of generated images near a real one, {_FEATURES} (Kynkäänniemi et al. 2019).",
+    "image_recall": f" It is the share of real images near a generated one, {_FEATURES} (Kynkäänniemi et al. 2019).",
+    "coverage": " It is the share of the classes that bnbench's own classifier finds among the generated images: each has "
+    "there at least a tenth of its share of the real ones.",
+}
+
+
+def _meaning(summary: Summary, name: str) -> str:
+    """What a metric of generated images is; "" for any other: a plugin's may have one of these names."""
+    return _OF_IMAGES.get(name, "") if _OF_IMAGES.keys() <= set(summary.task.names) else ""
 
 
 def class_table(summary: Summary) -> Table:
