@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bnbench.base.tokens import split_valid, valid_tokens
 from bnbench.data import Sizes
-from bnbench.models.layers import NormLayer
+from bnbench.models.layers import Block, NormLayer
 from bnbench.norms.tokens import TokenNorm
 
 #: Standard deviation of initial embeddings and learnt positions (Radford et al. 2019, GPT-2's code; BERT's too).
@@ -44,13 +44,14 @@ class MaskedSequential(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """All modules in order."""
         x, mask = split_valid(x) if x.is_floating_point() else (x, valid_tokens(x))
-        return _through(self.children(), x, mask)[0]
+        return through(self.children(), x, mask)[0]
 
 
-def _through(modules: Iterable[nn.Module], x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def through(modules: Iterable[nn.Module], x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """What comes out of modules in order, and its mask. x: (N, T, ...); mask: (N, T), True where valid."""
     for module in modules:
-        if type(module) is nn.Sequential:
-            x, mask = _through(module.children(), x, mask)
+        if type(module) in (nn.Sequential, Block):
+            x, mask = through(module.children(), x, mask)
         elif isinstance(module, SequenceModule):
             x, mask = module(x, mask), module.masked(mask)
         else:
@@ -64,17 +65,23 @@ def sequential(sizes: Sizes) -> nn.Sequential:
 
 
 class TokenEmbedding(nn.Embedding):
-    """torch.nn.Embedding whose vectors start from N(0, 0.02²)."""
+    """torch.nn.Embedding whose vectors start from N(0, std²)."""
+
+    def __init__(self, vocabulary: int, width: int, std: float = EMBEDDING_STD) -> None:
+        self.std = std
+        super().__init__(vocabulary, width)
 
     def reset_parameters(self) -> None:
         """Other initial vectors, from torch's global generator."""
-        nn.init.normal_(self.weight, std=EMBEDDING_STD)
+        nn.init.normal_(self.weight, std=self.std)
 
 
-def embedding(sizes: Sizes, width: int, norm: NormLayer, bias: bool) -> nn.Module:
-    """From tokens (N, T), or numbers (N, T, C), to (N, T, width). bias: of the layer for numbers."""
+def embedding(
+    sizes: Sizes, width: int, norm: NormLayer, *, bias: bool, std: float = EMBEDDING_STD
+) -> nn.Module:
+    """From tokens (N, T), or numbers (N, T, C), to (N, T, width). bias: of the layer for numbers. std: of tokens."""
     if sizes.vocabulary is not None:
-        return TokenEmbedding(sizes.vocabulary, width)
+        return TokenEmbedding(sizes.vocabulary, width, std)
     numbers = sizes.input_shape[-1] - sizes.masked
     return norm.first().weights(nn.Linear(numbers, width, bias=bias), "none")
 

@@ -85,7 +85,7 @@ def transformer(
     length = sizes.input_shape[0] + has_token
     model = sequential(sizes)
     model.add_module(
-        "embedding", embedding(sizes, width, norm, has_token or blocks.embedding_needs_bias(norm))
+        "embedding", embedding(sizes, width, norm, bias=has_token or blocks.embedding_needs_bias(norm))
     )
     if has_token:
         model.add_module("class_token", ClassToken(width))
