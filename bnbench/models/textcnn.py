@@ -28,14 +28,17 @@ class TimeConvolution(SequenceModule):
     """A convolution along a sequence: (N, T, C) to (N, T, outputs), zeros at both ends and at padding."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        """conv: with a kernel (K, 1) and padding "same"."""
+        """conv: with a kernel (K, 1) and without padding of its own."""
         super().__init__()
         self.conv = conv
+        before = (conv.kernel_size[0] - 1) // 2
+        self.ends = (0, 0, before, conv.kernel_size[0] - 1 - before)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Convolve. mask: (N, T), True where valid."""
         if mask is not None:
             x = torch.where(mask.unsqueeze(-1), x, 0.0)
+        x = nn.functional.pad(x, self.ends)
         y: Tensor = self.conv(x.transpose(1, 2).unsqueeze(-1))
         return y.squeeze(-1).transpose(1, 2)
 
@@ -94,7 +97,7 @@ def textcnn(
     branches = []
     for kernel in kernels:
         needed = bias == "always" or bias_needed(norm, activation, norm_position)
-        conv = nn.Conv2d(width, channels, (kernel, 1), padding="same", bias=needed)
+        conv = nn.Conv2d(width, channels, (kernel, 1), bias=needed)
         block = _block(conv, norm, activation, norm_position)
         branches.append(nn.Sequential(with_dropout(block, dropout), MaxOfPositions()))
     model = sequential(sizes)
