@@ -52,14 +52,14 @@ def _metric_table(summary: Summary, name: str) -> Table:
 #: What the metrics of generated images are, after their names as a heading.
 _FEATURES = "in the features of bnbench's own classifier of this data set"
 _OF_IMAGES = {
-    "frechet": f" It is the squared Fréchet distance of two Gaussians, of generated and of real images, {_FEATURES}. It "
-    "is no FID. It falls with the number of images, which is the same for all variants.",
+    "frechet": f" It is the squared Fréchet distance of two Gaussians, of generated and of real images, {_FEATURES}. "
+    "It is no FID. It falls with the number of images, which is the same for all variants.",
     "kernel": f" It is the unbiased squared maximum mean discrepancy of generated and real images (cubic kernel), "
     f"{_FEATURES}. It is negative at times where both are of one kind.",
     "image_precision": f" It is the share of generated images near a real one, {_FEATURES} (Kynkäänniemi et al. 2019).",
     "image_recall": f" It is the share of real images near a generated one, {_FEATURES} (Kynkäänniemi et al. 2019).",
-    "coverage": " It is the share of the classes that bnbench's own classifier finds among the generated images: each has "
-    "there at least a tenth of its share of the real ones.",
+    "coverage": " It is the share of the classes that bnbench's own classifier finds among the generated images: each "
+    "has there at least a tenth of its share of the real ones.",
 }
 
 
