@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from bnbench.base.errors import BnbenchError
 from bnbench.engine.build import clipping_of, make_objective, make_optimizer
 from bnbench.engine.steppers.base import Stepper, autocast
 from bnbench.models.adversaries import Adversaries
+from bnbench.norms.batch_virtual import VirtualBatchNorm, with_reference
 from bnbench.optim.clipping import clip_
 from bnbench.study import Settings
 from bnbench.tasks import tasks
@@ -75,7 +77,9 @@ class Adversarial(Stepper):
     running statistics. With `discriminator_steps: k` the generator learns in every k-th step; in the others its one
     pass still moves its running statistics, and the discriminator's last pass is left out.
 
-    Gradients are clipped for each network by its own norms.
+    Gradients are clipped for each network by its own norms. Where a network has virtual batch norms, the images or
+    latent vectors of the first batch of training are their reference batch: it goes through the network once more
+    before each of its passes.
     """
 
     engine = "sequential"
@@ -88,6 +92,11 @@ class Adversarial(Stepper):
         self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.objective: Any = make_objective(settings)
         self.every = int(settings.task.options.get(_STEPS, 1))
+        self._virtual = {
+            id(network): any(isinstance(module, VirtualBatchNorm) for module in network.modules())
+            for network in (model.generator, model.discriminator)
+        }
+        self._reference: tuple[Tensor, Tensor] | None = None
         self.steps, self._won = 0, torch.zeros((), dtype=torch.int64, device=device)
 
     def scale_rates(self, factor: float) -> None:
@@ -103,18 +112,27 @@ class Adversarial(Stepper):
         both_learn = self.steps % self.every == 0
         with autocast(self.settings, self.device):
             real, latents = model.apart(inputs[0])
-            with torch.set_grad_enabled(both_learn):
+            if self._reference is None:
+                self._reference = real.clone(), latents.clone()
+            with torch.set_grad_enabled(both_learn), self._with_reference(model.generator, 1):
                 made = model.generator(latents)
-            of_real, of_made = model.judge(real, made.detach())
+            with self._with_reference(model.discriminator, 0):
+                of_real, of_made = model.judge(real, made.detach())
             loss = self.objective.discriminator(of_real, of_made)
         self._note_win(loss, of_real, of_made)
         self._update(model.discriminator, of_discriminator, loss)
-        with autocast(self.settings, self.device):
-            seen = model.fooled(real, made) if both_learn else of_made.detach()
-            against = self.objective.generator(seen)
-        if both_learn:
-            self._update(model.generator, of_generator, against)
-        return (loss.detach() + against.detach()).float().unsqueeze(0)
+        if not both_learn:
+            return (loss + self.objective.generator(of_made)).detach().unsqueeze(0)
+        with autocast(self.settings, self.device), self._with_reference(model.discriminator, 0):
+            against = self.objective.generator(model.fooled(real, made))
+        self._update(model.generator, of_generator, against)
+        return (loss.detach() + against.detach()).unsqueeze(0)
+
+    def _with_reference(self, network: nn.Module, place: int) -> AbstractContextManager[object]:
+        """Inside, virtual batch norms have the statistics of the reference batch; place: of images 0, of latents 1."""
+        if self._reference is None or not self._virtual[id(network)]:
+            return nullcontext()
+        return with_reference(network, self._reference[place])
 
     def _update(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         """Move this network alone: gradients reach no parameter of the other one."""
