@@ -76,10 +76,10 @@ def misfits(settings: Settings, vocabulary: Mapping[str, Mapping[str, Entry]]) -
     models = vocabulary["model"]
     if not fits_model(models[settings.model.name], task, models):
         own = [name for name, entry in models.items() if task.name in entry.facts.tasks]
-        good = dict.fromkeys([*(name for name in task.facts.models if name in models), *sorted(own)])
+        fitting = dict.fromkeys([*(name for name in task.facts.models if name in models), *sorted(own)])
         yield (
             "model",
-            f"model: {settings.model.name} is not for the task {task.name}. Fix: model: {' or '.join(good)}.",
+            f"model: {settings.model.name} is not for the task {task.name}. Fix: model: {' or '.join(fitting)}.",
         )
     for key in ("loss", "augment"):
         name = getattr(settings, key).name
