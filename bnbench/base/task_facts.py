@@ -31,7 +31,7 @@ from bnbench.base.metrics import (
 #: Facts that older results folders do not have; a folder without them reads as one where they are empty.
 _LATER = ("normalizations", "test_sets")
 #: Facts that choose what trains: a results folder does not hold them.
-_OF_TRAINING = ("models", "two_networks")
+_OF_TRAINING = ("models", "kinds", "two_networks")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class TaskFacts:
         that names none. (): all, and "standard" where a study names none.
     test_sets: the names of a study's further test sets, which are parts of their own.
     models: those that fit, by name; the first is the one of a study that names none. (): a study names its model.
+    kinds: tasks that this name stands for, too, where the data set holds what they are for (`DatasetFacts.holds`).
     two_networks: two networks train against each other, each with an optimizer of its own.
     """
 
@@ -63,6 +64,7 @@ class TaskFacts:
     normalizations: tuple[str, ...] = ()
     test_sets: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     two_networks: bool = False
 
     def __post_init__(self) -> None:

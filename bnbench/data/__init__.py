@@ -8,7 +8,9 @@ Facts given to `register`: see `DatasetFacts`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnbench.base.registry import Registry
@@ -28,6 +30,8 @@ class DatasetFacts:
     num_train, num_test, input_shape (channels, height, width), num_classes: all or none of them; the
         plan's estimate uses them, so that nothing is downloaded for it.
     embedded: it comes with a package, so that `check` can look at it without a download.
+    holds: `holds(path)`, of a data set with an option `path`: the task that the file is for where its targets say so,
+        such as numbers or masks; "" where they are classes or can't be read.
     """
 
     augment: str = "none"
@@ -37,6 +41,7 @@ class DatasetFacts:
     input_shape: tuple[int, int, int] | None = None
     num_classes: int | None = None
     embedded: bool = False
+    holds: Callable[[Path], str] | None = None
 
     def __post_init__(self) -> None:
         sizes = (self.num_train, self.num_test, self.input_shape, self.num_classes)

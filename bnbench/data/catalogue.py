@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -95,6 +96,43 @@ def cifar100(data_dir: Path) -> Dataset:
 def svhn(data_dir: Path) -> Dataset:
     """SVHN: house numbers from the street, 32x32 colour, 10 classes (Netzer et al. 2011). Download of 246 MB."""
     return load("SVHN", data_dir)
+
+
+@datasets.register("diabetes", task="tabular_regression", embedded=True)
+def diabetes(data_dir: Path) -> Dataset:
+    """Progress of diabetes in a year from 10 features: 353 patients to train, 89 to test. Comes with scikit-learn.
+
+    Age, sex, body mass index, blood pressure and six blood values as they were measured (Efron et al. 2004, Least
+    angle regression); the target is a number from 25 to 346. bnbench defines the split, and it is always the same.
+    """
+    from sklearn.datasets import load_diabetes
+
+    source = load_diabetes(scaled=False)
+    targets = torch.from_numpy(source.target).double().unsqueeze(1)
+    return _rows("diabetes", torch.from_numpy(source.data), targets, [])
+
+
+@datasets.register("breast_cancer", task="tabular", embedded=True)
+def breast_cancer(data_dir: Path) -> Dataset:
+    """Malignant or benign from 30 features of cell nuclei: 455 samples to train, 114 to test. Comes with scikit-learn.
+
+    Means, standard errors and largest values of ten measures (Street, Wolberg & Mangasarian 1993). bnbench defines the
+    split, and it is always the same.
+    """
+    from sklearn.datasets import load_breast_cancer
+
+    source = load_breast_cancer()
+    names = [str(name) for name in source.target_names]
+    return _rows("breast_cancer", torch.from_numpy(source.data), torch.from_numpy(source.target), names)
+
+
+def _rows(name: str, features: torch.Tensor, targets: torch.Tensor, names: list[str]) -> Dataset:
+    """A fifth of the rows to test, a fixed draw; every feature is a channel."""
+    order = torch.randperm(len(targets), generator=generator(0, name, "test"))
+    count = math.ceil(len(targets) / 5)
+    test, train = order[:count].sort().values, order[count:].sort().values
+    rows = features.float()[:, :, None, None]
+    return make_dataset(name, (rows[train], targets[train]), (rows[test], targets[test]), names)
 
 
 @datasets.register("gaussian", augment="none", embedded=True)

@@ -47,6 +47,7 @@ def _test_set(
             other = load(one.dataset)
             _check_alike(dataset, other)
             inputs, targets = _test_part(other, sampling)
+        targets = prepared.standard_targets(targets)
         return _normalised(inputs, prepared), targets.to(prepared.test_targets.device)
     except DataError as error:
         raise DataError(f"{one.place}: test_sets.{one.name}: {error.what}", error.why, error.fix) from None

@@ -31,8 +31,9 @@ def read_labels(place: str, key: str, array: Array) -> list[str]:
             raise DataError(
                 f"{place}: {key} holds {given} with {int(wrong.sum())} values that are no whole numbers, "
                 f"e.g. {array[first]} (sample {first}).",
-                "Labels are classes; bnbench compares classifiers.",
-                f"{key}.astype('int64') if they are class numbers; remove samples without a label.",
+                "Here labels are classes.",
+                f"{key}.astype('int64') if they are class numbers; remove samples without a label; task: "
+                "tabular_regression if they are measured values.",
             )
     if array.dtype.kind != "b" and array.min() < 0:
         first = int((array < 0).argmax())

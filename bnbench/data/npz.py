@@ -15,21 +15,25 @@ from bnbench.data.labels import read_groups, read_labels
 from bnbench.data.npz_file import Array, read_arrays
 from bnbench.data.part_checks import check_scales, copies
 from bnbench.data.tally import listed, printable
+from bnbench.data.targets import MASKS, NUMBERS, holds, read_masks, read_numbers
 from bnbench.data.tensors import make_dataset
 
 PARTS = ("train", "val", "test")
 
 
-@datasets.register("npz", augment="none")
-def npz(data_dir: Path, *, path: Path, same_scale: bool = True) -> Dataset:
+@datasets.register("npz", augment="none", holds=holds)
+def npz(data_dir: Path, task: str = "", *, path: Path, same_scale: bool = True) -> Dataset:
     """Your own arrays in one .npz file: x_train, y_train, x_test, y_test, as Keras names and shapes them.
 
     x: (N, height, width), (N, height, width, 1 or 3), or (N, features), which become (N, features, 1, 1):
     every feature a channel, normalised by itself. uint8 stays, all else becomes float32 (centred first,
     where float32 alone would lose digits). y: (N,) or (N, 1), whole numbers from 0 or strings; the classes
-    are the values that y_train has. x_val and y_val are the validation part, where they are there. groups:
-    of the samples of x_train, what belongs together, for `validation: {by: group}`. Raises DataError.
+    are the values that y_train has. Numbers that are not whole, or rows of them, are targets of a regression; masks
+    (N, height, width) have a class at every pixel, 255: ignored. x_val and y_val are the validation part, where
+    they are there. groups: of the samples of x_train, what belongs together, for `validation: {by: group}`.
+    Raises DataError.
 
+    task: the study's, which says whether y holds classes, numbers or masks; "": classes
     path: the file
     same_scale: refuse parts whose values lie on different scales
     """
@@ -38,12 +42,12 @@ def npz(data_dir: Path, *, path: Path, same_scale: bool = True) -> Dataset:
     parts = [part for part in PARTS if f"x_{part}" in arrays]
     place = printable(path)
     images, shape_notes, shifted = read_inputs(place, {part: arrays[f"x_{part}"] for part in parts})
-    labels = {part: read_labels(place, f"y_{part}", arrays[f"y_{part}"]) for part in parts}
+    given = {part: arrays[f"y_{part}"] for part in parts}
     for part in parts:
-        if len(images[part]) != len(labels[part]):
+        if len(images[part]) != len(given[part]):
             raise DataError(
-                f"{place}: x_{part} has {len(images[part])} samples and y_{part} {len(labels[part])}.",
-                "Each sample has one label, and samples are the first axis.",
+                f"{place}: x_{part} has {len(images[part])} samples and y_{part} {len(given[part])}.",
+                "Each sample has one target, and samples are the first axis.",
                 f"save them in one order: the shapes are {arrays[f'x_{part}'].shape} and {arrays[f'y_{part}'].shape}.",
             )
         if images[part].shape[1:] != images["train"].shape[1:]:
@@ -53,10 +57,9 @@ def npz(data_dir: Path, *, path: Path, same_scale: bool = True) -> Dataset:
                 "One network takes both.",
                 "bring them to one shape, with the same inputs in the same order.",
             )
-    names = _classes(place, labels)
-    places = {name: index for index, name in enumerate(names)}
-    pairs = {part: (images[part], torch.tensor([places[label] for label in labels[part]])) for part in parts}
-    groups, group_cautions = _groups(place, arrays, labels)
+    targets, names, notes = _targets(place, task, given, images)
+    pairs = {part: (images[part], targets[part]) for part in parts}
+    groups, group_cautions = _groups(place, arrays, targets)
     twice, leaks = copies(images)
     types = sorted({str(images[part].dtype).removeprefix("torch.") for part in parts})
     if len(types) > 1:
@@ -70,9 +73,25 @@ def npz(data_dir: Path, *, path: Path, same_scale: bool = True) -> Dataset:
         val=pairs.get("val"),
         groups=groups,
         shifted=shifted,
-        notes=(*left_out, *shape_notes, *_label_notes(arrays["y_train"], names, labels["train"]), *twice),
+        notes=(*left_out, *shape_notes, *notes, *twice),
         cautions=(*check_scales(place, images, refuse=same_scale), *leaks, *group_cautions),
     )
+
+
+def _targets(
+    place: str, task: str, given: Mapping[str, Array], images: Mapping[str, torch.Tensor]
+) -> tuple[dict[str, torch.Tensor], list[str], list[str]]:
+    """The targets of each part, the classes (none where targets are numbers), and notes on them."""
+    if task == NUMBERS:
+        return read_numbers(place, given), [], []
+    if task == MASKS:
+        sizes = {part: (len(pictures), *pictures.shape[2:]) for part, pictures in images.items()}
+        return *read_masks(place, given, sizes), []
+    labels = {part: read_labels(place, f"y_{part}", array) for part, array in given.items()}
+    names = _classes(place, labels)
+    places = {name: index for index, name in enumerate(names)}
+    indices = {part: torch.tensor([places[label] for label in of_part]) for part, of_part in labels.items()}
+    return indices, names, _label_notes(given["train"], names, labels["train"])
 
 
 def _classes(place: str, labels: Mapping[str, Sequence[str]]) -> list[str]:
@@ -104,13 +123,14 @@ def _label_notes(given: Array, names: Sequence[str], labels: Sequence[str]) -> l
         )
     if len(labels) < 2 * len(names):
         notes.append(
-            f"y_train has {len(names)} classes for {len(labels)} samples: are they class labels, or measured values?"
+            f"y_train has {len(names)} classes for {len(labels)} samples: are they class labels, or measured values "
+            "(task: tabular_regression)?"
         )
     return notes
 
 
 def _groups(
-    place: str, arrays: Mapping[str, Array], labels: Mapping[str, Sequence[str]]
+    place: str, arrays: Mapping[str, Array], labels: Mapping[str, Sequence[str] | torch.Tensor]
 ) -> tuple[list[str] | None, list[str]]:
     """The group of each training sample, and cautions on groups that are in two parts. Raises DataError."""
     groups = {

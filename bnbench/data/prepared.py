@@ -49,7 +49,9 @@ class Prepared:
     task: as the study names it. center, scale: mean and std of the channels, (C, 1, 1) float32 for images; the
     scale of a channel that never varies is 1; None where inputs are not normalised. notes: what the user should
     know. cautions: what limits the answer. test_sets: inputs and targets of further test sets, as test_* are.
-    aid: what the task needs to measure its metrics, None for most (see `Task.aid`).
+    aid: what the task needs to measure its metrics, None for most (see `Task.aid`). target_center, target_scale:
+    (columns,) float64 on the CPU, mean and std of the training targets, which are taken out of *_targets; None where
+    targets are as they came.
     """
 
     train_inputs: Tensor
@@ -70,6 +72,8 @@ class Prepared:
     cautions: tuple[str, ...] = ()
     test_sets: Mapping[str, Pair] = field(default_factory=dict)
     aid: object | None = None
+    target_center: Tensor | None = None
+    target_scale: Tensor | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -99,6 +103,13 @@ class Prepared:
         if self.center is None or self.scale is None:
             return inputs
         return _normalise_(inputs, self.center, self.scale, self.sizes.masked)
+
+    def standard_targets(self, targets: Tensor) -> Tensor:
+        """Targets (N, columns) in their own units as a network learns them, float32; others as they are."""
+        if self.target_center is None or self.target_scale is None:
+            return targets
+        standard = (targets.cpu().double() - self.target_center) / self.target_scale
+        return standard.float().to(targets.device)
 
     def train_batch(self, index: Tensor) -> Tensor:
         """The normalised training inputs of an index (N,)."""

@@ -14,6 +14,8 @@ from bnbench.data.split import Chosen
 
 #: Samples that are widened to float64 at once.
 CHUNK = 1024
+#: The class of pixels that count nowhere, as in PASCAL VOC and Cityscapes.
+IGNORED = 255
 
 Pair = tuple[Tensor, Tensor]
 
@@ -34,8 +36,9 @@ def make_dataset(
     """A data set from (images, labels) of its parts.
 
     name: what messages call it. images: (N, C, H, W) uint8 or float32; labels: (N,) integers in
-    0..len(class_names)-1. val: a validation part of its own. groups: of each training sample. shifted,
-    notes, cautions, chosen: see `Dataset`. Raises DataError where lengths, image shapes or labels do not fit.
+    0..len(class_names)-1, (N, H, W) of them (255: ignored), or (N, columns) numbers, float64. val: a validation
+    part of its own. groups: of each training sample. shifted, notes, cautions, chosen: see `Dataset`. Raises
+    DataError where lengths, image shapes or labels do not fit.
     """
     parts = {"train": train, **({"val": val} if val else {}), "test": test}
     for part, (images, labels) in parts.items():
@@ -51,7 +54,10 @@ def make_dataset(
     group_index = index_of(groups) if groups is not None else None
     if group_index is not None and len(group_index) != len(train[1]):
         raise DataError(f"{name}: there are {len(train[1])} training samples and {len(group_index)} groups.")
-    whole = {part: (images.contiguous(), labels.long()) for part, (images, labels) in parts.items()}
+    whole = {
+        part: (images.contiguous(), labels if labels.is_floating_point() else labels.long())
+        for part, (images, labels) in parts.items()
+    }
     tensors = [tensor for pair in whole.values() for tensor in pair]
     extra = [group_index] if group_index is not None else []
     own = whole.get("val", (None, None))
@@ -130,6 +136,11 @@ def _check_part(name: str, part: str, images: Tensor, labels: Tensor, num_classe
         raise DataError(f"{name}: {part} has {len(images)} images and {len(labels)} labels.")
     if not len(images):
         raise DataError(f"{name}: {part} holds no samples.")
+    if labels.is_floating_point():
+        return
+    labels = labels if labels.ndim == 1 else labels[labels != IGNORED]
+    if not labels.numel():
+        raise DataError(f"{name}: every pixel of {part} is {IGNORED}, which is ignored.")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         raise DataError(f"{name}: {part} has labels from {low} to {high}; 0 to {num_classes - 1} are known.")

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -68,6 +68,12 @@ def _reads_a_part(factory: Callable[..., Dataset], settings: Settings) -> bool:
     )
 
 
+def _hears_of_the_task(factory: Callable[..., Dataset]) -> bool:
+    """Whether what the data set reads depends on the task: such as classes or numbers."""
+    parameter = inspect.signature(factory).parameters.get("task")
+    return parameter is not None and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
 class Library:
     """The data sets of a study, each loaded once and prepared once for each way of splitting it."""
 
@@ -80,7 +86,11 @@ class Library:
     def dataset(self, settings: Settings) -> Dataset:
         """The data set of these settings. Raises DataError."""
         entry = datasets.get(settings.dataset.name)
-        chosen = {"sampling": _sampling(settings)} if _reads_a_part(entry.factory, settings) else {}
+        chosen: dict[str, Any] = (
+            {"sampling": _sampling(settings)} if _reads_a_part(entry.factory, settings) else {}
+        )
+        if _hears_of_the_task(entry.factory):
+            chosen["task"] = settings.task.name
         key = f"{settings.dataset.model_dump_json()} {chosen}"
         if key not in self._datasets:
             try:

@@ -17,7 +17,7 @@ from bnbench.models.layers import Activation, Bias, NormLayer, NormPosition, lin
 Units = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-@models.register("mlp", init="torch", tasks=("image_classification", "tabular"))
+@models.register("mlp", init="torch", tasks=("image_classification", "tabular", "tabular_regression"))
 def mlp(
     input_shape: tuple[int, int, int],
     num_classes: int,

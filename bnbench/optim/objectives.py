@@ -28,15 +28,32 @@ class OneHotSquares(nn.Module):
     """L = 1/(N K) Σ_n Σ_k (z_nk - [y_n = k])², as torch.nn.MSELoss between the outputs and one-hot targets."""
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Outputs z (N, K), labels y (N,)."""
+        """Outputs z (N, K), labels y (N,); or numbers y (N, K), which are compared as they are."""
+        if labels.is_floating_point():
+            return nn.functional.mse_loss(outputs, labels)
         targets = nn.functional.one_hot(labels, outputs.shape[-1]).to(outputs.dtype)
         return nn.functional.mse_loss(outputs, targets)
 
 
 @losses.register("mse")
 def mse() -> Loss:
-    """Mean squared error of the outputs against one-hot targets: the mean over samples and classes."""
+    """Mean squared error: against numbers, or against one-hot classes; the mean over samples and outputs."""
     return OneHotSquares()
+
+
+@losses.register("mae", tasks=("tabular_regression",))
+def mae() -> Loss:
+    """Mean absolute error against numbers: the mean over samples and outputs."""
+    return nn.L1Loss()
+
+
+@losses.register("huber", tasks=("tabular_regression",))
+def huber(*, delta: Annotated[float, Field(gt=0)] = 1.0) -> Loss:
+    """Huber's loss: squared up to delta, linear beyond it (Huber 1964), in the targets' standard deviations.
+
+    delta: where it turns linear
+    """
+    return nn.HuberLoss(delta=delta)
 
 
 @losses.register("double_softmax")

@@ -95,6 +95,8 @@ class Checker:
                 if not name:
                     mistakes.append(Mistake(layer.place((key,)), self._missing(key, given, layer)))
                     return None
+        if key == "task" and name in entries:
+            name = self._task(layer)
         if name is None or name not in entries:
             place = layer.place((key, "name"))
             problem = (
@@ -129,8 +131,28 @@ class Checker:
         return f"{f'{key}.name' if given else key} is missing. Known: {', '.join(sorted(fitting))}."
 
     def _task(self, layer: Layer) -> str:
-        given = layer.data.get("task", AUTO)
-        return self._usual("task", layer)[0] if is_open("task", given) else _name_of("task", given) or ""
+        """The name of the task: the one that is named or usual, or the kind of it that the data set is for."""
+        given, held = layer.data.get("task", AUTO), self._held(layer)
+        if is_open("task", given):
+            return held or self._usual("task", layer)[0]
+        name = _name_of("task", given) or ""
+        entry = self.vocabulary["task"].get(name)
+        return held if entry and held in entry.facts.kinds else name
+
+    def _held(self, layer: Layer) -> str:
+        """The task that a data set in a file is for, where its targets say so."""
+        given = layer.data.get("dataset")
+        entry = self.vocabulary["dataset"].get(_name_of("dataset", given) or "")
+        path = given.get("path") if isinstance(given, dict) else None
+        if entry is None or entry.facts.holds is None or not isinstance(path, str):
+            return ""
+        from_file = not layer.place(("dataset", "path")).startswith(ORIGINS)
+        try:
+            return str(
+                entry.facts.holds(Path(absolute_path(Path(path), self.folder if from_file else Path.cwd())))
+            )
+        except ValueError:
+            return ""
 
     def _general(self, key: str, entry: Entry, option: str) -> str | None:
         """The entry with that option of which this one is a case, as resnet20 is of resnet."""

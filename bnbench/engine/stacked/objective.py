@@ -48,10 +48,13 @@ def knows_objective(objective: Objective) -> bool:
 
 
 def _one_hot_squares(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean of (outputs - one-hot)² over samples and classes, and its gradient."""
+    """The mean of (outputs - one-hot or numbers)² over samples and outputs, and its gradient."""
     _, count, classes = outputs.shape
     off = aligned(outputs.shape, outputs).copy_(outputs)
-    off.scatter_add_(-1, labels.unsqueeze(-1), off.new_full((), -1.0).expand(*labels.shape, 1))
+    if labels.is_floating_point():
+        off.sub_(labels)
+    else:
+        off.scatter_add_(-1, labels.unsqueeze(-1), off.new_full((), -1.0).expand(*labels.shape, 1))
     losses = torch.square(off, out=aligned(off.shape, off)).mean((1, 2))
     return losses, off.mul_(2 / (count * classes))
 

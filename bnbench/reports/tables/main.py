@@ -49,15 +49,20 @@ Column = tuple[str, Callable[[VariantSummary], str]]
 
 def _columns(summary: Summary, variants: Sequence[VariantSummary]) -> dict[str, Column]:
     """Heading -> alignment, and the cell of a variant; without the columns that have nothing to show."""
-    loss = f"{parted(summary.primary)[0]}_loss"
+    beside = _beside(summary)
     columns: dict[str, Column] = {
         "variant": ("l", lambda variant: variant.label),
         with_unit(summary.primary): ("r", _spread(summary.primary)),
     }
     if differences := _differences(summary):
         columns[f"against {summary.baseline}"] = ("r", lambda v: _difference(v, summary, differences))
+<<<<<<< HEAD
     if loss != summary.primary and any(("final", loss) in variant.spreads for variant in variants):
         columns[words(loss)] = ("r", _spread(loss))
+=======
+    if beside:
+        columns[words(beside)] = ("r", _spread(beside))
+>>>>>>> 99c01b3 (Tabular tasks: classes, and numbers (mse, mae, R²); npz with numbers as targets; data sets diabetes and breast_cancer; losses mse on numbers, mae, huber)
     if summary.targets and not summary.only_looked_at:
         columns[_target_heading(summary)] = ("r", _steps_to_target)
     if not summary.only_looked_at:
@@ -68,6 +73,15 @@ def _columns(summary: Summary, variants: Sequence[VariantSummary]) -> dict[str, 
     if any(_failures(variant) for variant in variants):
         columns["failed runs"] = ("l", lambda variant: _failures(variant) or "none")
     return columns
+
+
+def _beside(summary: Summary) -> str:
+    """The metric next to the primary one: the loss where tables show it, else the first that they show; "" for none."""
+    part, of = parted(summary.primary)
+    shown = [name for name in summary.task.default_metrics if name != of]
+    names = [name for name in ("loss", *shown) if name in shown]
+    columns = (f"{part}_{name}" for name in names)
+    return next((each for each in columns if all(("final", each) in v.spreads for v in summary.variants)), "")
 
 
 def _differences(summary: Summary) -> dict[str, Difference]:
