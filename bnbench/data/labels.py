@@ -31,9 +31,8 @@ def read_labels(place: str, key: str, array: Array) -> list[str]:
             raise DataError(
                 f"{place}: {key} holds {given} with {int(wrong.sum())} values that are no whole numbers, "
                 f"e.g. {array[first]} (sample {first}).",
-                "Here labels are classes.",
-                f"{key}.astype('int64') if they are class numbers; remove samples without a label; task: "
-                "tabular_regression if they are measured values.",
+                "Labels are classes here; numbers as targets go with features and task: tabular_regression.",
+                f"{key}.astype('int64') if they are class numbers; remove samples without a label.",
             )
     if array.dtype.kind != "b" and array.min() < 0:
         first = int((array < 0).argmax())

@@ -123,8 +123,7 @@ def _label_notes(given: Array, names: Sequence[str], labels: Sequence[str]) -> l
         )
     if len(labels) < 2 * len(names):
         notes.append(
-            f"y_train has {len(names)} classes for {len(labels)} samples: are they class labels, or measured values "
-            "(task: tabular_regression)?"
+            f"y_train has {len(names)} classes for {len(labels)} samples: are they class labels, or measured values?"
         )
     return notes
 

@@ -136,7 +136,14 @@ def test_a_task_that_leaves_samples_as_they_are_pays_nothing(vocabulary: Vocabul
     assert len(gathered) == training.planned_steps
 
 
-@pytest.mark.parametrize("words", [("engine=sequential",), ("engine=stacked", "probe=true"), ("--jobs", "2")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("engine=stacked", "probe=true"),
+        pytest.param(("engine=sequential", "probe=true"), marks=pytest.mark.slow),
+        pytest.param(("--jobs", "2"), marks=pytest.mark.slow),
+    ],
+)
 def test_every_engine_trains_it_from_check_to_report(words: tuple[str, ...]) -> None:
     Path("s.yaml").write_text(TEXT)
     result = CliRunner().invoke(app, ["compare", "s.yaml", "--plugin", str(NOISY), "--output", "o", *words])
