@@ -56,13 +56,8 @@ def _columns(summary: Summary, variants: Sequence[VariantSummary]) -> dict[str, 
     }
     if differences := _differences(summary):
         columns[f"against {summary.baseline}"] = ("r", lambda v: _difference(v, summary, differences))
-<<<<<<< HEAD
-    if loss != summary.primary and any(("final", loss) in variant.spreads for variant in variants):
-        columns[words(loss)] = ("r", _spread(loss))
-=======
     if beside:
         columns[words(beside)] = ("r", _spread(beside))
->>>>>>> 99c01b3 (Tabular tasks: classes, and numbers (mse, mae, R²); npz with numbers as targets; data sets diabetes and breast_cancer; losses mse on numbers, mae, huber)
     if summary.targets and not summary.only_looked_at:
         columns[_target_heading(summary)] = ("r", _steps_to_target)
     if not summary.only_looked_at:
