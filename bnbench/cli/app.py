@@ -11,13 +11,12 @@ from typing import Annotated
 
 import typer
 
-from bnbench.base.errors import EXIT_DONE, EXIT_GATE
+from bnbench.base.errors import EXIT_DONE
 from bnbench.base.terminal import close_doors, echo, open_doors
 from bnbench.base.words import ENGLISH
 from bnbench.cli.errors import Errors
 from bnbench.cli.explain import explain
 from bnbench.cli.groups import with_groups
-from bnbench.cli.layer_options import Conventions, Layer, Strict, Timeout, VerifyFormat
 from bnbench.cli.options import (
     TABLE,
     DataDir,
@@ -45,6 +44,7 @@ from bnbench.cli.options import (
     with_probe,
 )
 from bnbench.cli.replicate import replicate
+from bnbench.cli.verify import verify
 from bnbench.cli.words import studies_and_overrides, study_and_overrides
 
 app = typer.Typer(
@@ -224,32 +224,7 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
         print_names(console_on(stderr=False), described_names(plugin or ()), shipped_studies(), collections)
 
 
-@app.command()
-@with_groups
-def verify(
-    layer: Layer,
-    conventions: Conventions,
-    strict: Strict = False,
-    timeout: Timeout = 60.0,
-    format: VerifyFormat = "table",
-    plugin: Plugins = None,
-    debug: Debug = False,
-) -> None:
-    """Is this a batch norm? Checks any torch layer and names what is wrong; exits with 4 if its mathematics is."""
-    with Errors(debug):
-        from bnbench.cli.show import console_on
-        from bnbench.reports.verification import FORMATS, print_verification
-        from bnbench.verification.parent import verify
-
-        verification = verify(layer, conventions.wishes(), plugins=plugin or (), timeout=timeout, debug=debug)
-        if format == "table":
-            print_verification(console_on(stderr=False), verification)
-        else:
-            echo(FORMATS[format](verification), newline=False)
-        good = verification.strictly_passed if strict else verification.passed
-        raise typer.Exit(EXIT_DONE if good else EXIT_GATE)
-
-
+app.command()(with_groups(verify))
 app.command()(explain)
 
 

@@ -11,10 +11,20 @@ if TYPE_CHECKING:
     from bnbench.verification.wishes import Wishes
 
 Layer = Annotated[
-    str,
+    str | None,
     typer.Argument(
+        metavar="LAYER",
         help="FILE.py:Name (a class, or a function of num_features and dim), a module's "
-        "(torch.nn:BatchNorm1d), or a registered normalizer."
+        "(torch.nn:BatchNorm1d), or a registered normalizer. With --padding it may be left out: all of these.",
+        show_default=False,
+    ),
+]
+Padding = Annotated[
+    bool,
+    typer.Option(
+        "--padding",
+        help="Another question: over tokens (N, T, C), does padding change what becomes of valid positions? Reported; "
+        "exit code 4 where a layer takes a mask and padding still does, with --strict wherever it does.",
     ),
 ]
 Dim = Annotated[
@@ -88,13 +98,14 @@ VerifyFormat = Annotated[
 
 @dataclass(frozen=True)
 class Conventions:
-    """The conventions that the layer is held to."""
+    """The conventions that the layer is held to. padding: whether it is asked for padding instead."""
 
     dim: Dim = "all"
     eps: Eps = None
     momentum: VerifyMomentum = None
     momentum_convention: MomentumConvention = "new"
     running_var: RunningVar = "unbiased"
+    padding: Padding = False
 
     def wishes(self) -> Wishes:
         """The same, as `verify` takes it."""

@@ -8,8 +8,9 @@
     example_weighted   mean_i = a E[x]_i + (1 - a) mean, E[x²]_i likewise, var_i = E[x²]_i - mean_i² for each example i
                        (Summers & Dinneen 2020, arXiv 1906.03548, inference example weighing)
 
-E[x]_i is the mean over the positions of an example; inputs without positions are their own mean. Statistics are summed
-in float64. Whatever happens, the network, its flags, its statistics and the random streams are left as they were.
+E[x]_i is the mean over the positions of an example, of a sequence of tokens too; inputs without positions are their own
+mean. A layer that takes a mask has the statistics of valid positions. Statistics are summed in float64.
+Whatever happens, the network, its flags, its statistics and the random streams are left as they were.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from bnbench.engine.task_batches import largest_batch
 from bnbench.network.statistics import Statistics, StatisticsLayer, statistics_of_network
 from bnbench.norms.behaviour import ModuleState
 from bnbench.norms.inference_form import MEAN, VAR
+from bnbench.norms.masked import valid_positions
+from bnbench.norms.tokens import TokenNorm
 from bnbench.study import Settings
 from bnbench.study.evaluation import Inference
 from bnbench.tasks import task_of
@@ -137,10 +140,15 @@ def inferring(
         if way.name == "precise":
             _make_precise(model, way, modules, passes)
         for module, layer in modules if way.name != "precise" else ():
-            hook = (
-                _batch_hook(layer) if way.name == "batch" else _example_hook(module, layer, way.alpha or 0.0)
-            )
-            stack.callback(module.register_forward_pre_hook(hook).remove)
+            if way.name == "batch":
+                stack.callback(module.register_forward_pre_hook(_batch_hook(layer)).remove)
+                continue
+            examples = _example_hook(module, layer, way.alpha or 0.0)
+            over = model.get_submodule(layer.name.rpartition(".")[0])
+            if isinstance(over, TokenNorm) and not over.whole_sequences:
+                stack.callback(over.register_forward_pre_hook(_sequence_hook(over, examples)).remove)
+            else:
+                stack.callback(module.register_forward_pre_hook(examples).remove)
         yield
 
 
@@ -178,12 +186,32 @@ def _batch_hook(layer: StatisticsLayer, total: Total | None = None) -> Callable[
 
     def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
         values = _double(arguments[0])
-        axes = [axis for axis in range(values.ndim) if axis != 1]
-        mean = values.mean(axes)
-        var = (values - _column(mean, values)).square().mean(axes)
+        mask = arguments[1] if len(arguments) > 1 else None
+        if mask is None:
+            axes = [axis for axis in range(values.ndim) if axis != 1]
+            count, mean = values.numel() // values.shape[1], values.mean(axes)
+            var = (values - _column(mean, values)).square().mean(axes)
+        else:
+            valid = valid_positions(values, mask.to(values.device))
+            count, mean = int(valid.count), valid.mean(valid.only(values)).flatten()
+            var = valid.mean(valid.only(values - _column(mean, values)).square()).flatten()
+            if not count:
+                return
         if total is not None:
-            total.add(values.numel() // values.shape[1], mean, var)
+            total.add(count, mean, var)
         _write(module, layer, mean, var)
+
+    return hook
+
+
+def _sequence_hook(over: TokenNorm, examples: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:
+    """`_example_hook` for tokens (N, T, C): an example is a sequence, without padding where the layer takes a mask."""
+
+    def hook(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        x, *rest = arguments
+        mask = rest[0] if rest and over.takes_mask else None
+        (standard,) = examples(module, (x.transpose(1, 2),), mask)
+        return (standard.transpose(1, 2), *rest)
 
     return hook
 
@@ -195,11 +223,9 @@ def _example_hook(module: nn.Module, layer: StatisticsLayer, alpha: float) -> Ca
     getattr(module, MEAN).zero_()
     getattr(module, VAR).fill_(1.0)
 
-    def hook(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    def hook(module: nn.Module, arguments: tuple[Any, ...], mask: Tensor | None = None) -> tuple[Any, ...]:
         values = _double(arguments[0])
-        positions = list(range(2, values.ndim))
-        own = values.mean(positions, keepdim=True) if positions else values
-        spread = (values - own).square().mean(positions, keepdim=True) if positions else values - own
+        own, spread = _of_examples(values, mask)
         apart = own - _column(mean, values)
         center = _column(mean, values) + alpha * apart
         # E[x²]_i - mean_i², written so that nothing cancels
@@ -209,6 +235,20 @@ def _example_hook(module: nn.Module, layer: StatisticsLayer, alpha: float) -> Ca
         return (standard.to(arguments[0].device, arguments[0].dtype), *arguments[1:])
 
     return hook
+
+
+def _of_examples(values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each example over its positions. mask: (N, T), of (N, C, T), True where valid."""
+    positions = list(range(2, values.ndim))
+    if not positions:
+        return values, values - values
+    if mask is None:
+        own = values.mean(positions, keepdim=True)
+        return own, (values - own).square().mean(positions, keepdim=True)
+    keep = mask.to(values.device)[:, None]
+    count = keep.sum(2, keepdim=True).clamp(min=1)
+    own = torch.where(keep, values, 0).sum(2, keepdim=True) / count
+    return own, torch.where(keep, values - own, 0).square().sum(2, keepdim=True) / count
 
 
 def _double(values: Tensor) -> Tensor:

@@ -85,9 +85,15 @@ def _judged(request: dict[str, Any], report: _Report) -> dict[str, Any]:
         report.write(at="while a plugin was imported")
         module, _, function = request["loader"].partition(":")
         getattr(importlib.import_module(module), function)([Path(path) for path in request["plugins"]])
+    wishes = Wishes(**request["wishes"])
+    if request.get("padding"):
+        from bnbench.verification.padding import judge
+
+        report.write(at="while the layer was called on padded sequences")
+        return {"found": judge(request["word"], wishes).to_json()}
     verification = verify(
         request["word"],
-        Wishes(**request["wishes"]),
+        wishes,
         debug=request["debug"],
         at=lambda stage: report.write(at=stage),
     )

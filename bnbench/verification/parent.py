@@ -9,18 +9,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import bnbench
 from bnbench.base.errors import BnbenchError, LayerError
 from bnbench.base.files import to_json, write_file
 from bnbench.verification.child import ANSWERED, BROKEN
+from bnbench.verification.dependence import Dependences
 from bnbench.verification.findings import Verification
 from bnbench.verification.wishes import Wishes
+
+Found = TypeVar("Found", Verification, Dependences)
 
 TIMEOUT = 60.0
 #: Extra seconds for the child: to import torch, and to report its position at the timeout.
@@ -47,24 +50,39 @@ def verify(
     debug: the layer's output and tracebacks go to stderr. Raises LayerError without a layer to check, and
     when the layer ends, crashes or hangs the process.
     """
-    request = {
-        "word": word,
-        "wishes": asdict(wishes),
-        "plugins": [str(path) for path in plugins],
-        "loader": _LOADER,
-        "timeout": timeout,
-        "debug": debug,
-    }
+    request = {"word": word, "wishes": asdict(wishes), "timeout": timeout, "debug": debug}
+    return _ask(request, plugins, Verification.from_json)
+
+
+def verify_padding(
+    word: str,
+    wishes: Wishes,
+    *,
+    plugins: Sequence[Path] = (),
+    timeout: float = TIMEOUT,
+    debug: bool = False,
+) -> Dependences:
+    """What the layer named `word`, or with "" every registered normalizer, depends on over tokens: as `verify`."""
+    request = {"word": word, "wishes": asdict(wishes), "timeout": timeout, "debug": debug, "padding": True}
+    return _ask(request, plugins, Dependences.from_json)
+
+
+def _ask(
+    request: Mapping[str, Any], plugins: Sequence[Path], read: Callable[[Mapping[str, Any]], Found]
+) -> Found:
+    """The child's answer to a request. Raises the error that stopped it."""
+    word, timeout = request["word"] or "a registered normalizer", request["timeout"]
+    whole = {**request, "plugins": [str(path) for path in plugins], "loader": _LOADER}
     with _temporary() as folder:
-        write_file(Path(folder, "request.json"), to_json(request).encode())
-        code = _run(folder, timeout, debug)
+        write_file(Path(folder, "request.json"), to_json(whole).encode())
+        code = _run(folder, timeout, request["debug"])
         lines = _lines(Path(folder, "report.jsonl"))
         if code == ANSWERED and lines:
-            answer = _answer(lines[-1])
-            if isinstance(answer, Verification):
-                return answer
-            if answer is not None:
+            answer = _answer(lines[-1], read)
+            if isinstance(answer, LayerError):
                 raise answer
+            if answer is not None:
+                return answer
         stage = next((line["at"] for line in reversed(lines) if "at" in line), "at the start")
         raise _ended(word, code, stage, Path(folder, "traces.txt"), timeout)
 
@@ -131,13 +149,13 @@ def _lines(report: Path) -> list[dict[str, Any]]:
     return [line for line in lines if isinstance(line, dict)]
 
 
-def _answer(line: dict[str, Any]) -> Verification | LayerError | None:
-    """The child's verification, or the error that stopped it; None for an unreadable line."""
+def _answer(line: dict[str, Any], read: Callable[[Mapping[str, Any]], Found]) -> Found | LayerError | None:
+    """What the child found, or the error that stopped it; None for an unreadable line."""
     with suppress(Exception):  # whatever stands there instead
         if "found" in line:
-            verification = Verification.from_json(line["found"])
-            verification.to_json()
-            return verification
+            found = read(line["found"])
+            found.to_json()
+            return found
         error = line["error"]
         return LayerError(*(str(error[key]) for key in ("what", "why", "fix")))
     return None
