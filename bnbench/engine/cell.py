@@ -12,6 +12,9 @@ from bnbench.study.plan import RunSpec
 #: ratios matter, and only for packing.
 STEP_SECONDS, STACK_SECONDS = 350e-6, 250e-6
 SECONDS_A_PRODUCT, SECONDS_A_PARAMETER = 6e-11, 1.1e-9
+#: Of a transformer of two blocks, fitted to widths of 32 and 64 and windows of 32 tokens: seconds of a step by itself,
+#: and the cost of a product with all that comes with it at a position, such as attention and activations.
+SEQUENCE_SECONDS, SECONDS_AT_A_POSITION = 2e-3, 13e-11
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Cell:
     """Runs that differ in their seed alone, and their engine.
 
     steps: of one run. cautions: what limits the answer of this cell. ways: further
-    ways of inference that its networks have. trained_parameters: None where all learn.
+    ways of inference that its networks have. trained_parameters: None where all learn. positions: of a sample, each of
+    which the weights are multiplied with; 1 where samples are no sequences.
     """
 
     runs: tuple[RunSpec, ...]
@@ -29,6 +33,7 @@ class Cell:
     cautions: tuple[str, ...] = ()
     ways: tuple[str, ...] = ()
     trained_parameters: int | None = None
+    positions: int = 1
 
     def limited_by(self, caution: str) -> Cell:
         """The same cell with one more caution, if there is one."""
@@ -40,8 +45,16 @@ class Cell:
 
     def seconds(self, count: int) -> float:
         """Predicted for that many of the runs, together where they stack."""
-        batch_size = self.runs[0].settings.batch_size
-        each = self.num_parameters * (batch_size * SECONDS_A_PRODUCT + SECONDS_A_PARAMETER)
+        alone, together, product = self._costs()
+        each = self.num_parameters * (
+            self.runs[0].settings.batch_size * self.positions * product + SECONDS_A_PARAMETER
+        )
         if self.choice.engine != "stacked":
-            return self.steps * count * (STEP_SECONDS + each)
-        return self.steps * (STACK_SECONDS + max(count, 2) * each)  # a stack of one has a double
+            return self.steps * count * (alone + each)
+        return self.steps * (together + max(count, 2 if self.choice.doubles else 1) * each)
+
+    def _costs(self) -> tuple[float, float, float]:
+        """Seconds of a step by itself, of one run and of a stack, and of a product."""
+        if self.positions > 1:
+            return SEQUENCE_SECONDS, SEQUENCE_SECONDS, SECONDS_AT_A_POSITION
+        return STEP_SECONDS, STACK_SECONDS, SECONDS_A_PRODUCT

@@ -15,8 +15,10 @@ from bnbench.base.user_code import raise_interrupt
 from bnbench.data import Sizes
 from bnbench.engine.build import make_objective, make_optimizer
 from bnbench.engine.device import all_threads
-from bnbench.engine.stacked.chain import chain, is_plain
+from bnbench.engine.sequences import Sequences
+from bnbench.engine.stacked.chain import chain
 from bnbench.engine.stacked.optimizer import ELEMENTWISE
+from bnbench.engine.stacked.plain import is_plain
 from bnbench.study import Settings
 from bnbench.tasks import task_of, tasks
 
@@ -38,6 +40,7 @@ class EngineChoice:
     reason: why it is not the engine that was asked for, or the fastest one; "" where it is.
     compiles: before its clock starts it traces or compiles the step, which warms it up as well.
     own_threads: it computes in threads that it starts itself, so only the wall clock can time it.
+    doubles: a stack of a single run has to get a double, so that its numbers are those of any other stack.
     """
 
     engine: Engine
@@ -45,11 +48,13 @@ class EngineChoice:
     reason: str = ""
     compiles: bool = False
     own_threads: bool = False
+    doubles: bool = True
 
 
 def choose(model: nn.Module, settings: Settings, sizes: Sizes, device: torch.device) -> EngineChoice:
     """The engine of torch for this network and these settings on that device. Leaves the network as it is."""
-    small = device.type == "cpu" and _is_small(model, settings.batch_size)
+    sequences = Sequences.of(model, settings.batch_size, sizes)
+    small = device.type == "cpu" and _is_small(model, settings.batch_size, sequences)
     threads = 1 if small else all_threads()
     wanted = settings.engine
     if tasks.get(settings.task.name).facts.two_networks:
@@ -64,19 +69,24 @@ def choose(model: nn.Module, settings: Settings, sizes: Sizes, device: torch.dev
         return EngineChoice("sequential", threads, "convolutions keep the device busy one run at a time")
     if not small and device.type == "cpu" and wanted == "auto":
         return EngineChoice("sequential", threads, "its steps are large enough to keep all cores busy")
-    reason = why_not_stacked(model, settings, sizes, device)
-    return EngineChoice("sequential" if reason else "stacked", threads, reason)
+    reason = sequences.why_no_gain() if sequences and wanted == "auto" else ""
+    reason = reason or why_not_stacked(model, settings, sizes, device)
+    if reason:
+        return EngineChoice("sequential", threads, reason)
+    return EngineChoice("stacked", threads, doubles=not (sequences and sequences.stand_alone(device)))
 
 
 def _convolves(model: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv2d) for module in model.modules())
 
 
-def _is_small(model: nn.Module, batch_size: int) -> bool:
+def _is_small(model: nn.Module, batch_size: int, sequences: Sequences | None) -> bool:
     """Whether one thread serves it best: on small operations threads cost more than they bring.
 
     The rule looks at the run alone, because the number of threads changes a run's last bits.
     """
+    if sequences:
+        return not sequences.are_worth_threads
     work = batch_size * count_parameters(model)
     return not _convolves(model) and work < WORTH_THREADS
 

@@ -91,7 +91,7 @@ class Training:
         settings = self.settings
         self.seeds = [run.seed for run in runs]
         models = [build_model(settings, data.sizes, seed) for seed in self.seeds]
-        if choice.engine == "stacked" and len(runs) == 1:
+        if choice.engine == "stacked" and choice.doubles and len(runs) == 1:
             # a stack of one would take other kernels: it gets a double, and has the numbers of any other stack
             self.seeds *= 2
             models.append(copy.deepcopy(models[0]))

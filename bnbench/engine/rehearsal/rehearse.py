@@ -30,6 +30,7 @@ from bnbench.engine.rehearsal.single_values import why_alone, why_one_weight
 from bnbench.engine.rehearsal.task_faults import why_unfit
 from bnbench.engine.rehearsal.unused_groups import UsedGroups
 from bnbench.engine.rehearsal.ways import judge_ways, no_statistics, ways_asked
+from bnbench.engine.sequences import Sequences
 from bnbench.network.biases import Layers, is_covered, missing_biases
 from bnbench.network.sites import Site, Sites, WeightLayer, find_sites
 from bnbench.optim.trained import count_trained
@@ -178,12 +179,14 @@ def _decide(
         probed[key] = _probe(case, model)
     choice = backend.choose(model, settings, case.sizes, device)
     parameters, trained = count_parameters(model), count_trained(model)
+    sequences = Sequences.of(model, settings.batch_size, case.sizes)
     cell = Cell(
         case.runs,
         choice,
         settings.total_steps(epoch),
         parameters,
         trained_parameters=trained if trained < parameters else None,
+        positions=sequences.length if sequences else 1,
     )
     return cell, probed[key]
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from bnbench.base.stacked import Parameters, StackedLayer, stacked_form
+from bnbench.engine.stacked import sequences  # noqa: F401 (registers its forms)
 from bnbench.engine.stacked.layers import OneByOne
+from bnbench.engine.stacked.plain import is_plain
 from bnbench.models.layers import Block
 from bnbench.norms import norms
 
@@ -40,9 +42,3 @@ def has_stacked_form(module: nn.Module) -> bool:
     """Whether the stack has a form of its own for it, rather than calling it replica by replica."""
     norms.entries()  # every normalizer's file is imported: which form there is does not depend on what was used
     return is_plain(module) and stacked_form(module) is not None
-
-
-def is_plain(module: nn.Module) -> bool:
-    """Whether a call runs the forward of its class and nothing else: no hooks, no forward of its own."""
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-    return not any(hooks) and not module._backward_pre_hooks and "forward" not in vars(module)

@@ -26,7 +26,11 @@ class Flatten(StackedLayer):
 
 @stacks(nn.Linear)
 class Linear(StackedLayer):
-    """torch.nn.Linear as one batched matrix product."""
+    """torch.nn.Linear as one batched matrix product.
+
+    Rows are (S, N, features). The positions of sequences (S, N, T, features) are rows, too, multiplied replica by
+    replica: there are enough of them that a batched product brings nothing, and a stack of one has the same kernels.
+    """
 
     def __init__(self, modules: Sequence[nn.Linear], parameters: Parameters) -> None:
         weight, bias = modules[0].weight, modules[0].bias
@@ -37,18 +41,45 @@ class Linear(StackedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """X Wᵀ + b."""
-        self._x = x
-        y = aligned((*x.shape[:2], self.weight.shape[1]), x)
+        self._shape, self._x = x.shape, x.flatten(1, -2)
+        y = aligned((*self._x.shape[:2], self.weight.shape[1]), x)
+        if self._is_apart(x):
+            self._by_replica(y)
+        elif self.bias is None:
+            torch.bmm(self._x, self.weight.mT, out=y)
+        else:
+            torch.baddbmm(self.bias, self._x, self.weight.mT, out=y)
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def _is_apart(x: Tensor) -> bool:
+        """Whether the products are made replica by replica; kernels of a GPU take long to start, whatever they do."""
+        return x.dim() > 3 and x.device.type == "cpu"
+
+    def _by_replica(self, y: Tensor) -> None:
         if self.bias is None:
-            return torch.bmm(x, self.weight.mT, out=y)
-        return torch.baddbmm(self.bias, x, self.weight.mT, out=y)
+            multiplied(self._x, self.weight.mT, y)
+            return
+        for bias, x, weight, out in zip(self.bias, self._x, self.weight, y, strict=True):
+            torch.addmm(bias, x, weight.T, out=out)
 
     def backward(self, grad: Tensor, needed: bool) -> Tensor:
         """dW = dYᵀ X, db = Σ dY, dX = dY W."""
-        torch.bmm(grad.mT, self._x, out=self.d_weight)
+        product = multiplied if self._is_apart(grad) else torch.bmm
+        grad = grad.flatten(1, -2)
+        product(grad.mT, self._x, out=self.d_weight)
         if self.d_bias is not None:
             torch.sum(grad, 1, out=self.d_bias)
-        return torch.bmm(grad, self.weight, out=aligned(self._x.shape, grad)) if needed else grad
+        if not needed:
+            return grad
+        return product(grad, self.weight, out=aligned(self._x.shape, grad)).view(self._shape)
+
+
+def multiplied(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """The matrix products of two stacks, one after the other: as torch.bmm."""
+    for left, right, product in zip(a, b, out, strict=True):
+        torch.mm(left, right, out=product)
+    return out
 
 
 class Elementwise(StackedLayer):

@@ -8,16 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.stacked import aligned
-from bnbench.engine.stacked.chain import is_plain
 from bnbench.engine.stacked.layers import gathered
+from bnbench.engine.stacked.plain import is_plain
 from bnbench.optim.objectives import OneHotSquares
+from bnbench.optim.text_objectives import NextToken
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 StackedObjective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def stacked_objective(objective: Objective) -> StackedObjective:
-    """From the objective of one model to: logits (S, N, K), labels (S, N) -> objectives (S,), d logits."""
+    """From the objective of one model to: logits (S, N, K), labels (S, N) -> objectives (S,), d logits.
+
+    Of text: logits (S, N, T, K), tokens (S, N, T).
+    """
+    if isinstance(objective, NextToken) and knows_objective(objective):
+        return lambda logits, tokens: _next_token(logits, tokens, objective.label_smoothing)
     if isinstance(objective, nn.CrossEntropyLoss) and knows_objective(objective):
         smoothing = objective.label_smoothing
         return lambda logits, labels: _cross_entropy(logits, labels, smoothing)
@@ -36,7 +42,7 @@ def stacked_objective(objective: Objective) -> StackedObjective:
 
 def knows_objective(objective: Objective) -> bool:
     """Whether the stack has its own form of it, rather than calling it replica by replica."""
-    if type(objective) is OneHotSquares:
+    if type(objective) in (OneHotSquares, NextToken):
         return is_plain(objective)
     return (
         type(objective) is nn.CrossEntropyLoss
@@ -57,6 +63,12 @@ def _one_hot_squares(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         off.scatter_add_(-1, labels.unsqueeze(-1), off.new_full((), -1.0).expand(*labels.shape, 1))
     losses = torch.square(off, out=aligned(off.shape, off)).mean((1, 2))
     return losses, off.mul_(2 / (count * classes))
+
+
+def _next_token(logits: Tensor, tokens: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Cross-entropy over the positions of all windows as rows, and its gradient (S, N, T, K)."""
+    losses, grad = _cross_entropy(logits.flatten(1, -2), tokens.flatten(1), smoothing)
+    return losses, grad.view(logits.shape)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
