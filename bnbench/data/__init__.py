@@ -22,34 +22,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DatasetFacts:
-    """Facts on a data set that are known before it is read.
-
-    augment: the augmentation that is usual for it, which a study has where it names none.
-    task: what it is for, which a study has where it names none.
-    num_train, num_test, input_shape (channels, height, width), num_classes: all or none of them; the
-        plan's estimate uses them, so that nothing is downloaded for it.
-    embedded: it comes with a package, so that `check` can look at it without a download.
-    holds: `holds(path)`, of a data set with an option `path`: the task that the file is for where its targets say so,
-        such as numbers or masks; "" where they are classes or can't be read.
-    """
-
-    augment: str = "none"
-    task: str = "image_classification"
-    num_train: int | None = None
-    num_test: int | None = None
-    input_shape: tuple[int, int, int] | None = None
-    num_classes: int | None = None
-    embedded: bool = False
-    holds: Callable[[Path], str] | None = None
-
-    def __post_init__(self) -> None:
-        sizes = (self.num_train, self.num_test, self.input_shape, self.num_classes)
-        if any(sizes) and not all(sizes):
-            raise ValueError("num_train, num_test, input_shape and num_classes go together")
-
-
-@dataclass(frozen=True)
 class Sizes:
     """Facts on the data that a network and a random batch need.
 
@@ -63,6 +35,51 @@ class Sizes:
     vocabulary: int | None = None
     per_position: bool = False
     masked: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The sizes of a data set before it is downloaded. num_val: None where it is held out of the training set."""
+
+    num_train: int
+    num_val: int | None
+    num_test: int
+    sizes: Sizes
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """Facts on a data set that are known before it is read.
+
+    augment: the augmentation that is usual for it, which a study has where it names none.
+    task: what it is for, which a study has where it names none.
+    num_train, num_test, input_shape (channels, height, width), num_classes: all or none of them; the
+        plan's estimate uses them, so that nothing is downloaded for it.
+    plan: the same, where they depend on the options: `plan(**options) -> Plan`, near enough for an estimate.
+    embedded: it comes with a package, so that `check` can look at it without a download.
+    holds: `holds(path)`, of a data set with an option `path`: the task that the file is for where its targets say so,
+        such as numbers or masks; "" where they are classes or can't be read.
+    """
+
+    augment: str = "none"
+    task: str = "image_classification"
+    num_train: int | None = None
+    num_test: int | None = None
+    input_shape: tuple[int, int, int] | None = None
+    num_classes: int | None = None
+    plan: Callable[..., Plan] | None = None
+    embedded: bool = False
+    holds: Callable[[Path], str] | None = None
+
+    @property
+    def downloads(self) -> bool:
+        """Whether it may have to be downloaded first."""
+        return bool(self.num_train or self.plan) and not self.embedded
+
+    def __post_init__(self) -> None:
+        sizes = (self.num_train, self.num_test, self.input_shape, self.num_classes)
+        if any(sizes) and not all(sizes):
+            raise ValueError("num_train, num_test, input_shape and num_classes go together")
 
 
 datasets = Registry("data set", __name__, DatasetFacts)

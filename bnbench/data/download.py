@@ -25,12 +25,24 @@ MOST_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file, the addresses that serve it (tried in this order), and where it belongs."""
+    """A file, the addresses that serve it (tried in this order), and where it belongs.
+
+    md5: its checksum, hex; of 64 digits, its SHA-256.
+    """
 
     urls: tuple[str, ...]
     folder: Path
     name: str
     md5: str
+
+    @property
+    def algorithm(self) -> str:
+        """What its checksum is, in words."""
+        return "SHA-256" if len(self.md5) == 64 else "MD5"
+
+    def checksum_of(self, path: Path) -> str:
+        """The same checksum of a file that is here, hex."""
+        return sha256_of(path) if len(self.md5) == 64 else md5_of(path)
 
     @property
     def path(self) -> Path:
@@ -45,14 +57,14 @@ def fetch(name: str, files: Sequence[RemoteFile]) -> None:
     files and folder to fill by hand.
     """
     for file in files:
-        there = md5_of(file.path) if file.path.is_file() else None
+        there = file.checksum_of(file.path) if file.path.is_file() else None
         if there == file.md5:
             continue
         reasons = _try_all(file)
         if reasons and there:
             unpack = f", or unpack it there (gunzip -k {file.path}): " if file.name.endswith(".gz") else ""
             raise DataError(
-                f"{file.path} is there, but it is not the original: its MD5 is {there}, not {file.md5}.",
+                f"{file.path} is there, but it is not the original: its {file.algorithm} is {there}, not {file.md5}.",
                 f"A fresh copy could not be downloaded either: {'; '.join(reasons)}.",
                 f"put the original into its place{unpack}{'unpacked files are read as they are' if unpack else ''}.",
             )
@@ -137,13 +149,13 @@ class _NoWayDown(urllib.request.HTTPRedirectHandler):
 def _accept(part: Path, file: RemoteFile, total: int | None) -> None:
     """Rename the finished part to the final name; delete it where its checksum is wrong."""
     size = part.stat().st_size
-    checksum = md5_of(part)
+    checksum = file.checksum_of(part)
     if checksum != file.md5:
         if total is not None and size < total:
             raise _Incomplete(f"the connection ended after {size / 1e6:.1f} of {total / 1e6:.1f} MB")
         part.unlink()
         raise _Incomplete(
-            f"the download ({size} bytes) is not the file: its MD5 is {checksum}, not {file.md5}"
+            f"the download ({size} bytes) is not the file: its {file.algorithm} is {checksum}, not {file.md5}"
         )
     take_name(part, file.path)
 
@@ -152,3 +164,9 @@ def md5_of(path: Path) -> str:
     """Its checksum, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Its SHA-256, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -33,11 +33,11 @@ def text(
     label_column: str = "label",
     encoding: str = "utf-8",
 ) -> Dataset:
-    """Your own text: a .txt file or a folder of them for language_model; a .csv, .tsv or .jsonl for text_classification.
+    """Your own text: .txt, or a folder of them, for language_model; .csv, .tsv or .jsonl for text_classification.
 
     A text is cut into 80 % to train on, 10 % validation and 10 % test; the files of a folder follow one another in the
-    order of their names. Of a table a fifth of each class is the test part, or PATH is a folder with train.csv, test.csv
-    and, where there is one, val.csv. Raises DataError with all mistakes.
+    order of their names. Of a table a fifth of each class is the test part, or PATH is a folder with train.csv,
+    test.csv and, where there is one, val.csv. Raises DataError with all mistakes.
 
     path: the file or the folder
     unit: what a token is; where left out, characters for a language model, words for a table
@@ -69,7 +69,9 @@ def _tables(path: Path) -> dict[str, Path]:
     }
     names = [file.name for files in found.values() for file in files]
     if twice := [part for part, files in found.items() if len(files) > 1]:
-        raise DataError(f"text: {printable(path)}: {twice[0]} is there twice: {listed(names)}.", fix="leave one.")
+        raise DataError(
+            f"text: {printable(path)}: {twice[0]} is there twice: {listed(names)}.", fix="leave one."
+        )
     if names and not (found["train"] and found["test"]):
         raise DataError(
             f"text: {printable(path)} holds {listed(names)}.",
@@ -104,19 +106,22 @@ def _label_faults(parts: Mapping[str, Labelled]) -> list[str]:
     faults = [] if len(known) > 1 else [f"only one class, {listed(known)}: a classifier needs at least two"]
     for part, held in parts.items():
         if unknown := in_order(set(held.labels) - known):
-            faults.append(f"{part} has labels that train lacks: {listed(unknown)}.{twin_hint(unknown, known)}")
+            faults.append(
+                f"{part} has labels that train lacks: {listed(unknown)}.{twin_hint(unknown, known)}"
+            )
     return faults
 
 
 def _with_test(whole: Labelled) -> dict[str, Labelled]:
     """Train and test; a text that is there several times is in one of them."""
-    first = {text: label for text, label in zip(reversed(whole.texts), reversed(whole.labels), strict=True)}
+    first = dict(zip(reversed(whole.texts), reversed(whole.labels), strict=True))
     texts = sorted(first)
     out = held_out([first[text] for text in texts], TEST_SHARE, generator(0, "text", "test"))
     test = {text for text, taken in zip(texts, out, strict=True) if taken}
     if not test:
         raise DataError(
-            "text: no class has two different texts.", "One of them is trained on, the other is the test part."
+            "text: no class has two different texts.",
+            "One of them is trained on, the other is the test part.",
         )
     pairs = list(zip(whole.texts, whole.labels, strict=True))
     return {
@@ -143,7 +148,9 @@ def _repeats(train: Labelled) -> list[str]:
 def _leaks(parts: Mapping[str, Labelled]) -> list[str]:
     """Cautions on texts that are in train and in another part."""
     train = set(parts["train"].texts)
-    counts = {part: sum(one in train for one in held.texts) for part, held in parts.items() if part != "train"}
+    counts = {
+        part: sum(one in train for one in held.texts) for part, held in parts.items() if part != "train"
+    }
     return [
         f"{count} of {len(parts[part].texts)} texts of {part} are in train, too: the {part} numbers are too good"
         for part, count in counts.items()

@@ -51,8 +51,9 @@ def sequences(data_dir: Path, *, path: Path) -> Dataset:
         pairs[part] = torch.from_numpy(x), torch.tensor([places[label] for label in labels[part]])
     own = pairs.get("val", (None, None))
     shares = [float(1 - pairs[part][0][..., -1].mean()) for part in parts]
-    note = f"{place}: sequences of up to {longest} positions with {widths['train'] - 1} numbers; padding: " + ", ".join(
-        f"{share:.1%} of {part}" for part, share in zip(parts, shares, strict=True)
+    note = (
+        f"{place}: sequences of up to {longest} positions with {widths['train'] - 1} numbers; padding: "
+        + ", ".join(f"{share:.1%} of {part}" for part, share in zip(parts, shares, strict=True))
     )
     return Dataset(
         *pairs["train"],
@@ -169,7 +170,9 @@ def _check_labels(place: str, labels: Mapping[str, list[str]], found: Mapping[st
         raise DataError(f"{place}: y_train has only one class, {listed(names)}.", "A classifier needs two.")
     for part, held in labels.items():
         if len(held) != len(found[part]):
-            raise DataError(f"{place}: x_{part} has {len(found[part])} sequences and y_{part} {len(held)} labels.")
+            raise DataError(
+                f"{place}: x_{part} has {len(found[part])} sequences and y_{part} {len(held)} labels."
+            )
         if unknown := in_order(set(held) - names):
             raise DataError(
                 f"{place}: y_{part} has labels that y_train lacks: {listed(unknown)}.",

@@ -14,7 +14,8 @@ from bnbench.study import Settings
 
 def early_notes(settings: Settings, library: Library) -> tuple[str, ...]:
     """Cautions and notes on the data; none of data that would have to be downloaded first."""
-    if datasets.get(settings.dataset.name).facts.num_train:
+    facts = datasets.get(settings.dataset.name).facts
+    if facts.num_train or facts.plan:
         return ()
     data = library.prepared(settings)
     return (*data.cautions, *notes_on_data(data, settings))
@@ -27,7 +28,7 @@ def class_mistakes(
     columns, seen = list(columns), set()
     for each in settings:
         facts = datasets.get(each.dataset.name).facts
-        if loads or facts.embedded or not facts.num_train:
+        if loads or not facts.downloads:
             for text in unmeasured(columns, library.prepared(each)):
                 if text not in seen:
                     seen.add(text)

@@ -15,7 +15,7 @@ from bnbench.base.errors import ConfigError, DataError
 from bnbench.base.process_state import left_as_found
 from bnbench.base.seeding import generator
 from bnbench.base.user_code import raise_interrupt
-from bnbench.data import Dataset, DatasetFacts, Sizes, datasets
+from bnbench.data import Dataset, DatasetFacts, Plan, Sizes, datasets
 from bnbench.data.augmentations import augmentation_of
 from bnbench.data.batches import steps_per_epoch
 from bnbench.data.prepared import PROBE_SIZE, Prepared
@@ -49,13 +49,14 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Shape:
-    """The size of a data set, known before it is there."""
+    """The size of a data set, known before it is there. num_probe: of the training samples that train_loss is of."""
 
     num_train: int
     num_val: int
     num_test: int
     sizes: Sizes
-    bytes_a_value: int = 1
+    bytes_a_value: float = 1
+    num_probe: int | None = None
 
 
 def estimate_study(
@@ -108,25 +109,38 @@ def _without_rates(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def shape_of(settings: Settings, library: Library) -> Shape:
     """Sizes of the three parts: as registered for the data set, or else from the data itself."""
-    facts = datasets.get(settings.dataset.name).facts
+    entry = datasets.get(settings.dataset.name)
+    facts = entry.facts
+    if facts.plan:
+        return _planned(settings, facts.plan(**entry.typed(settings.dataset.options)))
     if facts.num_train:
-        total, num_test = facts.num_train, facts.num_test
-        if settings.validation.by == "group":
-            raise no_groups()
-        num_val = max(1, round(total * settings.validation.fraction))
-        if num_val >= total:
-            raise none_left(settings.validation.fraction, total, num_val)
-        num_train = min(total - num_val, settings.max_train_samples or total)
-        limit = settings.max_eval_samples or total
-        return Shape(num_train, min(num_val, limit), min(num_test, limit), _sizes_of(settings, facts))
+        return _planned(settings, Plan(facts.num_train, None, facts.num_test, _sizes_of(settings, facts)))
     data = library.prepared(settings)
+    held = data.train_inputs.untyped_storage().nbytes()  # of overlapping windows, less than they show
     return Shape(
         len(data.train_targets),
         len(data.val_targets),
         len(data.test_targets),
         data.sizes,
-        data.train_inputs.element_size(),
+        min(data.train_inputs.element_size(), held / max(1, data.train_inputs.numel())),
+        len(data.probe_targets),
     )
+
+
+def _planned(settings: Settings, plan: Plan) -> Shape:
+    """The sizes of the three parts of data that is not there yet."""
+    total, num_val, num_train = plan.num_train, plan.num_val, plan.num_train
+    if settings.validation.by == "group":
+        raise no_groups()
+    if num_val is None:
+        num_val = max(1, round(total * settings.validation.fraction))
+        num_train = total - num_val
+        if num_val >= total:
+            raise none_left(settings.validation.fraction, total, num_val)
+    limit = settings.max_eval_samples or total
+    num_train, num_val = min(num_train, settings.max_train_samples or total), min(num_val, limit)
+    probe = num_val if plan.num_val else None
+    return Shape(num_train, num_val, min(plan.num_test, limit), plan.sizes, num_probe=probe)
 
 
 def _sizes_of(settings: Settings, facts: DatasetFacts) -> Sizes:
@@ -179,7 +193,7 @@ def _timing(cell: Cell, shape: Shape, device: torch.device, seconds: float) -> T
 
 def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstimate:
     settings = cell.runs[0].settings
-    probe = min(PROBE_SIZE, shape.num_train, settings.max_eval_samples or PROBE_SIZE)
+    probe = shape.num_probe or min(PROBE_SIZE, shape.num_train, settings.max_eval_samples or PROBE_SIZE)
     epoch = steps_per_epoch(shape.num_train, settings.batch_size, settings.last_batch)
     steps = cell.steps
     every = settings.evaluate_every
@@ -199,7 +213,7 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
         + 4 * (probe + tested - shape.num_test)
     )
     # weights, gradients, two moments, the best weights
-    memory = held * math.prod(shape.sizes.input_shape) + 4 * 5 * cell.num_parameters + timing.activations
+    memory = int(held) * math.prod(shape.sizes.input_shape) + 4 * 5 * cell.num_parameters + timing.activations
     costs = timing.probing.costs(settings.probe, steps) if timing.probing and settings.probe else ()
     seconds = steps * timing.step + evaluation + sum(cost.seconds for cost in costs)
     return CellEstimate(

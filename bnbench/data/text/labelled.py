@@ -73,7 +73,8 @@ def labelled_dataset(
             )
         tokens = torch.from_numpy(padded_to(encoding.length, sequences))
         pairs[part] = tokens, torch.tensor([places[label] for label in parts[part].labels])
-    first = f"{name}: {encoder.tokens.unit}: {encoder.tokens.size:,} tokens in the vocabulary, texts of {encoding.length}"
+    words, size = encoder.tokens.unit, encoder.tokens.size
+    first = f"{name}: {words}: {size:,} tokens in the vocabulary, texts of {encoding.length}"
     own = pairs.get("val", (None, None))
     used = [tensor for pair in pairs.values() for tensor in pair]
     return Dataset(

@@ -108,7 +108,9 @@ def documents(path: Path, reading: Reading) -> list[str]:
     elif path.exists():
         chosen = [path]
     else:
-        raise DataError(f"{name} does not exist.", fix="path: a .txt file, a folder of them, or a .csv, .tsv or .jsonl.")
+        raise DataError(
+            f"{name} does not exist.", fix="path: a .txt file, a folder of them, or a .csv, .tsv or .jsonl."
+        )
     texts = []
     for file in chosen:
         text = reading.text(file)

@@ -39,7 +39,9 @@ def read_table(path: Path, columns: Columns, reading: Reading) -> Labelled:
     texts, labels = [], []
     for line, row in rows(path, content, columns, reading):
         text, label = _filled(row.get(columns.text)), _filled(row.get(columns.label))
-        lacking = [name for name, value in ((columns.label, label), (columns.text, text)) if not value.strip()]
+        lacking = [
+            name for name, value in ((columns.label, label), (columns.text, text)) if not value.strip()
+        ]
         reading.faults += [
             f"{printable(path)}:{line}: {'the text' if name == columns.text else 'the label'} is missing"
             for name in lacking

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bnbench.base.errors import DataError
-from bnbench.data import Dataset, Tokens
+from bnbench.data import Dataset, Plan, Sizes, Tokens
 from bnbench.data.tensors import Pair
 from bnbench.data.text.units import Array, Encoder
 
@@ -63,7 +63,7 @@ def windows(name: str, parts: Mapping[str, Array], tokens: Tokens, window: int, 
     short = {part: len(codes) for part, codes in parts.items() if len(codes) <= window}
     if short:
         raise _too_short(name, short, tokens.unit, window)
-    stride = min(window, -(-(len(parts["train"]) - window) // MOST_WINDOWS))
+    stride = stride_of(len(parts["train"]), window)
     texts = {part: torch.from_numpy(codes) for part, codes in parts.items()}
     pairs = {part: _cut(texts[part], window, stride if part == "train" else window) for part in PARTS}
     counts = ", ".join(f"{len(parts[part]):,} {part}" for part in PARTS)
@@ -83,6 +83,19 @@ def windows(name: str, parts: Mapping[str, Array], tokens: Tokens, window: int, 
         cautions=remarks.cautions,
         tokens=tokens,
     )
+
+
+def stride_of(tokens: int, window: int) -> int:
+    """How far apart the training windows of a text begin."""
+    return max(1, min(window, -(-(tokens - window) // MOST_WINDOWS)))
+
+
+def planned_windows(counts: Sequence[int], size: int, window: int) -> Plan:
+    """Of the tokens of the three parts. size: tokens in the vocabulary."""
+    train, val, test = counts
+    sizes = Sizes((window,), size, vocabulary=size, per_position=True)
+    num_train = max(1, (train - window - 1) // stride_of(train, window) + 1)
+    return Plan(num_train, max(1, (val - 1) // window), max(1, (test - 1) // window), sizes)
 
 
 def _cut(text: Tensor, window: int, stride: int) -> Pair:
