@@ -42,6 +42,12 @@ class LanguageModel(Task):
     def check(self, dataset: Dataset) -> None:
         """Windows of a text."""
         inputs, tokens = dataset.train_inputs, dataset.tokens
+        if dataset.class_names:
+            raise DataError(
+                f"task: language_model: the data set has {len(dataset.class_names)} classes.",
+                "A language model predicts the next token of one text, which has no labels.",
+                "task: text_classification, or a text without labels (.txt).",
+            )
         if tokens is None or tokens.padded or inputs.ndim != 2 or dataset.train_targets.shape != inputs.shape:
             raise DataError(
                 f"task: language_model: inputs of {inputs.dtype} and shape {tuple(inputs.shape)}, targets of shape "

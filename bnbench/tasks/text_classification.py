@@ -34,6 +34,12 @@ class TextClassification(Classifying):
         inputs, targets = dataset.train_inputs, dataset.train_targets
         text = dataset.tokens is not None and dataset.tokens.padded and inputs.ndim == 2
         numbers = dataset.tokens is None and inputs.ndim == 3 and inputs.is_floating_point()
+        if dataset.tokens is not None and not dataset.class_names:
+            raise DataError(
+                "task: text_classification: the data set is one text without labels.",
+                "Each text has a class here.",
+                "task: language_model, or a .csv, .tsv or .jsonl with text and label.",
+            )
         if not (text or numbers) or targets.ndim != 1 or not dataset.class_names:
             raise DataError(
                 f"task: text_classification: inputs of {inputs.dtype} and shape {tuple(inputs.shape)}, targets of "
