@@ -85,13 +85,11 @@ def _classes(
     path: Path, tables: Mapping[str, Path], columns: Columns, encoding: Encoding, reading: Reading
 ) -> Dataset:
     """Texts with labels."""
-    name = f"text: {printable(path)}"
     parts = {part: read_table(file, columns, reading) for part, file in tables.items()}
     if not reading.faults:
-        reading.faults += _label_faults(parts)
+        reading.faults += [f"{printable(path)}: {fault}" for fault in _label_faults(parts)]
     if reading.faults:
-        fix = "give each row a text and a label, or remove it; nothing is left out unseen."
-        raise all_faults(name, reading.faults, fix)
+        raise all_faults(reading.faults, "correct these lines, or remove them; nothing is left out unseen.")
     names, notes = in_order(set(parts["train"].labels)), reading.notes("text")
     if "test" not in parts:
         parts = _with_test(parts["train"])

@@ -82,11 +82,11 @@ def _undecodable(error: UnicodeDecodeError | LookupError, content: bytes, start:
     return f'no encoding is called "{encoding}" (encoding: utf-8)'
 
 
-def all_faults(name: str, faults: list[str], fix: str) -> DataError:
-    """One error with every mistake."""
+def all_faults(faults: list[str], fix: str) -> DataError:
+    """One error with every mistake, each of which begins with its file."""
     shown = faults[:20]
     more = [f"... and {len(faults) - len(shown)} more"] if len(faults) > len(shown) else []
-    head = f"{name}: {faults[0]}." if len(faults) == 1 else f"{name}: {len(faults)} mistakes:"
+    head = f"text: {faults[0]}." if len(faults) == 1 else f"text: {len(faults)} mistakes:"
     rest = [] if len(faults) == 1 else [f"  {fault}" for fault in (*shown, *more)]
     return DataError("\n".join([head, *rest]), fix=fix)
 
@@ -119,7 +119,7 @@ def documents(path: Path, reading: Reading) -> list[str]:
         elif text is not None:
             texts.append(text)
     if reading.faults:
-        raise all_faults(name, reading.faults, "correct the files; nothing is left out unseen.")
+        raise all_faults(reading.faults, "correct the files; nothing is left out unseen.")
     if not texts:
         empty = "it is empty" if len(chosen) == 1 else f"all {len(chosen)} documents are empty"
         raise DataError(f"{name}: {empty}.", "A language model needs text to learn from.", "a longer text.")
