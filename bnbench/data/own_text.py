@@ -20,7 +20,15 @@ from bnbench.data.text.windows import PARTS, Remarks, Window, cut, encoded_windo
 TEST_SHARE = 0.2
 
 
-@datasets.register("text", task="language_model")
+def _holds(path: Path) -> str:
+    """The task of a table is another one than that of a text."""
+    try:
+        return "text_classification" if _tables(path.expanduser()) else ""
+    except DataError:
+        return ""
+
+
+@datasets.register("text", task="language_model", holds=_holds)
 def text(
     data_dir: Path,
     *,
