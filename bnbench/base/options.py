@@ -24,7 +24,7 @@ def options_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
     """A model of the factory's keyword-only parameters; refuses unknown keys. Raises the error of a type hint."""
     from pydantic import ConfigDict, Field, create_model
 
-    hints = typing.get_type_hints(factory, include_extras=True)
+    hints = _hints(factory)
     parameters = inspect.signature(factory).parameters.values()
     helps = documented(inspect.getdoc(factory) or "", {parameter.name for parameter in parameters})
     fields: dict[str, Any] = {}
@@ -56,7 +56,7 @@ def unreadable_option(factory: Callable[..., Any]) -> str:
     from pydantic import TypeAdapter
 
     try:
-        hints = typing.get_type_hints(factory, include_extras=True)
+        hints = _hints(factory)
         options = [p.name for p in inspect.signature(factory).parameters.values() if p.kind is p.KEYWORD_ONLY]
     except Exception:
         return ""
@@ -66,6 +66,12 @@ def unreadable_option(factory: Callable[..., Any]) -> str:
         except Exception:
             return f"{option} is of the type {getattr(hints[option], '__name__', hints[option])}"
     return ""
+
+
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    """The types of its parameters; a class, such as a task, is called by its __init__."""
+    called = vars(factory).get("__init__", factory) if isinstance(factory, type) else factory
+    return typing.get_type_hints(called, include_extras=True)
 
 
 def _as_written(hint: Any) -> Any:

@@ -30,8 +30,8 @@ SHEET = 64
 
 Latent = Annotated[int, Field(ge=1, le=65_536, description="numbers in a latent vector, each N(0, 1)")]
 Rate = Annotated[
-    float | None,
-    Field(gt=0, description="the discriminator's learning rate; none: the optimizer's, as for the generator"),
+    Annotated[float, Field(gt=0)] | None,
+    Field(description="the discriminator's learning rate; none: the optimizer's, as for the generator"),
 ]
 DiscriminatorSteps = Annotated[
     int, Field(ge=1, le=1000, description="steps of the discriminator for each step of the generator")
