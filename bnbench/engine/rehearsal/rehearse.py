@@ -22,6 +22,13 @@ from bnbench.engine.library import Prepares
 from bnbench.engine.networks import Networks
 from bnbench.engine.rehearsal.batch_classes import check_classes, check_classes_in_training
 from bnbench.engine.rehearsal.case import Case
+from bnbench.engine.rehearsal.causality import (
+    NO_LEAKS,
+    Leaks,
+    leaks_of,
+    why_reads_the_answer,
+    why_sees_later_tokens,
+)
 from bnbench.engine.rehearsal.equal_seeds import why_equal
 from bnbench.engine.rehearsal.mistakes import build_mistake
 from bnbench.engine.rehearsal.probe_faults import ProbeFaults
@@ -117,7 +124,10 @@ def rehearse_cases(
         statistics.append((case, probe.has_statistics or bool(probe.error or probe.mistakes)))
         layers.append(Layers(case.label, case.settings.model.name, case.settings.norm.name, probe.covered))
         ways = tuple(ways_asked(case)) if probe.has_statistics else ()
-        cells[case.label] = replace(cell, ways=ways).limited_by(why_unfilled(case, probe.shares))
+        seen = why_sees_later_tokens(case, probe.leaks, ways)
+        cells[case.label] = (
+            replace(cell, ways=ways).limited_by(why_unfilled(case, probe.shares)).limited_by(seen)
+        )
     for mistake in (*used.mistakes(), *probe_faults.mistakes()):
         by_message.setdefault(mistake.message, mistake)
     if absent := no_statistics(statistics):
@@ -131,7 +141,8 @@ def rehearse_cases(
 class _Probe:
     """The findings on one network. covered: for every layer of weights, whether something shifts its output.
 
-    has_statistics: whether layers infer with running statistics; looked at where the study asks.
+    has_statistics: whether layers infer with running statistics; looked at where the study asks. leaks: whether its
+    outputs depend on later tokens.
     """
 
     model: nn.Module
@@ -141,6 +152,7 @@ class _Probe:
     shares: tuple[tuple[Site, float], ...]
     covered: tuple[tuple[WeightLayer, bool], ...]
     has_statistics: bool = False
+    leaks: Leaks = NO_LEAKS
 
 
 def _decide(
@@ -205,6 +217,8 @@ def _probe(case: Case, model: nn.Module) -> _Probe:
     mistakes += [text for layer in sites.layers if (text := why_one_weight(case, layer))]
     if not sites.error and (text := why_unfit(case, model)):
         mistakes.append(text)
+    leaks = NO_LEAKS if sites.error or mistakes else leaks_of(case, model)
+    mistakes += [text] if (text := why_reads_the_answer(case, leaks)) else []
     error = None if mistakes else sites.error
     has_statistics, of_ways = (False, ()) if mistakes or error else judge_ways(case, model)
-    return _Probe(model, sites, (*mistakes, *of_ways), error, tuple(shares), covered, has_statistics)
+    return _Probe(model, sites, (*mistakes, *of_ways), error, tuple(shares), covered, has_statistics, leaks)

@@ -1,0 +1,114 @@
+"""Later tokens that an output depends on, in a network that predicts tokens: found by changing the last token."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.base.process_state import left_as_found
+from bnbench.base.seeding import generator
+from bnbench.base.user_code import raise_interrupt
+from bnbench.engine.rehearsal.case import Case
+from bnbench.norms.behaviour import ModuleState
+from bnbench.tasks import task_of
+
+#: Sequences of the batch.
+SAMPLES = 4
+#: A change of an output above this, relative to 1 + its size, is no rounding.
+TOLERANCE = 1e-5
+#: Every parameter moves by noise of this size, so that none that starts at 0 hides what comes before it.
+NOISE = 0.05
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Whether an output depends on later tokens: in training, and at inference."""
+
+    training: bool = False
+    inference: bool = False
+
+
+NO_LEAKS = Leaks()
+
+
+def leaks_of(case: Case, model: nn.Module) -> Leaks:
+    """Change the last token of each sequence, and look at the outputs before it; the network is left as it is.
+
+    None for a task without one output for each token, and where the network raises.
+    """
+    sizes = case.sizes
+    if not sizes.per_position or sizes.vocabulary is None or sizes.input_shape[0] < 2:
+        return NO_LEAKS
+    tokens = case.inputs(SAMPLES)
+    changed = tokens.clone()
+    changed[:, -1] = (changed[:, -1] + 1) % sizes.vocabulary
+    state, training = ModuleState(model), model.training
+    with left_as_found(torch.device("cpu")), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            draw = generator(0, "causality")
+            for parameter in model.parameters():
+                parameter.add_(NOISE * torch.randn(parameter.shape, generator=draw).to(parameter))
+            model.train()(tokens)  # a layer may look at its first batch in another way
+            moved = ModuleState(model)
+            return Leaks(*(_depends(model.train(mode), moved, tokens, changed) for mode in (True, False)))
+        except BaseException as error:
+            raise_interrupt(error)
+            return NO_LEAKS
+        finally:
+            model.train(training)
+            state.restore()
+
+
+def _depends(model: nn.Module, state: ModuleState, tokens: Tensor, changed: Tensor) -> bool:
+    outputs = []
+    for inputs in (tokens, changed):
+        state.restore()
+        torch.manual_seed(0)
+        outputs.append(model(inputs)[:, :-1].clone())
+    y, other = outputs
+    return bool(((y - other).abs() > TOLERANCE * (1 + y.abs())).any())
+
+
+def why_reads_the_answer(case: Case, leaks: Leaks) -> str:
+    """The mistake of a network that sees, at inference, the tokens that it must predict; "" of any other."""
+    if not leaks.inference or not _predicts_the_next(case):
+        return ""
+    settings = case.settings
+    fix = f"norm: layer, or another normalizer in place of {settings.norm.name}, that looks at each position by itself."
+    if settings.model.options.get("causal") is False:
+        fix = "leave model.causal out."
+    return (
+        f"model: {settings.model.name} with norm: {settings.norm.name}: at inference an output depends on later "
+        f"tokens, and these are what task: {settings.task.name} asks for: every metric would be of a network that "
+        f"reads the answer. Fix: {fix}"
+    )
+
+
+def why_sees_later_tokens(case: Case, leaks: Leaks, ways: tuple[str, ...]) -> str:
+    """The caution on a network that sees later tokens in training alone; "" of any other. ways: of inference."""
+    if not leaks.training or leaks.inference:
+        return ""
+    by_batch = (
+        f" {case.label}@batch takes its statistics from the test batch, so there they have a part in the metrics, too."
+        if "batch" in ways
+        else ""
+    )
+    settings = case.settings
+    owner = f"model: {settings.model.name}" if settings.norm.name == "none" else f"norm: {settings.norm.name}"
+    return (
+        f"{case.label}: in training, the output at a position depends on later tokens, which {owner} has in its "
+        "statistics: the loss that it minimises is that of a network that sees some of what it must predict. At "
+        f"inference no output depends on them, and all metrics are measured so.{by_batch}"
+    )
+
+
+def _predicts_the_next(case: Case) -> bool:
+    """Whether the target of each position is the next token, in the batches that the task makes up."""
+    make: Callable[..., tuple[Tensor, Tensor]] = task_of(case.settings.task).made_up
+    inputs, targets = make(case.sizes, SAMPLES, torch.Generator().manual_seed(0))
+    return targets.shape == inputs.shape and torch.equal(targets[:, :-1], inputs[:, 1:])
