@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from bnbench.base.attention_heads import equal_heads
 from bnbench.base.errors import BnbenchError
 from bnbench.models.attention import Attention, QKNorm
 from bnbench.models.layers import NormLayer
@@ -70,8 +71,7 @@ class Blocks:
             raise BnbenchError(
                 f"model.heads: {self.heads} does not divide model.width: {self.width}.",
                 "Each head has an equal part of the width.",
-                f"heads: {_nearest_divisor(self.width, self.heads)}, or "
-                f"width: {-(-self.width // self.heads) * self.heads}.",
+                equal_heads(self.heads, self.width),
             )
         if norm.includes_activation:
             raise BnbenchError(
@@ -170,9 +170,3 @@ class FeedForwardNetwork(SequenceModule):
         """(N, T, C) to the same; the mask changes nothing."""
         y: Tensor = self.second(self.activation(self.first(x)))
         return y
-
-
-def _nearest_divisor(width: int, heads: int) -> int:
-    """Of the width: the one nearest to the heads, the smaller of two."""
-    divisors = (number for number in range(1, width + 1) if width % number == 0)
-    return min(divisors, key=lambda number: (abs(number - heads), number))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bnbench.base.attention_heads import equal_heads
 from bnbench.study.sections import Choice
 from bnbench.study.yaml_source import Path_
 
@@ -18,6 +19,8 @@ _ADDED_LATER: dict[str, dict[str, Any]] = {
     "cnn1d": {"dropout": None},
     "resnet": {"block": "basic", "alpha": _BRANCH_FACTOR},
 }
+#: Models with attention.
+_WITH_HEADS = ("transformer", "vit")
 #: Names for a model at certain numbers: the other model's options, all of them.
 _NAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet20": ("resnet", {"depth": 20, "width": 16}),
@@ -62,6 +65,7 @@ def model_faults(model: Choice) -> Iterator[tuple[tuple[Path_, ...], str]]:
             f"model.alpha: {alpha:g} with model.block: basic, whose branch has no factor. Fix: model.block: nf, or "
             "leave alpha out.",
         )
+    yield from _head_faults(model)
     hidden, depth = model.options.get("hidden"), model.options.get("depth")
     if model.name != "mlp":
         return
@@ -77,4 +81,17 @@ def model_faults(model: Choice) -> Iterator[tuple[tuple[Path_, ...], str]]:
             (("model", "hidden"),),
             f"model.hidden: {hidden} has no depth. Fix: model: {{name: mlp, hidden: {hidden}, depth: 1}}, or a list "
             f"of layers, model.hidden: [{hidden}].",
+        )
+
+
+def _head_faults(model: Choice) -> Iterator[tuple[tuple[Path_, ...], str]]:
+    """Heads of attention that do not divide the width, as `bnbench.models.transformer_block` refuses them, too."""
+    heads, width = model.options.get("heads"), model.options.get("width")
+    if model.name not in _WITH_HEADS or not isinstance(heads, int) or not isinstance(width, int):
+        return
+    if width % heads:
+        yield (
+            (("model", "heads"), ("model", "width")),
+            f"model.heads: {heads} does not divide model.width: {width}, and each head has an equal part of it. "
+            f"Fix: {equal_heads(heads, width)}",
         )

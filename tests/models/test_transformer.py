@@ -48,7 +48,7 @@ def perturb(model: nn.Module) -> nn.Module:
     return model
 
 
-def twins(block: TransformerBlock) -> dict[str, nn.Module]:
+def twins(block: Any) -> dict[str, nn.Module]:
     """The layers of a block by the names of torch's."""
     return {
         "linear1": block.feed_forward.branch.first,
@@ -59,7 +59,7 @@ def twins(block: TransformerBlock) -> dict[str, nn.Module]:
     }
 
 
-def encoder_layer(block: TransformerBlock, norm_first: bool, activation: str) -> nn.TransformerEncoderLayer:
+def encoder_layer(block: Any, norm_first: bool, activation: str) -> nn.TransformerEncoderLayer:
     """torch's layer with the weights of a block; its key bias, which the softmax takes out, is 0."""
     layer = nn.TransformerEncoderLayer(
         WIDTH, 2, 4 * WIDTH, 0.0, activation, norm_first=norm_first, batch_first=True, dtype=torch.float64
@@ -101,7 +101,7 @@ def test_a_block_steps_as_torchs_encoder_layer(position: str, causal: bool, acti
         compare(block, theirs, lambda parameter: parameter.detach())
 
 
-def compare(block: TransformerBlock, theirs: nn.Module, value: Callable[[Tensor], Tensor | None]) -> None:
+def compare(block: Any, theirs: Any, value: Callable[[Tensor], Any]) -> None:
     """The gradients, or the weights, of a block and of torch's layer."""
     attention = block.attention.branch
     with_zero = [value(attention.query.bias), torch.zeros(WIDTH).double(), value(attention.value.bias)]
@@ -266,7 +266,7 @@ def test_the_final_norm_is_what_is_usual_with_the_position(position: str, has: b
 )
 def test_every_bias_that_has_an_effect_is_there_and_no_other(position: str, final_norm: bool) -> None:
     """With batch norm, by trial: no bias without an effect, and none missing that would have one."""
-    options = {"norm_position": position, "final_norm": final_norm}
+    options: dict[str, Any] = {"norm_position": position, "final_norm": final_norm}
     for sizes in (TEXT, CLASSES, NUMBERS):
         model = perturb(made(sizes, "batch", **options)).double()
         for name, layer in weight_layers(model):
