@@ -31,7 +31,7 @@ from bnbench.base.metrics import (
 #: Facts that older results folders do not have; a folder without them reads as one where they are empty.
 _LATER = ("normalizations", "test_sets")
 #: Facts that choose what trains: a results folder does not hold them.
-_OF_TRAINING = ("models", "kinds", "two_networks")
+_OF_TRAINING = ("models", "kinds", "two_networks", "per_position")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class TaskFacts:
     models: those that fit, by name; the first is the one of a study that names none. (): a study names its model.
     kinds: tasks that this name stands for, too, where the data set holds what they are for (`DatasetFacts.holds`).
     two_networks: two networks train against each other, each with an optimizer of its own.
+    per_position: a sample has a class at every position, so that it is of no class itself.
     """
 
     metrics: tuple[Metric, ...]
@@ -66,6 +67,7 @@ class TaskFacts:
     models: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     two_networks: bool = False
+    per_position: bool = False
 
     def __post_init__(self) -> None:
         names = [metric.name for metric in self.metrics]

@@ -130,5 +130,5 @@ class Dataset:
 
 
 def count_classes(targets: Tensor, num_classes: int) -> tuple[int, ...]:
-    """The number of targets of each class."""
-    return tuple(targets.cpu().bincount(minlength=num_classes).tolist())
+    """The number of targets of each class; of masks (N, H, W), of their pixels, without those that are ignored."""
+    return tuple(targets.cpu().flatten().bincount(minlength=num_classes)[:num_classes].tolist())

@@ -12,6 +12,8 @@ from bnbench.base.time_channel import split_time
 from bnbench.base.variational import Variational
 from bnbench.optim import losses
 
+#: The class of pixels that count nowhere.
+_IGNORED = 255
 Loss = Callable[[Tensor, Tensor], Tensor]
 Smoothing = Annotated[
     float, Field(ge=0, lt=1, description="share of the target that is spread over all classes")
@@ -54,6 +56,21 @@ def huber(*, delta: Annotated[float, Field(gt=0)] = 1.0) -> Loss:
     delta: where it turns linear
     """
     return nn.HuberLoss(delta=delta)
+
+
+class PixelCrossEntropy(nn.Module):
+    """The mean over all pixels of a batch that count of -log softmax(outputs)[class]; 255 counts nowhere."""
+
+    def forward(self, outputs: Tensor, masks: Tensor) -> Tensor:
+        """Outputs (N, K, H, W), masks (N, H, W). 0 for a batch in which no pixel counts."""
+        total = nn.functional.cross_entropy(outputs, masks, ignore_index=_IGNORED, reduction="sum")
+        return total / (masks != _IGNORED).sum().clamp(min=1)
+
+
+@losses.register("pixel_cross_entropy", tasks=("segmentation",))
+def pixel_cross_entropy() -> Loss:
+    """Cross-entropy of the softmax at every pixel: the mean over the pixels of a batch, without those of 255."""
+    return PixelCrossEntropy()
 
 
 @losses.register("double_softmax")

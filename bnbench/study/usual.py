@@ -60,11 +60,11 @@ def fits(key: str, entry: Entry, task: Entry) -> bool:
 def misfits(settings: Settings, vocabulary: Mapping[str, Mapping[str, Entry]]) -> Iterator[tuple[str, str]]:
     """The key of a setting that is for other tasks, and the fault in one sentence."""
     task = vocabulary["task"][settings.task.name]
-    if settings.batches.classes is not None and not task.facts.per_class:
+    if settings.batches.classes is not None and (not task.facts.per_class or task.facts.per_position):
+        what = "a class at every position of a sample" if task.facts.per_class else "no classes"
         yield (
             "batches",
-            f"batches.classes: {settings.batches.classes}, and the task {task.name} has no classes. "
-            "Fix: leave it out.",
+            f"batches.classes: {settings.batches.classes}, and the task {task.name} has {what}. Fix: leave it out.",
         )
     ways = task.facts.normalizations
     if ways and settings.normalize not in ways:
