@@ -240,7 +240,17 @@ def target_text(target: Target) -> str:
 
 
 #: Metrics whose names are not their words.
-_SPELLED = {"frechet": "Fréchet distance", "kernel": "kernel distance", "coverage": "class coverage"}
+_SPELLED = {
+    "frechet": "Fréchet distance",
+    "kernel": "kernel distance",
+    "coverage": "class coverage",
+    "r2": "R²",
+    "mse": "MSE",
+    "mae": "MAE",
+    "psnr": "PSNR",
+    "kl": "KL",
+    "mean_iou": "mean IoU",
+}
 
 
 def words(column: str, language: str = ENGLISH) -> str:

@@ -22,8 +22,8 @@ BETTER = 0.05
     "segmentation",
     metrics=(
         Metric("loss", "lower"),
-        Metric("pixel_accuracy", "higher", percent=True),
         Metric("mean_iou", "higher", percent=True),
+        Metric("pixel_accuracy", "higher", percent=True),
     ),
     losses=("pixel_cross_entropy",),
     primary="mean_iou",

@@ -50,13 +50,13 @@ class Tabular(ImageClassification):
     "tabular_regression",
     metrics=(
         Metric("loss", "lower"),
+        Metric("r2", "higher", lowest=None),
         Metric("mse", "lower"),
         Metric("mae", "lower"),
-        Metric("r2", "higher", lowest=None),
     ),
     losses=("mse", "mae", "huber"),
     primary="r2",
-    shown=("mse", "mae", "r2"),
+    shown=("r2", "mse", "mae"),
     chance="R² on the validation part is at most 4 / n, n its samples: no more than the squared correlation that 2 "
     "standard errors of none give",
     models=("mlp",),

@@ -73,7 +73,7 @@ def test_a_regression_trains_is_evaluated_and_compared_by_its_own_metric() -> No
     assert code == 0, text
     found = summary()
     assert found["primary"] == "test_r2"
-    assert "in test r2" in text
+    assert "in test R²" in text
     runs = [one for variant in found["variants"] for one in variant["runs"]]
     assert len(runs) == 6
     for one in runs:
@@ -199,7 +199,7 @@ def test_a_summary_alone_is_enough(tmp_path: Path) -> None:
         Path("kept", name).write_bytes(Path("results/s", name).read_bytes())
     result = CliRunner().invoke(app, ["report", "kept"])
     assert result.exit_code == 0, result.output
-    assert "test r2" in " ".join(result.output.split())
+    assert "test R²" in " ".join(result.output.split())
 
 
 def test_check_estimates_it_and_list_and_the_schema_name_it() -> None:

@@ -102,7 +102,7 @@ def test_a_regression_from_study_to_verdict(words: tuple[str, ...]) -> None:
     text = TEXT.replace("epochs: 3", "epochs: 12") + "target: {metric: val_r2, value: 0.5}\nmetrics: [loss]\n"
     code, shown = run(text, *words)
     assert code == 0, shown
-    assert "test r2" in shown
+    assert "test R²" in shown
     assert "targets have 1145 ± 45.63 in the training part" in shown
     found = json.loads(Path("o/summary.json").read_text())
     runs = [one for variant in found["variants"] for one in variant["runs"]]
