@@ -24,9 +24,15 @@ from bnbench.analysis.methods.intervals import ALPHA, t_quantile
 from bnbench.analysis.methods.sequential import weight_of
 from bnbench.results import Cell, StudyResults
 from bnbench.study.evaluation import is_line
+from bnbench.study.records import TestSamples
 
-#: The metrics whose value is a mean over test samples, and the answers that they are the mean of.
-OF_SAMPLES = {"test_accuracy": "right", "test_loss": "loss"}
+
+def values_of(samples: TestSamples, metric: str) -> Any:
+    """The numbers of the test samples, (N,), whose mean is that metric; None where it is no such mean."""
+    name = metric.removeprefix("test_")
+    if name == metric:
+        return None
+    return {"accuracy": samples.right, "loss": samples.loss, **samples.further}.get(name)
 
 
 class NewSamples:
@@ -42,7 +48,7 @@ class NewSamples:
         self.warnings: list[str] = []
 
     def added(self, comparisons: Iterable[Difference]) -> Iterator[Difference]:
-        """The same comparisons, those of OF_SAMPLES after the last step with the interval where it is known."""
+        """The same comparisons, those of means over test samples after the last step with it where it is known."""
         for difference in comparisons:
             differences = self._differences(difference)
             if differences is None or difference.ci_low is None or difference.ci_high is None:
@@ -61,7 +67,7 @@ class NewSamples:
         """(seeds, samples) float64; None where an answer is missing, or the samples are not the same."""
         if (
             difference.at != "final"
-            or difference.metric not in OF_SAMPLES
+            or not difference.metric.startswith("test_")
             or difference.lost
             or difference.n < 2
             or is_line(difference.variant)  # of these only the numbers are kept
@@ -80,12 +86,12 @@ class NewSamples:
                 self._warn(*lacking[0], "are not there")
             return None
         runs = [side[seed] for side in sides for seed in seeds]
-        if len({(run.labels, len(run.right)) for run in runs}) > 1:
+        values = [values_of(run, difference.metric) for run in runs]
+        if len({(run.labels, len(run.loss)) for run in runs}) > 1 or any(each is None for each in values):
             return None
         import numpy as np
 
-        name = OF_SAMPLES[difference.metric]
-        first, second = (np.stack([getattr(side[seed], name) for seed in seeds]) for side in sides)
+        first, second = np.stack(values[: len(seeds)]), np.stack(values[len(seeds) :])
         differences = first.astype(np.float64) - second
         return differences if differences.shape[1] > 1 and np.isfinite(differences).all() else None
 

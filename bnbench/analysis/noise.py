@@ -1,13 +1,16 @@
-"""Two floors under every accuracy: the scatter over seeds, and the finite number of samples it is measured on."""
+"""Two floors under every accuracy: the scatter over seeds, and the finite number of samples it is measured on.
+
+So of any further metric that is a mean over test samples, such as the bits per character of a text's windows.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bnbench.analysis.pairs import Spread, number
-from bnbench.results import Cell
+from bnbench.results import Cell, StudyResults
 from bnbench.study.labels import Labelled
 from bnbench.study.records import RunRecord
 
@@ -17,12 +20,12 @@ SPLITS = ("test", "val")
 
 @dataclass(frozen=True)
 class NoiseFloor(Labelled):
-    """The noise of one share of right answers (an accuracy) at the end of a variant's runs.
+    """The noise of an accuracy, or of another mean over samples, at the end of a variant's runs.
 
     seed_std: standard deviation (n-1) over seeds; more seeds make the mean better known.
     sampling_error: binomial standard error √(p(1-p)/num_samples) of a share measured on so many
-    samples; all seeds share them, so more seeds do not make it smaller. None where the folder does
-    not say how many there were.
+    samples; of another mean, the standard error s/√num_samples over samples, in the mean of the seeds. All seeds share
+    the samples, so more seeds do not make it smaller. None where the folder does not say how many there were.
     """
 
     metric: str
@@ -39,6 +42,25 @@ def noise_floors(cells: Iterable[Cell]) -> Iterator[NoiseFloor]:
         runs = [run for run in cell.records if run.outcome != "crashed"]
         for split in SPLITS:
             yield _floor(cell, f"{split}_accuracy", runs, _num_samples(runs, split))
+
+
+def floors_of_means(results: StudyResults) -> Iterator[NoiseFloor]:
+    """The floors of the metrics that are means over test samples, but for the loss, of every cell."""
+    for cell in results.cells:
+        errors: dict[str, list[tuple[float, int]]] = {}
+        runs = [run for run in cell.records if run.outcome != "crashed"]
+        for run in runs:
+            try:
+                samples = results.samples(cell, run)
+            except (ValueError, OSError):  # `NewSamples` says which can't be read
+                continue
+            for name, values in (samples.further if samples else {}).items():
+                if len(values) > 1:
+                    error = float(values.std(ddof=1, dtype="float64")) / math.sqrt(len(values))
+                    errors.setdefault(f"test_{name}", []).append((error, len(values)))
+        for metric, found in errors.items():
+            sampling = sum(error for error, _ in found) / len(found)
+            yield replace(_floor(cell, metric, runs, found[0][1]), sampling_error=sampling)
 
 
 def _floor(cell: Cell, metric: str, runs: list[RunRecord], num_samples: int | None) -> NoiseFloor:

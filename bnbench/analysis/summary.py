@@ -19,7 +19,7 @@ from bnbench.analysis.inside.study import inside_of
 from bnbench.analysis.interactions import interactions
 from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS, t_quantile
 from bnbench.analysis.new_samples import NewSamples
-from bnbench.analysis.noise import noise_floors
+from bnbench.analysis.noise import floors_of_means, noise_floors
 from bnbench.analysis.paired import compare
 from bnbench.analysis.pairs import PHASES
 from bnbench.analysis.ranges import usable_ranges
@@ -80,7 +80,10 @@ def summarize(results: StudyResults) -> Summary:
         speeds=tuple(s for t in results.targets for pair in trained for s in compare_speed(*pair, t)),
         areas=tuple(compare_areas(*pair, metric) for metric in _targeted(results) for pair in trained),
         rates=spent_rates(_rates(pairs, results), results.looks),
-        noise=tuple(noise_floors(results.cells)) if "accuracy" in results.task.names else (),
+        noise=(
+            *(noise_floors(results.cells) if "accuracy" in results.task.names else ()),
+            *floors_of_means(results),
+        ),
         usable_ranges=usable_ranges(_trained(findings)) if swept else (),
         interactions=tuple(interactions(findings, comparisons)) if swept else (),
         claims=claims,

@@ -46,7 +46,7 @@ def evaluate(model: nn.Module, data: Prepared, splits: Sequence[str], size: int 
                 values = task.measured(outputs, targets, data)
                 measured |= {f"{split}_{name}": value for name, value in values}
                 if split == "test":
-                    measured.samples = task.answers(outputs, targets)
+                    measured.samples = task.answered(outputs, targets, data)
                     last = task.at_end(model, data, generator(0, "end of a run"))
                     measured |= {f"{split}_{name}": value for name, value in last.items()}
     finally:

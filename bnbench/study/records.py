@@ -122,15 +122,17 @@ class ProbeRow(NamedTuple):
 class TestSamples:
     """What a run answered on each of N test samples in the end, as arrays.
 
-    right: (N,) uint8, 1 where the answer is right. loss: (N,) float32. labels: a hash of the labels in their
-    order, which names the samples.
+    right: (N,) uint8, 1 where the answer is right; None where no answer is right or wrong. loss: (N,) float32.
+    labels: a hash of the labels in their order, which names the samples. further: by the name of a metric of the
+    task, (N,) float32 whose mean is that metric.
     """
 
     __test__ = False  # no class of tests
 
-    right: Any
+    right: Any | None
     loss: Any
     labels: str
+    further: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

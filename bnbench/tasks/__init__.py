@@ -171,6 +171,10 @@ class Task:
         """Right or wrong, and the loss, for each test sample; None where the task has none."""
         return None
 
+    def answered(self, outputs: Tensor, targets: Tensor, data: Prepared) -> TestSamples | None:
+        """As `answers`, for a task that needs more of the data than the targets."""
+        return self.answers(outputs, targets)
+
     def has_learnt(self, first: Mapping[str, float], last: Mapping[str, float], targets: Tensor) -> bool:
         """Whether a run with finite numbers is above chance; else it is worse than at the start, or stuck.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.errors import DataError
-from bnbench.base.metrics import METRICS, Metric
+from bnbench.base.metrics import Metric
 from bnbench.data import Dataset, Sizes
 from bnbench.data.tensors import base_of
+from bnbench.study.records import TestSamples
 from bnbench.tasks import NO_PROGRESS, Task, tasks
 
 if TYPE_CHECKING:
     from bnbench.data.prepared import Preparation, Prepared
+
+
+#: The metric of the verdict: total nats of a part / ln 2 / characters of the part.
+BITS = "bits_per_character"
 
 
 @dataclass(frozen=True)
@@ -30,10 +36,14 @@ class TextAid:
 
 @tasks.register(
     "language_model",
-    metrics=(Metric("loss", "lower"), Metric("bits_per_character", "lower"), METRICS["accuracy"]),
+    metrics=(
+        Metric("loss", "lower"),
+        Metric(BITS, "lower"),
+        Metric("token_accuracy", "higher", percent=True),
+    ),
     losses=("next_token",),
-    primary="bits_per_character",
-    shown=("loss", "bits_per_character"),
+    primary=BITS,
+    shown=("loss", BITS),
     chance="a validation loss not 1% below the cross-entropy of the training part's shares of each token",
 )
 class LanguageModel(Task):
@@ -108,14 +118,18 @@ class LanguageModel(Task):
         self, outputs: Tensor, targets: Tensor, class_names: Sequence[str]
     ) -> Iterable[tuple[str, float]]:
         """Where a token is a character."""
-        return _metrics(outputs, float(targets.numel()), targets.numel())
+        return _metrics(outputs, 1.0)
 
     def measured(self, outputs: Tensor, targets: Tensor, data: Prepared) -> Iterable[tuple[str, float]]:
         """Of the `kept` numbers of the windows."""
-        if not isinstance(data.aid, TextAid):  # made up, to time an evaluation
-            return self.measure(outputs, targets, ())
-        characters = int(torch.tensor(data.aid.characters)[targets].sum())
-        return _metrics(outputs, characters, targets.numel())
+        return _metrics(outputs, _characters_a_token(targets, data))
+
+    def answered(self, outputs: Tensor, targets: Tensor, data: Prepared) -> TestSamples:
+        """The loss of each window in nats a token, and in bits, whose mean is the part's bits per character."""
+        loss = outputs[:, 0]
+        bits = loss / math.log(2) / _characters_a_token(targets, data)
+        digest = hashlib.blake2b(targets.numpy().astype("<i8").tobytes(), digest_size=8).hexdigest()
+        return TestSamples(None, loss.float().numpy(), digest, {BITS: bits.float().numpy()})
 
     def learnt(self, first: Mapping[str, float], last: Mapping[str, float], data: Prepared) -> bool:
         """Whether it beats every guess that ignores what came before."""
@@ -123,11 +137,18 @@ class LanguageModel(Task):
         return last["val_loss"] < (1 - NO_PROGRESS) * data.aid.chance
 
 
-def _metrics(outputs: Tensor, characters: float, tokens: int) -> Iterator[tuple[str, float]]:
+def _characters_a_token(targets: Tensor, data: Prepared) -> float:
+    """How many characters of the text a token of these windows stands for, in the mean."""
+    if not isinstance(data.aid, TextAid):  # made up, to time an evaluation
+        return 1.0
+    return float(torch.tensor(data.aid.characters)[targets].double().mean())
+
+
+def _metrics(outputs: Tensor, characters_a_token: float) -> Iterator[tuple[str, float]]:
     loss, accuracy = outputs.mean(0).tolist()
     yield "loss", loss
-    yield "bits_per_character", loss * tokens / math.log(2) / characters if characters else math.nan
-    yield "accuracy", accuracy
+    yield BITS, loss / math.log(2) / characters_a_token if characters_a_token else math.nan
+    yield "token_accuracy", accuracy
 
 
 def chance_loss(train: Tensor, tokens: Tensor, size: int) -> float:

@@ -9,6 +9,7 @@ from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.pairs import Spread
 from bnbench.analysis.rates import TrainedRate
 from bnbench.analysis.times import shares_time
+from bnbench.base.metrics import metric_of, parted
 from bnbench.reports.numbers import (
     NOTHING,
     outcome_text,
@@ -29,17 +30,32 @@ def noise_table(summary: Summary) -> Table:
         (
             floor.label,
             words(floor.metric),
-            _points(floor.seed_std),
-            _points(floor.sampling_error),
+            _noise(floor.metric, floor.seed_std),
+            _noise(floor.metric, floor.sampling_error),
             NOTHING if floor.num_samples is None else f"{floor.num_samples:,}",
         )
         for floor in summary.noise
         if floor.n
     ]
     known = any(floor.num_samples for floor in summary.noise)
+    of_shares = [parted(floor.metric)[1] == "accuracy" for floor in summary.noise]
+    errors = " or ".join(
+        text
+        for text, said in (
+            (
+                "sampling error of a proportion measured on this many samples (binomial standard error)",
+                any(of_shares),
+            ),
+            (
+                "standard error of the mean over this many samples, such as the windows of a text",
+                not all(of_shares),
+            ),
+        )
+        if said
+    )
     caption = (
         "seeds: standard deviation (n-1) of a run; the standard error of the mean is this divided by √n. samples: "
-        "sampling error of a proportion measured on this many samples (binomial standard error); all seeds have the "
+        f"{errors}; all seeds have the "
         "same samples, so more seeds do not reduce it (it largely cancels in differences between variants)."
     )
     columns = ("variant", "metric", "seeds", "samples", "number of samples")
@@ -52,8 +68,10 @@ def noise_table(summary: Summary) -> Table:
     )
 
 
-def _points(share: float | None) -> str:
-    return NOTHING if share is None else f"{100 * share:.2f} pp"
+def _noise(metric: str, value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    return f"{100 * value:.2f} pp" if metric_of(metric).percent else f"{value:.2g}"
 
 
 def cost_table(summary: Summary) -> Table:
