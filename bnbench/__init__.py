@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bnbench.api.load import load, report
     from bnbench.api.look import look
     from bnbench.api.replicate import findings, load_replication, replicate
-    from bnbench.api.verify import verify
+    from bnbench.api.verify import verify, verify_padding
     from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
 __version__ = "0.1.0"
@@ -40,6 +40,7 @@ __all__ = [
     "report",
     "train",
     "verify",
+    "verify_padding",
 ]
 
 #: Where each name is defined: it is imported when it is first used, so that `import bnbench` loads nothing heavy.
@@ -59,6 +60,7 @@ _HOMES = {
     "report": "bnbench.api.load",
     "train": "bnbench.api.compare",
     "verify": "bnbench.api.verify",
+    "verify_padding": "bnbench.api.verify",
 }
 
 

@@ -1,4 +1,4 @@
-"""`bnbench.verify`: judges a layer that is named, or given as a class or a function."""
+"""`bnbench.verify` and `verify_padding`: judge a layer that is named, or given as a class or a function."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bnbench.api.arguments import PathLike, choice_of, number_of, paths_of
 from bnbench.base.errors import LayerError
+from bnbench.verification.dependence import Dependences
 from bnbench.verification.findings import Verification
 from bnbench.verification.parent import TIMEOUT
 from bnbench.verification.parent import verify as verify_in_child
+from bnbench.verification.parent import verify_padding as padding_in_child
 from bnbench.verification.wishes import Wishes
+
+if TYPE_CHECKING:
+    from bnbench.verification.target import Target
 
 
 # Each option is an argument of its own, as a command's are: that is how editors and `help` show them.
@@ -78,6 +83,57 @@ def verify(
     return _verify_here(layer, wishes)
 
 
+def verify_padding(
+    layer: str | Callable[..., Any] | None = None,
+    *,
+    eps: float | None = None,
+    momentum: float | Literal["none"] | None = None,
+    plugins: PathLike | Iterable[PathLike] = (),
+    timeout: float = TIMEOUT,
+) -> Dependences:
+    """Does padding change what becomes of valid positions? Runs `bnbench verify --padding`.
+
+    Parameters
+    ----------
+    layer
+        As for `verify`; None: every registered normalizer.
+    eps, momentum
+        Passed to a layer that takes them.
+    plugins
+        Python files that register your own names.
+    timeout
+        Seconds after which the layer is given up.
+
+    Returns
+    -------
+    Dependences
+        `layers` has one entry a normalizer: the modes in which its outputs depend on padding, on other samples and on
+        later positions. `passed` is false where a layer that takes a mask depends on padding.
+
+    Raises
+    ------
+    LayerError
+        There is no layer to judge, it takes no tokens, or it ends, crashes or hangs its process.
+
+    Examples
+    --------
+    >>> import bnbench
+    >>> [layer.padding for layer in bnbench.verify_padding("masked_batch").layers]
+    [()]
+    """
+    weight = momentum if momentum == "none" else number_of("momentum", momentum, 0, 1)
+    wishes = Wishes(eps=number_of("eps", eps, 0), momentum=weight)
+    number_of("timeout", timeout, 1, 86400)
+    word = "" if layer is None else layer if isinstance(layer, str) else _name_of(layer)
+    if word is not None:
+        return padding_in_child(word, wishes, plugins=paths_of(plugins), timeout=timeout)
+    from bnbench.engine.process import training_process
+    from bnbench.verification.padding import judge_layer, values_of
+
+    with training_process():
+        return Dependences((judge_layer(_target_of(layer), values_of(wishes)),))
+
+
 def _dim(dim: str | int) -> Literal["1", "2", "3", "all"]:
     for known in ("1", "2", "3", "all"):
         if str(dim) == known:
@@ -97,11 +153,19 @@ def _name_of(layer: Any) -> str | None:
 
 
 def _verify_here(layer: Any, wishes: Wishes) -> Verification:
+    from bnbench.engine.process import training_process
+    from bnbench.verification.judge import verify as judge
+
+    target = _target_of(layer)
+    with training_process():
+        return judge(target, wishes)
+
+
+def _target_of(layer: Any) -> Target:
+    """A layer of this process. Raises LayerError for what makes no layers."""
     from torch import nn
 
-    from bnbench.engine.process import training_process
     from bnbench.norms.named import NamedLayer, check_signature
-    from bnbench.verification.judge import verify as judge
     from bnbench.verification.target import Target
 
     if isinstance(layer, nn.Module) or not callable(layer):
@@ -114,5 +178,4 @@ def _verify_here(layer: Any, wishes: Wishes) -> Verification:
     named = NamedLayer(name, layer, None, inspect.getmodule(layer))
     target = Target(named)
     check_signature(named, set(target.options().values()))
-    with training_process():
-        return judge(target, wishes)
+    return target

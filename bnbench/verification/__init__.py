@@ -18,6 +18,7 @@ outcome.py      how a check ends
 judge.py        runs the checks
 parent.py       has that done in a process of its own, whose program is child.py
 process.py      the settings of that process, put back after each check
+padding.py      another question: what padding, other samples and later positions change; dependence.py has the answer
 wishes.py       what the user asked for
-findings.py     what comes out (these two do not reach torch)
+findings.py     what comes out (dependence.py, wishes.py and this do not reach torch)
 """

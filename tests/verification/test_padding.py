@@ -219,6 +219,13 @@ def test_the_formats_agree(table: dict[str, Dependence]) -> None:
     )
 
 
+def test_the_table_of_the_documentation_is_that_of_the_command(table: dict[str, Dependence]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "padding.md").read_text(encoding="utf-8")
+    found = dependence_table(Dependences(tuple(table.values())))
+    rows = ["| " + " | ".join(row) + " |" for row in (found.columns, ("---",) * 5, *found.rows)]
+    assert "\n".join(rows) in page, "python -m bnbench verify --padding --format markdown"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "said"),
