@@ -81,7 +81,7 @@ def summarize(results: StudyResults) -> Summary:
         areas=tuple(compare_areas(*pair, metric) for metric in _targeted(results) for pair in trained),
         rates=spent_rates(_rates(pairs, results), results.looks),
         noise=(
-            *(noise_floors(results.cells) if "accuracy" in results.task.names else ()),
+            *(noise_floors(results.cells) if _one_class_a_sample(results) else ()),
             *floors_of_means(results),
         ),
         usable_ranges=usable_ranges(_trained(findings)) if swept else (),
@@ -92,6 +92,11 @@ def summarize(results: StudyResults) -> Summary:
         limits=tuple(_limits(results, comparisons)),
         inside=inside,
     )
+
+
+def _one_class_a_sample(results: StudyResults) -> bool:
+    """Whether accuracy is a share of independent samples, and not of positions in them, such as characters."""
+    return "accuracy" in results.task.names and results.task.per_class
 
 
 def _with_targets(results: StudyResults) -> tuple[StudyResults, Course | None]:
