@@ -29,7 +29,7 @@ from bnbench.base.metrics import (
 )
 
 #: Facts that older results folders do not have; a folder without them reads as one where they are empty.
-_LATER = ("normalizations", "test_sets")
+_LATER = ("normalizations", "test_sets", "unit", "tokens")
 #: Facts that choose what trains: a results folder does not hold them.
 _OF_TRAINING = ("models", "kinds", "two_networks", "per_position")
 
@@ -48,6 +48,8 @@ class TaskFacts:
     chance: what "stuck at chance" means, as half a sentence.
     normalizations: the ways to normalise its inputs that fit (`normalize` in a study); the first is the one of a study
         that names none. (): all, and "standard" where a study names none.
+    unit: what a sample is, in the plural, where it is no plain sample: "windows of a text".
+    tokens: inputs are tokens, which nothing normalises.
     test_sets: the names of a study's further test sets, which are parts of their own.
     models: those that fit, by name; the first is the one of a study that names none. (): a study names its model.
     kinds: tasks that this name stands for, too, where the data set holds what they are for (`DatasetFacts.holds`).
@@ -63,6 +65,8 @@ class TaskFacts:
     per_class: bool = False
     chance: str = "the primary metric improved by less than 1% of its start"
     normalizations: tuple[str, ...] = ()
+    unit: str = ""
+    tokens: bool = False
     test_sets: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()

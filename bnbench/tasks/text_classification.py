@@ -21,6 +21,8 @@ _FACTS = IMAGE_CLASSIFICATION
     "text_classification",
     metrics=_FACTS.metrics,
     losses=_FACTS.losses,
+    models=("transformer", "textcnn", "lstm"),
+    tokens=True,
     primary=_FACTS.primary,
     shown=_FACTS.shown,
     per_class=True,

@@ -29,6 +29,8 @@ _INPUTS = {
 #: The name stands before its options; a path is a place on one machine; a role is not a setting.
 _LEFT_OUT = ("name", "path", "role", "check_of")
 _SWEPT = "swept"
+#: The task that goes without saying.
+FIRST_TASK = "image_classification"
 
 
 def methods_paragraph(summary: Summary) -> str:
@@ -65,17 +67,20 @@ def _with_swept(study: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _data(summary: Summary, study: Mapping[str, Any]) -> Iterator[str]:
+    unit = summary.task.unit or "samples"
     sizes = listed(
         f"{counts} {name}"
         for part, name in (("train", "training"), ("val", "validation"), ("test", "test"))
         if (counts := _sample_counts(summary, part))
     )
     if "model" in study and "dataset" in study:
-        samples = f" ({sizes} samples)" if sizes else ""
+        samples = f" ({sizes} {unit})" if sizes else ""
         did = "evaluated" if summary.only_looked_at else "trained"
-        yield f"We {did} the network {_text(study['model'])} on the data set {_text(study['dataset'])}{samples}."
+        task = _mapping(study.get("task")).get("name", FIRST_TASK)
+        of = "" if task == FIRST_TASK else f" for the task {_text(study['task'])}"
+        yield f"We {did} the network {_text(study['model'])}{of} on the data set {_text(study['dataset'])}{samples}."
     elif sizes:
-        yield f"The data set has {sizes} samples."
+        yield f"The data set has {sizes} {unit}."
     if sizes:
         yield "Every choice was made on the validation samples; the test samples were evaluated once, after training."
     yield from test_set_sentences(summary)
@@ -131,7 +136,7 @@ def _training(summary: Summary, study: Mapping[str, Any]) -> Iterator[str]:
     if not study:
         return
     details = [
-        *([f"inputs were {_INPUTS[study['normalize']]}"] if study.get("normalize") in _INPUTS else []),
+        *_inputs(summary, study),
         *(
             [f"augmentation was {_text(study['augment'])}"]
             if _mapping(study.get("augment")).get("name", "none") != "none"
@@ -145,6 +150,13 @@ def _training(summary: Summary, study: Mapping[str, Any]) -> Iterator[str]:
     ]
     text = listed(details)
     yield f"{text[:1].upper()}{text[1:]}{f' (other settings: {listed(others)})' if others else ''}."
+
+
+def _inputs(summary: Summary, study: Mapping[str, Any]) -> Iterator[str]:
+    """What was done to inputs that are numbers; sequences of a file are, in a task of texts."""
+    tokens = summary.task.tokens and _mapping(study.get("dataset")).get("name") != "sequences"
+    if study.get("normalize") in _INPUTS and not tokens:
+        yield f"inputs were {_INPUTS[study['normalize']]}"
 
 
 def _sweep(summary: Summary) -> Iterator[str]:
