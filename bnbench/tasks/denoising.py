@@ -63,7 +63,7 @@ class Denoising(Task):
     loss_middle, loss_much_noise: of the samples in the first, second and last third of the steps.
 
     steps: T, the steps of the diffusion process
-    schedule: linear (Ho et al. 2020) or cosine (Nichol & Dhariwal 2021)
+    noise_schedule: linear (Ho et al. 2020) or cosine (Nichol & Dhariwal 2021)
     sampling_steps: network calls for a sample, by DDIM (Song et al. 2021, arXiv 2010.02502, equation 12, η = 0)
     """
 
@@ -71,11 +71,11 @@ class Denoising(Task):
         self,
         *,
         steps: Annotated[int, Field(ge=3, le=100_000)] = 100,
-        schedule: Schedule = "linear",
+        noise_schedule: Schedule = "linear",
         sampling_steps: Annotated[int, Field(ge=1, le=100_000)] = 20,
     ) -> None:
-        self.steps, self.schedule, self.sampling_steps = steps, schedule, min(sampling_steps, steps)
-        self.kept_signal = kept_signal(steps, schedule)
+        self.steps, self.sampling_steps = steps, min(sampling_steps, steps)
+        self.kept_signal = kept_signal(steps, noise_schedule)
 
     def check(self, dataset: Dataset) -> None:
         """Images."""
