@@ -18,11 +18,13 @@ from bnbench.optim import losses, optimizers, schedules
 from bnbench.optim.clipping import Clipping
 from bnbench.optim.trained import freeze
 from bnbench.study import Settings
-from bnbench.tasks import task_of
+from bnbench.tasks import task_of, tasks
 
 CPU = torch.device("cpu")
 #: Layers whose weights the initialization draws.
 WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+#: The option of a task of two networks that is the learning rate of the second one.
+DISCRIMINATOR_LR = "discriminator_lr"
 
 
 def build_model(settings: Settings, sizes: Sizes, seed: int) -> nn.Module:
@@ -143,6 +145,27 @@ def make_optimizer(settings: Settings) -> Callable[[nn.Module], torch.optim.Opti
     """From a model to its optimizer."""
     entry = optimizers.get(settings.optimizer.name)
     return lambda model: entry.factory(model, **entry.typed(settings.optimizer.options))
+
+
+def two_networks(settings: Settings) -> bool:
+    """Whether the task of a study trains two networks against each other."""
+    return bool(tasks.get(settings.task.name).facts.two_networks)
+
+
+def make_optimizers(model: nn.Module, settings: Settings) -> tuple[torch.optim.Optimizer, ...]:
+    """One for the whole network. Of two networks: the generator's and the discriminator's, which may have its own lr.
+
+    A model of two has the children `generator` and `discriminator`.
+    """
+    first = make_optimizer(settings)
+    if not two_networks(settings):
+        return (first(model),)
+    rate, chosen, second = settings.task.options.get(DISCRIMINATOR_LR), settings.optimizer, first
+    if rate is not None:
+        own = chosen.model_copy(update={"options": {**chosen.options, "lr": rate}})
+        second = make_optimizer(settings.model_copy(update={"optimizer": own}))
+    generator, discriminator = (model.get_submodule(name) for name in ("generator", "discriminator"))
+    return first(generator), second(discriminator)
 
 
 def clipping_of(settings: Settings) -> Clipping:

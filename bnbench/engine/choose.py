@@ -13,14 +13,14 @@ from bnbench.base.process_state import ProcessState, left_as_found
 from bnbench.base.seeding import generator
 from bnbench.base.user_code import raise_interrupt
 from bnbench.data import Sizes
-from bnbench.engine.build import make_objective, make_optimizer
+from bnbench.engine.build import make_objective, make_optimizer, two_networks
 from bnbench.engine.device import all_threads
 from bnbench.engine.sequences import Sequences
 from bnbench.engine.stacked.chain import chain
 from bnbench.engine.stacked.optimizer import ELEMENTWISE
 from bnbench.engine.stacked.plain import is_plain
 from bnbench.study import Settings
-from bnbench.tasks import task_of, tasks
+from bnbench.tasks import task_of
 
 Engine = Literal["stacked", "sequential", "compiled", "keras"]
 
@@ -57,7 +57,7 @@ def choose(model: nn.Module, settings: Settings, sizes: Sizes, device: torch.dev
     small = device.type == "cpu" and _is_small(model, settings.batch_size, sequences)
     threads = 1 if small else all_threads()
     wanted = settings.engine
-    if tasks.get(settings.task.name).facts.two_networks:
+    if two_networks(settings):
         # on a CPU one thread each, so that runs go to worker processes: their steps are too small for more
         threads = 1 if device.type == "cpu" else all_threads()
         return EngineChoice("sequential", threads, TWO_NETWORKS.get(wanted, ""))

@@ -13,7 +13,7 @@ from bnbench.base.process_state import left_as_found, seed_streams
 from bnbench.base.seeding import derive, generator
 from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.data.prepared import Prepared
-from bnbench.engine.build import make_objective, make_optimizer
+from bnbench.engine.build import make_objective, make_optimizers
 from bnbench.engine.device import synchronize
 from bnbench.engine.mirror import Mirror
 from bnbench.engine.private_copy import private_copy
@@ -233,7 +233,7 @@ class _Network:
         self.objective = make_objective(settings)
         self._bound: tuple[nn.Module, tuple[Layer, ...]] | None = None
         of = {id(parameter): name for name, parameter in copied.named_parameters()}
-        groups = make_optimizer(settings)(copied).param_groups
+        groups = [group for each in make_optimizers(copied, settings) for group in each.param_groups]
         self.lr = float(groups[0]["lr"]) if groups and "lr" in groups[0] else float("nan")
         self.rates = {
             of[id(parameter)]: float(group["lr"]) / self.lr

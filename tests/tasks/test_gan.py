@@ -339,3 +339,25 @@ def test_its_weights_start_from_the_paper_and_transposed_convolutions_from_strea
     )
     up = build_model(he, sizes, 3).generator.up1.conv  # type: ignore[union-attr]
     assert float(up.weight.detach().std()) == pytest.approx((2 / (64 * 16)) ** 0.5, rel=0.05)  # type: ignore[arg-type, union-attr]
+
+
+def test_probes_see_both_networks_and_each_has_its_own_rate() -> None:
+    """Of the update after step 3: lr / |w|² with the generator's rate or the discriminator's; costly ones are refused."""
+    probe = "probe={at: [0, 3, 6], what: [weights, effective_lr, gradients, activations]}"
+    code, shown = run(STUDY, "variants=[batch]", "task.discriminator_lr=5e-4", probe, "--output", "o")
+    assert code == 0, shown
+    (path,) = Path("o/runs").glob("batch-*/seed-0/probes.csv")
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    found = {
+        (row["step"], row["layer"], row["quantity"]): float(row["value"]) for row in rows if not row["unit"]
+    }
+    layers = {row["layer"] for row in rows}
+    assert {"generator.project", "generator.image", "discriminator.down2", "discriminator.head"} <= layers
+    quantities = {quantity for _, _, quantity in found}
+    norm = next(name for name in quantities if "weight" in name and "norm" in name)
+    rate = next(name for name in quantities if name.startswith("effective_lr"))
+    for layer, lr in (("generator.project", 1e-3), ("discriminator.down2", 5e-4)):
+        assert found["3", layer, rate] == pytest.approx(lr / found["3", layer, norm] ** 2, rel=1e-5)
+    code, shown = run(STUDY, "probe={at: [0], what: [hessian]}")
+    assert code == 1
+    assert "probe.what: hessian: such measures follow one loss and one optimizer" in shown

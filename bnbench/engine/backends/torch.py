@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from bnbench.data import Sizes
+from bnbench.engine.build import two_networks
 from bnbench.engine.choose import EngineChoice, choose
 from bnbench.engine.device import environment
-from bnbench.engine.steppers.adversarial import Adversarial, check_networks, two_networks
+from bnbench.engine.steppers.adversarial import Adversarial, check_networks
 from bnbench.engine.steppers.base import Stepper
 from bnbench.engine.steppers.compiled import Compiled
 from bnbench.engine.steppers.graphed import Graphed

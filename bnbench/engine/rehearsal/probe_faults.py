@@ -10,9 +10,10 @@ from torch import nn
 from bnbench.base.errors import Mistake
 from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import raise_interrupt, text_of
-from bnbench.engine.build import CPU
+from bnbench.engine.build import CPU, two_networks
 from bnbench.engine.probing import measures_by_step
 from bnbench.engine.rehearsal.case import Case
+from bnbench.probes import probes
 from bnbench.probes.layers import Found, chosen, find_layers
 from bnbench.study.probe import Probe
 from bnbench.study.probed_claims import Looked
@@ -88,6 +89,15 @@ def _braced(text: str) -> str:
 def _of_the_run(probe: Probe, case: Case, steps: int) -> list[_Fault]:
     """Steps that no run reaches, and more samples than there are."""
     faults = list[_Fault]()
+    costly = [name for name in probe.what if probes.get(name).facts.costly]
+    if costly and two_networks(case.settings):
+        faults.append(
+            (
+                "what",
+                f"probe.what: {', '.join(costly)}: such measures follow one loss and one optimizer, and {{}} trains "
+                "two networks, each with its own. Fix: leave them out.",
+            )
+        )
     if beyond := [step for step in probe.at or () if step > steps]:
         kept = [step for step in probe.at or () if step < steps]
         faults.append(

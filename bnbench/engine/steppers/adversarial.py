@@ -10,23 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.errors import BnbenchError
-from bnbench.engine.build import clipping_of, make_objective, make_optimizer
+from bnbench.engine.build import DISCRIMINATOR_LR, clipping_of, make_objective, make_optimizers
 from bnbench.engine.steppers.base import Stepper, autocast
 from bnbench.models.adversaries import Adversaries
 from bnbench.norms.batch_virtual import VirtualBatchNorm, with_reference
 from bnbench.optim.clipping import clip_
 from bnbench.study import Settings
-from bnbench.tasks import tasks
 
 #: The discriminator has won a step where its loss is below WON_LOSS and it is right on every image of the batch;
 #: a run is told of where it won this share of the steps.
 WON_LOSS, WON_SHARE = 0.1, 0.5
-_RATE, _STEPS = "discriminator_lr", "discriminator_steps"
-
-
-def two_networks(settings: Settings) -> bool:
-    """Whether the task of a study trains two networks."""
-    return bool(tasks.get(settings.task.name).facts.two_networks)
+#: The option of the task that says how many steps of the discriminator one of the generator follows.
+_STEPS = "discriminator_steps"
 
 
 def check_networks(model: nn.Module, settings: Settings) -> None:
@@ -50,22 +45,12 @@ def check_networks(model: nn.Module, settings: Settings) -> None:
                 "Two networks that train against each other both learn.",
                 "train: all, or model.norm_in: both with train: norm.",
             )
-    if settings.task.options.get(_RATE) is not None and "lr" not in settings.optimizer.options:
+    if settings.task.options.get(DISCRIMINATOR_LR) is not None and "lr" not in settings.optimizer.options:
         raise BnbenchError(
-            f"task.{_RATE}: the optimizer {settings.optimizer.name} has no learning rate lr.",
-            fix=f"leave {_RATE} out, or optimizer: {{name: adam, lr: 2e-4}}.",
+            f"task.{DISCRIMINATOR_LR}: the optimizer {settings.optimizer.name} has no learning rate lr.",
+            fix=f"leave {DISCRIMINATOR_LR} out, or optimizer: {{name: adam, lr: 2e-4}}.",
         )
     make_optimizers(model, settings)
-
-
-def make_optimizers(model: Adversaries, settings: Settings) -> tuple[torch.optim.Optimizer, ...]:
-    """The generator's and the discriminator's, both by the study's optimizer; the second with its own lr, if any."""
-    rate = settings.task.options.get(_RATE)
-    chosen, other = settings.optimizer, settings
-    if rate is not None:
-        options: dict[str, Any] = {**chosen.options, "lr": rate}
-        other = settings.model_copy(update={"optimizer": chosen.model_copy(update={"options": options})})
-    return make_optimizer(settings)(model.generator), make_optimizer(other)(model.discriminator)
 
 
 class Adversarial(Stepper):
@@ -122,11 +107,12 @@ class Adversarial(Stepper):
         self._note_win(loss, of_real, of_made)
         self._update(model.discriminator, of_discriminator, loss)
         if not both_learn:
-            return (loss + self.objective.generator(of_made)).detach().unsqueeze(0)
+            against = self.objective.generator(of_made)
+            return _sum_of(loss, against)
         with autocast(self.settings, self.device), self._with_reference(model.discriminator, 0):
             against = self.objective.generator(model.fooled(real, made))
         self._update(model.generator, of_generator, against)
-        return (loss.detach() + against.detach()).unsqueeze(0)
+        return _sum_of(loss, against)
 
     def _with_reference(self, network: nn.Module, place: int) -> AbstractContextManager[object]:
         """Inside, virtual batch norms have the statistics of the reference batch; place: of images 0, of latents 1."""
@@ -154,3 +140,8 @@ class Adversarial(Stepper):
             "and it is right on every image of the batch. Its gradient then says little about how to make better "
             "images. A smaller task.discriminator_lr, or a narrower discriminator, keeps it in reach.",
         )
+
+
+def _sum_of(loss: Tensor, other: Tensor) -> Tensor:
+    """Of two scalars, (1,)."""
+    return (loss.detach() + other.detach()).unsqueeze(0)
