@@ -342,7 +342,7 @@ def test_its_weights_start_from_the_paper_and_transposed_convolutions_from_strea
 
 
 def test_probes_see_both_networks_and_each_has_its_own_rate() -> None:
-    """Of the update after step 3: lr / |w|² with the generator's rate or the discriminator's; costly ones are refused."""
+    """lr / |w|² of the update after step 3, each with its network's rate; costly measures are refused."""
     probe = "probe={at: [0, 3, 6], what: [weights, effective_lr, gradients, activations]}"
     code, shown = run(STUDY, "variants=[batch]", "task.discriminator_lr=5e-4", probe, "--output", "o")
     assert code == 0, shown
