@@ -44,9 +44,17 @@ def epoch_order(
     last_batch: what happens to an incomplete one. merge: one of a single sample, which has no variance,
     joins the batch before it, and others stay. keep: it stays. drop: it goes, unless it is the only one.
     """
-    steps, used = _cut(num_samples, batch_size, last_batch)
-    order = torch.randperm(num_samples, generator=generator(seed, "order", epoch))
-    return order[:used].tensor_split([batch_size * step for step in range(1, steps)])
+    steps, _ = _cut(num_samples, batch_size, last_batch)
+    order = epoch_permutation(num_samples, batch_size, seed, epoch, last_batch)
+    return order.tensor_split([batch_size * step for step in range(1, steps)])
+
+
+def epoch_permutation(
+    num_samples: int, batch_size: int, seed: int, epoch: int, last_batch: LastBatch = "merge"
+) -> Tensor:
+    """The batches of `epoch_order` as one tensor, for an epoch of many thousand steps of which few are made."""
+    _, used = _cut(num_samples, batch_size, last_batch)
+    return torch.randperm(num_samples, generator=generator(seed, "order", epoch))[:used]
 
 
 def last_batch_note(num_samples: int, batch_size: int, last_batch: LastBatch = "merge") -> str | None:

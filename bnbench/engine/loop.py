@@ -19,7 +19,7 @@ from bnbench.base.seeding import derive, generator
 from bnbench.base.stacked import aligned
 from bnbench.base.user_code import raise_interrupt
 from bnbench.data.augmentations import Augmentation
-from bnbench.data.batches import epoch_order, steps_per_epoch
+from bnbench.data.batches import batch_sizes, epoch_permutation, steps_per_epoch
 from bnbench.data.class_batches import class_batches
 from bnbench.data.prepared import Prepared
 from bnbench.data.tensors import gathered
@@ -200,14 +200,16 @@ class Training:
         """The samples (S, N) of every step of an epoch, on the device."""
         count, settings = len(self.data.train_targets), self.settings
         seeds = [settings.seed_of("order", seed) for seed in self.seeds]
+        size, last = settings.batch_size, settings.last_batch
         if self.class_batches:
-            orders = [self.class_batches.order(seed, epoch) for seed in seeds]
+            orders = [torch.cat(self.class_batches.order(seed, epoch)) for seed in seeds]
         else:
-            cut = settings.batch_size, settings.last_batch
-            orders = [epoch_order(count, cut[0], seed, epoch, cut[1]) for seed in seeds]
-        sizes = [len(part) for part in orders[0]]
-        whole = torch.stack([torch.cat(order) for order in orders]).to(self.device)
-        return iter(torch.split(whole, sizes, 1))
+            orders = [epoch_permutation(count, size, seed, epoch, last) for seed in seeds]
+        whole, start = torch.stack(orders).to(self.device), 0
+        # step by step: an epoch of a text has a window at every token, and most studies end long before it does
+        for samples in batch_sizes(count, size, last):
+            yield whole[:, start : start + samples]
+            start += samples
 
     def _gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """The training inputs of an index (S, N), each replica's at an aligned place, and their targets."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bnbench.data import Sizes
 from bnbench.data.augmentations import Augmentation, augmentation_of
-from bnbench.data.batches import epoch_order
+from bnbench.data.batches import batch_sizes
 from bnbench.study import Settings
 from bnbench.study.plan import RunSpec
 from bnbench.tasks import task_of
@@ -53,14 +53,12 @@ class Case:
     def batches(self) -> Counter[int]:
         """The batch sizes of an epoch, each with its number of batches; the last batch has the last size."""
         settings = self.settings
-        order = epoch_order(self.num_train, settings.batch_size, 0, 0, settings.last_batch)
-        return Counter(map(len, order))
+        return Counter(batch_sizes(self.num_train, settings.batch_size, settings.last_batch))
 
     def batches_of_a_run(self) -> Counter[int]:
         """The batch sizes of a whole run, whose last epoch may stop before its last batch."""
         settings = self.settings
-        order = epoch_order(self.num_train, settings.batch_size, 0, 0, settings.last_batch)
-        sizes = [len(batch) for batch in order]
+        sizes = batch_sizes(self.num_train, settings.batch_size, settings.last_batch)
         epochs, rest = divmod(settings.total_steps(len(sizes)), len(sizes))
         return Counter({size: epochs * count for size, count in Counter(sizes).items()}) + Counter(
             sizes[:rest]
