@@ -45,8 +45,10 @@ SIZES = [
     (128, 4, 128, 32),
 ]
 STACKS = (1, 2, 3, 5)
-#: Rounds of a timing, of which the median counts, and steps in each.
-TIMINGS, STEPS = 7, 10
+#: Characters of the English text that every Python carries.
+TOKENS = 104
+#: Rounds of a timing, of which the median counts, and the seconds of each.
+TIMINGS, SECONDS = 7, 0.1
 
 
 def main() -> int:
@@ -204,34 +206,47 @@ def timings(width: int, heads: int, window: int, batch: int) -> dict[str, Any]:
     import torch
 
     from bnbench.api.plugins import _vocabulary
-    from bnbench.data import Sizes
-    from bnbench.engine.backends.base import backend_of
-    from bnbench.engine.build import build_model
     from bnbench.engine.memory import keep_freed_memory
-    from bnbench.engine.steppers.sequential import Sequential
-    from bnbench.engine.steppers.stacked import Stacked
     from bnbench.study import load_study
 
     keep_freed_memory()
     torch.set_num_threads(1)
-    words = [
-        f"dataset.window={window}",
-        f"model.width={width}",
-        f"model.heads={heads}",
-        f"batch_size={batch}",
-    ]
+    model = {"model.width": width, "model.heads": heads}
+    changes = {"dataset.window": window, "batch_size": batch, **model}
+    words = [f"{key}={value}" for key, value in changes.items()]
     study = load_study(ROOT / "configs" / f"{STUDY}.yaml", words, _vocabulary())
     settings = next(of for of in study.variants.values() if of.norm.name == "layer")
-    sizes = Sizes((window,), 104, vocabulary=104, per_position=True)
-    device = torch.device("cpu")
+    ways, chosen = ways_of(settings, window)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(TIMINGS + 1):
+        for name, (step, count) in ways.items():
+            start, steps = time.thread_time(), 0
+            while (taken := time.thread_time() - start) < SECONDS or not steps:
+                step()
+                steps += 1
+            seconds[name].append(taken / steps / count)
+    return {name: median(values[1:]) for name, values in seconds.items()} | {"auto": chosen}
+
+
+def ways_of(settings: Any, window: int) -> tuple[dict[str, tuple[Callable[[], object], int]], str]:
+    """By name: what makes a step, and of how many runs; and the engine that is chosen where none is asked for."""
+    import torch
+
+    from bnbench.data import Sizes
+    from bnbench.engine.backends.base import backend_of
+    from bnbench.engine.build import build_model
+    from bnbench.engine.steppers.sequential import Sequential
+    from bnbench.engine.steppers.stacked import Stacked
+
+    sizes = Sizes((window,), TOKENS, vocabulary=TOKENS, per_position=True)
+    device, text = torch.device("cpu"), torch.randint(TOKENS, (100_000,)).unfold(0, window + 1, 1)
 
     def models(count: int) -> list[Any]:
         return [build_model(settings, sizes, seed) for seed in range(count)]
 
-    text = torch.randint(104, (100_000,)).unfold(0, window + 1, 1)
-
     def windows(count: int) -> tuple[Any, Any]:
-        found = text[torch.randint(len(text), (count * batch,))].view(count, batch, -1)
+        index = torch.randint(len(text), (count * settings.batch_size,))
+        found = text[index].view(count, settings.batch_size, -1)
         return found[..., :-1].contiguous(), found[..., 1:].contiguous()
 
     plain = models(1)[0]
@@ -247,20 +262,12 @@ def timings(width: int, heads: int, window: int, batch: int) -> dict[str, Any]:
     def stepping(stepper: Any, count: int) -> Callable[[], object]:
         return lambda: stepper.step(*windows(count))
 
-    ways: dict[str, tuple[Callable[[], object], int]] = {
+    chosen = backend_of(settings).choose(plain, settings, sizes, device)
+    return {
         "plain loop": (loop, 1),
         "sequential": (stepping(Sequential(models(1)[0], settings, device), 1), 1),
         **{f"stack of {n}": (stepping(Stacked(models(n), settings), n), n) for n in STACKS},
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(TIMINGS + 1):
-        for name, (step, count) in ways.items():
-            start = time.thread_time()
-            for _ in range(STEPS):
-                step()
-            seconds[name].append((time.thread_time() - start) / STEPS / count)
-    chosen = backend_of(settings).choose(plain, settings, sizes, device)
-    return {name: median(values[1:]) for name, values in seconds.items()} | {"auto": chosen.engine}
+    }, chosen.engine
 
 
 if __name__ == "__main__":

@@ -38,48 +38,44 @@ class Linear(StackedLayer):
         self.bias, self.d_bias = (
             (None, None) if bias is None else (parameters.of(bias).unsqueeze(1), parameters.grad(bias))
         )
+        biases = [None] * len(modules) if self.bias is None else [*self.bias]
+        self._each = [*zip(self.weight, self.d_weight, biases, strict=True)]
 
     def forward(self, x: Tensor) -> Tensor:
         """X Wᵀ + b."""
         self._shape, self._x = x.shape, x.flatten(1, -2)
         y = aligned((*self._x.shape[:2], self.weight.shape[1]), x)
-        if self._is_apart(x):
-            self._by_replica(y)
+        if _is_apart(x):
+            for (weight, _, bias), part, out in zip(self._each, self._x, y, strict=True):
+                if bias is None:
+                    torch.mm(part, weight.T, out=out)
+                else:
+                    torch.addmm(bias, part, weight.T, out=out)
         elif self.bias is None:
             torch.bmm(self._x, self.weight.mT, out=y)
         else:
             torch.baddbmm(self.bias, self._x, self.weight.mT, out=y)
         return y.view(*x.shape[:-1], -1)
 
-    @staticmethod
-    def _is_apart(x: Tensor) -> bool:
-        """Whether the products are made replica by replica; kernels of a GPU take long to start, whatever they do."""
-        return x.dim() > 3 and x.device.type == "cpu"
-
-    def _by_replica(self, y: Tensor) -> None:
-        if self.bias is None:
-            multiplied(self._x, self.weight.mT, y)
-            return
-        for bias, x, weight, out in zip(self.bias, self._x, self.weight, y, strict=True):
-            torch.addmm(bias, x, weight.T, out=out)
-
     def backward(self, grad: Tensor, needed: bool) -> Tensor:
         """dW = dYᵀ X, db = Σ dY, dX = dY W."""
-        product = multiplied if self._is_apart(grad) else torch.bmm
-        grad = grad.flatten(1, -2)
-        product(grad.mT, self._x, out=self.d_weight)
+        apart, grad = _is_apart(grad), grad.flatten(1, -2)
         if self.d_bias is not None:
             torch.sum(grad, 1, out=self.d_bias)
-        if not needed:
-            return grad
-        return product(grad, self.weight, out=aligned(self._x.shape, grad)).view(self._shape)
+        d_x = aligned(self._x.shape, grad) if needed else grad
+        if not apart:
+            torch.bmm(grad.mT, self._x, out=self.d_weight)
+            return torch.bmm(grad, self.weight, out=d_x).view(self._shape) if needed else grad
+        for (weight, d_weight, _), part, x, out in zip(self._each, grad, self._x, d_x, strict=True):
+            torch.mm(part.T, x, out=d_weight)
+            if needed:
+                torch.mm(part, weight, out=out)
+        return d_x.view(self._shape) if needed else grad
 
 
-def multiplied(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
-    """The matrix products of two stacks, one after the other: as torch.bmm."""
-    for left, right, product in zip(a, b, out, strict=True):
-        torch.mm(left, right, out=product)
-    return out
+def _is_apart(x: Tensor) -> bool:
+    """Whether the products are made replica by replica; kernels of a GPU take long to start, whatever they do."""
+    return x.dim() > 3 and x.device.type == "cpu"
 
 
 class Elementwise(StackedLayer):
