@@ -249,6 +249,10 @@ _SPELLED = {
     "mae": "MAE",
     "psnr": "PSNR",
     "kl": "KL",
+    "kl_largest": "largest KL",
+    "loss_little_noise": "loss at little noise",
+    "loss_middle": "loss at medium noise",
+    "loss_much_noise": "loss at much noise",
     "mean_iou": "mean IoU",
 }
 
