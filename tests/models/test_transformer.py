@@ -225,6 +225,20 @@ def test_tied_embeddings_are_one_parameter_that_starts_as_an_embedding() -> None
     assert twin.get_parameter("head.weight") is not tied.get_parameter("head.weight")
 
 
+def test_what_variants_share_starts_equal_and_every_layer_has_a_stream_of_its_own() -> None:
+    """Embeddings and weights depend on the seed and the layer's name alone; so do those of torch.nn.Conv1d."""
+    layer, none = made(norm="layer"), dict(made(norm="none").named_parameters())
+    shared = [name for name, _ in layer.named_parameters() if name in none]
+    assert {"embedding.weight", "positions.weight", "blocks.1.attention.branch.key.weight"} <= {*shared}
+    assert all(torch.equal(layer.get_parameter(name), none[name]) for name in shared)
+    assert not torch.equal(made(seed=1).get_parameter("embedding.weight"), none["embedding.weight"])
+    small, large = nn.ModuleDict({"b": nn.Conv1d(2, 3, 3)}), nn.ModuleDict({"a": nn.Linear(2, 2)})
+    large["b"] = nn.Conv1d(2, 3, 3)
+    for model in (small, large):
+        initialise(model, 0, "torch")
+    assert torch.equal(small.get_parameter("b.weight"), large.get_parameter("b.weight"))
+
+
 def test_the_last_weights_of_each_branch_start_smaller_as_in_gpt2() -> None:
     scaled, plain = made(depth=3), made(depth=3, residual_scale="none")
     for (name, ours), theirs in zip(scaled.named_parameters(), plain.parameters(), strict=True):
