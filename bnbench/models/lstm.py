@@ -34,6 +34,8 @@ class LSTMLayer(SequenceModule):
         self.width = width
         self.input = norm.weights(nn.Linear(inputs, 4 * width, bias=False), "none")
         self.hidden = norm.weights(nn.Linear(width, 4 * width, bias=False), "none")
+        for weights in (self.input, self.hidden):
+            vars(weights)["shifted_later"] = True
         self.bias = nn.Parameter(torch.empty(4 * width))
         self.input_norm, self.hidden_norm = norm.tokens(4 * width), norm.tokens(4 * width)
         self.cell_norm = norm.tokens(width)

@@ -31,6 +31,8 @@ def is_covered(layer: WeightLayer, model: nn.Module, inputs: Inputs) -> bool:
     """Whether its output can be shifted, by its own bias or by the normalizer behind it, or needs no shift."""
     if not hasattr(layer.module, "bias") or layer.module.bias is not None:
         return True
+    if getattr(layer.module, "shifted_later", False):  # as in an LSTM's cell, behind the normalizer
+        return True
     if layer.follower and absorbs_bias(layer.follower.module, layer.follower.shape):
         return True
     if layer.next and has_shift(layer.next.module, layer.next.shape):

@@ -184,6 +184,32 @@ def test_our_own_models_lose_no_bias(model: str, vocabulary: Vocabulary, tmp_pat
 
 
 @pytest.mark.parametrize(
+    "model",
+    [
+        "{name: lstm, width: 8}",
+        pytest.param("{name: textcnn, width: 8, channels: 8}", marks=pytest.mark.slow),
+        pytest.param("{name: transformer, width: 8, heads: 2, depth: 1}", marks=pytest.mark.slow),
+        pytest.param(
+            "{name: transformer, width: 8, heads: 2, depth: 1, norm_position: sandwich, pool: class_token}",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "{name: transformer, width: 8, heads: 2, depth: 1, norm_position: post}", marks=pytest.mark.slow
+        ),
+        pytest.param("{name: vit, patch: 2, width: 8, heads: 2, depth: 1}", marks=pytest.mark.slow),
+    ],
+)
+def test_models_of_sequences_lose_no_bias(model: str, vocabulary: Vocabulary, tmp_path: Path) -> None:
+    """With every normalizer that they take."""
+    names = ("none", "layer", "rms", "dyt", "group") if "lstm" in model else norms.names()
+    variants = ", ".join(f"{name}: {{norm: {name}}}" for name in names)
+    overrides = ["baseline=none", *([] if "vit" in model else ["dataset=text_topics"])]
+    found = rehearsed(f"model: {model}\nvariants: {{{variants}}}\n", vocabulary, tmp_path, *overrides)
+    assert len(found.cells) > 4
+    assert not [text for texts in cautions(found).values() for text in texts if "no bias" in text]
+
+
+@pytest.mark.parametrize(
     ("vary", "refused"),
     [
         ("[noise]", True),
