@@ -92,9 +92,9 @@ class Segmentation(Task):
         sums = outputs.sum(0)
         own, taken, right = sums[1:].reshape(3, -1)
         yield "loss", float(sums[0] / own.sum())
-        yield "pixel_accuracy", float(right.sum() / own.sum())
         present = own > 0
         yield "mean_iou", float((right / (own + taken - right))[present].mean())
+        yield "pixel_accuracy", float(right.sum() / own.sum())
         if len(class_names) <= MOST_CLASSES:
             for name, value in zip(class_names, (right / own).tolist(), strict=True):
                 yield f"{RECALL}:{name}", value

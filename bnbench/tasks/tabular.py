@@ -95,9 +95,14 @@ class TabularRegression(Task):
                 "another target, or more training samples (max_train_samples, validation.fraction).",
             )
         ready = replace(data, target_center=mean, target_scale=std)
-        parts = ("train_targets", "val_targets", "test_targets", "probe_targets")
-        standard = {part: ready.standard_targets(getattr(ready, part)) for part in parts}
-        return replace(ready, **standard, notes=(*data.notes, _note(mean, std)))
+        return replace(
+            ready,
+            train_targets=ready.standard_targets(data.train_targets),
+            val_targets=ready.standard_targets(data.val_targets),
+            test_targets=ready.standard_targets(data.test_targets),
+            probe_targets=ready.standard_targets(data.probe_targets),
+            notes=(*data.notes, _note(mean, std)),
+        )
 
     def made_up(self, sizes: Sizes, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """Noise."""
@@ -127,11 +132,11 @@ def _measures(outputs: Tensor, targets: Tensor, scale: Tensor | float) -> Iterat
     """
     errors = outputs - targets
     yield "loss", float(errors.square().mean())
-    yield "mse", float((errors * scale).square().mean())
-    yield "mae", float((errors * scale).abs().mean())
     spread = (targets - targets.mean(0)).square().sum(0)
     shares = errors.square().sum(0) / spread.masked_fill(spread == 0, math.nan)
     yield "r2", float((1 - shares).mean())
+    yield "mse", float((errors * scale).square().mean())
+    yield "mae", float((errors * scale).abs().mean())
 
 
 def _check_features(name: str, inputs: Tensor) -> None:

@@ -20,6 +20,7 @@ from bnbench.engine.device import environment
 from bnbench.engine.steppers.base import Stepper
 from bnbench.study import Settings
 from bnbench.study.plan import RunSpec
+from bnbench.tasks import task_of
 
 #: The distributions that install each package.
 _DISTRIBUTIONS = {"keras": ("keras",), "tensorflow": ("tensorflow", "tensorflow-cpu")}
@@ -30,6 +31,7 @@ class KerasBackend:
 
     def check(self, model: nn.Module, settings: Settings, device: torch.device) -> None:
         """Raises BnbenchError for what Keras lacks, for another device than the CPU, and without TensorFlow."""
+        _check_task(settings)
         check_model(model, settings.norm)
         check_optimization(settings)
         if device.type != "cpu":
@@ -73,6 +75,18 @@ class KerasBackend:
             trained,
             f"{variant}: Keras's BatchNormalization with torch's eps and momentum; it stores the biased variance, "
             "torch the unbiased one, n / (n - 1) as large",
+        )
+
+
+def _check_task(settings: Settings) -> None:
+    """Raises BnbenchError for a task whose batches, losses or networks have no form in Keras here."""
+    task = task_of(settings.task)
+    facts = task.facts
+    if task.makes_batches or facts.two_networks or facts.per_position or facts.tokens:
+        raise BnbenchError(
+            f"framework: keras does not train the task {settings.task.name}.",
+            "In Keras there are networks that tell the classes of images or features apart.",
+            "framework: torch.",
         )
 
 
