@@ -80,7 +80,7 @@ def _character_start(content: bytes, place: int) -> int:
     """The last place up to this one that cuts no character of UTF-8."""
     while 0 < place < len(content) and not starts_character(content[place]):
         place -= 1
-    if place == len(content):  # the file itself may end within a character
+    if content and place == len(content):  # the file itself may end within a character
         start = next(back for back in range(1, 5) if starts_character(content[-back]))
         lead = content[-start]
         needed = 1 if lead < 0x80 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
