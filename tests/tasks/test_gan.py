@@ -128,6 +128,8 @@ def test_a_run_is_judged_by_its_frechet_distance_and_shows_its_samples() -> None
         assert one["best_step"] == int(min(rows[1:], key=lambda row: float(row["val_frechet"]))["step"])
     tables = " ".join(CliRunner().invoke(app, ["report", "o", "--tables", "all"]).output.split())
     assert "the Fréchet distance on the validation part is not below 0.5 of that at the start" in tables
+    assert "The loss of this task is the same number." in tables
+    assert "50% where it can't tell them apart" in tables
     assert "They are no FID" in shown
     assert len(list(Path("o/runs").glob("*/seed-0/samples.png"))) == 2
 

@@ -63,9 +63,25 @@ _OF_IMAGES = {
 }
 
 
+#: What the metrics of two networks that train against each other are, in the same way.
+_OF_NETWORKS = {
+    "generator_loss": " It is -log D of generated images. It depends on the discriminator, and does not say how good "
+    "the images are.",
+    "discriminator_loss": " It is -log D of real images and -log(1 - D) of generated ones; 1.386 where it can't tell "
+    "them apart. It depends on the generator.",
+    "discriminator_accuracy": " It is the share of real and generated images that the discriminator judges right; 50% "
+    "where it can't tell them apart.",
+}
+
+
 def _meaning(summary: Summary, name: str) -> str:
     """What a metric of generated images is; "" for any other: a plugin's may have one of these names."""
-    return _OF_IMAGES.get(name, "") if _OF_IMAGES.keys() <= set(summary.task.names) else ""
+    names = set(summary.task.names)
+    of_images = _OF_IMAGES.get(name, "") if _OF_IMAGES.keys() <= names else ""
+    if not _OF_NETWORKS.keys() <= names:
+        return of_images
+    same = " The loss of this task is the same number." if name == "frechet" else ""
+    return f"{of_images}{_OF_NETWORKS.get(name, '')}{same}"
 
 
 def class_table(summary: Summary) -> Table:
