@@ -29,7 +29,7 @@ class Valid:
 
     def only(self, x: Tensor) -> Tensor:
         """X with zeros at padding, through which no gradient flows."""
-        return x if self.keep is None else torch.where(self.keep, x, 0)
+        return x if self.keep is None else torch.where(self.keep, x, 0.0)
 
     def mean(self, x: Tensor) -> Tensor:
         """Over the valid positions, (1, C, 1, ...) in the dtype of sums. x: zero at padding. 0 where none is valid."""

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.norms import norms
+from bnbench.norms.batch_norm_fast import forward_mode
 from bnbench.norms.batch_state import check_input
 from bnbench.norms.batch_variant import BatchNormVariant
 from bnbench.norms.channels import at_least_float32, column, laid_out, scale_and_shift
-from bnbench.norms.masked import Valid, number, spread, valid_positions
+from bnbench.norms.masked import Valid, dtype_of_sums, number, spread, valid_positions
+from bnbench.norms.masked_batch_fast import MaskedBatchNormFunction
 from bnbench.norms.options import Affine, Eps, MomentumOrAverage
 from bnbench.norms.steps import BATCH
 
@@ -42,25 +44,38 @@ class MaskedBatchNorm(BatchNormVariant):
                 "Expected more than 1 value per channel when training, got 1 valid position in an input of size "
                 f"{input.shape}"
             )
-        values = valid.only(at_least_float32(input))
-        normal = self._by_batch(values, valid) if self.training else self._by_running(values)
+        x = at_least_float32(input)
+        y = self._by_batch(x, valid) if self.training else self._by_running(x, valid)
+        return laid_out(y.to(input.dtype), input)
+
+    def _by_batch(self, x: Tensor, valid: Valid) -> Tensor:
+        """With the batch's own statistics, which move the running ones."""
+        if forward_mode():
+            y, mean, var = self._plain(x, valid)
+        else:
+            count = torch.as_tensor(valid.count, dtype=dtype_of_sums(x), device=x.device).clamp(min=1)
+            y, _, _, mean, var = MaskedBatchNormFunction.apply(
+                x, self.weight, self.bias, valid.keep, count, self.eps
+            )
+        self._move(mean, var, valid.count)
+        return y
+
+    def _plain(self, x: Tensor, valid: Valid) -> tuple[Tensor, Tensor, Tensor]:
+        """The same by autograd, which derivatives that are carried forward need."""
+        values = valid.only(x)
+        mean = valid.mean(values)
+        centred = valid.only(values - mean.to(x.dtype))
+        var = valid.mean(centred.square())
+        y = scale_and_shift(centred * torch.rsqrt(var + self.eps).to(x.dtype), self.weight, self.bias)
+        return valid.only(y), mean, var
+
+    def _by_running(self, x: Tensor, valid: Valid) -> Tensor:
+        values = valid.only(x)
+        mean, var = (at_least_float32(vector) for vector in (self.running_mean, self.running_var))
+        normal = (values - column(mean, values)) * column(torch.rsqrt(var + self.eps), values)
         y = normal if self.weight is None else normal * spread(column(self.weight, values)[None], values)
         y = y if self.bias is None else y + spread(column(self.bias, values)[None], values)
-        return laid_out(valid.only(y).to(input.dtype), input)
-
-    def _by_batch(self, values: Tensor, valid: Valid) -> Tensor:
-        """The batch's own statistics, which move the running ones."""
-        mean = valid.mean(values)
-        centred = valid.only(values - spread(mean, values))
-        lost = valid.mean(centred.detach())  # what the mean lost by rounding to the dtype of the values
-        centred = valid.only(centred - spread(lost, values))
-        var = valid.mean(centred.square())
-        self._move(mean + lost, var, valid.count)
-        return centred * spread(torch.rsqrt(var + self.eps), values)
-
-    def _by_running(self, values: Tensor) -> Tensor:
-        mean, var = (at_least_float32(v) for v in (self.running_mean, self.running_var))
-        return (values - column(mean, values)) * column(torch.rsqrt(var + self.eps), values)
+        return valid.only(y)
 
     def _move(self, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
         """Towards the batch's mean and its variance times n / (n - 1), n valid positions; not where n is below 2."""
