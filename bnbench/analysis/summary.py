@@ -19,7 +19,7 @@ from bnbench.analysis.inside.study import inside_of
 from bnbench.analysis.interactions import interactions
 from bnbench.analysis.methods.intervals import ALPHA, MIN_SEEDS, t_quantile
 from bnbench.analysis.new_samples import NewSamples
-from bnbench.analysis.noise import floors_of_means, noise_floors
+from bnbench.analysis.noise import NoiseFloor, floors_of_means, noise_floors
 from bnbench.analysis.paired import compare
 from bnbench.analysis.pairs import PHASES
 from bnbench.analysis.ranges import usable_ranges
@@ -80,10 +80,7 @@ def summarize(results: StudyResults) -> Summary:
         speeds=tuple(s for t in results.targets for pair in trained for s in compare_speed(*pair, t)),
         areas=tuple(compare_areas(*pair, metric) for metric in _targeted(results) for pair in trained),
         rates=spent_rates(_rates(pairs, results), results.looks),
-        noise=(
-            *(noise_floors(results.cells) if _one_class_a_sample(results) else ()),
-            *floors_of_means(results),
-        ),
+        noise=tuple(_noise(results)),
         usable_ranges=usable_ranges(_trained(findings)) if swept else (),
         interactions=tuple(interactions(findings, comparisons)) if swept else (),
         claims=claims,
@@ -94,9 +91,11 @@ def summarize(results: StudyResults) -> Summary:
     )
 
 
-def _one_class_a_sample(results: StudyResults) -> bool:
-    """Whether accuracy is a share of independent samples, and not of positions in them, such as characters."""
-    return "accuracy" in results.task.names and results.task.per_class
+def _noise(results: StudyResults) -> Iterator[NoiseFloor]:
+    """Of accuracies that are shares of independent samples, not of characters in them; of means over samples."""
+    if "accuracy" in results.task.names and results.task.per_class:
+        yield from noise_floors(results.cells)
+    yield from floors_of_means(results)
 
 
 def _with_targets(results: StudyResults) -> tuple[StudyResults, Course | None]:

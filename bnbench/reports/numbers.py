@@ -241,20 +241,11 @@ def target_text(target: Target) -> str:
 
 #: Metrics whose names are not their words.
 _SPELLED = {
-    "frechet": "Fréchet distance",
-    "kernel": "kernel distance",
-    "coverage": "class coverage",
-    "r2": "R²",
-    "mse": "MSE",
-    "mae": "MAE",
-    "psnr": "PSNR",
-    "kl": "KL",
-    "kl_largest": "largest KL",
-    "loss_little_noise": "loss at little noise",
-    "loss_middle": "loss at medium noise",
+    "frechet": "Fréchet distance", "kernel": "kernel distance", "coverage": "class coverage", "r2": "R²", "mse": "MSE",
+    "mae": "MAE", "psnr": "PSNR", "kl": "KL", "kl_largest": "largest KL", "mean_iou": "mean IoU",
+    "loss_little_noise": "loss at little noise", "loss_middle": "loss at medium noise",
     "loss_much_noise": "loss at much noise",
-    "mean_iou": "mean IoU",
-}
+}  # fmt: skip
 
 
 def words(column: str, language: str = ENGLISH) -> str:
