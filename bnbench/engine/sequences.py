@@ -17,7 +17,7 @@ from bnbench.models.sequences import LearntPositions, SinusoidalPositions
 from bnbench.models.transformer_block import TransformerBlock
 
 #: Products of weights with positions in one step, from which one run keeps a core busy without a stack.
-WORTH_NO_STACK = 150_000_000
+WORTH_NO_STACK = 100_000_000
 #: The same, from which one run repays a second thread better than a second run in a process beside it.
 WORTH_THREADS = 5_000_000_000
 

@@ -42,7 +42,7 @@ def stacked_objective(objective: Objective) -> StackedObjective:
 
 def knows_objective(objective: Objective) -> bool:
     """Whether the stack has its own form of it, rather than calling it replica by replica."""
-    if type(objective) in (OneHotSquares, NextToken):
+    if isinstance(objective, nn.Module) and type(objective) in (OneHotSquares, NextToken):
         return is_plain(objective)
     return (
         type(objective) is nn.CrossEntropyLoss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -126,13 +127,14 @@ class StackedAttention(StackedLayer):
         return norm.forward(x.reshape(s, n, t * self.heads, c // self.heads)).view(x.shape)
 
     @torch.enable_grad()
-    def _attend(self, *parts: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _attend(self, *parts: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Of queries, keys and values (..., T, C): these as leaves (sequences, heads, T, d), and the output."""
-        leaves = [
-            part.flatten(0, -3).unflatten(-1, (self.heads, -1)).transpose(1, 2).detach().requires_grad_()  # type: ignore[no-untyped-call]
-            for part in parts
-        ]
-        return leaves, scaled_dot_product_attention(*leaves, is_causal=self.causal)
+        q, k, v = (self._split(part.flatten(0, -3)).detach().requires_grad_() for part in parts)
+        return (q, k, v), scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(sequences, T, C) to (sequences, heads, T, d)."""
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def _joined(self, parts: Sequence[Tensor]) -> Tensor:
         """(sequences, heads, T, d), of all replicas or of each, to (S, N, T, C)."""
@@ -145,7 +147,7 @@ class StackedAttention(StackedLayer):
         parts = [inner] if len(self._calls) == 1 else inner.unbind(0)
         grads = []
         for (leaves, y), part in zip(self._calls, parts, strict=True):
-            d_y = part.reshape(-1, *part.shape[-2:]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            d_y = self._split(part.reshape(-1, *part.shape[-2:]))
             grads.append(torch.autograd.grad(y, leaves, d_y))
         d_q, d_k, d_v = (self._joined(of_each) for of_each in zip(*grads, strict=True))
         d_x = self.query.backward(self._unheaded(self.query_norm, d_q), True)
@@ -188,7 +190,7 @@ class StackedBranch(StackedLayer):
             own = [getattr(module, name) for module in modules]
             return [] if own[0] is None else [_norm(own, parameters)]
 
-        branches = [module.branch for module in modules]
+        branches: list[Any] = [module.branch for module in modules]
         if isinstance(first.branch, Attention):
             inner: StackedLayer = StackedAttention(branches, parameters)
         else:
