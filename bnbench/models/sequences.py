@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from bnbench.base.tokens import split_valid, valid_tokens
@@ -128,7 +129,9 @@ class SinusoidalPositions(nn.Module):
         return f"{len(self.weight)}, {self.weight.shape[1]}"
 
 
-Positions = Literal["learnt", "sinusoidal", "none"]
+Positions = Annotated[
+    Literal["learnt", "sinusoidal", "none"], Field(description="what is added to tell positions apart")
+]
 
 
 def positions_of(kind: Positions, length: int, width: int) -> nn.Module:
@@ -178,7 +181,10 @@ class MeanOfPositions(SequenceModule):
         return kept.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
-Pool = Literal["mean", "class_token"]
+Pool = Annotated[
+    Literal["mean", "class_token"],
+    Field(description="what a class is read from: the mean of all positions, or a learnt token"),
+]
 
 
 def pool_of(kind: Pool) -> nn.Module:

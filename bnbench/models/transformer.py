@@ -34,6 +34,14 @@ from bnbench.models.transformer_block import (
     Width,
 )
 
+Tied = Annotated[bool, Field(description="the last layer has the weights of the embedding")]
+Causal = Annotated[
+    bool | None,
+    Field(
+        description="no position sees a later one; where left out: where each position has an output of its own"
+    ),
+]
+
 
 @models.register("transformer", init="torch", tasks=("language_model", "text_classification"))
 def transformer(
@@ -49,19 +57,10 @@ def transformer(
     qk_norm: QKNorm = "none",
     final_norm: FinalNorm = None,
     residual_scale: ResidualScale = "initial",
-    positions: Annotated[Positions, Field(description="what is added to tell positions apart")] = "learnt",
-    pool: Annotated[
-        Pool, Field(description="what a class is read from: the mean of all positions, or a learnt token")
-    ] = "mean",
-    tied_embeddings: Annotated[
-        bool, Field(description="the last layer has the weights of the embedding")
-    ] = False,
-    causal: Annotated[
-        bool | None,
-        Field(
-            description="no position sees a later one; where left out: where each position has an output of its own"
-        ),
-    ] = None,
+    positions: Positions = "learnt",
+    pool: Pool = "mean",
+    tied_embeddings: Tied = False,
+    causal: Causal = None,
 ) -> nn.Module:
     """Transformer (Vaswani et al. 2017) over tokens or numbers: GPT-2's form for text, an encoder for classes.
 
@@ -69,19 +68,12 @@ def transformer(
     goes to the last layer. Padding is seen by no position.
     """
     blocks = Blocks(
-        depth,
-        width,
-        heads,
-        norm_position,
-        feed_forward,
-        activation,
-        qk_norm,
-        final_norm,
-        residual_scale,
+        depth, width, heads, norm_position, feed_forward, activation, qk_norm, final_norm, residual_scale
     )
     blocks.check(norm)
+    _check_pool(pool, sizes)
     norm = blocks.at_place(norm)
-    has_token = pool == "class_token" and not sizes.per_position
+    has_token = pool == "class_token"
     length = sizes.input_shape[0] + has_token
     model = sequential(sizes)
     model.add_module(
@@ -99,6 +91,15 @@ def transformer(
     if tied_embeddings:
         _tie(model)
     return model
+
+
+def _check_pool(pool: Pool, sizes: Sizes) -> None:
+    if pool == "class_token" and sizes.per_position:
+        raise BnbenchError(
+            "model.pool: class_token, and each position has an output of its own.",
+            "There is no class to be read from a token.",
+            "leave model.pool out.",
+        )
 
 
 def _tie(model: nn.Sequential) -> None:

@@ -62,25 +62,15 @@ def vit(
     qk_norm: QKNorm = "none",
     final_norm: FinalNorm = None,
     residual_scale: ResidualScale = "initial",
-    positions: Annotated[Positions, Field(description="what is added to tell positions apart")] = "learnt",
-    pool: Annotated[
-        Pool, Field(description="what the class is read from: the mean of all patches, or a learnt token")
-    ] = "mean",
+    positions: Positions = "learnt",
+    pool: Pool = "mean",
 ) -> nn.Module:
     """Vision transformer (ViT, Dosovitskiy et al. 2021): a linear layer over patches, then an encoder.
 
     The authors' form has a class token; the mean of all patches does as well (Beyer et al. 2022, arXiv 2205.01580).
     """
     blocks = Blocks(
-        depth,
-        width,
-        heads,
-        norm_position,
-        feed_forward,
-        activation,
-        qk_norm,
-        final_norm,
-        residual_scale,
+        depth, width, heads, norm_position, feed_forward, activation, qk_norm, final_norm, residual_scale
     )
     blocks.check(norm)
     channels, rows, columns = input_shape
@@ -88,7 +78,8 @@ def vit(
     norm = blocks.at_place(norm)
     has_token = pool == "class_token"
     length = (rows // patch) * (columns // patch) + has_token
-    linear = nn.Linear(channels * patch * patch, width, bias=has_token or blocks.embedding_needs_bias(norm))
+    bias = has_token or blocks.embedding_needs_bias(norm)
+    linear = nn.Linear(channels * patch**2, width, bias=bias)
     model = nn.Sequential()
     model.add_module("patches", Patches(patch))
     model.add_module("embedding", norm.first().weights(linear, "none"))

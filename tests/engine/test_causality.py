@@ -1,4 +1,4 @@
-"""Later tokens that a network sees are found by changing them, whatever its layers are called.
+"""Later tokens, and padding, that a network sees are found by changing them, whatever its layers are called.
 
 Oracles: normalizers whose statistics go over a batch by their papers, and one of one's own that looks at the next
 position.
@@ -22,6 +22,7 @@ from bnbench.engine.rehearsal.causality import (
     why_reads_the_answer,
     why_sees_later_tokens,
 )
+from bnbench.engine.rehearsal.padding import Padded, padding_of, why_padding_counts
 from bnbench.models.dropout import SeededDropout
 from bnbench.norms import NormFacts, norms
 from bnbench.norms.tokens import TokenNorm
@@ -140,3 +141,46 @@ def test_one_output_a_text_may_depend_on_all_of_it(vocabulary: Vocabulary, tmp_p
     sizes = Sizes((6,), 11, vocabulary=11)
     case, model = case_of(transformer("batch"), vocabulary, tmp_path, sizes)
     assert leaks_of(case, model) == Leaks()
+
+
+PADDED = Sizes((8,), 3, vocabulary=11, masked=True)
+NUMBERS = Sizes((8, 3), 3, masked=True)
+
+
+@pytest.mark.parametrize("sizes", [PADDED, NUMBERS], ids=["tokens", "numbers"])
+@pytest.mark.parametrize("model", ["transformer", "textcnn"])
+@pytest.mark.parametrize(
+    ("norm", "expected"),
+    [
+        ("none", Padded()),
+        ("layer", Padded()),
+        ("masked_batch", Padded()),
+        ("power", Padded()),
+        ("batch", Padded(training=True)),
+        ("batch_stats_at_inference", Padded(training=True, inference=True)),
+    ],
+)
+def test_normalizers_that_count_padding(
+    norm: str, expected: Padded, model: str, sizes: Sizes, vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    text = (
+        transformer(norm)
+        if model == "transformer"
+        else f"model: {{name: textcnn, width: 8}}\nvariants: [{norm}]\n"
+    )
+    case, network = case_of(text + "task: text_classification\n", vocabulary, tmp_path, sizes)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert padding_of(case, network) == expected
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    said = why_padding_counts(case, expected)
+    when = "in training and at inference" if expected.inference else "in training"
+    assert (
+        said.startswith(f"{norm}: {when}, the output for a sequence depends")
+        if expected.training
+        else not said
+    )
+
+
+def test_a_network_without_padding_is_not_tried(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    case, network = case_of(transformer("batch"), vocabulary, tmp_path)
+    assert padding_of(case, network) == Padded()

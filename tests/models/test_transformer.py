@@ -307,6 +307,7 @@ def inputs(sizes: Sizes, count: int) -> Tensor:
         ({"heads": 8, "norm": "qk"}, "one value a head"),
         ({"norm": "filter_response"}, "its own activation"),
         ({"sizes": CLASSES, "tied_embeddings": True}, "outputs are not the tokens"),
+        ({"pool": "class_token"}, "each position has an output of its own"),
         ({"sizes": NUMBERS, "tied_embeddings": True}, "numbers come in"),
     ],
 )

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from bnbench.base.process_state import left_as_found
-from bnbench.base.seeding import generator
 from bnbench.base.user_code import raise_interrupt
 from bnbench.engine.rehearsal.case import Case
-from bnbench.norms.behaviour import ModuleState
+from bnbench.engine.rehearsal.trial_outputs import differ, trial_outputs
 from bnbench.tasks import task_of
 
 #: Sequences of the batch.
 SAMPLES = 4
 #: A change of an output above this, relative to 1 + its size, is no rounding.
 TOLERANCE = 1e-5
-#: Every parameter moves by noise of this size, so that none that starts at 0 hides what comes before it.
-NOISE = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,32 +41,13 @@ def leaks_of(case: Case, model: nn.Module) -> Leaks:
     tokens = case.inputs(SAMPLES)
     changed = tokens.clone()
     changed[:, -1] = (changed[:, -1] + 1) % sizes.vocabulary
-    state, training = ModuleState(model), model.training
-    with left_as_found(torch.device("cpu")), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            draw = generator(0, "causality")
-            for parameter in model.parameters():
-                parameter.add_(NOISE * torch.randn(parameter.shape, generator=draw).to(parameter))
-            model.train()(tokens)  # a layer may look at its first batch in another way
-            moved = ModuleState(model)
-            return Leaks(*(_depends(model.train(mode), moved, tokens, changed) for mode in (True, False)))
-        except BaseException as error:
-            raise_interrupt(error)
-            return NO_LEAKS
-        finally:
-            model.train(training)
-            state.restore()
-
-
-def _depends(model: nn.Module, state: ModuleState, tokens: Tensor, changed: Tensor) -> bool:
-    outputs = []
-    for inputs in (tokens, changed):
-        state.restore()
-        torch.manual_seed(0)
-        outputs.append(model(inputs)[:, :-1].clone())
-    y, other = outputs
-    return bool(((y - other).abs() > TOLERANCE * (1 + y.abs())).any())
+    try:
+        with trial_outputs(model, tokens) as output:
+            pairs = [(output(tokens, mode), output(changed, mode)) for mode in (True, False)]
+            return Leaks(*(differ(y[:, :-1], other[:, :-1], TOLERANCE) for y, other in pairs))
+    except BaseException as error:
+        raise_interrupt(error)
+        return NO_LEAKS
 
 
 def why_reads_the_answer(case: Case, leaks: Leaks) -> str:

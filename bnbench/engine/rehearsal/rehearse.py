@@ -31,6 +31,7 @@ from bnbench.engine.rehearsal.causality import (
 )
 from bnbench.engine.rehearsal.equal_seeds import why_equal
 from bnbench.engine.rehearsal.mistakes import build_mistake
+from bnbench.engine.rehearsal.padding import NOT_PADDED, Padded, padding_of, why_padding_counts
 from bnbench.engine.rehearsal.probe_faults import ProbeFaults
 from bnbench.engine.rehearsal.running_statistics import share_left, why_unfilled
 from bnbench.engine.rehearsal.single_values import why_alone, why_one_weight
@@ -124,10 +125,12 @@ def rehearse_cases(
         statistics.append((case, probe.has_statistics or bool(probe.error or probe.mistakes)))
         layers.append(Layers(case.label, case.settings.model.name, case.settings.norm.name, probe.covered))
         ways = tuple(ways_asked(case)) if probe.has_statistics else ()
-        seen = why_sees_later_tokens(case, probe.leaks, ways)
-        cells[case.label] = (
-            replace(cell, ways=ways).limited_by(why_unfilled(case, probe.shares)).limited_by(seen)
+        texts = (
+            why_unfilled(case, probe.shares),
+            why_sees_later_tokens(case, probe.leaks, ways),
+            why_padding_counts(case, probe.padded),
         )
+        cells[case.label] = replace(cell, ways=ways, cautions=(*cell.cautions, *filter(None, texts)))
     for mistake in (*used.mistakes(), *probe_faults.mistakes()):
         by_message.setdefault(mistake.message, mistake)
     if absent := no_statistics(statistics):
@@ -142,7 +145,7 @@ class _Probe:
     """The findings on one network. covered: for every layer of weights, whether something shifts its output.
 
     has_statistics: whether layers infer with running statistics; looked at where the study asks. leaks: whether its
-    outputs depend on later tokens.
+    outputs depend on later tokens. padded: whether they depend on padding.
     """
 
     model: nn.Module
@@ -153,6 +156,7 @@ class _Probe:
     covered: tuple[tuple[WeightLayer, bool], ...]
     has_statistics: bool = False
     leaks: Leaks = NO_LEAKS
+    padded: Padded = NOT_PADDED
 
 
 def _decide(
@@ -219,6 +223,9 @@ def _probe(case: Case, model: nn.Module) -> _Probe:
         mistakes.append(text)
     leaks = NO_LEAKS if sites.error or mistakes else leaks_of(case, model)
     mistakes += [text] if (text := why_reads_the_answer(case, leaks)) else []
+    padded = NOT_PADDED if sites.error or mistakes else padding_of(case, model)
     error = None if mistakes else sites.error
     has_statistics, of_ways = (False, ()) if mistakes or error else judge_ways(case, model)
-    return _Probe(model, sites, (*mistakes, *of_ways), error, tuple(shares), covered, has_statistics, leaks)
+    return _Probe(
+        model, sites, (*mistakes, *of_ways), error, tuple(shares), covered, has_statistics, leaks, padded
+    )

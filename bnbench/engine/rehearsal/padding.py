@@ -1,0 +1,66 @@
+"""Padding that has a part in the outputs for valid positions: found by adding some."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from bnbench.base.user_code import raise_interrupt
+from bnbench.engine.rehearsal.case import Case
+from bnbench.engine.rehearsal.trial_outputs import differ, trial_outputs
+
+#: Sequences of the batch.
+SAMPLES = 4
+#: A matrix product of another shape may round differently.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Whether what a network gives for a sequence depends on the padding of its batch: in training, at inference."""
+
+    training: bool = False
+    inference: bool = False
+
+
+NOT_PADDED = Padded()
+
+
+def padding_of(case: Case, model: nn.Module) -> Padded:
+    """Give the same sequences with as much padding again; the network is left as it is.
+
+    None for a task whose inputs carry no padding, and for a network that takes one length alone.
+    """
+    sizes = case.sizes
+    length = sizes.input_shape[0]
+    if not sizes.masked or sizes.per_position or length < 2:
+        return NOT_PADDED
+    long = case.inputs(SAMPLES)
+    long[:, length // 2 :] = 0  # the token, and the last column, of padding
+    short = long[:, : length // 2].contiguous()
+    try:
+        with trial_outputs(model, long) as output:
+            modes = (differ(output(short, mode), output(long, mode), TOLERANCE) for mode in (True, False))
+            return Padded(*modes)
+    except BaseException as error:
+        raise_interrupt(error)
+        return NOT_PADDED
+
+
+def why_padding_counts(case: Case, padded: Padded) -> str:
+    """The caution on a network whose outputs depend on padding; "" of any other."""
+    if not padded.training and not padded.inference:
+        return ""
+    settings = case.settings
+    owner = f"model: {settings.model.name}" if settings.norm.name == "none" else f"norm: {settings.norm.name}"
+    when = {
+        (True, False): "in training",
+        (False, True): "at inference",
+        (True, True): "in training and at inference",
+    }[padded.training, padded.inference]
+    return (
+        f"{case.label}: {when}, the output for a sequence depends on how much padding its batch holds, which {owner} "
+        "counts: another length of the batch would be another network. norm: masked_batch leaves padding out, and "
+        "layer, rms and dyt look at each position by itself."
+    )
