@@ -34,6 +34,37 @@ Sigma = Annotated[
 ]
 
 
+MeanScale = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        description="batch norm on the posterior means with this fixed gamma (BN-VAE); none: no norm there",
+    ),
+]
+
+
+class NormOfMeans(nn.Module):
+    """Batch norm on the posterior means, with a fixed gamma and a beta that is learnt (Zhu et al. 2020, section 3).
+
+    Over a batch each mean has the variance gamma² (up to eps) and the mean beta, so that the KL divergence of a latent
+    variable is at least (gamma² + beta²) / 2 on average (equation 7): the posterior can't collapse.
+    """
+
+    def __init__(self, latent: int, gamma: float) -> None:
+        super().__init__()
+        self.gamma, self.norm = gamma, nn.BatchNorm1d(latent, affine=False)
+        self.beta = nn.Parameter(torch.zeros(latent))
+
+    def forward(self, mean: Tensor) -> Tensor:
+        """(N, latent) to the same."""
+        out: Tensor = self.gamma * self.norm(mean) + self.beta
+        return out
+
+    def extra_repr(self) -> str:
+        """The fixed gamma."""
+        return f"gamma={self.gamma}"
+
+
 class Reparametrization(nn.Module):
     """z = mean + exp(log_variance / 2) e, with e ~ N(0, 1) from a stream of the layer's own.
 
@@ -74,8 +105,16 @@ class VariationalAutoencoder(nn.Module):
 
     log_noise: Tensor
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, latent: int, sigma: float | None) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent: int,
+        sigma: float | None,
+        norm_on_mean: float | None = None,
+    ) -> None:
         super().__init__()
+        self.means = NormOfMeans(latent, norm_on_mean) if norm_on_mean else nn.Identity()
         self.encoder, self.latent, self.decoder = encoder, Reparametrization(), decoder
         self.num_latents = latent
         if sigma is None:
@@ -86,6 +125,7 @@ class VariationalAutoencoder(nn.Module):
     def forward(self, x: Tensor) -> Variational:
         """Images (N, C, H, W)."""
         mean, log_variance = self.encoder(x).chunk(2, 1)
+        mean = self.means(mean)
         return Variational(self.decoder(self.latent(mean, log_variance)), mean, log_variance, self.log_noise)
 
 
@@ -100,6 +140,7 @@ def vae(
     channels: Channels = [16, 32],  # noqa: B006
     hidden: Hidden = [128],  # noqa: B006
     sigma: Sigma = None,
+    norm_on_mean: MeanScale = None,
     activation: Activation = "relu",
     norm_position: NormPosition = "before",
     bias: Bias = "auto",
@@ -109,8 +150,9 @@ def vae(
     latent: latent variables
     channels: output channels of each convolution of the encoder, each with stride 2 (network: conv)
     hidden: units of each hidden layer of the encoder (network: mlp)
+    norm_on_mean: gamma of BN-VAE (Zhu et al. 2020, arXiv 2004.12943), e.g. 0.5
     """
     check_latent("a VAE", latent, input_shape)
     design = Design(network, channels, hidden, activation, norm_position, bias)
     halves = encoder(input_shape, 2 * latent, norm, design), decoder(input_shape, latent, norm, design)
-    return VariationalAutoencoder(*halves, latent, sigma)
+    return VariationalAutoencoder(*halves, latent, sigma, norm_on_mean)

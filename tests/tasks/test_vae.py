@@ -232,3 +232,24 @@ def test_a_fixed_sigma_is_no_parameter() -> None:
     assert "log_noise" not in dict(model.named_parameters())
     assert float(model.log_noise) == pytest.approx(2 * math.log(0.5))
     assert isinstance(vae().log_noise, nn.Parameter)
+
+
+def test_batch_norm_on_the_posterior_means_keeps_the_divergence_above_its_bound() -> None:
+    """Zhu et al. 2020, equation 7: E KL >= (gamma² + beta²) / 2 for each latent variable, whatever the weights are."""
+    torch.manual_seed(0)
+    model = vae(network="mlp", hidden=[], latent=4, norm_on_mean=0.7).double()
+    beta = torch.tensor([0.0, 0.5, -1.0, 2.0], dtype=torch.float64)
+    with torch.no_grad():
+        model.means.beta.copy_(beta)
+        model.encoder.code.weight.mul_(100)
+    made = model(torch.randn(64, 1, 8, 8, dtype=torch.float64))
+    torch.testing.assert_close(made.mean.mean(0), beta)
+    torch.testing.assert_close(
+        made.mean.var(0, correction=0), torch.full((4,), 0.49).double(), rtol=1e-4, atol=0
+    )
+    assert (made.kl().mean(0) > (0.49 + beta.square()) / 2 - 1e-4).all()
+    assert (active(made.mean)).all()
+    model.eval()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model(torch.randn(8, 1, 8, 8, dtype=torch.float64))
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
