@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.summary import summarize
-from bnbench.reports.tables.small_curves import WIDTH, small_curves
+from bnbench.reports.tables.small_curves import WIDTH, main_curves, small_curves
 from bnbench.results import Cell, StudyResults
 from bnbench.study.records import HistoryRow, RunRecord
 from tests.shown import print_everything
@@ -46,6 +47,16 @@ def test_a_long_history_is_sampled_evenly_from_first_to_last() -> None:
 def test_what_is_not_finite_is_a_gap() -> None:
     _, lost = small_curves(summary_of(fine=[2, 1, 0], lost=[2, math.nan, math.inf])).rows
     assert lost[1] == "█·· 2 → not finite"
+
+
+def test_a_primary_metric_of_the_end_alone_leaves_the_curve_to_the_loss() -> None:
+    summary = summary_of(down=[8, 4, 0])
+    assert main_curves(summary).columns == ("variant", "val accuracy")
+    run = summary.variants[0].runs[0]
+    rows = tuple(replace(row, metrics={**row.metrics, "val_accuracy": math.nan}) for row in run.history)
+    late = replace(summary, variants=(replace(summary.variants[0], runs=(replace(run, history=rows),)),))
+    assert main_curves(late).columns == ("variant", "val loss")
+    assert main_curves(late).rows == (("down", "█▅▁ 8 → 0"),)
 
 
 def test_nothing_is_drawn_of_a_single_evaluation() -> None:

@@ -57,7 +57,7 @@ def _columns(summary: Summary, variants: Sequence[VariantSummary]) -> dict[str, 
     if differences := _differences(summary):
         columns[f"against {summary.baseline}"] = ("r", lambda v: _difference(v, summary, differences))
     if beside:
-        columns[words(beside)] = ("r", _spread(beside))
+        columns[with_unit(beside)] = ("r", _spread(beside))
     if summary.targets and not summary.only_looked_at:
         columns[_target_heading(summary)] = ("r", _steps_to_target)
     if not summary.only_looked_at:

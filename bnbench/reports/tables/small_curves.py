@@ -44,9 +44,13 @@ def small_curves(summary: Summary, columns: Sequence[str] | None = None) -> Tabl
 
 
 def main_curves(summary: Summary) -> Table:
-    """One curve a variant: the primary metric on the validation set, over the steps of a run."""
+    """One curve a variant: the primary metric on the validation set, over the steps of a run.
+
+    The loss where the primary metric has no number there, such as one that is measured at the end of a run alone.
+    """
     name = f"val_{metric_of(summary.primary).name}"
-    return small_curves(summary, [name if name in curves(summary) else "val_loss"])
+    is_measured = name in curves(summary) and any(row[name] is not None for row in mean_rows(summary))
+    return small_curves(summary, [name if is_measured else "val_loss"])
 
 
 def _curve(rows: Sequence[Row], column: str, scale: Sequence[float], last: int) -> str:
