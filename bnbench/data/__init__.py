@@ -39,12 +39,16 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Plan:
-    """The sizes of a data set before it is downloaded. num_val: None where it is held out of the training set."""
+    """The sizes of a data set before it is downloaded.
+
+    num_val: None where it is held out of the training set. bytes_a_value: that its inputs will take in memory.
+    """
 
     num_train: int
     num_val: int | None
     num_test: int
     sizes: Sizes
+    bytes_a_value: float = 1
 
 
 @dataclass(frozen=True)

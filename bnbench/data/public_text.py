@@ -120,7 +120,7 @@ def tiny_shakespeare(
 
 def _ag_news_plan(unit: Unit, length: Length, vocabulary: VocabularySize) -> Plan:
     size = {"bytes": 257, "characters": 100}.get(unit, vocabulary)
-    return Plan(120_000, None, 7_600, Sizes((length,), len(AG_NEWS), vocabulary=size, masked=True))
+    return Plan(120_000, None, 7_600, Sizes((length,), len(AG_NEWS), vocabulary=size, masked=True), 8)
 
 
 @datasets.register("ag_news", task="text_classification", plan=_ag_news_plan)

@@ -140,7 +140,7 @@ def _planned(settings: Settings, plan: Plan) -> Shape:
     limit = settings.max_eval_samples or total
     num_train, num_val = min(num_train, settings.max_train_samples or total), min(num_val, limit)
     probe = num_val if plan.num_val else None
-    return Shape(num_train, num_val, min(plan.num_test, limit), plan.sizes, num_probe=probe)
+    return Shape(num_train, num_val, min(plan.num_test, limit), plan.sizes, plan.bytes_a_value, probe)
 
 
 def _sizes_of(settings: Settings, facts: DatasetFacts) -> Sizes:

@@ -95,7 +95,8 @@ def planned_windows(counts: Sequence[int], size: int, window: int) -> Plan:
     train, val, test = counts
     sizes = Sizes((window,), size, vocabulary=size, per_position=True)
     num_train = max(1, (train - window - 1) // stride_of(train, window) + 1)
-    return Plan(num_train, max(1, (val - 1) // window), max(1, (test - 1) // window), sizes)
+    held = 8 * train / (num_train * window)  # a token is an int64, and stands in many windows
+    return Plan(num_train, max(1, (val - 1) // window), max(1, (test - 1) // window), sizes, held)
 
 
 def _cut(text: Tensor, window: int, stride: int) -> Pair:
