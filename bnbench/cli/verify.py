@@ -37,6 +37,7 @@ def verify(
             )
         plugins: list[Path] = plugin or []
         if conventions.padding:
+            _refuse_conventions(conventions)
             found = parent.verify_padding(
                 layer or "", conventions.wishes(), plugins=plugins, timeout=timeout, debug=debug
             )
@@ -49,6 +50,17 @@ def verify(
             _show(verification, format)
             good = verification.strictly_passed if strict else verification.passed
         raise typer.Exit(EXIT_DONE if good else EXIT_GATE)
+
+
+def _refuse_conventions(conventions: Conventions) -> None:
+    """Options of the other question. Raises BadParameter."""
+    default = Conventions()
+    words = {"dim": "--dim", "momentum_convention": "--momentum-convention", "running_var": "--running-var"}
+    for name, word in words.items():
+        if getattr(conventions, name) != getattr(default, name):
+            raise typer.BadParameter(
+                "it does not go with --padding, which compares no formulas.", param_hint=word
+            )
 
 
 def _show(verification: Verification, format: str) -> None:

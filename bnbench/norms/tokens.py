@@ -36,7 +36,12 @@ class TokenNorm(nn.Module):
 
 def has_mask_argument(layer: nn.Module) -> bool:
     """Whether the layer's forward has an argument `mask`."""
+    return "mask" in forward_arguments(layer)
+
+
+def forward_arguments(layer: nn.Module) -> list[str]:
+    """The names of the arguments of the layer's forward; none where they can't be read."""
     try:
-        return "mask" in inspect.signature(layer.forward).parameters
+        return list(inspect.signature(layer.forward).parameters)
     except (TypeError, ValueError):
-        return False
+        return []

@@ -99,8 +99,12 @@ def _answer_of(layer: Dependence) -> str:
         )
         return f"FAILED: {layer.layer} takes a mask, and padding still changes it ({_modes(layer.padding)}).{why}"
     if layer.padding:
+        depends = f"{layer.layer} depends on padding ({_modes(layer.padding)}), as it"
+        if layer.other_mask:
+            fix = "bnbench gives a mask to an argument called `mask`, True at valid positions: give it that name."
+            return f"{depends} got no mask. Its forward has `{layer.other_mask}`; {fix}"
         fix = "Give its forward an argument `mask`, True at valid positions, or use masked_batch."
-        return f"{layer.layer} depends on padding ({_modes(layer.padding)}), as it takes no mask. {fix}"
+        return f"{depends} takes no mask. {fix}"
     with_mask = " with a mask" if layer.takes_mask else ""
     return (
         f"{layer.layer}: padding changes nothing{with_mask} (float32 bit for bit, float64 to 1e-12 relative)."

@@ -18,8 +18,9 @@ class Dependence:
     takes_mask: its forward has an argument `mask`. called: how it was called. padding, samples, later: the modes
     (training, inference) in which an output at a valid position depends on padding, on the other samples of the batch,
     on later positions of its own sample. With padding count what training keeps, and gradients. changes: what padding
-    changed, a sentence each; largest: the largest of these changes, relative. refused: why it has no meaning over
-    tokens; then nothing was tried.
+    changed, a sentence each; largest: the largest of these changes, relative. other_mask: an argument
+    of its forward that looks like a mask, where it has none called `mask`. refused: why it has no meaning over tokens;
+    then nothing was tried.
     """
 
     layer: str
@@ -30,6 +31,7 @@ class Dependence:
     later: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     largest: float = 0.0
+    other_mask: str = ""
     refused: str = ""
 
     @property

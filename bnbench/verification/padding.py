@@ -22,7 +22,7 @@ from bnbench.base.process_state import seeded
 from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.norms import norms
 from bnbench.norms.named import NamedLayer
-from bnbench.norms.tokens import TokenNorm, has_mask_argument
+from bnbench.norms.tokens import TokenNorm, forward_arguments, has_mask_argument
 from bnbench.verification.dependence import MODES, Dependence, Dependences
 from bnbench.verification.target import Target, find_target
 from bnbench.verification.wishes import Wishes
@@ -131,6 +131,8 @@ class _Trial:
     def __init__(self, name: str, make: Make, takes_mask: bool, whole: bool) -> None:
         self.name, self.takes_mask, self.whole = name, takes_mask, whole
         self.form, self.layers = self._working(make)
+        arguments = forward_arguments(self.layers[torch.float32])[1:]
+        self.other_mask = next((name for name in arguments if "mask" in name or "lengths" in name), "")
 
     def _working(self, make: Make) -> tuple[str, dict[torch.dtype, nn.Module]]:
         """The first form in which the layer can be called, and the layer after two steps of training."""
@@ -187,6 +189,7 @@ class _Trial:
             self._modes(_later_positions),
             lines,
             min(largest, sys.float_info.max),
+            "" if self.takes_mask else self.other_mask,
         )
 
     def _results(self, mode: str, given: _Batch) -> Values:

@@ -178,6 +178,25 @@ def test_a_layer_without_a_mask_is_reported_and_does_not_fail() -> None:
     assert "Mine depends on padding (training), as it takes no mask" in answer(Dependences((found,)))
 
 
+class OtherName(nn.BatchNorm1d):
+    def forward(self, x: Tensor, pad_mask: Tensor | None = None) -> Tensor:
+        return super().forward(x)
+
+
+def test_a_mask_under_another_name_is_named() -> None:
+    said = answer(Dependences((judged(OtherName),)))
+    assert "Its forward has `pad_mask`; bnbench gives a mask to an argument called `mask`" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "word"), [("--dim", "2"), ("--running-var", "biased"), ("--momentum-convention", "old")]
+)
+def test_options_of_the_other_question_are_refused(option: str, word: str) -> None:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["verify", "batch", "--padding", option, word])
+    assert result.exit_code == 2
+    assert f"Invalid value for {option}: it does not go with --padding" in result.stderr
+
+
 class OverTime(nn.Module):
     """Takes (N, T, C) alone, and every position sees the mean of its own sequence."""
 
