@@ -46,6 +46,7 @@ def head_of(model: nn.Module) -> str:
 
 
 def head_names(model: nn.Module) -> set[str]:
-    """The dotted names of the last layer's parameters."""
+    """The dotted names of the last layer's parameters; of one that it shares, the name in the first layer."""
     head = head_of(model)
-    return {name for name, _ in model.named_parameters() if head and name.startswith(f"{head}.")}
+    own = {id(parameter) for parameter in model.get_submodule(head).parameters()} if head else set()
+    return {name for name, parameter in model.named_parameters() if id(parameter) in own}

@@ -24,7 +24,7 @@ from bnbench.models.transformer_block import TransformerBlock
 from bnbench.network.sites import ignores_shift
 from bnbench.norms import norms
 from bnbench.norms.owner import weight_layers
-from bnbench.norms.parameter_groups import groups_by_name
+from bnbench.norms.parameter_groups import groups_by_name, head_names
 
 WIDTH, LENGTH, LETTERS = 8, 7, 11
 TEXT = Sizes((LENGTH,), LETTERS, vocabulary=LETTERS, per_position=True)
@@ -220,6 +220,8 @@ def test_tied_embeddings_are_one_parameter_that_starts_as_an_embedding() -> None
     assert torch.equal(tied.get_parameter("head.weight"), free.get_parameter("embedding.weight"))
     assert groups_by_name(tied)["embedding.weight"] == "weights"
     assert "head.weight" not in groups_by_name(tied)
+    assert head_names(tied) == {"embedding.weight", "head.bias"}
+    assert head_names(free) == {"head.weight", "head.bias"}
     twin = copy.deepcopy(tied)
     assert twin.get_parameter("head.weight") is twin.get_parameter("embedding.weight")
     assert twin.get_parameter("head.weight") is not tied.get_parameter("head.weight")

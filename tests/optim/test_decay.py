@@ -79,7 +79,7 @@ def test_one_step_of_zero_gradient_leaves_gamma_and_moves_the_weights() -> None:
         torch.testing.assert_close(value.detach(), factor * before[key])
 
 
-@pytest.mark.parametrize("name", [n for n in norms.names() if n != "none"])
+@pytest.mark.parametrize("name", [n for n in norms.names() if n not in ("none", "qk")])
 def test_of_a_resnet_the_weights_alone_are_decayed(name: str) -> None:
     """Scalars of fixup, alpha of skipinit and DyT, tau of FRN: none of them is a weight."""
     model = resnet20((3, 8, 8), 10, NormLayer(norms.get(name)))

@@ -142,7 +142,7 @@ def test_no_gradient_is_computed_for_what_does_not_learn(settings: Make) -> None
     assert with_gradient == {"blocks.0.norm.weight", "blocks.0.norm.bias"}
 
 
-@pytest.mark.parametrize("norm", [name for name in norms.names() if name != "none"])
+@pytest.mark.parametrize("norm", [name for name in norms.names() if name not in ("none", "qk")])
 def test_the_groups_of_a_resnet(norm: str) -> None:
     """Each parameter is in one group: 20 convolution and linear weights, and the normalizers' own numbers."""
     model = resnet20((3, 8, 8), 10, NormLayer(norms.get(norm)))
