@@ -98,8 +98,9 @@ class Denoising(Task):
         """Noisy images with their step, (N, C + 1, H, W), and the noise with the step, of the same shape."""
         steps = torch.randint(self.steps, (len(inputs),), generator=draw)
         noise = torch.randn(inputs.shape, generator=draw).to(inputs.device)
-        signal = self.kept_signal[steps].reshape(-1, 1, 1, 1).to(inputs.device)
-        noisy = signal.sqrt().float() * inputs + (1 - signal).sqrt().float() * noise
+        signal = self.kept_signal[steps].reshape(-1, 1, 1, 1)
+        of_image, of_noise = (part.sqrt().float().to(inputs.device) for part in (signal, 1 - signal))
+        noisy = of_image * inputs + of_noise * noise
         steps = steps.to(inputs.device)
         return with_time(noisy, steps), with_time(noise, steps)
 
@@ -110,9 +111,9 @@ class Denoising(Task):
 
     def kept(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """A row a sample, float64: its mean squared error, its step."""
-        noise, steps = split_time(targets)
-        errors = (outputs.double() - noise.double()).square().flatten(1).mean(1)
-        return torch.stack([errors, steps.double()], 1).cpu()
+        noise, steps = split_time(targets.cpu())
+        errors = (outputs.cpu().double() - noise.double()).square().flatten(1).mean(1)
+        return torch.stack([errors, steps.double()], 1)
 
     def measured(self, outputs: Tensor, targets: Tensor, data: Prepared) -> Iterator[tuple[str, float]]:
         """Of the `kept` rows of a part. NaN for a third of the steps without a sample."""

@@ -75,10 +75,10 @@ class VariationalAutoencoder(Task):
 
     def kept(self, outputs: Variational, targets: Tensor) -> Tensor:  # type: ignore[override]
         """A row a sample, float64: -log p(x|z), squared error, KL of each latent variable, its posterior mean."""
-        errors = (outputs.location.double() - targets.double()).flatten(1).square().sum(1)
-        wide = Variational(*(value.double() for value in outputs))
-        columns = [wide.reconstruction(targets.double())[:, None], errors[:, None], wide.kl(), wide.mean]
-        return torch.cat(columns, 1).cpu()
+        wide, images = Variational(*(value.cpu().double() for value in outputs)), targets.cpu().double()
+        errors = (wide.location - images).flatten(1).square().sum(1)
+        columns = [wide.reconstruction(images)[:, None], errors[:, None], wide.kl(), wide.mean]
+        return torch.cat(columns, 1)
 
     def measured(self, outputs: Tensor, targets: Tensor, data: Prepared) -> Iterator[tuple[str, float]]:
         """Of the `kept` rows of a part."""
