@@ -8,7 +8,7 @@ from typing import Any
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.difference import Difference
 from bnbench.base.metrics import metric_of, parted
-from bnbench.reports.numbers import NOTHING, heading, outcome_text, spread_text, with_unit, words
+from bnbench.reports.numbers import NOTHING, heading, outcome_text, spread_text, with_unit
 from bnbench.reports.sentences.agreement import is_repeated
 from bnbench.reports.sentences.effect import change_text, interval_words
 from bnbench.reports.sentences.inference import line_words
