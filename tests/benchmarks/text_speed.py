@@ -256,7 +256,7 @@ def ways_of(settings: Any, window: int) -> tuple[dict[str, tuple[Callable[[], ob
         inputs, targets = windows(1)
         loss = torch.nn.functional.cross_entropy(plain(inputs[0]).flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     def stepping(stepper: Any, count: int) -> Callable[[], object]:

@@ -84,8 +84,10 @@ def same_gradients(settings: Settings) -> Stack:
     return stack
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("position", ["pre", "post", "sandwich"])
+@pytest.mark.parametrize(
+    ("norm", "position"),
+    [*((norm, "pre") for norm in NORMS), ("layer", "post"), ("batch", "post"), ("layer", "sandwich")],
+)
 def test_gradients_are_those_of_single_models(
     norm: str, position: str, vocabulary: Vocabulary, tmp_path: Path
 ) -> None:
@@ -123,16 +125,16 @@ def test_a_part_that_is_not_plain_is_called_as_it_is(vocabulary: Vocabulary, tmp
 
 
 def trained(settings: Settings, seeds: Sequence[int], sizes: Sizes) -> tuple[Tensor, list[Tensor]]:
-    """The objectives of ten steps of seed 5, and its weights after them."""
+    """The objectives of five steps of seed 5, and its weights after them."""
     models = models_of(settings, seeds, sizes, torch.float32)
     stack = Stack(models, make_optimizer(settings), make_objective(settings))
     place = list(seeds).index(5)
-    losses = [stack.step(*windows(seeds, sizes, step))[place] for step in range(10)]
+    losses = [stack.step(*windows(seeds, sizes, step))[place] for step in range(5)]
     return torch.stack(losses), [parameter.detach() for parameter in models[place].parameters()]
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("window", [WINDOW, 16])
+@pytest.mark.parametrize("window", [pytest.param(WINDOW, marks=pytest.mark.slow), 16])
 def test_no_bit_depends_on_the_neighbours(
     norm: str, window: int, vocabulary: Vocabulary, tmp_path: Path
 ) -> None:
@@ -142,7 +144,7 @@ def test_no_bit_depends_on_the_neighbours(
     try:
         settings = settings_of(vocabulary, tmp_path, norm=norm)
         losses, weights = trained(settings, [5] if window == 16 else [5, 0], sizes_of(window))
-        for seeds in ([1, 5], [2, 1, 5], [5, 3, 2, 1, 0]):
+        for seeds in ([1, 5], [2, 5, 3, 1, 0]):
             others, theirs = trained(settings, seeds, sizes_of(window))
             assert torch.equal(losses, others)
             assert all(map(torch.equal, weights, theirs))
@@ -171,12 +173,12 @@ def test_the_choice_follows_the_size_of_a_step(vocabulary: Vocabulary, tmp_path:
 
     assert chosen(sizes_of(16)) == EngineChoice("stacked", 1, doubles=False)
     assert chosen(sizes_of()) == EngineChoice("stacked", 1)  # a run alone gets a double
-    large = {"model__width": 128, "model__depth": 4, "batch_size": 32}
+    large = {"model__width": 64, "batch_size": 32}
     wide = chosen(sizes_of(64, 100), **large)
     assert (wide.engine, wide.threads) == ("sequential", 1)
     assert wide.reason == "its steps are large enough to keep a core busy without a stack"
     assert chosen(sizes_of(64, 100), **large, engine="stacked").engine == "stacked"
-    huge = chosen(sizes_of(256, 100), model__width=512, model__depth=8, batch_size=64)
+    huge = chosen(sizes_of(1024, 100), model__width=64, batch_size=256)
     assert huge.threads == all_threads()
 
 
