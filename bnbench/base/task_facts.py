@@ -29,9 +29,9 @@ from bnbench.base.metrics import (
 )
 
 #: Facts that older results folders do not have; a folder without them reads as one where they are empty.
-_LATER = ("normalizations", "test_sets", "unit", "tokens")
+_LATER = ("normalizations", "test_sets", "unit", "tokens", "per_position")
 #: Facts that choose what trains: a results folder does not hold them.
-_OF_TRAINING = ("models", "kinds", "two_networks", "per_position")
+_OF_TRAINING = ("models", "kinds", "two_networks")
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,22 @@ _OF_IMAGES = {
 }
 
 
+#: Metrics that this set of metrics together makes plain, and what each is.
+_REGRESSION, _SEGMENTATION = {"r2", "mse", "mae"}, {"mean_iou", "pixel_accuracy"}
+_OF_TASKS = {
+    "r2": (
+        _REGRESSION,
+        " 1 - squared error / squared distance to the part's own mean, the mean over the columns.",
+    ),
+    "mse": (_REGRESSION, " In the square of the targets' own unit."),
+    "mae": (_REGRESSION, " In the targets' own unit."),
+    "mean_iou": (
+        _SEGMENTATION,
+        " Of a class: pixels of it that are taken for it, by the pixels of it or taken for it, in the whole part; the "
+        "mean over the classes that the part has.",
+    ),
+    "pixel_accuracy": (_SEGMENTATION, " The share of all pixels of the part that count."),
+}
 #: What the metrics of two networks that train against each other are, in the same way.
 _OF_NETWORKS = {
     "generator_loss": " It is -log D of generated images. It depends on the discriminator, and does not say how good "
@@ -75,9 +91,11 @@ _OF_NETWORKS = {
 
 
 def _meaning(summary: Summary, name: str) -> str:
-    """What a metric of generated images is; "" for any other: a plugin's may have one of these names."""
+    """What a metric is that a name does not say; "" for any other: a plugin's may have one of these names."""
     names = set(summary.task.names)
     of_images = _OF_IMAGES.get(name, "") if _OF_IMAGES.keys() <= names else ""
+    if name in _OF_TASKS and _OF_TASKS[name][0] <= names:
+        return _OF_TASKS[name][1]
     if not _OF_NETWORKS.keys() <= names:
         return of_images
     same = " The loss of this task is the same number." if name == "frechet" else ""
@@ -101,7 +119,8 @@ def class_table(summary: Summary) -> Table:
         for metric in filter(None, map(metric_named, names))
         for variant in baseline_first(summary)
     ]
-    meaning = "Recall: the share of a class's samples that are taken for it."
+    counted = "pixels" if summary.task.per_position else "samples"
+    meaning = f"Recall: the share of a class's {counted} that are taken for it."
     caption = f"{_seeds_caption(summary)} After the last step. {meaning}"
     columns = ("class", "variant", *_headings(summary))
     return Table("Recall by class (%)", caption, columns, tuple(rows), "ll" + "r" * len(summary.parts))
