@@ -132,32 +132,22 @@ def prepare(
     """
     chosen = dataset.chosen or choose(dataset, preparation.sampling)
     (train_inputs, train_targets), val, test = _parts(dataset, chosen)
-    kind = preparation.normalize
     if sizes.masked:
-        normal = _of_sequences(train_inputs, kind)
+        normal = _of_sequences(train_inputs, preparation.normalize)
     else:
-        normal = _normalisation(train_inputs, kind, shifted=dataset.shifted)
+        normal = _normalisation(train_inputs, preparation.normalize, shifted=dataset.shifted)
 
     def ready(part: str, pair: Pair) -> tuple[Tensor, Tensor]:
-        inputs, targets = pair
-        if normal.center is not None and normal.scale is not None:
-            inputs = inputs.to(torch.float32, copy=True)
-            inputs = _normalise_(inputs, normal.center, normal.scale, sizes.masked)
-            _check_finite(inputs, part, normal.scale)
-        return moved(inputs, device), moved(targets, device)
+        return moved(normal.applied(part, pair[0], sizes.masked), device), moved(pair[1], device)
 
     sampling, names = preparation.sampling, dataset.class_names
+    limit = min(probe_size, sampling.max_eval or probe_size)
     return Prepared(
         moved(train_inputs, device),
         moved(train_targets, device),
         *ready("validation", val),
         *ready("test", test),
-        *ready(
-            "training",
-            _probe(
-                train_inputs, train_targets, sampling.seed, min(probe_size, sampling.max_eval or probe_size)
-            ),
-        ),
+        *ready("training", _probe(train_inputs, train_targets, sampling.seed, limit)),
         class_names=names,
         task=preparation.task,
         sizes=sizes,
@@ -183,6 +173,14 @@ class _Normalisation:
     center: Tensor | None = None
     scale: Tensor | None = None
     notes: tuple[str, ...] = ()
+
+    def applied(self, part: str, inputs: Tensor, masked: bool) -> Tensor:
+        """A copy of a part's inputs, normalised; the inputs themselves where they are not. Raises DataError."""
+        if self.center is None or self.scale is None:
+            return inputs
+        inputs = _normalise_(inputs.to(torch.float32, copy=True), self.center, self.scale, masked)
+        _check_finite(inputs, part, self.scale)
+        return inputs
 
 
 def _normalisation(inputs: Tensor, normalize: Normalize, *, shifted: bool) -> _Normalisation:
