@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 
 from bnbench.base.errors import BnbenchError
 from bnbench.data import Sizes
-from bnbench.engine.build import initialise
+from bnbench.engine.build import build_model, initialise
+from bnbench.engine.private_copy import private_copy
+from bnbench.engine.steppers.sequential import Sequential
 from bnbench.models import models
 from bnbench.models.layers import NormLayer
 from bnbench.models.sequences import MeanOfPositions, SinusoidalPositions
@@ -25,6 +28,7 @@ from bnbench.network.sites import ignores_shift
 from bnbench.norms import norms
 from bnbench.norms.owner import weight_layers
 from bnbench.norms.parameter_groups import groups_by_name, head_names
+from bnbench.study import Vocabulary, load_study
 
 WIDTH, LENGTH, LETTERS = 8, 7, 11
 TEXT = Sizes((LENGTH,), LETTERS, vocabulary=LETTERS, per_position=True)
@@ -325,3 +329,27 @@ def test_a_normalizer_of_queries_and_keys_needs_attention() -> None:
 
 def count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["{name: sgd, lr: 0.1, momentum: 0.9}", "{name: adamw, lr: 0.01, weight_decay: 0.1}"]
+)
+def test_a_private_copy_of_a_run_with_tied_weights_steps_bit_for_bit(
+    optimizer: str, vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    """A tied weight has one state in the optimizer, and one decay; it stays tied in the copy."""
+    path = tmp_path / "s.yaml"
+    model = "{name: transformer, width: 8, heads: 2, depth: 1, tied_embeddings: true}"
+    path.write_text(f"dataset: stdlib_text\nmodel: {model}\nnorm: layer\noptimizer: {optimizer}\nsteps: 5\n")
+    (settings,) = load_study(path, [], vocabulary).variants.values()
+    stepper = Sequential(build_model(settings, TEXT, 0), settings, torch.device("cpu"))
+    parameters = [p for group in stepper.optimizer.param_groups for p in group["params"]]
+    assert len(parameters) == len({id(p) for p in parameters}) == len(list(stepper.model.parameters()))
+    tokens = torch.randint(LETTERS, (2, 4, LENGTH), generator=torch.Generator().manual_seed(0))
+    stepper.step(tokens[:1], tokens[1:])
+    twin = private_copy(stepper, 0, 1.0)
+    for each in (stepper, twin):
+        each.step(tokens[1:], tokens[:1])
+    for name, value in stepper.model.state_dict().items():
+        assert torch.equal(value, twin.model.state_dict()[name]), name
+    assert twin.model.get_parameter("head.weight") is twin.model.get_parameter("embedding.weight")
