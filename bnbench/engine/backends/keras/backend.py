@@ -82,7 +82,7 @@ def _check_task(settings: Settings) -> None:
     """Raises BnbenchError for a task whose batches, losses or networks have no form in Keras here."""
     task = task_of(settings.task)
     facts = task.facts
-    if task.makes_batches or facts.two_networks or facts.per_position or facts.tokens:
+    if task.makes_batches or facts.per_position or facts.tokens or not facts.per_class:
         raise BnbenchError(
             f"framework: keras does not train the task {settings.task.name}.",
             "In Keras there are networks that tell the classes of images or features apart.",
