@@ -128,7 +128,7 @@ def _part(name: str, folder: Path, root: Path, tally: Tally) -> Part:
 
 
 def class_names_of(root: Path, parts: Mapping[str, Part], tally: Tally) -> list[str]:
-    """The classes of train. Raises DataError for one only, and where another part has more."""
+    """The classes of train; a classification refuses a single one. Raises DataError where another part has more."""
     names = in_order(set(parts["train"].labels))
     for part in parts.values():
         if unknown := sorted(set(part.labels) - set(names)):
@@ -140,12 +140,6 @@ def class_names_of(root: Path, parts: Mapping[str, Part], tally: Tally) -> list[
                 f"No network can learn a class that it never sees.{twin_hint(unknown, names)}",
                 "rename the folders, or move some images of the class to train.",
             )
-    if len(names) == 1:
-        raise DataError(
-            f"imagefolder: {root.absolute()} has only one class, {listed(names)}.",
-            "A classifier needs at least two classes.",
-            f"lay it out as {LAYOUT}.",
-        )
     return names
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from bnbench.base.errors import DataError
 from bnbench.base.task_facts import IMAGE_CLASSIFICATION
 from bnbench.data import Dataset, Sizes
+from bnbench.data.tally import listed
 from bnbench.tasks import tasks
 from bnbench.tasks.classifying import Classifying
 
@@ -35,6 +36,13 @@ class ImageClassification(Classifying):
                 f"{targets.dtype} and shape {tuple(targets.shape)}, {len(dataset.class_names)} classes.",
                 "It takes inputs (samples, channels, height, width) and one class a sample, int64 from 0.",
                 "the task that the data set is made for, or another data set.",
+            )
+        if len(dataset.class_names) == 1:
+            raise DataError(
+                f"the data set has only one class, {listed(dataset.class_names)}.",
+                "A classifier needs at least two classes.",
+                "images of a second class (imagefolder: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg), or a task "
+                "without classes, such as gan or autoencoder.",
             )
 
     def sizes(self, dataset: Dataset) -> Sizes:

@@ -17,6 +17,8 @@ from bnbench.data import Dataset
 from bnbench.data.imagefolder import imagefolder
 from bnbench.data.progress import progress
 from bnbench.data.split import Sampling
+from bnbench.study import Choice
+from bnbench.tasks import task_of
 from tests.prepared import prepare
 
 RNG = np.random.default_rng(0)
@@ -275,7 +277,11 @@ def test_no_class_folders(root: Path) -> None:
 def test_only_one_class(root: Path) -> None:
     for part in ("train", "test"):
         (root / part / "dog").rename(root.parent / part)
-    assert error(root).what == f'imagefolder: {root} has only one class, "cat".'
+    dataset = read(root)  # images without classes are data of a generative model
+    assert dataset.class_names == ("cat",)
+    with pytest.raises(DataError, match='the data set has only one class, "cat"'):
+        task_of(Choice(name="image_classification")).check(dataset)
+    task_of(Choice(name="gan")).check(dataset)
 
 
 def test_classes_that_differ(root: Path) -> None:
