@@ -129,8 +129,9 @@ def changed_by_a_later_token(model: nn.Module) -> Tensor:
     return (model(tokens) - model(other)).abs().amax((0, 2))
 
 
+USUAL = ("none", "layer", "rms", "dyt", "batch", "masked_batch", "qk")
 CASES = [
-    (norm, position)
+    pytest.param(norm, position, marks=[] if position == "pre" or norm in USUAL else pytest.mark.slow)
     for norm in norms.names()
     if norm not in ("instance", "evonorm_s0", "filter_response")
     for position in ("pre", "post", "sandwich")
