@@ -106,6 +106,14 @@ def test_evaluation_has_one_noise_for_all_runs_whatever_the_batches() -> None:
     assert found["val_beyond"] == pytest.approx(found["val_loss"] + 110)
 
 
+def test_evaluation_has_one_noise_where_batches_end_inside_a_block_of_the_stream() -> None:
+    """torch draws blocks of 16 numbers: 7 rows of 30 end in one, 46 rows do not."""
+    training = training_of(study(TEXT, "dataset=breast_cancer").variants["none"], 0)
+    model, data = training.replicas[0].model, training.data
+    whole = evaluate(model, data, ("val", "test"))
+    assert evaluate(model, data, ("val", "test"), size=7) == pytest.approx(dict(whole), rel=1e-6)
+
+
 def test_probes_see_what_the_task_makes() -> None:
     settings = study().variants["none"]
     data = Library(Path(), CPU).prepared(settings)
