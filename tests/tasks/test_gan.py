@@ -111,6 +111,7 @@ def test_it_repeats_to_the_bit_and_variants_share_weights_latents_and_order() ->
     assert finals("one")["none"] == finals("one")["no_place"]
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_by_its_frechet_distance_and_shows_its_samples() -> None:
     """None after six steps has learnt: the distance on the validation part is above half of its start."""
     code, shown = run(STUDY, "--output", "o")
@@ -271,6 +272,7 @@ def test_a_network_of_one_is_refused_with_those_that_fit() -> None:
     assert "s.yaml:4: model: mlp is not for the task gan. Fix: model: dcgan." in shown
 
 
+@pytest.mark.slow
 def test_images_that_can_not_be_halved_twice_are_refused() -> None:
     images = np.random.default_rng(0).random((60, 9, 9)).astype("float32")
     np.savez(
@@ -343,6 +345,7 @@ def test_its_weights_start_from_the_paper_and_transposed_convolutions_from_strea
     assert float(up.weight.detach().std()) == pytest.approx((2 / (64 * 16)) ** 0.5, rel=0.05)  # type: ignore[arg-type, union-attr]
 
 
+@pytest.mark.slow
 def test_probes_see_both_networks_and_each_has_its_own_rate() -> None:
     """lr / |w|² of the update after step 3, each with its network's rate; costly measures are refused."""
     probe = "probe={at: [0, 3, 6], what: [weights, effective_lr, gradients, activations]}"
