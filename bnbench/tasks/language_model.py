@@ -55,7 +55,7 @@ class LanguageModel(Task):
     def check(self, dataset: Dataset) -> None:
         """Windows of a text."""
         inputs, tokens = dataset.train_inputs, dataset.tokens
-        if dataset.class_names:
+        if dataset.class_names and tokens is not None:
             raise DataError(
                 f"task: language_model: the data set has {len(dataset.class_names)} classes.",
                 "A language model predicts the next token of one text, which has no labels.",
