@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NOT_OURS = {
     "workloads.json", "claims.json", "probes.csv", "steps.csv", "history.csv", "summary.json", "summary.csv",
     "run.json", "plan.json", "report.html",
-    "study.yaml", "environment.json", "file.yaml", "path.py", "FILE.py",
+    "study.yaml", "environment.json", "file.yaml", "path.py", "FILE.py", "train.csv", "val.csv", "test.csv",
 }  # fmt: skip
 
 
