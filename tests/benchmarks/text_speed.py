@@ -136,7 +136,7 @@ def written_task(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
         "variants": {
             name: {
                 "norm": of.norm.name,
-                "options": of.norm.options,
+                "options": {key: value for key, value in of.norm.options.items() if key == "alpha"},
                 "position": of.model.options.get("norm_position", "pre"),
             }
             for name, of in study.variants.items()
