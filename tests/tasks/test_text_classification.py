@@ -68,7 +68,7 @@ def test_one_text_without_labels_and_images_are_refused() -> None:
 def run_with(**final: float) -> RunRecord:
     return RunRecord(
         variant="none",
-        setting="",
+        setting={},
         seed=0,
         cell="",
         norm="none",
