@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
 
 WORDS, LENGTH, CLASSES = 11, 14, 3
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "textcnn": {"width": 8, "channels": 8, "kernels": [3, 4]},
     "transformer": {"width": 8, "heads": 2, "depth": 1},
 }
