@@ -29,6 +29,12 @@ from bnbench.tasks import task_of
 from bnbench.tasks.denoising import Denoising, kept_signal
 
 
+@pytest.fixture(autouse=True)
+def without_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole runs, which are slow tests, train the network of features."""
+    monkeypatch.setattr(Denoising, "aid", lambda *_: None)
+
+
 def stream(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
