@@ -70,7 +70,8 @@ class Reparametrization(nn.Module):
 
     In training noise_seed (a buffer, drawn again by reset_noise, from torch's global generator) and num_draws, the
     draws so far, determine e: the same in every variant of a seed, whatever stands before this layer. In evaluation e
-    comes from one fixed stream, the same for all variants and all runs, and no state changes.
+    comes from one fixed stream, from its start for every batch: the same for all variants and all runs, and no state
+    changes.
     """
 
     noise_seed: Tensor

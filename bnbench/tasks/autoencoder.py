@@ -36,9 +36,9 @@ LEAST = 0.05
 class Autoencoder(Task):
     """Images from images, through a code: squared error of the reconstruction, PSNR, R².
 
-    loss: mean squared error of the normalised values. mse: mean squared error a pixel, where a pixel is in 0..1 (0 to
-    the largest value of the training part). psnr: 10 log10(1 / mse), in dB. r2: 1 - squared error / squared distance
-    to the mean image of the part.
+    loss: mean squared error of the normalised values. mse: mean squared error a pixel, where a pixel is in 0..1 (the
+    smallest to the largest value of the training part). psnr: 10 log10(1 / mse), in dB. r2: 1 - squared error / squared
+    distance to the mean image of the part.
     """
 
     def check(self, dataset: Dataset) -> None:

@@ -92,7 +92,7 @@ class Gan(Task):
         return sizes.input_shape, self.latent
 
     def prepare(self, dataset: Dataset, preparation: Preparation, device: torch.device) -> Prepared:
-        """As every task's; the feature network is named. Raises DataError where a part is too small to be measured."""
+        """As any task does. Raises DataError where a part is too small to be measured."""
         prepared = super().prepare(dataset, preparation, device)
         for part, targets in (("validation", prepared.val_targets), ("test", prepared.test_targets)):
             if len(targets) < 2:

@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 BITS = "bits_per_character"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TextAid:
-    """What the metrics of a text need. characters: that each token stands for. chance: of `chance_loss`, in nats."""
+    """What the metrics of a text need.
+
+    characters: that each token stands for. counts: of each token in the training text, (size,) int64.
+    """
 
     characters: tuple[int, ...]
-    chance: float
+    counts: Tensor
 
 
 @tasks.register(
@@ -109,14 +112,11 @@ class LanguageModel(Task):
         return both.view(*targets.shape, 2).mean(1)
 
     def aid(self, dataset: Dataset, device: torch.device) -> TextAid:
-        """The characters that each token stands for, and the chance level."""
+        """The characters that each token stands for, and how often it is there."""
         assert dataset.tokens is not None
-        assert dataset.val_targets is not None
         held = base_of(dataset.train_targets)
         train = dataset.train_targets if held is None else held
-        return TextAid(
-            dataset.tokens.characters, chance_loss(train, dataset.val_targets, dataset.tokens.size)
-        )
+        return TextAid(dataset.tokens.characters, train.flatten().bincount(minlength=dataset.tokens.size))
 
     def measure(
         self, outputs: Tensor, targets: Tensor, class_names: Sequence[str]
@@ -136,9 +136,9 @@ class LanguageModel(Task):
         return TestSamples(None, loss.float().numpy(), digest, {BITS: bits.float().numpy()})
 
     def learnt(self, first: Mapping[str, float], last: Mapping[str, float], data: Prepared) -> bool:
-        """Whether it beats every guess that ignores what came before."""
+        """Whether it beats every guess that ignores what came before, on the windows that are measured."""
         assert isinstance(data.aid, TextAid)
-        return last["val_loss"] < (1 - NO_PROGRESS) * data.aid.chance
+        return last["val_loss"] < (1 - NO_PROGRESS) * chance_loss(data.aid.counts, data.val_targets.cpu())
 
 
 def _characters_a_token(targets: Tensor, data: Prepared) -> float:
@@ -155,11 +155,11 @@ def _metrics(outputs: Tensor, characters_a_token: float) -> Iterator[tuple[str, 
     yield "token_accuracy", accuracy
 
 
-def chance_loss(train: Tensor, tokens: Tensor, size: int) -> float:
+def chance_loss(counts: Tensor, tokens: Tensor) -> float:
     """The cross-entropy of `tokens`, in nats a token, under the shares of each token in the training text.
 
-    Each of the `size` tokens counts once more than it is there (Laplace), so that one that the training text lacks has
-    a share.
+    counts: of each token there, (size,). Each counts once more than it is there (Laplace), so that one that the
+    training text lacks has a share.
     """
-    counts = train.flatten().bincount(minlength=size).double() + 1
-    return float(-(counts / counts.sum()).log()[tokens.flatten()].mean())
+    smoothed = counts.double() + 1
+    return float(-(smoothed / smoothed.sum()).log()[tokens.flatten()].mean())

@@ -141,12 +141,24 @@ def test_bits_are_counted_by_characters(unit: str) -> None:
 
 def test_chance_is_the_cross_entropy_of_the_training_shares() -> None:
     """Counts 3 and 1 of two tokens, each one more: 4/6 and 2/6."""
-    train, val = torch.tensor([0, 0, 0, 1]), torch.tensor([[0, 1]])
-    assert chance_loss(train, val, 2) == pytest.approx(-(math.log(4 / 6) + math.log(2 / 6)) / 2)
-    task, data = task_of(LM), prepared(windows(markov_text(5000)))
-    aid: Any = data.aid
-    assert task.learnt({}, {"val_loss": 0.98 * aid.chance}, data)
-    assert not task.learnt({}, {"val_loss": 0.995 * aid.chance}, data)
+    counts, val = torch.tensor([3, 1]), torch.tensor([[0, 1]])
+    assert chance_loss(counts, val) == pytest.approx(-(math.log(4 / 6) + math.log(2 / 6)) / 2)
+
+
+def test_chance_is_that_of_the_windows_that_are_measured() -> None:
+    """Few windows have another cross-entropy than the whole part: a run at chance on them has learnt nothing."""
+    text = markov_text(5000)
+    task, few, all_of_it = task_of(LM), prepared(windows(text), max_eval=2), prepared(windows(text))
+    counts = torch.bincount(torch.tensor([ord(each) for each in text[:4000]]), minlength=128) + 1
+    names = sorted(set(text[:4000]))
+    size = 1 + len(names)  # with the unknown token
+    shares = [1 / (4000 + size), *(float(counts[ord(name)]) / (4000 + size) for name in names)]
+    chance = -sum(math.log(shares[token]) for token in few.val_targets.flatten().tolist())
+    chance /= few.val_targets.numel()
+    aid: Any = all_of_it.aid
+    assert abs(chance / chance_loss(aid.counts, all_of_it.val_targets) - 1) > 0.011
+    assert task.learnt({}, {"val_loss": 0.985 * chance}, few)
+    assert not task.learnt({}, {"val_loss": 0.995 * chance}, few)
 
 
 def test_parts_of_the_text_are_evaluated_and_its_windows_are_never_split() -> None:

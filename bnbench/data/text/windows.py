@@ -120,12 +120,6 @@ def _too_short(name: str, short: Mapping[str, int], unit: str, window: int) -> D
     fix = f"window: {shortest - 1} or less, or a longer text." if shortest > 2 else "a longer text."
     return DataError(
         f"{name}: {counts}, and a window takes {window + 1}: {window} to read and the next one.",
-        "The text is cut into 80% to train on, 10% to validate and 10% to test." if len(short) else "",
+        "Each part of the text, to train on, to validate and to test with, needs a window of its own.",
         fix,
     )
-
-
-def unigram_shares(codes: Sequence[int] | Tensor, size: int) -> Tensor:
-    """The share of each token, (size,) float64."""
-    counts = torch.as_tensor(codes).flatten().bincount(minlength=size).double()
-    return counts / counts.sum()

@@ -33,7 +33,7 @@ NO_LEAKS = Leaks()
 def leaks_of(case: Case, model: nn.Module) -> Leaks:
     """Change the last token of each sequence, and look at the outputs before it; the network is left as it is.
 
-    None for a task without one output for each token, and where the network raises.
+    A task without one output for each token has no leaks, and a network that raises is judged elsewhere.
     """
     sizes = case.sizes
     if not sizes.per_position or sizes.vocabulary is None or sizes.input_shape[0] < 2:

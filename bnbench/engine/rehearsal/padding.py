@@ -30,7 +30,7 @@ NOT_PADDED = Padded()
 def padding_of(case: Case, model: nn.Module) -> Padded:
     """Give the same sequences with as much padding again; the network is left as it is.
 
-    None for a task whose inputs carry no padding, and for a network that takes one length alone.
+    Inputs that carry no padding are not tried, and a network that takes one length alone does not depend on it.
     """
     sizes = case.sizes
     length = sizes.input_shape[0]
