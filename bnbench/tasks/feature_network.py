@@ -35,7 +35,8 @@ class FeatureNetwork:
 
     body: images (N, C, H, W) in 0..1 to features (N, FEATURES); head: those to logits. scale: what features are
     divided by. low, high: the pixel values that are shown as 0 and 1, those of the data set's training images.
-    classes: how many the data set has; 0 where it has fewer than two, and the network tells quarter turns apart.
+    classes: how many the data set has; 0 where images are not of one class of two or more, and the network tells by
+    how much an image was turned.
     accuracy: its share of right answers on test images. trained, tested: how many images.
     """
 
@@ -76,7 +77,7 @@ class FeatureNetwork:
         what = (
             "tells the classes apart"
             if self.classes
-            else "tells quarter turns apart (there are no two classes)"
+            else "tells by how much an image was turned (there are no two classes of images)"
         )
         return (
             f"frechet, kernel, image_precision and image_recall are measured in the {FEATURES} features of a small "
@@ -95,9 +96,9 @@ def feature_network(dataset: Dataset) -> FeatureNetwork:
     """The classifier of this data set's images; trained at the first call, in a second or a few.
 
     dataset: with training and test images (N, C, H, W), uint8 or float32. The same data give the same network, bit
-    for bit; the process's random streams and threads stay as they are. With fewer than two classes it learns by how
-    many quarter turns an image was rotated (Gidaris et al. 2018, "Unsupervised representation learning by predicting
-    image rotations"; half turns where images are not square).
+    for bit; the process's random streams and threads stay as they are. With fewer than two classes, or classes of
+    pixels, it learns by how many quarter turns an image was rotated (Gidaris et al. 2018, "Unsupervised representation
+    learning by predicting image rotations"; half turns where images are not square).
     """
     key = dataset.fingerprint
     if key not in _made:
@@ -112,7 +113,10 @@ def _train(dataset: Dataset) -> FeatureNetwork:
     inputs, test_inputs = dataset.train_inputs.cpu(), dataset.test_inputs.cpu()
     low, high = float(inputs.min()), float(inputs.max())
     high = high if high > low else low + 1
-    classes = len(dataset.class_names) if len(dataset.class_names) > 1 else 0
+    # masks have a class at every pixel, and no image is of one
+    classes = (
+        len(dataset.class_names) if len(dataset.class_names) > 1 and dataset.train_targets.ndim == 1 else 0
+    )
 
     def examples(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         shown = ((images.float() - low) / (high - low)).clamp(0, 1)

@@ -230,10 +230,18 @@ def test_without_two_classes_the_network_tells_turns_apart(
     found = feature_network(made)
     assert found.classes == 0
     assert found.accuracy == 1
-    assert "quarter turns" in found.note
+    assert "by how much an image was turned" in found.note
     quality = image_quality(found.unit(images[:40]), found.unit(images[80:]), found)
     assert math.isnan(quality["coverage"])
     assert math.isfinite(quality["frechet"])
+
+
+def test_classes_of_pixels_are_no_classes_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "STEPS", 2)
+    monkeypatch.setattr(networks, "_made", {})
+    found = feature_network(datasets.get("shapes").factory(Path(), size=8, samples=20))
+    assert found.classes == 0
+    assert found.tested == 4
 
 
 def test_large_images_and_images_without_contrast(monkeypatch: pytest.MonkeyPatch) -> None:
