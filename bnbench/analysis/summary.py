@@ -266,7 +266,7 @@ def _warnings(
         elif runs and not any(runs) and not only_looked_at(variants):
             yield (
                 f"no run reached the target {target.metric} {target.value:g}: it says nothing about speed here. "
-                "Choose one that some runs reach, or more epochs."
+                "Choose one that some runs reach, or train longer."
             )
     for cell, baseline in zip(results.cells, baselines_of(results.cells, results.baseline), strict=True):
         if not baseline:

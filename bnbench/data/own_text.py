@@ -18,6 +18,7 @@ from bnbench.data.text.windows import PARTS, Remarks, Window, cut, encoded_windo
 
 #: Of a file without a test part of its own, the share of each class that is the test part.
 TEST_SHARE = 0.2
+FIX = "correct the file, or remove the lines that are wrong; nothing is left out unseen."
 
 
 def _holds(path: Path) -> str:
@@ -97,7 +98,7 @@ def _classes(
     if not reading.faults:
         reading.faults += [f"{printable(path)}: {fault}" for fault in _label_faults(parts)]
     if reading.faults:
-        raise all_faults(reading.faults, "correct these lines, or remove them; nothing is left out unseen.")
+        raise all_faults(reading.faults, FIX)
     names, notes = in_order(set(parts["train"].labels)), reading.notes("text")
     if "test" not in parts:
         parts = _with_test(parts["train"])
@@ -113,7 +114,8 @@ def _label_faults(parts: Mapping[str, Labelled]) -> list[str]:
     for part, held in parts.items():
         if unknown := in_order(set(held.labels) - known):
             faults.append(
-                f"{part} has labels that train lacks: {listed(unknown)}.{twin_hint(unknown, known)}"
+                f"{part} has labels that train lacks: {listed(unknown)}. No network can learn a class that it "
+                f"never sees.{twin_hint(unknown, known)}"
             )
     return faults
 
@@ -128,6 +130,7 @@ def _with_test(whole: Labelled) -> dict[str, Labelled]:
         raise DataError(
             "text: no class has two different texts.",
             "One of them is trained on, the other is the test part.",
+            "more texts, or a folder with train.csv and test.csv.",
         )
     pairs = list(zip(whole.texts, whole.labels, strict=True))
     return {
@@ -145,9 +148,11 @@ def _repeats(train: Labelled) -> list[str]:
         labels.setdefault(one, set()).add(label)
     notes = []
     if again := len(train.texts) - len(labels):
-        notes.append(f"text: {again:,} of {len(train.texts):,} texts of train are there more than once")
+        notes.append(f"text: texts of train that repeat another one: {again:,} of {len(train.texts):,}")
     if both := sum(len(found) > 1 for found in labels.values()):
-        notes.append(f"text: {both:,} texts of train have several labels")
+        notes.append(
+            f"text: {both:,} text{'s' if both > 1 else ''} of train {'have' if both > 1 else 'has'} several labels"
+        )
     return notes
 
 
@@ -158,7 +163,8 @@ def _leaks(parts: Mapping[str, Labelled]) -> list[str]:
         part: sum(one in train for one in held.texts) for part, held in parts.items() if part != "train"
     }
     return [
-        f"{count} of {len(parts[part].texts)} texts of {part} are in train, too: the {part} numbers are too good"
+        f"{count:,} of {len(parts[part].texts):,} texts of {part} {'is' if count == 1 else 'are'} in train, too: "
+        f"the {part} numbers are too good"
         for part, count in counts.items()
         if count
     ]

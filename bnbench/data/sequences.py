@@ -39,7 +39,11 @@ def sequences(data_dir: Path, *, path: Path) -> Dataset:
     widths = {part: x.shape[2] for part, x in found.items()}
     if len(set(widths.values())) > 1:
         counts = ", ".join(f"{width - 1} in x_{part}" for part, width in widths.items())
-        raise DataError(f"{place}: the numbers at a position are {counts}.", "One network takes all parts.")
+        raise DataError(
+            f"{place}: the numbers at a position are {counts}.",
+            "One network takes all parts.",
+            "the same columns in each part.",
+        )
     longest = max(x.shape[1] for x in found.values())
     labels = {part: read_labels(place, f"y_{part}", arrays[f"y_{part}"]) for part in parts}
     names = in_order(set(labels["train"]))
@@ -52,7 +56,7 @@ def sequences(data_dir: Path, *, path: Path) -> Dataset:
     own = pairs.get("val", (None, None))
     shares = [float(1 - pairs[part][0][..., -1].mean()) for part in parts]
     note = (
-        f"{place}: sequences of up to {longest} positions with {widths['train'] - 1} numbers; padding: "
+        f"{place}: sequences of up to {longest} positions; numbers at each: {widths['train'] - 1}; padding: "
         + ", ".join(f"{share:.1%} of {part}" for part, share in zip(parts, shares, strict=True))
     )
     return Dataset(
@@ -74,8 +78,13 @@ def _read(path: Path) -> dict[str, Array]:
         raise DataError(f"sequences: {name} {state}.", "A .npz file is wanted.", f"write one with {SAVE}")
     try:
         with path.open("rb") as file:
+            if file.read(2) != b"PK":  # a .npz file is a zip file
+                raise DataError(f"{name} is no .npz file.", "", f"write one with {SAVE}")
+            file.seek(0)
             archive = np.load(file, allow_pickle=False)
             arrays = {key: archive[key] for key in archive.files}
+    except DataError:
+        raise
     except Exception as error:  # a damaged zip can raise anything; so does an array of objects
         objects = "Object arrays" in str(error)
         raise DataError(
@@ -104,9 +113,23 @@ def _unused(arrays: Mapping[str, Array], parts: list[str]) -> list[str]:
 def _padded(place: str, part: str, arrays: Mapping[str, Array]) -> Array:
     """(N, T, C + 1) float32: the numbers, 0 at padding, and the column that tells padding apart."""
     key, x, y = f"x_{part}", arrays[f"x_{part}"], arrays[f"y_{part}"]
+    if not len(y):
+        raise DataError(
+            f"{place}: y_{part} is empty.",
+            "Each part needs at least one sequence.",
+            "leave x_val and y_val out."
+            if part == "val"
+            else f"sequences in x_{part} with labels in y_{part}.",
+        )
     if x.dtype.kind not in "biuf":
         raise DataError(f"{place}: {key} holds {x.dtype}, not numbers.", fix=f"{key}.astype('float32')")
     lengths = arrays.get(f"lengths_{part}")
+    if lengths is None and any(f"lengths_{other}" in arrays for other in PARTS):
+        raise DataError(
+            f"{place}: lengths_{part} is missing, and another part has lengths.",
+            "Its padding would count as data.",
+            f"lengths_{part}, one whole number for each label of y_{part}.",
+        )
     if lengths is None and x.ndim == 3:
         lengths = np.full(len(x), x.shape[1])
     if lengths is None:
@@ -123,16 +146,17 @@ def _padded(place: str, part: str, arrays: Mapping[str, Array]) -> Array:
         raise DataError(
             f"{place}: {key} has the shape {arrays[key].shape}, y_{part} has {len(y)} labels, and the longest of "
             f"lengths_{part} is {int(lengths.max())}.",
-            "It takes (N, T, C) with T at least the longest length, or (sum of the lengths, C).",
+            "They do not fit one another.",
+            f"{key} of shape (N, T, C) with T at least the longest length, or (sum of the lengths, C).",
         )
     valid = np.arange(x.shape[1]) < lengths[:, None]
     wrong = ~np.isfinite(x) & valid[..., None] if x.dtype.kind == "f" else np.zeros(1, bool)
     if wrong.any():
         where = tuple(int(index) for index in np.argwhere(wrong)[0])
         raise DataError(
-            f"{place}: {key} has {int(wrong.sum())} values that are NaN or infinite; the first is {key}{list(where)}.",
+            f"{place}: {key}: NaN or infinite values: {int(wrong.sum()):,}; the first is {key}{list(where)}.",
             "One of them makes every weight NaN.",
-            "remove those sequences, or end them before (lengths).",
+            f"remove those sequences, or end them before these positions (lengths_{part}).",
         )
     numbers = np.where(valid[..., None], x, 0).astype(np.float32)
     return np.concatenate([numbers, valid[..., None].astype(np.float32)], -1)
@@ -144,14 +168,15 @@ def _lengths(place: str, part: str, lengths: Array, count: int) -> Any:
         raise DataError(
             f"{place}: {key} has the shape {lengths.shape} and the type {lengths.dtype}; y_{part} has {count} labels.",
             "Each sequence has one length, a whole number.",
-            f"{key}.astype('int64'), one for each label.",
+            f"{key}.astype('int64')." if lengths.shape == (count,) else f"{key} of shape ({count},).",
         )
     wrong = np.flatnonzero(lengths < 1)
     if len(wrong):
         raise DataError(
-            f"{place}: {key}: {len(wrong)} sequences have no position, e.g. number {int(wrong[0])} (from 0).",
-            "A mask of zeros has no mean.",
-            "remove them.",
+            f"{place}: {key}: lengths below 1: {len(wrong)}, e.g. {int(lengths[wrong[0]])} of sequence "
+            f"{int(wrong[0])} (from 0).",
+            "A sequence needs a valid position. A mask of zeros has no mean.",
+            f"remove those sequences from x_{part}, {key} and y_{part}.",
         )
     return lengths.astype(np.int64)
 
@@ -167,7 +192,11 @@ def _laid_out(x: Array, lengths: Array) -> Array:
 def _check_labels(place: str, labels: Mapping[str, list[str]], found: Mapping[str, Array]) -> None:
     names = set(labels["train"])
     if len(names) < 2:
-        raise DataError(f"{place}: y_train has only one class, {listed(names)}.", "A classifier needs two.")
+        raise DataError(
+            f"{place}: y_train has only one class, {listed(names)}.",
+            "A classifier needs two.",
+            "samples of another class in y_train.",
+        )
     for part, held in labels.items():
         if len(held) != len(found[part]):
             raise DataError(
@@ -177,4 +206,5 @@ def _check_labels(place: str, labels: Mapping[str, list[str]], found: Mapping[st
             raise DataError(
                 f"{place}: y_{part} has labels that y_train lacks: {listed(unknown)}.",
                 f"No network can learn a class that it never sees.{twin_hint(unknown, names)}",
+                f"samples of these classes in the training part, or remove them from {part}.",
             )

@@ -84,6 +84,11 @@ def _message(detail: ErrorDetails, path: Path_, model: type[BaseModel], section:
             return f"{key}: {value!r} is wrong: it should be a list, such as [{detail['input']}]."
         case "literal_error":
             return f"{key}: {value!r} is not one of {context['expected'].replace(chr(39), '')}."
+        case "too_short" | "too_long":
+            bound, number = (
+                ("least", "min_length") if detail["type"] == "too_short" else ("most", "max_length")
+            )
+            return f"{key}: {value!r} is wrong: it should have at {bound} {context[number]}."
         case "value_error":
             return f"{key}: {value!r} is wrong: {context['error']}."
     text = _without_hint(detail["msg"])

@@ -78,7 +78,7 @@ def test_all_files_with_a_mistake_are_named_at_once(tmp_path: Path) -> None:
         load(tmp_path)
     text = str(caught.value)
     assert "2 mistakes" in text
-    assert "a.txt: it is not in utf-8: byte 0xe9 at position 11, line 2 (encoding: latin-1" in text
+    assert "a.txt: it is not in utf-8: byte 0xe9 at position 11, line 2 (encoding: cp1252" in text
     assert "b.txt:2: a zero byte" in text
     (tmp_path / "b.txt").unlink()
     assert text_of(load(tmp_path, encoding="latin-1"), "one\ntwo café\n" + WORDS).startswith("one\ntwo café")
@@ -90,7 +90,8 @@ def test_all_files_with_a_mistake_are_named_at_once(tmp_path: Path) -> None:
         (lambda p: None, "does not exist"),
         (lambda p: p.write_text(""), "it is empty"),
         (lambda p: p.write_text("  \n"), "it is empty"),
-        (lambda p: p.write_text("short"), "a window takes 65"),
+        (lambda p: p.write_text("short"), "A window takes 65"),
+        (lambda p: p.write_text("a" * 2000), "one token of characters, 1,600 times"),
         (lambda p: p.mkdir(), "holds no .txt file"),
     ],
 )
@@ -107,6 +108,16 @@ def test_an_unknown_encoding(tmp_path: Path) -> None:
     path.write_text(WORDS)
     with pytest.raises(DataError, match='no encoding is called "utf-9"'):
         load(path, encoding="utf-9")
+
+
+def test_a_vocabulary_smaller_than_the_alphabet(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text(WORDS)
+    with pytest.raises(
+        DataError, match=r"vocabulary: 20, and unit: words has a token for each of the 28 characters"
+    ):
+        load(path, unit="words", vocabulary=20)
+    assert load(path, unit="words", vocabulary=29).tokens.size == 29  # type: ignore[union-attr]
 
 
 def table(path: Path, rows: list[tuple[str, str]], delimiter: str = ",") -> Path:
@@ -176,7 +187,8 @@ def test_labels_that_train_lacks_and_one_class_alone(tmp_path: Path) -> None:
     table(tmp_path / "test.csv", [("three", "c"), ("four", "A")])
     with pytest.raises(DataError) as caught:
         load(tmp_path)
-    assert 'test has labels that train lacks: "A", "c". "A" reads like "a".' in str(caught.value)
+    assert 'test has labels that train lacks: "A", "c". No network' in str(caught.value)
+    assert 'that it never sees. "A" reads like "a".' in str(caught.value)
     with pytest.raises(DataError, match="only one class"):
         load(table(tmp_path / "t.csv", [("one", "a"), ("two", "a")]))
 
@@ -188,14 +200,14 @@ def test_a_fifth_of_each_class_is_the_test_part_and_no_text_is_in_both(tmp_path:
     assert not parts[0] & parts[1]
     assert data.test_targets.bincount().tolist() == [8, 8]  # of 20 different texts four, each twice
     assert len(data.train_targets) + len(data.test_targets) == 80
-    assert any("are there more than once" in note for note in data.notes)
+    assert any("texts of train that repeat another one: " in note for note in data.notes)
 
 
 def test_texts_of_train_that_come_again_in_test_are_a_caution(tmp_path: Path) -> None:
     table(tmp_path / "train.csv", [("one", "a"), ("two", "b")])
     table(tmp_path / "test.csv", [("one", "a"), ("three", "b")])
     (caution,) = load(tmp_path).cautions
-    assert caution == "1 of 2 texts of test are in train, too: the test numbers are too good"
+    assert caution == "1 of 2 texts of test is in train, too: the test numbers are too good"
 
 
 def test_words_are_padded_cut_and_counted_by_hand(tmp_path: Path) -> None:
@@ -208,7 +220,7 @@ def test_words_are_padded_cut_and_counted_by_hand(tmp_path: Path) -> None:
     assert data.test_inputs.tolist() == [[1, 4, 1], [3, 3, 3]]
     assert data.train_targets.tolist() == [1, 0]
     notes = " ".join(data.notes)
-    assert "1 of 2 texts of train are longer than 3 words and are cut" in notes
+    assert "1 of 2 texts of train is longer than 3 words and cut" in notes
     assert "2 of 6 words of test (33.3%) are not in the vocabulary" in notes
 
 
@@ -226,3 +238,25 @@ def test_the_fingerprint_follows_labels_and_texts(tmp_path: Path) -> None:
     assert load(table(tmp_path / "t.csv", rows)).fingerprint == first
     assert load(table(tmp_path / "t.csv", [(a, b.upper()) for a, b in rows])).fingerprint != first
     assert torch.equal(load(tmp_path / "t.csv").train_targets, load(tmp_path / "t.csv").train_targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("t.csv", "", "t.csv: it is empty."),
+        ("t.csv", "text;label\na;b\n", "Fields stand between commas in a .csv file"),
+        (
+            "t.csv",
+            "review,stars\na,b\n",
+            '"text" (text_column). text_column: says which one. Columns: "review"',
+        ),
+        ("t.csv", 'text,label\na,b\n"c,d\ne,f\n', "t.csv:3: a quotation mark opens here"),
+        ("t.jsonl", "{nope\n", "in double quotes, at character 2"),
+    ],
+)
+def test_tables_that_can_not_be_used(tmp_path: Path, name: str, content: str, words: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError) as caught:
+        load(tmp_path / name)
+    assert words in str(caught.value)
+    assert ".." not in str(caught.value).replace("...", "")

@@ -101,8 +101,16 @@ def test_a_test_part_with_longer_sequences_pads_the_training_part(tmp_path: Path
         ({"lengths_train": np.zeros(20, int)}, "A mask of zeros has no mean"),
         ({"lengths_train": np.full(20, 6)}, "the longest of lengths_train is 6"),
         ({"lengths_train": np.full(20, 2.5)}, "Each sequence has one length, a whole number"),
-        ({"lengths_train": np.full(3, 2)}, "y_train has 20 labels"),
-        ({"lengths_train": None, "x_train": np.zeros((40, 2))}, "there is no lengths_train"),
+        ({"lengths_train": np.full(3, 2)}, "lengths_train of shape (20,)"),
+        ({"lengths_test": None}, "lengths_test is missing, and another part has lengths"),
+        (
+            {"x_test": np.zeros((0, 5, 2)), "lengths_test": np.zeros(0, int), "y_test": np.zeros(0)},
+            "y_test is empty",
+        ),
+        (
+            {"lengths_train": None, "lengths_test": None, "x_train": np.zeros((40, 2))},
+            "there is no lengths_train",
+        ),
         ({"x_train": np.full((20, 5, 2), np.nan)}, "NaN or infinite"),
         ({"x_train": np.full((20, 5, 2), "a")}, "not numbers"),
         ({"x_test": np.zeros((6, 5, 3))}, "2 in x_train, 3 in x_test"),
@@ -132,6 +140,9 @@ def test_damaged_and_missing_files(tmp_path: Path) -> None:
     factory = datasets.get("sequences").factory
     with pytest.raises(DataError, match="does not exist"):
         factory(tmp_path, path=tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(DataError, match=r"text.npz is no .npz file"):
+        factory(tmp_path, path=tmp_path / "text.npz")
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 no zip")
     with pytest.raises(DataError, match="it is damaged"):
         factory(tmp_path, path=tmp_path / "bad.npz")

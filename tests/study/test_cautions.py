@@ -34,7 +34,7 @@ MINIMAL = "dataset: digits\nmodel: {name: mlp, hidden: [4]}\noptimizer: {name: s
         ("sweep: {epochs: [9, 2]}\nschedule.warmup_epochs: 3", "warmup_epochs: 3 with epochs: 2"),
         (
             "schedule: {name: step, milestones: []}",
-            "schedule.milestones: [] is wrong: list should have at least 1",
+            "schedule.milestones: [] is wrong: it should have at least 1.",
         ),
         ("schedule: {name: step, milestones: [2, 2.0]}", "2 is repeated"),
         (

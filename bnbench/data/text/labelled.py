@@ -55,7 +55,7 @@ def labelled_dataset(
         sequences, total, lacking = encoded(encoder, parts[part].texts)
         if empty := [place for place, tokens in enumerate(sequences) if not len(tokens)]:
             raise DataError(
-                f"{name}: {len(empty)} texts of {part} have no token, e.g. number {empty[0] + 1}: "
+                f"{name}: texts of {part} without a token: {len(empty)}, e.g. number {empty[0] + 1}: "
                 f"{parts[part].texts[empty[0]][:40]!r}.",
                 "A text without a token is all padding.",
                 "remove them, or unit: characters.",
@@ -63,18 +63,18 @@ def labelled_dataset(
         cut = sum(len(tokens) > encoding.length for tokens in sequences)
         if cut:
             notes.append(
-                f"{name}: {cut:,} of {len(sequences):,} texts of {part} are longer than {encoding.length} "
-                f"{encoder.tokens.unit} and are cut (length)"
+                f"{name}: {cut:,} of {len(sequences):,} texts of {part} {'is' if cut == 1 else 'are'} longer than "
+                f"{encoding.length} {encoder.tokens.unit} and cut (length)"
             )
         if lacking:
             notes.append(
-                f"{name}: {lacking:,} of {total:,} {encoder.tokens.unit} of {part} ({lacking / total:.1%}) are not in "
-                "the vocabulary: each is the unknown token"
+                f"{name}: {lacking:,} of {total:,} {encoder.tokens.unit} of {part} ({lacking / total:.1%}) "
+                f"{'is' if lacking == 1 else 'are'} not in the vocabulary: each is the unknown token"
             )
         tokens = torch.from_numpy(padded_to(encoding.length, sequences))
         pairs[part] = tokens, torch.tensor([places[label] for label in parts[part].labels])
     words, size = encoder.tokens.unit, encoder.tokens.size
-    first = f"{name}: {words}: {size:,} tokens in the vocabulary, texts of {encoding.length}"
+    first = f"{name}: {words}: {size:,} tokens in the vocabulary, texts cut or padded to {encoding.length} {words}"
     own = pairs.get("val", (None, None))
     used = [tensor for pair in pairs.values() for tensor in pair]
     return Dataset(

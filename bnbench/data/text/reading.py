@@ -77,7 +77,7 @@ def _undecodable(error: UnicodeDecodeError | LookupError, content: bytes, start:
         line = content.count(b"\n", 0, place) + 1
         return (
             f"it is not in {encoding}: byte 0x{content[place]:02x} at position {place:,}, line {line:,} "
-            "(encoding: latin-1 or cp1252, where it was written so)"
+            "(encoding: cp1252 for Western Europe, cp1250 for Central Europe, or whatever it was written in)"
         )
     return f'no encoding is called "{encoding}" (encoding: utf-8)'
 
@@ -86,7 +86,7 @@ def all_faults(faults: list[str], fix: str) -> DataError:
     """One error with every mistake, each of which begins with its file."""
     shown = faults[:20]
     more = [f"... and {len(faults) - len(shown)} more"] if len(faults) > len(shown) else []
-    head = f"text: {faults[0]}." if len(faults) == 1 else f"text: {len(faults)} mistakes:"
+    head = f"text: {faults[0].rstrip('.')}." if len(faults) == 1 else f"text: {len(faults)} mistakes:"
     rest = [] if len(faults) == 1 else [f"  {fault}" for fault in (*shown, *more)]
     return DataError("\n".join([head, *rest]), fix=fix)
 
@@ -104,7 +104,9 @@ def documents(path: Path, reading: Reading) -> list[str]:
             if file.suffix.lower() != ".txt":
                 reading.tally.add("suffix", file.name)
         if not chosen:
-            raise DataError(f"{name}: the folder holds no .txt file.", fix="the folder with your texts.")
+            raise DataError(
+                f"{name}: the folder holds no .txt file.", fix="path: the folder with your .txt files."
+            )
     elif path.exists():
         chosen = [path]
     else:
@@ -119,9 +121,13 @@ def documents(path: Path, reading: Reading) -> list[str]:
         elif text is not None:
             texts.append(text)
     if reading.faults:
-        raise all_faults(reading.faults, "correct the files; nothing is left out unseen.")
+        raise all_faults(
+            reading.faults, "correct the files, or name their encoding; nothing is left out unseen."
+        )
     if not texts:
-        empty = "it is empty" if len(chosen) == 1 else f"all {len(chosen)} documents are empty"
+        empty = (
+            "it is empty, or only spaces" if len(chosen) == 1 else f"all {len(chosen)} documents are empty"
+        )
         raise DataError(f"{name}: {empty}.", "A language model needs text to learn from.", "a longer text.")
     return texts
 

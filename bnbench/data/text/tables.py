@@ -19,6 +19,8 @@ from bnbench.data.text.reading import Reading
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 #: A field of a CSV file may be as long as that; Python's own limit is 131,072 characters.
 LONGEST_FIELD = 100_000_000
+#: Where a header of one field holds one of these, another delimiter is likely.
+OTHER_DELIMITERS = (";", "\t", "|", ",")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ def read_table(path: Path, columns: Columns, reading: Reading) -> Labelled:
     if content is None:
         return Labelled((), ())
     before = len(reading.faults)
+    if not content.strip():
+        reading.faults.append(f"{printable(path)}: it is empty")
+        return Labelled((), ())
     rows = _json_rows if path.suffix.lower() == ".jsonl" else _csv_rows
     texts, labels = [], []
     for line, row in rows(path, content, columns, reading):
@@ -65,6 +70,7 @@ def _csv_rows(
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     limit = csv.field_size_limit(LONGEST_FIELD)
+    line = 1
     try:
         header = [name.strip() for name in next(reader, [])]
         if not _has_columns(path, header, columns, reading):
@@ -83,9 +89,17 @@ def _csv_rows(
                 yield line, dict(zip(header, row, strict=False))
             line = reader.line_num + 1
     except csv.Error as error:
-        reading.faults.append(f"{printable(path)}:{reader.line_num}: {error}")
+        reading.faults.append(f"{printable(path)}:{line}: {_unreadable(error)}")
     finally:
         csv.field_size_limit(limit)
+
+
+def _unreadable(error: csv.Error) -> str:
+    if "unexpected end of data" in str(error):
+        return (
+            "a quotation mark opens here, or in a line below, that nothing closes (inside quotes, write two)"
+        )
+    return str(error)
 
 
 def _has_columns(path: Path, header: list[str], columns: Columns, reading: Reading) -> bool:
@@ -95,11 +109,22 @@ def _has_columns(path: Path, header: list[str], columns: Columns, reading: Readi
             continue
         found = False
         guess = nearest(name, header)
-        hint = f' Did you mean {option}: "{guess}"?' if guess else ""
+        if any(sign in (header or [""])[0] for sign in OTHER_DELIMITERS) and len(header) == 1:
+            wanted = "tabs" if path.suffix.lower() == ".tsv" else "commas"
+            hint = f" Fields stand between {wanted} in a {path.suffix} file."
+        else:
+            hint = f' Did you mean {option}: "{guess}"?' if guess else f" {option}: says which one."
         state = "there is no column" if name not in header else f"{header.count(name)} columns are called"
-        listed = ", ".join(f'"{printable(each)}"' for each in header[:10]) or "none: it is empty"
+        listed = ", ".join(f'"{printable(each)}"' for each in header[:10]) or "none"
         reading.faults.append(f'{printable(path)}:1: {state} "{name}" ({option}).{hint} Columns: {listed}')
     return found
+
+
+def _json_fault(error: Exception) -> str:
+    """What is wrong and where in the line, without json's own count of lines."""
+    return (
+        f"{error.msg}, at character {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+    )
 
 
 def _json_rows(
@@ -111,7 +136,7 @@ def _json_rows(
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
-            reading.faults.append(f"{printable(path)}:{line}: it is no JSON: {error}")
+            reading.faults.append(f"{printable(path)}:{line}: it is no JSON: {_json_fault(error)}")
             continue
         if isinstance(row, dict):
             yield line, row

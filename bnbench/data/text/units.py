@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from bnbench.base.errors import DataError
 from bnbench.base.tokens import PAD
 from bnbench.data import Tokens
 
@@ -50,7 +51,7 @@ def unit_of(unit: str, train: Sequence[str], *, padded: bool, size: int) -> Enco
 
     padded: for texts of several lengths, each of one class: words are in lower case and without spaces. Else for a
     language model, whose tokens are the whole text. size: tokens of the vocabulary at most (words and bpe).
-    Raises DataError where the package for byte pairs is missing.
+    Raises DataError where the package for byte pairs is missing, or the vocabulary is smaller than the alphabet.
     """
     if unit == "characters":
         return Characters("".join(train), padded)
@@ -104,6 +105,12 @@ class SpelledWords:
 
     def __init__(self, train: str, size: int) -> None:
         self._spelled = Characters(train, padded=False)
+        if size < (least := self._spelled.tokens.size):
+            raise DataError(
+                f"vocabulary: {size}, and unit: words has a token for each of the {least - 1} characters of the "
+                "training text, and one for all others.",
+                fix=f"vocabulary: more than {least}, or unit: characters.",
+            )
         counts = Counter(piece for piece in PIECES.findall(train) if len(piece) > 1)
         words = frequent(counts, size - self._spelled.tokens.size)
         start = self._spelled.tokens.size

@@ -52,8 +52,8 @@ def encoded_windows(
         codes[part], unknown = encoder.encode(text)
         if unknown:
             notes.append(
-                f"{name}: {unknown:,} of {len(text):,} characters of {part} are not in the training text: each is the "
-                "unknown token"
+                f"{name}: {unknown:,} of {len(text):,} characters of {part} {'is' if unknown == 1 else 'are'} not in "
+                "the training text: each is the unknown token"
             )
     return windows(name, codes, encoder.tokens, window, Remarks((*remarks.notes, *notes), remarks.cautions))
 
@@ -63,6 +63,12 @@ def windows(name: str, parts: Mapping[str, Array], tokens: Tokens, window: int, 
     short = {part: len(codes) for part, codes in parts.items() if len(codes) <= window}
     if short:
         raise _too_short(name, short, tokens.unit, window)
+    if (parts["train"] == parts["train"][0]).all():
+        raise DataError(
+            f"{name}: the training part is one token of {tokens.unit}, {len(parts['train']):,} times.",
+            "There is nothing to predict.",
+            "a text with at least two different ones.",
+        )
     stride = stride_of(len(parts["train"]), window)
     texts = {part: torch.from_numpy(codes) for part, codes in parts.items()}
     pairs = {part: _cut(texts[part], window, stride if part == "train" else window) for part in PARTS}
@@ -116,10 +122,10 @@ def _fingerprint(texts: Mapping[str, Tensor], tokens: Tokens, window: int, strid
 
 def _too_short(name: str, short: Mapping[str, int], unit: str, window: int) -> DataError:
     shortest = min(short.values())
-    counts = " and ".join(f"{part} has {count:,} {unit}" for part, count in short.items())
+    counts = ", ".join(f"{part} has {count:,}" for part, count in short.items())
     fix = f"window: {shortest - 1} or less, or a longer text." if shortest > 2 else "a longer text."
     return DataError(
-        f"{name}: {counts}, and a window takes {window + 1}: {window} to read and the next one.",
+        f"{name}: too few {unit} for a window: {counts}. A window takes {window + 1}: {window} to read and the next.",
         "Each part of the text, to train on, to validate and to test with, needs a window of its own.",
         fix,
     )
