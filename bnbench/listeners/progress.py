@@ -96,17 +96,19 @@ class LiveProgress:
                 self._show_end(event)
 
     def _show_epoch(self, run: RunSpec, row: HistoryRow) -> None:
-        """One line for the first evaluation of each epoch's end, and for the last."""
+        """One line for the first evaluation of each epoch's end, and for the last; below one epoch, one for each."""
         started = self._started[_key(run)]
-        is_due = int(row.epoch) > started.last_epoch or (row.step == started.planned_steps and row.step > 0)
+        by_step = started.epochs < 1  # as in a study of text
+        is_last = row.step == started.planned_steps
+        is_due = int(row.epoch) > started.last_epoch or (row.step > 0 and (is_last or by_step))
         if not self._epoch_lines or not is_due:
             return
         started.last_epoch = int(row.epoch)
         metrics = [f"{name} {metric_text(name, row.metrics[name])}" for name in _epoch_metrics(row)]
         parts = [
             self._name(run),
-            f"epoch {row.epoch:.4g}/{started.epochs:.4g}",
-            f"step {row.step}",
+            *([] if by_step else [f"epoch {row.epoch:.4g}/{started.epochs:.4g}"]),
+            f"step {row.step:,}/{started.planned_steps:,}" if by_step else f"step {row.step}",
             *metrics,
             f"{row.train_seconds:.1f} s",
         ]

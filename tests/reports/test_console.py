@@ -181,6 +181,14 @@ def test_many_evaluations_an_epoch_are_still_one_line() -> None:
     ]
 
 
+def test_a_run_of_less_than_an_epoch_has_a_line_for_each_evaluation() -> None:
+    events: list[Event] = [
+        RunStarted(spec(0), 20, 0.01),
+        *(evaluated(step, step / 2000) for step in range(0, 21, 10)),
+    ]
+    assert [line.split("  ")[1] for line in lines(events, verbose=True)] == ["step 10/20", "step 20/20"]
+
+
 def test_quiet_says_failures_and_nothing_else() -> None:
     events = [
         *one_run(0),
