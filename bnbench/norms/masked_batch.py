@@ -42,7 +42,7 @@ class MaskedBatchNorm(BatchNormVariant):
         if self.training and number(valid.count) == 1:
             raise ValueError(
                 "Expected more than 1 value per channel when training, got 1 valid position in an input of size "
-                f"{input.shape}"
+                f"{tuple(input.shape)}. Fix: a larger batch_size, or norm: layer"
             )
         x = at_least_float32(input)
         y = self._by_batch(x, valid) if self.training else self._by_running(x, valid)
