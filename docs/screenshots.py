@@ -3,8 +3,8 @@
 Run from the repository's root, after `pip install -e '.[test]'` and with a Chromium: python docs/screenshots.py
 It writes to docs/images: compare.svg, verify_right.svg and verify_wrong.svg (what the commands print, at 80 columns),
 report-desktop.png and report-phone.png (the first screen of the quickstart's report), inside-*.png (figures of
-`bnbench look`), and, of the studies in results/ whose runs are there, the first screens and figures that docs/results
-shows.
+`bnbench look`), what `bnbench report` prints of committed studies, the sheets of samples of the GAN, and, of the studies
+in results/ whose runs are there, the first screens and figures that docs/results shows.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.text import Text
 
@@ -37,6 +37,13 @@ STUDIES = {
     "normalizers": ("normalizers.png", "differences_accuracy"),
     "batch_size": ("batch_size.png", "sweep"),
 }
+
+#: Studies whose verdicts are shown as the terminal prints them; their summaries are in results/.
+VERDICTS = ("char_lm", "dcgan", "text_topics")
+#: Study -> variants whose sheets of samples stand side by side.
+SHEETS = {"dcgan": ("none", "none_he", "batch_g", "batch_d", "batch")}
+#: Margin around a sheet, and the height of its title, in pixels.
+MARGIN, TITLE = 8, 22
 
 #: Study in docs/examples -> the picture of what `bnbench look` finds, and its figure.
 LOOKS = {
@@ -108,6 +115,22 @@ def write_small(picture: bytes, target: Path) -> None:
         few.save(target, optimize=True)
 
 
+def draw_sheets(name: str, variants: Sequence[str]) -> None:
+    """The sheets of samples of some variants side by side, each under the variant's name."""
+    sheets = {
+        variant: Image.open(RESULTS / name / "samples" / f"{variant}-seed-0.png") for variant in variants
+    }
+    width, height = next(iter(sheets.values())).size
+    size = len(sheets) * (width + MARGIN) + MARGIN, height + TITLE + MARGIN
+    picture = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(picture)
+    for index, (variant, sheet) in enumerate(sheets.items()):
+        left = MARGIN + index * (width + MARGIN)
+        pen.text((left, 4), variant, fill="black", font=ImageFont.load_default(14))
+        picture.paste(sheet, (left, TITLE))
+    picture.save(IMAGES / f"{name}-samples.png", optimize=True)
+
+
 def draw_study(driver: Any, name: str, picture: str, figure: str, folder: Path) -> None:
     """A study's report or one of its figures, from the runs in its results folder."""
     results = folder / name
@@ -135,6 +158,10 @@ if __name__ == "__main__":
         photograph(driver, quickstart / "report.html", IMAGES / "report-phone.png", PHONE)
         for kind in ("right", "wrong"):
             draw_output(f"verify docs/examples/{kind}_layer.py:BatchNorm", IMAGES / f"verify_{kind}.svg")
+        for name in VERDICTS:
+            draw_output(f"report results/{name}", IMAGES / f"{name}.svg")
+        for name, variants in SHEETS.items():
+            draw_sheets(name, variants)
         for name, (picture, figure) in STUDIES.items():
             if (RESULTS / name / "runs").is_dir():
                 draw_study(driver, name, picture, figure, Path(folder))

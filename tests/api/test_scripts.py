@@ -41,9 +41,8 @@ def _run(words: list[str], folder: Path, text: str | None = None) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize(
-    "way", ["a file", *(pytest.param(way, marks=pytest.mark.slow) for way in ("-c", "a pipe", "a module"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["a file", "-c", "a pipe", "a module"])
 def test_workers_do_not_run_the_program_again(tmp_path: Path, way: str) -> None:
     text = SCRIPT.replace("FOLDER", repr(str(tmp_path / "r")))
     (tmp_path / "script.py").write_text(text)
@@ -75,7 +74,8 @@ print(json.dumps([len(in_workers), numbers]))
     assert first == second
 
 
-@pytest.mark.parametrize("daemon", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("daemon", [True, False])
 def test_in_a_process_that_another_program_forked(tmp_path: Path, daemon: bool) -> None:
     """It may have no children, and the server that it inherits is not its own."""
     text = f"""
@@ -105,6 +105,7 @@ print(sorted(set(bnbench.__all__) - set(dir(bnbench))))
     assert _run(["-c", text], tmp_path) == ["[]", "[]"]
 
 
+@pytest.mark.slow
 def test_every_public_name_is_there_whatever_is_imported(tmp_path: Path) -> None:
     text = """
 import importlib, pkgutil, bnbench

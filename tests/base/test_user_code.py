@@ -84,6 +84,7 @@ def test_what_ends_a_program_is_a_crash_and_a_gate_still_fails(statement: str, f
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_plugin_that_ends_the_program_when_it_is_imported_is_an_error(folder: Path) -> None:
     """In a process of its own, where os._exit would be the end."""
     write(folder, before="os._exit(0)")
@@ -100,6 +101,7 @@ def test_check_of_a_factory_that_ends_the_program(folder: Path) -> None:
     assert "variant mine: it can't be built: SystemExit: 0 (the code tried to end the program)" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_a_plugin_prints_is_not_in_the_results(folder: Path) -> None:
     """From Python, C and child processes, at import, when the network is built, in training, and at the end."""
     shout = (

@@ -97,6 +97,7 @@ def test_no_line_is_wider_than_the_screen(place: Path, columns: int) -> None:
     assert all(len(line) <= columns for line in text.splitlines() if line not in paths)
 
 
+@pytest.mark.slow
 def test_a_document_holds_the_inside_alone(place: Path) -> None:
     code, text = look(place, "--format", "json")
     assert code == 0
@@ -144,6 +145,7 @@ def test_the_studys_own_probe_counts(tmp_path: Path) -> None:
     assert "std" not in text
 
 
+@pytest.mark.slow
 def test_a_probe_on_the_command_line_counts(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(STUDY)
     code, text = look(tmp_path, "seeds=1", "epochs=0", "probe={what: [gradients]}")

@@ -133,6 +133,7 @@ def test_seeds_that_are_added_after_a_look_are_reported_as_that() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_change_that_adds_nothing_after_a_look_is_none() -> None:
     assert bnbench("compare", "s.yaml", "-q", "seeds=2")[0] == 0
     assert bnbench("compare", "s.yaml", "-q", "seeds=5")[0] == 0  # two seeds have no verdict
@@ -144,6 +145,7 @@ def test_a_change_that_adds_nothing_after_a_look_is_none() -> None:
     assert about_looks()[0].startswith("val_loss is judged after a look at test_accuracy (5 seeds)")
 
 
+@pytest.mark.slow
 def test_a_look_in_the_folder_that_the_runs_come_from_counts() -> None:
     assert bnbench("compare", "s.yaml", "-q", "seeds=3")[0] == 0
     assert bnbench("compare", "s.yaml", "-q", "seeds=3", "primary=val_loss")[0] == 0
@@ -186,6 +188,7 @@ def test_a_fixed_number_of_seeds_knows_which_comparisons_were_seen() -> None:
     assert "batch is the baseline after a look at 3 seeds against none: not a 5 % test." in cautions[0]
 
 
+@pytest.mark.slow
 def test_a_variant_that_becomes_one_setting_of_a_sweep_has_not_left() -> None:
     Path("s.yaml").write_text(STUDY.replace("seeds: {auto: true, max: 12}", "seeds: 3"))
     assert bnbench("compare", "s.yaml", "-q")[0] == 0

@@ -83,6 +83,7 @@ def test_the_metrics_that_a_study_asks_for_are_in_every_output(run: Run) -> None
     assert "emu. big" in Path("results/own/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_not_asked_for_is_measured_all_the_same_and_not_shown(run: Run) -> None:
     result = run("compare", "own.yaml", "seeds=1", "--tables", "all")
     assert "Balanced accuracy" not in result.output
@@ -135,6 +136,7 @@ def test_a_gate_on_a_class_that_the_runs_lack_is_refused_by_report(run: Run) -> 
     assert "can't have a verdict" in result.output
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_metric_of_a_class(run: Run) -> None:
     words = ["seeds=3", "epochs=2", "sweep={optimizer.lr: [0.1, 0.5]}", "primary=test_recall:cat"]
     result = run("compare", "own.yaml", *words, "--output", "swept")

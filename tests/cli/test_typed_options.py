@@ -141,7 +141,7 @@ def test_typed_options_reach_every_factory(tmp_path: Path, monkeypatch: pytest.M
         ('norms.register("x", weights=3)', "weights=3 is wrong"),
         (
             'models.register("x", init="hee")',
-            "init='hee' is wrong: it should be 'torch', 'he', 'glorot' or 'own'",
+            "init='hee' is wrong: it should be 'torch', 'he', 'glorot', 'normal' or 'own'",
         ),
         ('datasets.register("x", augment=3)', "augment=3 is wrong: it should be a valid string"),
         ('datasets.register("x", num_train=3)', "go together"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from bnbench.data import Dataset, DatasetFacts, datasets, vision
+from bnbench.data import Dataset, DatasetFacts, datasets, public_text, vision
 from bnbench.data.augmentations import augmentations
 from tests.prepared import prepare
 
@@ -23,7 +23,8 @@ def dataset(request: pytest.FixtureRequest) -> Dataset:
     if any(field.is_required() for field in entry.options().model_fields.values()):
         pytest.skip("it reads the user's own files")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vision, "fetch", lambda *_: pytest.skip("its files are not in BNBENCH_DATA_DIR"))
+        for module in (vision, public_text):
+            patch.setattr(module, "fetch", lambda *_: pytest.skip("its files are not in BNBENCH_DATA_DIR"))
         if request.param == "mnist1d":
             pytest.importorskip("mnist1d")
         loaded: Dataset = entry.factory(FILES)
@@ -61,7 +62,22 @@ def test_sizes_that_are_known_before_the_data_come_together() -> None:
         DatasetFacts(num_train=3)
 
 
-def test_shapes_types_and_ranges(dataset: Dataset) -> None:
+def test_parts_have_one_shape_and_one_type(dataset: Dataset) -> None:
+    assert dataset.train_inputs.shape[1:] == dataset.test_inputs.shape[1:]
+    assert dataset.train_inputs.dtype == dataset.test_inputs.dtype
+    assert dataset.train_targets.shape[1:] == dataset.test_targets.shape[1:]
+    for inputs, targets in (
+        (dataset.train_inputs, dataset.train_targets),
+        (dataset.test_inputs, dataset.test_targets),
+    ):
+        assert len(inputs) == len(targets) > 0
+        assert targets.isfinite().all()
+    int(dataset.fingerprint, 16)
+
+
+def test_images_and_classes_have_their_shapes_types_and_ranges(dataset: Dataset) -> None:
+    if not _has_images_of_classes(dataset):
+        pytest.skip("it is for another task")
     assert dataset.train_inputs.shape[1:] == dataset.test_inputs.shape[1:]
     for images, labels in (
         (dataset.train_inputs, dataset.train_targets),
@@ -80,7 +96,15 @@ def test_shapes_types_and_ranges(dataset: Dataset) -> None:
     int(dataset.fingerprint, 16)
 
 
-def test_it_can_be_prepared(dataset: Dataset) -> None:
+def _has_images_of_classes(dataset: Dataset) -> bool:
+    return bool(dataset.class_names) and dataset.train_inputs.ndim == 4 and dataset.train_targets.ndim == 1
+
+
+def test_images_of_classes_can_be_prepared(dataset: Dataset) -> None:
+    if not _has_images_of_classes(dataset):
+        pytest.skip("it is for another task")
+    if len(dataset.train_targets) < 1200:
+        pytest.skip("too few samples")
     data = prepare(
         dataset, val_fraction=0.1, split_seed=0, max_train_samples=1000, device=torch.device("cpu")
     )

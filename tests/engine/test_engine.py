@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnbench.base.metrics import METRICS, columns_of
+from bnbench.base.metrics import CLASSIFICATION, columns_of
 from bnbench.base.registry import Entry
 from bnbench.data import Dataset, Sizes
 from bnbench.data.augmentations import augmentation_of
@@ -37,7 +37,7 @@ from tests.training import chosen_for
 CPU = torch.device("cpu")
 CROP_FLIP = augmentation_of(Named(name="crop_flip"))
 #: Of the data below, by its five classes.
-ALL_METRICS = set(columns_of([*METRICS, *(f"recall:{name}" for name in "abcde")]))
+ALL_METRICS = set(columns_of([*(m.name for m in CLASSIFICATION), *(f"recall:{name}" for name in "abcde")]))
 
 
 @pytest.fixture(scope="module")

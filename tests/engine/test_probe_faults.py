@@ -77,6 +77,7 @@ def test_ways_of_inference_of_claims_that_no_network_has(vocabulary: Vocabulary,
     assert "none@precise.test_accuracy: the network of none has no running statistics" in str(mistake)
 
 
+@pytest.mark.slow
 def test_the_names_of_what_measures_give(vocabulary: Vocabulary, tmp_path: Path) -> None:
     """The rows of a run with every measure hold no name that the table of quantities lacks, nor lack one."""
     study = (

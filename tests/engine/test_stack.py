@@ -132,6 +132,7 @@ def test_dropout_has_the_masks_that_a_run_alone_has(place: str, settings: Make, 
     assert largest_gap(settings(**how), settings(**how, engine="sequential"), data) < 1e-6
 
 
+@pytest.mark.slow
 def test_the_check_would_see_a_wrong_epsilon(settings: Make, data: Prepared) -> None:
     how = {"epochs": 10, "optimizer": "{name: adam, lr: 0.003}"}
     right, wrong = (settings(**how, norm=f"{{name: batch_custom, eps: {eps}}}") for eps in ("1e-5", "1.1e-5"))

@@ -272,6 +272,7 @@ def test_runs_that_train_alone_take_turns_between_the_variants(
     assert "".join(event.run.variant for event in events if isinstance(event, RunEnded)) == order
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="a process's signal mask is read from /proc"
 )

@@ -263,6 +263,7 @@ def test_train_and_several_studies_have_such_names_too(work: Path) -> None:
     assert set(os.listdir("all")) == {"s+epochs=2", "t+epochs=2", "workloads.json"}
 
 
+@pytest.mark.slow
 def test_the_study_of_a_results_folder_goes_on_there(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compare("batch_size=64")
     done = run("compare", "results/s+batch_size=64/study.yaml")

@@ -151,6 +151,7 @@ def test_the_optimal_denoiser_of_gaussian_data_has_the_loss_of_the_closed_form()
     assert other > loss
 
 
+@pytest.mark.slow
 def test_sampling_with_the_optimal_denoiser_gives_the_gaussian_back() -> None:
     """DDIM is exact in the limit of many steps: mean and covariance of the samples are those of the data."""
     task = Denoising(steps=200, sampling_steps=200)

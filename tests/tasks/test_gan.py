@@ -64,6 +64,7 @@ def finals(folder: str) -> dict[str, list[dict[str, float]]]:
     return {one["name"]: [run["final"] for run in one["runs"]] for one in summary(folder)["variants"]}
 
 
+@pytest.mark.slow
 def test_the_metrics_are_their_formulas(vocabulary: Vocabulary) -> None:
     """Of logits and images by hand; the loss is the Fréchet distance, by which the best weights are chosen."""
     Path("s.yaml").write_text(STUDY)

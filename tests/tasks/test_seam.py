@@ -156,6 +156,7 @@ def test_tokens_train_and_their_chance_level_is_the_entropy_of_the_letters() -> 
     assert {one["outcome"] for variant in found["variants"] for one in variant["runs"]} == {"stuck_at_chance"}
 
 
+@pytest.mark.slow
 def test_two_networks_train_against_each_other_on_a_data_set_of_images_and_repeat_to_the_bit() -> None:
     text = STUDY.replace("waves", "digits\ntask: generate").replace("small_conv", "pair")
     finals = []

@@ -173,6 +173,7 @@ def test_what_does_not_fit_masks_is_refused_with_its_line(
     assert "s.yaml:8" in str(error.value)
 
 
+@pytest.mark.slow
 def test_check_and_the_drawn_shapes(vocabulary: Vocabulary) -> None:
     Path("s.yaml").write_text(
         TEXT.replace("{name: npz, path: data.npz}", "{name: shapes, samples: 40, size: 12}")

@@ -159,6 +159,7 @@ def test_text_as_targets_of_a_named_regression() -> None:
     assert "Fix: task: tabular" in shown
 
 
+@pytest.mark.slow
 def test_classes_of_features_are_classified_by_the_task_tabular(vocabulary: Vocabulary) -> None:
     save(y_train=np.arange(200) % 3, y_test=np.arange(40) % 3)
     code, shown = run(TEXT + "task: tabular\nmetrics: [macro_f1]\n")

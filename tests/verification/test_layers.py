@@ -90,6 +90,7 @@ def test_other_conventions_are_right_where_they_are_declared() -> None:
     assert "it is unbiased, as torch has it" in causes[1]
 
 
+@pytest.mark.slow
 def test_values_written_into_a_layer_are_right_where_they_are_declared() -> None:
     assert judged("EpsWritten", eps=1e-5).passed
     assert judged("MomentumWritten", momentum=0.1).passed
@@ -177,6 +178,7 @@ def test_an_output_that_is_not_finite() -> None:
     assert list(found.by_cause()) == [""]
 
 
+@pytest.mark.slow
 def test_normalizers_that_are_no_batch_norm_are_called_by_their_name() -> None:
     assert any("layer normalization" in cause for cause in verify("layer", Wishes()).by_cause())
     assert any("instance normalization" in cause for cause in verify("instance", Wishes()).by_cause())

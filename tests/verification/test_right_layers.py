@@ -42,6 +42,7 @@ RIGHT: list[tuple[str, tuple[str, ...]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "inputs"), RIGHT, ids=[name for name, _ in RIGHT])
 def test_the_mathematics_passes(name: str, inputs: tuple[str, ...]) -> None:
     found = judged(name)
