@@ -172,7 +172,9 @@ def test_a_norm_that_is_written_into_a_model_is_judged_too(
     assert "model: own: 2 (BatchNorm1d) gets (1, 8)" in message
 
 
-@pytest.mark.parametrize("model", ["mlp", "{name: cnn, channels: [4, 4]}", "resnet20"])
+@pytest.mark.parametrize(
+    "model", ["mlp", "{name: cnn, channels: [4, 4]}", pytest.param("resnet20", marks=pytest.mark.slow)]
+)
 def test_our_own_models_lose_no_bias(model: str, vocabulary: Vocabulary, tmp_path: Path) -> None:
     variants = ", ".join(
         f"{name}: {{norm: {name}}}"
