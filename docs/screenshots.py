@@ -3,8 +3,8 @@
 Run from the repository's root, after `pip install -e '.[test]'` and with a Chromium: python docs/screenshots.py
 It writes to docs/images: compare.svg, verify_right.svg and verify_wrong.svg (what the commands print, at 80 columns),
 report-desktop.png and report-phone.png (the first screen of the quickstart's report), inside-*.png (figures of
-`bnbench look`), what `bnbench report` prints of committed studies, the sheets of samples of the GAN, and the first screens
-and figures that docs/results shows, of the studies in results/ whose runs are there.
+`bnbench look`), what `bnbench report` prints of committed studies, the sheets of samples of the GAN, and, of the
+studies in results/ whose runs are there, the first screens and figures that docs/results shows.
 """
 
 from __future__ import annotations
