@@ -31,7 +31,7 @@ from bnbench.base.metrics import (
 #: Facts that older results folders do not have; a folder without them reads as one where they are empty.
 _LATER = ("normalizations", "test_sets", "unit", "tokens", "per_position")
 #: Facts that choose what trains: a results folder does not hold them.
-_OF_TRAINING = ("models", "kinds", "two_networks")
+_OF_TRAINING = ("models", "dataset", "kinds", "two_networks")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class TaskFacts:
     tokens: inputs are tokens, which nothing normalises.
     test_sets: the names of a study's further test sets, which are parts of their own.
     models: those that fit, by name; the first is the one of a study that names none. (): a study names its model.
+    dataset: the one of a study that names this task and no data set; "": a study names its data set.
     kinds: tasks that this name stands for, too, where the data set holds what they are for (`DatasetFacts.holds`).
     two_networks: two networks train against each other, each with an optimizer of its own.
     per_position: a sample has a class at every position, so that it is of no class itself.
@@ -69,6 +70,7 @@ class TaskFacts:
     tokens: bool = False
     test_sets: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    dataset: str = ""
     kinds: tuple[str, ...] = ()
     two_networks: bool = False
     per_position: bool = False

@@ -44,6 +44,7 @@ class Checker:
     def settings(self, layer: Layer, mistakes: list[Mistake]) -> Settings | None:
         """The typed settings of one layer, or None where there are mistakes (which are added to the list)."""
         before = len(mistakes)
+        self._fill(layer)
         values: dict[str, Any] = {}
         for key, value in layer.data.items():
             if key in CHOICES:
@@ -70,6 +71,7 @@ class Checker:
 
     def has_option(self, key: str, layer: Layer) -> bool:
         """Whether that dotted key is one of the options that this layer's names have."""
+        self._fill(layer)
         section, _, option = key.partition(".")
         if section not in CHOICES or not option or option == "name":
             return True
@@ -78,6 +80,13 @@ class Checker:
             name = self._usual(section, layer)[0]
         entry = self.vocabulary[section].get(name or "")
         return entry is None or option.partition(".")[0] in entry.options().model_fields
+
+    def _fill(self, layer: Layer) -> None:
+        """Give a layer without a data set the one that its task names."""
+        task = self.vocabulary["task"].get(_name_of("task", layer.data.get("task")) or "")
+        given = layer.data.get("dataset", {})
+        if task and task.facts.dataset and isinstance(given, dict) and "name" not in given:
+            layer.data["dataset"] = {"name": task.facts.dataset, **given}
 
     def _choice(self, key: str, layer: Layer, mistakes: list[Mistake]) -> Choice | None:
         """One registered name with its options."""

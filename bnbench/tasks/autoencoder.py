@@ -29,6 +29,7 @@ LEAST = 0.05
     ),
     losses=("pixel_mse",),
     models=("autoencoder",),
+    dataset="digits",
     primary="mse",
     shown=("loss", "mse", "r2"),
     chance=f"R² on the validation part is below {LEAST}: hardly better than the best constant image",

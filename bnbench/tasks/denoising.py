@@ -50,6 +50,7 @@ def kept_signal(steps: int, schedule: Schedule) -> Tensor:
     ),
     losses=("noise_prediction",),
     models=("unet",),
+    dataset="digits",
     primary="loss",
     shown=("loss",),
     chance="the loss on the validation part is not 5% below that of the best guess from each pixel alone, the mean of "

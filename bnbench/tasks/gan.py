@@ -53,6 +53,7 @@ DiscriminatorSteps = Annotated[
     chance=f"the Fréchet distance on the validation part is not below {LEARNT:g} of that at the start",
     normalizations=("signed",),
     models=("dcgan",),
+    dataset="digits",
     two_networks=True,
 )
 class Gan(Task):

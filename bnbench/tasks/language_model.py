@@ -46,6 +46,7 @@ class TextAid:
     ),
     losses=("next_token",),
     models=("transformer", "lstm"),
+    dataset="stdlib_text",
     unit="windows of a text",
     tokens=True,
     primary=BITS,

@@ -32,6 +32,7 @@ BETTER = 0.05
     chance="the validation loss not 5% below that of the best constant guess, the entropy of the classes' shares of "
     "the pixels",
     models=("unet",),
+    dataset="shapes",
 )
 class Segmentation(Task):
     """A class at every pixel: cross-entropy, pixel accuracy, mean intersection over union, recall by class.

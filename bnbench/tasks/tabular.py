@@ -29,6 +29,7 @@ _FACTS = IMAGE_CLASSIFICATION
     per_class=True,
     chance=_FACTS.chance,
     models=("mlp",),
+    dataset="breast_cancer",
     kinds=("tabular_regression",),
 )
 class Tabular(ImageClassification):
@@ -60,6 +61,7 @@ class Tabular(ImageClassification):
     chance="R² on the validation part is at most 4 / n, n its samples: no more than the squared correlation that 2 "
     "standard errors of none give",
     models=("mlp",),
+    dataset="diabetes",
 )
 class TabularRegression(Task):
     """Numbers from features: mean squared and absolute error in the targets' own units, R².

@@ -22,6 +22,7 @@ _FACTS = IMAGE_CLASSIFICATION
     metrics=_FACTS.metrics,
     losses=_FACTS.losses,
     models=("transformer", "textcnn", "lstm"),
+    dataset="text_topics",
     tokens=True,
     primary=_FACTS.primary,
     shown=_FACTS.shown,

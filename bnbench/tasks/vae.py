@@ -36,6 +36,7 @@ ACTIVE = 0.01
     ),
     losses=("elbo",),
     models=("vae",),
+    dataset="digits",
     primary="loss",
     shown=("loss", "reconstruction", "kl", "active_units"),
     chance=f"R² of the reconstructions on the validation part is below {LEAST}: hardly better than the best constant "
