@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bnbench.base.errors import DataError
 from bnbench.data.npz_file import Array
+from bnbench.data.tally import not_finite
 
 #: Rounding to float32 may move a value by this share of its input's standard deviation.
 LOST = 1e-4
@@ -63,12 +64,11 @@ def _check_numbers(place: str, key: str, array: Array) -> None:
 
 
 def _check_finite(place: str, key: str, wrong: Array, when: str) -> None:
-    count = int(wrong.sum())
-    if count:
+    if wrong.any():
         where = tuple(int(index) for index in np.unravel_index(wrong.argmax(), wrong.shape))
         condition = f" ({when})" if when else ""
         raise DataError(
-            f"{place}: {key} has {count} values that are NaN or infinite{condition}; the first is {key}{list(where)}.",
+            f"{place}: {key} has {not_finite(wrong)}{condition}; the first is {key}{list(where)}.",
             "One of them makes every weight NaN.",
             "remove those samples, or np.nan_to_num",
         )

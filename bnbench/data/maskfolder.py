@@ -23,6 +23,8 @@ from bnbench.data.tally import Tally, listed, printable
 from bnbench.data.targets import MASKS, read_masks
 from bnbench.data.tensors import IGNORED, make_dataset
 
+#: Formats of Pillow that change the values of pixels.
+_LOSSY = ("JPEG", "MPO")
 LAYOUT = "PATH/train/images/1.jpg with PATH/train/masks/1.png, and the same in PATH/test"
 
 
@@ -164,6 +166,12 @@ def _mask(root: Path, image: Path, path: Path, size: tuple[int, int] | None) -> 
                     f"maskfolder: {name} holds colours ({mode}), not class ids.",
                     "A mask is a PNG with a palette or in gray: the value of a pixel is its class.",
                     "image.convert('P') keeps ids only where the colours are a palette; else map each colour to an id.",
+                )
+            if mask.format in _LOSSY:
+                raise DataError(
+                    f"maskfolder: {name} is a {mask.format} file, whose pixels are not the ones that were saved.",
+                    "A mask holds class ids, and lossy compression turns them into other ids.",
+                    "make the mask again, and save it as PNG.",
                 )
             if sides != wanted:
                 raise DataError(

@@ -205,7 +205,10 @@ def _normalisation(inputs: Tensor, normalize: Normalize, *, shifted: bool) -> _N
         mean, std = channel_statistics(inputs)
     shape = (-1, *[1] * (inputs.ndim - 2))
     flat = int((std == 0).sum())
-    note = f"{flat} of {len(std)} input channels never vary in the training part: centred, not scaled"
+    channels = f"{flat} of {len(std)} input channels never {'varies' if flat == 1 else 'vary'}"
+    if len(std) == 1:
+        channels = "the input never varies"
+    note = f"{channels} in the training part: centred, not scaled"
     return _Normalisation(
         mean.float().reshape(shape),
         torch.where(std.float() > 0, std, 1.0).float().reshape(shape),

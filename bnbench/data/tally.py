@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 
 def printable(text: object) -> str:
     """The same text with what no terminal and no UTF-8 file can show written as escapes."""
@@ -16,6 +19,12 @@ def listed(names: Iterable[str], limit: int = 5) -> str:
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(f'"{printable(name)}"' for name in names[:limit]) + more
+
+
+def not_finite(wrong: npt.NDArray[np.bool_]) -> str:
+    """How many values are marked: "1 value that is NaN or infinite", "2 values that are NaN or infinite"."""
+    count = int(wrong.sum())
+    return f"{count} value{'s' if count != 1 else ''} that {'are' if count != 1 else 'is'} NaN or infinite"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bnbench.base.errors import BnbenchError, DataError
 from bnbench.data.npz_file import Array, read_arrays
-from bnbench.data.tally import printable
+from bnbench.data.tally import not_finite, printable
 from bnbench.data.tensors import IGNORED
 
 #: The tasks that the kinds of targets are for.
@@ -91,7 +91,7 @@ def _numbers(place: str, key: str, array: Array) -> Array:
         first = np.unravel_index(int(wrong.argmax()), wrong.shape)
         index = ", ".join(map(str, first[: array.ndim]))
         raise DataError(
-            f"{place}: {key} has {int(wrong.sum())} values that are NaN or infinite; the first is {key}[{index}].",
+            f"{place}: {key} has {not_finite(wrong)}; the first is {key}[{index}].",
             "A sample without its target can't be learnt or measured, and none is left out unseen.",
             f"keep = np.isfinite({key}){'.all(1)' if array.ndim == 2 else ''}; save x and y of those samples alone.",
         )

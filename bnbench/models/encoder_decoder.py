@@ -48,9 +48,10 @@ def check_latent(model: str, latent: int, input_shape: Shape) -> None:
     values = prod(input_shape)
     if latent > values:
         raise BnbenchError(
-            f"model.latent: {latent}, and a sample has {values} values.",
+            f"model.latent: {latent}, and a sample has {values} value{'s' if values > 1 else ''}.",
             f"The code of {model} would be larger than what it encodes.",
-            f"model.latent: {max(1, values // 8)}, or any number up to {values}.",
+            f"model.latent: {max(1, values // 8)}"
+            + (f", or any number up to {values}." if values > 1 else "."),
         )
 
 

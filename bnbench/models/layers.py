@@ -95,7 +95,7 @@ class NormLayer:
             raise BnbenchError(
                 f"norm {name} is not supported by this model.",
                 "It acts on residual branches, and this is a plain network.",
-                "a residual model such as resnet20, or norm: none.",
+                "norm: none, or, for images with classes, a residual model such as resnet20.",
             )
         if facts.queries_and_keys and not self.place.attention:
             raise BnbenchError(

@@ -115,13 +115,15 @@ def _pass(
 def _unknown(model: nn.Module, inputs: Inputs, samples: int) -> list[str]:
     """Normalizers whose inference depends on what they keep under other names."""
     sites = find_sites(model, inputs, samples)
-    found = []
-    for site in {site.signature: site for site in sites.norms}.values():
+    found: dict[tuple[type[nn.Module], tuple[str, ...]], str] = {}
+    for site in {site.signature: site for site in reversed(sites.norms)}.values():
         strange = [
             slot
             for inner, slot in statistics_of(site.module, site.shape)
             if not (slot in (MEAN, VAR) and has_statistics(inner))
         ]
         if strange:
-            found.append(f"{site} keeps statistics in {' and '.join(dict.fromkeys(strange))}, {_WANTED}")
-    return found
+            kind = type(site.module), tuple(dict.fromkeys(strange))
+            # of one kind the first in the network stands for all: they share one reason and one fix
+            found[kind] = f"{site} keeps statistics in {' and '.join(kind[1])}, {_WANTED}"
+    return list(found.values())

@@ -16,8 +16,8 @@ from bnbench.base.task_facts import gap_asked
 from bnbench.study import DEFAULT_PRIMARY, name_fault
 from bnbench.study.records import RunRecord
 
-#: No number that bnbench measures is larger: they are float32.
-LARGEST = 3.5e38
+#: No number that bnbench measures is larger: the square of a float32, in the unit of a regression's targets.
+LARGEST = 1e140
 #: Far above the steps, samples and seconds of any run.
 MANY = 10**15
 
@@ -177,7 +177,7 @@ def _check_metrics(values: Mapping[str, float]) -> None:
     for column, value in values.items():
         metric = metric_named(parted(column)[1])
         if math.isfinite(value) and abs(value) > LARGEST:
-            raise ValueError(f"{column} is {value:g}, more than a float32 can be")
+            raise ValueError(f"{column} is {value:g}, more than any metric can be")
         if metric and metric.percent and not (math.isnan(value) or 0 <= value <= 1):
             raise ValueError(f"{column} is {value:g}, not a share from 0 to 1")
 

@@ -75,15 +75,15 @@ class FeatureNetwork:
     def note(self) -> str:
         """What the metrics of generated images are measured with, for the user."""
         what = (
-            "tells the classes apart"
+            "the classes"
             if self.classes
-            else "tells by how much an image was turned (there are no two classes of images)"
+            else "by how much an image was turned (there are no two classes of images)"
         )
         return (
             f"frechet, kernel, image_precision and image_recall are measured in the {FEATURES} features of a small "
             f"classifier that bnbench trains on this data set with a fixed seed ({STEPS} steps on {self.trained:,} "
-            f"images). It {what}, {self.accuracy:.1%} right on {self.tested:,} test images. They are no FID, and can "
-            "be compared on the same data and with the same number of images only"
+            f"images). It learns {what}, and is right on {self.accuracy:.1%} of {self.tested:,} test images. They are "
+            "no FID, and can be compared on the same data and with the same number of images only"
         )
 
 

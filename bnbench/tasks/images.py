@@ -31,8 +31,9 @@ def check_images(task: str, dataset: Dataset, *, features: bool) -> None:
             "the task that the data set is made for, or a data set of images.",
         )
     if not features and inputs.shape[2:] == (1, 1):
+        several = "s" if inputs.shape[1] > 1 else ""
         raise DataError(
-            f"task: {task}: the data set has {inputs.shape[1]} features a sample and no images.",
+            f"task: {task}: the data set has {inputs.shape[1]} feature{several} a sample and no images.",
             "Its network needs the height and width of an image.",
             "a data set of images, or task: autoencoder.",
         )

@@ -65,7 +65,9 @@ class Segmentation(Task):
             yield f"{ignored / targets.numel():.1%} of the pixels of the {part} part are {IGNORED}: they count nowhere"
         counts = count_classes(targets, len(class_names))
         if absent := [name for name, count in zip(class_names, counts, strict=True) if not count]:
-            yield f"{len(absent)} of {len(class_names)} classes have no pixel in the {part} part: {listed(absent, 3)}"
+            have = "has" if len(absent) == 1 else "have"
+            few = f"{len(absent)} of {len(class_names)} classes {have}"
+            yield f"{few} no pixel in the {part} part: {listed(absent, 3)}"
 
     def made_up(self, sizes: Sizes, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """Noise, and any classes."""

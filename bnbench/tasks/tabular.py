@@ -18,6 +18,9 @@ from bnbench.tasks import Task, tasks
 from bnbench.tasks.image_classification import ImageClassification
 
 _FACTS = IMAGE_CLASSIFICATION
+#: Targets whose mean or standard deviation is larger, or whose standard deviation is smaller than its inverse, are
+#: refused: their squares, multiplied by those of a network that diverges, are more than float64 can hold.
+LARGEST_TARGET = 1e30
 
 
 @tasks.register(
@@ -85,6 +88,8 @@ class TabularRegression(Task):
         data = super().prepare(dataset, preparation, device)
         targets = data.train_targets.double().cpu()
         mean, std = targets.mean(0), targets.std(0, correction=0)
+        _check_scale(targets, mean, std)
+        _check_parts({"validation": data.val_targets, "test": data.test_targets})
         flat = [
             column for column in range(len(std)) if float(std[column]) <= 1e-12 * abs(float(mean[column]))
         ]
@@ -147,6 +152,33 @@ def _check_features(name: str, inputs: Tensor) -> None:
             f"task: {name}: inputs of {inputs.dtype} and shape {tuple(inputs.shape[1:])} a sample.",
             "It takes features: numbers without a place, of which each is standardised by itself.",
             "the task that the data set is made for, or features (N, features) in a .npz file.",
+        )
+
+
+def _check_parts(parts: Mapping[str, Tensor]) -> None:
+    """Raises DataError for a part of one row: it has no spread, and so no R², by which a run is judged."""
+    for part, targets in parts.items():
+        if len(targets) < 2:
+            raise DataError(
+                f"task: tabular_regression: the {part} part has {len(targets)} row{'s' if len(targets) != 1 else ''}.",
+                "R² compares the errors with the spread of at least 2 rows.",
+                "more samples, a larger validation.fraction, or a larger max_eval_samples.",
+            )
+
+
+def _check_scale(targets: Tensor, mean: Tensor, std: Tensor) -> None:
+    """Raises DataError for targets so large or small that their squares leave float64's range: no MSE, no R²."""
+    constant = (targets == targets[0]).all(0).tolist()
+    for column, (center, spread) in enumerate(zip(mean.tolist(), std.tolist(), strict=True)):
+        if max(abs(center), spread) <= LARGEST_TARGET and (constant[column] or spread >= 1 / LARGEST_TARGET):
+            continue
+        which = "the target has" if len(std) == 1 else f"column {column} of the targets has"
+        size = "large" if max(abs(center), spread) > LARGEST_TARGET else "small"
+        raise DataError(
+            f"task: tabular_regression: {which} {center:.4g} ± {spread:.4g} in the training part, which is too {size}.",
+            f"Its squares, of which mse is made, would leave the range of float64. Mean and standard deviation may be "
+            f"{LARGEST_TARGET:.0e} at most, and the standard deviation {1 / LARGEST_TARGET:.0e} at least.",
+            "the target in another unit, or its logarithm.",
         )
 
 

@@ -157,7 +157,7 @@ def test_a_channel_that_never_varies_is_centred_and_not_divided_by_zero() -> Non
     part = (images, torch.arange(20) % 2)
     data = prepared(make_dataset("X", part, part, ["a", "b"]))
     assert training(data)[:, 1].abs().max() == 0
-    assert data.notes == ("1 of 2 input channels never vary in the training part: centred, not scaled",)
+    assert data.notes == ("1 of 2 input channels never varies in the training part: centred, not scaled",)
 
 
 def test_statistics_keep_their_digits_far_from_zero() -> None:

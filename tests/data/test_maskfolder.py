@@ -83,6 +83,9 @@ def damaged(tmp_path: Path, case: str) -> Path:
         Image.new("RGB", (8, 6)).save(mask)
     elif case == "size":
         Image.new("L", (6, 8)).save(mask)
+    elif case == "lossy":
+        Image.open(mask).save(mask.with_suffix(".jpg"))
+        mask.unlink()
     elif case == "broken":
         mask.write_bytes(b"no picture")
     elif case == "twice":
@@ -105,6 +108,7 @@ def damaged(tmp_path: Path, case: str) -> Path:
         ("more", '1 mask in .* without a image: "9"'),
         ("colours", r"train/masks/1.png holds colours \(RGB\), not class ids"),
         ("size", "train/masks/1.png is 6x8, and its image 8x6"),
+        ("lossy", "train/masks/1.jpg is a JPEG file, whose pixels are not the ones that were saved"),
         ("broken", "train/masks/1.png can't be read"),
         ("twice", "train/images/1.jpg and train/images/1.png have one name"),
         ("turned", "train/images/1.png is turned by its EXIF orientation"),

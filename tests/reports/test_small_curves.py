@@ -57,6 +57,10 @@ def test_a_primary_metric_of_the_end_alone_leaves_the_curve_to_the_loss() -> Non
     late = replace(summary, variants=(replace(summary.variants[0], runs=(replace(run, history=rows),)),))
     assert main_curves(late).columns == ("variant", "val loss")
     assert main_curves(late).rows == (("down", "█▅▁ 8 → 0"),)
+    # where the tables leave the loss out, too: the next metric with numbers, or no number at all
+    alone = replace(late, metrics=("accuracy",))
+    assert main_curves(alone).columns == ("variant", "val accuracy")
+    assert main_curves(alone).rows == (("down", "··· not finite → not finite"),)
 
 
 def test_nothing_is_drawn_of_a_single_evaluation() -> None:

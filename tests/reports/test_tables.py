@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,6 +153,25 @@ def test_a_number_from_fewer_runs_says_so_and_the_caption_too() -> None:
     assert "(k of n)" in found.caption
     differences = table(study({"none": FIVE["none"], "batch": FIVE["batch"][:4]}), "Difference")
     assert differences.rows[0][3] == "4 of 5"
+
+
+def test_what_no_run_has_a_number_of_has_no_difference_and_counts_no_lost_runs() -> None:
+    summary = study(FIVE)
+    cells = [
+        Cell(variant.variant, {}, "c", variant.seeds, tuple(
+            replace(run, final={**run.final, "val_loss": math.nan}, best={**run.best, "val_loss": math.nan})
+            for run in variant.runs
+        ))
+        for variant in summary.variants
+    ]  # fmt: skip
+    late = summarize(StudyResults("demo", "none", (), tuple(cells)))
+    loss = table(late, "Loss")
+    assert {row[3] for row in loss.rows} == {"–"}
+    assert "(k of n)" not in loss.caption
+    found = table(late, "Difference from none")
+    assert [row[1] for row in found.rows] == ["test loss", "test accuracy", "val accuracy"]
+    assert "No run has a number of: val loss." in found.caption
+    assert "No run has" not in table(summary, "Difference from none").caption
 
 
 def test_one_seed_has_no_sign() -> None:

@@ -201,7 +201,7 @@ def test_the_network_is_the_same_and_leaves_the_process_as_found(
     right = float((again.look(images)[1].argmax(1) == digits.test_targets).double().mean())
     assert again.accuracy == pytest.approx(right)
     assert right > 0.97
-    assert f"{right:.1%} right on 360 test images" in again.note
+    assert f"is right on {right:.1%} of 360 test images" in again.note
     assert "no FID" in again.note
 
 

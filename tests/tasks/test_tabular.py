@@ -131,7 +131,7 @@ TWO = np.stack([Y, Y], 1)
     [
         (
             {"y_train": np.where(np.arange(200) == 3, np.nan, Y)},
-            "y_train has 1 values that are NaN or infinite; the first is y_train[3].",
+            "y_train has 1 value that is NaN or infinite; the first is y_train[3].",
         ),
         (
             {"y_train": np.full(200, 2.5), "y_test": np.full(40, 2.5)},
@@ -140,6 +140,13 @@ TWO = np.stack([Y, Y], 1)
         ({"y_train": TWO * [1, 0] + 0.5, "y_test": TWO[:40]}, "column 1 of the targets is 0.5 in all"),
         ({"y_train": TWO, "y_test": Y[:40]}, "y_test has 1 numbers a sample and y_train 2."),
         ({"y_train": Y[:190]}, "x_train has 200 samples and y_train 190."),
+        (
+            {"y_train": TWO * [1, 1e300], "y_test": TWO[:40]},
+            "± inf in the training part, which is too large.",
+        ),
+        ({"y_train": TWO * [1, 1e-40], "y_test": TWO[:40]}, "in the training part, which is too small."),
+        ({"y_train": TWO * [1, 1e-200], "y_test": TWO[:40]}, "in the training part, which is too small."),
+        ({"x_test": np.zeros((1, 5)), "y_test": Y[:1]}, "the test part has 1 row."),
         ({"y_test": np.array(["a"] * 40)}, "y_test holds text, e.g. 'a'."),
     ],
 )

@@ -29,7 +29,7 @@ from bnbench.reports.numbers import (
     words,
 )
 from bnbench.reports.sentences.inference import line_words
-from bnbench.reports.tables.metrics import gap_words
+from bnbench.reports.tables.metrics import gap_words, unmeasured, unmeasured_words
 from bnbench.reports.tables.sweeps import choice_words
 from bnbench.reports.tables.table import Table, baseline_first, labels_of
 from bnbench.study.records import RunRecord
@@ -85,8 +85,11 @@ def _selected(summary: Summary, comparisons: Iterable[Difference], splits: Seque
     order = list(
         dict.fromkeys([*(f"{split}_{name}" for split in splits for name in summary.metrics), summary.primary])
     )
+    nowhere = set(unmeasured(summary)) - {summary.primary}
     chosen = [
-        difference for difference in comparisons if difference.at == "final" and difference.metric in order
+        difference
+        for difference in comparisons
+        if difference.at == "final" and difference.metric in order and difference.metric not in nowhere
     ]
     labels = labels_of(chosen)
     return sorted(
@@ -113,7 +116,8 @@ def _caption(summary: Summary, differences: Sequence[Difference]) -> str:
         f"Final numbers, variant minus {summary.baseline}: mean over seeds and 95% interval ({method}) for new seeds, "
         f"on {fixed} samples, at these settings; pp: percentage points.{samples} pairs: seeds with a "
         f"number on both sides. verdict: for the primary metric, {words(summary.primary)}, alone ({correction}); the "
-        f"other metrics have intervals.{gap_words(summary.parts)} {line_words(summary)}".rstrip()
+        f"other metrics have intervals.{unmeasured_words(summary)}{gap_words(summary.parts)} "
+        f"{line_words(summary)}".rstrip()
     )
 
 

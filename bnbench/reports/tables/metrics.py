@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from bnbench.analysis.contents import Summary
 from bnbench.analysis.pairs import PHASES
-from bnbench.base.metrics import GAPS, METRICS, metric_named
-from bnbench.reports.numbers import heading, spread_text
+from bnbench.base.metrics import GAPS, METRICS, columns_of, metric_named, parted, value_of
+from bnbench.reports.numbers import NOTHING, heading, spread_text, words
 from bnbench.reports.sentences.inference import line_sentences, test_set_sentences
 from bnbench.reports.tables.table import Table, baseline_first
 
@@ -21,12 +22,15 @@ def metric_tables(summary: Summary) -> Iterator[Table]:
 
 def _metric_table(summary: Summary, name: str) -> Table:
     percent = METRICS[name].percent
+    nowhere = unmeasured(summary)
     rows = [
         (
             variant.label,
             PHASE_WORDS[at],
             *(
-                spread_text(variant.spreads[at, f"{part}_{name}"], len(variant.seeds), percent=percent)
+                NOTHING
+                if f"{part}_{name}" in nowhere
+                else spread_text(variant.spreads[at, f"{part}_{name}"], len(variant.seeds), percent=percent)
                 for part in summary.parts
             ),
         )
@@ -130,6 +134,25 @@ def _headings(summary: Summary) -> list[str]:
     return [part.replace("_", " ") for part in summary.parts]
 
 
+def unmeasured(summary: Summary) -> list[str]:
+    """The columns of the tables without a number in any run, such as "val_frechet"; none before a run finished.
+
+    Such metrics are measured on another part alone, or not defined on this one: no run was lost.
+    """
+    runs = [run for variant in summary.variants for run in variant.runs if run.final]
+    columns = columns_of(summary.metrics, summary.parts)
+    lost = [
+        column for column in columns if not any(math.isfinite(value_of(run.final, column)) for run in runs)
+    ]
+    return lost if len(lost) < len(columns) else []
+
+
+def unmeasured_words(summary: Summary) -> str:
+    """Which metrics of a variant have no row because no run has a number of them, as a sentence behind others."""
+    names = [words(column) for column in unmeasured(summary) if parted(column)[0] not in ("train", *GAPS)]
+    return f" No run has a number of: {', '.join(names)}." if names else ""
+
+
 def gap_words(parts: Iterable[str]) -> str:
     """The definition of the gaps among these parts, as sentences behind others."""
     names = {"test": "test", "val": "validation"}
@@ -144,6 +167,12 @@ def _seeds_caption(summary: Summary) -> str:
     if planned == [1]:
         return "One seed: no ± can be given."
     text = f"Mean ± standard deviation (n-1) over {count} seeds."
-    if any(s.n != len(variant.seeds) for variant in summary.variants for s in variant.spreads.values()):
+    nowhere = unmeasured(summary)
+    if any(
+        spread.n != len(variant.seeds)
+        for variant in summary.variants
+        for (_, column), spread in variant.spreads.items()
+        if column not in nowhere
+    ):
         text += " (k of n): only k of n runs have a finite number; the tables below list the outcomes of the rest."
     return text

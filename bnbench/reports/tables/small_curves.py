@@ -46,11 +46,18 @@ def small_curves(summary: Summary, columns: Sequence[str] | None = None) -> Tabl
 def main_curves(summary: Summary) -> Table:
     """One curve a variant: the primary metric on the validation set, over the steps of a run.
 
-    The loss where the primary metric has no number there, such as one that is measured at the end of a run alone.
+    Where the primary metric has no number there, such as one that is measured at the end of a run alone, the loss;
+    where the tables leave the loss out, the first metric with numbers; without one, no rows.
     """
-    name = f"val_{metric_of(summary.primary).name}"
-    is_measured = name in curves(summary) and any(row[name] is not None for row in mean_rows(summary))
-    return small_curves(summary, [name if is_measured else "val_loss"])
+    drawn, rows = curves(summary), mean_rows(summary)
+    wanted = [f"val_{metric_of(summary.primary).name}", "val_loss"]
+    wanted += [column for column in drawn if column.startswith("val_")]
+    measured = [
+        column for column in wanted if column in drawn and any(row[column] is not None for row in rows)
+    ]
+    if not measured:  # each evaluation is there, and every number of it is missing
+        return small_curves(summary, [column for column in wanted if column in drawn][:1])
+    return small_curves(summary, measured[:1])
 
 
 def _curve(rows: Sequence[Row], column: str, scale: Sequence[float], last: int) -> str:
