@@ -123,7 +123,7 @@ def pair_up(variant: Cell, baseline: Cell, metric: str, at: Phase) -> Pairs:
 
 
 def number(record: RunRecord, metric: str, at: Phase) -> float:
-    """One metric of one run; NaN where there is none (a crashed run has no numbers), or it is more than any metric can be."""
+    """One metric of one run; NaN where there is none, as in a crashed run, or it is too large."""
     value = value_of(record.final if at == "final" else record.best, metric)
     return value if abs(value) <= LARGEST else math.nan
 
