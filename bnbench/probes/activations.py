@@ -177,5 +177,9 @@ def _of_one(values: Tensor, axis: int, others: list[int], holds: Callable[[Tenso
 
 
 def unit_axis(layer: Layer, values: Tensor) -> int:
-    """The axis of the units of a layer's values (S, N, ...): behind the samples, of a linear layer the last."""
-    return values.dim() - 1 if isinstance(layer.weights, nn.Linear) else 2
+    """The axis of the units of a layer's values (S, N, ...): behind the samples; of a linear layer or tokens the last.
+
+    Values of tokens are (S, N, T, C), also behind a convolution over them; of images (S, N, C, H, W).
+    """
+    of_tokens = not isinstance(layer.weights, nn.Conv1d) and values.dim() == 4
+    return values.dim() - 1 if of_tokens or isinstance(layer.weights, nn.Linear) else 2

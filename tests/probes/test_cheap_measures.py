@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bnbench.models import models
 from bnbench.models.layers import NormLayer
 from bnbench.norms import norms
 from bnbench.probes import probes
+from bnbench.probes.activations import unit_axis
 from bnbench.probes.inside import Inside, Row, Rows, norm_of, one_pass
 from bnbench.probes.layers import find_layers
 from bnbench.probes.numbers import MOST, percentiles, some_values
@@ -470,3 +472,18 @@ def test_a_norm_of_many_values(shape: tuple[int, ...]) -> None:
 
 def test_a_row_names_its_layer() -> None:
     assert Row("head", "weight_norm", 2.0).unit is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "shape", "axis"),
+    [
+        (nn.Conv2d(1, 1, (3, 1)), (1, 2, 7, 4), 3),  # over tokens (S, N, T, C): a position is no unit
+        (nn.Conv2d(1, 1, 3), (1, 2, 4, 5, 5), 2),
+        (nn.Conv1d(1, 1, 3), (1, 2, 4, 7), 2),
+        (nn.Linear(1, 1), (1, 2, 7, 4), 3),
+        (nn.Linear(1, 1), (1, 2, 4), 2),
+    ],
+)
+def test_the_units_are_channels_not_positions(weights: nn.Module, shape: tuple[int, ...], axis: int) -> None:
+    layer = SimpleNamespace(weights=weights)
+    assert unit_axis(layer, torch.zeros(shape)) == axis  # type: ignore[arg-type]
