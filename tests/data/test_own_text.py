@@ -91,7 +91,7 @@ def test_all_files_with_a_mistake_are_named_at_once(tmp_path: Path) -> None:
         (lambda p: p.write_text(""), "it is empty"),
         (lambda p: p.write_text("  \n"), "it is empty"),
         (lambda p: p.write_text("short"), "A window takes 65"),
-        (lambda p: p.write_text("a" * 2000), "one token of characters, 1,600 times"),
+        (lambda p: p.write_text("a" * 2000), "all 1,600 characters of the training part are the same one"),
         (lambda p: p.mkdir(), "holds no .txt file"),
     ],
 )

@@ -65,9 +65,9 @@ def windows(name: str, parts: Mapping[str, Array], tokens: Tokens, window: int, 
         raise _too_short(name, short, tokens.unit, window)
     if (parts["train"] == parts["train"][0]).all():
         raise DataError(
-            f"{name}: the training part is one token of {tokens.unit}, {len(parts['train']):,} times.",
+            f"{name}: all {len(parts['train']):,} {tokens.unit} of the training part are the same one.",
             "There is nothing to predict.",
-            "a text with at least two different ones.",
+            f"a text with at least two different {tokens.unit}.",
         )
     stride = stride_of(len(parts["train"]), window)
     texts = {part: torch.from_numpy(codes) for part, codes in parts.items()}
