@@ -12,6 +12,7 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.summary import summarize
 from bnbench.base.terminal import one_line
 from bnbench.reports.sentences.headline import headline, title
+from bnbench.reports.sentences.ranges import _short
 from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.reports.tables.main import main_table
 from bnbench.reports.tables.small_curves import BARS
@@ -205,3 +206,8 @@ def test_more_variants_than_settings_turn_the_table() -> None:
     table = main_table(sweep(trains, values=(0.1, 1.0)))
     assert table.columns == ("variant", "optimizer.lr=0.1", "optimizer.lr=1.0")
     assert [row[0] for row in table.rows] == ["none", "a", "b"]
+
+
+def test_a_range_without_a_value_names_the_variant_and_says_so() -> None:
+    nowhere, *_ = sweep({"none": ["---"] * 5, "batch": ["+++"] * 5}).usable_ranges
+    assert _short(nowhere) == "none with no value"

@@ -56,7 +56,7 @@ def _short(usable: UsableRange) -> str:
     if not usable.n:
         return f"{usable.label} not known (runs are missing)"
     if usable.first is None or usable.last is None:
-        return f"{usable.label} none of the values"
+        return f"{usable.label} with no value"
     low = " (the sweep's lowest)" if usable.fails_below is None else ""
     high = " (the sweep's highest)" if usable.fails_above is None else ""
     if usable.first == usable.last:
