@@ -114,15 +114,13 @@ def written_task(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
     study = load_study(ROOT / "configs" / f"{STUDY}.yaml", overrides, _vocabulary())
     settings = next(iter(study.variants.values()))
     data = Library(folder, torch.device("cpu")).prepared(settings)
-    train, val, test = (
-        _text(base_of(inputs), inputs, targets)
-        for inputs, targets in (
-            (data.train_inputs, data.train_targets),
-            (data.val_inputs, data.val_targets),
-            (data.test_inputs, data.test_targets),
-        )
+    train = base_of(data.train_inputs)
+    assert train is not None
+    val, test = (
+        _windows(inputs, targets)
+        for inputs, targets in ((data.val_inputs, data.val_targets), (data.test_inputs, data.test_targets))
     )
-    np.savez(folder / "texts.npz", train=train, val=val, test=test)
+    np.savez(folder / "texts.npz", train=train.numpy(), val=val, test=test)
     model, optimizer = settings.model.options, settings.optimizer.options
     epoch = len(data.train_targets) / settings.batch_size
     task = {
@@ -148,11 +146,9 @@ def written_task(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
     return task
 
 
-def _text(base: Any, inputs: Any, targets: Any) -> Any:
-    """The tokens of a part in their order; windows without overlap are put together again."""
-    if base is not None:
-        return base.numpy()
-    return np.append(inputs.numpy().ravel(), targets.numpy().ravel()[-1])
+def _windows(inputs: Any, targets: Any) -> Any:
+    """(N, T + 1): each window with the token after it. They are not in the order of the text."""
+    return np.concatenate([inputs.numpy(), targets.numpy()[:, -1:]], 1)
 
 
 def command(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:

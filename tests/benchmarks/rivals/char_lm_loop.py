@@ -115,11 +115,10 @@ class GPT(nn.Module):
 
 
 @torch.inference_mode()
-def bits_per_character(model: nn.Module, text: Tensor, window: int) -> float:
-    """Over windows that do not overlap."""
+def bits_per_character(model: nn.Module, windows: Tensor) -> float:
+    """Over windows (N, T + 1) of the text, each with the character after it."""
     model.eval()
-    count = (len(text) - 1) // window
-    inputs, targets = (text[at : at + count * window].view(count, window) for at in (0, 1))
+    inputs, targets = windows[:, :-1], windows[:, 1:]
     total = 0.0
     for x, y in zip(inputs.split(256), targets.split(256), strict=True):
         total += cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="sum").item()
@@ -135,8 +134,8 @@ def train(
     model = GPT(task, variant)
     optimizer = torch.optim.AdamW(model.parameters(), lr=task["lr"], weight_decay=task["weight_decay"])
     text, window, steps = texts["train"], task["window"], task["steps"]
-    probe = text[: len(texts["val"])]
-    offsets, val = torch.arange(window + 1), [bits_per_character(model, texts["val"], window)]
+    probe = text.unfold(0, window + 1, window)[: len(texts["val"])]
+    offsets, val = torch.arange(window + 1), [bits_per_character(model, texts["val"])]
     for step in range(steps):
         warm = min(1.0, (step + 1) / task["warm_up"])
         done = max(0.0, (step - task["warm_up"]) / (steps - task["warm_up"]))
@@ -149,9 +148,9 @@ def train(
         loss.backward()
         optimizer.step()
         if (step + 1) % task["evaluate_every"] == 0:
-            val.append(bits_per_character(model, texts["val"], window))
-            bits_per_character(model, probe, window)
-    test = bits_per_character(model, texts["test"], window)
+            val.append(bits_per_character(model, texts["val"]))
+            bits_per_character(model, probe)
+    test = bits_per_character(model, texts["test"])
     return {"steps": steps, "evaluations": len(val), "val": val[-1], "test": test}
 
 
