@@ -1,6 +1,6 @@
 """Tokens and their padding: which positions of a batch of sequences hold data.
 
-A batch of tokens is (N, T) int64. Where sequences have several lengths the shorter ones end in `PAD`; where nothing is
+A batch of tokens is (N, T) int64. Where sequences differ in length the shorter ones end in `PAD`; where nothing is
 padded, as in a language model's windows, no token is called that, and 0 is a token like any other (`Sizes.masked` tells
 the two apart). A batch of sequences of numbers is (N, T, C + 1) float32: its last column is 1 at a position that holds
 data and 0 at padding.

@@ -1,4 +1,4 @@
-"""The user's own sequences of numbers, of several lengths, in one .npz file."""
+"""The user's own sequences of numbers, which may differ in length, in one .npz file."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def _unused(arrays: Mapping[str, Array], parts: list[str]) -> list[str]:
 
 def _padded(place: str, part: str, arrays: Mapping[str, Array]) -> Array:
     """(N, T, C + 1) float32: the numbers, 0 at padding, and the column that tells padding apart."""
-    key, x, y = f"x_{part}", arrays[f"x_{part}"], arrays[f"y_{part}"]
-    if not len(y):
+    key = f"x_{part}"
+    if not len(arrays[f"y_{part}"]):
         raise DataError(
             f"{place}: y_{part} is empty.",
             "Each part needs at least one sequence.",
@@ -121,8 +121,28 @@ def _padded(place: str, part: str, arrays: Mapping[str, Array]) -> Array:
             if part == "val"
             else f"sequences in x_{part} with labels in y_{part}.",
         )
-    if x.dtype.kind not in "biuf":
-        raise DataError(f"{place}: {key} holds {x.dtype}, not numbers.", fix=f"{key}.astype('float32')")
+    if arrays[key].dtype.kind not in "biuf":
+        raise DataError(
+            f"{place}: {key} holds {arrays[key].dtype}, not numbers.", fix=f"{key}.astype('float32')"
+        )
+    x, lengths = _with_lengths(place, part, arrays)
+    valid = np.arange(x.shape[1]) < lengths[:, None]
+    wrong = ~np.isfinite(x) & valid[..., None] if x.dtype.kind == "f" else np.zeros(1, bool)
+    if wrong.any():
+        where = tuple(int(index) for index in np.argwhere(wrong)[0])
+        raise DataError(
+            f"{place}: {key}: NaN or infinite values: {int(wrong.sum()):,}; the first is {key}{list(where)}.",
+            "One of them makes every weight NaN.",
+            f"remove those sequences, or end them before these positions (lengths_{part}).",
+        )
+    numbers = np.where(valid[..., None], x, 0).astype(np.float32)
+    return np.concatenate([numbers, valid[..., None].astype(np.float32)], -1)
+
+
+def _with_lengths(place: str, part: str, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
+    """The sequences of a part as (N, T, C), and their lengths (N,)."""
+    key, count = f"x_{part}", len(arrays[f"y_{part}"])
+    x = arrays[key]
     lengths = arrays.get(f"lengths_{part}")
     if lengths is None and any(f"lengths_{other}" in arrays for other in PARTS):
         raise DataError(
@@ -138,28 +158,18 @@ def _padded(place: str, part: str, arrays: Mapping[str, Array]) -> Array:
             "Without lengths a sequence can't be told from its padding.",
             f"lengths_{part}, one whole number for each label of y_{part}.",
         )
-    lengths = _lengths(place, part, lengths, len(y))
-    if len(x) == int(lengths.sum()) != len(y):  # one after the other
+    lengths = _lengths(place, part, lengths, count)
+    if len(x) == int(lengths.sum()) != count:  # one after the other
         x = _laid_out(x.reshape(len(x), -1), lengths)
     x = x[..., None] if x.ndim == 2 else x
-    if x.ndim != 3 or len(x) != len(y) or int(lengths.max()) > x.shape[1]:
+    if x.ndim != 3 or len(x) != count or int(lengths.max()) > x.shape[1]:
         raise DataError(
-            f"{place}: {key} has the shape {arrays[key].shape}, y_{part} has {len(y)} labels, and the longest of "
+            f"{place}: {key} has the shape {arrays[key].shape}, y_{part} has {count} labels, and the longest of "
             f"lengths_{part} is {int(lengths.max())}.",
             "They do not fit one another.",
             f"{key} of shape (N, T, C) with T at least the longest length, or (sum of the lengths, C).",
         )
-    valid = np.arange(x.shape[1]) < lengths[:, None]
-    wrong = ~np.isfinite(x) & valid[..., None] if x.dtype.kind == "f" else np.zeros(1, bool)
-    if wrong.any():
-        where = tuple(int(index) for index in np.argwhere(wrong)[0])
-        raise DataError(
-            f"{place}: {key}: NaN or infinite values: {int(wrong.sum()):,}; the first is {key}{list(where)}.",
-            "One of them makes every weight NaN.",
-            f"remove those sequences, or end them before these positions (lengths_{part}).",
-        )
-    numbers = np.where(valid[..., None], x, 0).astype(np.float32)
-    return np.concatenate([numbers, valid[..., None].astype(np.float32)], -1)
+    return x, lengths
 
 
 def _lengths(place: str, part: str, lengths: Array, count: int) -> Any:

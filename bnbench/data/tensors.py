@@ -43,12 +43,7 @@ def make_dataset(
     parts = {"train": train, **({"val": val} if val else {}), "test": test}
     for part, (images, labels) in parts.items():
         _check_part(name, part, images, labels, len(class_names))
-        if images.shape[1:] != train[0].shape[1:]:
-            expected, shape = shape_text(train[0]), shape_text(images)
-            raise DataError(
-                f"{name}: a training image has the shape {expected} and a {part} image {shape}.",
-                "one network has to take both.",
-            )
+        _check_shape(name, part, images, train[0])
     if again := sorted({n for n in class_names if list(class_names).count(n) > 1}):
         raise DataError(f"{name}: two classes have one name: {', '.join(again)}.")
     group_index = index_of(groups) if groups is not None else None
@@ -74,6 +69,15 @@ def make_dataset(
         cautions=tuple(cautions),
         chosen=chosen,
     )
+
+
+def _check_shape(name: str, part: str, images: Tensor, train: Tensor) -> None:
+    """Raises DataError where an image of the part has another shape than one of the training part."""
+    if images.shape[1:] != train.shape[1:]:
+        raise DataError(
+            f"{name}: a training image has the shape {shape_text(train)} and a {part} image {shape_text(images)}.",
+            "one network has to take both.",
+        )
 
 
 def index_of(groups: Sequence[str]) -> Tensor:

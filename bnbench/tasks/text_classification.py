@@ -62,7 +62,7 @@ class TextClassification(Classifying):
         return (sizes,)
 
     def made_up(self, sizes: Sizes, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Any tokens or noise, and any classes. The texts have several lengths, from one token to all."""
+        """Any tokens or noise, and any classes. The lengths of the texts differ, from one token to all."""
         length = sizes.input_shape[0]
         ends = torch.randint(1, length + 1, (count, 1), generator=draw)
         ends[0] = length

@@ -1,4 +1,4 @@
-"""Sequences of several lengths. Oracles: NumPy's mean and std over the valid numbers; arrays by hand."""
+"""Sequences that differ in length. Oracles: NumPy's mean and std over the valid numbers; arrays by hand."""
 
 from __future__ import annotations
 

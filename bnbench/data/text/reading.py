@@ -58,7 +58,8 @@ class Reading:
         if (place := text.find("\0")) >= 0:
             line = text.count("\n", 0, place) + 1
             self.faults.append(
-                f"{name}:{line}: a zero byte: it is no text, or in UTF-16 without a mark (encoding: utf-16-le)"
+                f"{name}:{line}: a zero byte. The file is binary, or UTF-16 without a byte-order mark "
+                "(encoding: utf-16-le)"
             )
             return None
         if lines and "\r" in text:

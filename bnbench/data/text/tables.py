@@ -60,7 +60,7 @@ def read_table(path: Path, columns: Columns, reading: Reading) -> Labelled:
 
 
 def _filled(value: Any) -> str:
-    """As text; nothing for what is no text, number or truth value."""
+    """As text; "" for anything but a text, a number, true or false."""
     return str(value) if isinstance(value, str | int | float) else ""
 
 
@@ -136,7 +136,7 @@ def _json_rows(
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
-            reading.faults.append(f"{printable(path)}:{line}: it is no JSON: {_json_fault(error)}")
+            reading.faults.append(f"{printable(path)}:{line}: not valid JSON: {_json_fault(error)}")
             continue
         if isinstance(row, dict):
             yield line, row

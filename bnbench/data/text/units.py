@@ -29,9 +29,9 @@ VocabularySize = Annotated[int, Field(ge=16, le=200_000)]
 #: Of a language model: a run of letters, digits and underscores with the space before it, or any other character alone.
 #: Together they are the text again.
 PIECES = re.compile(r" ?\w+|[\s\S]")
-#: Of a classifier: the same runs, and every other character that is no space, in lower case.
+#: Of a classifier: the same runs, and every other character but spaces, in lower case.
 WORDS = re.compile(r"\w+|[^\w\s]")
-#: A word that the training text has less often is no token: its one training example would be all that is known of it.
+#: A word gets a token of its own if the training text has it this often: one example would teach nothing.
 LEAST_COUNT = 2
 
 
@@ -49,7 +49,7 @@ class Encoder(Protocol):
 def unit_of(unit: str, train: Sequence[str], *, padded: bool, size: int) -> Encoder:
     """The unit, with the vocabulary of the training texts.
 
-    padded: for texts of several lengths, each of one class: words are in lower case and without spaces. Else for a
+    padded: for texts that differ in length, each of one class: words are in lower case and without spaces. Else for a
     language model, whose tokens are the whole text. size: tokens of the vocabulary at most (words and bpe).
     Raises DataError where the package for byte pairs is missing, or the vocabulary is smaller than the alphabet.
     """
@@ -145,7 +145,7 @@ class SpelledWords:
 class Words:
     """The words of a classifier, in lower case; one that is no token is the unknown token.
 
-    A word is a run of letters, digits and underscores, or any other character that is no space. The most frequent ones
+    A word is a run of letters, digits and underscores, or any other character but spaces. The most frequent ones
     of the training texts, each there at least twice, are tokens.
     """
 
