@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.metrics import Metric
-from bnbench.data import Dataset, Sizes
+from bnbench.data import Dataset
 from bnbench.data.pixels import to_unit, unit_scale
 from bnbench.data.prepared import Prepared
-from bnbench.tasks import Task, tasks
-from bnbench.tasks.images import check_images, fixed_images, variation
+from bnbench.tasks import tasks
+from bnbench.tasks.images import Reconstruction, check_images, fixed_images, variation
 
 #: R² on the validation part below which the reconstructions are hardly better than the mean image.
 LEAST = 0.05
@@ -34,7 +34,7 @@ LEAST = 0.05
     shown=("loss", "mse", "r2"),
     chance=f"R² on the validation part is below {LEAST}: hardly better than the best constant image",
 )
-class Autoencoder(Task):
+class Autoencoder(Reconstruction):
     """Images from images, through a code: squared error of the reconstruction, PSNR, R².
 
     loss: mean squared error of the normalised values. mse: mean squared error a pixel, where a pixel is in 0..1 (the
@@ -45,20 +45,6 @@ class Autoencoder(Task):
     def check(self, dataset: Dataset) -> None:
         """Images, or features."""
         check_images("autoencoder", dataset, features=True)
-
-    def sizes(self, dataset: Dataset) -> Sizes:
-        """As many outputs as an image has values."""
-        shape = tuple(dataset.train_inputs.shape[1:])
-        return Sizes(shape, math.prod(shape))
-
-    def batch(self, inputs: Tensor, targets: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The images, and themselves."""
-        return inputs, inputs
-
-    def made_up_data(self, sizes: Sizes, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Noise."""
-        images = torch.randn((count, *sizes.input_shape), generator=draw)
-        return images, images
 
     def measured(self, outputs: Tensor, targets: Tensor, data: Prepared) -> Iterator[tuple[str, float]]:
         """Of reconstructions (N, C, H, W), float64 on the CPU."""

@@ -17,6 +17,7 @@ from bnbench.data import Dataset, Sizes
 from bnbench.tasks import Task, tasks
 from bnbench.tasks.feature_network import FeatureNetwork, feature_network
 from bnbench.tasks.image_quality import IMAGE_QUALITY, image_quality
+from bnbench.tasks.images import SAMPLES
 
 if TYPE_CHECKING:
     from bnbench.data.prepared import Preparation, Prepared
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 LOGITS = 3
 #: A run has learnt where the Fréchet distance fell below this share of its start.
 LEARNT = 0.5
-#: Images of a sheet of samples.
-SHEET = 64
 
 Latent = Annotated[int, Field(ge=1, le=65_536, description="numbers in a latent vector, each N(0, 1)")]
 Rate = Annotated[
@@ -144,9 +143,9 @@ class Gan(Task):
 
     def samples(self, model: nn.Module, data: Prepared, draw: torch.Generator) -> Tensor:
         """What the generator makes of the same 64 latent vectors for all runs."""
-        inputs, _ = self.batch(torch.zeros(SHEET, *data.input_shape), torch.zeros(SHEET), draw)
+        inputs, _ = self.batch(torch.zeros(SAMPLES, *data.input_shape), torch.zeros(SAMPLES), draw)
         made = model(inputs.to(data.val_targets.device)).cpu().float()[:, LOGITS:]
-        return _pixels(made.reshape(SHEET, *data.input_shape), data)
+        return _pixels(made.reshape(SAMPLES, *data.input_shape), data)
 
     def has_learnt(self, first: Mapping[str, float], last: Mapping[str, float], targets: Tensor) -> bool:
         """Whether the Fréchet distance on the validation part fell below half of its start."""

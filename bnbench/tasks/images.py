@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from bnbench.base.errors import DataError
-from bnbench.data import Dataset
+from bnbench.data import Dataset, Sizes
 from bnbench.data.prepared import Prepared
+from bnbench.tasks import Task
 from bnbench.tasks.feature_network import FeatureNetwork, evenly
 from bnbench.tasks.image_quality import IMAGE_QUALITY, image_quality
 
@@ -18,6 +19,24 @@ from bnbench.tasks.image_quality import IMAGE_QUALITY, image_quality
 SAMPLES = 64
 #: Generated images at most whose quality is measured, against as many real ones.
 MEASURED = 500
+
+
+class Reconstruction(Task):
+    """A task whose network gives the images back: what is asked for is what comes in."""
+
+    def sizes(self, dataset: Dataset) -> Sizes:
+        """As many outputs as an image has values."""
+        shape = tuple(dataset.train_inputs.shape[1:])
+        return Sizes(shape, math.prod(shape))
+
+    def batch(self, inputs: Tensor, targets: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The images, and themselves."""
+        return inputs, inputs
+
+    def made_up_data(self, sizes: Sizes, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Noise."""
+        images = torch.randn((count, *sizes.input_shape), generator=draw)
+        return images, images
 
 
 def check_images(task: str, dataset: Dataset, *, features: bool) -> None:

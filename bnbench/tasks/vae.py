@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from bnbench.base.metrics import Metric
 from bnbench.base.variational import Variational
-from bnbench.data import Dataset, Sizes
+from bnbench.data import Dataset
 from bnbench.data.pixels import to_unit
 from bnbench.data.prepared import Prepared
-from bnbench.tasks import Task, tasks
+from bnbench.tasks import tasks
 from bnbench.tasks.autoencoder import LEAST
 from bnbench.tasks.image_quality import IMAGE_QUALITY, FeatureNetwork, feature_network
-from bnbench.tasks.images import SAMPLES, check_images, not_yet, quality_of, variation
+from bnbench.tasks.images import SAMPLES, Reconstruction, check_images, not_yet, quality_of, variation
 
 #: A latent variable is active where the variance of its posterior mean over the data is above this.
 ACTIVE = 0.01
@@ -42,7 +42,7 @@ ACTIVE = 0.01
     chance=f"R² of the reconstructions on the validation part is below {LEAST}: hardly better than the best constant "
     "image, as where the posterior has collapsed",
 )
-class VariationalAutoencoder(Task):
+class VariationalAutoencoder(Reconstruction):
     """Images from latent variables: the negative ELBO of a sample in nats, its two parts, active units.
 
     loss: reconstruction + kl, always without β: the negative ELBO with one draw of the latent variables, the same
@@ -59,20 +59,6 @@ class VariationalAutoencoder(Task):
     def aid(self, dataset: Dataset, device: torch.device) -> FeatureNetwork | None:
         """The features in which decoded images are measured; none for features."""
         return feature_network(dataset) if dataset.train_inputs.shape[2:] != (1, 1) else None
-
-    def sizes(self, dataset: Dataset) -> Sizes:
-        """As many outputs as an image has values."""
-        shape = tuple(dataset.train_inputs.shape[1:])
-        return Sizes(shape, math.prod(shape))
-
-    def batch(self, inputs: Tensor, targets: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The images, and themselves; the network draws its latent variables itself."""
-        return inputs, inputs
-
-    def made_up_data(self, sizes: Sizes, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Noise."""
-        images = torch.randn((count, *sizes.input_shape), generator=draw)
-        return images, images
 
     def kept(self, outputs: Variational, targets: Tensor) -> Tensor:  # type: ignore[override]
         """A row a sample, float64: -log p(x|z), squared error, KL of each latent variable, its posterior mean."""

@@ -17,12 +17,12 @@ from bnbench.data import Sizes
 from bnbench.engine.build import build_model
 from bnbench.engine.rehearsal.case import Case
 from bnbench.engine.rehearsal.causality import (
-    Leaks,
     leaks_of,
     why_reads_the_answer,
     why_sees_later_tokens,
 )
-from bnbench.engine.rehearsal.padding import Padded, padding_of, why_padding_counts
+from bnbench.engine.rehearsal.padding import padding_of, why_padding_counts
+from bnbench.engine.rehearsal.trial_outputs import ByMode
 from bnbench.models.dropout import SeededDropout
 from bnbench.norms import NormFacts, norms
 from bnbench.norms.tokens import TokenNorm
@@ -55,21 +55,21 @@ def transformer(norm: str, **options: object) -> str:
 @pytest.mark.parametrize(
     ("norm", "expected"),
     [
-        ("none", Leaks()),
-        ("layer", Leaks()),
-        ("rms", Leaks()),
-        ("dyt", Leaks()),
-        ("qk", Leaks()),
-        ("batch_virtual", Leaks()),
-        ("batch", Leaks(training=True)),
-        ("masked_batch", Leaks(training=True)),
-        ("power", Leaks(training=True)),
-        ("ghost", Leaks(training=True)),
-        ("batch_stats_at_inference", Leaks(training=True, inference=True)),
+        ("none", ByMode()),
+        ("layer", ByMode()),
+        ("rms", ByMode()),
+        ("dyt", ByMode()),
+        ("qk", ByMode()),
+        ("batch_virtual", ByMode()),
+        ("batch", ByMode(training=True)),
+        ("masked_batch", ByMode(training=True)),
+        ("power", ByMode(training=True)),
+        ("ghost", ByMode(training=True)),
+        ("batch_stats_at_inference", ByMode(training=True, inference=True)),
     ],
 )
 def test_normalizers_that_see_later_tokens(
-    norm: str, expected: Leaks, vocabulary: Vocabulary, tmp_path: Path
+    norm: str, expected: ByMode, vocabulary: Vocabulary, tmp_path: Path
 ) -> None:
     """The network is left as it was, and a class of the whole text is no position's output."""
     case, model = case_of(transformer(norm), vocabulary, tmp_path)
@@ -94,7 +94,7 @@ def test_a_plugins_layer_is_judged_by_what_it_does(
     monkeypatch.setitem(norms._entries, "none", Entry("none", lambda c, dim: LooksAhead(), NormFacts()))
     case, model = case_of(transformer("none"), vocabulary, tmp_path)
     assert any(isinstance(layer, TokenNorm) for layer in model.modules())
-    assert leaks_of(case, model) == Leaks(training=True, inference=True)
+    assert leaks_of(case, model) == ByMode(training=True, inference=True)
 
 
 def test_random_masks_are_no_later_tokens(
@@ -104,19 +104,19 @@ def test_random_masks_are_no_later_tokens(
     norms.names()
     monkeypatch.setitem(norms._entries, "none", Entry("none", lambda c, dim: SeededDropout(0.5), NormFacts()))
     case, model = case_of(transformer("none"), vocabulary, tmp_path)
-    assert leaks_of(case, model) == Leaks()
+    assert leaks_of(case, model) == ByMode()
 
 
 def test_what_is_seen_in_training_alone_is_a_caution(vocabulary: Vocabulary, tmp_path: Path) -> None:
     case, _ = case_of(transformer("batch"), vocabulary, tmp_path)
-    text = why_sees_later_tokens(case, Leaks(training=True), ())
+    text = why_sees_later_tokens(case, ByMode(training=True), ())
     assert text.startswith("batch: in training, the output at a position depends on later tokens")
     assert "all metrics are measured so" in text
     assert "batch@batch takes its statistics from the test batch" in why_sees_later_tokens(
-        case, Leaks(training=True), ("batch",)
+        case, ByMode(training=True), ("batch",)
     )
-    assert not why_sees_later_tokens(case, Leaks(), ("batch",))
-    assert not why_reads_the_answer(case, Leaks(training=True))
+    assert not why_sees_later_tokens(case, ByMode(), ("batch",))
+    assert not why_reads_the_answer(case, ByMode(training=True))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_network_that_reads_the_answer_is_a_mistake(
 def test_one_output_a_text_may_depend_on_all_of_it(vocabulary: Vocabulary, tmp_path: Path) -> None:
     sizes = Sizes((6,), 11, vocabulary=11)
     case, model = case_of(transformer("batch"), vocabulary, tmp_path, sizes)
-    assert leaks_of(case, model) == Leaks()
+    assert leaks_of(case, model) == ByMode()
 
 
 PADDED = Sizes((8,), 3, vocabulary=11, masked=True)
@@ -152,16 +152,16 @@ NUMBERS = Sizes((8, 3), 3, masked=True)
 @pytest.mark.parametrize(
     ("norm", "expected"),
     [
-        ("none", Padded()),
-        ("layer", Padded()),
-        ("masked_batch", Padded()),
-        ("power", Padded()),
-        ("batch", Padded(training=True)),
-        ("batch_stats_at_inference", Padded(training=True, inference=True)),
+        ("none", ByMode()),
+        ("layer", ByMode()),
+        ("masked_batch", ByMode()),
+        ("power", ByMode()),
+        ("batch", ByMode(training=True)),
+        ("batch_stats_at_inference", ByMode(training=True, inference=True)),
     ],
 )
 def test_normalizers_that_count_padding(
-    norm: str, expected: Padded, model: str, sizes: Sizes, vocabulary: Vocabulary, tmp_path: Path
+    norm: str, expected: ByMode, model: str, sizes: Sizes, vocabulary: Vocabulary, tmp_path: Path
 ) -> None:
     text = (
         transformer(norm)
@@ -183,4 +183,4 @@ def test_normalizers_that_count_padding(
 
 def test_a_network_without_padding_is_not_tried(vocabulary: Vocabulary, tmp_path: Path) -> None:
     case, network = case_of(transformer("batch"), vocabulary, tmp_path)
-    assert padding_of(case, network) == Padded()
+    assert padding_of(case, network) == ByMode()

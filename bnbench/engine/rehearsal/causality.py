@@ -3,54 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from bnbench.base.user_code import raise_interrupt
 from bnbench.engine.rehearsal.case import Case
-from bnbench.engine.rehearsal.trial_outputs import differ, trial_outputs
+from bnbench.engine.rehearsal.trial_outputs import SAMPLES, UNCHANGED, ByMode, changed_outputs
 from bnbench.tasks import task_of
 
-#: Sequences of the batch.
-SAMPLES = 4
 #: A change of an output above this, relative to 1 + its size, is no rounding.
 TOLERANCE = 1e-5
 
 
-@dataclass(frozen=True)
-class Leaks:
-    """Whether an output depends on later tokens: in training, and at inference."""
-
-    training: bool = False
-    inference: bool = False
-
-
-NO_LEAKS = Leaks()
-
-
-def leaks_of(case: Case, model: nn.Module) -> Leaks:
+def leaks_of(case: Case, model: nn.Module) -> ByMode:
     """Change the last token of each sequence, and look at the outputs before it; the network is left as it is.
 
     A task without one output for each token has no leaks, and a network that raises is judged elsewhere.
     """
     sizes = case.sizes
     if not sizes.per_position or sizes.vocabulary is None or sizes.input_shape[0] < 2:
-        return NO_LEAKS
+        return UNCHANGED
     tokens = case.inputs(SAMPLES)
     changed = tokens.clone()
     changed[:, -1] = (changed[:, -1] + 1) % sizes.vocabulary
-    try:
-        with trial_outputs(model, tokens) as output:
-            pairs = [(output(tokens, mode), output(changed, mode)) for mode in (True, False)]
-            return Leaks(*(differ(y[:, :-1], other[:, :-1], TOLERANCE) for y, other in pairs))
-    except BaseException as error:
-        raise_interrupt(error)
-        return NO_LEAKS
+    return changed_outputs(model, tokens, changed, slice(-1), TOLERANCE)
 
 
-def why_reads_the_answer(case: Case, leaks: Leaks) -> str:
+def why_reads_the_answer(case: Case, leaks: ByMode) -> str:
     """The mistake of a network that sees, at inference, the tokens that it must predict; "" of any other."""
     if not leaks.inference or not _predicts_the_next(case):
         return ""
@@ -65,7 +44,7 @@ def why_reads_the_answer(case: Case, leaks: Leaks) -> str:
     )
 
 
-def why_sees_later_tokens(case: Case, leaks: Leaks, ways: tuple[str, ...]) -> str:
+def why_sees_later_tokens(case: Case, leaks: ByMode, ways: tuple[str, ...]) -> str:
     """The caution on a network that sees later tokens in training alone; "" of any other. ways: of inference."""
     if not leaks.training or leaks.inference:
         return ""

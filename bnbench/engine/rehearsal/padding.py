@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import nn
 
-from bnbench.base.user_code import raise_interrupt
 from bnbench.engine.rehearsal.case import Case
-from bnbench.engine.rehearsal.trial_outputs import differ, trial_outputs
+from bnbench.engine.rehearsal.trial_outputs import SAMPLES, UNCHANGED, ByMode, changed_outputs
 
-#: Sequences of the batch.
-SAMPLES = 4
 #: A matrix product of another shape may round differently.
 TOLERANCE = 1e-4
 
 
-@dataclass(frozen=True)
-class Padded:
-    """Whether what a network gives for a sequence depends on the padding of its batch: in training, at inference."""
-
-    training: bool = False
-    inference: bool = False
-
-
-NOT_PADDED = Padded()
-
-
-def padding_of(case: Case, model: nn.Module) -> Padded:
+def padding_of(case: Case, model: nn.Module) -> ByMode:
     """Give the same sequences with as much padding again; the network is left as it is.
 
     Inputs that carry no padding are not tried, and a network that takes one length alone does not depend on it.
@@ -35,20 +19,14 @@ def padding_of(case: Case, model: nn.Module) -> Padded:
     sizes = case.sizes
     length = sizes.input_shape[0]
     if not sizes.masked or sizes.per_position or length < 2:
-        return NOT_PADDED
+        return UNCHANGED
     long = case.inputs(SAMPLES)
     long[:, length // 2 :] = 0  # the token, and the last column, of padding
     short = long[:, : length // 2].contiguous()
-    try:
-        with trial_outputs(model, long) as output:
-            modes = (differ(output(short, mode), output(long, mode), TOLERANCE) for mode in (True, False))
-            return Padded(*modes)
-    except BaseException as error:
-        raise_interrupt(error)
-        return NOT_PADDED
+    return changed_outputs(model, long, short, slice(None), TOLERANCE)
 
 
-def why_padding_counts(case: Case, padded: Padded) -> str:
+def why_padding_counts(case: Case, padded: ByMode) -> str:
     """The caution on a network whose outputs depend on padding; "" of any other."""
     if not padded.training and not padded.inference:
         return ""

@@ -23,19 +23,18 @@ from bnbench.engine.networks import Networks
 from bnbench.engine.rehearsal.batch_classes import check_classes, check_classes_in_training
 from bnbench.engine.rehearsal.case import Case
 from bnbench.engine.rehearsal.causality import (
-    NO_LEAKS,
-    Leaks,
     leaks_of,
     why_reads_the_answer,
     why_sees_later_tokens,
 )
 from bnbench.engine.rehearsal.equal_seeds import why_equal
 from bnbench.engine.rehearsal.mistakes import build_mistake
-from bnbench.engine.rehearsal.padding import NOT_PADDED, Padded, padding_of, why_padding_counts
+from bnbench.engine.rehearsal.padding import padding_of, why_padding_counts
 from bnbench.engine.rehearsal.probe_faults import ProbeFaults
 from bnbench.engine.rehearsal.running_statistics import share_left, why_unfilled
 from bnbench.engine.rehearsal.single_values import why_alone, why_one_weight
 from bnbench.engine.rehearsal.task_faults import why_unfit
+from bnbench.engine.rehearsal.trial_outputs import UNCHANGED, ByMode
 from bnbench.engine.rehearsal.unused_groups import UsedGroups
 from bnbench.engine.rehearsal.ways import judge_ways, no_statistics, ways_asked
 from bnbench.engine.sequences import Sequences
@@ -155,8 +154,8 @@ class _Probe:
     shares: tuple[tuple[Site, float], ...]
     covered: tuple[tuple[WeightLayer, bool], ...]
     has_statistics: bool = False
-    leaks: Leaks = NO_LEAKS
-    padded: Padded = NOT_PADDED
+    leaks: ByMode = UNCHANGED
+    padded: ByMode = UNCHANGED
 
 
 def _decide(
@@ -221,9 +220,9 @@ def _probe(case: Case, model: nn.Module) -> _Probe:
     mistakes += [text for layer in sites.layers if (text := why_one_weight(case, layer))]
     if not sites.error and (text := why_unfit(case, model)):
         mistakes.append(text)
-    leaks = NO_LEAKS if sites.error or mistakes else leaks_of(case, model)
+    leaks = UNCHANGED if sites.error or mistakes else leaks_of(case, model)
     mistakes += [text] if (text := why_reads_the_answer(case, leaks)) else []
-    padded = NOT_PADDED if sites.error or mistakes else padding_of(case, model)
+    padded = UNCHANGED if sites.error or mistakes else padding_of(case, model)
     error = None if mistakes else sites.error
     has_statistics, of_ways = (False, ()) if mistakes or error else judge_ways(case, model)
     return _Probe(

@@ -5,16 +5,31 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from bnbench.base.process_state import left_as_found
 from bnbench.base.seeding import generator
+from bnbench.base.user_code import raise_interrupt
 from bnbench.norms.behaviour import ModuleState
 
+#: Samples of a trial batch.
+SAMPLES = 4
 #: Every parameter moves by noise of this size, so that none that starts at 0 hides what comes before it.
 NOISE = 0.05
+
+
+@dataclass(frozen=True)
+class ByMode:
+    """Whether a trial changes the outputs of a network: in training, and at inference."""
+
+    training: bool = False
+    inference: bool = False
+
+
+UNCHANGED = ByMode()
 
 
 @contextmanager
@@ -48,3 +63,20 @@ def trial_outputs(model: nn.Module, first: Tensor) -> Iterator[Callable[[Tensor,
 def differ(y: Tensor, other: Tensor, tolerance: float) -> bool:
     """Whether they differ by more than rounding: the tolerance, relative to 1 + their size."""
     return bool(((y - other).abs() > tolerance * (1 + y.abs())).any())
+
+
+def changed_outputs(
+    model: nn.Module, inputs: Tensor, other: Tensor, shared: slice, tolerance: float
+) -> ByMode:
+    """Whether the outputs at the shared positions differ between two batches of inputs; the network is left as it was.
+
+    shared: positions of the outputs (N, T, ...), or all of outputs without positions. A network that raises is judged
+    elsewhere: UNCHANGED.
+    """
+    try:
+        with trial_outputs(model, inputs) as output:
+            pairs = [(output(inputs, mode), output(other, mode)) for mode in (True, False)]
+            return ByMode(*(differ(y[:, shared], again[:, shared], tolerance) for y, again in pairs))
+    except BaseException as error:
+        raise_interrupt(error)
+        return UNCHANGED
