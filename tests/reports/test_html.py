@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from bnbench.reports.sentences.verdicts import verdict_sentences
 from bnbench.reports.tables.all import tables
 from bnbench.reports.tables.layers import layer_lists
 from bnbench.results import REPORT, Cell, ResultsFolder, StudyResults, files
+from bnbench.results.lines import with_lines
 from bnbench.study import Target
 from bnbench.study.records import HistoryRow, Outcome, RunRecord
 
@@ -248,3 +250,14 @@ def test_what_goes_wrong_in_drawing_costs_no_results(
     assert warning == "report.html can't be drawn: RuntimeError: no fonts"
     assert json.loads((folder.path / files.SUMMARY_JSON).read_text())["name"] == "demo"
     assert not (folder.path / REPORT).exists()
+
+
+def test_a_key_names_what_its_figure_draws() -> None:
+    """A further way of inference has final numbers, and no learning curve."""
+    inferred = [replace(one, inference={"precise": dict(one.final)}) for one in three("batch", 0.1)]
+    shown = with_lines(results(three("none", 0.3), inferred))
+    page = to_html(summarize(shown), shown)
+    (curves,) = re.findall(r'<figure id="figure-val_loss">.*?</figure>', page, flags=re.DOTALL)
+    assert re.findall(r'<li data-variant="([^"]*)">', curves) == ["none", "batch"]
+    controls = page.partition('<fieldset id="legend">')[2].partition("</fieldset>")[0]
+    assert "batch@precise" in controls

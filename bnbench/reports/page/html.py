@@ -71,6 +71,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
         inside_figures=[figure for figure in drawn if figure.section == INSIDE],
         inside_tables=of_inside,
         legend=_legend(summary),
+        variants_in=_variants_in,
         most_names=_MOST_NAMES,
         settings=_settings(summary),
         log=any(figure.log for figure in drawn),
@@ -150,6 +151,11 @@ def _legend(summary: Summary) -> list[tuple[str, str, str]]:
     names = figure_data.variant_names(summary)
     patterns = [" ".join(map(str, dash)) for dash in dashes(names)]
     return list(zip(names, colours(names), patterns, strict=True))
+
+
+def _variants_in(figure: Figure) -> set[str]:
+    """Those that the figure draws: a further way of inference has no learning curve."""
+    return {row["variant"] for rows in figure.data.values() for row in rows if "variant" in row}
 
 
 def _settings(summary: Summary) -> list[str]:
