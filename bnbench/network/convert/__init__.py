@@ -1,0 +1,1 @@
+"""Another normalizer in the place of each one, with proofs."""

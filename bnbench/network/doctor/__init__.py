@@ -1,0 +1,1 @@
+"""Findings about the normalizations of a network: one rule a function."""

@@ -1,0 +1,1 @@
+"""Normalizations folded into the layers of weights beside them, checked."""
