@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bnbench.base.errors import ConfigError
-from bnbench.engine.inference import Total, inferring
 from bnbench.network.statistics import StatisticsLayer, statistics_of_network
+from bnbench.network.ways import Total, inferring
 from bnbench.norms import norms
 from bnbench.study import Vocabulary, load_study
 from bnbench.study.evaluation import Inference

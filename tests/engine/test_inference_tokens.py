@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnbench.engine.inference import inferring
 from bnbench.models.layers import NormLayer
 from bnbench.network.statistics import StatisticsLayer, statistics_of_network
+from bnbench.network.ways import inferring
 from bnbench.norms import norms
 from bnbench.study.evaluation import Inference
 

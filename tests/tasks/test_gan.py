@@ -20,9 +20,10 @@ from bnbench.base.seeding import generator
 from bnbench.cli.app import app
 from bnbench.data import Sizes
 from bnbench.engine.build import build_model
-from bnbench.engine.inference import Evaluation, inferring
+from bnbench.engine.inference import Evaluation
 from bnbench.engine.library import Library
 from bnbench.models.adversaries import Adversaries
+from bnbench.network.ways import inferring
 from bnbench.study import Vocabulary, load_study
 from bnbench.tasks import task_of
 from bnbench.tasks.image_quality import image_quality
