@@ -91,6 +91,15 @@ def sync_folder(folder: Path) -> None:
             os.close(number)
 
 
+def check_regular(path: Path) -> None:
+    """Raises OSError for anything but a regular file: a folder has no bytes, and a pipe would never end."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
 def read_text(path: Path) -> str:
     """The text of a regular file. Raises OSError for anything else: a pipe would never end."""
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))

@@ -107,7 +107,7 @@ class NormLayer:
         module = self.entry.factory(num_features, dim, *place, **self.options)
         if not isinstance(module, nn.Module):
             raise TypeError(f"norm {name}: its factory returned {module!r}, not a torch.nn.Module.")
-        return mark(module, name)
+        return mark(module, name, (name, num_features, dim, tuple(self.options.items()), self.place))
 
     def tokens(self, num_features: int) -> TokenNorm:
         """The layer for tokens (N, T, C), called `layer(x)` or `layer(x, mask)`, mask (N, T), True where valid.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -13,6 +14,10 @@ from bnbench.norms.tokens import TokenNorm
 
 #: The attribute in which a module keeps the name of the normalizer that it was made as.
 _MADE_AS = "bnbench_norm"
+#: The attribute for the call that made it: name, number of channels, dimension, options, place in the network.
+_RECIPE = "bnbench_recipe"
+#: A tuple of plain values, which a copy of a network takes over as it is.
+Recipe = tuple[str, int, int, tuple[tuple[str, Any], ...], Any]
 _TORCH_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.CrossMapLRN2d)
 #: Layers whose `weight` multiplies the input.
 _WEIGHT_LAYERS = (nn.Linear, nn.Bilinear, _ConvNd)
@@ -21,10 +26,18 @@ _NORM_NAME = re.compile(r"(?<!weight)(?<!spectral)norm(?!al)", re.IGNORECASE)
 _BIAS_NAME = re.compile(r"(^|_)bias(es)?(_|\d|$)", re.IGNORECASE)
 
 
-def mark(module: nn.Module, name: str) -> nn.Module:
-    """Remember that the module was made as the normalizer of that name."""
+def mark(module: nn.Module, name: str, recipe: Recipe | None = None) -> nn.Module:
+    """Remember that the module was made as the normalizer of that name, and the call of the factory that made it."""
     vars(module)[_MADE_AS] = name
+    if recipe is not None:
+        vars(module)[_RECIPE] = recipe
     return module
+
+
+def recipe_of(module: nn.Module) -> Recipe | None:
+    """The call of the factory that made the module as a normalizer, None where it is not known."""
+    recipe: Recipe | None = vars(module).get(_RECIPE)
+    return recipe
 
 
 def made_as(module: nn.Module) -> str | None:

@@ -1,0 +1,193 @@
+"""What was done to a network, as a list of changes from the network that its source builds; and the same done again.
+
+A change is a JSON object with the `place` of a module and what was done there:
+    {"module": {...}}: another module stands there, by its description (parts.py).
+    {"same_as": name}: the module of that name stands there, too.
+    {"removed": true}: the module is gone.
+    {"parameter": name, "shape": [...] or null}: a parameter came, has another shape, or went. So with "buffer".
+    {"attribute": name, "value": ...}: a plain value, such as an eps, is another one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.base.errors import BnbenchError
+from bnbench.network.files.parts import MOST_VALUES, PLAIN, NotDescribed, build, describe, plain, unplain
+
+Change = Mapping[str, Any]
+#: What every module has from torch.
+_TORCHS_OWN = frozenset(vars(nn.Module()))
+_TENSORS = (("parameter", "_parameters"), ("buffer", "_buffers"))
+#: More dimensions than any tensor of a layer has: a file that says so is not ours.
+_MOST_DIMENSIONS = 16
+
+
+def differences(before: nn.Module, after: nn.Module) -> tuple[Change, ...]:
+    """The changes that make `before` what `after` is, apart from the values of its tensors. Raises NotDescribed."""
+    return tuple(_Walk().compare(before, after, ""))
+
+
+class _Walk:
+    """Two networks side by side. places: where each module of the second stood first, and its partner."""
+
+    def __init__(self) -> None:
+        self.places: dict[int, tuple[str, nn.Module]] = {}
+
+    def compare(self, before: nn.Module | None, after: nn.Module, place: str) -> Iterator[Change]:
+        if (first := self.places.get(id(after))) is not None:
+            if before is not first[1]:
+                yield {"place": place, "same_as": first[0]}
+            return
+        if before is None or type(before) is not type(after):
+            described = _at(place, describe, after)
+            made = build(described, place)
+            self.places[id(after)] = place, made if before is None else before
+            yield {"place": place, "module": described}
+            yield from _own(made, after, place)
+            yield from self._children(made, after, place)
+            return
+        self.places[id(after)] = place, before
+        yield from _own(before, after, place)
+        yield from self._children(before, after, place)
+
+    def _children(self, before: nn.Module, after: nn.Module, place: str) -> Iterator[Change]:
+        old, new = before._modules, after._modules
+        for name, child in new.items():
+            inside = f"{place}.{name}" if place else name
+            if child is None:
+                if old.get(name) is not None:
+                    yield {"place": inside, "removed": True}
+            else:
+                yield from self.compare(old.get(name), child, inside)
+        kept = [name for name in old if name in new]
+        for name in old:
+            if name not in new:
+                yield {"place": f"{place}.{name}" if place else name, "removed": True}
+        if kept != [name for name in new if name in old] or list(new)[: len(kept)] != kept:
+            raise NotDescribed(f"{place or 'the network'}: its modules stand in another order")
+
+
+def _at(place: str, make: Any, module: nn.Module) -> Any:
+    try:
+        return make(module)
+    except NotDescribed as error:
+        raise NotDescribed(f"{place or 'the network'}: {error}") from None
+
+
+def _own(before: nn.Module, after: nn.Module, place: str) -> Iterator[Change]:
+    """Parameters, buffers and plain attributes of one module."""
+    for word, where in _TENSORS:
+        old, new = vars(before)[where], vars(after)[where]
+        for name in dict.fromkeys([*old, *new]):
+            had, has = old.get(name), new.get(name)
+            if name not in new or _shape(had) != _shape(has) or name not in old:
+                yield {"place": place, word: name, "shape": _shape(has)}
+    old, new = _attributes(before), _attributes(after)
+    for name, value in new.items():
+        if name not in old or old[name] != value or type(old[name]) is not type(value):
+            yield {"place": place, "attribute": name, "value": value}
+
+
+def _shape(tensor: Tensor | None) -> list[int] | None:
+    return None if tensor is None else list(tensor.shape)
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Public attributes of plain values, as JSON holds them."""
+    values: dict[str, Any] = {}
+    for name, value in vars(module).items():
+        if name in _TORCHS_OWN or name.startswith(("_", "bnbench_")):
+            continue
+        if isinstance(value, PLAIN) or (
+            isinstance(value, tuple | list) and all(isinstance(item, PLAIN) for item in value)
+        ):
+            values[name] = plain(value)
+    return values
+
+
+def apply(changes: Sequence[Change], model: nn.Module, limit: int = MOST_VALUES) -> nn.Module:
+    """Do them to a network, in place. Returns it, or the module that replaces all of it. Raises BnbenchError.
+
+    limit: of the values in a new module's tensors.
+    """
+    for change in changes:
+        if not isinstance(change, Mapping) or not isinstance(change.get("place"), str):
+            raise BnbenchError(f"{change!r} is no change of a network.")
+        place = change["place"]
+        try:
+            if "module" in change:
+                model = _put(model, place, build(change["module"], place or "the network", limit))
+            elif "same_as" in change:
+                model = _put(model, place, model.get_submodule(str(change["same_as"])))
+            elif change.get("removed") is True:
+                _remove(model, place)
+            elif "attribute" in change:
+                _set(model.get_submodule(place), str(change["attribute"]), change.get("value"))
+            else:
+                _allocate(model.get_submodule(place), change)
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            text = str(error).partition("\n")[0]
+            raise BnbenchError(f"{place or 'the network'}: the change can't be made: {text}") from error
+    return model
+
+
+def _put(model: nn.Module, place: str, module: nn.Module) -> nn.Module:
+    if not place:
+        return module
+    owner, _, name = place.rpartition(".")
+    held = model.get_submodule(owner)._modules
+    if isinstance(old := held.get(name), nn.Module):
+        module.train(old.training)
+    held[name] = module
+    return model
+
+
+def _remove(model: nn.Module, place: str) -> None:
+    owner, _, name = place.rpartition(".")
+    held = model.get_submodule(owner)
+    if name not in held._modules:
+        raise BnbenchError(f"{place}: there is no such module.")
+    if isinstance(held, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+        del held._modules[name]
+    else:
+        held._modules[name] = None
+
+
+def _set(module: nn.Module, name: str, value: object) -> None:
+    """Only what holds a plain value already, so that no method or module is written over."""
+    if name.startswith("_") or name not in vars(module):
+        raise BnbenchError(f"it has no attribute {name}.")
+    old = vars(module)[name]
+    value = unplain(value)
+    if not isinstance(old, (*PLAIN, tuple, list)) or not isinstance(value, (*PLAIN, tuple)):
+        raise BnbenchError(f"its attribute {name} is no plain value.")
+    vars(module)[name] = list(value) if isinstance(old, list) and isinstance(value, tuple) else value
+
+
+def _allocate(module: nn.Module, change: Change) -> None:
+    """A parameter or buffer of that shape, without values: the file has them."""
+    word, where = next(((w, p) for w, p in _TENSORS if w in change), ("", ""))
+    if not word:
+        raise BnbenchError(f"{dict(change)!r} is no change of a network.")
+    name, shape = str(change[word]), change.get("shape")
+    if not name.isidentifier():
+        raise BnbenchError(f'"{name}" is no name of a {word}.')
+    if shape is None:
+        vars(module)[where][name] = None
+        return
+    sizes = shape if isinstance(shape, list) and len(shape) <= _MOST_DIMENSIONS else [-1]
+    if not all(type(size) is int and size >= 0 for size in sizes) or math.prod(sizes) > MOST_VALUES:
+        raise BnbenchError(f"{shape!r} is no shape.")
+    other = next(
+        (t for t in [*module._parameters.values(), *module._buffers.values()] if t is not None), None
+    )
+    dtype = other.dtype if other is not None and other.is_floating_point() else torch.get_default_dtype()
+    # an address without memory: the tensor of the file takes its place
+    empty = torch.empty(sizes, dtype=dtype, device="meta")
+    vars(module)[where][name] = nn.Parameter(empty) if word == "parameter" else empty

@@ -1,0 +1,154 @@
+"""A module described in JSON, and built again from that: bnbench's normalizers, and layers of `torch.nn` by name.
+
+Nothing here imports what a description names: only the names of the registry and those of `LAYERS` are built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnbench.base.errors import BnbenchError
+from bnbench.models.layers import NormLayer
+from bnbench.norms import norms
+from bnbench.norms.owner import recipe_of
+from bnbench.norms.place import Place
+from bnbench.norms.tokens import TokenNorm
+
+#: Layers of torch that a description may name. Each keeps the arguments that made it under their names.
+LAYERS: Mapping[str, type[nn.Module]] = {
+    layer.__name__: layer
+    for layer in (
+        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+        *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm),
+        *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
+        *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+        *(nn.Identity, nn.Sequential, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten),
+        *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh),
+        *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Softplus, nn.PReLU),
+        *(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d, nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d),
+    )
+}
+#: Arguments that say where a layer lies and how its values begin: the tensors of the file say that.
+_NOT_KEPT = ("device", "dtype", "init", "process_group")
+#: More values than any layer has.
+MOST_VALUES = 2**40
+PLAIN = (bool, int, float, str, type(None))
+
+
+class NotDescribed(Exception):
+    """A module or a value that no description can hold, in one sentence."""
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+    """What builds a module of the same class with the same shapes. Raises NotDescribed.
+
+    Its own children may still differ, as may its attributes: `differences` finds that.
+    """
+    if (made := recipe_of(module)) is not None:
+        name, num_features, dim, options, place = made
+        described: dict[str, Any] = {"norm": name, "num_features": num_features, "dim": dim}
+        if options:
+            described["options"] = {key: plain(value) for key, value in options}
+        if place != Place():
+            described["place"] = dataclasses.asdict(place)
+        return described
+    if type(module) is TokenNorm:
+        flags = {"takes_mask": module.takes_mask, "whole_sequences": module.whole_sequences}
+        return {"tokens": describe(module.layer), **flags}
+    layer = type(module)
+    if LAYERS.get(layer.__name__) is not layer:
+        raise NotDescribed(f"{layer.__module__}.{layer.__qualname__} is no layer of torch or of bnbench")
+    if isinstance(module, nn.Sequential):
+        parts = {name: describe(part) for name, part in module._modules.items() if part is not None}
+        return {"torch": "Sequential", "parts": parts}
+    return {"torch": layer.__name__, "arguments": _arguments(module)}
+
+
+def _arguments(module: nn.Module) -> dict[str, Any]:
+    """The arguments that make such a layer, as it keeps them."""
+    values: dict[str, Any] = {}
+    for name, parameter in inspect.signature(type(module).__init__).parameters.items():
+        if name in ("self", *_NOT_KEPT) or parameter.kind in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            continue
+        if name == "bias":
+            values[name] = module.bias is not None
+        elif hasattr(module, name):
+            values[name] = plain(getattr(module, name))
+    return values
+
+
+def build(described: object, place: str, limit: int = MOST_VALUES) -> nn.Module:
+    """The module of a description. Raises BnbenchError for one that bnbench did not write.
+
+    place: for messages. limit: of the values in its tensors, which are counted before any memory is taken.
+    """
+    try:
+        with torch.device("meta"):
+            size = sum(tensor.numel() for tensor in _build(described).state_dict().values())
+        if size > limit:
+            raise BnbenchError(f"its description asks for {size} values, and the file has {limit}.")
+        return _build(described)
+    except BnbenchError as error:
+        raise BnbenchError(f"{place}: {error.what}", error.why, error.fix) from error
+    except Exception as error:  # arguments of the wrong type: whatever torch or a factory raises
+        text = str(error).partition("\n")[0]
+        raise BnbenchError(
+            f"{place}: its description can't be built: {type(error).__name__}: {text}"
+        ) from error
+
+
+def _build(described: object) -> nn.Module:
+    if not isinstance(described, Mapping):
+        raise BnbenchError(f"{described!r} describes no layer.")
+    if "norm" in described:
+        entry = norms.get(_text(described["norm"]))
+        place = Place(**described.get("place", {}))
+        layer = NormLayer(entry, entry.typed(described.get("options", {})), place)
+        return layer(described["num_features"], described["dim"])
+    if "tokens" in described:
+        inner = _build(described["tokens"])
+        return TokenNorm(inner, bool(described.get("takes_mask")), bool(described.get("whole_sequences")))
+    name = _text(described.get("torch"))
+    if name not in LAYERS:
+        raise BnbenchError(f'"{name}" is no layer that a file may name.')
+    if name == "Sequential":
+        made = nn.Sequential()
+        for key, part in described.get("parts", {}).items():
+            made.add_module(key, _build(part))
+        return made
+    arguments = {key: unplain(value) for key, value in described.get("arguments", {}).items()}
+    return LAYERS[name](**arguments)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def plain(value: object) -> Any:
+    """A value as strict JSON holds it. Raises NotDescribed."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if isinstance(value, PLAIN):
+        return value
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    raise NotDescribed(f"{value!r} can't be written to JSON")
+
+
+def unplain(value: object) -> Any:
+    """The value again; a list becomes a tuple, as layers keep sizes."""
+    if isinstance(value, Mapping) and set(value) == {"float"}:
+        return float(str(value["float"]))
+    if isinstance(value, list):
+        return tuple(unplain(item) for item in value)
+    return value
