@@ -1,0 +1,146 @@
+"""Data for the doctor: batches of a study, of a loader or of a tensor, and what is known of the training on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnbench.base.errors import BnbenchError
+
+#: Batches that are looked at, and samples of them at most: enough for an interval, few enough to wait for.
+BATCHES, SAMPLES = 16, 2048
+#: Samples of a batch that is cut from a tensor.
+CUT = 32
+_WANTED = "an iterable of batches (inputs, or (inputs, targets)), or a tensor (samples, ...)."
+
+
+@dataclass(frozen=True)
+class DataBatch:
+    """Inputs as the network takes them (a tensor, a tuple, or a dict of keyword arguments), and targets or None."""
+
+    inputs: Any
+    targets: Any
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class PatientData:
+    """What the rules with data look at.
+
+    source: its name, for the output. batch_size: samples of a training step, None where it is not known. samples: of
+    the training part. last_size: samples of the last batch of an epoch. steps: that are planned. objective: from the
+    outputs and the targets of a batch to the loss. metrics: from the same to numbers that are means over samples.
+    longer: a batch with more padding at the end, None where data has none. kept: results that several rules use.
+    """
+
+    source: str
+    batches: tuple[DataBatch, ...]
+    batch_size: int | None = None
+    samples: int | None = None
+    last_size: int | None = None
+    steps: int | None = None
+    objective: Callable[[Any, Any], Tensor] | None = None
+    objective_name: str = ""
+    metrics: Callable[[Any, Any], Mapping[str, float]] | None = None
+    longer: Callable[[Any], Any] | None = None
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Samples that are looked at."""
+        return sum(batch.size for batch in self.batches)
+
+
+def data_of(given: object, batches: int = BATCHES, samples: int = SAMPLES) -> PatientData:
+    """Data as it is given in Python: a tensor, a DataLoader, or an iterable of batches.
+
+    batches, samples: how much of it is looked at, at most. Of a DataLoader the batch size, the number of samples and
+    the last batch are known, too. Raises BnbenchError where it holds no batch.
+    """
+    if isinstance(given, PatientData):
+        return given
+    if isinstance(given, Tensor):
+        return _of_tensor(given, batches, samples)
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+        raise BnbenchError(f"data: a {type(given).__name__} has no batches.", fix=f"data: {_WANTED}")
+    found: list[DataBatch] = []
+    for one in islice(given, batches):
+        found.append(_batch(one))
+        if sum(batch.size for batch in found) >= samples:
+            break
+    if not found:
+        raise BnbenchError("data: it holds no batch.", fix=f"data: {_WANTED}")
+    known = _of_loader(given)
+    size = known.get("batch_size") or found[0].size
+    metrics = class_metrics if all(_labelled(batch) for batch in found) else None
+    return PatientData(
+        f"a {type(given).__name__}", tuple(found), metrics=metrics, **{**known, "batch_size": size}
+    )
+
+
+def _of_tensor(given: Tensor, batches: int, samples: int) -> PatientData:
+    if given.ndim < 2 or not len(given):
+        raise BnbenchError(
+            f"data: a tensor of shape {tuple(given.shape)} has no samples.", fix=f"data: {_WANTED}"
+        )
+    given = given[:samples]
+    size = max(2, min(CUT, len(given) // min(batches, 8)))
+    parts = torch.split(given, size)[:batches]
+    return PatientData(
+        f"a tensor of {len(given)} samples", tuple(DataBatch(part, None, len(part)) for part in parts)
+    )
+
+
+def _of_loader(given: object) -> dict[str, Any]:
+    """What a DataLoader says of itself."""
+    if not isinstance(given, torch.utils.data.DataLoader) or given.batch_size is None:
+        return {}
+    try:
+        samples = len(given.sampler)  # type: ignore[arg-type]
+    except TypeError:  # an iterable data set
+        return {"batch_size": given.batch_size}
+    rest = samples % given.batch_size
+    last = given.batch_size if rest == 0 or given.drop_last else rest
+    return {"batch_size": given.batch_size, "samples": samples, "last_size": last}
+
+
+def _batch(given: object) -> DataBatch:
+    """One batch: inputs, or a pair of inputs and targets; of a dict the targets are its "labels"."""
+    if isinstance(given, Mapping):
+        inputs = {name: value for name, value in given.items() if name not in ("labels", "label")}
+        return DataBatch(inputs, given.get("labels", given.get("label")), _size(inputs))
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes) and len(given) == 2:
+        return DataBatch(given[0], given[1], _size(given[0]))
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes) and len(given) == 1:
+        return DataBatch(given[0], None, _size(given[0]))
+    return DataBatch(given, None, _size(given))
+
+
+def _size(inputs: object) -> int:
+    values = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+    values = list(inputs) if isinstance(inputs, tuple) else values
+    tensor = next((value for value in values if isinstance(value, Tensor) and value.ndim), None)
+    if tensor is None:
+        raise BnbenchError(
+            f"data: a batch is a {type(inputs).__name__} without a tensor.", fix=f"data: {_WANTED}"
+        )
+    return len(tensor)
+
+
+def _labelled(batch: DataBatch) -> bool:
+    targets = batch.targets
+    return isinstance(targets, Tensor) and targets.ndim == 1 and targets.dtype == torch.int64
+
+
+def class_metrics(outputs: Tensor, targets: Tensor) -> Mapping[str, float]:
+    """Cross-entropy and accuracy of logits (N, classes) for labels (N,); nothing for other outputs."""
+    if outputs.ndim != 2 or len(outputs) != len(targets) or int(targets.max()) >= outputs.shape[1]:
+        return {}
+    logits = outputs.double()
+    right = (logits.argmax(1) == targets).double().mean()
+    return {"loss": float(torch.nn.functional.cross_entropy(logits, targets)), "accuracy": float(right)}
