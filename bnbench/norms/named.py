@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,9 @@ from typing import Any
 from torch import nn
 
 from bnbench.base.errors import BnbenchError, LayerError, nearest
+from bnbench.base.named_code import Importer, Thing
 from bnbench.base.user_code import first_line, raise_interrupt
-from bnbench.base.user_file import NO_PACKAGE, import_file, line_of
+from bnbench.base.user_file import line_of
 from bnbench.norms import norms
 
 #: Accepted names of a second positional parameter, and its values for (N, C), (N, C, H, W), (N, C, D, H, W).
@@ -26,8 +25,8 @@ _DIMS = {"dim": (1, 2, 3), "dims": (1, 2, 3), "ndim": (1, 2, 3), "num_dims": (2,
 
 
 DIM_MEANS = "dim is 1 for (N, C), 2 for (N, C, H, W), 3 for (N, C, D, H, W)"
-#: The function that imports a layer's file.
-Importer = Callable[[Path], ModuleType]
+#: What messages call it, and an example.
+LAYER = Thing("layer", "my_layer.py", "MyBatchNorm", LayerError)
 
 
 @dataclass(frozen=True)
@@ -106,33 +105,19 @@ def find_layer(word: str, load: Importer | None = None) -> NamedLayer:
         place, name = word, ""
     if not place:
         if Path(word).suffix == ".ipynb":
-            _refuse_other_files(Path(word), "MyBatchNorm")
+            LAYER.refuse_other_files(Path(word), "MyBatchNorm")
         return _registered(word)
     path = Path(place).expanduser()
-    _refuse_other_files(path, name)
+    LAYER.refuse_other_files(path, name)
     if place.endswith(".py"):
-        module = _import(path, load or _import_with_neighbours)
+        module = LAYER.import_path(path, load)
         thing, name = _pick(module, name, place, own=True)
         layer = NamedLayer(name, thing, path, module)
     else:
-        module = _import_module(place)
+        module = LAYER.import_module(place)
         thing, name = _pick(module, name, place, own=False)
         layer = NamedLayer(name, thing, None, module)
     return layer
-
-
-def _refuse_other_files(path: Path, name: str) -> None:
-    """A notebook, a folder or another kind of file has no class that could be imported."""
-    if path.suffix == ".ipynb":
-        script = path.with_suffix(".py")
-        raise LayerError(
-            f"{path} is a notebook, and a layer is imported from a Python file.",
-            fix=f"jupyter nbconvert --to script {path}, then name {script}:{name}; or copy the class and its "
-            f"imports into {script}.",
-        )
-    if path.is_dir() or (path.suffix != ".py" and (path.exists() or "/" in str(path))):
-        kind = "a folder" if path.is_dir() else "not a Python file (.py)" if path.exists() else "no such file"
-        raise LayerError(f"{path}: {kind}.", fix="name a file and a class in it: my_layer.py:MyBatchNorm")
 
 
 def _registered(word: str) -> NamedLayer:
@@ -144,46 +129,6 @@ def _registered(word: str) -> NamedLayer:
             f"or one of: {', '.join(norms.names())}.",
         )
     return NamedLayer(word, norms.get(word).factory)
-
-
-def _import_with_neighbours(path: Path) -> ModuleType:
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:  # the files beside it can be imported, as when the file is run
-        sys.path.insert(0, folder)
-    return import_file(path, "bnbench_layer")
-
-
-def _import(path: Path, load: Importer) -> ModuleType:
-    if not path.is_file():
-        others = [str(file) for file in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
-        guess = nearest(str(path), others)
-        raise LayerError(f"{path}: no such file." + (f' Did you mean "{guess}"?' if guess else ""))
-    try:
-        return load(path)
-    except BnbenchError:
-        raise
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise_interrupt(error)
-        raise LayerError(
-            f"{path}:{line_of(error, path)}: it ends the program (sys.exit) while it is imported.",
-            fix='put what the file does when it is run under if __name__ == "__main__":.',
-        ) from error
-    except BaseException as error:
-        fix = NO_PACKAGE if "no known parent package" in str(error) else ""
-        raise LayerError(f"{path}:{line_of(error, path)}: {first_line(error)}", fix=fix) from error
-
-
-def _import_module(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise LayerError(
-            f'no module "{error.name}" can be imported.',
-            fix=f"for a file, end its name in .py: {name.replace('.', '/')}.py:Name.",
-        ) from error
-    except BaseException as error:
-        raise_interrupt(error)
-        raise LayerError(f"{name}: {first_line(error)}") from error
 
 
 def _pick(module: ModuleType, name: str, place: str, *, own: bool) -> tuple[Callable[..., Any], str]:

@@ -1,0 +1,59 @@
+"""The options that `convert`, `doctor` and `fold` share: a network, and what it is built with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bnbench.network.source import LoadedModel
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="FILE.py:NAME (a class, a function that returns a network, or a network), torchvision:ARCH, timm:ARCH "
+        "or hf:CONFIG, with random weights. Options behind commas: hf:LlamaConfig,hidden_size=64.",
+        show_default=False,
+    ),
+]
+Input = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        metavar="SHAPE",
+        help="Of one sample: 3x64x64 (an image), 30 (features), tokens:16 (a text). Default: what its first layer "
+        "takes, images at 64 x 64.",
+    ),
+]
+NumClasses = Annotated[
+    int | None,
+    typer.Option("--num-classes", min=1, help="Given to the network, where its signature asks for it."),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the initial weights.")]
+CompareModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="Your own network in place of the study's: FILE.py:NAME, torchvision:ARCH, timm:ARCH or hf:CONFIG. "
+        "Each variant's normalizer takes the place of its batch norms.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Building:
+    """What a network is built with."""
+
+    input: Input = None
+    num_classes: NumClasses = None
+    seed: Seed = 0
+
+    def load(self, word: str) -> LoadedModel:
+        """The network that a MODEL word names. Raises BnbenchError."""
+        from bnbench.network.source import Wanted, load_model
+
+        return load_model(word, Wanted(num_classes=self.num_classes, input=self.input, seed=self.seed))

@@ -1,0 +1,106 @@
+"""One forward pass of a network, and where in it an error began: which layer, and which shape it got."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from bnbench.base.process_state import seeded
+from bnbench.base.user_code import first_line, guarded, raise_interrupt
+from bnbench.base.user_file import line_of
+from bnbench.network.source.records import call
+from bnbench.norms.behaviour import CPU, ModuleState
+
+
+@dataclass(frozen=True)
+class Trial:
+    """outputs: of the pass, None where it failed. fault: where it failed and why, "" where it did not."""
+
+    outputs: Any = None
+    fault: str = ""
+
+
+def tried(model: nn.Module, inputs: Any, *, training: bool = False, file: Path | None = None) -> Trial:
+    """The pass, without gradients. The network and the process stay as they were. file: of the user's network."""
+    entered: list[tuple[str, nn.Module, Any]] = []
+
+    def enter(name: str, module: nn.Module) -> Any:
+        return lambda _, arguments: entered.append((name, module, arguments))
+
+    def leave(*_: Any) -> None:
+        entered.pop()
+
+    with ExitStack() as stack, warnings.catch_warnings(), guarded(), seeded(0, CPU), torch.no_grad():
+        warnings.simplefilter("ignore")
+        stack.callback(ModuleState(model).restore)
+        modes = [(module, module.training) for module in model.modules()]
+        stack.callback(_set_modes, modes)
+        for name, module in model.named_modules():
+            if not isinstance(module, torch.jit.ScriptModule):
+                stack.callback(module.register_forward_pre_hook(enter(name, module)).remove)
+                stack.callback(module.register_forward_hook(leave).remove)
+        model.train(training)
+        try:
+            return Trial(call(model, inputs))
+        except BaseException as error:
+            raise_interrupt(error)
+            return Trial(fault=_fault(model, entered, inputs, error, file))
+
+
+def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
+    for module, mode in modes:
+        module.training = mode
+
+
+def _fault(
+    model: nn.Module,
+    entered: list[tuple[str, nn.Module, Any]],
+    inputs: Any,
+    error: BaseException,
+    file: Path | None,
+) -> str:
+    name, module, arguments = entered[-1] if entered else ("", model, inputs)
+    line = line_of(error, file) if file else "?"
+    where = f"{file}:{line}: " if line != "?" else ""
+    kind = type(module).__name__
+    place = f"layer {name} ({kind})" if name else f"the forward of {kind}"
+    got = shapes_text(arguments) if name else shapes_text(inputs)
+    wants = _wants(module)
+    return f"{where}{place} got {got}{f', and takes {wants}' if wants else ''}: {first_line(error)}"
+
+
+def shapes_text(arguments: Any) -> str:
+    """The shapes of what a layer was called with, for example "(2, 3, 8, 8)"."""
+    if isinstance(arguments, Tensor):
+        whole = not arguments.is_floating_point()
+        return f"{tuple(arguments.shape)}{' whole numbers' if whole else ''}"
+    if isinstance(arguments, dict):
+        return ", ".join(f"{key} {shapes_text(value)}" for key, value in arguments.items())
+    if isinstance(arguments, tuple | list):
+        return " and ".join(map(shapes_text, arguments)) or "nothing"
+    return type(arguments).__name__
+
+
+def _wants(module: nn.Module) -> str:
+    if isinstance(module, _ConvNd):
+        axes = ", ".join(("D", "H", "W")[-len(module.kernel_size) :])
+        return f"(N, {module.in_channels}, {axes})"
+    if isinstance(module, nn.Linear):
+        return f"(..., {module.in_features})"
+    if isinstance(module, _BatchNorm):
+        return f"{module.num_features} channels on axis 1"
+    if isinstance(module, nn.GroupNorm):
+        return f"{module.num_channels} channels on axis 1"
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        return f"(..., {', '.join(map(str, module.normalized_shape))})"
+    if isinstance(module, nn.Embedding):
+        return f"whole numbers from 0 to {module.num_embeddings - 1}"
+    return ""
