@@ -127,23 +127,31 @@ def batch_hook(layer: StatisticsLayer, note: Note | None = None) -> Callable[...
     """Before the layer infers: the statistics of its inputs take the place of the running ones. note: hears them."""
 
     def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        values = _double(arguments[0])
-        mask = arguments[1] if len(arguments) > 1 else None
-        if mask is None:
-            axes = [axis for axis in range(values.ndim) if axis != 1]
-            count, mean = values.numel() // values.shape[1], values.mean(axes)
-            var = (values - _column(mean, values)).square().mean(axes)
-        else:
-            valid = valid_positions(values, mask.to(values.device))
-            count, mean = int(valid.count), valid.mean(valid.only(values)).flatten()
-            var = valid.mean(valid.only(values - _column(mean, values)).square()).flatten()
-            if not count:
-                return
+        count, mean, var = input_statistics(arguments)
+        if not count:
+            return
         if note is not None:
             note(count, mean, var)
         write_statistics(module, layer, mean, var)
 
     return hook
+
+
+def input_statistics(arguments: tuple[Any, ...]) -> tuple[int, Tensor, Tensor]:
+    """Values a channel, their mean and variance (C,) float64, of the input (N, C, ...) of a call, without padding.
+
+    arguments: of the call; a second one is the mask of valid positions.
+    """
+    values = _double(arguments[0])
+    mask = arguments[1] if len(arguments) > 1 else None
+    if mask is None:
+        axes = [axis for axis in range(values.ndim) if axis != 1]
+        mean = values.mean(axes)
+        return values.numel() // values.shape[1], mean, (values - _column(mean, values)).square().mean(axes)
+    valid = valid_positions(values, mask.to(values.device))
+    mean = valid.mean(valid.only(values)).flatten()
+    var = valid.mean(valid.only(values - _column(mean, values)).square()).flatten()
+    return int(valid.count), mean, var
 
 
 def _sequence_hook(over: TokenNorm, examples: Callable[..., tuple[Any, ...]]) -> Callable[..., Any]:

@@ -1,0 +1,206 @@
+"""The variance shift: dropout before a layer changes the variance of its inputs in training alone.
+
+Li et al. 2019 (arXiv 1801.05134), section 3: running statistics are taken with dropout on and used with it off. The
+number here is the variance in training over the variance in inference, of a channel's inputs, both with the
+statistics of the batch in the layers before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from bnbench.base.gap_records import Measure
+from bnbench.base.process_state import seed_streams
+from bnbench.network.doctor.data import DataBatch
+from bnbench.network.doctor.passes import LayerStatistics, training_flags
+from bnbench.network.doctor.resampling import FEWEST, resampled
+from bnbench.network.doctor.untouched import called, untouched
+from bnbench.network.statistics import StatisticsLayer
+from bnbench.network.ways import input_statistics
+
+#: Functions of torch that drop values, all of them with the argument `training`.
+_DROPS = {
+    functional.dropout,
+    functional.dropout1d,
+    functional.dropout2d,
+    functional.dropout3d,
+    functional.alpha_dropout,
+    functional.feature_alpha_dropout,
+}
+_CALLED_SO = re.compile(r"drop|stochastic", re.IGNORECASE)
+#: Draws of the noise for each batch.
+REPEATS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """Of one layer. ratio: variance in training over that in inference, the median of its channels.
+
+    by: the noise that ran last before it, as "drop" or "dropout in blocks.1". whole: it drops whole branches of a
+    sample (stochastic depth), and no single values. training: mean and variance in training, (C,).
+    """
+
+    ratio: Measure
+    by: str
+    whole: bool
+    training: tuple[Tensor, Tensor]
+
+
+def noise_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Modules that drop something in training, by name: torch's, and those without parameters that are called so."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.dropout._DropoutNd)
+        or (
+            _CALLED_SO.search(type(module).__name__)
+            and not [*module.parameters()]
+            and not [*module.children()]
+        )
+    }
+
+
+class _Drops(TorchFunctionMode):
+    """Hears of every call of a function that drops values; off: it gives its input back."""
+
+    def __init__(self, off: bool, note: Callable[[], None]) -> None:
+        super().__init__()
+        self.off, self.note = off, note
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _DROPS:
+            rate = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
+            training = kwargs.get("training", args[2] if len(args) > 2 else True)
+            if rate and training:
+                self.note()
+                if self.off:
+                    return args[0] if args else kwargs["input"]
+        return func(*args, **kwargs)
+
+
+def dropout_shifts(
+    model: nn.Module, batches: Sequence[DataBatch], layers: Sequence[StatisticsLayer]
+) -> dict[str, Shift]:
+    """The shift of every layer that noise runs before. Leaves the model as it was."""
+    run = _Runs(model, layers)
+    probe = run(batches[:1], 1, off=False)
+    if not probe.noise:
+        return {}
+    on, off = run(batches, REPEATS, off=False), run(batches, 1, off=True)
+    shifts: dict[str, Shift] = {}
+    for layer in layers:
+        if layer.name not in on.by or layer.name not in off.statistics:
+            continue
+        with_noise, without = _recorded(on.statistics[layer.name]), _recorded(off.statistics[layer.name])
+        shifts[layer.name] = Shift(_ratio(with_noise, without), *on.by[layer.name], with_noise.total)
+    return shifts
+
+
+Calls = list[tuple[int, Tensor, Tensor]]
+
+
+class _Runs:
+    """Passes in training mode, with noise on or off, and what they recorded."""
+
+    def __init__(self, model: nn.Module, layers: Sequence[StatisticsLayer]) -> None:
+        self.model, self.layers = model, layers
+        self.names = {id(module): name for name, module in model.named_modules()}
+        self.statistics: dict[str, Calls] = {}
+        self.by: dict[str, tuple[str, bool]] = {}
+        self.noise = False
+        self._last: tuple[str, bool] | None = None
+        self._scopes: list[str] = []
+
+    def __call__(self, batches: Sequence[DataBatch], repeats: int, *, off: bool) -> _Runs:
+        """A record of its own."""
+        record = _Runs(self.model, self.layers)
+        with untouched(self.model) as device, torch.no_grad(), ExitStack() as stack:
+            seed_streams(0, device)
+            training_flags(self.model)
+            for name, module in noise_modules(self.model).items():
+                if off:
+                    module.eval()
+                stack.callback(module.register_forward_pre_hook(record._drops(name)).remove)
+            for layer in self.layers:
+                module = self.model.get_submodule(layer.name)
+                stack.callback(module.register_forward_pre_hook(record._enters(layer.name)).remove)
+            record._follow(stack)
+            with _Drops(off, record._function):
+                for batch in batches:
+                    for _ in range(repeats):
+                        record._last = None
+                        called(self.model, batch.inputs, device)
+        return record
+
+    def _follow(self, stack: ExitStack) -> None:
+        """Know in which module's forward a function is called."""
+        for name, module in self.model.named_modules():
+            stack.callback(
+                module.register_forward_pre_hook(lambda *_, name=name: self._scopes.append(name)).remove
+            )
+            stack.callback(module.register_forward_hook(lambda *_: self._leave(), always_call=True).remove)
+
+    def _leave(self) -> None:
+        if self._scopes:
+            self._scopes.pop()
+
+    def _drops(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+            rates = [getattr(module, key, None) for key in ("p", "drop_prob")]
+            if module.training and any(isinstance(rate, float | int) and rate for rate in rates):
+                self.noise, self._last = True, (name, not isinstance(module, nn.modules.dropout._DropoutNd))
+
+        return hook
+
+    def _function(self) -> None:
+        self.noise = True
+        scope = self._scopes[-1] if self._scopes else ""
+        if self._last is None or self._last[0] != scope:  # else it is the function of that module
+            self._last = f"dropout in {scope or 'the network itself'}", False
+
+    def _enters(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+            self.statistics.setdefault(name, []).append(input_statistics(arguments))
+            if self._last is not None:
+                self.by.setdefault(name, self._last)
+
+        return hook
+
+
+def _recorded(calls: Calls) -> LayerStatistics:
+    """Every call by itself."""
+    counts = torch.tensor([count for count, _, _ in calls], dtype=torch.float64)
+    means, variances = (
+        torch.stack(column).cpu() for column in ([c[1] for c in calls], [c[2] for c in calls])
+    )
+    return LayerStatistics(counts, means, variances, ())
+
+
+def _ratio(on: LayerStatistics, off: LayerStatistics) -> Measure:
+    """The median over channels of the ratio of variances, with its interval over batches."""
+
+    def median(first: Tensor, second: Tensor) -> Tensor:
+        return (first / second.clamp(min=torch.finfo(torch.float64).tiny)).quantile(0.5, -1)
+
+    value, batches = float(median(on.total[1], off.total[1])), len(off.counts)
+    if batches < FEWEST or len(on.counts) != REPEATS * batches:
+        return Measure(value, float("nan"), float("nan"))
+    weights = resampled(batches)
+    drawn = median(on.weighted(weights.repeat_interleave(REPEATS, 1))[1], off.weighted(weights)[1])
+    return Measure(value, float(drawn.quantile(0.025)), float(drawn.quantile(0.975)))
