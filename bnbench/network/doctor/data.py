@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bnbench.base.errors import BnbenchError
+from bnbench.base.tokens import PAD, split_valid, valid_tokens
 
 #: Batches that are looked at, and samples of them at most: enough for an interval, few enough to wait for.
 BATCHES, SAMPLES = 16, 2048
@@ -35,7 +36,8 @@ class PatientData:
     source: its name, for the output. batch_size: samples of a training step, None where it is not known. samples: of
     the training part. last_size: samples of the last batch of an epoch. steps: that are planned. objective: from the
     outputs and the targets of a batch to the loss. metrics: from the same to numbers that are means over samples.
-    longer: a batch with more padding at the end, None where data has none. kept: results that several rules use.
+    padded: some sequences with less and with more padding at the end, None where data has none. kept: results that
+    several rules use.
     """
 
     source: str
@@ -47,7 +49,7 @@ class PatientData:
     objective: Callable[[Any, Any], Tensor] | None = None
     objective_name: str = ""
     metrics: Callable[[Any, Any], Mapping[str, float]] | None = None
-    longer: Callable[[Any], Any] | None = None
+    padded: tuple[Any, Any] | None = None
     kept: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -144,3 +146,22 @@ def class_metrics(outputs: Tensor, targets: Tensor) -> Mapping[str, float]:
     logits = outputs.double()
     right = (logits.argmax(1) == targets).double().mean()
     return {"loss": float(torch.nn.functional.cross_entropy(logits, targets)), "accuracy": float(right)}
+
+
+def padded_pair(inputs: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The shorter half of padded sequences (see `base.tokens`), with less and with more padding at the end.
+
+    inputs: tokens (N, T) int64, or numbers (N, T, C + 1). None where every sequence is empty.
+    """
+    valid = valid_tokens(inputs) if inputs.ndim == 2 else split_valid(inputs)[1]
+    lengths = valid.sum(1)
+    chosen = lengths.argsort()[: max(2, len(lengths) // 2)]
+    longest, size = int(lengths[chosen].max()), inputs.shape[1]
+    if longest == 0:
+        return None
+    kept = inputs[chosen]
+    short = kept[:, :longest]
+    if size - longest < max(2, size // 4):  # hardly any padding: some is added
+        more = kept.new_full((len(kept), max(2, size // 2), *kept.shape[2:]), PAD)
+        return short, torch.cat([kept, more], 1)
+    return short, kept

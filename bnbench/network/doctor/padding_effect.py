@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnbench.network.doctor.data import DataBatch
 from bnbench.network.doctor.passes import training_flags
 from bnbench.network.doctor.untouched import called, main_output, untouched
 
@@ -32,15 +31,13 @@ class PaddingEffect:
     output: float
 
 
-def padding_effect(
-    model: nn.Module, batch: DataBatch, longer: Callable[[Any], Any], norms: Mapping[str, nn.Module]
-) -> PaddingEffect:
-    """Compare a batch in training mode with itself, padded more. Noise is off. Leaves the model as it was.
+def padding_effect(model: nn.Module, pair: tuple[Any, Any], norms: Mapping[str, nn.Module]) -> PaddingEffect:
+    """Compare training-mode passes of the same sequences with less and with more padding. Noise is off.
 
-    longer: from inputs to the same with more padding. norms: the normalizers by name.
+    pair: the inputs (see `padded_pair`). norms: the normalizers by name. Leaves the model as it was.
     """
-    plain, first = _recorded(model, batch.inputs, norms)
-    padded, second = _recorded(model, longer(batch.inputs), norms)
+    plain, first = _recorded(model, pair[0], norms)
+    padded, second = _recorded(model, pair[1], norms)
     output = _apart(first, second)
     for (name, x, y), (other, longer_x, longer_y) in zip(plain, padded, strict=False):
         if name != other:
