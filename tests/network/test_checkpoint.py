@@ -229,7 +229,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     refused(network(), tmp_path / "text.pt", "can't be read as a checkpoint")
     refused(network(), tmp_path / "none.pt", "No such file")
     refused(network(), tmp_path, "it is a folder", "cut.pt")
-    torch.save(torch.optim.SGD(network().parameters(), lr=1).state_dict(), tmp_path / "sgd.pt")
+    torch.save({"state": {}, "param_groups": [{"lr": 0.1}]}, tmp_path / "sgd.pt")
     refused(network(), tmp_path / "sgd.pt", "an optimizer's state")
     torch.save([1, 2], tmp_path / "list.pt")
     refused(network(), tmp_path / "list.pt", "a list")

@@ -1,7 +1,7 @@
 """What was done to a network, as a list of changes from the network that its source builds; and the same done again.
 
 A change is a JSON object with the `place` of a module and what was done there:
-    {"module": {...}}: another module stands there, by its description (parts.py).
+    {"module": {...}}: another module stands there, by its description (parts.py); with "new": where none stood.
     {"same_as": name}: the module of that name stands there, too.
     {"removed": true}: the module is gone.
     {"parameter": name, "shape": [...] or null}: a parameter came, has another shape, or went. So with "buffer".
@@ -47,8 +47,8 @@ class _Walk:
         if before is None or type(before) is not type(after):
             described = _at(place, describe, after)
             made = build(described, place)
-            self.places[id(after)] = place, made if before is None else before
-            yield {"place": place, "module": described}
+            self.places[id(after)] = place, made
+            yield {"place": place, "module": described, **({"new": True} if before is None else {})}
             yield from _own(made, after, place)
             yield from self._children(made, after, place)
             return
@@ -122,9 +122,11 @@ def apply(changes: Sequence[Change], model: nn.Module, limit: int = MOST_VALUES)
         place = change["place"]
         try:
             if "module" in change:
-                model = _put(model, place, build(change["module"], place or "the network", limit))
+                model = _put(
+                    model, place, build(change["module"], place or "the network", limit), "new" in change
+                )
             elif "same_as" in change:
-                model = _put(model, place, model.get_submodule(str(change["same_as"])))
+                model = _put(model, place, model.get_submodule(str(change["same_as"])), True)
             elif change.get("removed") is True:
                 _remove(model, place)
             elif "attribute" in change:
@@ -137,11 +139,13 @@ def apply(changes: Sequence[Change], model: nn.Module, limit: int = MOST_VALUES)
     return model
 
 
-def _put(model: nn.Module, place: str, module: nn.Module) -> nn.Module:
+def _put(model: nn.Module, place: str, module: nn.Module, new: bool) -> nn.Module:
     if not place:
         return module
     owner, _, name = place.rpartition(".")
     held = model.get_submodule(owner)._modules
+    if not new and name not in held:
+        raise BnbenchError(f"{place}: the network has no such module.")
     if isinstance(old := held.get(name), nn.Module):
         module.train(old.training)
     held[name] = module

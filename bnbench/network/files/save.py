@@ -105,6 +105,7 @@ def save(
     if not force:
         check_free(files.tensors)
         check_free(files.table)
+    state = state_of(result.model)
     try:
         changes = differences(original, result.model)
     except NotDescribed as error:
@@ -113,7 +114,6 @@ def save(
             "Its file could not give it again.",
             "save its state_dict by torch.save.",
         ) from None
-    state = state_of(result.model)
     _check_again(original, result.model, changes, state, files.tensors)
     with _disk_errors(files), written_aside(files.table) as table, written_aside(files.tensors) as tensors:
         _write_tensors(state, tensors)
@@ -207,4 +207,5 @@ def _table(
 def flat(site: SiteRecord) -> dict[str, Any]:
     """A site as JSON shows it: its details stand beside its other fields."""
     values = asdict(site)
-    return {**values, **values.pop("details")}
+    details = values.pop("details")
+    return {**values, **details}

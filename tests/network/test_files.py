@@ -1,0 +1,355 @@
+"""X.safetensors and X.json: a changed network comes back bit for bit. Oracle: the network that was saved."""
+
+import copy
+import json
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from bnbench.base.errors import BnbenchError, ResultsError
+from bnbench.base.network_records import Proof, SiteRecord
+from bnbench.models.layers import NormLayer
+from bnbench.network.files import Origin, check_source, read_table, rebuild_in, save
+from bnbench.norms import norms
+
+
+@dataclass
+class Done:
+    """As a conversion or a folding looks to `save`."""
+
+    model: Any
+    sites: tuple = ()
+    proofs: tuple = ()
+
+
+def network():
+    torch.manual_seed(0)
+    block = OrderedDict(conv=nn.Conv2d(4, 4, 3, padding=1, bias=False), bn=nn.BatchNorm2d(4), act=nn.ReLU())
+    parts = [("stem", nn.Conv2d(3, 4, 3)), ("block", nn.Sequential(block)), ("pool", nn.AdaptiveAvgPool2d(1))]
+    return nn.Sequential(OrderedDict([*parts, ("flat", nn.Flatten()), ("fc", nn.Linear(4, 3))]))
+
+
+def norm(name, features=4, dim=2, **options):
+    entry = norms.get(name)
+    return NormLayer(entry, entry.typed(options))(features, dim)
+
+
+def randomise(model):
+    draw = torch.Generator().manual_seed(1)
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand(tensor.shape, generator=draw, dtype=torch.float64) + 0.5)
+        else:
+            tensor.fill_(2**40 + 1)
+    return model
+
+
+def equal(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return list(one) == list(other) and all(
+        one[key].dtype == other[key].dtype and torch.equal(one[key], other[key]) for key in one
+    )
+
+
+def round_trip(folder, changed, build=network, x=None):
+    """Save a network and build it again; everything that can differ is compared."""
+    save(Done(changed), folder / "x", build())
+    table = read_table(folder / "x")
+    again = rebuild_in(build(), table, folder / "x")
+    assert equal(again, changed)
+    names = list(dict(changed.named_modules(remove_duplicate=False)))
+    assert list(dict(again.named_modules(remove_duplicate=False))) == names
+    for name, module in changed.named_modules():
+        assert type(again.get_submodule(name)) is type(module)
+        assert again.get_submodule(name).training == module.training
+    grads = [[p.requires_grad for p in model.parameters()] for model in (changed, again)]
+    assert grads[0] == grads[1]
+    if x is None:
+        x = torch.randn(5, 3, 8, 8).to(next(changed.parameters()).dtype)
+    assert torch.equal(again(x), changed(x))
+    return again, table
+
+
+def converted(layer):
+    """Another normalizer in the place of the batch norm, and its bias back."""
+    model = network()
+    model.block.bn = layer
+    model.block.conv.bias = nn.Parameter(torch.zeros(4))
+    return randomise(model)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("group", {"groups": 2, "eps": 1e-3}), ("batch_custom", {}), ("none", {}), ("layer", {})],
+)
+def test_a_converted_network_comes_back_bit_for_bit(tmp_path, name, options, training):
+    model = converted(norm(name, **options)).train(training)
+    _, table = round_trip(tmp_path, model)
+    changes = {(change["place"], key) for change in table.changes for key in change if key != "place"}
+    assert {("block.conv", "parameter"), ("block.bn", "module")} <= changes
+
+
+def test_a_folded_network_comes_back_bit_for_bit(tmp_path):
+    model = network()
+    model.block.bn, model.block.conv.bias = nn.Identity(), nn.Parameter(torch.zeros(4))
+    _, table = round_trip(tmp_path, randomise(model).eval())
+    assert [change for change in table.changes if change["place"] == "block.bn"] == [
+        {"place": "block.bn", "module": {"torch": "Identity", "arguments": {}}}
+    ]
+
+
+def test_a_network_without_changes_comes_back(tmp_path):
+    _, table = round_trip(tmp_path, randomise(network()).eval())
+    assert table.changes == []
+
+
+def test_a_norm_that_is_the_whole_network_comes_back(tmp_path):
+    changed = norm("group", groups=2)
+    round_trip(tmp_path, randomise(changed), lambda: nn.BatchNorm2d(4), torch.randn(3, 4, 5, 5))
+
+
+def test_plain_attributes_come_back(tmp_path):
+    model = randomise(network()).eval()
+    model.block.bn.eps, model.block.bn.momentum = 0.25, None
+    again, table = round_trip(tmp_path, model)
+    assert (again.block.bn.eps, again.block.bn.momentum, len(table.changes)) == (0.25, None, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_precisions_come_back(tmp_path, dtype):
+    again, _ = round_trip(tmp_path, converted(norm("group", groups=2)).to(dtype).eval())
+    assert again.fc.weight.dtype == dtype
+
+
+def test_layouts_in_memory_come_back(tmp_path):
+    model = converted(norm("group", groups=2)).to(memory_format=torch.channels_last).eval()
+    again, _ = round_trip(tmp_path, model)
+    assert again.stem.weight.stride() == model.stem.weight.stride() != network().stem.weight.stride()
+
+
+def test_frozen_parameters_and_modes_of_parts_come_back(tmp_path):
+    model = randomise(network()).train()
+    model.block.eval()
+    model.stem.weight.requires_grad_(False)
+    again, _ = round_trip(tmp_path, model)
+    assert again.training
+    assert not again.block.bn.training
+    assert not again.stem.weight.requires_grad
+
+
+class Tied(nn.Module):
+    """One norm under two names, one weight in two layers, a view of it, and a buffer that is not in the state_dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+        self.norm = nn.BatchNorm1d(4)
+        self.again = nn.ModuleList([self.norm])
+        self.register_buffer("scale", torch.tensor(2.0))
+        self.register_buffer("hidden", torch.tensor([3.0]), persistent=False)
+        self.register_buffer("view", torch.arange(12.0).reshape(3, 4).t()[1])
+        self.register_buffer("nothing", torch.empty(0))
+
+    def forward(self, x):
+        return self.again[0](self.b(self.norm(self.a(x)))) * self.scale * self.hidden + self.view.sum()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_ties_are_written_once_and_come_back(tmp_path, shared):
+    model = Tied()
+    if shared:
+        model.norm = model.again[0] = norm("group", dim=1, groups=2)
+    model = randomise(model).double()
+    again, table = round_trip(tmp_path, model, Tied, torch.randn(5, 4).double())
+    assert again.norm is again.again[0]
+    assert again.a.weight is again.b.weight
+    assert again.hidden.dtype == torch.float64
+    assert table.tensors.aliases["b.weight"] == "a.weight"
+    held = load_file(tmp_path / "x.safetensors")
+    assert "b.weight" not in held
+    assert held["view"].tolist() == model.view.tolist()
+
+
+def test_what_was_tied_and_is_no_more_comes_back(tmp_path):
+    model = randomise(Tied())
+    model.b.weight = nn.Parameter(torch.randn(4, 4))
+    again, _ = round_trip(tmp_path, model, Tied, torch.randn(5, 4))
+    assert not torch.equal(again.a.weight, again.b.weight)
+
+
+def test_the_table_has_sites_proofs_and_versions(tmp_path):
+    site = SiteRecord("block.bn", ("block.bn", "also"), "batch", 1, "converted", "", {"after": "group"})
+    done = Done(randomise(network()), (site,), (Proof("counts", True, 1, "found = converted + left"),))
+    save(done, tmp_path / "x", network(), Origin("net.py:Net", "abc", 3))
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert content["sites"] == [
+        {
+            **{"name": "block.bn", "names": ["block.bn", "also"], "kind": "batch", "calls": 1},
+            **{"action": "converted", "reason": "", "after": "group"},
+        }
+    ]
+    assert content["proofs"][0]["passed"] is True
+    assert (content["model"], content["source_hash"], content["torch"]) == (
+        "net.py:Net",
+        "abc",
+        torch.__version__,
+    )
+    assert content["dtypes"] == {"float32": 8, "int64": 1}
+    assert content["parameters"] == sum(p.numel() for p in network().parameters())
+
+
+def test_files_that_are_there_are_kept(tmp_path):
+    save(Done(network()), tmp_path / "x", network())
+    before = (tmp_path / "x.safetensors").read_bytes(), (tmp_path / "x.json").read_bytes()
+    with pytest.raises(ResultsError, match="--force"):
+        save(Done(converted(norm("group"))), tmp_path / "x.json", network())
+    assert ((tmp_path / "x.safetensors").read_bytes(), (tmp_path / "x.json").read_bytes()) == before
+    save(Done(converted(norm("group"))), tmp_path / "x", network(), force=True)
+    assert read_table(tmp_path / "x").changes
+    assert sorted(os.listdir(tmp_path)) == ["x.json", "x.safetensors"]
+
+
+def test_what_no_file_can_hold_is_refused_before_anything_is_written(tmp_path):
+    class Own(nn.Module):
+        def forward(self, x):
+            return x
+
+    class Extra(nn.Linear):
+        def get_extra_state(self):
+            return {"step": 3}
+
+        def set_extra_state(self, state):
+            pass
+
+    unknown, meta, lazy = network(), network(), network()
+    unknown.block.bn = Own()
+    meta.fc.weight = nn.Parameter(torch.empty(3, 4, device="meta"))
+    lazy.fc = nn.LazyLinear(3)
+    for changed, original, words in (
+        (unknown, network(), "block.bn: .*Own is no layer of torch or of bnbench"),
+        (meta, network(), "fc.weight can't be saved: it is on the meta device"),
+        (nn.Sequential(Extra(2, 2)), nn.Sequential(Extra(2, 2)), "get_extra_state"),
+        (lazy, copy.deepcopy(lazy), "it has no shape yet"),
+    ):
+        with pytest.raises(ResultsError, match=words):
+            save(Done(changed), tmp_path / "x", original)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_and_a_place_that_is_no_folder_give_one_message(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="can't be written"):
+        save(Done(network()), tmp_path / "file" / "x", network())
+
+
+@pytest.fixture
+def saved(tmp_path):
+    save(Done(converted(norm("group", groups=2))), tmp_path / "x", network(), Origin("net.py:Net", "abc"))
+    return tmp_path
+
+
+def edited(folder, **values):
+    """The table with other values; its tensors stay."""
+    content = json.loads((folder / "x.json").read_text())
+    (folder / "x.json").write_text(json.dumps({**content, **values}))
+
+
+def refused(folder, model=None):
+    with pytest.raises(BnbenchError) as caught:
+        rebuild_in(model or network(), read_table(folder / "x"), folder / "x")
+    return str(caught.value)
+
+
+def test_another_source_is_refused(saved):
+    table = read_table(saved / "x")
+    check_source(table, "abc", saved / "x", "net.py:Net")
+    with pytest.raises(ResultsError, match="allow_changed=True"):
+        check_source(table, "def", saved / "x", "net.py:Net")
+
+
+def test_another_network_is_refused(saved):
+    other = network()
+    other.fc = nn.Linear(4, 5)
+    message = refused(saved, other)
+    assert r"fc.weight: (3, 4) in the file, (5, 4) in the network" in message
+    other = network()
+    del other.block.bn
+    assert "block.bn: the network has no such module" in refused(saved, other)
+
+
+def test_cut_missing_and_mixed_files_are_refused(saved):
+    tensors, table = saved / "x.safetensors", saved / "x.json"
+    content, text = tensors.read_bytes(), table.read_text()
+    tensors.write_bytes(content[:-5])
+    assert "no whole .safetensors file" in refused(saved)
+    tensors.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert "SHA-256" in refused(saved)
+    tensors.write_bytes(content)
+    table.write_text(text[: len(text) // 2])
+    assert "no whole JSON file" in refused(saved)
+    table.write_text("[]")
+    assert "no bnbench wrote it" in refused(saved)
+    table.write_text("[" * 100_000)
+    assert "no whole JSON file" in refused(saved)
+    table.unlink()
+    assert "No such file" in refused(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"place": "block.bn", "module": {"norm": "no_such"}}, 'unknown norm "no_such"'),
+        (
+            {"place": "block.bn", "module": {"norm": "evil.py:Norm", "num_features": 4, "dim": 2}},
+            "unknown norm",
+        ),
+        ({"place": "block.bn", "module": {"torch": "Module"}}, "no layer that a file may name"),
+        ({"place": "block.bn", "module": {"torch": "hub.load"}}, "no layer that a file may name"),
+        (
+            {"place": "block.bn", "module": {"torch": "Linear", "arguments": {"in_features": "x"}}},
+            "can't be built",
+        ),
+        (
+            {
+                "place": "a",
+                "module": {"torch": "Linear", "arguments": {"in_features": 10**6, "out_features": 10**6}},
+            },
+            "asks for",
+        ),
+        (
+            {
+                "place": "block.bn",
+                "module": {"norm": "group", "num_features": 4, "dim": 2, "options": {"x": 1}},
+            },
+            "x",
+        ),
+        ({"place": "block", "attribute": "forward", "value": "x"}, "no attribute forward"),
+        ({"place": "block", "attribute": "_modules", "value": {}}, "no attribute _modules"),
+        ({"place": "no.such", "removed": True}, "no.such"),
+        ({"place": "fc", "parameter": "weight", "shape": [10**9, 10**9, 10**9]}, "no shape"),
+        ({"place": "fc", "parameter": "weight", "shape": "x"}, "no shape"),
+        ({"place": "fc", "parameter": "a.b", "shape": [1]}, "no name"),
+        ({"place": "fc"}, "no change of a network"),
+        ({"place": 3}, "no change of a network"),
+    ],
+)
+def test_nothing_in_a_table_builds_more_than_layers(saved, change, words):
+    edited(saved, changes=[change])
+    assert words in refused(saved)
+
+
+def test_wrong_types_and_another_form_are_refused(saved):
+    edited(saved, changes=3)
+    assert "changes" in refused(saved)
+    edited(saved, changes=[], modes=None)
+    assert "modes" in refused(saved)
+    edited(saved, format=99)
+    assert "its form is 99" in refused(saved)
