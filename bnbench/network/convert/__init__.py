@@ -1,1 +1,5 @@
-"""Another normalizer in the place of each one, with proofs."""
+"""Another normalizer in the place of those of somebody's network, with proofs of what was done."""
+
+from bnbench.network.convert.replacement import SOURCES, Choices, Replaced, Replacement, replace_norms
+
+__all__ = ["SOURCES", "Choices", "Replaced", "Replacement", "replace_norms"]

@@ -1,0 +1,148 @@
+"""Biases of the layers before a normalization: they come back where the old layer stood for them, and go where the new
+one does.
+
+The rule is that of the built-in models (`bnbench.norms.fairness`): a bias right before a layer that takes it out again
+does nothing, and one before any other layer does something. A bias that comes back starts as torch's own layers start
+it, uniform between ±1/√fan_in, from a stream of its layer's name; and at 0 where the new layer has the running
+statistics of a trained one, so that inference stays what it was.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from bnbench.base.process_state import seeded
+from bnbench.base.seeding import generator
+from bnbench.base.user_code import raise_interrupt
+from bnbench.models.layers import NormLayer
+from bnbench.network.norm_site import NormSite
+from bnbench.norms.behaviour import CPU, ModuleState
+
+#: fair: as the module says. keep: none comes, none goes.
+Biases = Literal["fair", "keep"]
+_GIVEN, _KEPT = "given", "kept"
+_MARK = "bnbench_bias"
+
+
+@dataclass(frozen=True)
+class BiasChange:
+    """What became of the bias before a normalization. action: "" where nothing stands there that could have one."""
+
+    producer: str = ""
+    action: Literal["given back", "taken out", "kept", "none", ""] = ""
+    reason: str = ""
+    size: int = 0
+
+
+def takes_bias_out(site: NormSite) -> bool:
+    """Whether a number that is added to a channel before the old layer has no effect in training."""
+    found = site.behaviour
+    if found.kind in ("frozen", "other") or not found.centers:
+        return False
+    rank = len(site.shapes[0]) if site.shapes else max((*found.axes, found.channel_axis, 1)) + 1
+    channel = found.channel_axis % rank
+    if found.kind == "group":
+        return found.groups == found.num_features
+    return channel not in {axis % rank for axis in found.axes}
+
+
+def change_bias(
+    model: nn.Module, site: NormSite, norm: NormLayer, rule: Biases, seed: int | None
+) -> BiasChange:
+    """Give the layer before the site its bias back, or take it out. seed: of its stream; None: it starts at 0."""
+    before, after = takes_bias_out(site), norm.absorbs_bias
+    producer = site.producer
+    if producer is None:
+        return BiasChange(reason="what stands before it is not known")
+    if producer.kind != "module" or not producer.name:
+        return BiasChange(
+            reason=f"no layer of weights stands right before it, but {producer.name or producer.kind}"
+        )
+    layer = model.get_submodule(producer.name)
+    if not isinstance(layer, nn.Linear | _ConvNd):
+        return BiasChange(
+            producer.name, "", f"{type(layer).__name__} before it is no layer whose bias is known"
+        )
+    bias = layer.bias
+    if before == after or rule == "keep":
+        if before and not after and bias is None:
+            return BiasChange(producer.name, "none", "biases: keep")
+        return BiasChange(producer.name, "none" if bias is None else "kept")
+    if not producer.only or producer.calls > max(site.calls, 1):
+        used = (
+            f"{producer.name} is read elsewhere, too"
+            if not producer.only
+            else f"{producer.name} is called often"
+        )
+        return BiasChange(producer.name, "none" if bias is None else "kept", used)
+    return _give(layer, producer.name, seed) if before else _take(layer, producer.name)
+
+
+def _give(layer: nn.Linear | _ConvNd, name: str, seed: int | None) -> BiasChange:
+    if layer.bias is not None:
+        vars(layer)[_MARK] = vars(layer).get(_MARK, _KEPT)
+        return BiasChange(name, "kept")
+    weight = layer.weight
+    size = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    value = torch.zeros(size)
+    if seed is not None:
+        bound = 1 / math.sqrt(weight[0].numel())
+        value.uniform_(-bound, bound, generator=generator(seed, "init", name, "bias"))
+    layer.bias = nn.Parameter(value.to(device=weight.device, dtype=weight.dtype), weight.requires_grad)
+    if not uses_bias(layer):
+        layer.bias = None
+        return BiasChange(name, "none", f"{type(layer).__name__} does not use its bias")
+    vars(layer)[_MARK] = _GIVEN
+    return BiasChange(name, "given back", size=size)
+
+
+def _take(layer: nn.Linear | _ConvNd, name: str) -> BiasChange:
+    if layer.bias is None:
+        return BiasChange(name, "none")
+    if vars(layer).pop(_MARK, _GIVEN) == _KEPT:
+        return BiasChange(name, "kept", "it had its bias before such a layer before")
+    size = layer.bias.numel()
+    layer.bias = None
+    return BiasChange(name, "taken out", "the new layer takes it out again", size)
+
+
+def uses_bias(layer: nn.Linear | _ConvNd) -> bool:
+    """Whether its bias changes what it gives: a subclass may have a forward that knows none."""
+    if type(layer).forward in (nn.Linear.forward, nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward):
+        return True
+    if type(layer).__module__.startswith("torch.nn.modules"):
+        return True
+    bias = layer.bias
+    if bias is None or bias.is_meta:
+        return bias is not None
+    state = ModuleState(layer)
+    try:
+        with torch.no_grad(), seeded(0, CPU):
+            x = _sample(layer).to(bias)
+            y = layer(x)
+            bias.add_(1)
+            moved = layer(x)
+            return isinstance(y, Tensor) and isinstance(moved, Tensor) and not torch.equal(y, moved)
+    except BaseException as error:  # a forward that wants something else
+        raise_interrupt(error)
+        return False
+    finally:
+        state.restore()
+
+
+def _sample(layer: nn.Linear | _ConvNd) -> Tensor:
+    """Zeros that it takes."""
+    if isinstance(layer, nn.Linear):
+        return torch.zeros(2, layer.in_features)
+    sizes = [3 if isinstance(layer, _ConvTransposeNd) else k * d + s for k, d, s in _sizes(layer)]
+    return torch.zeros(2, layer.in_channels, *sizes)
+
+
+def _sizes(layer: _ConvNd) -> list[tuple[int, int, int]]:
+    return list(zip(layer.kernel_size, layer.dilation, layer.stride, strict=True))

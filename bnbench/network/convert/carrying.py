@@ -1,0 +1,235 @@
+"""What a new layer takes over from the old one: gamma, beta, running statistics, hooks, flags; and what is lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.network.convert.placed import norm_of
+from bnbench.norms.renorm import BatchRenorm
+
+#: What layers call their gamma and their beta.
+GAMMAS, BETAS = ("weight", "gamma", "scale"), ("bias", "beta", "shift")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+#: What `nn.Module` keeps of hooks. The new layer gets the same dictionaries, so that the user's handles still work.
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_is_full_backward_hook",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
+#: Attributes that are a layer's own business, or its options.
+_USUAL = {
+    *vars(nn.Module()),
+    *("num_features", "eps", "momentum", "affine", "track_running_stats", "process_group", "reading"),
+    *(
+        "normalized_shape",
+        "elementwise_affine",
+        "num_groups",
+        "num_channels",
+        "hidden_size",
+        "variance_epsilon",
+    ),
+    *("bnbench_norm", "axes", "groups", "in_channels", "then", "layout", "copies", "norm"),
+}
+
+
+@dataclass
+class Roles:
+    """The names of a layer's gamma and beta, "" where it has none. offset: it multiplies by offset + gamma."""
+
+    gamma: str = ""
+    beta: str = ""
+    offset: float = 0.0
+
+
+@dataclass
+class Carried:
+    """What became of each part. gamma, beta: one word or sentence each. lost: what the new layer can't hold."""
+
+    gamma: str = ""
+    beta: str = ""
+    statistics: str = ""
+    lost: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class Ties:
+    """The new parameter of each old one: what was one parameter in two layers stays one."""
+
+    def __init__(self) -> None:
+        self._new: dict[tuple[int, float, torch.Size], nn.Parameter] = {}
+        self._old: list[Tensor] = []
+
+    def parameter(self, old: Tensor, template: nn.Parameter, shift: float) -> nn.Parameter:
+        """The old one itself where the new layer can hold it as it is; else a new one with its value plus shift."""
+        if isinstance(old, nn.Parameter) and old.shape == template.shape and not shift:
+            return old
+        key = (id(old), shift, template.shape)
+        if key not in self._new:
+            value = (old.detach() + shift if shift else old.detach().clone()).reshape(template.shape)
+            made = nn.Parameter(value, requires_grad=isinstance(old, nn.Parameter) and old.requires_grad)
+            vars(made).update(vars(old))
+            if old.grad is not None:
+                made.grad = old.grad.detach().clone().reshape(template.shape)
+            self._new[key] = made
+            self._old.append(old)  # so that no other tensor gets its id
+        return self._new[key]
+
+
+def roles_of(layer: nn.Module, channels: int) -> Roles:
+    """By names and sizes, for a layer that bnbench made."""
+    own = dict(norm_of(layer).named_parameters(recurse=False))
+    sized = [name for name, value in own.items() if value.numel() == channels]
+    gamma = next((name for name in GAMMAS if name in sized), "")
+    beta = next((name for name in BETAS if name in sized), "")
+    return Roles(gamma, beta)
+
+
+def carry(old: nn.Module, old_roles: Roles, new: nn.Module, new_roles: Roles, ties: Ties) -> Carried:
+    """Give the new layer what the old one has. new: on the device and in the dtype that it stays in."""
+    done = Carried()
+    shift = old_roles.offset - new_roles.offset
+    done.gamma = _vector(old, old_roles.gamma, new, new_roles.gamma, shift, ties, done)
+    done.beta = _vector(old, old_roles.beta, new, new_roles.beta, 0.0, ties, done)
+    _freeze_like(old, new, new_roles)
+    done.statistics = _statistics(old, new, done)
+    new.train(old.training)
+    return done
+
+
+def _vector(
+    old: nn.Module, name: str, new: nn.Module, new_name: str, shift: float, ties: Ties, done: Carried
+) -> str:
+    """Gamma or beta."""
+    layer = norm_of(new)
+    if not name and not new_name:
+        return "none"
+    if not name:
+        start = float(getattr(layer, new_name).detach().flatten()[0]) if not _is_meta(new) else None
+        return "new" if start is None else f"new, from {start:g}"
+    before = getattr(old, name)
+    if not new_name:
+        done.lost.append(f"{name}: the new layer has none")
+        return "lost: it has none"
+    after = getattr(layer, new_name)
+    if before.numel() != after.numel():
+        done.lost.append(f"{name}: of shape {tuple(before.shape)}, and the new one is {tuple(after.shape)}")
+        return f"lost: {tuple(before.shape)} does not fit {tuple(after.shape)}"
+    if shift and isinstance(before, nn.Parameter):
+        done.notes.append(f"{name} holds {shift:+g} of what it held: the new layer has another offset")
+    layer._parameters[new_name] = ties.parameter(before, after, shift)
+    if not isinstance(before, nn.Parameter):
+        done.notes.append(f"{new_name} is a parameter that does not learn, in place of a buffer")
+    return "carried"
+
+
+def _freeze_like(old: nn.Module, new: nn.Module, roles: Roles) -> None:
+    """Where nothing in the old layer learns, nothing in the new one does."""
+    before = list(old.parameters())
+    frozen = bool(before) and not any(parameter.requires_grad for parameter in before)
+    if frozen or (not before and roles_of_buffers(old)):
+        for parameter in norm_of(new).parameters():
+            parameter.requires_grad_(False)
+
+
+def roles_of_buffers(old: nn.Module) -> bool:
+    """Whether its gamma and beta are buffers, as those of a frozen batch norm."""
+    return any(name in old._buffers for name in (*GAMMAS, *BETAS))
+
+
+def _statistics(old: nn.Module, new: nn.Module, done: Carried) -> str:
+    """The running ones, where the new layer's mean the same."""
+    layer, source = norm_of(new), norm_of(old)
+    before = {name: value for name in STATISTICS if isinstance(value := getattr(source, name, None), Tensor)}
+    after = {name: value for name in STATISTICS if isinstance(value := getattr(layer, name, None), Tensor)}
+    if not before:
+        return "new" if after else "none"
+    others = [getattr(module, "other_statistics", "") for module in (source, layer)]
+    if reason := next(filter(None, others), ""):
+        done.lost += [f"{name}: {reason}" for name in before]
+        return f"lost: {reason}"
+    if "running_mean" not in after:  # a counter of batches that are forgotten counts something else
+        after = {}
+    for name, value in before.items():
+        if name not in after:
+            done.lost.append(f"{name}: the new layer has none")
+        elif after[name].numel() != value.numel():
+            done.lost.append(f"{name}: of shape {tuple(value.shape)}")
+        else:
+            layer._buffers[name] = _in_form(name, value, source, layer).reshape(after[name].shape)
+    held = [name for name in before if name in after]
+    if not held:
+        return "lost: it has none"
+    if isinstance(layer, BatchRenorm) != isinstance(source, BatchRenorm):
+        done.notes.append("running_var with eps in it, as batch renormalization keeps it")
+    return "carried" if len(held) == len(before) else "carried in part"
+
+
+def _in_form(name: str, value: Tensor, old: nn.Module, new: nn.Module) -> Tensor:
+    """Batch renormalization keeps the square of the deviation, eps included."""
+    if name != "running_var" or isinstance(old, BatchRenorm) == isinstance(new, BatchRenorm):
+        return value
+    eps = (
+        float(getattr(new, "eps", 0.0)) if isinstance(new, BatchRenorm) else -float(getattr(old, "eps", 0.0))
+    )
+    return (value.double() + eps).to(value.dtype)
+
+
+def move_hooks(old: nn.Module, new: nn.Module) -> list[str]:
+    """Give the new layer the old one's hooks. Returns what was moved, in words."""
+    moved: list[str] = []
+    for name in _HOOKS:
+        hooks = vars(old).get(name)
+        if not hooks and name != "_is_full_backward_hook":
+            continue
+        if name == "_is_full_backward_hook" and hooks is None:
+            continue
+        if isinstance(hooks, dict):
+            for key, hook in hooks.items():
+                if type(hook).__name__ == "_WrappedHook" and getattr(hook, "with_module", False):
+                    hooks[key] = type(hook)(hook.hook, new)
+            words = name.strip("_").removesuffix("s").replace("_", " ")
+            if not words.endswith(("kwarg", "called")):
+                moved.append(f"{len(hooks)} {words}{'s' if len(hooks) > 1 else ''}")
+        vars(new)[name] = hooks
+    return moved
+
+
+def move_attributes(old: nn.Module, new: nn.Module, then: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Give the new layer what a user has written on a layer of torch's. Returns the names moved, and those lost.
+
+    Attributes and children of a class of somebody's own are that class's business: they are lost.
+    """
+    own = [
+        name for name in vars(old) if name not in _USUAL and name not in _HOOKS and not name.startswith("_")
+    ]
+    if type(old).__module__.partition(".")[0] in ("torch", "bnbench"):
+        for name in own:
+            vars(new)[name] = vars(old)[name]
+        return [f"attribute {name}" for name in own], []
+    children = [name for name, child in old._modules.items() if name not in then and child is not None]
+    return [], [*(f"attribute {name}" for name in own), *(f"child {name}" for name in children)]
+
+
+def like(layer: nn.Module, old: nn.Module, near: nn.Module | None) -> None:
+    """Move the layer to the device and dtype of the old one, or, where that has no tensor, of the layer before it."""
+    tensors = [*old.parameters(), *old.buffers(), *(near.parameters() if near is not None else ())]
+    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
+    if floats:
+        layer.to(device=floats[0].device, dtype=floats[0].dtype)
+
+
+def _is_meta(module: nn.Module) -> bool:
+    return any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))

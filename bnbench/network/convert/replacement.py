@@ -1,0 +1,240 @@
+"""Another normalizer in the place of those of somebody's network. No proofs: see `conversion`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from bnbench.base.errors import BnbenchError
+from bnbench.models.layers import NormLayer
+from bnbench.network.convert.activations import activation_to_remove, gives_input_back, must_copy
+from bnbench.network.convert.biases import BiasChange, Biases, change_bias
+from bnbench.network.convert.carrying import (
+    Carried,
+    Roles,
+    Ties,
+    carry,
+    like,
+    move_attributes,
+    move_hooks,
+    roles_of,
+)
+from bnbench.network.convert.keeping import assumed_shape, settings_of
+from bnbench.network.convert.targets import (
+    CannotStandError,
+    Plan,
+    Targets,
+    placed,
+    small_shape,
+)
+from bnbench.network.norm_site import Neighbour, NormSite
+
+#: Which normalizations change: batch and sync norms, every one, or one kind.
+Source = Literal["batch", "all", "sync", "frozen", "instance", "group", "layer", "rms"]
+SOURCES: tuple[Source, ...] = ("batch", "all", "sync", "frozen", "instance", "group", "layer", "rms")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """source: which normalizations change. biases: see `biases`. seed: of the biases that come back."""
+
+    source: Source = "batch"
+    biases: Biases = "fair"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """One site and what became of it. new: the layer that stands there now, None where the old one still does.
+
+    reason: why it was left or refused. kept: options of the new layer that were the old one's.
+    """
+
+    site: NormSite
+    action: Literal["converted", "left", "refused"]
+    reason: str = ""
+    old: nn.Module | None = None
+    new: nn.Module | None = None
+    carried: Carried = field(default_factory=Carried)
+    bias: BiasChange = field(default_factory=BiasChange)
+    kept: dict[str, Any] = field(default_factory=dict)
+    activation: str = ""
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """The network, which is another module only where its root is a normalization, and each of its sites."""
+
+    model: nn.Module
+    sites: tuple[Replaced, ...]
+
+
+def replace_norms(
+    model: nn.Module, sites: Sequence[NormSite], norm: NormLayer, choices: Choices | None = None
+) -> Replacement:
+    """Put the normalizer in the place of the sites' layers, in the model itself; what can't change is left as it is.
+
+    sites: of `find_norm_sites`, for this model or one that it is a copy of. norm: with the options that the user has
+    set alone: eps, momentum, affine and the like are the old layer's where they are not set. Each layer's gamma, beta,
+    running statistics, hooks, flags, device and dtype carry over; the biases before it follow the fairness rule.
+    """
+    choices = choices or Choices()
+    targets, ties = Targets(norm), Ties()
+    done: list[Replaced] = []
+    for site in sites:
+        if reason := not_chosen(site, choices.source):
+            done.append(Replaced(site, "left", reason))
+            continue
+        if site.refused:
+            done.append(Replaced(site, "refused", site.refused))
+            continue
+        try:
+            replaced = _replace(model, site, targets, ties, choices)
+        except CannotStandError as error:
+            done.append(Replaced(site, "refused", str(error)))
+            continue
+        if "" in site.names and replaced.new is not None:
+            model = replaced.new
+        done.append(replaced)
+    return Replacement(model, tuple(done))
+
+
+def not_chosen(site: NormSite, source: Source) -> str:
+    """Why a site is not among those that change; "" where it is."""
+    kind = site.behaviour.kind
+    if source == "all":
+        return (
+            "it is a normalization of no kind that bnbench knows"
+            if kind == "other" and not site.refused
+            else ""
+        )
+    chosen = ("batch", "sync") if source == "batch" else (source,)
+    return (
+        ""
+        if kind in chosen
+        else f"{kind} norm, and {' and '.join(chosen)} norms are converted (--from {source})"
+    )
+
+
+def _replace(model: nn.Module, site: NormSite, targets: Targets, ties: Ties, choices: Choices) -> Replaced:
+    """Raises CannotStandError before anything is changed."""
+    old = model.get_submodule(site.name)
+    _refuse_vectors(site, old)
+    then = _then(site, old)
+    activation = activation_to_remove(site, targets.norm, then)
+    linear = activation is None and targets.norm.includes_activation
+    layer, plan, kept = targets.make(site, old, linear)
+    if isinstance(activation, str):
+        then.pop(activation)
+    shape = small_shape((site.shapes or (assumed_shape(site, old),))[0], site.behaviour.channel_axis)
+    copies = not then and gives_input_back(placed(layer, plan, {}, False), shape) and must_copy(site)
+    like(layer, old, site.producer.module if site.producer else None)
+    channels = site.behaviour.num_features
+    found = site.behaviour
+    roles = Roles(found.gamma, found.beta, found.gamma_offset)
+    new_roles = _without_beta(old, layer, roles, roles_of(layer, channels))
+    carried = carry(old, roles, layer, new_roles, ties)
+    new = _stand(layer, plan, then, copies, old)
+    carried.moved += move_hooks(old, new)
+    moved, lost = move_attributes(old, new, tuple(found.includes))
+    carried.moved += moved
+    carried.lost += lost + _lost_settings(site, old, kept, targets.norm)
+    put(model, site, new)
+    trained = carried.statistics.startswith("carried") and _was_trained(old)
+    bias = change_bias(model, site, targets.norm, choices.biases, None if trained else choices.seed)
+    removed = ""
+    if isinstance(activation, Neighbour):
+        _put_identity(model, activation.name)
+        removed = activation.name
+    elif activation:
+        removed = activation
+    return Replaced(site, "converted", "", old, new, carried, bias, kept, removed)
+
+
+def _refuse_vectors(site: NormSite, old: nn.Module) -> None:
+    """A gamma that varies along more than the channels fits no layer with one value a channel."""
+    found = site.behaviour
+    for name in filter(None, (found.gamma, found.beta)):
+        value = getattr(old, name, None)
+        if value is not None and value.numel() != found.num_features:
+            raise CannotStandError(
+                f"its {name} {tuple(value.shape)} varies along more than the {found.num_features} values of axis "
+                f"{found.channel_axis}, and the new layer has one a channel"
+            )
+    if found.kind == "layer" and len(found.axes) > 1 and found.gamma:
+        value = getattr(old, found.gamma)
+        if sum(size > 1 for size in value.shape) > 1:
+            raise CannotStandError(
+                f"it normalizes over axes {found.axes} with a gamma for every value, and which of the axes holds the "
+                "channels is not known"
+            )
+
+
+def _then(site: NormSite, old: nn.Module) -> dict[str, nn.Module]:
+    """What a fused layer does after it normalizes. Raises CannotStandError for what is no module of its own."""
+    then: dict[str, nn.Module] = {}
+    for name in site.behaviour.includes:
+        module = old._modules.get(name)
+        if module is None:
+            raise CannotStandError(
+                f"it applies {name} in its own forward, which is no module that could be kept"
+            )
+        then[name] = module
+    return then
+
+
+def _without_beta(old: nn.Module, layer: nn.Module, roles: Roles, new: Roles) -> Roles:
+    """A batch norm that learns a gamma and no beta is followed by one like it."""
+    is_batch = isinstance(old, nn.modules.batchnorm._BatchNorm) and isinstance(
+        layer, nn.modules.batchnorm._BatchNorm
+    )
+    if is_batch and roles.gamma and not roles.beta and new.beta:
+        layer.register_parameter(new.beta, None)
+        return Roles(new.gamma, "", new.offset)
+    return new
+
+
+def _stand(
+    layer: nn.Module, plan: Plan, then: dict[str, nn.Module], copies: bool, old: nn.Module
+) -> nn.Module:
+    new = placed(layer, plan, then, copies)
+    new.training = old.training
+    for module in [layer, *layer.modules()]:
+        module.train(old.training)
+    return new
+
+
+def _lost_settings(site: NormSite, old: nn.Module, kept: dict[str, Any], norm: NormLayer) -> list[str]:
+    """Settings of the old layer that the new one has no place for; those that the user set are not lost."""
+    names = set(norm.entry.option_names())
+    lost: list[str] = []
+    for name, value in settings_of(norm, site, old).items():
+        if name in kept or name in norm.options or name in ("axes", "groups"):
+            continue
+        why = "the new layer has none" if name not in names else "the new layer can't have that"
+        lost.append(f"{name}={value}: {why}")
+    return lost
+
+
+def _was_trained(old: nn.Module) -> bool:
+    """Whether it has seen batches: then inference means something, and a bias that comes back must not change it."""
+    seen = getattr(old, "num_batches_tracked", None)
+    return isinstance(seen, Tensor) and not seen.is_meta and bool(seen > 0)
+
+
+def put(model: nn.Module, site: NormSite, new: nn.Module) -> None:
+    """Under every name; the root is for the caller to replace."""
+    for name in site.names:
+        parent, _, last = name.rpartition(".")
+        if name:
+            model.get_submodule(parent)._modules[last] = new
+
+
+def _put_identity(model: nn.Module, name: str) -> None:
+    parent, _, last = name.rpartition(".")
+    if not name:
+        raise BnbenchError("the activation is the network itself.")
+    model.get_submodule(parent)._modules[last] = nn.Identity()
