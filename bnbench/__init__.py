@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bnbench.api.check import check
     from bnbench.api.compare import compare, train
     from bnbench.api.comparison import Comparison
+    from bnbench.api.doctor import doctor
     from bnbench.api.explain import explain
     from bnbench.api.load import load, report
     from bnbench.api.look import look
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "doctor",
     "explain",
     "findings",
     "load",
@@ -51,6 +53,7 @@ _HOMES = {
     "Comparison": "bnbench.api.comparison",
     "check": "bnbench.api.check",
     "compare": "bnbench.api.compare",
+    "doctor": "bnbench.api.doctor",
     "explain": "bnbench.api.explain",
     "findings": "bnbench.api.replicate",
     "load": "bnbench.api.load",

@@ -113,7 +113,7 @@ def _load(plugins: Sequence[Path], words: Mapping[str, str]) -> tuple[Names, Lay
     forget_plugins()
     paths = list({path.resolve(): path for path in plugins}.values())
     try:
-        modules = {path: _import_plugin(path) for path in paths}
+        modules = {path: import_plugin(path) for path in paths}
         layers = register_layers(words, partial(_import_once, {p.resolve(): m for p, m in modules.items()}))
         _refuse_idle(modules, layers)
         starts = {module.__name__: _starts_of(module) for module in modules.values()}
@@ -181,7 +181,7 @@ def installed_versions(names: Iterable[str]) -> dict[str, str]:
     return versions
 
 
-def _import_plugin(path: Path) -> ModuleType:
+def import_plugin(path: Path) -> ModuleType:
     """Import one Python file of the user's."""
     with _blamed(path), guarded():
         return import_file(path, "bnbench_plugin", registering)

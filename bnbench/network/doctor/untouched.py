@@ -1,54 +1,18 @@
-"""A model that comes out as it went in: parameters, buffers, gradients, flags, and the process's random streams."""
+"""Calling a network that comes out as it went in, on whatever inputs it takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnbench.base.errors import BnbenchError
-from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import guarded, raise_interrupt, text_of
-from bnbench.norms.behaviour import ModuleState
+from bnbench.network.snapshot import device_of, untouched
 
-
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[torch.device]:
-    """Inside, a model may be run and changed; whatever happens, it is as it was afterwards. Gives its device.
-
-    Parameters, buffers and other tensors keep their objects, too; gradients and `requires_grad` are put back.
-    """
-    device = device_of(model)
-    state = ModuleState(model)
-    flags = [(inner, inner.training) for inner in model.modules()]
-    kept = [
-        (parameter, parameter.grad, None if parameter.grad is None else parameter.grad.detach().clone())
-        for parameter in model.parameters()
-    ]
-    needed = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    with left_as_found(device):
-        try:
-            yield device
-        finally:
-            with torch.no_grad():
-                state.restore()
-                for parameter, gradient, content in kept:
-                    parameter.grad = gradient
-                    if gradient is not None and content is not None:
-                        gradient.copy_(content)
-            for parameter, need in needed:
-                parameter.requires_grad_(need)
-            for inner, training in flags:
-                inner.training = training
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Of its first parameter; the CPU without one."""
-    parameter = next(iter(model.parameters()), None)
-    return torch.device("cpu") if parameter is None else parameter.device
+__all__ = ["called", "device_of", "main_output", "on", "shape_text", "untouched"]
 
 
 def called(model: nn.Module, inputs: Any, device: torch.device) -> Any:

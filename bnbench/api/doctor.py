@@ -1,0 +1,291 @@
+"""`bnbench.doctor`: what is wrong with the normalizations of a network."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnbench.api.arguments import PathLike, path_of, paths_of, words_of
+from bnbench.api.optimizer_word import optimizers_of
+from bnbench.base.diagnosis import NOWHERE, Diagnosis, RuleRecord, Source
+from bnbench.base.errors import BnbenchError, PluginError, UnknownNameError
+from bnbench.base.network_records import Action, Proof, SiteRecord
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from bnbench.base.registry import Entry
+    from bnbench.network.doctor.data import PatientData
+    from bnbench.network.doctor.patient import Patient
+    from bnbench.network.norm_site import NormSite
+    from bnbench.network.source import LoadedModel, Wanted
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rules look. only: their names; all, where it is empty. ignore: those that do not. plugins: more files."""
+
+    only: Sequence[str] = ()
+    ignore: Sequence[str] = ()
+    plugins: Sequence[Path] = field(default=())
+
+    def entries(self) -> list[Entry]:
+        """The rules. Raises UnknownNameError and PluginError."""
+        entries = known_rules(self.plugins)
+        names = [entry.name for entry in entries]
+        for name in (*self.only, *self.ignore):
+            if name.upper() not in map(str.upper, names):
+                raise UnknownNameError("rule", name, names)
+        only, ignore = {name.upper() for name in self.only}, {name.upper() for name in self.ignore}
+        return [
+            entry
+            for entry in entries
+            if (not only or entry.name.upper() in only) and entry.name.upper() not in ignore
+        ]
+
+
+# Each option is an argument of its own, as a command's are: that is how editors and `help` show them.
+def doctor(
+    model: str | nn.Module,
+    *,
+    inputs: Callable[[int], Any] | str | None = None,
+    optimizer: Optimizer | Iterable[Optimizer] | str | None = None,
+    checkpoint: PathLike | None = None,
+    data: Any = None,
+    rules: str | Iterable[str] = (),
+    ignore: str | Iterable[str] = (),
+    plugins: PathLike | Iterable[PathLike] = (),
+) -> Diagnosis:
+    """What is wrong with the normalizations of this network? Runs every rule of `bnbench doctor`.
+
+    The model comes out as it went in: parameters, buffers, gradients, random streams, flags and hooks.
+
+    Parameters
+    ----------
+    model
+        A module, as it is trained or used; or a word: "my_model.py:Net", "torchvision:resnet50".
+    inputs
+        A function from a number of samples to what the network is called with, or their shape, as "3x64x64".
+        None: for a word its default input; a module is not run, and rules that need a forward pass are left out.
+    optimizer
+        What trains it: one optimizer, several, or the word of a function of the model, "train.py:make_optimizer".
+    checkpoint
+        A file with the weights, which are loaded first.
+    data
+        A study (a file or its name): rules that need data look at batches of its training part.
+    rules, ignore
+        The rules that look, or that do not, by name: "D06".
+    plugins
+        Python files that register rules of your own.
+
+    Returns
+    -------
+    Diagnosis
+        `findings` has a record for each place; `having("error")` those of one severity; `passed` is false where one is
+        an error.
+
+    Raises
+    ------
+    BnbenchError
+        There is no such model, checkpoint, study or rule, or it can't be read.
+
+    Examples
+    --------
+    >>> import bnbench
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    >>> [finding.rule for finding in bnbench.doctor(model, inputs="3x8x8").findings]
+    ['D06']
+    """
+    selection = Selection(words_of("rules", rules), words_of("ignore", ignore), paths_of(plugins))
+    entries = selection.entries()
+    from bnbench.engine.process import training_process
+
+    with training_process():
+        subject = subject_of(model, inputs)
+        return diagnose(subject, Beside(optimizer, checkpoint, data), entries)
+
+
+def known_rules(plugins: Sequence[Path] = ()) -> list[Entry]:
+    """The rules that come with bnbench, and those that these files register, alone. Raises PluginError."""
+    from bnbench.api.plugins import import_plugin
+    from bnbench.base.own_modules import forget
+    from bnbench.network.doctor.rules import rules
+
+    forget(rules.forget_plugins())
+    before = len(rules.names())
+    for path in plugins:
+        import_plugin(path.resolve())
+        if len(rules.names()) == before:
+            raise PluginError(
+                f"--plugin {path}: it registers no rule.",
+                "doctor runs the rules of a plugin, and nothing else of it.",
+                'from bnbench.network.doctor.rules import Symptom, rules, then @rules.register("X01", title="...", '
+                'cost="...") above def my_rule(patient): ...',
+            )
+        before = len(rules.names())
+    return rules.entries()
+
+
+def explained(name: str, plugins: Sequence[Path] = ()) -> RuleRecord:
+    """A rule with its page. Raises UnknownNameError."""
+    from bnbench.network.doctor.examination import record_of
+
+    (entry,) = Selection([name], (), plugins).entries()
+    return record_of(entry)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, the word that names it, how it is called, what was decided for it, and where its class is written."""
+
+    model: nn.Module
+    word: str
+    inputs: Callable[[int], Any] | None = None
+    input_text: str = ""
+    said: tuple[str, ...] = ()
+    source: Source = NOWHERE
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What was given beside the model."""
+
+    optimizer: Optimizer | Iterable[Optimizer] | str | None = None
+    checkpoint: PathLike | None = None
+    data: Any = None
+
+
+def subject_of(
+    model: str | nn.Module, inputs: Callable[[int], Any] | str | None, wanted: Wanted | None = None
+) -> Subject:
+    """The model that is meant. Raises BnbenchError."""
+    from torch import nn
+
+    if isinstance(model, nn.Module):
+        name = type(model).__qualname__
+        called = _called_with(inputs) if isinstance(inputs, str) else inputs
+        return Subject(model, name, called, inputs if isinstance(inputs, str) else "", (), _source_of(model))
+    if not isinstance(model, str):
+        raise BnbenchError(
+            f"model: {model!r} is neither a module nor a word.", fix='a module, or "my_model.py:Net"'
+        )
+    from bnbench.network.source import Wanted, load_model
+
+    text = inputs if isinstance(inputs, str) else None
+    loaded: LoadedModel = load_model(model, wanted or Wanted(None, None, {}, text))
+    called = inputs if callable(inputs) else loaded.inputs
+    return Subject(
+        loaded.model, loaded.word, called, loaded.input_text, loaded.said, _source_of(loaded.model)
+    )
+
+
+def _called_with(text: str) -> Callable[[int], Any]:
+    from bnbench.network.sites import noise
+
+    try:
+        shape = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        shape = [0]
+    if min(shape) < 1:
+        raise BnbenchError(f"inputs: {text!r} is not a shape.", fix='"3x64x64"')
+    return noise(shape)
+
+
+def _source_of(model: nn.Module) -> Source:
+    """Where its class is written, if that is a file of the user's."""
+    from bnbench.base.own_modules import is_own
+
+    try:
+        file = inspect.getsourcefile(type(model)) or ""
+        line = inspect.getsourcelines(type(model))[1]
+    except (OSError, TypeError):
+        return NOWHERE
+    return Source(file, line) if file and is_own(file) else NOWHERE
+
+
+def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> Diagnosis:
+    """Run these rules on a model, which comes out as it went in. Raises BnbenchError."""
+    from bnbench.base.user_code import guarded
+    from bnbench.network.doctor.examination import examine
+    from bnbench.network.snapshot import digest, untouched
+
+    before = digest(subject.model)
+    with guarded(), untouched(subject.model):
+        patient = _patient_of(subject, beside)
+        findings, ran, idle = examine(patient, entries)
+        records = tuple(map(_record_of, patient.sites.sites))
+        said = _said(patient)
+    proof = Proof(
+        "the model is as it was",
+        digest(subject.model) == before,
+        before,
+        "a hash of parameters, buffers, gradients, flags and hooks, before and after",
+    )
+    return Diagnosis(
+        model=subject.word,
+        sites=records,
+        findings=findings,
+        rules=ran,
+        idle=idle,
+        proofs=(proof,),
+        said=(*subject.said, *said),
+        source=subject.source,
+    )
+
+
+def _patient_of(subject: Subject, beside: Beside) -> Patient:
+    from bnbench.network.doctor.patient import Patient
+    from bnbench.network.doctor.trained import was_trained
+    from bnbench.network.norm_sites import find_norm_sites
+
+    checkpoint = None
+    if beside.checkpoint is not None:
+        from bnbench.network.checkpoint import load_checkpoint
+
+        checkpoint = load_checkpoint(subject.model, path_of(beside.checkpoint, "checkpoint"))
+    optimizers = optimizers_of(beside.optimizer, subject.model)
+    sites = find_norm_sites(subject.model, subject.inputs, optimizers[0] if optimizers else None)
+    return Patient(
+        model=subject.model,
+        sites=sites,
+        inputs=subject.inputs,
+        optimizers=optimizers,
+        checkpoint=checkpoint,
+        data=_data_of(beside.data, subject),
+        was_trained=checkpoint is not None or was_trained(sites.sites, optimizers),
+        input_text=subject.input_text,
+    )
+
+
+def _data_of(given: Any, subject: Subject) -> PatientData | None:
+    if given is None:
+        return None
+    from bnbench.network.doctor.data import data_of
+
+    return data_of(given)
+
+
+def _said(patient: Patient) -> tuple[str, ...]:
+    said = []
+    if patient.sites.error:
+        said.append(
+            f"The network ended with an error on its input, so its flow is not known: {patient.sites.error}"
+        )
+    if not patient.was_trained:
+        said.append("Nothing shows that it was trained: statistics that were never updated are no finding.")
+    return tuple(said)
+
+
+def _record_of(site: NormSite) -> SiteRecord:
+    details: Mapping[str, Any] = {
+        "class": "" if site.module is None else type(site.module).__name__,
+        "shapes": [list(shape) for shape in site.shapes],
+        "training": site.training,
+    }
+    action: Action = "refused" if site.refused else "left"
+    return SiteRecord(site.name, site.names, site.behaviour.kind, site.calls, action, site.refused, details)

@@ -1,0 +1,113 @@
+"""`bnbench doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from bnbench.base.errors import EXIT_DONE, EXIT_GATE
+from bnbench.base.terminal import echo
+from bnbench.cli.errors import Errors
+from bnbench.cli.options import Debug, Plugins, user_file
+
+if TYPE_CHECKING:
+    from bnbench.base.diagnosis import Diagnosis
+
+
+def _names(text: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The names in a list with commas."""
+    if isinstance(text, tuple):
+        return text
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is given beside the model, and which rules look."""
+
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", parser=user_file, metavar="FILE", help="Weights to load first."),
+    ] = None
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="STUDY", help="A study whose training data the network is looked at with."
+        ),
+    ] = None
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            "--optimizer", metavar="FILE.py:NAME", help="A function of the model that returns its optimizer."
+        ),
+    ] = None
+    rules: Annotated[
+        Any,
+        typer.Option("--rules", parser=_names, metavar="D06,D08", help="Only these rules look."),
+    ] = ()
+    ignore: Annotated[
+        Any,
+        typer.Option("--ignore", parser=_names, metavar="D09", help="These rules do not look."),
+    ] = ()
+
+
+def doctor(
+    beside: Beside,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="FILE.py:NAME, torchvision:ARCH, ...")
+    ] = None,
+    input: Annotated[
+        str | None, typer.Option("--input", metavar="3x64x64", help="Shape of the input.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 4 where a finding is an error.")
+    ] = False,
+    all_places: Annotated[
+        bool, typer.Option("--all", help="Show every place, also where many are alike.")
+    ] = False,
+    explain: Annotated[
+        str | None, typer.Option("--explain", metavar="D06", help="Print what a rule means, and end.")
+    ] = None,
+    format: Annotated[
+        Literal["table", "json", "sarif"],
+        typer.Option("--format", help="What to print on stdout; the rest goes to stderr."),
+    ] = "table",
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """What is wrong with the normalizations of a network? 26 rules, each with its evidence, its cost and the fix."""
+    with Errors(debug):
+        from bnbench.api.doctor import Beside as Given
+        from bnbench.api.doctor import Selection, diagnose, explained, subject_of
+
+        if explain is not None:
+            from bnbench.cli.show import console_on
+            from bnbench.reports.network.doctor import page_lines
+
+            page = explained(explain, plugin or []).page
+            echo("\n".join(page_lines(page, console_on(stderr=False).width)))
+            raise typer.Exit(EXIT_DONE)
+        if model is None:
+            raise typer.BadParameter("it is missing.", param_hint="MODEL")
+        entries = Selection(beside.rules, beside.ignore, plugin or []).entries()
+        from bnbench.engine.process import training_process
+
+        with training_process(for_good=True):
+            subject = subject_of(model, input)
+            given = Given(beside.optimizer, beside.checkpoint, beside.data)
+            diagnosis = diagnose(subject, given, entries)
+        _show(diagnosis, format, every=all_places)
+        raise typer.Exit(EXIT_GATE if strict and not diagnosis.passed else EXIT_DONE)
+
+
+def _show(diagnosis: Diagnosis, format: str, *, every: bool) -> None:
+    from bnbench.cli.show import console_on
+    from bnbench.reports.network.doctor import FORMATS, print_diagnosis
+
+    if format == "table":
+        print_diagnosis(console_on(stderr=False), diagnosis, every=every)
+    else:
+        echo(FORMATS[format](diagnosis), newline=False)

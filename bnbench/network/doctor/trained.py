@@ -1,0 +1,67 @@
+"""Whether a network was trained: then statistics that were never updated are a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from bnbench.network.norm_site import NormSite
+
+
+def was_trained(sites: Iterable[NormSite], optimizers: Iterable[Optimizer] = ()) -> bool:
+    """Whether something shows training: counted batches, moved statistics, betas that differ, an optimizer's state.
+
+    Gammas show nothing: some networks start them at random.
+    """
+    sites = [site for site in sites if site.module is not None]
+    return any(map(is_site_trained, sites)) or any(optimizer.state for optimizer in optimizers)
+
+
+def is_site_trained(site: NormSite) -> bool:
+    """Whether this normalization's own state shows training."""
+    if has_counted(site) or (has_statistics(site) and not is_initial(site)):
+        return True
+    beta = tensor_of(site, site.behaviour.beta)
+    return beta is not None and beta.numel() > 1 and bool((beta != beta.flatten()[0]).any())
+
+
+def has_statistics(site: NormSite) -> bool:
+    """Whether inference uses running statistics that it holds under torch's names."""
+    return site.behaviour.running and {"running_mean", "running_var"} <= set(site.state)
+
+
+def is_initial(site: NormSite) -> bool:
+    """Whether its running mean is 0 and its running variance 1, exactly."""
+    mean, variance = site.state["running_mean"], site.state["running_var"]
+    if mean.is_meta:
+        return True
+    return not bool(mean.any()) and bool((variance == 1).all())
+
+
+def has_counted(site: NormSite) -> bool:
+    """Whether it counted a batch."""
+    return batches_of(site) > 0
+
+
+def batches_of(site: NormSite) -> int:
+    """The number of batches that it counted; 0 where it counts none."""
+    count = site.state.get("num_batches_tracked")
+    return 0 if count is None or count.is_meta else int(count)
+
+
+def tensor_of(site: NormSite, name: str) -> Tensor | None:
+    """A parameter or buffer of the site's module, in float64; None where it has none of that name."""
+    if not name or site.module is None:
+        return None
+    found = dict(site.module.named_parameters()) | dict(site.module.named_buffers())
+    value = found.get(name)
+    return None if value is None or value.is_meta else value.detach().to(torch.float64)
+
+
+def gamma_of(site: NormSite) -> Tensor | None:
+    """What its output is multiplied by, in float64; None without a gamma."""
+    gamma = tensor_of(site, site.behaviour.gamma)
+    return None if gamma is None else gamma + site.behaviour.gamma_offset

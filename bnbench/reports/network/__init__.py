@@ -1,0 +1,1 @@
+"""What was found and done in somebody's network, on a terminal and as documents."""
