@@ -1,0 +1,181 @@
+"""The two walks: from a norm back to the layers of weights before it, and on to all those after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from bnbench.network.fold.affine import Affine
+from bnbench.network.fold.blocked import Blocked, untouchable
+from bnbench.network.fold.fields import Field, backwards, forwards, operation
+from bnbench.network.fold.flow import Flow, check_hooks, is_weights
+from bnbench.network.norm_site import Node
+
+#: Functions that look at a shape and not at values.
+_SHAPE_ONLY = {"size", "dim", "ndimension", "numel", "shape", "getattr", "sym_size", "ndim", "dtype", "device", "is_floating_point"}
+
+
+class Walk:
+    """What one norm asks of layers of weights. idle: the norms that were folded, with what stays in their place."""
+
+    def __init__(self, flow: Flow, norm: nn.Module, idle: Mapping[int, tuple[str, ...]]) -> None:
+        self.flow, self.norm, self.idle = flow, norm, idle
+        #: For each layer, what each of its calls is asked for.
+        self.asked: dict[int, tuple[nn.Module, dict[int, Affine]]] = {}
+
+    def layers(self) -> list[tuple[str, nn.Module, Affine]]:
+        """The layers to change, by name. Raises Blocked where one must not be, or works for something else too."""
+        found = []
+        norm_name = self.flow.name(self.norm)
+        for module, calls in self.asked.values():
+            name = self.flow.name(module)
+            every = self.flow.calls(module)
+            if {node.index for node in every} != set(calls):
+                raise untouchable(f"that layer runs {len(every)} times, and not always for this norm", name)
+            first, *others = calls.values()
+            if not all(_equal(first, other) for other in others):
+                raise untouchable("that layer runs more than once, with another scale each time", name)
+            self.flow.check_weights(module)
+            self.flow.check_between((name, norm_name))
+            found.append((name, module, first))
+        check_hooks(self.norm, norm_name)
+        return found
+
+    def ask(self, node: Node, affine: Affine) -> None:
+        """One call of a layer. Raises Blocked where it is asked twice."""
+        assert node.module is not None
+        _, calls = self.asked.setdefault(id(node.module), (node.module, {}))
+        if node.index in calls:
+            raise untouchable("that layer's output is used twice", node.name)
+        calls[node.index] = affine
+
+    def readers(self, index: int) -> list[Node]:
+        """The nodes that read the values of one."""
+        return [node for node in self.flow.readers[index] if operation(node) not in _SHAPE_ONLY or node.kind == "output"]
+
+    def is_idle(self, node: Node) -> bool:
+        """Whether it is a norm that was folded with nothing left in its place."""
+        return node.kind == "module" and self.idle.get(id(node.module)) == ()
+
+    def shape(self, node: Node) -> tuple[int, ...]:
+        """Of its first input."""
+        return self.flow.nodes[node.inputs[0]].shape
+
+
+class Before(Walk):
+    """Back from the norm's input."""
+
+    def back(self, index: int, reader: Node, field: Field) -> None:
+        """Ask for the field at the output of a node. Raises Blocked."""
+        node = self.flow.nodes[index]
+        others = [other for other in self.readers(index) if other is not reader]
+        if others:
+            text = f"{_called(others[0])} reads the output of {_called(node)} too"
+            raise Blocked(text, others[0].name, touchable=not is_weights(node.module))
+        if node.kind == "input":
+            raise Blocked("it reads the network's input")
+        if node.kind == "module" and is_weights(node.module):
+            self.ask(node, field.along(_output_axis(node)))
+        elif operation(node) in {"cat", "concat", "concatenate"}:
+            self._split(node, field)
+        elif len(node.inputs) != 1:
+            raise Blocked(f"it follows {_called(node)}", node.name)
+        elif self.is_idle(node):
+            self.back(node.inputs[0], node, field)
+        else:
+            self.back(node.inputs[0], node, _blocked_by("it follows", node, backwards, self.shape(node), field))
+
+    def _split(self, node: Node, field: Field) -> None:
+        axis = _cat_axis(node)
+        start = 0
+        for index in node.inputs:
+            size = self.flow.nodes[index].shape[axis]
+            begin, start = start, start + size
+            self.back(index, node, field.map(lambda values, b=begin, s=size: values.narrow(axis, b, s)))
+        if start != node.shape[axis]:
+            raise Blocked(f"it follows {_called(node)}", node.name)
+
+
+class After(Walk):
+    """On from the norm's output, to everything that reads it."""
+
+    def on(self, index: int, field: Field) -> None:
+        """Ask every reader of a node for the field at its output. Raises Blocked."""
+        readers = self.readers(index)
+        if not readers:
+            raise Blocked("nothing reads its output")
+        for node in readers:
+            if node.kind == "output":
+                raise Blocked("its output is the network's")
+            if node.kind == "module" and is_weights(node.module):
+                self.ask(node, field.along(self._input_axis(node, index)))
+            elif operation(node) in {"cat", "concat", "concatenate"}:
+                self.on(node.index, self._joined(node, index, field))
+            elif len(node.inputs) != 1:
+                raise Blocked(f"it goes to {_called(node)}", node.name)
+            elif self.is_idle(node):
+                self.on(node.index, field)
+            else:
+                shape = self.flow.nodes[index].shape
+                self.on(node.index, _blocked_by("it goes to", node, forwards, shape, field))
+
+    def _input_axis(self, node: Node, index: int) -> int:
+        """Along which the layer multiplies."""
+        if isinstance(node.module, nn.MultiheadAttention):
+            if set(node.inputs) != {index} or not node.module._qkv_same_embed_dim:
+                raise Blocked("it goes to attention over more than its output", node.name)
+            return -1
+        if set(node.inputs) != {index}:
+            raise Blocked(f"it goes to {_called(node)}", node.name)
+        return -1 - _spatial(node.module)
+
+    def _joined(self, node: Node, index: int, field: Field) -> Field:
+        axis = _cat_axis(node)
+        parts = []
+        for each in node.inputs:
+            shape = self.flow.nodes[each].shape
+            ones = torch.ones((), dtype=torch.float64).expand(shape)
+            parts.append(field if each == index else Field(ones, torch.zeros_like(ones)))
+        return Field(torch.cat([p.scale for p in parts], axis), torch.cat([p.shift for p in parts], axis))
+
+
+def _blocked_by(words, node, move, shape, field):  # type: ignore[no-untyped-def]
+    try:
+        return move(node, shape, field)
+    except Blocked as blocked:
+        if blocked.reason == f"{operation(node)} stands between":
+            raise Blocked(f"{words} {_called(node)}", node.name) from blocked
+        raise
+
+
+def _called(node: Node) -> str:
+    """A node in words: for example "an addition (add)"."""
+    if node.kind == "output":
+        return "the network's output"
+    if node.kind == "input":
+        return "the network's input"
+    return type(node.module).__name__ if node.module is not None else operation(node)
+
+
+def _spatial(module: nn.Module | None) -> int:
+    return len(module.kernel_size) if isinstance(module, _ConvNd) else 0
+
+
+def _output_axis(node: Node) -> int:
+    if isinstance(node.module, nn.MultiheadAttention):
+        raise Blocked("it follows attention", node.name)
+    return -1 - _spatial(node.module)
+
+
+def _cat_axis(node: Node) -> int:
+    axis = node.named_arguments.get("dim", node.named_arguments.get("axis", node.arguments[-1] if node.arguments else 0))
+    if not isinstance(axis, int) or not node.shape:
+        raise Blocked("a concatenation with an axis that is not known", node.name)
+    return axis % len(node.shape)
+
+
+def _equal(one: Affine, other: Affine) -> bool:
+    return torch.equal(one.scale, other.scale) and torch.equal(one.shift, other.shift)
