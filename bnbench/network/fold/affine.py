@@ -91,12 +91,16 @@ def _from_trials(site: NormSite, module: nn.Module) -> Affine:
 
 
 def _agrees(module: nn.Module, site: NormSite, affine: Affine) -> bool:
-    if site.behaviour.includes:  # what follows it (an activation) hides the line; the whole network is compared later
+    if (
+        site.behaviour.includes
+    ):  # what follows it (an activation) hides the line; the whole network is compared later
         return True
     draw = torch.Generator().manual_seed(0)
     shape = _shape(site)
     x = 3 * torch.randn(shape, generator=draw, dtype=torch.float64)
-    scale, shift = (along(value, shape, site.behaviour.channel_axis) for value in (affine.scale, affine.shift))
+    scale, shift = (
+        along(value, shape, site.behaviour.channel_axis) for value in (affine.scale, affine.shift)
+    )
     with torch.no_grad():
         y = _run(_double(module), x)
     if y.shape != x.shape:

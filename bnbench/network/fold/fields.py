@@ -23,10 +23,27 @@ SAME = {"identity", "contiguous", "clone", "detach", "alias", "lift_fresh_copy"}
 #: Identities in inference, unless they are made to work there too. Where a function takes `training`.
 _DROPS = {"stochastic_depth": 2, "drop_path": 1}
 _RESHAPES = {
-    *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "_unsafe_view", "view_copy", "view_as"),
+    *(
+        "view",
+        "reshape",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "_unsafe_view",
+        "view_copy",
+        "view_as",
+    ),
 }
 _PERMUTES = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "mt"}
-_SHUFFLES = {"pixelshuffle", "pixel_shuffle", "channelshuffle", "channel_shuffle", "pixelunshuffle", "pixel_unshuffle"}
+_SHUFFLES = {
+    "pixelshuffle",
+    "pixel_shuffle",
+    "channelshuffle",
+    "channel_shuffle",
+    "pixelunshuffle",
+    "pixel_unshuffle",
+}
 _POOL = re.compile(r"(adaptive)?_?(avg|max)_?pool([123])d$")
 _RESIZES = {"upsample", "upsamplingnearest2d", "upsamplingbilinear2d", "interpolate"}
 
@@ -106,7 +123,9 @@ def _move(node: Node, shape: tuple[int, ...], field: Field, back: bool) -> Field
 
 def _is_idle(node: Node, name: str) -> bool:
     """Whether it is a dropout, which does nothing in inference. Raises Blocked where it works there too."""
-    if "drop" not in name or name not in _DROPS and not re.search(r"drop(out|path|block)?[123]?d?_?$|stochastic", name):
+    if "drop" not in name or (
+        name not in _DROPS and not re.search(r"drop(out|path|block)?[123]?d?_?$|stochastic", name)
+    ):
         return False
     if node.kind == "module":
         works = node.module is not None and node.module.training

@@ -68,7 +68,9 @@ class Flow:
         if "quant" in type(module).__module__:
             raise untouchable("it is quantized", name)
         if type(module) not in _PLAIN and not isinstance(module, ZeroPointPadding):
-            raise untouchable(f"its class {type(module).__name__} may compute more than a layer of weights", name)
+            raise untouchable(
+                f"its class {type(module).__name__} may compute more than a layer of weights", name
+            )
         if "forward" in vars(module):
             raise untouchable("its forward was replaced", name)
         for key, value in module.named_parameters(recurse=False):

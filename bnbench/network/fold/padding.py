@@ -29,7 +29,9 @@ class ZeroPointConv1d(ZeroPointPadding, nn.Conv1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Pad and convolve (N, C, L)."""
-        return F.conv1d(self.padded(input), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        return F.conv1d(
+            self.padded(input), self.weight, self.bias, self.stride, 0, self.dilation, self.groups
+        )
 
 
 class ZeroPointConv2d(ZeroPointPadding, nn.Conv2d):
@@ -37,7 +39,9 @@ class ZeroPointConv2d(ZeroPointPadding, nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Pad and convolve (N, C, H, W)."""
-        return F.conv2d(self.padded(input), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        return F.conv2d(
+            self.padded(input), self.weight, self.bias, self.stride, 0, self.dilation, self.groups
+        )
 
 
 class ZeroPointConv3d(ZeroPointPadding, nn.Conv3d):
@@ -45,7 +49,9 @@ class ZeroPointConv3d(ZeroPointPadding, nn.Conv3d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Pad and convolve (N, C, D, H, W)."""
-        return F.conv3d(self.padded(input), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        return F.conv3d(
+            self.padded(input), self.weight, self.bias, self.stride, 0, self.dilation, self.groups
+        )
 
 
 _CLASSES: dict[type, type[ZeroPointPadding]] = {

@@ -15,7 +15,19 @@ from bnbench.network.fold.flow import Flow, check_hooks, is_weights
 from bnbench.network.norm_site import Node
 
 #: Functions that look at a shape and not at values.
-_SHAPE_ONLY = {"size", "dim", "ndimension", "numel", "shape", "getattr", "sym_size", "ndim", "dtype", "device", "is_floating_point"}
+_SHAPE_ONLY = {
+    "size",
+    "dim",
+    "ndimension",
+    "numel",
+    "shape",
+    "getattr",
+    "sym_size",
+    "ndim",
+    "dtype",
+    "device",
+    "is_floating_point",
+}
 
 
 class Walk:
@@ -54,7 +66,11 @@ class Walk:
 
     def readers(self, index: int) -> list[Node]:
         """The nodes that read the values of one."""
-        return [node for node in self.flow.readers[index] if operation(node) not in _SHAPE_ONLY or node.kind == "output"]
+        return [
+            node
+            for node in self.flow.readers[index]
+            if operation(node) not in _SHAPE_ONLY or node.kind == "output"
+        ]
 
     def is_idle(self, node: Node) -> bool:
         """Whether it is a norm that was folded with nothing left in its place."""
@@ -86,7 +102,9 @@ class Before(Walk):
         elif self.is_idle(node):
             self.back(node.inputs[0], node, field)
         else:
-            self.back(node.inputs[0], node, _blocked_by("it follows", node, backwards, self.shape(node), field))
+            self.back(
+                node.inputs[0], node, _blocked_by("it follows", node, backwards, self.shape(node), field)
+            )
 
     def _split(self, node: Node, field: Field) -> None:
         axis = _cat_axis(node)
@@ -171,7 +189,9 @@ def _output_axis(node: Node) -> int:
 
 
 def _cat_axis(node: Node) -> int:
-    axis = node.named_arguments.get("dim", node.named_arguments.get("axis", node.arguments[-1] if node.arguments else 0))
+    axis = node.named_arguments.get(
+        "dim", node.named_arguments.get("axis", node.arguments[-1] if node.arguments else 0)
+    )
     if not isinstance(axis, int) or not node.shape:
         raise Blocked("a concatenation with an axis that is not known", node.name)
     return axis % len(node.shape)

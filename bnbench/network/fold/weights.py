@@ -37,7 +37,9 @@ class Weights:
         prefix = "in_proj_" if isinstance(module, nn.MultiheadAttention) else ""
         weight, bias = getattr(module, f"{prefix}weight"), getattr(module, f"{prefix}bias")
         zero = module.zero_point if isinstance(module, ZeroPointPadding) else None
-        return cls(weight.detach().double(), *(None if v is None else v.detach().double() for v in (bias, zero)))
+        return cls(
+            weight.detach().double(), *(None if v is None else v.detach().double() for v in (bias, zero))
+        )
 
 
 def fold_before(module: nn.Module, weights: Weights, affine: Affine) -> Weights:
@@ -83,9 +85,7 @@ def _after_convolution(module: _ConvNd, weights: Weights, affine: Affine) -> Wei
     taps = weight.flatten(3).sum(-1) if weight.dim() > 3 else weight
     shift = (taps @ affine.shift.reshape(module.groups, -1, 1)).reshape(-1)
     bias = shift if weights.bias is None else weights.bias + shift
-    return Weights(
-        scaled.reshape(weights.weight.shape), weights.bias if affine.is_scale else bias, zero
-    )
+    return Weights(scaled.reshape(weights.weight.shape), weights.bias if affine.is_scale else bias, zero)
 
 
 def _zero_point(module: _ConvNd, weights: Weights, affine: Affine) -> Tensor | None:
@@ -106,9 +106,13 @@ def _zero_point(module: _ConvNd, weights: Weights, affine: Affine) -> Tensor | N
 
 def _after_transposed(module: _ConvTransposeNd, weights: Weights, affine: Affine) -> Weights:
     """A transposed convolution adds a different number of taps at each place, so that only a scale goes into it."""
-    each_once = all(size == 1 for size in (*module.kernel_size, *module.stride)) and not any(module.output_padding)
+    each_once = all(size == 1 for size in (*module.kernel_size, *module.stride)) and not any(
+        module.output_padding
+    )
     if not affine.is_scale and not each_once:
-        raise Blocked("a shift can't go into a transposed convolution: its places add different numbers of taps")
+        raise Blocked(
+            "a shift can't go into a transposed convolution: its places add different numbers of taps"
+        )
     weight = weights.weight * affine.scale.reshape(-1, *[1] * (weights.weight.dim() - 1))
     if affine.is_scale:
         return replace(weights, weight=weight)

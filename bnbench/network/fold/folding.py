@@ -1,0 +1,170 @@
+"""`fold_network`: the plan, put into effect in a copy, and checked."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from bnbench.base.errors import BnbenchError
+from bnbench.base.network_records import Proof, SiteRecord
+from bnbench.base.process_state import left_as_found
+from bnbench.base.user_code import first_line, raise_interrupt
+from bnbench.network.fold import checks
+from bnbench.network.fold.checks import Pair
+from bnbench.network.fold.inputs import Inputs, adversarial, call, random_batches
+from bnbench.network.fold.plan import Fold, Left, Plan, Planner, details_of
+from bnbench.network.fold.precision import in_float64
+from bnbench.network.fold.speed import Speed, measure
+from bnbench.network.fold.structure import put_into
+from bnbench.network.norm_site import NormSites
+from bnbench.network.norm_sites import find_norm_sites
+
+
+@dataclass(frozen=True)
+class Folding:
+    """A folded copy of a network. model: in inference mode. sites: one record for each norm. proofs: every comparison.
+
+    tracer: who followed the data. speed: None unless it was asked for.
+    """
+
+    model: nn.Module
+    sites: tuple[SiteRecord, ...]
+    proofs: tuple[Proof, ...]
+    tracer: str = ""
+    speed: Speed | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether no comparison failed."""
+        return all(proof.passed is not False for proof in self.proofs)
+
+    @property
+    def folded(self) -> tuple[SiteRecord, ...]:
+        """The norms that went into layers, and those whose gamma and beta did."""
+        return tuple(site for site in self.sites if site.action == "folded")
+
+    @property
+    def left(self) -> tuple[SiteRecord, ...]:
+        """The norms that stay, each with its reason."""
+        return tuple(site for site in self.sites if site.action != "folded")
+
+
+@dataclass(frozen=True)
+class FoldOptions:
+    """examples: batches of given data, for predictions; where they are from. speed: whether to time."""
+
+    examples: tuple[Any, ...] = ()
+    source: str = ""
+    speed: bool = False
+    speed_samples: int = 8
+
+
+def fold_network(model: nn.Module, inputs: Inputs, options: FoldOptions | None = None) -> Folding:
+    """Fold what can be folded exactly, in a copy, and compare. The network itself stays as it was.
+
+    Raises BnbenchError for a network that can't be copied or that fails on its input.
+    """
+    chosen = options or FoldOptions()
+    with left_as_found(_device(model)):
+        own = in_inference(model, inputs)
+        sites = find_norm_sites(own, inputs)
+        if sites.error:
+            raise BnbenchError(f"the network fails on its input: {sites.error}")
+        plan = _tried(own, sites, inputs)
+        folded = deepcopy(own)
+        put_into(folded, plan)
+        records = tuple(map(_record, plan.outcomes))
+        proofs = _proofs(Pair(own, folded), plan, inputs, chosen)
+        batch = inputs(chosen.speed_samples) if chosen.speed else None
+        speed = measure(own, folded, batch, chosen.speed_samples) if chosen.speed else None
+    return Folding(folded, records, proofs, sites.tracer, speed)
+
+
+def in_inference(model: nn.Module, inputs: Inputs) -> nn.Module:
+    """A copy in inference mode; lazy layers get their sizes. In a network that is in it already, modes stay."""
+    try:
+        copy = deepcopy(model)
+    except BaseException as error:  # whatever a user's module raises
+        raise_interrupt(error)
+        raise BnbenchError(f"the network can't be copied: {first_line(error)}") from error
+    if model.training:
+        copy.eval()
+    if any(map(is_lazy, (*copy.parameters(), *copy.buffers()))):
+        try:
+            with torch.no_grad():
+                call(copy, inputs(2))
+        except BaseException as error:
+            raise_interrupt(error)
+            raise BnbenchError(f"the network fails on its input: {first_line(error)}") from error
+    if any(tensor.is_meta for tensor in (*copy.parameters(), *copy.buffers())):
+        raise BnbenchError("the network is on the meta device: it has no weights to fold.")
+    return copy
+
+
+def _tried(own: nn.Module, sites: NormSites, inputs: Inputs) -> Plan:
+    """A plan of folds that keep the output in a trial: what nothing in the record forbids may still be wrong."""
+    plan = Planner(own, sites).run()
+    wide, batch = in_float64(own), inputs(2)
+    truth = checks.outputs(wide, batch, wide=True)
+    if not plan.folds or _gap(wide, plan, truth, batch) <= checks.LARGEST:
+        return plan
+    skip: dict[str, str] = {}
+    for fold in plan.folds:
+        others = {other.site.name: "not tried here" for other in plan.folds if other is not fold}
+        gap = _gap(wide, Planner(own, sites, others).run(), truth, batch)
+        if not gap <= checks.LARGEST:
+            reason = f"a trial of this fold alone changed the output by {gap:.2g} of its largest entry"
+            skip[fold.site.name] = f"{reason}: something else reads what it changes"
+    return Planner(own, sites, skip).run()
+
+
+def _gap(wide: nn.Module, plan: Plan, truth: list[torch.Tensor], batch: Any) -> float:
+    folded = deepcopy(wide)
+    put_into(folded, plan)
+    try:
+        return checks.difference(truth, checks.outputs(folded, batch, wide=True))
+    except BaseException as error:  # a network that reads an attribute of a norm that is gone
+        raise_interrupt(error)
+        return float("inf")
+
+
+def _proofs(pair: Pair, plan: Plan, inputs: Inputs, options: FoldOptions) -> tuple[Proof, ...]:
+    folded = len(plan.folds)
+    found = len(plan.outcomes)
+    wide = in_float64(pair.own)
+    wide_folded = in_float64(pair.own)
+    put_into(wide_folded, plan)
+    batches = random_batches(inputs)
+    examples = list(options.examples) or batches
+    source = options.source or "random inputs"
+    unexplained = sum(isinstance(outcome, Left) and not outcome.reason for outcome in plan.outcomes)
+    return (
+        Proof(
+            "count",
+            unexplained == 0,
+            found,
+            f"norms found: {folded} folded, {found - folded} left, {unexplained} of these without a reason",
+        ),
+        checks.in_float64(Pair(wide, wide_folded), adversarial(inputs)),
+        checks.in_own_type(pair, wide, batches),
+        checks.predictions(pair, wide, examples, source),
+    )
+
+
+def _record(outcome: Fold | Left) -> SiteRecord:
+    site = outcome.site
+    action = "folded" if isinstance(outcome, Fold) else outcome.action
+    reason = "" if isinstance(outcome, Fold) else outcome.reason
+    return SiteRecord(
+        site.name, site.names, site.behaviour.kind, site.calls, action, reason, details_of(outcome)
+    )
+
+
+def _device(model: nn.Module) -> torch.device:
+    tensor = next(iter((*model.parameters(), *model.buffers())), None)
+    return torch.device("cpu") if tensor is None else tensor.device

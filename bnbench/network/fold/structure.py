@@ -1,0 +1,93 @@
+"""A plan put into effect in a copy of the network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.network.fold.padding import with_zero_point
+from bnbench.network.fold.plan import Plan
+from bnbench.network.fold.weights import Weights
+from bnbench.network.norm_site import NormSite
+
+#: Layers that work without gamma and beta where both are None.
+_WITHOUT_AFFINE = (
+    nn.LayerNorm,
+    nn.RMSNorm,
+    nn.GroupNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+)
+
+
+def put_into(model: nn.Module, plan: Plan) -> None:
+    """Change the network in place: weights in the dtype of each layer, norms gone, gammas taken out."""
+    with torch.no_grad():
+        for name, weights in plan.weights.items():
+            _set_weights(model.get_submodule(name), weights)
+        for fold in plan.folds:
+            module = model.get_submodule(fold.site.name)
+            if fold.whole:
+                _replace(model, fold.site.names, remainder(module, fold.site.behaviour.includes))
+            else:
+                take_gamma_out(module, fold.site)
+
+
+def remainder(module: nn.Module, includes: tuple[str, ...]) -> nn.Module:
+    """What stays of a norm that does more: its dropout and activation, in their order; an identity for nothing."""
+    parts = [module.get_submodule(name) for name in includes]
+    if not parts:
+        rest: nn.Module = nn.Identity()
+    else:
+        rest = parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+    rest.train(module.training)
+    return rest
+
+
+def take_gamma_out(module: nn.Module, site: NormSite) -> None:
+    """The norm without gamma and beta: torch's own layers hold None, others a gamma that multiplies by one."""
+    gamma, beta = site.behaviour.gamma, site.behaviour.beta
+    if type(module) in _WITHOUT_AFFINE:
+        for name in (gamma, beta):
+            if name:
+                setattr(module, name, None)
+        setattr(
+            module,
+            "elementwise_affine" if isinstance(module, (nn.LayerNorm, nn.RMSNorm)) else "affine",
+            False,
+        )
+        return
+    for name, value in ((gamma, 1.0 - site.behaviour.gamma_offset), (beta, 0.0)):
+        if name:
+            _refill(module, name, value)
+
+
+def _refill(module: nn.Module, name: str, value: float) -> None:
+    """A tensor of its own, so that one that is tied to it keeps its values."""
+    old: Tensor = getattr(module, name)
+    new = torch.full_like(old, value)
+    setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
+
+
+def _set_weights(module: nn.Module, weights: Weights) -> None:
+    prefix = "in_proj_" if isinstance(module, nn.MultiheadAttention) else ""
+    weight: nn.Parameter = getattr(module, f"{prefix}weight")
+    if weights.zero_point is not None:
+        with_zero_point(module)
+        module.zero_point.copy_(weights.zero_point)
+    weight.copy_(weights.weight)
+    if weights.bias is None:
+        return
+    bias = getattr(module, f"{prefix}bias")
+    if bias is None:
+        new = weights.bias.to(weight.dtype)
+        setattr(module, f"{prefix}bias", nn.Parameter(new, weight.requires_grad))
+    else:
+        bias.copy_(weights.bias)
+
+
+def _replace(model: nn.Module, names: tuple[str, ...], module: nn.Module) -> None:
+    for name in names:
+        owner, _, key = name.rpartition(".")
+        model.get_submodule(owner)._modules[key] = module
