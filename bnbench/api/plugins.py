@@ -31,6 +31,7 @@ from bnbench.base.registry import Entry, registering
 from bnbench.base.user_code import guarded, raise_interrupt, text_of
 from bnbench.base.user_file import NO_PACKAGE, import_file, place_of
 from bnbench.study import CHOICES, Settings, Vocabulary
+from bnbench.study.augment_names import names_in
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Names:
 
     def _entries(self, settings: Settings) -> list[Entry]:
         chosen = [self.vocabulary[key][getattr(settings, key).name] for key in CHOICES]
+        augment = settings.augment
+        chosen += [self.vocabulary["augment"][name] for name in names_in(augment.name, augment.options)]
         for one in settings.test_sets:
             for key, choice in (("dataset", one.dataset), ("corruption", one.corruption)):
                 chosen += [self.vocabulary[key][choice.name]] if choice else []

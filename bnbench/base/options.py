@@ -13,11 +13,19 @@ import re
 import types
 import typing
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+
+class OptionFaults(ValueError):
+    """Options that do not go together, or that the factory refuses. faults: the path of each within them, and why."""
+
+    def __init__(self, faults: Sequence[tuple[tuple[str, ...], str]]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(" ".join(text for _, text in self.faults))
 
 
 def options_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:

@@ -13,6 +13,7 @@ from bnbench.base.errors import DataError
 from bnbench.base.seeding import generator
 from bnbench.base.tokens import split_valid
 from bnbench.data import Dataset, Sizes, count_classes
+from bnbench.data.sample_transforms import Pixels
 from bnbench.data.split import Chosen, Sampling, choose
 from bnbench.data.tensors import Pair, channel_statistics, gathered, moved
 from bnbench.study import Choice
@@ -97,6 +98,11 @@ class Prepared:
             **{name: targets for name, (_, targets) in self.test_sets.items()},
         }
         return {part: count_classes(targets, len(self.class_names)) for part, targets in parts.items()}
+
+    def pixels(self) -> Pixels:
+        """How its normalised inputs are shown as pixels."""
+        masks = self.sizes.per_position and self.train_inputs.ndim == 4 and self.train_targets.ndim == 3
+        return Pixels(self.center, self.scale, self.train_inputs.dtype == torch.uint8, masks)
 
     def normalise_(self, inputs: Tensor) -> Tensor:
         """(inputs - mean) / std, in place: float32 of shape (..., C, H, W), or of padded sequences, (..., T, C + 1)."""

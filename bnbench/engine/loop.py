@@ -192,8 +192,12 @@ class Training:
             for index in self._orders(epoch):
                 inputs, targets = self._gather(index)
                 if self.augmentation:
-                    for part, draw in zip(inputs, draws, strict=True):
-                        part.copy_(self.augmentation(part, draw))
+                    pixels = self.data.pixels()
+                    for batch, asked, draw in zip(inputs, targets, draws, strict=True):
+                        changed, moved = self.augmentation.augmented(batch, asked, draw, pixels)
+                        batch.copy_(changed)
+                        if moved is not asked:
+                            asked.copy_(moved)
                 yield made(inputs, targets) if made else (inputs, targets)
 
     def _orders(self, epoch: int) -> Iterator[Tensor]:

@@ -170,6 +170,8 @@ class Replica:
 def notes_on_data(data: Prepared, settings: Settings) -> tuple[str, ...]:
     """Remarks on the data and its augmentation, for the user."""
     augmentation = augmentation_of(settings.augment)
+    if augmentation:
+        augmentation.check_data(data)
     note = augmentation.remark(data.input_shape) if augmentation else None
     return (*data.notes, *([note] if note else []))
 

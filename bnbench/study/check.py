@@ -11,9 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from bnbench.base.errors import Mistake, unknown_name
 from bnbench.base.kinds import KIND_OF
-from bnbench.base.options import means_none
+from bnbench.base.options import OptionFaults, means_none
 from bnbench.base.registry import Entry
 from bnbench.base.user_code import raise_interrupt
+from bnbench.study.augment_names import why_refused
 from bnbench.study.cautions import faults_of
 from bnbench.study.layer_names import names_code, refusal
 from bnbench.study.merge import Layer, set_in
@@ -113,6 +114,8 @@ class Checker:
             )
             if key == "norm" and names_code(name):
                 problem = f"norm: {self.refusals.get(place) or refusal(str(name), f'norm={name}')}"
+            elif key == "augment" and name is not None and (why := why_refused(name)):
+                problem = why
             mistakes.append(Mistake(place, problem))
             return None
         options = {option: value for option, value in (given or {}).items() if option != "name"}
@@ -216,6 +219,14 @@ class Checker:
             _validated(model, options_kept, (key,), layer, mistakes, section=f"{section}, as it is kept")
             is None
         ):
+            return None
+        complete = getattr(entry.facts, "complete", None)
+        try:
+            options_kept = dict(complete(**options_kept)) if complete else options_kept
+        except OptionFaults as error:
+            for path, text in error.faults:
+                said = text if text.startswith((key, "unknown")) else f"{section}: {text}"
+                mistakes.append(Mistake(layer.place((key, *path)), said))
             return None
         return Choice(name=entry.name, options=options_kept)
 

@@ -8,6 +8,7 @@ from typing import Any
 from bnbench.base.listing import Described
 from bnbench.base.metrics import GAPS, RECALL, SPLITS, columns_of
 from bnbench.base.options import add_words_for_none, is_optional_number, or_a_word_for_none
+from bnbench.study.augment_names import SEQUENCE
 from bnbench.study.evaluation import OPTIONS, Inference
 from bnbench.study.evaluation_reader import MOST_SETS, NAME
 from bnbench.study.expect import expect_schema
@@ -268,4 +269,14 @@ def _choice(
                 "properties": {"name": which, **options["properties"]},
             }
         )
+    if key == "augment":
+        forms.append(_list_of(names, definitions))
     return {"anyOf": forms}
+
+
+def _list_of(names: Sequence[str], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A sequence of augmentations: names, or names with options."""
+    known = {"enum": [name for name in names if name not in (SEQUENCE, "none")]}
+    step = {"type": "object", "required": ["name"], "properties": {"name": known}}
+    definitions["AugmentationStep"] = {"anyOf": [known, step]}
+    return {"type": "array", "items": {"$ref": "#/$defs/AugmentationStep"}}

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from bnbench.base.errors import ConfigError, Mistake
 from bnbench.base.options import means_none
+from bnbench.study.augment_names import SEQUENCE
 from bnbench.study.schema import CAN_BE_NONE, CHOICES, DEFAULT_CHOICES, LENGTHS, SECTIONS, STUDY_KEYS
 from bnbench.study.yaml_source import MERGE, Path_, Source
 
@@ -25,6 +26,8 @@ class Leaf:
 
     value: Any
     place: str
+    #: Where the elements of a list were written, by their paths in it.
+    inner: Mapping[Path_, str] = field(default_factory=dict, compare=False)
 
 
 Level = dict[Path_, Leaf]
@@ -51,6 +54,13 @@ class Layer:
 
     def place(self, path: Path_) -> str:
         """Where that key was written, or a key inside it, or the nearest section around it."""
+        whole = next(
+            (key for key, leaf in self.level.items() if leaf.inner and path[: len(key)] == key), None
+        )
+        while whole is not None and len(path) > len(whole):
+            if place := self.level[whole].inner.get(path[len(whole) :]):
+                return place
+            path = path[:-1]
         while path:
             places = [leaf.place for key, leaf in self.level.items() if key[: len(path)] == path]
             if places:
@@ -138,6 +148,12 @@ def _leaves(dotted: str, value: Any, path: Path_, source: Source, mistakes: list
     if not all(here):
         mistakes.append(Mistake(place, f'"{dotted}" is not a key. Fix: such as optimizer.lr.'))
         return {}
+    if here == ("augment",) and isinstance(value, list):
+        if not value:
+            return {("augment", "name"): Leaf("none", place)}
+        inside = {key[len(path) :]: at for key, at in source.places.items() if key[: len(path)] == path}
+        steps = Leaf(value, place, {key: at for key, at in inside.items() if key})
+        return {("augment", "name"): Leaf(SEQUENCE, place), ("augment", "steps"): steps}
     if not isinstance(value, dict):
         named = len(here) == 1 and here[0] in _NAMED
         return {(*here, "name") if named else here: Leaf(value, place)}

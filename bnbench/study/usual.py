@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bnbench.base.registry import Entry
+from bnbench.study.augment_names import SEQUENCE, names_in
 from bnbench.study.schema import AUTO, Settings
 
 #: The task and augmentation of a study whose data set is not known: the mistake is in the data set then.
+#: Names in a row that read as "a or b or c".
+MOST_NAMED = 6
 _UNKNOWN = {"task": "image_classification", "augment": "none"}
 
 
@@ -81,11 +84,19 @@ def misfits(settings: Settings, vocabulary: Mapping[str, Mapping[str, Entry]]) -
             "model",
             f"model: {settings.model.name} is not for the task {task.name}. Fix: model: {' or '.join(fitting)}.",
         )
-    for key in ("loss", "augment"):
-        name = getattr(settings, key).name
+    augment = settings.augment
+    chosen = [("loss", settings.loss.name)]
+    chosen += [("augment", name) for name in names_in(augment.name, augment.options)]
+    for key, name in chosen:
         if not fits(key, vocabulary[key][name], task):
             good = sorted(other for other, entry in vocabulary[key].items() if fits(key, entry, task))
-            yield key, f"{key}: {name} is not for the task {task.name}. Fix: {key}: {' or '.join(good)}."
+            good = [other for other in good if other != SEQUENCE]
+            known = " or ".join(good)
+            if len(good) > MOST_NAMED:
+                known = (
+                    f"none, or one of the {len(good) - 1} that fit ({', '.join(good[:3])}, …: bnbench list)"
+                )
+            yield key, f"{key}: {name} is not for the task {task.name}. Fix: {key}: {known}."
 
 
 def is_open(key: str, given: Any) -> bool:

@@ -156,7 +156,7 @@ def test_masks_that_do_not_fit_are_refused(changes: dict[str, Any], message: str
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("augment: crop_flip", "augment: crop_flip is not for the task segmentation. Fix: augment: none."),
+        ("augment: crop_flip", "augment: crop_flip is not for the task segmentation. Fix: augment: none, or one"),
         ("batches: {classes: 2}", "the task segmentation has a class at every position of a sample."),
         ("primary: test_accuracy", 'unknown metric "test_accuracy"'),
         ("loss: cross_entropy", "loss: cross_entropy is not for the task segmentation. Fix: loss: pixel_"),

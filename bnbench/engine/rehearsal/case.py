@@ -11,6 +11,7 @@ from torch import Tensor
 from bnbench.data import Sizes
 from bnbench.data.augmentations import Augmentation, augmentation_of
 from bnbench.data.batches import batch_sizes
+from bnbench.data.sample_transforms import Pixels
 from bnbench.study import Settings
 from bnbench.study.plan import RunSpec
 from bnbench.tasks import task_of
@@ -18,12 +19,17 @@ from bnbench.tasks import task_of
 
 @dataclass(frozen=True)
 class Case:
-    """The runs of a cell, and the sizes of its data. smallest_part: samples in the smallest evaluation batch."""
+    """The runs of a cell, and the sizes of its data.
+
+    smallest_part: samples in the smallest evaluation batch. pixels: how its inputs are shown; None where that is not
+    known yet.
+    """
 
     runs: tuple[RunSpec, ...]
     sizes: Sizes
     num_train: int
     smallest_part: int
+    pixels: Pixels | None = None
 
     @property
     def label(self) -> str:
@@ -44,6 +50,14 @@ class Case:
     def augmentation(self) -> Augmentation | None:
         """What happens to its training batches; None where they stay as they are."""
         return augmentation_of(self.settings.augment)
+
+    def samples(self, count: int) -> tuple[Tensor, Tensor]:
+        """Made-up inputs and targets as a data set has them, before the task makes a batch of them."""
+        task, draw = task_of(self.settings.task), torch.Generator().manual_seed(0)
+        try:
+            return task.made_up_data(self.sizes, count, draw)
+        except NotImplementedError:
+            return task.made_up(self.sizes, count, draw)
 
     def inputs(self, count: int) -> Tensor:
         """Made-up inputs of so many samples, the same each time."""

@@ -91,7 +91,10 @@ def rehearse(
 def _case_of(runs: list[RunSpec], data: Prepared) -> Case:
     check_classes_in_training(runs[0].settings, data)
     smallest = min(data.part_sizes())
-    return Case(tuple(runs), data.sizes, len(data.train_targets), smallest)
+    case = Case(tuple(runs), data.sizes, len(data.train_targets), smallest, data.pixels())
+    if case.augmentation:
+        case.augmentation.check_data(data)
+    return case
 
 
 def rehearse_cases(
@@ -173,7 +176,7 @@ def _decide(
     make_schedule(settings, settings.total_steps(epoch), epoch)
     backend.check(model, settings, device)
     if case.augmentation:
-        case.augmentation.check(case.inputs(TRIAL))
+        case.augmentation.check(*case.samples(TRIAL), case.pixels)
     kept = settings.model_dump_json(
         include={
             "task",
