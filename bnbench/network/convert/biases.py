@@ -20,7 +20,6 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from bnbench.base.process_state import seeded
 from bnbench.base.seeding import generator
 from bnbench.base.user_code import raise_interrupt
-from bnbench.models.layers import NormLayer
 from bnbench.network.norm_site import NormSite
 from bnbench.norms.behaviour import CPU, ModuleState
 
@@ -40,6 +39,16 @@ class BiasChange:
     size: int = 0
 
 
+@dataclass(frozen=True)
+class BiasRule:
+    """before, after: whether the old and the new layer take a bias out. seed: None: a bias starts at 0."""
+
+    word: Biases
+    before: bool
+    after: bool
+    seed: int | None
+
+
 def takes_bias_out(site: NormSite) -> bool:
     """Whether a number that is added to a channel before the old layer has no effect in training."""
     found = site.behaviour
@@ -52,11 +61,9 @@ def takes_bias_out(site: NormSite) -> bool:
     return channel not in {axis % rank for axis in found.axes}
 
 
-def change_bias(
-    model: nn.Module, site: NormSite, norm: NormLayer, rule: Biases, seed: int | None
-) -> BiasChange:
-    """Give the layer before the site its bias back, or take it out. seed: of its stream; None: it starts at 0."""
-    before, after = takes_bias_out(site), norm.absorbs_bias
+def change_bias(model: nn.Module, site: NormSite, rule: BiasRule) -> BiasChange:
+    """Give the layer before the site its bias back, or take it out."""
+    before, after = rule.before, rule.after
     producer = site.producer
     if producer is None:
         return BiasChange(reason="what stands before it is not known")
@@ -70,7 +77,7 @@ def change_bias(
             producer.name, "", f"{type(layer).__name__} before it is no layer whose bias is known"
         )
     bias = layer.bias
-    if before == after or rule == "keep":
+    if before == after or rule.word == "keep":
         if before and not after and bias is None:
             return BiasChange(producer.name, "none", "biases: keep")
         return BiasChange(producer.name, "none" if bias is None else "kept")
@@ -81,7 +88,7 @@ def change_bias(
             else f"{producer.name} is called often"
         )
         return BiasChange(producer.name, "none" if bias is None else "kept", used)
-    return _give(layer, producer.name, seed) if before else _take(layer, producer.name)
+    return _give(layer, producer.name, rule.seed) if before else _take(layer, producer.name)
 
 
 def _give(layer: nn.Linear | _ConvNd, name: str, seed: int | None) -> BiasChange:

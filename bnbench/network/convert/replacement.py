@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bnbench.base.errors import BnbenchError
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert.activations import activation_to_remove, gives_input_back, must_copy
-from bnbench.network.convert.biases import BiasChange, Biases, change_bias
+from bnbench.network.convert.biases import BiasChange, Biases, BiasRule, change_bias, takes_bias_out
 from bnbench.network.convert.carrying import (
     Carried,
     Roles,
@@ -39,11 +39,15 @@ SOURCES: tuple[Source, ...] = ("batch", "all", "sync", "frozen", "instance", "gr
 
 @dataclass(frozen=True)
 class Choices:
-    """source: which normalizations change. biases: see `biases`. seed: of the biases that come back."""
+    """source: which normalizations change. biases: see `biases`. seed: of the biases that come back.
+
+    absorbed: whether the old layers take out a bias before them, where that is known and need not be found.
+    """
 
     source: Source = "batch"
     biases: Biases = "fair"
     seed: int = 0
+    absorbed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,9 @@ def _replace(model: nn.Module, site: NormSite, targets: Targets, ties: Ties, cho
     carried.lost += lost + _lost_settings(site, old, kept, targets.norm)
     put(model, site, new)
     trained = carried.statistics.startswith("carried") and _was_trained(old)
-    bias = change_bias(model, site, targets.norm, choices.biases, None if trained else choices.seed)
+    absorbed = takes_bias_out(site) if choices.absorbed is None else choices.absorbed
+    rule = BiasRule(choices.biases, absorbed, targets.norm.absorbs_bias, None if trained else choices.seed)
+    bias = change_bias(model, site, rule)
     removed = ""
     if isinstance(activation, Neighbour):
         _put_identity(model, activation.name)

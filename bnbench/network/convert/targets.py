@@ -7,7 +7,7 @@ Which layout is right is tried and not looked up: a layer stands there as it is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from bnbench.network.convert.placed import Layout, PlacedNorm, arranged, restore
 from bnbench.network.norm_site import NormSite
 from bnbench.norms import behaviour
 from bnbench.norms.owner import mark
-from bnbench.norms.place import Place
+from bnbench.norms.place import Place, Role
 
 #: Samples of a trial, and the most values of an axis that it needs.
 _SAMPLES, _MOST = 4, 2
@@ -39,7 +39,7 @@ class Plan:
 
     dim: int
     layout: Layout
-    role: str = "trunk"
+    role: Role = "trunk"
 
 
 class Targets:
@@ -59,7 +59,7 @@ class Targets:
         self._refuse_network()
         kept = kept_options(self.norm, site, old)
         options = {**kept, **self.norm.options}
-        role = "branch_end" if linear else "trunk"
+        role: Role = "branch_end" if linear else "trunk"
         axis = site.behaviour.channel_axis
         shapes = sorted({small_shape(shape, axis) for shape in site.shapes or (assumed_shape(site, old),)})
         key = (key_text(options), site.behaviour.num_features, tuple(shapes), axis, role)
@@ -93,7 +93,7 @@ class Targets:
         shapes: Sequence[tuple[int, ...]],
         axis: int,
         channels: int,
-        role: str,
+        role: Role,
     ) -> Plan:
         ranks = {len(shape) for shape in shapes}
         if len(ranks) > 1:
@@ -104,7 +104,7 @@ class Targets:
         return plans[0]
 
     def _plan_for(
-        self, options: Mapping[str, Any], shape: tuple[int, ...], axis: int, channels: int, role: str
+        self, options: Mapping[str, Any], shape: tuple[int, ...], axis: int, channels: int, role: Role
     ) -> Plan:
         axis %= len(shape)
         if shape[axis] != channels:
@@ -149,7 +149,7 @@ class Targets:
                 f"{shape} by itself alone: what comes in would not come out"
             )
 
-    def _tried(self, options: Mapping[str, Any], channels: int, dim: int, role: str) -> nn.Module:
+    def _tried(self, options: Mapping[str, Any], channels: int, dim: int, role: Role) -> nn.Module:
         """A layer for trials. Raises CannotStandError where the factory refuses."""
         try:
             return self._fresh(options, channels, dim, role)
@@ -159,16 +159,11 @@ class Targets:
             raise_interrupt(error)
             raise CannotStandError(f"{self.norm.entry.name} can't be made: {first_line(error)}") from error
 
-    def _fresh(self, options: Mapping[str, Any], channels: int, dim: int, role: str) -> nn.Module:
-        entry = self.norm.entry
-        place = (Place(role=role),) if entry.facts.takes_place else ()  # type: ignore[arg-type]
+    def _fresh(self, options: Mapping[str, Any], channels: int, dim: int, role: Role) -> nn.Module:
+        typed = self.norm.entry.typed(options)
+        layer = replace(self.norm, options=typed, place=Place(role=role))
         with seeded(0, behaviour.CPU):
-            layer = entry.factory(channels, dim, *place, **entry.typed(options))
-        if not isinstance(layer, nn.Module):
-            raise CannotStandError(
-                f"{entry.name}: its factory returned {type(layer).__name__}, no torch.nn.Module"
-            )
-        return mark(layer, entry.name)
+            return layer(channels, dim)  # type: ignore[arg-type]
 
 
 def same(layer: nn.Module, reference: nn.Module, shape: tuple[int, ...], layout: Layout) -> bool:
