@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bnbench.api.comparison import Comparison
     from bnbench.api.doctor import doctor
     from bnbench.api.explain import explain
+    from bnbench.api.fold import fold
     from bnbench.api.load import load, report
     from bnbench.api.look import look
     from bnbench.api.replicate import findings, load_replication, replicate
@@ -35,6 +36,7 @@ __all__ = [
     "doctor",
     "explain",
     "findings",
+    "fold",
     "load",
     "load_replication",
     "look",
@@ -56,6 +58,7 @@ _HOMES = {
     "doctor": "bnbench.api.doctor",
     "explain": "bnbench.api.explain",
     "findings": "bnbench.api.replicate",
+    "fold": "bnbench.api.fold",
     "load": "bnbench.api.load",
     "load_replication": "bnbench.api.replicate",
     "look": "bnbench.api.look",

@@ -17,6 +17,7 @@ from bnbench.base.words import ENGLISH
 from bnbench.cli.doctor import doctor
 from bnbench.cli.errors import Errors
 from bnbench.cli.explain import explain
+from bnbench.cli.fold import fold
 from bnbench.cli.groups import with_groups
 from bnbench.cli.options import (
     TABLE,
@@ -52,7 +53,7 @@ app = typer.Typer(
     name="bnbench",
     help="Does this normalization layer help this network, by how much, and can the answer be trusted?",
     epilog="Exit codes: 0 done; 1 nothing usable came out; 2 usage; 3 some runs crashed; 4 a --fail-if holds, "
-    "a layer fails a check of verify, or doctor --strict finds an error; 130 interrupted.",
+    "a layer fails a check of verify, doctor --strict finds an error, or a proof of fold fails; 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -227,6 +228,7 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
 
 app.command()(with_groups(verify))
 app.command()(with_groups(doctor))
+app.command()(with_groups(fold))
 app.command()(explain)
 
 

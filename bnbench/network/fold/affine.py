@@ -61,8 +61,16 @@ def gamma_affine(site: NormSite) -> Affine:
 
 
 def _of(module: nn.Module | None, name: str) -> Tensor | None:
-    value = getattr(module, name, None) if name else None
+    value = attribute(module, name) if name else None
     return value.detach().double() if isinstance(value, Tensor) else None
+
+
+def attribute(module: nn.Module | None, name: str) -> object:
+    """By a dotted name; None where there is none."""
+    value: object = module
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return value
 
 
 def _from_statistics(site: NormSite, module: nn.Module) -> Affine | None:

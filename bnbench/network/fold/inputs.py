@@ -70,6 +70,24 @@ def _has_real(value: Any) -> bool:
     return any(map(_has_real, items))
 
 
+def like(example: Tensor) -> Inputs:
+    """Inputs as one batch has them: normal numbers with its mean and spread, or its tokens in another order."""
+
+    def inputs(samples: int) -> Tensor:
+        draw = torch.Generator().manual_seed(0)
+        values = example.detach().cpu()
+        shape = (samples, *values.shape[1:])
+        if not values.is_floating_point():
+            flat = values.reshape(-1)
+            return flat[torch.randint(flat.numel(), shape, generator=draw)]
+        wide = values.double()
+        spread = wide.std() if values.numel() > 1 else torch.tensor(1.0)
+        drawn = torch.randn(shape, generator=draw, dtype=torch.float64)
+        return (wide.mean() + drawn * (spread if spread > 0 else 1)).to(values.dtype)
+
+    return inputs
+
+
 def call(model: Callable[..., Any], batch: Any) -> Any:
     """The network's output for one tensor, a tuple by position, or a mapping by name."""
     if isinstance(batch, Mapping):

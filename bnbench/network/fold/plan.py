@@ -98,10 +98,9 @@ class Planner:
             raise untouchable("in inference it uses the statistics of its own batch: it keeps none")
         if not whole and site.behaviour.kind == "other":
             raise Blocked("it is no scale and shift of each channel, and has no gamma that could leave it")
-        affine = inference_affine(site) if whole else gamma_affine(site)
         if not self.flow.calls(site.module):
             raise Blocked("a forward pass in inference does not use it")
-        return site.module, affine
+        return site.module, inference_affine(site) if whole else gamma_affine(site)
 
     def _fold(self, site: NormSite, module: nn.Module, affine: Affine, side: Side, whole: bool) -> Fold:
         walk = (Before if side == "before" else After)(self.flow, module, self.idle)

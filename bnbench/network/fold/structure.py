@@ -65,9 +65,11 @@ def take_gamma_out(module: nn.Module, site: NormSite) -> None:
 
 def _refill(module: nn.Module, name: str, value: float) -> None:
     """A tensor of its own, so that one that is tied to it keeps its values."""
-    old: Tensor = getattr(module, name)
+    owner, _, key = name.rpartition(".")
+    module = module.get_submodule(owner)
+    old: Tensor = getattr(module, key)
     new = torch.full_like(old, value)
-    setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
+    setattr(module, key, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
 
 
 def _set_weights(module: nn.Module, weights: Weights) -> None:

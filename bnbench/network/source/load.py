@@ -66,6 +66,14 @@ def load_model(word: str, wanted: Wanted | None = None) -> LoadedModel:
     return LoadedModel(model, word, origin.content(), inputs, text, tuple(said))
 
 
+def inputs_for(model: nn.Module, text: str | None = None) -> tuple[Any, str, str]:
+    """The inputs of a module that is built already: as --input says, or as its first layer takes them.
+
+    Returns them, their shape in words, and why they are so where nobody said it. Raises BnbenchError.
+    """
+    return _inputs(model, Wanted(input=text), None)
+
+
 def _inputs(model: nn.Module, wanted: Wanted, file: Path | None) -> tuple[Any, str, str]:
     """The inputs, their shape in words, and why they are so where the user does not say it."""
     if wanted.input is not None:
