@@ -21,6 +21,12 @@ Arguments = Any
 #: Words for one function.
 _SAME = {"concat": "cat", "concatenate": "cat", "iadd": "add", "radd": "add", "imul": "mul", "rmul": "mul"}
 
+#: What makes Python's or NumPy's numbers of a tensor, and tensors of those.
+_READS = frozenset("item tolist numpy bool float int complex index array format".split())
+_FROM_OUTSIDE = frozenset(
+    "tensor as_tensor from_numpy frombuffer asarray from_dlpack scalar_tensor full".split()
+)
+
 
 @dataclass
 class _Event:
@@ -87,6 +93,7 @@ class Recorder(TorchFunctionMode):
         self.calls: list[Call] = []
         self._events: list[_Event] = []
         self._sources: dict[int, int] = {}
+        self._reads: list[int] = []
         self._kept: list[Any] = []  # so that no identity is used twice
         self._scopes: list[tuple[str, int, list[int], int]] = []
         self._constants = {id(tensor) for module in model.modules() for tensor in _held(module)}
@@ -177,8 +184,14 @@ class Recorder(TorchFunctionMode):
             tensor for tensor, version in zip(given, versions, strict=True) if _version(tensor) != version
         ]
         made = list(tensors_in(output))
-        if changed or (made and not self._is_state(func, made)):
-            event = self._add(function_name(func), self._scope(), inputs=inputs)
+        name = function_name(func)
+        if name in _READS and inputs and not made:
+            self._reads.append(self._add(name, self._scope(), inputs=inputs).index)
+        elif name in _FROM_OUTSIDE and not inputs and self._reads:  # perhaps of numbers that were read before
+            for tensor in made:
+                self._gives(self._add("unknown", self._scope(), inputs=list(self._reads)), tensor)
+        elif changed or (made and not all(id(tensor) in self._constants for tensor in made)):
+            event = self._add(name, self._scope(), inputs=inputs)
             event.arguments = tuple(value for value in args if not self._flows(value))
             event.named = {key: value for key, value in kwargs.items() if not self._flows(value)}
             event.shape = tuple((made or changed)[0].shape)
@@ -191,10 +204,6 @@ class Recorder(TorchFunctionMode):
     def _flows(self, value: object) -> bool:
         """Whether an argument is a tensor that some event gave, or holds one."""
         return any(id(tensor) in self._sources for tensor in tensors_in(value))
-
-    def _is_state(self, func: Callable[..., Any], made: list[Tensor]) -> bool:
-        """A parameter that is read, by a property or a cast that does nothing."""
-        return all(id(tensor) in self._constants for tensor in made)
 
     def _sources_of(self, tensors: list[Tensor]) -> list[int]:
         found: list[int] = []
@@ -215,8 +224,9 @@ class Recorder(TorchFunctionMode):
         return event.index
 
     def _gives(self, event: _Event, tensor: Tensor) -> None:
-        self._sources[id(tensor)] = event.index
-        self._kept.append(tensor)
+        if id(tensor) not in self._constants:  # a buffer that moves is no flow of data
+            self._sources[id(tensor)] = event.index
+            self._kept.append(tensor)
 
     def _gives_to_views(self, event: _Event, tensor: Tensor) -> None:
         """What was changed in place has changed under its other names, too."""
