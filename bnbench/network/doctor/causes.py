@@ -26,15 +26,19 @@ _APART = 0.25
 #: A window of fewer batches than 1 / m is noise.
 _LARGE_MOMENTUM = 0.5
 
+#: What mends the statistics of a trained network.
+PRECISE = "bnbench.precise_statistics(model, batches) estimates them again"
+
 Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Cause:
-    """text: a clause after "likely cause:". evidence: what speaks for it, with a number."""
+    """text: a clause after "likely cause:". evidence: what speaks for it, with a number. fix: text to follow."""
 
     text: str
     evidence: str
+    fix: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,7 @@ def likely_cause(case: Case) -> Cause:
         "the weights moved after the statistics were taken (averaged weights, fine-tuning with frozen statistics, "
         "large last steps), or training saw other inputs",
         "no other cause explains half of the gap",
+        f"{PRECISE}; do so again after weights are averaged",
     )
 
 
@@ -94,6 +99,7 @@ def _missing(case: Case) -> Iterator[Cause]:
         yield Cause(
             "the checkpoint has no running statistics for it",
             f"{' and '.join(lost)} missing, {total} buffers of statistics in all",
+            "save and load state_dict() with its buffers, not the parameters alone",
         )
 
 
@@ -102,7 +108,11 @@ def _never(case: Case) -> Iterator[Cause]:
     mean, var = case.running
     if bool((mean == 0).all()) and bool((var == 1).all()):
         counted = "" if case.steps is None else f", {case.steps} updates counted"
-        yield Cause("its statistics were never updated", f"mean 0 and variance 1 in every channel{counted}")
+        yield Cause(
+            "its statistics were never updated",
+            f"mean 0 and variance 1 in every channel{counted}",
+            "send training batches through it in train() mode, or load a checkpoint with its buffers",
+        )
 
 
 def _two_distributions(case: Case) -> Iterator[Cause]:
@@ -124,6 +134,7 @@ def _two_distributions(case: Case) -> Iterator[Cause]:
         yield Cause(
             f"it is called {len(calls[0])} times in a forward pass and sees two distributions",
             f"the statistics of the first and the last call lie {apart:.2g} standard deviations apart",
+            "a layer of its own at each place",
         )
 
 
@@ -143,7 +154,8 @@ def _too_few_steps(case: Case) -> Iterator[Cause]:
         evidence += (
             f"; momentum {case.momentum:g} leaves {expected:.0%} after the {case.steps} updates counted"
         )
-    yield Cause("its momentum is too small for the steps that were made", evidence)
+    fix = f"momentum=0.1, or None (the average of all batches); for this network {PRECISE}"
+    yield Cause("its momentum is too small for the steps that were made", evidence, fix)
 
 
 def _dropout(case: Case) -> Iterator[Cause]:
@@ -153,6 +165,7 @@ def _dropout(case: Case) -> Iterator[Cause]:
             f"{case.shift.by} before it is on where the statistics are taken and off where they are used",
             f"the variance of its inputs is {case.shift.ratio.value:.2f} times as large in training; with it on the "
             f"gap is {case.gap_to(case.shift.training):.2g}",
+            "put the dropout after the last normalization, or use a normalizer without running statistics",
         )
 
 
@@ -169,6 +182,7 @@ def _padding(case: Case) -> Iterator[Cause]:
         yield Cause(
             "padding is part of its statistics, and batches have more or less of it",
             f"more padding moves valid positions by up to {case.padding.moved:.2g} standard deviations",
+            "a normalizer that takes the mask (masked_batch), or one of each position (layer)",
         )
 
 
@@ -186,6 +200,7 @@ def _within(case: Case) -> Iterator[Cause]:
             "batches are too small, or each holds samples of one kind: a batch's variance leaves out what lies between "
             "batches",
             f"{between:.0%} of the variance lies between batches",
+            f"shuffled and larger batches; for this network {PRECISE}",
         )
 
 
@@ -194,6 +209,7 @@ def _window(case: Case) -> Iterator[Cause]:
         yield Cause(
             "its momentum keeps little more than the last batch",
             f"momentum {case.momentum:g}: {case.momentum:.0%} of the statistics are of the last batch",
+            f"momentum=0.1; for this network {PRECISE}",
         )
 
 
@@ -208,6 +224,7 @@ def _other_inputs(case: Case) -> Iterator[Cause]:
         "these inputs are not like those of training (another scale or offset, preprocessing, domain or augmentation)",
         f"it is the first layer with statistics; means differ by {float(shift):.2g} standard deviations, variances by "
         f"a factor of {float(ratio):.2g} (medians of its channels)",
+        "the preprocessing of training; where the data is new on purpose, its own statistics: evaluate: [batch]",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -36,8 +36,7 @@ class PatientData:
     source: its name, for the output. batch_size: samples of a training step, None where it is not known. samples: of
     the training part. last_size: samples of the last batch of an epoch. steps: that are planned. objective: from the
     outputs and the targets of a batch to the loss. metrics: from the same to numbers that are means over samples.
-    padded: some sequences with less and with more padding at the end, None where data has none. kept: results that
-    several rules use.
+    padded: some sequences with less and with more padding at the end, None where data has none.
     """
 
     source: str
@@ -50,7 +49,6 @@ class PatientData:
     objective_name: str = ""
     metrics: Callable[[Any, Any], Mapping[str, float]] | None = None
     padded: tuple[Any, Any] | None = None
-    kept: dict[str, Any] = field(default_factory=dict)
 
     @property
     def total(self) -> int:

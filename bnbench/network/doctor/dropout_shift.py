@@ -95,12 +95,18 @@ class _Drops(TorchFunctionMode):
 
 
 def dropout_shifts(
-    model: nn.Module, batches: Sequence[DataBatch], layers: Sequence[StatisticsLayer]
+    model: nn.Module,
+    batches: Sequence[DataBatch],
+    layers: Sequence[StatisticsLayer],
+    branches: bool = True,
 ) -> dict[str, Shift]:
-    """The shift of every layer that noise runs before. Leaves the model as it was."""
+    """The shift of every layer that noise runs before. Leaves the model as it was.
+
+    branches: also where the noise is stochastic depth alone, which drops whole branches of a sample.
+    """
     run = _Runs(model, layers)
     probe = run(batches[:1], 1, off=False)
-    if not probe.noise:
+    if not any(branches or not whole for _, whole in probe.by.values()):
         return {}
     on, off = run(batches, REPEATS, off=False), run(batches, 1, off=True)
     shifts: dict[str, Shift] = {}
@@ -123,7 +129,6 @@ class _Runs:
         self.names = {id(module): name for name, module in model.named_modules()}
         self.statistics: dict[str, Calls] = {}
         self.by: dict[str, tuple[str, bool]] = {}
-        self.noise = False
         self._last: tuple[str, bool] | None = None
         self._scopes: list[str] = []
 
@@ -164,12 +169,11 @@ class _Runs:
         def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
             rates = [getattr(module, key, None) for key in ("p", "drop_prob")]
             if module.training and any(isinstance(rate, float | int) and rate for rate in rates):
-                self.noise, self._last = True, (name, not isinstance(module, nn.modules.dropout._DropoutNd))
+                self._last = (name, not isinstance(module, nn.modules.dropout._DropoutNd))
 
         return hook
 
     def _function(self) -> None:
-        self.noise = True
         scope = self._scopes[-1] if self._scopes else ""
         if self._last is None or self._last[0] != scope:  # else it is the function of that module
             self._last = f"dropout in {scope or 'the network itself'}", False

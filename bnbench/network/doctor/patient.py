@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ class Patient:
 
     inputs: from a number of samples to what the network is called with; None where no input is known. optimizers: those
     that train it. checkpoint: what was missing or extra in it. was_trained: whether it was trained at all (else
-    statistics that were never updated are no finding).
+    statistics that were never updated are no finding). kept: what several rules measure, by a name.
     """
 
     model: nn.Module
@@ -33,6 +33,7 @@ class Patient:
     data: PatientData | None = None
     was_trained: bool = False
     input_text: str = ""
+    kept: dict[str, Any] = field(default_factory=dict)
 
     @property
     def norms(self) -> tuple[NormSite, ...]:
