@@ -148,6 +148,8 @@ def _too_few_steps(case: Case) -> Iterator[Cause]:
     rest = float((moved - left * towards).square().sum() / moved.square().sum().clamp(min=1e-300))
     if not (_LEFT < left <= 1.05 and 1 - rest >= _FIT):
         return
+    if case.momentum and case.steps and 4 * (1 - case.momentum) ** case.steps < left:
+        return  # so many steps leave less: something else looks like it
     evidence = f"{min(left, 1):.0%} of mean 0 and variance 1 is left in them"
     if case.momentum and case.steps:
         expected = (1 - case.momentum) ** case.steps

@@ -45,7 +45,7 @@ REPEATS = 4
 class Shift:
     """Of one layer. ratio: variance in training over that in inference, the median of its channels.
 
-    by: the noise that ran last before it, as "drop" or "dropout in blocks.1". whole: it drops whole branches of a
+    by: the noise that ran last before it, as "Dropout blocks.1.drop" or "dropout in blocks.1". whole: it drops whole branches of a
     sample (stochastic depth), and no single values. training: mean and variance in training, (C,).
     """
 
@@ -169,13 +169,13 @@ class _Runs:
         def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
             rates = [getattr(module, key, None) for key in ("p", "drop_prob")]
             if module.training and any(isinstance(rate, float | int) and rate for rate in rates):
-                self._last = (name, not isinstance(module, nn.modules.dropout._DropoutNd))
+                self._last = (f"{type(module).__name__} {name}", not isinstance(module, nn.modules.dropout._DropoutNd))
 
         return hook
 
     def _function(self) -> None:
         scope = self._scopes[-1] if self._scopes else ""
-        if self._last is None or self._last[0] != scope:  # else it is the function of that module
+        if self._last is None or not self._last[0].endswith(f" {scope}"):  # else it is that module's function
             self._last = f"dropout in {scope or 'the network itself'}", False
 
     def _enters(self, name: str) -> Callable[..., None]:

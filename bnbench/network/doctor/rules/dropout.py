@@ -34,7 +34,7 @@ def dropout_before(patient: Patient) -> Iterator[Symptom]:
 
     Fix: dropout after the last normalization, or a normalizer that does the same in both modes (group, layer).
 
-    Threads: ultralytics/ultralytics#5891
+    Threads: luigibonati/mlcolvar#205
     """
     if not has_inputs(patient):
         return

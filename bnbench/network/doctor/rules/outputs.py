@@ -41,7 +41,7 @@ def softmax_before_loss(patient: Patient) -> Iterator[Symptom]:
 
     Fix: return logits; take the softmax where probabilities are shown.
 
-    Threads: pytorch/pytorch#5554
+    Threads: Lightning-Universe/lightning-bolts#654, ariecattan/SciCo#2
     """
     if not has_inputs(patient):
         return

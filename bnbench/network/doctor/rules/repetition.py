@@ -29,7 +29,7 @@ def in_recursion(patient: Patient) -> Iterator[Symptom]:
 
     Fix: layer norm or RMS norm in the recursion, or one batch norm a time step.
 
-    Threads: cooijmanstim/recurrent-batch-normalization#1
+    Threads: jihunchoi/recurrent-batch-normalization-pytorch#1, OlavHN/bnlstm#7
     """
     if not has_inputs(patient):
         return
