@@ -45,8 +45,8 @@ REPEATS = 4
 class Shift:
     """Of one layer. ratio: variance in training over that in inference, the median of its channels.
 
-    by: the noise that ran last before it, as "Dropout blocks.1.drop" or "dropout in blocks.1". whole: it drops whole branches of a
-    sample (stochastic depth), and no single values. training: mean and variance in training, (C,).
+    by: the noise that ran last before it, as "Dropout blocks.1.drop" or "dropout in blocks.1". whole: it drops whole
+    branches of a sample (stochastic depth), and no single values. training: mean and variance in training, (C,).
     """
 
     ratio: Measure
@@ -169,7 +169,10 @@ class _Runs:
         def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
             rates = [getattr(module, key, None) for key in ("p", "drop_prob")]
             if module.training and any(isinstance(rate, float | int) and rate for rate in rates):
-                self._last = (f"{type(module).__name__} {name}", not isinstance(module, nn.modules.dropout._DropoutNd))
+                self._last = (
+                    f"{type(module).__name__} {name}",
+                    not isinstance(module, nn.modules.dropout._DropoutNd),
+                )
 
         return hook
 
