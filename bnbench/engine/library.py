@@ -16,6 +16,7 @@ from bnbench.data import Dataset, datasets
 from bnbench.data.further import further_test_sets
 from bnbench.data.prepared import Preparation, Prepared
 from bnbench.data.split import Sampling
+from bnbench.data.torch_datasets import taken
 from bnbench.study import Choice, Settings
 from bnbench.study.sections import Validation
 from bnbench.tasks import task_of
@@ -94,9 +95,8 @@ class Library:
         key = f"{settings.dataset.model_dump_json()} {chosen}"
         if key not in self._datasets:
             try:
-                self._datasets[key] = entry.factory(
-                    self._data_dir, **chosen, **entry.typed(settings.dataset.options)
-                )
+                made = entry.factory(self._data_dir, **chosen, **entry.typed(settings.dataset.options))
+                self._datasets[key] = made if isinstance(made, Dataset) else taken(entry.name, made)
             except BnbenchError:
                 raise
             except BaseException as error:
