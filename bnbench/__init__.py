@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bnbench.api.fold import fold
     from bnbench.api.load import load, report
     from bnbench.api.look import look
+    from bnbench.api.rebuild import rebuild
     from bnbench.api.replicate import findings, load_replication, replicate
     from bnbench.api.verify import verify, verify_padding
     from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
@@ -40,6 +41,7 @@ __all__ = [
     "load",
     "load_replication",
     "look",
+    "rebuild",
     "replicate",
     "report",
     "train",
@@ -62,6 +64,7 @@ _HOMES = {
     "load": "bnbench.api.load",
     "load_replication": "bnbench.api.replicate",
     "look": "bnbench.api.look",
+    "rebuild": "bnbench.api.rebuild",
     "replicate": "bnbench.api.replicate",
     "report": "bnbench.api.load",
     "train": "bnbench.api.compare",

@@ -202,7 +202,7 @@ def test_the_table_has_sites_proofs_and_versions(tmp_path):
         "abc",
         torch.__version__,
     )
-    assert content["dtypes"] == {"float32": 8, "int64": 1}
+    assert content["dtypes"] == {"float32": 9, "int64": 1}
     assert content["parameters"] == sum(p.numel() for p in network().parameters())
 
 

@@ -28,7 +28,7 @@ class BuiltWith(BaseModel):
     model_config = ConfigDict(strict=True)
     num_classes: int | None = None
     in_channels: int | None = None
-    options: dict[str, bool | int | float | str | None] = {}
+    seed: int = 0
 
 
 class Tensors(BaseModel):

@@ -12,9 +12,9 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,13 +56,13 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a network came from. word: MODEL, "" for a module of a program. options: what it was built with."""
+    """Where a network came from. word: MODEL with its options, "" for a module of a program. seed: of its weights."""
 
     word: str = ""
     source_hash: str = ""
     num_classes: int | None = None
     in_channels: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _table(
         "built_with": {
             "num_classes": origin.num_classes,
             "in_channels": origin.in_channels,
-            "options": dict(origin.options),
+            "seed": origin.seed,
         },
         "bnbench": bnbench.__version__,
         "torch": torch.__version__,
