@@ -4,6 +4,7 @@ A change is a JSON object with the `place` of a module and what was done there:
     {"module": {...}}: another module stands there, by its description (parts.py); with "new": where none stood.
     {"same_as": name}: the module of that name stands there, too.
     {"removed": true}: the module is gone.
+    {"zero_point": true}: the convolution pads with a value for each channel (fold/padding.py).
     {"parameter": name, "shape": [...] or null}: a parameter came, has another shape, or went. So with "buffer".
     {"attribute": name, "value": ...}: a plain value, such as an eps, is another one.
 """
@@ -18,11 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.errors import BnbenchError
+from bnbench.network.convert.carrying import move_attributes, move_hooks
+from bnbench.network.convert.placed import norm_of
 from bnbench.network.files.parts import MOST_VALUES, PLAIN, NotDescribed, build, describe, plain, unplain
+from bnbench.network.fold.padding import ZERO_POINT_CLASSES as _CLASSES
+from bnbench.network.fold.padding import with_zero_point
+from bnbench.norms.owner import made_as, recipe_of
 
 Change = Mapping[str, Any]
-#: What every module has from torch.
-_TORCHS_OWN = frozenset(vars(nn.Module()))
+#: What every module has from torch, and how bnbench made it.
+_NOT_COMPARED = frozenset({*vars(nn.Module()), "bnbench_norm", "bnbench_recipe"})
 _TENSORS = (("parameter", "_parameters"), ("buffer", "_buffers"))
 #: More dimensions than any tensor of a layer has: a file that says so is not ours.
 _MOST_DIMENSIONS = 16
@@ -44,17 +50,20 @@ class _Walk:
             if before is not first[1]:
                 yield {"place": place, "same_as": first[0]}
             return
-        if before is None or type(before) is not type(after):
-            described = _at(place, describe, after)
-            made = build(described, place)
-            self.places[id(after)] = place, made
+        made = before
+        if before is not None and _CLASSES.get(type(before)) is type(after):
+            yield {"place": place, "zero_point": True}
+        elif before is None or not _is_like(before, after):
+            try:
+                described = describe(after, before)
+            except NotDescribed as error:
+                raise NotDescribed(f"{place or 'the network'}: {error}") from None
+            made = build(described, place, before)
             yield {"place": place, "module": described, **({"new": True} if before is None else {})}
-            yield from _own(made, after, place)
-            yield from self._children(made, after, place)
-            return
-        self.places[id(after)] = place, before
-        yield from _own(before, after, place)
-        yield from self._children(before, after, place)
+        assert made is not None
+        self.places[id(after)] = place, made
+        yield from _own(made, after, place)
+        yield from self._children(made, after, place)
 
     def _children(self, before: nn.Module, after: nn.Module, place: str) -> Iterator[Change]:
         old, new = before._modules, after._modules
@@ -73,11 +82,11 @@ class _Walk:
             raise NotDescribed(f"{place or 'the network'}: its modules stand in another order")
 
 
-def _at(place: str, make: Any, module: nn.Module) -> Any:
-    try:
-        return make(module)
-    except NotDescribed as error:
-        raise NotDescribed(f"{place or 'the network'}: {error}") from None
+def _is_like(before: nn.Module, after: nn.Module) -> bool:
+    """Whether one module can become the other by changes of what it holds."""
+    layers = norm_of(before), norm_of(after)
+    same = type(before) is type(after) and type(layers[0]) is type(layers[1])
+    return same and recipe_of(layers[0]) == recipe_of(layers[1])
 
 
 def _own(before: nn.Module, after: nn.Module, place: str) -> Iterator[Change]:
@@ -101,8 +110,8 @@ def _shape(tensor: Tensor | None) -> list[int] | None:
 def _attributes(module: nn.Module) -> dict[str, Any]:
     """Public attributes of plain values, as JSON holds them."""
     values: dict[str, Any] = {}
-    for name, value in vars(module).items():
-        if name in _TORCHS_OWN or name.startswith(("_", "bnbench_")):
+    for name, value in [*vars(norm_of(module)).items(), *vars(module).items()]:
+        if name in _NOT_COMPARED or name.startswith("_"):
             continue
         if isinstance(value, PLAIN) or (
             isinstance(value, tuple | list) and all(isinstance(item, PLAIN) for item in value)
@@ -122,11 +131,11 @@ def apply(changes: Sequence[Change], model: nn.Module, limit: int = MOST_VALUES)
         place = change["place"]
         try:
             if "module" in change:
-                model = _put(
-                    model, place, build(change["module"], place or "the network", limit), "new" in change
-                )
+                model = _replace(model, place, change, limit)
             elif "same_as" in change:
                 model = _put(model, place, model.get_submodule(str(change["same_as"])), True)
+            elif "zero_point" in change:
+                _pad_with_values(model.get_submodule(place))
             elif change.get("removed") is True:
                 _remove(model, place)
             elif "attribute" in change:
@@ -137,6 +146,25 @@ def apply(changes: Sequence[Change], model: nn.Module, limit: int = MOST_VALUES)
             text = str(error).partition("\n")[0]
             raise BnbenchError(f"{place or 'the network'}: the change can't be made: {text}") from error
     return model
+
+
+def _replace(model: nn.Module, place: str, change: Change, limit: int) -> nn.Module:
+    """Another module by its description. A normalizer gets the hooks and attributes of the one before it."""
+    owner, _, name = place.rpartition(".")
+    before = (
+        (model.get_submodule(owner)._modules.get(name) if place else model) if "new" not in change else None
+    )
+    module = build(change["module"], place or "the network", before, limit)
+    if before is not None and made_as(module) is not None:
+        move_hooks(before, module)
+        move_attributes(before, module, tuple(getattr(module, "then", ())))
+    return _put(model, place, module, "new" in change)
+
+
+def _pad_with_values(module: nn.Module) -> None:
+    if type(module) not in _CLASSES:
+        raise BnbenchError(f"{type(module).__name__} is no convolution.")
+    with_zero_point(module)
 
 
 def _put(model: nn.Module, place: str, module: nn.Module, new: bool) -> nn.Module:
@@ -164,14 +192,15 @@ def _remove(model: nn.Module, place: str) -> None:
 
 
 def _set(module: nn.Module, name: str, value: object) -> None:
-    """Only what holds a plain value already, so that no method or module is written over."""
-    if name.startswith("_") or name not in vars(module):
-        raise BnbenchError(f"it has no attribute {name}.")
-    old = vars(module)[name]
+    """Only a plain value in the place of one, or under a new name: no method or module is written over."""
+    held = next((vars(m) for m in (module, norm_of(module)) if name in vars(m)), vars(module))
     value = unplain(value)
+    if not name.isidentifier() or name.startswith("_") or (name not in held and hasattr(module, name)):
+        raise BnbenchError(f"its attribute {name} can't be set.")
+    old = held.get(name)
     if not isinstance(old, (*PLAIN, tuple, list)) or not isinstance(value, (*PLAIN, tuple)):
         raise BnbenchError(f"its attribute {name} is no plain value.")
-    vars(module)[name] = list(value) if isinstance(old, list) and isinstance(value, tuple) else value
+    held[name] = list(value) if isinstance(old, list) and isinstance(value, tuple) else value
 
 
 def _allocate(module: nn.Module, change: Change) -> None:

@@ -5,19 +5,21 @@ Nothing here imports what a description names: only the names of the registry an
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from bnbench.base.errors import BnbenchError
 from bnbench.models.layers import NormLayer
+from bnbench.network.convert.placed import Layout, PlacedNorm, norm_of
 from bnbench.norms import norms
-from bnbench.norms.owner import recipe_of
+from bnbench.norms.owner import made_as, mark, recipe_of
 from bnbench.norms.place import Place
 from bnbench.norms.tokens import TokenNorm
 
@@ -46,29 +48,49 @@ class NotDescribed(Exception):
     """A module or a value that no description can hold, in one sentence."""
 
 
-def describe(module: nn.Module) -> dict[str, Any]:
+def describe(module: nn.Module, before: nn.Module | None) -> dict[str, Any]:
     """What builds a module of the same class with the same shapes. Raises NotDescribed.
 
-    Its own children may still differ, as may its attributes: `differences` finds that.
+    before: what stood in its place, of which parts may be kept. Its children and its attributes may still differ from
+    what is built: `differences` finds that.
     """
+    if isinstance(module, PlacedNorm):
+        inner = describe(norm_of(module), None)
+        then = {name: describe(module.get_submodule(name), before) for name in module.then}
+        return {"placed": inner, "layout": module.layout, "copies": module.copies, "then": then}
     if (made := recipe_of(module)) is not None:
-        name, num_features, dim, options, place = made
-        described: dict[str, Any] = {"norm": name, "num_features": num_features, "dim": dim}
-        if options:
-            described["options"] = {key: plain(value) for key, value in options}
-        if place != Place():
-            described["place"] = dataclasses.asdict(place)
-        return described
+        return _described_norm(*made)
     if type(module) is TokenNorm:
         flags = {"takes_mask": module.takes_mask, "whole_sequences": module.whole_sequences}
-        return {"tokens": describe(module.layer), **flags}
+        return {"tokens": describe(module.layer, None), **flags}
+    if name := _kept(module, before):
+        return {"kept": name}
     layer = type(module)
     if LAYERS.get(layer.__name__) is not layer:
         raise NotDescribed(f"{layer.__module__}.{layer.__qualname__} is no layer of torch or of bnbench")
     if isinstance(module, nn.Sequential):
-        parts = {name: describe(part) for name, part in module._modules.items() if part is not None}
+        parts = {key: describe(part, before) for key, part in module._modules.items() if part is not None}
         return {"torch": "Sequential", "parts": parts}
     return {"torch": layer.__name__, "arguments": _arguments(module)}
+
+
+def _described_norm(
+    name: str, num_features: int, dim: int, options: tuple[tuple[str, Any], ...], place: Place
+) -> dict[str, Any]:
+    described: dict[str, Any] = {"norm": name, "num_features": num_features, "dim": dim}
+    if options:
+        described["options"] = {key: plain(value) for key, value in options}
+    if place != Place():
+        described["place"] = dataclasses.asdict(place)
+    return described
+
+
+def _kept(module: nn.Module, before: nn.Module | None) -> str:
+    """The name of a like module inside the one that stood here before, "" where there is none."""
+    for name, inner in before.named_modules() if before is not None else ():
+        if name and type(inner) is type(module) and str(inner) == str(module):
+            return name
+    return ""
 
 
 def _arguments(module: nn.Module) -> dict[str, Any]:
@@ -87,17 +109,18 @@ def _arguments(module: nn.Module) -> dict[str, Any]:
     return values
 
 
-def build(described: object, place: str, limit: int = MOST_VALUES) -> nn.Module:
+def build(described: object, place: str, before: nn.Module | None, limit: int = MOST_VALUES) -> nn.Module:
     """The module of a description. Raises BnbenchError for one that bnbench did not write.
 
-    place: for messages. limit: of the values in its tensors, which are counted before any memory is taken.
+    place: for messages. before: what stands there, of which copies of parts may be kept. limit: of the values in its
+    tensors, which are counted before any memory is taken.
     """
     try:
         with torch.device("meta"):
-            size = sum(tensor.numel() for tensor in _build(described).state_dict().values())
+            size = sum(tensor.numel() for tensor in _build(described, before).state_dict().values())
         if size > limit:
             raise BnbenchError(f"its description asks for {size} values, and the file has {limit}.")
-        return _build(described)
+        return _build(described, before)
     except BnbenchError as error:
         raise BnbenchError(f"{place}: {error.what}", error.why, error.fix) from error
     except Exception as error:  # arguments of the wrong type: whatever torch or a factory raises
@@ -107,27 +130,44 @@ def build(described: object, place: str, limit: int = MOST_VALUES) -> nn.Module:
         ) from error
 
 
-def _build(described: object) -> nn.Module:
+def _build(described: object, before: nn.Module | None) -> nn.Module:
     if not isinstance(described, Mapping):
         raise BnbenchError(f"{described!r} describes no layer.")
+    if "placed" in described:
+        then = {str(name): _build(part, before) for name, part in described.get("then", {}).items()}
+        layout, copies = _text(described.get("layout")), bool(described.get("copies"))
+        return placed(_build(described["placed"], None), layout, then, copies)
     if "norm" in described:
         entry = norms.get(_text(described["norm"]))
         place = Place(**described.get("place", {}))
         layer = NormLayer(entry, entry.typed(described.get("options", {})), place)
         return layer(described["num_features"], described["dim"])
     if "tokens" in described:
-        inner = _build(described["tokens"])
+        inner = _build(described["tokens"], None)
         return TokenNorm(inner, bool(described.get("takes_mask")), bool(described.get("whole_sequences")))
+    if "kept" in described:
+        if before is None:
+            raise BnbenchError("nothing stood there of which a part could be kept.")
+        return copy.deepcopy(before.get_submodule(_text(described["kept"])))
     name = _text(described.get("torch"))
     if name not in LAYERS:
         raise BnbenchError(f'"{name}" is no layer that a file may name.')
     if name == "Sequential":
         made = nn.Sequential()
         for key, part in described.get("parts", {}).items():
-            made.add_module(key, _build(part))
+            made.add_module(key, _build(part, before))
         return made
     arguments = {key: unplain(value) for key, value in described.get("arguments", {}).items()}
     return LAYERS[name](**arguments)
+
+
+def placed(norm: nn.Module, layout: str, then: dict[str, nn.Module], copies: bool) -> PlacedNorm:
+    """Raises BnbenchError for a layout that there is not."""
+    if layout not in get_args(Layout):
+        raise BnbenchError(f'"{layout}" is no layout.')
+    outer = PlacedNorm(norm, layout, then, copies)  # type: ignore[arg-type]
+    mark(outer, made_as(norm) or "")
+    return outer
 
 
 def _text(value: object) -> str:

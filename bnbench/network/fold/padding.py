@@ -54,7 +54,8 @@ class ZeroPointConv3d(ZeroPointPadding, nn.Conv3d):
         )
 
 
-_CLASSES: dict[type, type[ZeroPointPadding]] = {
+#: The layer that each convolution becomes.
+ZERO_POINT_CLASSES: dict[type, type[ZeroPointPadding]] = {
     nn.Conv1d: ZeroPointConv1d,
     nn.Conv2d: ZeroPointConv2d,
     nn.Conv3d: ZeroPointConv3d,
@@ -66,5 +67,5 @@ def with_zero_point(module: nn.Module) -> None:
     if isinstance(module, ZeroPointPadding):
         return
     assert isinstance(module, _ConvNd)
-    module.__class__ = _CLASSES[type(module)]
+    module.__class__ = ZERO_POINT_CLASSES[type(module)]
     module.register_buffer("zero_point", module.weight.new_zeros(module.in_channels))
