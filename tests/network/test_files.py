@@ -15,7 +15,10 @@ from torch import nn
 from bnbench.base.errors import BnbenchError, ResultsError
 from bnbench.base.network_records import Proof, SiteRecord
 from bnbench.models.layers import NormLayer
+from bnbench.network.convert import Choices, replace_norms
 from bnbench.network.files import Origin, check_source, read_table, rebuild_in, save
+from bnbench.network.fold.folding import fold_network
+from bnbench.network.norm_sites import find_norm_sites
 from bnbench.norms import norms
 
 
@@ -103,6 +106,76 @@ def test_a_folded_network_comes_back_bit_for_bit(tmp_path):
     assert [change for change in table.changes if change["place"] == "block.bn"] == [
         {"place": "block.bn", "module": {"torch": "Identity", "arguments": {}}}
     ]
+
+
+class Fused(nn.BatchNorm2d):
+    """A norm that drops and activates besides, as timm's do."""
+
+    def __init__(self, features):
+        super().__init__(features)
+        self.drop, self.act = nn.Identity(), nn.SiLU()
+
+    def forward(self, x):
+        return self.act(self.drop(super().forward(x)))
+
+
+class Rows(nn.Module):
+    """A layer norm over tokens, a fused norm under two names, and a hook that the source itself sets."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3, bias=False), Fused(4)
+        self.also = nn.ModuleList([self.norm])
+        self.tokens, self.fc = nn.LayerNorm(4), nn.Linear(4, 4)
+        self.norm.register_forward_hook(lambda module, inputs, output: output * 2)
+        self.norm.note = "kept"
+
+    def forward(self, x):
+        x = self.norm(self.conv(x)).flatten(2).transpose(1, 2)
+        return self.fc(self.tokens(x))
+
+
+@pytest.mark.parametrize("name", ["group", "batch", "none", "dyt"])
+@pytest.mark.parametrize("training", [False, True])
+def test_what_convert_puts_in_comes_back(tmp_path, name, training):
+    model, inputs = randomise(Rows()), lambda n: torch.randn(n, 3, 6, 6)
+    sites = find_norm_sites(model, inputs).sites
+    done = replace_norms(copy.deepcopy(model), sites, NormLayer(norms.get(name)), Choices(source="all"))
+    assert [site.action for site in done.sites] == ["converted", "converted"]
+    changed = done.model.train(training)
+    torch.manual_seed(0)
+    x = torch.randn(5, 3, 6, 6)
+    again, _ = round_trip(tmp_path, changed, Rows, x)
+    assert again.norm is again.also[0]
+    assert len(again.norm._forward_hooks) == 1
+    assert again.norm.training is training
+    assert str(again) == str(changed)
+
+
+class Padded(nn.Module):
+    """Norms before a convolution with padding, around attention, and with an activation inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.conv, self.norm = (
+            nn.BatchNorm2d(3),
+            nn.Conv2d(3, 4, 3, padding=1, bias=False),
+            Fused(4),
+        )
+        self.tokens, self.fc = nn.LayerNorm(4), nn.Linear(4, 4, bias=False)
+
+    def forward(self, x):
+        x = self.norm(self.conv(self.first(x))).flatten(2).transpose(1, 2)
+        return self.fc(self.tokens(x))
+
+
+def test_what_fold_puts_in_comes_back(tmp_path):
+    model, inputs = randomise(Padded()).eval(), lambda n: torch.randn(n, 3, 6, 6)
+    done = fold_network(model, inputs)
+    assert [site.action for site in done.sites] == ["folded"] * 3
+    _, table = round_trip(tmp_path, done.model, Padded, inputs(5))
+    assert {"place": "conv", "zero_point": True} in table.changes
+    assert {"place": "tokens", "parameter": "weight", "shape": None} in table.changes
 
 
 def test_a_network_without_changes_comes_back(tmp_path):

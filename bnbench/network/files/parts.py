@@ -87,10 +87,9 @@ def _described_norm(
 
 def _kept(module: nn.Module, before: nn.Module | None) -> str:
     """The name of a like module inside the one that stood here before, "" where there is none."""
-    for name, inner in before.named_modules() if before is not None else ():
-        if name and type(inner) is type(module) and str(inner) == str(module):
-            return name
-    return ""
+    inside = before.named_modules() if before is not None else iter(())
+    like = (name for name, inner in inside if type(inner) is type(module) and str(inner) == str(module))
+    return next(filter(None, like), "")
 
 
 def _arguments(module: nn.Module) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import bnbench
 from bnbench.base.errors import BnbenchError, ResultsError
 from bnbench.base.files import read_text
 from bnbench.base.process_state import left_as_found
+from bnbench.network.convert.placed import norm_of
 from bnbench.network.files.changes import apply
 from bnbench.network.files.save import FORMAT, Saved, digest_of, paths_of
 from bnbench.network.files.tensors import State, put_state, read_tensors
@@ -128,7 +129,7 @@ def rebuild_in(model: nn.Module, table: Table, path: str | Path) -> nn.Module:
     put_state(model, state, files.tensors)
     others = set(table.modes.others)
     for name, module in model.named_modules():
-        module.training = table.modes.training != (name in others)
+        module.training = norm_of(module).training = table.modes.training != (name in others)
     return model
 
 
