@@ -44,10 +44,11 @@ def adversarial(inputs: Inputs) -> list[Trial]:
 def random_batches(inputs: Inputs) -> list[Any]:
     """`RANDOM` inputs, drawn at once and then split into batches."""
     drawn = inputs(RANDOM)
-    return [
-        change_real(drawn, lambda x, i=i: x[i : i + AT_ONCE] if len(x) == RANDOM else x, every=True)
-        for i in range(0, RANDOM, AT_ONCE)
-    ]
+    return [change_real(drawn, _part(start), every=True) for start in range(0, RANDOM, AT_ONCE)]
+
+
+def _part(start: int) -> Callable[[Tensor], Tensor]:
+    return lambda x: x[start : start + AT_ONCE] if x.dim() and len(x) == RANDOM else x
 
 
 def change_real(value: Any, change: Callable[[Tensor], Tensor], *, every: bool = False) -> Any:

@@ -77,7 +77,7 @@ def _set_weights(module: nn.Module, weights: Weights) -> None:
     weight: nn.Parameter = getattr(module, f"{prefix}weight")
     if weights.zero_point is not None:
         with_zero_point(module)
-        module.zero_point.copy_(weights.zero_point)
+        module.get_buffer("zero_point").copy_(weights.zero_point)
     weight.copy_(weights.weight)
     if weights.bias is None:
         return

@@ -103,7 +103,7 @@ class Before(Walk):
             self.back(node.inputs[0], node, field)
         else:
             self.back(
-                node.inputs[0], node, _blocked_by("it follows", node, backwards, self.shape(node), field)
+                node.inputs[0], node, _moved("it follows", node, self.shape(node), field, back=True)
             )
 
     def _split(self, node: Node, field: Field) -> None:
@@ -112,7 +112,8 @@ class Before(Walk):
         for index in node.inputs:
             size = self.flow.nodes[index].shape[axis]
             begin, start = start, start + size
-            self.back(index, node, field.map(lambda values, b=begin, s=size: values.narrow(axis, b, s)))
+            part = (tensor.narrow(axis, begin, size) for tensor in (field.scale, field.shift))
+            self.back(index, node, Field(*part))
         if start != node.shape[axis]:
             raise Blocked(f"it follows {_called(node)}", node.name)
 
@@ -138,7 +139,7 @@ class After(Walk):
                 self.on(node.index, field)
             else:
                 shape = self.flow.nodes[index].shape
-                self.on(node.index, _blocked_by("it goes to", node, forwards, shape, field))
+                self.on(node.index, _moved("it goes to", node, shape, field, back=False))
 
     def _input_axis(self, node: Node, index: int) -> int:
         """Along which the layer multiplies."""
@@ -160,9 +161,10 @@ class After(Walk):
         return Field(torch.cat([p.scale for p in parts], axis), torch.cat([p.shift for p in parts], axis))
 
 
-def _blocked_by(words, node, move, shape, field):  # type: ignore[no-untyped-def]
+def _moved(words: str, node: Node, shape: tuple[int, ...], field: Field, *, back: bool) -> Field:
+    """Through one node. Raises Blocked, in words that say on which side it stands."""
     try:
-        return move(node, shape, field)
+        return (backwards if back else forwards)(node, shape, field)
     except Blocked as blocked:
         if blocked.reason == f"{operation(node)} stands between":
             raise Blocked(f"{words} {_called(node)}", node.name) from blocked
