@@ -151,10 +151,13 @@ def with_data(subject: ToFold, data: StudyLike | None) -> ToFold:
         return subject
     from dataclasses import replace
 
-    from bnbench.network.doctor.data import data_of
+    from bnbench.api.arguments import data_folder
+    from bnbench.api.plugins import known_names
+    from bnbench.api.study_data import study_data
 
-    found = data_of(data)
-    return replace(subject, examples=tuple(batch.inputs for batch in found.batches), source=found.name)
+    found = study_data(data, known_names(), data_folder(None)).data
+    examples = tuple(batch.inputs for batch in found.batches)
+    return replace(subject, examples=examples, source=f"the data of {found.source}")
 
 
 def run(subject: ToFold, *, speed: bool = False) -> Folding:

@@ -17,12 +17,14 @@ def inputs_of(trap: Trap, samples: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(samples, *trap.shape, generator=draw, dtype=torch.float64)
 
 
+# torch's remark on the asymmetric padding of a trap
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize("name", TRAPS)
 def test_trap(name):
     trap = TRAPS[name]
     model = trap.build()
     dtype = next(model.parameters()).dtype
-    state = {key: value.clone() for key, value in model.state_dict().items() if key != "x"} if name != "lazy" else {}
+    state = {key: value.clone() for key, value in model.state_dict().items()}
 
     folding = bnbench.fold(model, inputs=lambda n: inputs_of(trap, n).to(dtype))
 
@@ -37,7 +39,7 @@ def test_trap(name):
     for key, value in state.items():
         assert torch.equal(value, model.state_dict()[key])
     # the oracle: the network as it was, in float64, on inputs that the fold never saw
-    if folding.folded and name != "lazy":
+    if folding.folded:
         x = inputs_of(trap, 3, seed=9) * 3 + 1
         truth = deepcopy(model).double()
         with torch.no_grad(), InFloat64():

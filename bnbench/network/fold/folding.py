@@ -16,7 +16,7 @@ from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import first_line, raise_interrupt
 from bnbench.network.fold import checks
 from bnbench.network.fold.checks import Pair
-from bnbench.network.fold.inputs import Inputs, adversarial, call, random_batches
+from bnbench.network.fold.inputs import Inputs, adversarial, random_batches
 from bnbench.network.fold.plan import Fold, Left, Plan, Planner, details_of
 from bnbench.network.fold.precision import in_float64
 from bnbench.network.fold.speed import Speed, measure
@@ -71,7 +71,7 @@ def fold_network(model: nn.Module, inputs: Inputs, options: FoldOptions | None =
     """
     chosen = options or FoldOptions()
     with left_as_found(_device(model)):
-        own = in_inference(model, inputs)
+        own = in_inference(model)
         sites = find_norm_sites(own, inputs)
         if sites.error:
             raise BnbenchError(f"the network fails on its input: {sites.error}")
@@ -85,8 +85,14 @@ def fold_network(model: nn.Module, inputs: Inputs, options: FoldOptions | None =
     return Folding(folded, records, proofs, sites.tracer, speed)
 
 
-def in_inference(model: nn.Module, inputs: Inputs) -> nn.Module:
-    """A copy in inference mode; lazy layers get their sizes. In a network that is in it already, modes stay."""
+def in_inference(model: nn.Module) -> nn.Module:
+    """A copy in inference mode; in a network that is in it already, the modes of its layers stay as they are."""
+    if any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+        raise BnbenchError(
+            "the network has lazy layers, whose sizes are not known yet.",
+            "A copy of it can't be made before they are.",
+            "call it once with an input, then fold it.",
+        )
     try:
         copy = deepcopy(model)
     except BaseException as error:  # whatever a user's module raises
@@ -94,13 +100,6 @@ def in_inference(model: nn.Module, inputs: Inputs) -> nn.Module:
         raise BnbenchError(f"the network can't be copied: {first_line(error)}") from error
     if model.training:
         copy.eval()
-    if any(map(is_lazy, (*copy.parameters(), *copy.buffers()))):
-        try:
-            with torch.no_grad():
-                call(copy, inputs(2))
-        except BaseException as error:
-            raise_interrupt(error)
-            raise BnbenchError(f"the network fails on its input: {first_line(error)}") from error
     if any(tensor.is_meta for tensor in (*copy.parameters(), *copy.buffers())):
         raise BnbenchError("the network is on the meta device: it has no weights to fold.")
     return copy

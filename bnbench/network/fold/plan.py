@@ -12,7 +12,7 @@ from torch import nn
 from bnbench.network.fold.affine import Affine, along, gamma_affine, inference_affine
 from bnbench.network.fold.blocked import Blocked, untouchable
 from bnbench.network.fold.fields import Field
-from bnbench.network.fold.flow import Flow
+from bnbench.network.fold.flow import Flow, check_hooks
 from bnbench.network.fold.walks import After, Before
 from bnbench.network.fold.weights import Weights, fold_after, fold_before
 from bnbench.network.norm_site import NormSite, NormSites
@@ -98,6 +98,7 @@ class Planner:
             raise untouchable("in inference it uses the statistics of its own batch: it keeps none")
         if not whole and site.behaviour.kind == "other":
             raise Blocked("it is no scale and shift of each channel, and has no gamma that could leave it")
+        check_hooks(site.module, site.name)
         if not self.flow.calls(site.module):
             raise Blocked("a forward pass in inference does not use it")
         return site.module, inference_affine(site) if whole else gamma_affine(site)

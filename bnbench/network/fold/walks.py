@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from bnbench.network.fold.affine import Affine
 from bnbench.network.fold.blocked import Blocked, untouchable
 from bnbench.network.fold.fields import Field, backwards, forwards, operation
-from bnbench.network.fold.flow import Flow, check_hooks, is_weights
+from bnbench.network.fold.flow import Flow, is_weights
 from bnbench.network.norm_site import Node
 
 #: Functions that look at a shape and not at values.
@@ -53,7 +53,6 @@ class Walk:
             self.flow.check_weights(module)
             self.flow.check_between((name, norm_name))
             found.append((name, module, first))
-        check_hooks(self.norm, norm_name)
         return found
 
     def ask(self, node: Node, affine: Affine) -> None:
@@ -87,12 +86,12 @@ class Before(Walk):
     def back(self, index: int, reader: Node, field: Field) -> None:
         """Ask for the field at the output of a node. Raises Blocked."""
         node = self.flow.nodes[index]
+        if node.kind == "input":
+            raise Blocked("it reads the network's input")
         others = [other for other in self.readers(index) if other is not reader]
         if others:
             text = f"{_called(others[0])} reads the output of {_called(node)} too"
             raise Blocked(text, others[0].name, touchable=not is_weights(node.module))
-        if node.kind == "input":
-            raise Blocked("it reads the network's input")
         if node.kind == "module" and is_weights(node.module):
             self.ask(node, field.along(_output_axis(node)))
         elif operation(node) in {"cat", "concat", "concatenate"}:
@@ -102,9 +101,7 @@ class Before(Walk):
         elif self.is_idle(node):
             self.back(node.inputs[0], node, field)
         else:
-            self.back(
-                node.inputs[0], node, _moved("it follows", node, self.shape(node), field, back=True)
-            )
+            self.back(node.inputs[0], node, _moved("it follows", node, self.shape(node), field, back=True))
 
     def _split(self, node: Node, field: Field) -> None:
         axis = _cat_axis(node)
