@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnbench.api.arguments import PathLike, path_of, paths_of, words_of
+from bnbench.api.arguments import Overrides, PathLike, override_words, path_of, paths_of, words_of
+from bnbench.api.network_data import data_for, gap_values, given_data, wanted_of
 from bnbench.api.optimizer_word import optimizers_of
 from bnbench.base.diagnosis import NOWHERE, Diagnosis, RuleRecord, Source
 from bnbench.base.errors import BnbenchError, PluginError, UnknownNameError
@@ -56,6 +57,7 @@ def doctor(
     optimizer: Optimizer | Iterable[Optimizer] | str | None = None,
     checkpoint: PathLike | None = None,
     data: Any = None,
+    overrides: Overrides = (),
     rules: str | Iterable[str] = (),
     ignore: str | Iterable[str] = (),
     plugins: PathLike | Iterable[PathLike] = (),
@@ -76,7 +78,10 @@ def doctor(
     checkpoint
         A file with the weights, which are loaded first.
     data
-        A study (a file or its name): rules that need data look at batches of its training part.
+        Batches for the rules that need data: a study (a file, its name or a dict), whose training part is taken; a
+        DataLoader; an iterable of batches, `inputs` or `(inputs, targets)`; or a tensor (samples, ...).
+    overrides
+        Settings that replace the study's.
     rules, ignore
         The rules that look, or that do not, by name: "D06".
     plugins
@@ -106,8 +111,9 @@ def doctor(
     from bnbench.engine.process import training_process
 
     with training_process():
-        subject = subject_of(model, inputs)
-        return diagnose(subject, Beside(optimizer, checkpoint, data), entries)
+        batches = given_data(data, override_words(overrides), selection.plugins)
+        subject = subject_of(model, inputs, wanted_of(batches))
+        return diagnose(subject, Beside(optimizer, checkpoint, batches), entries)
 
 
 def known_rules(plugins: Sequence[Path] = ()) -> list[Entry]:
@@ -220,6 +226,7 @@ def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> Diag
         findings, ran, idle = examine(patient, entries)
         records = tuple(map(_record_of, patient.sites.sites))
         said = _said(patient)
+        gap = gap_values(patient)
     proof = Proof(
         "the model is as it was",
         digest(subject.model) == before,
@@ -235,6 +242,7 @@ def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> Diag
         proofs=(proof,),
         said=(*subject.said, *said),
         source=subject.source,
+        details=gap,
     )
 
 
@@ -247,7 +255,7 @@ def _patient_of(subject: Subject, beside: Beside) -> Patient:
     if beside.checkpoint is not None:
         from bnbench.network.checkpoint import load_checkpoint
 
-        checkpoint = load_checkpoint(subject.model, path_of(beside.checkpoint, "checkpoint"))
+        checkpoint = load_checkpoint(subject.model, path_of(beside.checkpoint, "checkpoint"), partial=True)
     optimizers = optimizers_of(beside.optimizer, subject.model)
     sites = find_norm_sites(subject.model, subject.inputs, optimizers[0] if optimizers else None)
     return Patient(
@@ -263,11 +271,7 @@ def _patient_of(subject: Subject, beside: Beside) -> Patient:
 
 
 def _data_of(given: Any, subject: Subject) -> PatientData | None:
-    if given is None:
-        return None
-    from bnbench.network.doctor.data import data_of
-
-    return data_of(given)
+    return data_for(subject.model, given)
 
 
 def _said(patient: Patient) -> tuple[str, ...]:

@@ -59,6 +59,12 @@ def doctor(
     model: Annotated[
         str | None, typer.Argument(metavar="MODEL", help="FILE.py:NAME, torchvision:ARCH, ...")
     ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="Settings that replace those of --data.", show_default=False
+        ),
+    ] = None,
     input: Annotated[
         str | None, typer.Option("--input", metavar="3x64x64", help="Shape of the input.")
     ] = None,
@@ -82,6 +88,7 @@ def doctor(
     with Errors(debug):
         from bnbench.api.doctor import Beside as Given
         from bnbench.api.doctor import Selection, diagnose, explained, subject_of
+        from bnbench.api.network_data import given_data, wanted_of
 
         if explain is not None:
             from bnbench.cli.show import console_on
@@ -96,8 +103,9 @@ def doctor(
         from bnbench.engine.process import training_process
 
         with training_process(for_good=True):
-            subject = subject_of(model, input)
-            given = Given(beside.optimizer, beside.checkpoint, beside.data)
+            data = given_data(beside.data, overrides or [], plugin or [])
+            subject = subject_of(model, input, wanted_of(data))
+            given = Given(beside.optimizer, beside.checkpoint, data)
             diagnosis = diagnose(subject, given, entries)
         _show(diagnosis, format, every=all_places)
         raise typer.Exit(EXIT_GATE if strict and not diagnosis.passed else EXIT_DONE)

@@ -13,6 +13,7 @@ from bnbench.base.diagnosis import SEVERITIES, Diagnosis
 from bnbench.base.network_records import Finding
 from bnbench.base.terminal import one_line
 from bnbench.reports.console import print_lines, print_table, print_text
+from bnbench.reports.network.gap import print_gap
 from bnbench.reports.network.names import shortened
 from bnbench.reports.network.sarif import to_sarif
 from bnbench.reports.tables.layout import wrapped
@@ -92,6 +93,7 @@ def print_diagnosis(console: Console, diagnosis: Diagnosis, *, every: bool = Fal
         print_table(console, findings_table(groups), headed=False)
     for group in groups if not every else alike(diagnosis):
         _print_advice(console, diagnosis, group)
+    print_gap(console, (diagnosis.details or {}).get("train_eval_gap"), every=every)
     print_lines(console, "Notes", [*diagnosis.said, *idle_lines(diagnosis), *broken_lines(diagnosis)])
     if groups:
         hidden = " Every place: --all." if any(len(group.findings) > 1 for group in groups) else ""
