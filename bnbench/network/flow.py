@@ -1,58 +1,39 @@
 """The flow of data through a network, recorded in one real forward pass: every module and torch function, in order.
 
-Control flow is Python's own, so that the path that was taken is seen, and no other.
+Control flow is Python's own: the path that was taken is seen, and no other. What no torch function gives (a tensor out
+of a compiled extension, out of NumPy) is an "unknown" function of everything that its module saw so far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from bnbench.network.norm_site import Node
+from bnbench.network.flow_nodes import Event, nodes_of, tensors_in
+from bnbench.network.norm_site import READS, Node
 
-#: What a network is called with: one tensor, several by position, or several by name.
-Arguments = Any
 #: Words for one function.
 _SAME = {"concat": "cat", "concatenate": "cat", "iadd": "add", "radd": "add", "imul": "mul", "rmul": "mul"}
-
-#: What makes Python's or NumPy's numbers of a tensor, and tensors of those.
-_READS = frozenset("item tolist numpy bool float int complex index array format".split())
+#: What makes tensors of Python's or NumPy's numbers.
 _FROM_OUTSIDE = frozenset(
     "tensor as_tensor from_numpy frombuffer asarray from_dlpack scalar_tensor full".split()
 )
 
 
 @dataclass
-class _Event:
-    """A call that gave tensors. module: None of a function. inputs: the events that gave its tensors.
+class Call:
+    """A module that was called with a tensor. shape, dtype: of the first one. output: None where it gave no tensor.
 
-    insides: of a module, by output: the event within it that gave this output, None where none was seen.
+    further: the other tensors, by name or position.
     """
 
-    index: int
-    name: str
-    scope: str
-    module: nn.Module | None = None
-    kind: str = "function"
-    inputs: list[int] = field(default_factory=list)
-    shape: tuple[int, ...] = ()
-    arguments: tuple[object, ...] = ()
-    named: Mapping[str, object] = field(default_factory=dict)
-    inside: int | None = None
-    start: int = 0
-
-
-@dataclass
-class Call:
-    """A module that was called with a tensor. shape, output: of the first tensor in and out; None for no tensor."""
-
-    name: str
     module: nn.Module
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -60,22 +41,7 @@ class Call:
     further: tuple[str, ...] = ()
 
 
-def tensors_in(value: object, depth: int = 4) -> Iterator[Tensor]:
-    """Every tensor in nested tuples, lists, mappings and dataclasses."""
-    if isinstance(value, Tensor):
-        yield value
-    elif depth and isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item, depth - 1)
-    elif depth and isinstance(value, tuple | list | set):
-        for item in value:
-            yield from tensors_in(item, depth - 1)
-    elif depth and is_dataclass(value) and not isinstance(value, type):
-        for entry in fields(value):
-            yield from tensors_in(getattr(value, entry.name, None), depth - 1)
-
-
-def call(model: nn.Module, arguments: Arguments) -> Any:
+def call(model: nn.Module, arguments: Any) -> Any:
     """The network's output for one tensor, a tuple of arguments, or a mapping of named ones."""
     if isinstance(arguments, Mapping):
         return model(**arguments)
@@ -84,92 +50,112 @@ def call(model: nn.Module, arguments: Arguments) -> Any:
     return model(arguments)
 
 
+@dataclass
+class _Scope:
+    """A module that is at work. start: the number of events before it. call: its index among the calls."""
+
+    name: str
+    start: int
+    inputs: list[int]
+    call: int
+
+
 class Recorder(TorchFunctionMode):
-    """Records the calls of one forward pass of `model`, as events; `nodes` then makes the record of them."""
+    """Records the calls of one forward pass of `model`; `nodes` then makes the record of them."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         self.calls: list[Call] = []
-        self._events: list[_Event] = []
+        self.events: list[Event] = []
+        self._names = {id(module): name for name, module in model.named_modules()}
+        self._constants = {id(tensor) for module in model.modules() for tensor in _held(module)}
         self._sources: dict[int, int] = {}
         self._reads: list[int] = []
-        self._kept: list[Any] = []  # so that no identity is used twice
-        self._scopes: list[tuple[str, int, list[int], int]] = []
-        self._constants = {id(tensor) for module in model.modules() for tensor in _held(module)}
+        self._kept: list[Tensor] = []  # so that no identity is used twice
+        self._scopes: list[_Scope] = []
 
-    def run(self, arguments: Arguments) -> None:
-        """Call the network; the recording ends with the first exception."""
+    def run(self, arguments: Any) -> Any:
+        """Call the network, and give its output; the recording ends with the first exception."""
         with ExitStack() as stack:
             self._follow(stack)
-            self._inputs(arguments)
+            self._take(arguments)
             with self:
                 output = call(self.model, arguments)
-            given = list(tensors_in(output))
-            event = self._add("output", "", kind="output", inputs=self._sources_of(given))
-            event.shape = tuple(given[0].shape) if given else ()
+        given = list(tensors_in(output))
+        self._add("output", "output", self._sources_of(given), given[:1])
+        return output
 
-    def _inputs(self, arguments: Arguments) -> None:
+    def nodes(self, is_leaf: Callable[[nn.Module], bool]) -> tuple[Node, ...]:
+        """The record. is_leaf: whether a call of a module is one node; else what it calls are nodes."""
+        return nodes_of(self.events, is_leaf)
+
+    def _take(self, arguments: Any) -> None:
         if not isinstance(arguments, Mapping):
             several = arguments if isinstance(arguments, tuple | list) else (arguments,)
             arguments = {str(position): value for position, value in enumerate(several)}
         for name, value in arguments.items():
             for tensor in tensors_in(value):
-                event = self._add(name, "", kind="input")
-                event.shape = tuple(tensor.shape)
-                self._gives(event, tensor)
+                self._gives(self._add("input", name, [], [tensor]), tensor)
 
     def _follow(self, stack: ExitStack) -> None:
-        for name, module in self.model.named_modules():
-            with suppress(Exception):  # a scripted module takes no such hook
-                before = module.register_forward_pre_hook(self._enters(name), with_kwargs=True)
-                stack.callback(before.remove)
-                after = module.register_forward_hook(self._leaves(name), with_kwargs=True)
-                stack.callback(after.remove)
+        scripted = False
+        for module in self.model.modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                scripted = True
+                continue
+            with suppress(RuntimeError):
+                stack.callback(module.register_forward_pre_hook(self._enters, with_kwargs=True).remove)
+                stack.callback(module.register_forward_hook(self._leaves, with_kwargs=True).remove)
+        if scripted:  # which take no hooks of their own
+            stack.callback(register_module_forward_pre_hook(self._enters_scripted).remove)
+            stack.callback(register_module_forward_hook(self._leaves_scripted).remove)
 
-    def _enters(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, arguments: Any, named: Any) -> None:
-            with torch._C.DisableTorchFunction():
-                given = list(tensors_in((arguments, named)))
-                self._scopes.append((name, len(self._events), self._sources_of(given), len(self.calls)))
-                first = given[0] if given else None
-                shape = tuple(first.shape) if first is not None else ()
-                dtype = first.dtype if first is not None else torch.float32
-                further = tuple(
-                    [key for key, value in named.items() if isinstance(value, Tensor)]
-                    + [
-                        f"argument {i}"
-                        for i, value in enumerate(arguments)
-                        if i and isinstance(value, Tensor)
-                    ]
+    def _enters_scripted(self, module: nn.Module, arguments: Any) -> None:
+        if isinstance(module, torch.jit.ScriptModule):
+            self._enters(module, arguments, {})
+
+    def _leaves_scripted(self, module: nn.Module, arguments: Any, output: Any) -> None:
+        if isinstance(module, torch.jit.ScriptModule):
+            self._leaves(module, arguments, {}, output)
+
+    def _enters(self, module: nn.Module, arguments: Any, named: Any) -> None:
+        with torch._C.DisableTorchFunction():
+            given = list(tensors_in((arguments, named)))
+            inputs = self._sources_of(given)
+            self._scopes.append(
+                _Scope(self._names.get(id(module), ""), len(self.events), inputs, len(self.calls))
+            )
+            first = given[0] if given else torch.empty(0)
+            further = [
+                key for key, value in named.items() if isinstance(value, Tensor) and value is not first
+            ]
+            further += [str(i) for i, value in enumerate(arguments) if i and isinstance(value, Tensor)]
+            self.calls.append(
+                Call(module, tuple(first.shape) if given else (), first.dtype, further=tuple(further))
+            )
+
+    def _leaves(self, module: nn.Module, arguments: Any, named: Any, output: Any) -> None:
+        with torch._C.DisableTorchFunction():
+            name = self._names.get(id(module), "")
+            while self._scopes and self._scopes[-1].name != name:  # one that raised, and was caught
+                self._scopes.pop()
+            if not self._scopes:
+                return
+            scope = self._scopes.pop()
+            if isinstance(output, Tensor):
+                self.calls[scope.call].output = tuple(output.shape)
+            for tensor in tensors_in(output):
+                inside = self._sources.get(id(tensor))
+                if inside is None and len(self.events) > scope.start and id(tensor) not in self._constants:
+                    inside = self._unknown(tensor, scope)
+                event = self._add("module", name, scope.inputs, [tensor])
+                event.module, event.inside, event.start = module, inside, scope.start
+                event.arguments = tuple(
+                    value for value in arguments if not any(True for _ in tensors_in(value))
                 )
-                self.calls.append(Call(name, module, shape, dtype, further=further))
-
-        return hook
-
-    def _leaves(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, arguments: Any, named: Any, output: Any) -> None:
-            with torch._C.DisableTorchFunction():
-                while self._scopes and self._scopes[-1][0] != name:
-                    self._scopes.pop()
-                if not self._scopes:
-                    return
-                _, start, inputs, number = self._scopes.pop()
-                given = list(tensors_in(output))
-                if isinstance(output, Tensor):
-                    self.calls[number].output = tuple(output.shape)
-                rest = tuple(value for value in arguments if not any(True for _ in tensors_in(value)))
-                others = {k: v for k, v in named.items() if not any(True for _ in tensors_in(v))}
-                for tensor in given:
-                    inside = self._sources.get(id(tensor))
-                    if inside is None and len(self._events) > start and id(tensor) not in self._constants:
-                        inside = self._unknown(tensor, start, inputs)
-                    event = self._add(name, self._scope(), module=module, kind="module", inputs=inputs)
-                    event.shape, event.inside, event.start = tuple(tensor.shape), inside, start
-                    event.arguments, event.named = rest, others
-                    self._gives(event, tensor)
-
-        return hook
+                event.named = {k: v for k, v in named.items() if not any(True for _ in tensors_in(v))}
+                self._gives(event, tensor)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -183,18 +169,16 @@ class Recorder(TorchFunctionMode):
         changed = [
             tensor for tensor, version in zip(given, versions, strict=True) if _version(tensor) != version
         ]
-        made = list(tensors_in(output))
-        name = function_name(func)
-        if name in _READS and inputs and not made:
-            self._reads.append(self._add(name, self._scope(), inputs=inputs).index)
+        made, name = list(tensors_in(output)), function_name(func)
+        if name in READS and inputs and not made:
+            self._reads.append(self._add("function", name, inputs, []).index)
         elif name in _FROM_OUTSIDE and not inputs and self._reads:  # perhaps of numbers that were read before
             for tensor in made:
-                self._gives(self._add("unknown", self._scope(), inputs=list(self._reads)), tensor)
+                self._gives(self._add("function", "unknown", list(self._reads), [tensor]), tensor)
         elif changed or (made and not all(id(tensor) in self._constants for tensor in made)):
-            event = self._add(name, self._scope(), inputs=inputs)
+            event = self._add("function", name, inputs, made or changed)
             event.arguments = tuple(value for value in args if not self._flows(value))
             event.named = {key: value for key, value in kwargs.items() if not self._flows(value)}
-            event.shape = tuple((made or changed)[0].shape)
             for tensor in (*made, *changed):
                 self._gives(event, tensor)
             for tensor in changed:
@@ -211,97 +195,34 @@ class Recorder(TorchFunctionMode):
             if id(tensor) in self._sources:
                 found.append(self._sources[id(tensor)])
             elif id(tensor) not in self._constants and self._scopes:
-                _, start, inputs, _ = self._scopes[-1]
-                found.append(self._unknown(tensor, start, inputs))
+                found.append(self._unknown(tensor, self._scopes[-1]))
         return list(dict.fromkeys(found))
 
-    def _unknown(self, tensor: Tensor, start: int, inputs: list[int]) -> int:
-        """A tensor that no recorded call gave, as of torch.autograd.Function: all that its module saw may be in it."""
-        reachable = list(dict.fromkeys([*inputs, *range(start, len(self._events))]))
-        event = self._add("unknown", self._scope(), inputs=reachable)
-        event.shape = tuple(tensor.shape)
+    def _unknown(self, tensor: Tensor, scope: _Scope) -> int:
+        """A tensor that no recorded call gave: all that its module saw may be in it."""
+        reachable = dict.fromkeys([*scope.inputs, *range(scope.start, len(self.events))])
+        event = self._add("function", "unknown", list(reachable), [tensor])
         self._gives(event, tensor)
         return event.index
 
-    def _gives(self, event: _Event, tensor: Tensor) -> None:
+    def _gives(self, event: Event, tensor: Tensor) -> None:
         if id(tensor) not in self._constants:  # a buffer that moves is no flow of data
             self._sources[id(tensor)] = event.index
             self._kept.append(tensor)
 
-    def _gives_to_views(self, event: _Event, tensor: Tensor) -> None:
+    def _gives_to_views(self, event: Event, tensor: Tensor) -> None:
         """What was changed in place has changed under its other names, too."""
         place = _place(tensor)
         for other in self._kept if place else ():
             if other is not tensor and _place(other) == place:
                 self._sources[id(other)] = event.index
 
-    def _scope(self) -> str:
-        return self._scopes[-1][0] if self._scopes else ""
-
-    def _add(self, name: str, scope: str, **more: Any) -> _Event:
-        event = _Event(len(self._events), name, scope, **more)
-        self._events.append(event)
+    def _add(self, kind: Any, name: str, inputs: list[int], tensors: list[Tensor]) -> Event:
+        scope = self._scopes[-1].name if self._scopes else ""
+        event = Event(len(self.events), kind, name, scope, inputs)
+        event.shape = tuple(tensors[0].shape) if tensors else ()
+        self.events.append(event)
         return event
-
-    def nodes(self, is_leaf: Callable[[nn.Module], bool]) -> tuple[Node, ...]:
-        """The record. is_leaf: whether a call of a module is one node; else what it calls are nodes."""
-        return _Condensed(self._events, is_leaf).nodes()
-
-
-class _Condensed:
-    """Events made nodes: those inside a leaf become this leaf, and modules that are no leaf vanish."""
-
-    def __init__(self, events: list[_Event], is_leaf: Callable[[nn.Module], bool]) -> None:
-        self.events = events
-        self.leaf_of: dict[int, int] = {}
-        # the outermost leaf comes last, so it overwrites those inside
-        for event in events:
-            if event.module is not None and (is_leaf(event.module) or event.inside is None):
-                for index in range(event.start, event.index):
-                    self.leaf_of[index] = event.index
-                self.leaf_of[event.index] = event.index
-
-    def _target(self, index: int) -> int:
-        """The event that stands for it in the record."""
-        while True:
-            if index in self.leaf_of and self.leaf_of[index] != index:
-                index = self.leaf_of[index]
-                continue
-            event = self.events[index]
-            if event.module is None or index in self.leaf_of or event.inside is None:
-                break
-            index = event.inside
-        return index
-
-    def nodes(self) -> tuple[Node, ...]:
-        inputs: dict[int, list[int]] = {}
-        for event in self.events:
-            target = self._target(event.index)
-            if event.module is not None and target != event.index:
-                continue
-            sources = (self._target(index) for index in event.inputs)
-            inputs.setdefault(target, []).extend(index for index in sources if index != target)
-        order = sorted(inputs)
-        numbers = {index: number for number, index in enumerate(order)}
-        made: list[Node] = []
-        for index in order:
-            event = self.events[index]
-            # of a leaf: what came from outside it, and nothing that its own calls gave
-            given = list(dict.fromkeys(numbers[i] for i in inputs[index] if i in numbers and i < index))
-            made.append(
-                Node(
-                    numbers[index],
-                    event.kind,  # type: ignore[arg-type]
-                    event.name,
-                    event.module,
-                    tuple(given),
-                    event.scope,
-                    event.shape,
-                    event.arguments,
-                    event.named,
-                )
-            )
-        return tuple(made)
 
 
 def function_name(func: Callable[..., Any]) -> str:

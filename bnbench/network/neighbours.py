@@ -56,11 +56,15 @@ class Flow:
         for node in nodes:
             for index in node.inputs:
                 self.readers[index].append(node.index)
+        self._of: dict[int, list[Node]] = {}
+        for node in nodes:
+            if node.module is not None:
+                self._of.setdefault(id(node.module), []).append(node)
         self.calls = Counter(id(node.module) for node in nodes if node.module is not None)
 
-    def calls_of(self, module: nn.Module) -> list[Node]:
-        """The nodes in which it is called."""
-        return [node for node in self.nodes if node.module is module]
+    def calls_of_id(self, identity: int) -> list[Node]:
+        """The nodes in which the module of this identity is called."""
+        return self._of.get(identity, [])
 
     def producer(self, node: Node) -> Neighbour | None:
         """What gives this node its input; None where it has several inputs or an unknown one."""

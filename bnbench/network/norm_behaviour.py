@@ -172,7 +172,13 @@ class _Found:
                 affine = self._affine(u)
                 if affine is not None:
                     return self._named(train, centers, affine, unbiased)
-        return self._other()
+        return None if self._is_unit_length(train) else self._other()
+
+    def _is_unit_length(self, train: _Reach) -> bool:
+        """Vectors of length 1, as F.normalize gives, without a parameter: no layer that normalizes activations."""
+        u = self.standard(self.x, train, centers=False)
+        ratio = self.y / u if self.y is not None else u
+        return _close(ratio, ratio.flatten()[0].expand_as(ratio), TOLERANCE)
 
     def _one_value(self, module: nn.GroupNorm) -> NormBehaviour:
         """A group norm whose groups have one value each gives beta, whatever the input: no trial shows more."""

@@ -8,6 +8,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+#: Functions that make Python's or NumPy's numbers of a tensor.
+READS = frozenset("item tolist numpy bool float int complex index array format".split())
 #: batch: statistics over the batch in training, running ones in inference (over one batch in both where
 #: `running` is False). sync: the same over several processes. frozen: constants in both modes. instance, group,
 #: layer, rms: of each sample. other: a normalization that is none of them.
@@ -67,7 +69,9 @@ class NormSite:
     hold it, one for each name. shapes: of its input, one for each call of a forward pass. producer: None where it is
     not known. group: the index of the optimizer's group that has its parameters, None without one. refused: why nothing
     can be done with it (a function call, a parametrized, scripted, compiled or wrapped module); "" where it can.
-    module: None for a function that was called, whose name is then its place, as "block.1: layer_norm".
+    module: None for a function that was called, whose name is then its place, as "block.1: layer_norm". producers: one
+    for each call; `producer` is the one that all calls share, None where they differ. tied: the qualified names of
+    parameters elsewhere that are the same tensors as its own.
     """
 
     name: str
@@ -83,6 +87,8 @@ class NormSite:
     group: int | None = None
     state: Mapping[str, Tensor] = field(default_factory=dict)
     refused: str = ""
+    producers: tuple[Neighbour | None, ...] = ()
+    tied: tuple[str, ...] = ()
 
     @property
     def calls(self) -> int:
@@ -114,10 +120,20 @@ class NormSites:
     """The normalizations of a network, the flow of its data, and who traced it.
 
     tracer: torch.fx, torch.export, or the execution of one forward pass. error: what the network raised on the
-    input, "" without an error: then the sites have no shapes, no calls and no neighbours.
+    input, "" without an error: then the sites have no shapes and no calls, and neighbours where torch.fx gives them.
+    training: the mode of the recorded pass, None without one.
     """
 
     sites: tuple[NormSite, ...]
     nodes: tuple[Node, ...] = ()
     tracer: Literal["fx", "export", "execution", "none"] = "none"
     error: str = ""
+    training: bool | None = None
+
+    @property
+    def reads_numbers(self) -> bool:
+        """Whether the pass made Python's numbers of tensors: another input may then take another way."""
+        read = {index for node in self.nodes for index in node.inputs}
+        return any(
+            node.name in READS and node.kind == "function" and node.index not in read for node in self.nodes
+        )

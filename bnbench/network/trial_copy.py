@@ -54,8 +54,6 @@ def private_copy(module: nn.Module) -> nn.Module:
             elif meta:
                 value.zero_()
         twin = twin.double()
-        for value in (*twin.parameters(), *twin.buffers()):
-            value.requires_grad_(False)
     return twin
 
 

@@ -1,0 +1,146 @@
+"""Which modules may be normalizations: those that are tried. Names decide nothing here but for what can't be tried."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from bnbench.network.flow import Call
+from bnbench.network.norm_behaviour import behaviour_of
+from bnbench.network.norm_site import Kind, NormBehaviour
+from bnbench.norms.owner import _TORCH_NORMS, _WEIGHT_LAYERS, is_normalizer, made_as
+from bnbench.norms.tokens import TokenNorm
+
+#: Scripted modules have no class any more; their conversion keeps its name.
+_WEIGHT_NAMES = re.compile("(Conv|ConvTranspose)[123]d|Linear|Bilinear|Embedding|LSTM|GRU|RNN")
+#: By a part of the class's name: of layers that can't be tried, as quantized and lazy ones.
+_KINDS: tuple[tuple[str, Kind], ...] = (
+    ("syncbatchnorm", "sync"),
+    ("batchnorm", "batch"),
+    ("groupnorm", "group"),
+    ("instancenorm", "instance"),
+    ("rmsnorm", "rms"),
+    ("layernorm", "layer"),
+)
+
+
+def behaviours_of(
+    model: nn.Module, calls: Mapping[int, Sequence[Call]], samples: int
+) -> dict[int, NormBehaviour]:
+    """What each normalization computes, by the identity of its module, in the order of the network's modules.
+
+    calls: of a forward pass, by the identity of the module. Of modules that hold others the innermost counts, but what
+    was made by a normalizer's factory counts as one. Equal layers on equal shapes are tried once.
+    """
+    found: dict[int, NormBehaviour] = {}
+    tried: dict[object, NormBehaviour | None] = {}
+    for module in _candidates(model):
+        inside = {id(inner) for inner in module.modules()} & found.keys()
+        if inside and made_as(module) is None:
+            continue
+        called = next((call for call in calls.get(id(module), ()) if call.shape), None)
+        if called and called.output is not None and called.output != called.shape and made_as(module) is None:
+            continue
+        key = type(module), _configuration(module), called.shape if called else None
+        if key not in tried:
+            tried[key] = _behaviour(module, called, samples)
+        behaviour = tried[key]
+        if behaviour is None:
+            continue
+        for inner in inside:
+            del found[inner]
+        if called and called.further and made_as(module) is None:
+            behaviour = replace(behaviour, includes=(*behaviour.includes, *called.further))
+        found[id(module)] = behaviour
+    order = {id(module): number for number, module in enumerate(model.modules())}
+    return dict(sorted(found.items(), key=lambda item: order[item[0]]))
+
+
+def _candidates(model: nn.Module) -> Iterator[nn.Module]:
+    """Modules without layers of weights; the innermost first."""
+    for name, module in reversed(list(model.named_modules())):
+        if "parametrizations" in name.split("."):
+            continue
+        kind = type(module)
+        if made_as(module) is not None:
+            if not isinstance(module, TokenNorm) and kind is not nn.Identity:
+                yield module
+        elif kind.__module__.startswith("torch.nn.modules.") and not isinstance(module, _TORCH_NORMS):
+            continue
+        elif not any(_has_weights(inner) for inner in module.modules()):
+            yield module
+
+
+def _has_weights(module: nn.Module) -> bool:
+    if isinstance(module, torch.jit.ScriptModule):
+        return bool(_WEIGHT_NAMES.fullmatch(str(getattr(module, "original_name", ""))))
+    return isinstance(module, (*_WEIGHT_LAYERS, nn.Embedding, nn.RNNBase))
+
+
+def _behaviour(module: nn.Module, called: Call | None, samples: int) -> NormBehaviour | None:
+    found = None
+    for shape in [called.shape] if called else _guesses(module):
+        try:
+            found = behaviour_of(module, shape, samples if called else 0)
+        except ValueError:
+            continue
+        if found is not None and found.kind != "other":
+            break
+    if found is None and (made_as(module) is not None or _is_named(module)):
+        return _by_name(module, called)
+    return found if called or found is None else replace(found, values=0)
+
+
+def _is_named(module: nn.Module) -> bool:
+    return is_normalizer(module) or "norm" in str(getattr(module, "original_name", "")).lower()
+
+
+def _by_name(module: nn.Module, called: Call | None) -> NormBehaviour | None:
+    """Of what can't be tried, or has a form of its own: what its class says."""
+    name = str(getattr(module, "original_name", type(module).__name__)).lower()
+    kind: Kind = next((kind for part, kind in _KINDS if part in name), "other")
+    sizes = [0 if nn.parameter.is_lazy(value) else value.numel() for value in module.parameters()]
+    size = int(getattr(module, "num_features", 0) or max(sizes, default=0))
+    return NormBehaviour(kind, (), 1, size)
+
+
+def _configuration(module: nn.Module) -> tuple[object, ...]:
+    """What makes two modules of one class the same: their numbers and the shapes of their tensors."""
+    parts: list[object] = []
+    for name, inner in module.named_modules():
+        numbers = tuple(
+            (key, value if isinstance(value, bool | int | float | str | None) else id(value))
+            for key, value in vars(inner).items()
+            if key != "training" and (isinstance(value, bool | int | float | str | None) or key == "forward")
+        )
+        tensors = tuple(
+            (key, None if value is None else (str(value.dtype), _shape(value)))
+            for key, value in (*inner._parameters.items(), *inner._buffers.items())
+        )
+        parts.append((name, type(inner), numbers, tensors))
+    return tuple(parts)
+
+
+def _shape(value: torch.Tensor) -> tuple[int, ...] | None:
+    return None if nn.parameter.is_lazy(value) else tuple(value.shape)
+
+
+def _guesses(module: nn.Module) -> Iterator[tuple[int, ...]]:
+    """Inputs for a module that no pass reached: by its dimensions and by the sizes of its vectors."""
+    if shape := getattr(module, "normalized_shape", None):
+        yield (4, 3, *shape)
+        yield (4, *shape, 3, 3)
+        return
+    values = [value for value in (*module.parameters(), *module.buffers()) if not nn.parameter.is_lazy(value)]
+    sizes = [value.numel() for value in values if value.dim()] or [8]
+    size = int(getattr(module, "num_features", 0) or getattr(module, "num_channels", 0) or max(sizes))
+    name = str(getattr(module, "original_name", type(module).__name__))
+    dims = next((int(digit) for digit in "123" if f"{digit}d" in name), None)
+    if dims:
+        yield (4, size, *[3] * dims)
+    if dims in (None, 1):
+        yield from ((4, size, 3, 3), (4, 3, size), (4, size), (4, size, 3), (4, 3, 3, size))
