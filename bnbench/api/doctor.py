@@ -174,7 +174,7 @@ def subject_of(
 
     if isinstance(model, nn.Module):
         name = type(model).__qualname__
-        called = _called_with(inputs) if isinstance(inputs, str) else inputs
+        called = _called_with(inputs, model) if isinstance(inputs, str) else inputs
         return Subject(model, name, called, inputs if isinstance(inputs, str) else "", (), _source_of(model))
     if not isinstance(model, str):
         raise BnbenchError(
@@ -183,23 +183,18 @@ def subject_of(
     from bnbench.network.source import Wanted, load_model
 
     text = inputs if isinstance(inputs, str) else None
-    loaded: LoadedModel = load_model(model, wanted or Wanted(None, None, {}, text))
+    loaded: LoadedModel = load_model(model, wanted or Wanted(input=text))
     called = inputs if callable(inputs) else loaded.inputs
     return Subject(
         loaded.model, loaded.word, called, loaded.input_text, loaded.said, _source_of(loaded.model)
     )
 
 
-def _called_with(text: str) -> Callable[[int], Any]:
-    from bnbench.network.sites import noise
+def _called_with(text: str, model: nn.Module) -> Callable[[int], Any]:
+    from bnbench.network.source.configured import named
+    from bnbench.network.source.inputs import inputs_of, read_input
 
-    try:
-        shape = [int(part) for part in text.lower().split("x")]
-    except ValueError:
-        shape = [0]
-    if min(shape) < 1:
-        raise BnbenchError(f"inputs: {text!r} is not a shape.", fix='"3x64x64"')
-    return noise(shape)
+    return inputs_of(named(model, read_input(text, model)))
 
 
 def _source_of(model: nn.Module) -> Source:

@@ -11,6 +11,7 @@ import typer
 from bnbench.base.errors import EXIT_DONE, EXIT_GATE
 from bnbench.base.terminal import echo
 from bnbench.cli.errors import Errors
+from bnbench.cli.model_options import Building, Model
 from bnbench.cli.options import Debug, Plugins, user_file
 
 if TYPE_CHECKING:
@@ -55,24 +56,20 @@ class Beside:
 
 
 def doctor(
+    building: Building,
     beside: Beside,
-    model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="FILE.py:NAME, torchvision:ARCH, ...")
-    ] = None,
+    model: Model = "",
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE]...", help="Settings that replace those of --data.", show_default=False
         ),
     ] = None,
-    input: Annotated[
-        str | None, typer.Option("--input", metavar="3x64x64", help="Shape of the input.")
-    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 where a finding is an error.")
     ] = False,
     all_places: Annotated[
-        bool, typer.Option("--all", help="Show every place, also where many are alike.")
+        bool, typer.Option("--all", help="Show every place by itself, also where many are alike.")
     ] = False,
     explain: Annotated[
         str | None, typer.Option("--explain", metavar="D06", help="Print what a rule means, and end.")
@@ -87,28 +84,32 @@ def doctor(
     """What is wrong with the normalizations of a network? 26 rules, each with its evidence, its cost and the fix."""
     with Errors(debug):
         from bnbench.api.doctor import Beside as Given
-        from bnbench.api.doctor import Selection, diagnose, explained, subject_of
+        from bnbench.api.doctor import Selection, diagnose, subject_of
         from bnbench.api.network_data import given_data, wanted_of
 
         if explain is not None:
-            from bnbench.cli.show import console_on
-            from bnbench.reports.network.doctor import page_lines
-
-            page = explained(explain, plugin or []).page
-            echo("\n".join(page_lines(page, console_on(stderr=False).width)))
+            _explain(explain, plugin or [])
             raise typer.Exit(EXIT_DONE)
-        if model is None:
+        if not model:
             raise typer.BadParameter("it is missing.", param_hint="MODEL")
         entries = Selection(beside.rules, beside.ignore, plugin or []).entries()
         from bnbench.engine.process import training_process
 
         with training_process(for_good=True):
             data = given_data(beside.data, overrides or [], plugin or [])
-            subject = subject_of(model, input, wanted_of(data))
+            subject = subject_of(model, building.input, building.wanted(wanted_of(data)))
             given = Given(beside.optimizer, beside.checkpoint, data)
             diagnosis = diagnose(subject, given, entries)
         _show(diagnosis, format, every=all_places)
         raise typer.Exit(EXIT_GATE if strict and not diagnosis.passed else EXIT_DONE)
+
+
+def _explain(rule: str, plugins: list[Path]) -> None:
+    from bnbench.api.doctor import explained
+    from bnbench.cli.show import console_on
+    from bnbench.reports.network.doctor import page_lines
+
+    echo("\n".join(page_lines(explained(rule, plugins).page, console_on(stderr=False).width)))
 
 
 def _show(diagnosis: Diagnosis, format: str, *, every: bool) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from bnbench.network.source import LoadedModel
+    from bnbench.network.source import LoadedModel, Wanted
 
 Model = Annotated[
     str,
@@ -52,8 +52,16 @@ class Building:
     num_classes: NumClasses = None
     seed: Seed = 0
 
+    def wanted(self, of_data: Wanted | None = None) -> Wanted:
+        """The same, as `load_model` takes it. of_data: what the data asks for, where there is some."""
+        from bnbench.network.source import Wanted
+
+        known = of_data or Wanted()
+        classes = self.num_classes or known.num_classes
+        return replace(known, num_classes=classes, input=self.input or known.input, seed=self.seed)
+
     def load(self, word: str) -> LoadedModel:
         """The network that a MODEL word names. Raises BnbenchError."""
-        from bnbench.network.source import Wanted, load_model
+        from bnbench.network.source import load_model
 
-        return load_model(word, Wanted(num_classes=self.num_classes, input=self.input, seed=self.seed))
+        return load_model(word, self.wanted())

@@ -58,8 +58,8 @@ class Snapshot:
         self._containers = [(place, place.copy()) for place in places if isinstance(place, dict | list | set)]
         self._tensors = [_Kept(tensor) for tensor in _tensors(self._modules)]
 
-    def restore(self) -> None:
-        """Put back the objects, then what was in them."""
+    def restore(self, *, whole: bool = True) -> None:
+        """Put back the objects, then what was in them. whole: also where torch counted no change of a tensor."""
         for module, kind, attributes in zip(self._modules, self._classes, self._attributes, strict=True):
             if type(module) is not kind:  # a lazy module becomes another one when it first runs
                 module.__class__ = kind
@@ -72,7 +72,7 @@ class Snapshot:
             place.extend(content) if isinstance(place, list) else place.update(content)
         with torch.no_grad():
             for kept in self._tensors:
-                kept.restore()
+                kept.restore(whole)
 
 
 def _tensors(modules: Iterable[nn.Module]) -> Iterable[Tensor]:
@@ -90,10 +90,10 @@ class _Kept:
     def __init__(self, tensor: Tensor) -> None:
         self.kind, self.lazy = type(tensor), is_lazy(tensor)  # lazy: its shape is not known yet
         self.tensor, self.data, self.content = tensor, tensor.data, None if self.lazy else _copy(tensor)
-        self.needs_grad = tensor.requires_grad
+        self.needs_grad, self.version = tensor.requires_grad, _version(tensor)
         self.grad = _Kept(tensor.grad) if tensor.is_leaf and tensor.grad is not None else None
 
-    def restore(self) -> None:
+    def restore(self, whole: bool) -> None:
         tensor = self.tensor
         if self.lazy:
             if not is_lazy(tensor):
@@ -103,15 +103,22 @@ class _Kept:
             tensor.grad = None  # its dtype may be another one now
         if tensor.dtype != self.data.dtype or tensor.data_ptr() != self.data.data_ptr():
             tensor.data = self.data
-        if self.content is not None and not _same(tensor, self.content):
+        changed = whole or self.version < 0 or _version(tensor) != self.version
+        if changed and self.content is not None and not _same(tensor, self.content):
             tensor.data.copy_(self.content)
+        self.version = _version(tensor)
         if not tensor.is_leaf:
             return
         if tensor.requires_grad != self.needs_grad:
             tensor.requires_grad_(self.needs_grad)
         if self.grad is not None:
-            self.grad.restore()
+            self.grad.restore(whole)
             tensor.grad = self.grad.tensor
+
+
+def _version(tensor: Tensor) -> int:
+    """Torch's count of changes; -1 where it keeps none."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def _copy(tensor: Tensor) -> Tensor | None:

@@ -11,6 +11,7 @@ from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.network.doctor.pages import link_of, page_of
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
+from bnbench.network.snapshot import Snapshot
 
 _NEEDED = {
     "forward": "the flow of data in a forward pass, which could not be followed",
@@ -33,12 +34,13 @@ def examine(
     findings: list[Finding] = []
     ran: list[RuleRecord] = []
     idle: list[Idle] = []
+    before = Snapshot(patient.model)
     for entry in rules.entries() if entries is None else entries:
         if missing := [_NEEDED[need] for need in entry.facts.needs if not patient.has(need)]:
             idle.append(Idle(entry.name, f"it needs {' and '.join(missing)}"))
             continue
         try:
-            found = list(_findings(entry, patient))
+            found = list(_findings(entry, patient, before))
         except BaseException as error:  # of the user's network, or of a plugin's rule
             raise_interrupt(error)
             idle.append(Idle(entry.name, f"it ended with {text_of(error)}", failed=True))
@@ -49,9 +51,11 @@ def examine(
     return tuple(findings), tuple(ran), tuple(idle)
 
 
-def _findings(entry: Entry, patient: Patient) -> Iterator[Finding]:
-    with patient.untouched():
+def _findings(entry: Entry, patient: Patient, before: Snapshot) -> Iterator[Finding]:
+    try:
         symptoms: list[Symptom] = list(entry.factory(patient))
+    finally:
+        before.restore(whole=bool(entry.plugin))
     for symptom in symptoms:
         yield Finding(
             rule=entry.name,

@@ -63,8 +63,8 @@ def frozen_but_moving(patient: Patient) -> Iterator[Symptom]:
 @rules.register(
     "D04",
     title="eval mode in training",
-    cost="The layer does not normalize by the batch in training, and its statistics stay those of the data that it last "
-    "saw in training mode.",
+    cost="The layer does not normalize by the batch in training, and its statistics stay those of the data that it "
+    "last saw in training mode.",
 )
 def eval_in_training(patient: Patient) -> Iterator[Symptom]:
     """A normalization whose gamma and beta are trained stays in eval mode while the network trains.
@@ -149,7 +149,11 @@ def called_several_times(patient: Patient) -> Iterator[Symptom]:
             evidence=calls,
             measure="calls in a forward pass" if known else "modules that hold it",
             message="It keeps running statistics and is used at several places."
-            + (" Its inputs have different sizes, as in a head that is shared on purpose." if shared else names),
+            + (
+                " Its inputs have different sizes, as in a head that is shared on purpose."
+                if shared
+                else names
+            ),
             fix=f"one layer for each place in the module that holds {site.name!r}: "
             f"norms = nn.ModuleList(copy.deepcopy(norm) for _ in range({calls}))",
             severity="note" if shared or not known else "warning",

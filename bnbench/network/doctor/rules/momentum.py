@@ -17,14 +17,16 @@ _REST = 0.01
 
 
 def _updated(patient: Patient) -> Iterator[NormSite]:
-    return (site for site in patient.norms if site.behaviour.kind in ("batch", "sync") and has_statistics(site))
+    return (
+        site for site in patient.norms if site.behaviour.kind in ("batch", "sync") and has_statistics(site)
+    )
 
 
 @rules.register(
     "D10",
     title="unusual momentum",
-    cost="Too large: inference rests on the last one or two batches. Too small: what is left of the initial statistics is "
-    "in every output.",
+    cost="Too large: inference rests on the last one or two batches. Too small: what is left of the initial statistics "
+    "is in every output.",
 )
 def unusual_momentum(patient: Patient) -> Iterator[Symptom]:
     """The momentum is outside of 0.001 to 0.5, or the training was too short for it.
@@ -53,8 +55,8 @@ def unusual_momentum(patient: Patient) -> Iterator[Symptom]:
                 place=site.name,
                 evidence=momentum,
                 measure="momentum (weight of the new batch)",
-                message="Inference rests on the last batch or two. It looks like TensorFlow's convention, where it is the "
-                "weight of the old value.",
+                message="Inference rests on the last batch or two. It looks like TensorFlow's convention, where it is "
+                "the weight of the old value.",
                 fix=f"{name} = {1 - momentum:.4g}" if momentum < 1 else f"{name} = 0.1",
             )
         elif steps and rest > _REST:
@@ -72,15 +74,15 @@ def unusual_momentum(patient: Patient) -> Iterator[Symptom]:
                 place=site.name,
                 evidence=momentum,
                 measure="momentum (weight of the new batch)",
-                message=f"The running statistics average about {1 / momentum:.0f} batches. That is right for a training "
-                f"of at least {math.log(_REST) / math.log1p(-momentum):.0f}.",
+                message=f"The running statistics average about {1 / momentum:.0f} batches. That is right for a "
+                f"training of at least {math.log(_REST) / math.log1p(-momentum):.0f}.",
                 fix=f"nothing for a long training (MnasNet has 3e-4); else {name} = 0.1",
                 severity="note",
             )
 
 
 def _rest_of(patient: Patient, site: NormSite, momentum: float) -> tuple[int, float]:
-    """The batches of the training, and the share of the initial statistics after them; 0 batches where none is known."""
+    """The batches of training (0: not known), and the share of the initial statistics after them."""
     planned = patient.data.steps if patient.data and patient.data.steps else 0
     steps = max(batches_of(site), planned)
     return steps, (1 - momentum) ** steps if momentum < 1 else 0.0
@@ -122,8 +124,8 @@ def no_momentum(patient: Patient) -> Iterator[Symptom]:
                 place=site.name,
                 evidence=1 / (batches_of(site) + 1),
                 measure="weight of the next batch in the running statistics",
-                message="With momentum None the running statistics are the plain average over all batches, the earliest "
-                "included.",
+                message="With momentum None the running statistics are the plain average over all batches, the "
+                "earliest included.",
                 fix=f"{name}.momentum = 0.1 for training",
                 severity="note",
             )

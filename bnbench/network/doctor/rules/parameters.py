@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -24,7 +25,7 @@ _SUMS = ("add", "iadd", "sum", "radd")
     "D09",
     title="gamma of almost 0, or negative",
     severity="note",
-    cost="A channel with gamma 0 is the constant beta: nothing of the input passes, and no gradient reaches the layer before.",
+    cost="A channel with gamma 0 is the constant beta: nothing of the input passes, and no gradient goes back.",
 )
 def small_gamma(patient: Patient) -> Iterator[Symptom]:
     """Gammas are 0 beside the others of their layer, or many are negative.
@@ -89,7 +90,9 @@ def _ends_branch(patient: Patient, site: NormSite) -> bool:
     waiting = [node.index for node in patient.sites.nodes if node.module is site.module]
     for _ in range(6):
         after = [index for here in waiting for index in readers.get(here, [])]
-        if any(nodes[i].name.rsplit(".", 1)[-1].strip("_") in _SUMS for i in after if nodes[i].kind == "function"):
+        if any(
+            nodes[i].name.rsplit(".", 1)[-1].strip("_") in _SUMS for i in after if nodes[i].kind == "function"
+        ):
             return True
         waiting = after
     return False
@@ -100,7 +103,7 @@ def _parameters(site: NormSite) -> list[nn.Parameter]:
     return [] if site.module is None else [one for one in site.module.parameters() if one.requires_grad]
 
 
-def _groups(optimizers: tuple[Optimizer, ...]) -> list[dict[str, object]]:
+def _groups(optimizers: tuple[Optimizer, ...]) -> list[dict[str, Any]]:
     return [group for optimizer in optimizers for group in optimizer.param_groups]
 
 
@@ -109,8 +112,8 @@ def _groups(optimizers: tuple[Optimizer, ...]) -> list[dict[str, object]]:
     title="weight decay on gamma and beta",
     severity="note",
     needs=("optimizer",),
-    cost="Gamma shrinks towards 0, which the next layer's weights make up for or not: decay does not regularize here, it "
-    "changes the effective learning rate.",
+    cost="Gamma shrinks towards 0, which the next layer's weights make up for or not: decay does not regularize here, "
+    "it changes the effective learning rate.",
 )
 def decayed(patient: Patient) -> Iterator[Symptom]:
     """The optimizer decays the parameters of a normalization.
@@ -129,7 +132,7 @@ def decayed(patient: Patient) -> Iterator[Symptom]:
     huggingface/transformers#42754, ServiceNow/Fast-LLM#542
     """
     groups = _groups(patient.optimizers)
-    decays = {id(one): float(group.get("weight_decay") or 0) for group in groups for one in group["params"]}  # type: ignore[attr-defined, arg-type]
+    decays = {id(one): float(group.get("weight_decay") or 0) for group in groups for one in group["params"]}
     missed = any(decay == 0 for decay in decays.values()) and any(decays.values())
     for site in patient.norms:
         decay = max((decays.get(id(one), 0.0) for one in _parameters(site)), default=0.0)
@@ -139,7 +142,9 @@ def decayed(patient: Patient) -> Iterator[Symptom]:
                 evidence=decay,
                 measure="weight decay",
                 message="Its parameters decay"
-                + (", while the optimizer spares others: it was missed." if missed else ", as all others do."),
+                + (
+                    ", while the optimizer spares others: it was missed." if missed else ", as all others do."
+                ),
                 fix=f'{{"params": model.get_submodule({site.name!r}).parameters(), "weight_decay": 0.0}} as a group',
                 severity="warning" if missed else "note",
             )
@@ -168,19 +173,20 @@ def not_optimized(patient: Patient) -> Iterator[Symptom]:
     Threads: meta-pytorch/opacus#571, pytorch/pytorch#187298
     """
     groups = _groups(patient.optimizers)
-    held = [one for group in groups for one in group["params"]]  # type: ignore[attr-defined]
+    held = [one for group in groups for one in group["params"]]
     counts: dict[int, int] = {}
     for one in held:
         counts[id(one)] = counts.get(id(one), 0) + 1
     own = {id(one) for one in patient.model.parameters()}
     gone = [one for one in held if id(one) not in own]
-    owned = {id(one) for site in patient.norms for one in site.module.parameters()} if patient.norms else set()  # type: ignore[union-attr]
+    owned = {id(one) for site in patient.norms if site.module for one in site.module.parameters()}
     others = [one for one in patient.model.parameters() if id(one) not in owned and one.requires_grad]
     partly = any(id(one) not in counts for one in others) and not gone
     for site in patient.norms:
         yield from _not_held(site, counts, partly)
     if gone:
-        without = {tuple(one.shape) for one in patient.model.parameters() if one.requires_grad and id(one) not in counts}
+        trained = [one for one in patient.model.parameters() if one.requires_grad]
+        without = {tuple(one.shape) for one in trained if id(one) not in counts}
         replaced = any(tuple(one.shape) in without for one in gone)
         yield Symptom(
             place="",

@@ -1,0 +1,113 @@
+"""The values that a statistic is taken over: too few, or along the wrong axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from bnbench.network.doctor.patient import Patient
+from bnbench.network.doctor.rules import Symptom, rules
+from bnbench.network.norm_site import NormSite
+
+
+@rules.register(
+    "D19",
+    title="one value in a group",
+    severity="error",
+    needs=("forward",),
+    cost="A value minus itself is 0: the layer gives the constant beta, and everything before it is lost.",
+)
+def one_value(patient: Patient) -> Iterator[Symptom]:
+    """A group, instance or layer norm takes its mean over a single value.
+
+    GroupNorm(4, 4) on inputs (N, 4) has one value in each group; so has an instance norm on a map of 1 x 1. Centered,
+    that is 0 for every input.
+
+    Evidence: the number of values that a mean is taken over, for this input.
+
+    Meant: a batch norm on a map of 1 x 1 (as in squeeze-and-excitation) takes its mean over the batch: no finding. So
+    is GroupNorm(1, C). An RMS norm of one value gives its sign: a warning.
+
+    Fix: fewer groups; a larger input; no normalization there.
+
+    Threads: meta-pytorch/opacus#567
+    """
+    for site in patient.norms:
+        behaviour = site.behaviour
+        if behaviour.kind not in ("group", "instance", "layer", "rms") or not site.shapes:
+            continue
+        if behaviour.values != 1 or not _is_single(site):
+            continue
+        given = f" for the input {patient.input_text}" if patient.input_text else " for this input"
+        yield Symptom(
+            place=site.name,
+            evidence=1,
+            measure="value in each mean",
+            message=f"Each statistic is of one value{given}"
+            + (
+                ": every output is the constant beta."
+                if behaviour.centers
+                else ": each output is plus or minus gamma."
+            ),
+            fix="nn.GroupNorm(1, channels), a larger input, or nn.Identity() in its place",
+            severity=None if behaviour.centers else "warning",
+            cost="" if behaviour.centers else "The size of the input is lost; its sign is left.",
+        )
+
+
+def _is_single(site: NormSite) -> bool:
+    """Whether it is so in every call."""
+    if site.behaviour.kind not in ("group", "instance"):
+        return True
+    spatial = [shape[2:] for shape in site.shapes]
+    return all(all(size == 1 for size in sizes) for sizes in spatial)
+
+
+@rules.register(
+    "D20",
+    title="layer norm over spatial axes",
+    needs=("forward",),
+    cost="Positions of one row are normalized together in place of the channels: contrast along the row is lost, and "
+    "gamma belongs to columns.",
+)
+def spatial_axes(patient: Patient) -> Iterator[Symptom]:
+    """A layer norm whose input is the output of a convolution (N, C, H, W) normalizes the last axis: the width.
+
+    nn.LayerNorm(C) works on the last axis. Before it, (N, C, H, W) has to become (N, H, W, C). Where the width
+    happens to equal the number of channels, nothing raises.
+
+    Evidence: the number of values of one row that each mean is taken over.
+
+    Meant: layer norms behind a permutation, norms of channels written for (N, C, H, W) (LayerNorm2d), and layer norms
+    over all axes of a sample are no finding; the last is a note, since gamma has a value for each position and the
+    network takes one size of image.
+
+    Fix: permute before and after it, torchvision.ops.misc.LayerNorm2d, or nn.GroupNorm(1, C).
+
+    Threads: none is known.
+    """
+    for site in patient.norms:
+        if site.behaviour.kind not in ("layer", "rms") or not site.shapes or site.producer is None:
+            continue
+        producer = site.producer
+        if not isinstance(producer.module, nn.modules.conv._ConvNd) or producer.through:
+            continue
+        shape = site.shapes[0]
+        dims = len(shape)
+        axes = {axis % dims for axis in site.behaviour.axes}
+        spatial = axes - {0, 1}
+        if dims < 3 or not spatial:
+            continue
+        note = 1 in axes
+        yield Symptom(
+            place=site.name,
+            evidence=site.behaviour.values if note else shape[-1],
+            measure="values in each mean" if note else "values in each mean, of one channel",
+            message="It normalizes each sample as a whole, and gamma has a value for each position."
+            if note
+            else "Its input is a convolution's (N, C, ...), and it normalizes the last axis, not the channels.",
+            fix=f"torchvision.ops.misc.LayerNorm2d({shape[1]}), or nn.GroupNorm(1, {shape[1]})",
+            severity="note" if note else "warning",
+            cost="The network takes one size of image." if note else "",
+        )
