@@ -118,7 +118,7 @@ class _Kept:
 
 def _version(tensor: Tensor) -> int:
     """Torch's count of changes; -1 where it keeps none."""
-    return -1 if tensor.is_inference() else tensor._version
+    return -1 if is_lazy(tensor) or tensor.is_inference() else tensor._version
 
 
 def _copy(tensor: Tensor) -> Tensor | None:
