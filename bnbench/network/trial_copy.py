@@ -175,7 +175,7 @@ def signed(shape: Sequence[int], scale: float = 1.0, seed: int = 0) -> Tensor:
 
 
 def on_private_streams(function: Callable[[], Any]) -> Any:
-    """Its result; the process's random streams are left as found."""
-    with left_as_found(CPU):
+    """Its result, without gradients; the process's random streams are left as found."""
+    with left_as_found(CPU), torch.no_grad():
         seed_streams(0, CPU)
         return function()
