@@ -20,6 +20,7 @@ from bnbench.data.pictures import (
     CHANGED,
     DARK,
     Decoding,
+    Encoded,
     Pixels,
     Unusable,
     pillow_is_quiet,
@@ -52,7 +53,7 @@ def decoded(
     pixels, tally = decode(
         paths, decoding, title=f"Decoding {len(paths)} images of {printable(root)}", root=root
     )
-    notes = _sentences(tally, pixels, decoding)
+    notes = sentences_on(tally, pixels, decoding)
     try:
         if key:
             keep(cache, key, {"pixels": pixels, "notes": np.array(to_json(notes, compact=True))})
@@ -72,11 +73,21 @@ def _kept(cache: Path, key: str, wanted: tuple[int, int]) -> tuple[Pixels, list[
     return pixels, list(json.loads(str(kept["notes"])))
 
 
-def decode(paths: Sequence[Path], decoding: Decoding, *, title: str, root: Path) -> tuple[Pixels, Tally]:
-    """Decode all. Raises DataError with the first few of the images that can't be read, and how many there are."""
+def decode(
+    paths: Sequence[Path | Encoded],
+    decoding: Decoding,
+    *,
+    title: str,
+    root: Path | None,
+    name: str = "imagefolder",
+) -> tuple[Pixels, Tally]:
+    """Decode all. Raises DataError with the first few of the images that can't be read, and how many there are.
+
+    root: remarks name files relative to it; None: by their own names. name: of the data set, for messages.
+    """
     with pillow_is_quiet():
-        first = _first(paths[0], decoding)
-        pixels = _room(len(paths), first.shape)
+        first = _first(paths[0], decoding, name)
+        pixels = _room(len(paths), first.shape, name)
 
         def work(start: int) -> tuple[list[str], list[Remark]]:
             faults, remarks = [], []
@@ -97,21 +108,22 @@ def decode(paths: Sequence[Path], decoding: Decoding, *, title: str, root: Path)
                 for wrong, remarks in pool.map(work, range(0, len(paths), CHUNK)):
                     faults += wrong
                     for remark in remarks:
-                        tally.add(remark.kind, os.path.relpath(remark.example, root), remark.value)
+                        example = os.path.relpath(remark.example, root) if root else remark.example
+                        tally.add(remark.kind, example, remark.value)
                     advance(CHUNK)
             except BaseException:  # Ctrl-C should not wait for what has not begun
                 pool.shutdown(cancel_futures=True)
                 raise
-    _raise_faults(faults, len(paths))
+    _raise_faults(faults, len(paths), name)
     return pixels, tally
 
 
-def _sentences(tally: Tally, pixels: Pixels, decoding: Decoding) -> list[str]:
+def sentences_on(tally: Tally, pixels: Pixels, decoding: Decoding, name: str = "imagefolder") -> list[str]:
     """Sentences on the lost information. Raises DataError where 16-bit images would lose nearly all of it."""
     largest = tally.largest("depth")
     if largest is not None and largest < DARK:
         raise DataError(
-            f"imagefolder: {tally.count('depth')} images have 16 bits a value, but none is above {largest:.0f} of "
+            f"{name}: {tally.count('depth')} images have 16 bits a value, but none is above {largest:.0f} of "
             f"65535: 8 bits would keep {int(largest) // 256 + 1} levels of them.",
             "They are probably of 10, 12 or 14 bits.",
             "scale them to 0..255, or use an npz file, which keeps every value.",
@@ -122,27 +134,27 @@ def _sentences(tally: Tally, pixels: Pixels, decoding: Decoding) -> list[str]:
     return tally.sentences(CHANGED, total=len(pixels), h=height, w=width, background=background)
 
 
-def _raise_faults(faults: list[str], total: int) -> None:
+def _raise_faults(faults: list[str], total: int, name: str) -> None:
     if faults:
         more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
         raise DataError(
-            f"imagefolder: {len(faults)} of {total} images can't be used:\n  "
+            f"{name}: {len(faults)} of {total} images can't be used:\n  "
             + "\n  ".join([*faults[:MOST_FAULTS], *more]),
             "No image is left out in silence.",
             "repair or delete them; where sizes differ, give one for all, e.g. image_size: 32",
         )
 
 
-def _first(path: Path, decoding: Decoding) -> Pixels:
+def _first(path: Path | Encoded, decoding: Decoding, name: str) -> Pixels:
     """The first image, whose size all others must have."""
     try:
         return read_picture(path, decoding)[0]
     except Unusable as fault:
-        _raise_faults([printable(fault)], 1)
+        _raise_faults([printable(fault)], 1, name)
         raise
 
 
-def _room(count: int, shape: tuple[int, ...]) -> Pixels:
+def _room(count: int, shape: tuple[int, ...], name: str) -> Pixels:
     """An array for all. Raises DataError where it can't fit into memory."""
     size = count * int(np.prod(shape))
     try:
@@ -151,13 +163,13 @@ def _room(count: int, shape: tuple[int, ...]) -> Pixels:
         return np.empty((count, *shape), np.uint8)
     except MemoryError:
         raise DataError(
-            f"imagefolder: {count} images of {shape[1]}x{shape[2]} (height x width) are {size / 2**30:.0f} GiB.",
+            f"{name}: {count} images of {shape[1]}x{shape[2]} (height x width) are {size / 2**30:.0f} GiB.",
             "All of them are kept in memory, and this machine has less.",
             "a smaller image_size, such as image_size: 64.",
         ) from None
 
 
-def _check_shape(path: Path, picture: Pixels, first_path: Path, first: Pixels) -> None:
+def _check_shape(path: Path | Encoded, picture: Pixels, first_path: Path | Encoded, first: Pixels) -> None:
     if picture.shape != first.shape:
         height, width = picture.shape[1:]
         raise Unusable(

@@ -6,6 +6,7 @@ Whatever of the picture is lost on the way is remarked.
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,6 +50,17 @@ class _Remark(Protocol):
     def __call__(self, kind: str, value: float = 0.0) -> None: ...
 
 
+class Encoded(io.BytesIO):
+    """The content of a picture's file. name: what messages call it."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self.called = name
+
+    def __str__(self) -> str:
+        return self.called
+
+
 class Unusable(Exception):
     """Why one image is of no use."""
 
@@ -82,7 +94,7 @@ def pillow_is_quiet() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def read_picture(path: Path, decoding: Decoding) -> tuple[Pixels, list[Remark]]:
+def read_picture(path: Path | Encoded, decoding: Decoding) -> tuple[Pixels, list[Remark]]:
     """The pixels (channels, height, width) and remarks on their conversion. Raises Unusable."""
     remarks: list[Remark] = []
 

@@ -57,7 +57,11 @@ def with_paths(key: str, value: Any, vocabulary: Mapping[str, Mapping[str, Entry
         entry.options().model_fields[option] for entry in entries if option in entry.options().model_fields
     ]
     kinds = {kind for field in fields for kind in kinds_of(field.annotation)}
-    if isinstance(value, str) and any(isinstance(k, type) and issubclass(k, PurePath) for k in kinds):
+    if (
+        isinstance(value, str)
+        and not value.startswith("hf://")
+        and any(isinstance(k, type) and issubclass(k, PurePath) for k in kinds)
+    ):
         with suppress(ValueError):  # reported where the value is checked
             return absolute_path(PurePath(value), folder)
     return value
