@@ -1,5 +1,15 @@
 """Another normalizer in the place of those of somebody's network, with proofs of what was done."""
 
+from bnbench.network.convert.conversion import Conversion, convert, convert_norms
 from bnbench.network.convert.replacement import SOURCES, Choices, Replaced, Replacement, replace_norms
 
-__all__ = ["SOURCES", "Choices", "Replaced", "Replacement", "replace_norms"]
+__all__ = [
+    "SOURCES",
+    "Choices",
+    "Conversion",
+    "Replaced",
+    "Replacement",
+    "convert",
+    "convert_norms",
+    "replace_norms",
+]

@@ -12,7 +12,12 @@ from bnbench.norms.renorm import BatchRenorm
 
 #: What layers call their gamma and their beta.
 GAMMAS, BETAS = ("weight", "gamma", "scale"), ("bias", "beta", "shift")
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+#: What layers call their running statistics, by torch's names.
+STATISTICS = {
+    "running_mean": ("running_mean", "moving_mean", "mean", "mu"),
+    "running_var": ("running_var", "moving_var", "moving_variance", "variance", "var", "sigma2"),
+    "num_batches_tracked": ("num_batches_tracked",),
+}
 #: What `nn.Module` keeps of hooks. The new layer gets the same dictionaries, so that the user's handles still work.
 _HOOKS = (
     "_forward_hooks",
@@ -78,11 +83,13 @@ class Ties:
             return old
         key = (id(old), shift, template.shape)
         if key not in self._new:
-            value = (old.detach() + shift if shift else old.detach().clone()).reshape(template.shape)
+            value = old.detach() + shift if shift else old.detach().clone()
+            one = value.numel() == 1 < template.numel()
+            value = value.reshape(-1).repeat(template.numel()) if one else value.reshape(template.shape)
             made = nn.Parameter(value, requires_grad=isinstance(old, nn.Parameter) and old.requires_grad)
             vars(made).update(vars(old))
             if old.grad is not None:
-                made.grad = old.grad.detach().clone().reshape(template.shape)
+                made.grad = None if one else old.grad.detach().clone().reshape(template.shape)
             self._new[key] = made
             self._old.append(old)  # so that no other tensor gets its id
         return self._new[key]
@@ -119,11 +126,15 @@ def _vector(
     if not name:
         start = float(getattr(layer, new_name).detach().flatten()[0]) if not _is_meta(new) else None
         return "new" if start is None else f"new, from {start:g}"
-    before = getattr(old, name)
+    before = tensor_of(old, name)
     if not new_name:
         done.lost.append(f"{name}: the new layer has none")
         return "lost: it has none"
     after = getattr(layer, new_name)
+    if before.numel() == 1 < after.numel():  # one number for all channels
+        layer._parameters[new_name] = ties.parameter(before, after, shift)
+        done.lost.append(f"{name}: one number, and the new layer has one a channel")
+        return "spread"
     if before.numel() != after.numel():
         done.lost.append(f"{name}: of shape {tuple(before.shape)}, and the new one is {tuple(after.shape)}")
         return f"lost: {tuple(before.shape)} does not fit {tuple(after.shape)}"
@@ -152,29 +163,47 @@ def roles_of_buffers(old: nn.Module) -> bool:
 def _statistics(old: nn.Module, new: nn.Module, done: Carried) -> str:
     """The running ones, where the new layer's mean the same."""
     layer, source = norm_of(new), norm_of(old)
-    before = {name: value for name in STATISTICS if isinstance(value := getattr(source, name, None), Tensor)}
-    after = {name: value for name in STATISTICS if isinstance(value := getattr(layer, name, None), Tensor)}
+    before, after = statistics_in(source), statistics_in(layer)
     if not before:
         return "new" if after else "none"
     others = [getattr(module, "other_statistics", "") for module in (source, layer)]
     if reason := next(filter(None, others), ""):
-        done.lost += [f"{name}: {reason}" for name in before]
+        done.lost += [f"{name}: {reason}" for name in before.values()]
         return f"lost: {reason}"
-    if "running_mean" not in after:  # a counter of batches that are forgotten counts something else
-        after = {}
-    for name, value in before.items():
+    for name, own in before.items():
+        value = tensor_of(source, own)
         if name not in after:
-            done.lost.append(f"{name}: the new layer has none")
-        elif after[name].numel() != value.numel():
-            done.lost.append(f"{name}: of shape {tuple(value.shape)}")
+            done.lost.append(f"{own}: the new layer has none")
+        elif (now := tensor_of(layer, after[name])).numel() != value.numel():
+            done.lost.append(f"{own}: of shape {tuple(value.shape)}")
         else:
-            layer._buffers[name] = _in_form(name, value, source, layer).reshape(after[name].shape)
+            inside, _, last = after[name].rpartition(".")
+            form = _in_form(name, value, source, layer)
+            layer.get_submodule(inside)._buffers[last] = form.reshape(now.shape)
     held = [name for name in before if name in after]
     if not held:
         return "lost: it has none"
     if isinstance(layer, BatchRenorm) != isinstance(source, BatchRenorm):
         done.notes.append("running_var with eps in it, as batch renormalization keeps it")
     return "carried" if len(held) == len(before) else "carried in part"
+
+
+def statistics_in(layer: nn.Module) -> dict[str, str]:
+    """Torch's names of the running statistics, and the layer's own; {} where it has no mean or no variance."""
+    buffers = {name.rpartition(".")[2]: name for name, _ in layer.named_buffers()}
+    found: dict[str, str] = {}
+    for name, others in STATISTICS.items():
+        own = next((buffers[other] for other in others if other in buffers), None)
+        if own is not None:
+            found[name] = own
+    return found if {"running_mean", "running_var"} <= set(found) else {}
+
+
+def tensor_of(layer: nn.Module, name: str) -> Tensor:
+    """A parameter or buffer of the layer or of a module in it, by its dotted name."""
+    inside, _, last = name.rpartition(".")
+    value: Tensor = getattr(layer.get_submodule(inside), last)
+    return value
 
 
 def _in_form(name: str, value: Tensor, old: nn.Module, new: nn.Module) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 #: as_is: the layer takes the input. rows: (..., C) as (positions, C). maps: (N, C, ...) as (N, C, positions, 1).
@@ -91,6 +92,11 @@ def arranged(x: Tensor, layout: Layout) -> Tensor:
     if layout == "sequences":
         return x.transpose(1, 2)
     return x.flatten(1) if layout == "flat" else x
+
+
+def arranged_shape(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
+    """Of an input in the layer's layout."""
+    return tuple(arranged(torch.empty(shape, device="meta"), layout).shape)
 
 
 def restored(y: Tensor, input: Tensor, layout: Layout) -> Tensor:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from bnbench.base.errors import BnbenchError
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert.activations import activation_to_remove, gives_input_back, must_copy
 from bnbench.network.convert.biases import BiasChange, Biases, BiasRule, change_bias, takes_bias_out
@@ -21,8 +20,10 @@ from bnbench.network.convert.carrying import (
     move_attributes,
     move_hooks,
     roles_of,
+    tensor_of,
 )
 from bnbench.network.convert.keeping import assumed_shape, settings_of
+from bnbench.network.convert.placed import arranged_shape
 from bnbench.network.convert.targets import (
     CannotStandError,
     Plan,
@@ -30,6 +31,7 @@ from bnbench.network.convert.targets import (
     placed,
     small_shape,
 )
+from bnbench.network.norm_behaviour import behaviour_of
 from bnbench.network.norm_site import Neighbour, NormSite
 
 #: Which normalizations change: batch and sync norms, every one, or one kind.
@@ -54,7 +56,9 @@ class Choices:
 class Replaced:
     """One site and what became of it. new: the layer that stands there now, None where the old one still does.
 
-    reason: why it was left or refused. kept: options of the new layer that were the old one's.
+    reason: why it was left or refused. kept: options of the new layer that were the old one's. roles: of the new
+    layer's parameters. then: modules of a fused layer that still follow. activation: the one whose place the new layer
+    takes, and how many parameters that had, where it was a layer of its own.
     """
 
     site: NormSite
@@ -65,7 +69,10 @@ class Replaced:
     carried: Carried = field(default_factory=Carried)
     bias: BiasChange = field(default_factory=BiasChange)
     kept: dict[str, Any] = field(default_factory=dict)
+    roles: Roles = field(default_factory=Roles)
+    then: tuple[str, ...] = ()
     activation: str = ""
+    activation_parameters: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ def replace_norms(
     """
     choices = choices or Choices()
     targets, ties = Targets(norm), Ties()
+    shared = _used_elsewhere(model, [site for site in sites if not not_chosen(site, choices.source)])
     done: list[Replaced] = []
     for site in sites:
         if reason := not_chosen(site, choices.source):
@@ -96,6 +104,7 @@ def replace_norms(
             done.append(Replaced(site, "refused", site.refused))
             continue
         try:
+            _refuse_shared_gamma(model, site, shared)
             replaced = _replace(model, site, targets, ties, choices)
         except CannotStandError as error:
             done.append(Replaced(site, "refused", str(error)))
@@ -131,51 +140,74 @@ def _replace(model: nn.Module, site: NormSite, targets: Targets, ties: Ties, cho
     activation = activation_to_remove(site, targets.norm, then)
     linear = activation is None and targets.norm.includes_activation
     layer, plan, kept = targets.make(site, old, linear)
-    if isinstance(activation, str):
-        then.pop(activation)
+    inside = then.pop(activation) if isinstance(activation, str) else None
     shape = small_shape((site.shapes or (assumed_shape(site, old),))[0], site.behaviour.channel_axis)
     copies = not then and gives_input_back(placed(layer, plan, {}, False), shape) and must_copy(site)
     like(layer, old, site.producer.module if site.producer else None)
     channels = site.behaviour.num_features
     found = site.behaviour
     roles = Roles(found.gamma, found.beta, found.gamma_offset)
-    new_roles = _without_beta(old, layer, roles, roles_of(layer, channels))
+    new_roles = _without_beta(old, layer, roles, _new_roles(layer, plan, targets.norm, channels, shape))
     carried = carry(old, roles, layer, new_roles, ties)
     new = _stand(layer, plan, then, copies, old)
     carried.moved += move_hooks(old, new)
     moved, lost = move_attributes(old, new, tuple(found.includes))
     carried.moved += moved
     carried.lost += lost + _lost_settings(site, old, kept, targets.norm)
+    for name, _ in inside.named_parameters(str(activation)) if inside is not None else ():
+        carried.lost.append(f"{name}: the new layer is its own activation")
     put(model, site, new)
     trained = carried.statistics.startswith("carried") and _was_trained(old)
     absorbed = takes_bias_out(site) if choices.absorbed is None else choices.absorbed
     rule = BiasRule(choices.biases, absorbed, targets.norm.absorbs_bias, None if trained else choices.seed)
     bias = change_bias(model, site, rule)
-    removed = ""
+    removed, parameters = activation if isinstance(activation, str) else "", 0
     if isinstance(activation, Neighbour):
-        _put_identity(model, activation.name)
-        removed = activation.name
-    elif activation:
-        removed = activation
-    return Replaced(site, "converted", "", old, new, carried, bias, kept, removed)
+        removed, parameters = activation.name, _take_out(model, activation.name)
+    return Replaced(
+        site, "converted", "", old, new, carried, bias, kept, new_roles, tuple(then), removed, parameters
+    )
 
 
 def _refuse_vectors(site: NormSite, old: nn.Module) -> None:
     """A gamma that varies along more than the channels fits no layer with one value a channel."""
     found = site.behaviour
     for name in filter(None, (found.gamma, found.beta)):
-        value = getattr(old, name, None)
-        if value is not None and value.numel() != found.num_features:
+        value = tensor_of(old, name)
+        if value.numel() not in (1, found.num_features):
             raise CannotStandError(
                 f"its {name} {tuple(value.shape)} varies along more than the {found.num_features} values of axis "
                 f"{found.channel_axis}, and the new layer has one a channel"
             )
     if found.kind == "layer" and len(found.axes) > 1 and found.gamma:
-        value = getattr(old, found.gamma)
+        value = tensor_of(old, found.gamma)
         if sum(size > 1 for size in value.shape) > 1:
             raise CannotStandError(
                 f"it normalizes over axes {found.axes} with a gamma for every value, and which of the axes holds the "
                 "channels is not known"
+            )
+
+
+def _used_elsewhere(model: nn.Module, sites: Sequence[NormSite]) -> dict[int, str]:
+    """Parameters that modules other than the sites have, too, and the name of one such module."""
+    names = {name for site in sites if site.module is not None for name in site.names}
+    found: dict[int, str] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if name in names or any(name.startswith(f"{other}.") for other in names if other):
+            continue
+        found |= {id(value): name for value in module._parameters.values() if value is not None}
+    return found
+
+
+def _refuse_shared_gamma(model: nn.Module, site: NormSite, shared: dict[int, str]) -> None:
+    """1 + gamma becomes gamma: where another module reads the same numbers, that is another network."""
+    found = site.behaviour
+    if found.gamma and found.gamma_offset:
+        other = shared.get(id(tensor_of(model.get_submodule(site.name), found.gamma)))
+        if other is not None:
+            raise CannotStandError(
+                f"it multiplies by {found.gamma_offset:g} + {found.gamma}, and {other or 'the root'} has the same "
+                "parameter"
             )
 
 
@@ -190,6 +222,18 @@ def _then(site: NormSite, old: nn.Module) -> dict[str, nn.Module]:
             )
         then[name] = module
     return then
+
+
+def _new_roles(layer: nn.Module, plan: Plan, norm: NormLayer, channels: int, shape: tuple[int, ...]) -> Roles:
+    """By names for bnbench's own; for another's by what they do, where a trial finds that."""
+    if not norm.entry.factory.__module__.startswith("bnbench.norms.") or norm.entry.plugin:
+        try:
+            found = behaviour_of(layer, arranged_shape(shape, plan.layout))
+        except ValueError:
+            found = None
+        if found is not None and found.kind != "other":
+            return Roles(found.gamma, found.beta, found.gamma_offset)
+    return roles_of(layer, channels)
 
 
 def _without_beta(old: nn.Module, layer: nn.Module, roles: Roles, new: Roles) -> Roles:
@@ -239,8 +283,10 @@ def put(model: nn.Module, site: NormSite, new: nn.Module) -> None:
             model.get_submodule(parent)._modules[last] = new
 
 
-def _put_identity(model: nn.Module, name: str) -> None:
+def _take_out(model: nn.Module, name: str) -> int:
+    """Put an identity in the place of an activation. Returns how many parameters it had."""
     parent, _, last = name.rpartition(".")
-    if not name:
-        raise BnbenchError("the activation is the network itself.")
-    model.get_submodule(parent)._modules[last] = nn.Identity()
+    modules = model.get_submodule(parent)._modules
+    old = modules[last]
+    modules[last] = nn.Identity()
+    return sum(value.numel() for value in old.parameters()) if old is not None else 0

@@ -19,7 +19,7 @@ from bnbench.base.process_state import seed_streams, seeded
 from bnbench.base.user_code import first_line, raise_interrupt
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert.keeping import assumed_shape, kept_options
-from bnbench.network.convert.placed import Layout, PlacedNorm, arranged, restored
+from bnbench.network.convert.placed import Layout, PlacedNorm, arranged, arranged_shape, restored
 from bnbench.network.norm_site import NormSite
 from bnbench.norms import behaviour
 from bnbench.norms.owner import mark
@@ -111,7 +111,7 @@ class Targets:
             raise CannotStandError(f"its input {shape} has no {channels} channels on axis {axis}")
         layout, dim = self._layout(shape, axis)
         reference = self._tried(options, channels, dim, role)
-        canonical = tuple(arranged(torch.empty(shape, device="meta"), layout).shape)
+        canonical = arranged_shape(shape, layout)
         self._check_values(reference, canonical)
         natural = min(max(len(shape) - 2, 1), 3) if axis == 1 else 1
         for other in dict.fromkeys((natural, 1, 2, 3)):

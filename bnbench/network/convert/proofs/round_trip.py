@@ -1,0 +1,209 @@
+"""Proof 3: there and back again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from bnbench.base.network_records import Proof
+from bnbench.models.layers import NormLayer
+from bnbench.network.convert.carrying import statistics_in
+from bnbench.network.convert.placed import norm_of
+from bnbench.network.convert.replacement import Choices, Replaced, Replacement, replace_norms
+from bnbench.network.norm_site import NormSite
+from bnbench.norms import norms
+from bnbench.norms.renorm import BatchRenorm
+
+NAME = "there and back"
+_BATCH = ("batch", "sync")
+#: By the kind of the old layer: what stands there again in the end.
+_BACK = {"batch": "batch", "sync": "batch", "frozen": "frozen", "instance": "instance", "group": "group"} | {
+    "layer": "layer",
+    "rms": "rms",
+}
+
+
+def comes_back(model: nn.Module, sites: Sequence[NormSite], done: Replacement, norm: NormLayer) -> Proof:
+    """batch -> batch_custom -> batch restores the state_dict bit for bit; so does all that the new layers can hold.
+
+    model: as it was. done: its conversion. What a new layer can hold is read from its own state_dict, and each entry of
+    the old one that it has no place for must be in the table.
+    """
+    mine = [site for site in sites if site.behaviour.kind in _BATCH and not site.refused]
+    wrong: list[str] = []
+    count = 0
+    original = tensors_of(model)
+    if mine:
+        custom = NormLayer(norms.get("batch_custom"))
+        there = replace_norms(copy.deepcopy(model), mine, custom, Choices("batch"))
+        back = tensors_of(return_from(there, custom))
+        wrong += differing(original, back, original)
+        wrong += [f"{key} is new" for key in back if key not in original]
+        count = len(original)
+    converted = [item for item in done.sites if item.action == "converted"]
+    lost: set[str] = set()
+    if converted:
+        held, lost = can_hold(converted, original)
+        returned = return_from(Replacement(copy.deepcopy(done.model), done.sites), norm)
+        names = renamed(converted, returned, original)
+        back = tensors_of(returned)
+        back = {old: back[new] for old, new in names.items() if new in back}
+        wrong += differing(original, back, held, in_another_form(converted))
+        wrong += [f"{key} is lost and not in the table" for key in sorted(lost - listed(converted, original))]
+        count = max(count, len(held))
+    if not mine and not converted:
+        return Proof(NAME, None, None, "no norm was converted")
+    value = f"{count - len(wrong)} of {count} tensors" + (f", {len(lost)} lost and listed" if lost else "")
+    through = f"through {norm.entry.name}" if converted else "nothing else was converted"
+    text = ("batch -> batch_custom -> batch restores every bit; " if mine else "") + (
+        f"{through} comes back what it can hold" if converted else through
+    )
+    if wrong:
+        text = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+    return Proof(NAME, not wrong, value, text)
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by every name, those that are not kept in a state_dict, too."""
+    parameters = model.named_parameters(remove_duplicate=False)
+    return {**dict(parameters), **dict(model.named_buffers(remove_duplicate=False))}
+
+
+def return_from(there: Replacement, norm: NormLayer) -> nn.Module:
+    """The old kinds of layers in the place of the new ones, in the model itself."""
+    model = there.model
+    absorbed = norm.absorbs_bias
+    for kind, name in _BACK.items():
+        sites = [
+            as_new_site(item)
+            for item in there.sites
+            if item.action == "converted" and item.site.behaviour.kind == kind
+        ]
+        if sites:
+            back = NormLayer(norms.get(name))
+            model = replace_norms(model, sites, back, Choices("all", absorbed=absorbed)).model
+    return model
+
+
+def as_new_site(item: Replaced) -> NormSite:
+    """The site with the new layer in it; it is looked at as its old kind, so that the old settings come back."""
+    assert item.new is not None
+    roles = item.roles
+    behaviour = replace(
+        item.site.behaviour, gamma=roles.gamma, beta=roles.beta, gamma_offset=roles.offset, includes=item.then
+    )
+    return replace(item.site, module=item.new, behaviour=behaviour)
+
+
+def can_hold(
+    converted: Sequence[Replaced], original: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], set[str]]:
+    """Of the old tensors, those that the new layers have a place for, and the names of the others.
+
+    Everything outside the converted layers is held. In them: gamma and beta of the same size, running statistics of
+    the same meaning.
+    """
+    lost: set[str] = set()
+    for item in converted:
+        assert item.old is not None
+        assert item.new is not None
+        new, old_statistics = norm_of(item.new), statistics_in(norm_of(item.old))
+        sizes = {name: value.numel() for name, value in (*new.named_parameters(), *new.named_buffers())}
+        other_meaning = getattr(new, "other_statistics", "") or not statistics_in(new)
+        for name, value in (*item.old.named_parameters(), *item.old.named_buffers()):
+            if name.partition(".")[0] in item.then:
+                continue
+            if name in old_statistics.values():
+                statistic = next(key for key, own in old_statistics.items() if own == name)
+                holds = not other_meaning and statistic in statistics_in(new)
+            else:
+                key = {
+                    item.site.behaviour.gamma: item.roles.gamma,
+                    item.site.behaviour.beta: item.roles.beta,
+                }.get(name)
+                holds = bool(key) and sizes.get(key or "") == value.numel()
+            if not holds:
+                lost |= {f"{prefix}.{name}".lstrip(".") for prefix in item.site.names}
+        lost |= gone_beside(item, original)
+    return {key: value for key, value in original.items() if key not in lost}, lost & set(original)
+
+
+def gone_beside(item: Replaced, original: Mapping[str, Tensor]) -> set[str]:
+    """What the table says went with a site: the bias before it, the parameters of the activation after it."""
+    prefixes = [f"{item.bias.producer}.bias"] if item.bias.action == "taken out" else []
+    prefixes += [f"{item.activation}."] if item.activation_parameters else []
+    return {key for key in original if key.startswith(tuple(prefixes))} if prefixes else set()
+
+
+def listed(converted: Sequence[Replaced], original: Mapping[str, Tensor]) -> set[str]:
+    """The tensors that the table says are lost."""
+    beside = {key for item in converted for key in gone_beside(item, original)}
+    return beside | {
+        f"{prefix}.{text.partition(':')[0]}".lstrip(".")
+        for item in converted
+        for prefix in item.site.names
+        for text in item.carried.lost
+    }
+
+
+def renamed(
+    converted: Sequence[Replaced], returned: nn.Module, original: Mapping[str, Tensor]
+) -> dict[str, str]:
+    """From the old names to those in the network that came back: its layers have torch's names."""
+    names = {key: key for key in original}
+    for item in converted:
+        found = item.site.behaviour
+        for prefix in item.site.names:
+            for old, new in ((found.gamma, "weight"), (found.beta, "bias")):
+                if old:
+                    names[f"{prefix}.{old}".lstrip(".")] = f"{prefix}.{new}".lstrip(".")
+            for key, own in statistics_in(norm_of(item.old)).items() if item.old is not None else ():
+                names[f"{prefix}.{own}".lstrip(".")] = f"{prefix}.{key}".lstrip(".")
+    return names
+
+
+def in_another_form(converted: Sequence[Replaced]) -> set[str]:
+    """Tensors that a new layer holds after arithmetic, which rounds: 1 + gamma, and a variance with eps in it."""
+    found: set[str] = set()
+    for item in converted:
+        behaviour = item.site.behaviour
+        names = [behaviour.gamma] if behaviour.gamma_offset != item.roles.offset else []
+        if item.old is not None and isinstance(norm_of(item.new or item.old), BatchRenorm):
+            names += [own for key, own in statistics_in(norm_of(item.old)).items() if key == "running_var"]
+        found |= {f"{prefix}.{name}".lstrip(".") for prefix in item.site.names for name in names}
+    return found
+
+
+def differing(
+    original: Mapping[str, Tensor],
+    back: Mapping[str, Tensor],
+    held: Mapping[str, Tensor],
+    rounded: Set[str] = frozenset(),
+) -> list[str]:
+    """What of the held tensors did not come back bit for bit; of the rounded ones, to the last digits."""
+    wrong: list[str] = []
+    for key in held:
+        if key not in back:
+            wrong.append(f"{key} did not come back")
+        elif key in rounded and original[key].shape == back[key].shape and not original[key].is_meta:
+            if not torch.allclose(original[key], back[key], rtol=1e-5, atol=1e-6):
+                wrong.append(f"{key} came back with other numbers")
+        elif not same_bits(original[key], back[key]):
+            wrong.append(f"{key} came back with other numbers")
+    return wrong
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether they have the same numbers, NaN included; of the meta device, the same shape and type."""
+    if one.dtype != other.dtype or one.numel() != other.numel():
+        return False
+    if one.is_meta or other.is_meta:
+        return one.is_meta and other.is_meta
+    return torch.equal(one.detach().reshape(-1), other.detach().reshape(-1)) or bool(
+        (one.detach().isnan() == other.detach().isnan()).all()
+        and torch.equal(one.detach().nan_to_num(), other.detach().nan_to_num())
+    )
