@@ -156,8 +156,31 @@ def with_data(subject: ToFold, data: StudyLike | None) -> ToFold:
     from bnbench.api.study_data import study_data
 
     found = study_data(data, known_names(), data_folder(None)).data
-    examples = tuple(batch.inputs for batch in found.batches)
-    return replace(subject, examples=examples, source=f"the data of {found.source}")
+    source = f"the data of {found.source}"
+    examples, note = examples_for(subject.model, [batch.inputs for batch in found.batches], source)
+    return replace(subject, examples=examples, source=source, said=(*subject.said, *note))
+
+
+def examples_for(
+    model: nn.Module, batches: Sequence[Any], source: str
+) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    """The batches as the network takes them, and a sentence where gray images became three channels.
+
+    Raises BnbenchError where it does not take them.
+    """
+    from bnbench.base.user_code import guarded
+    from bnbench.network.fold.inputs import as_colours, fault_on
+
+    first = batches[0]
+    with guarded():
+        fault = fault_on(model, first)
+        if not fault:
+            return tuple(batches), ()
+        colours = as_colours(first)
+        if colours is not None and not fault_on(model, colours):
+            return tuple(map(as_colours, batches)), (f"{source}: gray images repeated to three channels",)
+    shape = " x ".join(map(str, getattr(first, "shape", ())))
+    raise BnbenchError(f"the network does not take {source} ({shape}): {fault}")
 
 
 def run(subject: ToFold, *, speed: bool = False) -> Folding:

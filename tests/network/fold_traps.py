@@ -1,20 +1,19 @@
 """Networks on which folding goes wrong, or is missed: what `fold` should do with each norm, and why.
 
-Each trap is drawn from a public report or from the edge list of a rival: reused convolutions (pytorch#197539), BatchNorm1d
-over (N, C, L) with C = L (executorch#17736), transposed convolutions with groups (pytorch#180995), the axis of their
-weights (ultralytics#25364), tied and parametrized weights, hooks, padding before and after.
+Each trap is drawn from a public report or from the edge list of a rival: reused convolutions (pytorch#197539),
+BatchNorm1d over (N, C, L) with C = L (executorch#17736), transposed convolutions with groups (pytorch#180995), the axis
+of their weights (ultralytics#25364), tied and parametrized weights, hooks, padding before and after.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations, spectral_norm, weight_norm  # noqa: F401
+from torch.nn.utils import parametrizations, spectral_norm
 from torchvision.ops import FrozenBatchNorm2d
 
 from bnbench import BatchNorm2d
@@ -53,8 +52,6 @@ class Trap:
     expected: Mapping[str, Expected]
     shape: tuple[int, ...] = IMAGE
     pair: tuple[str, str] = ("conv", "norm")
-    tokens: bool = False
-    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 TRAPS: dict[str, Trap] = {}
@@ -586,13 +583,20 @@ def dropout_that_stays_on() -> nn.Module:
 
 @trap(norm=refused("overflow float16"))
 def half_overflow() -> nn.Module:
-    net = two(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6))
+    """The outputs fit float16, the folded weights do not."""
+    net = Net(
+        lambda net, x: net.norm(net.conv(x * 1e-4)),
+        conv=nn.Conv2d(4, 6, 3, bias=False),
+        norm=nn.BatchNorm2d(6),
+    )
+    randomised(net).eval()
+    net.norm.running_mean.zero_()
     net.norm.running_var.fill_(1e-4)
-    net.norm.weight.data.fill_(3e4)
+    net.norm.weight.data.fill_(2e4)
     return net.half()
 
 
-@trap(norm=left("follows conv2d"), pair=("norm", "norm"))
+@trap(norm=left("follows conv2d"), pair=("other", "norm"))
 def convolution_as_a_function() -> nn.Module:
     net = Net(
         lambda net, x: net.norm(F.conv2d(x, net.other.weight)),

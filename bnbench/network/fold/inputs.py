@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from bnbench.base.user_code import first_line, raise_interrupt
 
 #: From a number of samples to what a network is called with: a tensor, a tuple by position, a mapping by name.
 Inputs = Callable[[int], Any]
@@ -87,6 +90,24 @@ def like(example: Tensor) -> Inputs:
         return (wide.mean() + drawn * (spread if spread > 0 else 1)).to(values.dtype)
 
     return inputs
+
+
+def as_colours(batch: Any) -> Tensor | None:
+    """Gray images (N, 1, H, W) as (N, 3, H, W); None for what is no gray image."""
+    if isinstance(batch, Tensor) and batch.dim() == 4 and batch.shape[1] == 1:
+        return batch.expand(-1, 3, -1, -1).contiguous()
+    return None
+
+
+def fault_on(model: nn.Module, batch: Any) -> str:
+    """What a copy of the network in inference mode raises on a batch, "" where it takes it."""
+    try:
+        with torch.no_grad():
+            call(deepcopy(model).eval(), batch)
+    except BaseException as error:  # whatever a user's network raises
+        raise_interrupt(error)
+        return first_line(error)
+    return ""
 
 
 def call(model: Callable[..., Any], batch: Any) -> Any:

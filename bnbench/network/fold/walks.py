@@ -110,6 +110,9 @@ class Before(Walk):
             size = self.flow.nodes[index].shape[axis]
             begin, start = start, start + size
             part = (tensor.narrow(axis, begin, size) for tensor in (field.scale, field.shift))
+            others = [other for other in self.readers(index) if other is not node]
+            if others and self.flow.nodes[index].kind != "input":
+                raise Blocked("it follows a concatenation of values that other layers read too", node.name)
             self.back(index, node, Field(*part))
         if start != node.shape[axis]:
             raise Blocked(f"it follows {_called(node)}", node.name)

@@ -37,12 +37,12 @@ class Alike:
         site = self.sites[0]
         if site.action == "folded":
             return _into(site, named=len(self.sites) == 1)
-        return site.reason if len(self.sites) == 1 else general_reason(site)
+        return f"{site.action}: {site.reason if len(self.sites) == 1 else general_reason(site)}"
 
 
 def _into(site: SiteRecord, *, named: bool) -> str:
     layers = site.details.get("into", [])
-    what = "gamma and beta into" if site.kind not in WHOLE else "into"
+    what = "gamma and beta folded into" if site.kind not in WHOLE else "folded into"
     side = f"{site.details.get('side', '')} it"
     if named and len(layers) == 1:
         return f"{what} {shortened(layers[0], _NAME)} {side}"
