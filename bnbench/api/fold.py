@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bnbench.api.arguments import PathLike, StudyLike, path_of
+from bnbench.api.network_files import origin_of
 from bnbench.base.errors import BnbenchError
 from bnbench.base.fold_record import FoldRecord
 
@@ -27,6 +28,7 @@ class ToFold:
     said: tuple[str, ...] = ()
     examples: tuple[Any, ...] = ()
     source: str = ""
+    loaded: LoadedModel | None = None
 
 
 def fold(
@@ -118,7 +120,7 @@ def subject_of(
 
 def of_loaded(loaded: LoadedModel, inputs: Callable[[int], Any] | None = None) -> ToFold:
     """A network that a word named."""
-    return ToFold(loaded.model, loaded.word, inputs or loaded.inputs, loaded.said)
+    return ToFold(loaded.model, loaded.word, inputs or loaded.inputs, loaded.said, loaded=loaded)
 
 
 def _shape_text(inputs: Any) -> str | None:
@@ -137,8 +139,6 @@ def with_checkpoint(subject: ToFold, checkpoint: PathLike | None) -> ToFold:
     """The same network with the weights of a file. Raises BnbenchError."""
     if checkpoint is None:
         return subject
-    from dataclasses import replace
-
     from bnbench.network.checkpoint import load_checkpoint
 
     report = load_checkpoint(subject.model, path_of(checkpoint, "checkpoint"))
@@ -149,8 +149,6 @@ def with_data(subject: ToFold, data: StudyLike | None) -> ToFold:
     """The same network with batches of a study's data as examples. Raises BnbenchError and ConfigError."""
     if data is None:
         return subject
-    from dataclasses import replace
-
     from bnbench.api.arguments import data_folder
     from bnbench.api.plugins import known_names
     from bnbench.api.study_data import study_data
@@ -190,12 +188,13 @@ def run(subject: ToFold, *, speed: bool = False) -> Folding:
 
     options = FoldOptions(subject.examples, subject.source, speed)
     with guarded():
-        return fold_network(subject.model, subject.inputs, options)
+        folding = fold_network(subject.model, subject.inputs, options)
+    return folding if subject.loaded is None else replace(folding, origin=origin_of(subject.loaded))
 
 
-def record_of(subject: ToFold, folding: Folding) -> FoldRecord:
-    """What reports show."""
-    said = list(subject.said)
+def record_of(subject: ToFold, folding: Folding, wrote: Sequence[str] = ()) -> FoldRecord:
+    """What reports show. wrote: sentences on files."""
+    said = [*subject.said, *wrote]
     speed = None if folding.speed is None else asdict(folding.speed)
     if folding.speed is not None:
         took = f"{folding.speed.milliseconds:.3g} ms as it was, {folding.speed.folded_milliseconds:.3g} ms folded"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -10,8 +9,8 @@ import typer
 from bnbench.base.errors import EXIT_DONE, EXIT_GATE
 from bnbench.base.terminal import echo
 from bnbench.cli.errors import Errors
-from bnbench.cli.model_options import Building, Model
-from bnbench.cli.options import Debug, user_file
+from bnbench.cli.model_options import Building, Checkpoint, Model, NetworkFiles
+from bnbench.cli.options import Debug
 
 if TYPE_CHECKING:
     from bnbench.base.fold_record import FoldRecord
@@ -20,10 +19,8 @@ if TYPE_CHECKING:
 def fold(
     building: Building,
     model: Model,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", parser=user_file, metavar="FILE", help="Weights to load first."),
-    ] = None,
+    files: NetworkFiles,
+    checkpoint: Checkpoint = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -42,12 +39,17 @@ def fold(
     """Fold batch norms, and gammas of other norms, into the layers beside them; exits with 4 where a proof fails."""
     with Errors(debug):
         from bnbench.api.fold import of_loaded, record_of, run, with_checkpoint, with_data
+        from bnbench.api.network_files import check_files, write_files
         from bnbench.engine.process import training_process
 
+        check_files(files.save, files.export, force=files.force)
         with training_process(for_good=True):
             subject = with_checkpoint(of_loaded(building.load(model)), checkpoint)
             subject = with_data(subject, data)
-            record = record_of(subject, run(subject, speed=speed))
+            folding, wrote = write_files(
+                run(subject, speed=speed), subject.inputs, files.save, files.export, force=files.force
+            )
+            record = record_of(subject, folding, wrote)
         _show(record, format, every=all_norms)
         good = record.passed and not (strict and record.left)
         raise typer.Exit(EXIT_DONE if good else EXIT_GATE)

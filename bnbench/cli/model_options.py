@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from bnbench.cli.options import user_path
 
 if TYPE_CHECKING:
     from bnbench.network.source import LoadedModel, Wanted
@@ -42,6 +45,40 @@ CompareModel = Annotated[
         "Each variant's normalizer takes the place of its batch norms.",
     ),
 ]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        parser=user_path,
+        metavar="FILE",
+        help="Weights to load first: .safetensors, or what torch.save wrote of a state_dict.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class NetworkFiles:
+    """What `convert` and `fold` write."""
+
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save",
+            parser=user_path,
+            metavar="X",
+            help="Write X.safetensors and X.json, for bnbench.rebuild(MODEL, X).",
+        ),
+    ] = None
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            parser=user_path,
+            metavar="X.pt2",
+            help="Write the network by torch.export, load it again and compare.",
+        ),
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False
 
 
 @dataclass(frozen=True)

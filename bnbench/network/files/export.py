@@ -133,11 +133,12 @@ def _compared(
             return Proof(_NAME, False, None, "the loaded program's outputs have other shapes or types")
         for own, other in zip(expected[samples], found, strict=True):
             largest = max(largest, _ulps(own, other))
-    batch = "any batch" if any_batch else f"batches of {SAMPLES}"
+    batch = "any batch" if any_batch else f"batches of {SAMPLES} alone"
     says = (
-        f"the loaded program against the network, at batch {' and '.join(map(str, sizes))}; it takes {batch}"
+        f"ulp of the largest entry between the outputs of the loaded program and the network's, at batch "
+        f"{' and '.join(map(str, sizes))}; allowed: {_ULPS}; it takes {batch}"
     )
-    return Proof(_NAME, largest <= _ULPS, largest, f"{says}; value: difference in ulp of the largest entry")
+    return Proof(_NAME, largest <= _ULPS, largest, says)
 
 
 def _ulps(own: Tensor, other: Tensor) -> float:

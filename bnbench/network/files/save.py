@@ -28,6 +28,7 @@ from bnbench.base.network_records import Proof, SiteRecord
 from bnbench.base.process_state import left_as_found
 from bnbench.network.files.changes import Change, apply, differences
 from bnbench.network.files.parts import NotDescribed
+from bnbench.network.files.savable import Origin
 from bnbench.network.files.tensors import State, dtype_name, put_state, state_of
 
 #: Of the files; a later form has another number.
@@ -52,17 +53,6 @@ class Result(Protocol):
     def proofs(self) -> Sequence[Proof]:
         """What was checked."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a network came from. word: MODEL with its options, "" for a module of a program. seed: of its weights."""
-
-    word: str = ""
-    source_hash: str = ""
-    num_classes: int | None = None
-    in_channels: int | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from bnbench.base.errors import BnbenchError
 from bnbench.base.network_records import Proof, SiteRecord
 from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import first_line, raise_interrupt
+from bnbench.network.files.savable import Origin, Savable
 from bnbench.network.fold import checks
 from bnbench.network.fold.checks import Pair
 from bnbench.network.fold.inputs import Inputs, adversarial, random_batches
@@ -26,10 +27,11 @@ from bnbench.network.norm_sites import find_norm_sites
 
 
 @dataclass(frozen=True)
-class Folding:
+class Folding(Savable):
     """A folded copy of a network. model: in inference mode. sites: one record for each norm. proofs: every comparison.
 
-    tracer: who followed the data. speed: None unless it was asked for.
+    tracer: who followed the data. speed: None unless it was asked for. original: the network as it was. origin: its
+    word.
     """
 
     model: nn.Module
@@ -37,6 +39,8 @@ class Folding:
     proofs: tuple[Proof, ...]
     tracer: str = ""
     speed: Speed | None = None
+    original: nn.Module | None = field(default=None, repr=False)
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def passed(self) -> bool:
@@ -84,7 +88,7 @@ def fold_network(model: nn.Module, inputs: Inputs, options: FoldOptions | None =
         proofs = _proofs(Pair(own, folded), plan, inputs, chosen)
         batch = inputs(chosen.speed_samples) if chosen.speed else None
         speed = measure(own, folded, batch, chosen.speed_samples) if chosen.speed else None
-    return Folding(folded, records, proofs, sites.tracer, speed)
+    return Folding(folded, records, proofs, sites.tracer, speed, model)
 
 
 def in_inference(model: nn.Module) -> nn.Module:

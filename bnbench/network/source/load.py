@@ -63,7 +63,7 @@ def load_model(word: str, wanted: Wanted | None = None) -> LoadedModel:
         said.append(f"{origin.name} is built in the file, with the weights that it has there")
     inputs, text, why = _inputs(model, wanted, origin.file)
     said.append(f"input {text}{f': {why}; --input gives another one' if why else ''}")
-    return LoadedModel(model, word, origin.content(), inputs, text, tuple(said))
+    return LoadedModel(model, word, origin.content(), inputs, text, tuple(said), wanted)
 
 
 def inputs_for(model: nn.Module, text: str | None = None) -> tuple[Any, str, str]:

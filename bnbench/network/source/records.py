@@ -39,6 +39,7 @@ class LoadedModel:
 
     source_hash: of its file and all that the file imports beside it, or of the package's version and the word.
     inputs: random ones, the same each time. input_text: their shape, for people. said: sentences on what was decided.
+    wanted: what it was built with.
     """
 
     model: nn.Module
@@ -47,6 +48,7 @@ class LoadedModel:
     inputs: Inputs
     input_text: str
     said: tuple[str, ...] = ()
+    wanted: Wanted = field(default_factory=Wanted)
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
