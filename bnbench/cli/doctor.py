@@ -11,8 +11,8 @@ import typer
 from bnbench.base.errors import EXIT_DONE, EXIT_GATE
 from bnbench.base.terminal import echo
 from bnbench.cli.errors import Errors
-from bnbench.cli.model_options import Building, Model
-from bnbench.cli.options import Debug, Plugins, user_file
+from bnbench.cli.model_options import Building, Checkpoint, Model
+from bnbench.cli.options import Debug, Plugins
 
 if TYPE_CHECKING:
     from bnbench.base.diagnosis import Diagnosis
@@ -29,10 +29,7 @@ def _names(text: str | tuple[str, ...]) -> tuple[str, ...]:
 class Beside:
     """What is given beside the model, and which rules look."""
 
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", parser=user_file, metavar="FILE", help="Weights to load first."),
-    ] = None
+    checkpoint: Checkpoint = None
     data: Annotated[
         str | None,
         typer.Option(
