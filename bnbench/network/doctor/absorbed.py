@@ -18,7 +18,7 @@ from bnbench.base.errors import BnbenchError
 from bnbench.base.process_state import seed_streams
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.untouched import called, device_of
-from bnbench.network.neighbours import Flow, is_transparent
+from bnbench.network.neighbours import is_transparent
 from bnbench.network.norm_site import Node, NormSite
 from bnbench.norms.owner import weight_layers
 
@@ -41,6 +41,21 @@ _Convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 MOST_ALONE = 48
 #: Beside the largest output: rounding that deep networks amplify, in float64 and in float32.
 _TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
+
+
+class Flow:
+    """The nodes of one forward pass, and who reads each of them."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = {node.index: node for node in nodes}
+        self.readers: dict[int, list[int]] = {node.index: [] for node in nodes}
+        for node in nodes:
+            for index in node.inputs:
+                self.readers[index].append(node.index)
+
+    def calls_of(self, module: nn.Module) -> list[Node]:
+        """The nodes in which it is called."""
+        return [node for node in self.nodes.values() if node.module is module]
 
 
 @dataclass(frozen=True)
@@ -230,7 +245,9 @@ def _run_before(model: nn.Module, flow: Flow, ends: Sequence[nn.Module]) -> list
     """The modules that have run where the last of these has: those of the nodes, and those that call them."""
     last = max(node.index for norm in ends for node in flow.calls_of(norm))
     found: dict[int, nn.Module] = {id(model): model}
-    for node in flow.nodes[: last + 1]:
+    for node in flow.nodes.values():
+        if node.index > last:
+            continue
         if node.module is not None:
             found |= {id(inner): inner for inner in node.module.modules()}
         parts = node.scope.split(".") if node.scope else []
