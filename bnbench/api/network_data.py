@@ -71,23 +71,14 @@ def data_for(model: nn.Module, given: StudyData | PatientData | None) -> Patient
 def fitted(model: nn.Module, data: PatientData) -> PatientData:
     """The same data, whose images are repeated to the channels of the network, and resized to its `image_size`."""
     import torch
-    from torch import nn
 
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    size = getattr(model, "image_size", None)
+    from bnbench.network.doctor.fitted import fit_of
+
+    fit = fit_of(model)
     images = [b.inputs for b in data.batches if isinstance(b.inputs, torch.Tensor) and b.inputs.ndim == 4]
-    if len(images) < len(data.batches) or first is None:
+    if len(images) < len(data.batches) or fit is None:
         return data
-
-    def fit(x: torch.Tensor) -> torch.Tensor:
-        if x.shape[1] == 1 and first.in_channels == 3:
-            x = x.expand(-1, 3, -1, -1)
-        if isinstance(size, int) and x.shape[-1] != size:
-            x = nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
-        return x
-
-    batches = tuple(replace(batch, inputs=fit(batch.inputs)) for batch in data.batches)
-    return replace(data, batches=batches)
+    return replace(data, batches=tuple(replace(batch, inputs=fit(batch.inputs)) for batch in data.batches))
 
 
 def gap_values(patient: Patient) -> dict[str, Any] | None:

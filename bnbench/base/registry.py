@@ -147,6 +147,10 @@ class Registry:
         modules, self._registrants = self._registrants, set()
         return modules
 
+    def forget(self, name: str) -> None:
+        """Forget one registration, if it is there: of a name that is needed for a while."""
+        self._entries.pop(name, None)
+
     def _checked_facts(self, name: str, facts: Mapping[str, Any]) -> Any:
         if not isinstance(name, str) or not name:
             raise PluginError(f"a {self.kind} is registered as {name!r}.", fix="give it a name.")

@@ -33,8 +33,8 @@ def print_gap(console: Console, gap: Mapping[str, Any] | None, *, every: bool = 
 
 _WORDS = (
     "Gaps are in standard deviations, with 95 % intervals (bootstrap over batches). Floor: between two halves of the "
-    "data. Precise: E[var] + Var[mean] of all batches, from one pass in which layers before use the batch's statistics; "
-    "dropout is off."
+    "data. Precise: E[var] + Var[mean] of all batches, from one pass in which layers before use the statistics of the "
+    "batch; dropout is off."
 )
 
 

@@ -1,0 +1,209 @@
+"""`--train-the-difference`: a small paired study of a finding against its fix, by bnbench's own `compare`."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnbench.api.study_data import StudyData
+from bnbench.base.errors import BnbenchError
+from bnbench.base.network_records import Finding
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bnbench.api.comparison import Comparison
+    from bnbench.network.doctor.cures import Cure
+    from bnbench.network.norm_site import NormSites
+
+#: Seeds and optimizer steps of the study, at most.
+SEEDS, STEPS = 5, 300
+FOUND, FIXED = "as_found", "fixed"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a finding costs, trained. text: what the fix is. comparison: None where there is no study, for `reason`."""
+
+    finding: Finding | None
+    text: str = ""
+    comparison: Comparison | None = None
+    reason: str = ""
+
+    @property
+    def sentences(self) -> list[str]:
+        """The answer in words."""
+        if self.finding is None or self.comparison is None:
+            rule = f"{self.finding.rule} at {self.finding.place or 'the network'}: " if self.finding else ""
+            return [f"{rule}no study: {self.reason}."]
+        head = f"{self.finding.rule} at {self.finding.place or 'the network'}, trained as found and with {self.text}:"
+        return [head, *self.comparison.sentences, *self.comparison.cautions]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the study is trained. output: its folder; None for one in results/, named after the finding."""
+
+    seeds: int = SEEDS
+    steps: int = STEPS
+    output: Path | None = None
+
+
+def chosen_finding(findings: tuple[Finding, ...], rule: str = "") -> Finding | None:
+    """The first of that rule; without a rule the first of all. Raises BnbenchError where that rule found nothing."""
+    wanted = [finding for finding in findings if rule in ("", finding.rule)]
+    if rule and not wanted:
+        raise BnbenchError(
+            f"--train-the-difference {rule}: this rule found nothing.",
+            fix=f"one of {', '.join(dict.fromkeys(f.rule for f in findings)) or 'none: there is no finding'}",
+        )
+    return wanted[0] if wanted else None
+
+
+def train_the_difference(
+    findings: tuple[Finding, ...],
+    sites: NormSites,
+    model: str | nn.Module,
+    built: nn.Module,
+    data: StudyData,
+    rule: str = "",
+    training: Training | None = None,
+) -> Difference:
+    """Train the network as found and mended, paired by seeds, and compare them.
+
+    findings: of the network. sites: its record. model: its word, from which each seed builds a new one, or a module,
+    which each starts from as it is. built: the network that was looked at. rule: whose first finding is meant; "" for
+    the first that has a study. Raises BnbenchError where that rule found nothing, or the study can't be trained.
+    """
+    from bnbench.network.doctor.cures import cure_of
+
+    finding = chosen_finding(findings, rule)
+    if finding is None:
+        return Difference(None, reason="there is no finding")
+    cure = cure_of(finding, sites, built)
+    if isinstance(cure, str) and not rule:
+        for other in findings:
+            if not isinstance(found := cure_of(other, sites, built), str):
+                finding, cure = other, found
+                break
+    if isinstance(cure, str):
+        return Difference(finding, reason=cure)
+    training = training or Training()
+    comparison = _compared(finding, cure, _Source(model, data), training)
+    return Difference(finding, cure.text, comparison)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the networks come from."""
+
+    model: str | nn.Module
+    data: StudyData
+
+    def build(self, mend: Callable[[nn.Module], nn.Module] | None) -> nn.Module:
+        """A network as it is found or mended, from the global random streams, which the caller has seeded."""
+        import torch
+
+        from bnbench.api.network_data import wanted_of
+        from bnbench.network.doctor.fitted import Fitted
+        from bnbench.network.source.load import build, find_origin
+        from bnbench.network.source.words import read_word
+
+        if isinstance(self.model, str):
+            wanted, word = wanted_of(self.data), read_word(self.model)
+            assert wanted is not None
+            full = {**vars(wanted), "options": {**word.options, **wanted.options}}
+            seed = int(torch.randint(2**31, ()))
+            model, _ = build(find_origin(word), type(wanted)(**full), seed)
+        else:
+            model = copy.deepcopy(self.model)
+        return Fitted.of(mend(model) if mend else model)
+
+    @property
+    def identity(self) -> str:
+        """Of the word and its source, or of the module's content: runs of another network are none of this one's."""
+        from bnbench.network.snapshot import digest
+        from bnbench.network.source.load import find_origin
+        from bnbench.network.source.words import read_word
+
+        if isinstance(self.model, str):
+            return f"{self.model} {find_origin(read_word(self.model)).content()}"
+        return digest(copy.deepcopy(self.model))
+
+
+def _compared(finding: Finding, cure: Cure, source: _Source, training: Training) -> Comparison:
+    from bnbench.api.compare import compare
+
+    digest = hashlib.sha256(f"{source.identity} {finding} {cure.text}".encode()).hexdigest()[:8]
+    names = {variant: f"{variant}_{digest}" for variant in (FOUND, FIXED)}
+    study = _study(finding, cure, source.data, names, training)
+    output = training.output or Path("results") / f"doctor-{finding.rule}-{digest}"
+    with _registered(
+        {names[FOUND]: lambda: source.build(None), names[FIXED]: lambda: source.build(cure.mend)}
+    ):
+        return compare(study, output=output, jobs=1)
+
+
+@contextmanager
+def _registered(builders: Mapping[str, Callable[[], nn.Module]]) -> Iterator[None]:
+    """Inside, the networks are models of these names."""
+    from bnbench.models import models
+
+    for name, build in builders.items():
+        models.register(name, init="own")(_factory(build))
+    try:
+        yield
+    finally:
+        for name in builders:
+            models.forget(name)
+
+
+def _factory(build: Callable[[], nn.Module]) -> Callable[..., nn.Module]:
+    def model(*arguments: Any) -> Any:
+        """A network of the user's, whatever the normalizer of the study is."""
+        return build()
+
+    return model
+
+
+def _study(
+    finding: Finding, cure: Cure, data: StudyData, names: Mapping[str, str], training: Training
+) -> dict[str, Any]:
+    """The settings of the study's baseline, with two variants, few seeds and few steps."""
+    from bnbench.study.resolved import resolved
+
+    whole = resolved(data.study, Path.cwd())
+    own = whole["variants"].get(data.study.baseline, {})
+    left_out = (
+        "variants",
+        "baseline",
+        "target",
+        "expect",
+        "sweep",
+        "margin",
+        "evaluate",
+        "test_sets",
+        "probe",
+        "role",
+    )
+    values = {key: value for key, value in {**whole, **own}.items() if key not in (*left_out, "check_of")}
+    values.pop("epochs", None)
+    steps = min(training.steps, data.data.steps or training.steps)
+    return {
+        **values,
+        "name": f"doctor-{finding.rule}",
+        "description": f"{finding.rule} at {finding.place or 'the network'}: as found, and with {cure.text}",
+        "norm": "none",
+        "steps": max(1, steps),
+        "seeds": training.seeds,
+        "variants": {
+            FOUND: {"model": names[FOUND], **cure.found},
+            FIXED: {"model": names[FIXED], **cure.settings},
+        },
+        "baseline": FOUND,
+    }
