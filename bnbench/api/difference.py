@@ -35,6 +35,19 @@ class Difference:
     comparison: Comparison | None = None
     reason: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        comparison = self.comparison
+        return {
+            "rule": self.finding.rule if self.finding else "",
+            "place": self.finding.place if self.finding else "",
+            "fix": self.text,
+            "reason": self.reason,
+            "sentences": self.sentences,
+            "verdicts": comparison.verdicts if comparison else [],
+            "folder": str(comparison.folder) if comparison else "",
+        }
+
     @property
     def sentences(self) -> list[str]:
         """The answer in words."""
@@ -65,37 +78,56 @@ def chosen_finding(findings: tuple[Finding, ...], rule: str = "") -> Finding | N
     return wanted[0] if wanted else None
 
 
-def train_the_difference(
+@dataclass(frozen=True)
+class Untrained:
+    """The network of a finding, to be trained on a study's data.
+
+    model: its word, from which each seed builds a new one, or a module, which each starts from as it is. built: the
+    network that was looked at. data: None, or not a study's, where there is nothing to train on.
+    """
+
+    model: str | nn.Module
+    built: nn.Module
+    data: object
+
+
+def difference_of(
     findings: tuple[Finding, ...],
     sites: NormSites,
-    model: str | nn.Module,
-    built: nn.Module,
-    data: StudyData,
+    given: Untrained,
     rule: str = "",
     training: Training | None = None,
 ) -> Difference:
     """Train the network as found and mended, paired by seeds, and compare them.
 
-    findings: of the network. sites: its record. model: its word, from which each seed builds a new one, or a module,
-    which each starts from as it is. built: the network that was looked at. rule: whose first finding is meant; "" for
-    the first that has a study. Raises BnbenchError where that rule found nothing, or the study can't be trained.
+    findings: of the network. sites: its record. rule: whose first finding is meant; "" for the first that has a study.
+    Raises BnbenchError where that rule found nothing, there is no study, or it can't be trained.
     """
     from bnbench.network.doctor.cures import cure_of
 
-    finding = chosen_finding(findings, rule)
+    if not isinstance(given.data, StudyData):
+        raise BnbenchError("--train-the-difference: there is no study to train on.", fix="--data quickstart")
+    finding = chosen_finding(findings, rule.upper())
     if finding is None:
         return Difference(None, reason="there is no finding")
-    cure = cure_of(finding, sites, built)
-    if isinstance(cure, str) and not rule:
-        for other in findings:
-            if not isinstance(found := cure_of(other, sites, built), str):
-                finding, cure = other, found
-                break
+    cure = cure_of(finding, sites, given.built)
+    for other in findings if isinstance(cure, str) and not rule else ():
+        if not isinstance(found := cure_of(other, sites, given.built), str):
+            finding, cure = other, found
+            break
     if isinstance(cure, str):
         return Difference(finding, reason=cure)
-    training = training or Training()
-    comparison = _compared(finding, cure, _Source(model, data), training)
+    if "optimizer.decay_norm_and_bias" in cure.settings and not _decays(given.data):
+        return Difference(
+            finding, reason="the study's optimizer has no weight decay: optimizer.weight_decay=5e-4"
+        )
+    comparison = _compared(finding, cure, _Source(given.model, given.data), training or Training())
     return Difference(finding, cure.text, comparison)
+
+
+def _decays(data: StudyData) -> bool:
+    options = data.settings.optimizer.options
+    return bool(options.get("weight_decay")) and "decay_norm_and_bias" in options
 
 
 @dataclass(frozen=True)
@@ -192,15 +224,17 @@ def _study(
         "role",
     )
     values = {key: value for key, value in {**whole, **own}.items() if key not in (*left_out, "check_of")}
-    values.pop("epochs", None)
-    steps = min(training.steps, data.data.steps or training.steps)
+    said = {word.partition("=")[0] for word in data.overrides}
+    if not said & {"steps", "epochs"}:
+        values.pop("epochs", None)
+        values["steps"] = max(1, min(training.steps, data.data.steps or training.steps))
+    if "seeds" not in said:
+        values["seeds"] = training.seeds
     return {
         **values,
         "name": f"doctor-{finding.rule}",
         "description": f"{finding.rule} at {finding.place or 'the network'}: as found, and with {cure.text}",
         "norm": "none",
-        "steps": max(1, steps),
-        "seeds": training.seeds,
         "variants": {
             FOUND: {"model": names[FOUND], **cure.found},
             FIXED: {"model": names[FIXED], **cure.settings},

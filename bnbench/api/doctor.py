@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnbench.api.arguments import Overrides, PathLike, override_words, path_of, paths_of, words_of
+from bnbench.api.difference import Untrained, difference_of
 from bnbench.api.network_data import data_for, gap_values, given_data, wanted_of
 from bnbench.api.optimizer_word import optimizers_of
 from bnbench.base.diagnosis import NOWHERE, Diagnosis, RuleRecord, Source
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from bnbench.base.registry import Entry
-    from bnbench.network.doctor.data import PatientData
     from bnbench.network.doctor.patient import Patient
     from bnbench.network.norm_site import NormSite
     from bnbench.network.source import LoadedModel, Wanted
@@ -58,6 +58,7 @@ def doctor(
     checkpoint: PathLike | None = None,
     data: Any = None,
     overrides: Overrides = (),
+    train_the_difference: bool | str = False,
     rules: str | Iterable[str] = (),
     ignore: str | Iterable[str] = (),
     plugins: PathLike | Iterable[PathLike] = (),
@@ -82,6 +83,10 @@ def doctor(
         DataLoader; an iterable of batches, `inputs` or `(inputs, targets)`; or a tensor (samples, ...).
     overrides
         Settings that replace the study's.
+    train_the_difference
+        True, or a rule: train the network as found and with the fix of the first finding (of that rule), on the
+        study's data, paired over 5 seeds of at most 300 steps (`overrides` may say others). The answer is in
+        `details["difference"]`. Takes the time of ten short trainings.
     rules, ignore
         The rules that look, or that do not, by name: "D06".
     plugins
@@ -113,7 +118,7 @@ def doctor(
     with training_process():
         batches = given_data(data, override_words(overrides), selection.plugins)
         subject = subject_of(model, inputs, wanted_of(batches))
-        return diagnose(subject, Beside(optimizer, checkpoint, batches), entries)
+        return diagnose(subject, Beside(optimizer, checkpoint, batches, train_the_difference), entries)
 
 
 def known_rules(plugins: Sequence[Path] = ()) -> list[Entry]:
@@ -147,7 +152,10 @@ def explained(name: str, plugins: Sequence[Path] = ()) -> RuleRecord:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, the word that names it, how it is called, what was decided for it, and where its class is written."""
+    """A model, the word that names it, how it is called, what was decided for it, and where its class is written.
+
+    is_word: whether the word makes the same network again.
+    """
 
     model: nn.Module
     word: str
@@ -155,15 +163,17 @@ class Subject:
     input_text: str = ""
     said: tuple[str, ...] = ()
     source: Source = NOWHERE
+    is_word: bool = False
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What was given beside the model."""
+    """What was given beside the model. difference: whether, or of which rule, a finding is trained against its fix."""
 
     optimizer: Optimizer | Iterable[Optimizer] | str | None = None
     checkpoint: PathLike | None = None
     data: Any = None
+    difference: bool | str = False
 
 
 def subject_of(
@@ -186,7 +196,7 @@ def subject_of(
     loaded: LoadedModel = load_model(model, wanted or Wanted(input=text))
     called = inputs if callable(inputs) else loaded.inputs
     return Subject(
-        loaded.model, loaded.word, called, loaded.input_text, loaded.said, _source_of(loaded.model)
+        loaded.model, loaded.word, called, loaded.input_text, loaded.said, _source_of(loaded.model), True
     )
 
 
@@ -228,6 +238,10 @@ def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> Diag
         before,
         "a hash of parameters, buffers, gradients, flags and hooks, before and after",
     )
+    if beside.difference is not False:
+        given = Untrained(subject.word if subject.is_word else subject.model, subject.model, beside.data)
+        rule = "" if beside.difference is True else beside.difference
+        gap = {**(gap or {}), "difference": difference_of(findings, patient.sites, given, rule).to_json()}
     return Diagnosis(
         model=subject.word,
         sites=records,
@@ -235,7 +249,7 @@ def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> Diag
         rules=ran,
         idle=idle,
         proofs=(proof,),
-        said=(*subject.said, *said),
+        said=(*_without_input(subject, patient), *said),
         source=subject.source,
         details=gap,
     )
@@ -252,21 +266,29 @@ def _patient_of(subject: Subject, beside: Beside) -> Patient:
 
         checkpoint = load_checkpoint(subject.model, path_of(beside.checkpoint, "checkpoint"), partial=True)
     optimizers = optimizers_of(beside.optimizer, subject.model)
-    sites = find_norm_sites(subject.model, subject.inputs, optimizers[0] if optimizers else None)
+    data = data_for(subject.model, beside.data)
+    inputs = (data.inputs if data is not None else None) or subject.inputs
+    sites = find_norm_sites(subject.model, inputs, optimizers[0] if optimizers else None)
     return Patient(
         model=subject.model,
         sites=sites,
-        inputs=subject.inputs,
+        inputs=inputs,
         optimizers=optimizers,
         checkpoint=checkpoint,
-        data=_data_of(beside.data, subject),
+        data=data,
         was_trained=checkpoint is not None or was_trained(sites.sites, optimizers),
         input_text=subject.input_text,
     )
 
 
-def _data_of(given: Any, subject: Subject) -> PatientData | None:
-    return data_for(subject.model, given)
+def _without_input(subject: Subject, patient: Patient) -> Iterator[str]:
+    """What was decided for the model; the inputs are those of its data, where there are any."""
+    data = patient.data
+    for text in subject.said:
+        if data is None or data.inputs is None or not text.startswith("input "):
+            yield text
+    if data is not None:
+        yield f"looked at with {data.total} samples in {len(data.batches)} batches of {data.source}"
 
 
 def _said(patient: Patient) -> tuple[str, ...]:

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudyData:
-    """A study and its data. settings: of its baseline, whose batches these are."""
+    """A study and its data. settings: of its baseline, whose batches these are. overrides: as they were given."""
 
     study: Study
     settings: Settings
     sizes: Sizes
     data: PatientData
+    overrides: tuple[str, ...] = ()
 
 
 def study_data(given: StudyLike, names: Names, data_dir: Path, device: str = "cpu") -> StudyData:
@@ -54,7 +55,9 @@ def study_data(given: StudyLike, names: Names, data_dir: Path, device: str = "cp
         )
     with guarded():
         prepared = Library(data_dir, torch.device(device)).prepared(settings)
-    return StudyData(study, settings, prepared.sizes, _data(study, settings, prepared))
+    return StudyData(
+        study, settings, prepared.sizes, _data(study, settings, prepared), tuple(names.overrides)
+    )
 
 
 def _data(study: Study, settings: Settings, prepared: Prepared) -> PatientData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +17,10 @@ from bnbench.cli.options import Debug, Plugins
 
 if TYPE_CHECKING:
     from bnbench.base.diagnosis import Diagnosis
+
+
+#: A word that names a rule.
+_RULE = re.compile(r"[A-Za-z]\d{2}")
 
 
 def _names(text: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -62,6 +67,14 @@ def doctor(
             metavar="[KEY=VALUE]...", help="Settings that replace those of --data.", show_default=False
         ),
     ] = None,
+    difference: Annotated[
+        bool,
+        typer.Option(
+            "--train-the-difference",
+            help="Train the network as found and with the fix of its first finding, or of that of a rule named behind "
+            "it (--train-the-difference D16), on --data: paired over 5 seeds of at most 300 steps.",
+        ),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 where a finding is an error.")
     ] = False,
@@ -87,18 +100,27 @@ def doctor(
         if explain is not None:
             _explain(explain, plugin or [])
             raise typer.Exit(EXIT_DONE)
+        model, words, rule = _words(model, overrides or [], difference)
         if not model:
             raise typer.BadParameter("it is missing.", param_hint="MODEL")
         entries = Selection(beside.rules, beside.ignore, plugin or []).entries()
         from bnbench.engine.process import training_process
 
         with training_process(for_good=True):
-            data = given_data(beside.data, overrides or [], plugin or [])
+            data = given_data(beside.data, words, plugin or [])
             subject = subject_of(model, building.input, building.wanted(wanted_of(data)))
-            given = Given(beside.optimizer, beside.checkpoint, data)
+            given = Given(beside.optimizer, beside.checkpoint, data, rule)
             diagnosis = diagnose(subject, given, entries)
         _show(diagnosis, format, every=all_places)
         raise typer.Exit(EXIT_GATE if strict and not diagnosis.passed else EXIT_DONE)
+
+
+def _words(model: str, words: list[str], difference: bool) -> tuple[str, list[str], bool | str]:
+    """MODEL, the overrides, and the rule behind --train-the-difference (True for any, False without the option)."""
+    words = [word for word in (model, *words) if word]
+    rules = [word for word in words if _RULE.fullmatch(word)] if difference else []
+    others = [word for word in words if word not in rules]
+    return (others[0] if others else ""), others[1:], rules[0] if rules else difference
 
 
 def _explain(rule: str, plugins: list[Path]) -> None:

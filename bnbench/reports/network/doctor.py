@@ -93,6 +93,9 @@ def print_diagnosis(console: Console, diagnosis: Diagnosis, *, every: bool = Fal
         print_table(console, findings_table(groups), headed=False)
     for group in groups if not every else alike(diagnosis):
         _print_advice(console, diagnosis, group)
+    for sentence in ((diagnosis.details or {}).get("difference") or {}).get("sentences", ()):
+        print_text(console, sentence)
+        console.print()
     print_gap(console, (diagnosis.details or {}).get("train_eval_gap"), every=every)
     print_lines(console, "Notes", [*diagnosis.said, *idle_lines(diagnosis), *broken_lines(diagnosis)])
     if groups:
