@@ -64,18 +64,20 @@ def _data(study: Study, settings: Settings, prepared: Prepared) -> PatientData:
     from bnbench.base.seeding import generator
     from bnbench.data.batches import batch_sizes, epoch_order
     from bnbench.engine.build import make_objective
-    from bnbench.network.doctor.data import BATCHES, SAMPLES, DataBatch, PatientData, padded_pair
+    from bnbench.network.doctor.data import DataBatch, PatientData, is_enough, padded_pair
     from bnbench.tasks import task_of
 
     task, count, seed = task_of(settings.task), len(prepared.train_targets), study.seeds[0]
     draw = generator(settings.seed_of("noise", seed), "batch", 0)
     order = epoch_order(count, settings.batch_size, settings.seed_of("order", seed), 0, settings.last_batch)
     batches: list[DataBatch] = []
-    for index in order[: max(1, min(BATCHES, SAMPLES // settings.batch_size))]:
+    for index in order:
         place = index.to(prepared.train_inputs.device)
         targets = prepared.standard_targets(prepared.train_targets[place])
         inputs, targets = task.batch(prepared.train_batch(place), targets, draw)
         batches.append(DataBatch(inputs, targets, len(index)))
+        if is_enough(len(batches), sum(batch.size for batch in batches)):
+            break
     sizes = batch_sizes(count, settings.batch_size, settings.last_batch)
     steps = settings.steps if settings.steps is not None else int((settings.epochs or 0) * len(sizes))
     objective = make_objective(settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import torch
@@ -15,6 +14,8 @@ from bnbench.base.tokens import PAD, split_valid, valid_tokens
 
 #: Batches that are looked at, and samples of them at most: enough for an interval, few enough to wait for.
 BATCHES, SAMPLES = 16, 2048
+#: Small batches: more of them, until there are so many samples.
+MOST_BATCHES, LEAST_SAMPLES = 64, 256
 #: Samples of a batch that is cut from a tensor.
 CUT = 32
 _WANTED = "an iterable of batches (inputs, or (inputs, targets)), or a tensor (samples, ...)."
@@ -66,22 +67,29 @@ class PatientData:
         return sum(batch.size for batch in self.batches)
 
 
-def data_of(given: object, batches: int = BATCHES, samples: int = SAMPLES) -> PatientData:
-    """Data as it is given in Python: a tensor, a DataLoader, or an iterable of batches.
+def is_enough(batches: int, samples: int) -> bool:
+    """Whether so many batches, with so many samples, are enough to look at."""
+    if samples >= SAMPLES or batches >= MOST_BATCHES:
+        return True
+    return batches >= BATCHES and samples >= LEAST_SAMPLES
 
-    batches, samples: how much of it is looked at, at most. Of a DataLoader the batch size, the number of samples and
+
+def data_of(given: object) -> PatientData:
+    """Data as it is given in Python: a tensor, a DataLoader, or an iterable of batches. The first of it are looked at.
+
+    Of a DataLoader the batch size, the number of samples and
     the last batch are known, too. Raises BnbenchError where it holds no batch.
     """
     if isinstance(given, PatientData):
         return given
     if isinstance(given, Tensor):
-        return _of_tensor(given, batches, samples)
+        return _of_tensor(given)
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
         raise BnbenchError(f"data: a {type(given).__name__} has no batches.", fix=f"data: {_WANTED}")
     found: list[DataBatch] = []
-    for one in islice(given, batches):
+    for one in given:
         found.append(_batch(one))
-        if sum(batch.size for batch in found) >= samples:
+        if is_enough(len(found), sum(batch.size for batch in found)):
             break
     if not found:
         raise BnbenchError("data: it holds no batch.", fix=f"data: {_WANTED}")
@@ -93,14 +101,13 @@ def data_of(given: object, batches: int = BATCHES, samples: int = SAMPLES) -> Pa
     )
 
 
-def _of_tensor(given: Tensor, batches: int, samples: int) -> PatientData:
+def _of_tensor(given: Tensor) -> PatientData:
     if given.ndim < 2 or not len(given):
         raise BnbenchError(
             f"data: a tensor of shape {tuple(given.shape)} has no samples.", fix=f"data: {_WANTED}"
         )
-    given = given[:samples]
-    size = max(2, min(CUT, len(given) // min(batches, 8)))
-    parts = torch.split(given, size)[:batches]
+    given = given[:SAMPLES]
+    parts = torch.split(given, max(2, min(CUT, len(given) // 8)))[:BATCHES]
     return PatientData(
         f"a tensor of {len(given)} samples", tuple(DataBatch(part, None, len(part)) for part in parts)
     )
