@@ -120,7 +120,7 @@ def _disk_errors(files: Saved) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        found = re.search(r"code: (\d+)", str(error))
+        found = re.search(r"os error (\d+)", str(error))
         number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
         why = os.strerror(number) if number else str(error)
         full = number in (errno.ENOSPC, errno.EDQUOT)
