@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -23,6 +23,7 @@ from bnbench.network.convert.proofs import (
 )
 from bnbench.network.convert.proofs.trial import Trials
 from bnbench.network.convert.replacement import Choices, Replaced, Replacement, Source, replace_norms
+from bnbench.network.files.savable import Origin, Savable
 from bnbench.network.norm_site import NormSites
 from bnbench.network.norm_sites import find_norm_sites
 from bnbench.norms import norms
@@ -31,13 +32,14 @@ Inputs = Callable[[int], Any]
 
 
 @dataclass(frozen=True)
-class Conversion:
+class Conversion(Savable):
     """A converted network. The network that was given is as it was.
 
     model: the converted copy. to: the normalizer. source: which normalizations were to be converted. sites: what became
     of each. proofs: what was checked. renamed: of each parameter, its name in the new network, None where it has none
     there; an optimizer of the old network holds the old parameters, so make a new one of `model.parameters()`.
-    error: what the network raised on its inputs, "" without an error.
+    error: what the network raised on its inputs, "" without an error. original: the network that was given. origin: its
+    word.
     """
 
     model: nn.Module
@@ -47,6 +49,8 @@ class Conversion:
     proofs: tuple[Proof, ...]
     renamed: Mapping[str, str | None]
     error: str = ""
+    original: nn.Module | None = field(default=None, repr=False)
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def passed(self) -> bool:
@@ -148,7 +152,7 @@ def convert_norms(
         )
     records = tuple(map(record, done.sites))
     return Conversion(
-        done.model, norm.entry.name, choices.source, records, proofs, renamed(model, done), found.error
+        done.model, norm.entry.name, choices.source, records, proofs, renamed(model, done), found.error, model
     )
 
 
