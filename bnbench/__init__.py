@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bnbench.api.check import check
     from bnbench.api.compare import compare, train
     from bnbench.api.comparison import Comparison
+    from bnbench.api.convert import convert
     from bnbench.api.doctor import doctor
     from bnbench.api.explain import explain
     from bnbench.api.fold import fold
@@ -34,6 +35,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "convert",
     "doctor",
     "explain",
     "findings",
@@ -57,6 +59,7 @@ _HOMES = {
     "Comparison": "bnbench.api.comparison",
     "check": "bnbench.api.check",
     "compare": "bnbench.api.compare",
+    "convert": "bnbench.api.convert",
     "doctor": "bnbench.api.doctor",
     "explain": "bnbench.api.explain",
     "findings": "bnbench.api.replicate",

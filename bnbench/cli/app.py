@@ -14,6 +14,7 @@ import typer
 from bnbench.base.errors import EXIT_DONE
 from bnbench.base.terminal import close_doors, echo, open_doors
 from bnbench.base.words import ENGLISH
+from bnbench.cli.convert import convert
 from bnbench.cli.doctor import doctor
 from bnbench.cli.errors import Errors
 from bnbench.cli.explain import explain
@@ -53,7 +54,8 @@ app = typer.Typer(
     name="bnbench",
     help="Does this normalization layer help this network, by how much, and can the answer be trusted?",
     epilog="Exit codes: 0 done; 1 nothing usable came out; 2 usage; 3 some runs crashed; 4 a --fail-if holds, "
-    "a layer fails a check of verify, doctor --strict finds an error, or a proof of fold fails; 130 interrupted.",
+    "a layer fails a check of verify, doctor --strict finds an error, or a proof of convert or fold fails; "
+    "130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -227,6 +229,7 @@ def list_names(plugin: Plugins = None, debug: Debug = False) -> None:
 
 
 app.command()(with_groups(verify))
+app.command()(with_groups(convert))
 app.command()(with_groups(doctor))
 app.command()(with_groups(fold))
 app.command()(explain)

@@ -1,6 +1,6 @@
 """Another normalizer in the place of those of somebody's network, with proofs of what was done."""
 
-from bnbench.network.convert.conversion import Conversion, convert, convert_norms
+from bnbench.network.convert.conversion import Conversion, checked_options, convert, convert_norms
 from bnbench.network.convert.replacement import SOURCES, Choices, Replaced, Replacement, replace_norms
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Conversion",
     "Replaced",
     "Replacement",
+    "checked_options",
     "convert",
     "convert_norms",
     "replace_norms",

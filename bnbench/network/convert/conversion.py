@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -62,28 +62,10 @@ class Conversion(Savable):
         """The normalizations that were not converted, each with its reason."""
         return tuple(site for site in self.sites if site.action != "converted")
 
-    def to_json(self) -> dict[str, Any]:
-        """What `bnbench convert --format json` prints of it."""
-        return {
-            "to": self.to,
-            "source": self.source,
-            "sites": [spread(site) for site in self.sites],
-            "proofs": [asdict(proof) for proof in self.proofs],
-            "passed": self.passed,
-            "renamed": {old: new for old, new in self.renamed.items() if old != new},
-            "error": self.error,
-        }
-
     def __repr__(self) -> str:
         """The answer in one line."""
         done = len(self.sites) - len(self.left)
         return f"<Conversion to {self.to}: {done} of {len(self.sites)} norms converted, passed={self.passed}>"
-
-
-def spread(site: SiteRecord) -> dict[str, Any]:
-    """A record with its details beside its fields."""
-    fields = {key: value for key, value in vars(site).items() if key != "details"}
-    return {**fields, "names": list(site.names), **site.details}
 
 
 def convert(

@@ -1,0 +1,64 @@
+"""What `bnbench convert` did to a network: plain records, which reports show without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bnbench.base.network_records import Proof, SiteRecord
+
+
+@dataclass(frozen=True)
+class ConversionRecord:
+    """model: the word that names it, or its class. to: the normalizer. source: which norms were to be converted.
+
+    renamed: of each old parameter whose name changed, the new one, None where it is gone. said: what was decided
+    without being asked, such as the input.
+    """
+
+    model: str
+    to: str
+    source: str
+    sites: tuple[SiteRecord, ...]
+    proofs: tuple[Proof, ...]
+    renamed: Mapping[str, str | None] = field(default_factory=dict)
+    said: tuple[str, ...] = ()
+
+    @property
+    def converted(self) -> tuple[SiteRecord, ...]:
+        """The norms that were converted."""
+        return tuple(site for site in self.sites if site.action == "converted")
+
+    @property
+    def left(self) -> tuple[SiteRecord, ...]:
+        """The norms that stay, each with its reason."""
+        return tuple(site for site in self.sites if site.action != "converted")
+
+    @property
+    def passed(self) -> bool:
+        """Whether no proof failed."""
+        return all(proof.passed is not False for proof in self.proofs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every norm by itself, also where many are alike."""
+        from bnbench import __version__
+
+        return {
+            "model": self.model,
+            "bnbench": __version__,
+            "to": self.to,
+            "from": self.source,
+            "sites": [site_json(site) for site in self.sites],
+            "proofs": [asdict(proof) for proof in self.proofs],
+            "findings": [],
+            "passed": self.passed,
+            "renamed": dict(self.renamed),
+            "notes": list(self.said),
+        }
+
+
+def site_json(site: SiteRecord) -> dict[str, Any]:
+    """A record with its details beside its fields."""
+    values = {name: getattr(site, name) for name in ("name", "kind", "calls", "action", "reason")}
+    return {**values, "names": list(site.names), **site.details}
