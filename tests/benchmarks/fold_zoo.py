@@ -1,0 +1,141 @@
+"""Networks of torchvision and timm through `bnbench fold`: how many norms go where, and what blocks the others.
+
+    python tests/benchmarks/fold_zoo.py            # prints the table of docs/fold.md
+    python tests/benchmarks/fold_zoo.py --write    # writes it there
+    python tests/benchmarks/fold_zoo.py resnet18 timm:resnet26d    # these alone
+
+Statistics, gammas and betas are random, so that no fold is right by chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import bnbench
+from bnbench.base.fold_record import WHOLE
+from bnbench.base.network_records import SiteRecord
+from bnbench.network.source import Wanted, load_model
+from bnbench.reports.network.fold import general_reason
+from tests.network.fold_layers import is_norm
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "fold.md"
+START, END = "<!-- python tests/benchmarks/fold_zoo.py --write -->", "<!-- end of the networks -->"
+#: The word of each network, and the side of its images where it takes no smaller one.
+NETWORKS: dict[str, int] = {
+    "torchvision:resnet18": 64,
+    "torchvision:resnet50": 64,
+    "torchvision:densenet121": 64,
+    "torchvision:mobilenet_v2": 64,
+    "torchvision:mobilenet_v3_small": 64,
+    "torchvision:mnasnet1_0": 64,
+    "torchvision:shufflenet_v2_x1_0": 64,
+    "torchvision:efficientnet_b0": 64,
+    "torchvision:regnet_y_400mf": 64,
+    "torchvision:googlenet": 64,
+    "torchvision:inception_v3": 96,
+    "torchvision:vgg11_bn": 64,
+    "torchvision:maxvit_t": 224,
+    "torchvision:convnext_tiny": 64,
+    "torchvision:vit_b_16": 224,
+    "torchvision:swin_t": 64,
+    "timm:resnet26d": 64,
+    "timm:efficientnet_lite0": 64,
+    "timm:repvgg_a0": 64,
+    "timm:convmixer_768_32": 64,
+    "timm:levit_128s": 224,
+    "timm:mobilevit_xxs": 64,
+    "timm:vit_tiny_patch16_224": 224,
+    "timm:mixer_s32_224": 224,
+    "timm:poolformer_s12": 64,
+}
+
+
+def randomised(model: nn.Module) -> nn.Module:
+    """Statistics, gammas and betas near those of a trained network."""
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for module in model.modules():
+            mean, var = getattr(module, "running_mean", None), getattr(module, "running_var", None)
+            if mean is not None and var is not None:
+                mean.copy_(0.3 * torch.randn(mean.shape, generator=draw))
+                var.copy_(0.5 + torch.rand(var.shape, generator=draw))
+            if is_norm(module):
+                for name, low in (("weight", 0.5), ("bias", -0.5)):
+                    value = getattr(module, name, None)
+                    if value is not None:
+                        value.copy_(low + torch.rand(value.shape, generator=draw))
+    return model
+
+
+def row(word: str, side: int) -> tuple[str, str]:
+    """A line of the table; and for the terminal, how long it took and what failed."""
+    start = time.perf_counter()
+    options = {"init_weights": False} if word.endswith(("googlenet", "inception_v3")) else {}
+    loaded = load_model(word, Wanted(input=f"3x{side}x{side}", options=options))
+    folding = bnbench.fold(randomised(loaded.model), inputs=f"3x{side}x{side}")
+    whole = [site for site in folding.sites if site.kind in WHOLE]
+    others = [site for site in folding.sites if site.kind not in WHOLE]
+    sides = Counter(site.details.get("side") for site in whole if site.action == "folded")
+    gaps = {proof.name: proof.value for proof in folding.proofs}
+    cells = (
+        f"{word} at {side}",
+        _share(whole),
+        f"{sides['before']}, {sides['after']}" if whole else "-",
+        _share(others),
+        f"{gaps['float64']:.0e}",
+        _reasons([site for site in folding.sites if site.action != "folded"]),
+    )
+    failed = [proof.name for proof in folding.proofs if proof.passed is False]
+    return f"| {' | '.join(cells)} |", f"{time.perf_counter() - start:.0f} s {failed or ''}"
+
+
+def _share(sites: list[SiteRecord]) -> str:
+    return f"{sum(site.action == 'folded' for site in sites)} of {len(sites)}" if sites else "-"
+
+
+def _reasons(sites: list[SiteRecord]) -> str:
+    counts = Counter(re.sub(r"\|", "/", general_reason(site)) for site in sites)
+    return "; ".join(f"{number} × {reason}" for reason, number in counts.most_common(4)) or "-"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("words", nargs="*")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    head = (
+        "network",
+        "batch norms folded",
+        "before, after",
+        "gammas folded",
+        "float64 difference",
+        "what blocks the others",
+    )
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    chosen = {word: NETWORKS.get(word, 64) for word in arguments.words or NETWORKS}
+    for word, side in chosen.items():
+        line, note = row(word, side)
+        lines.append(line)
+        print(line, note, file=sys.stderr, flush=True)
+    if not arguments.write:
+        print("\n".join(lines))
+        return
+    text = DOCUMENT.read_text()
+    start, end = text.index(START) + len(START), text.index(END)
+    DOCUMENT.write_text(f"{text[:start]}\n" + "\n".join(lines) + f"\n{text[end:]}")
+
+
+if __name__ == "__main__":
+    main()
