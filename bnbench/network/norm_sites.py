@@ -152,9 +152,8 @@ def _initialized(model: nn.Module, inputs: Inputs, samples: int) -> nn.Module:
     device = _device(model)
     try:
         # torch copies lazy parameters, and no lazy buffers
-        fresh = {
-            id(b): UninitializedBuffer(device=b.device, dtype=b.dtype) for b in model.buffers() if is_lazy(b)
-        }
+        empty: Any = UninitializedBuffer
+        fresh = {id(b): empty(device=b.device, dtype=b.dtype) for b in model.buffers() if is_lazy(b)}
         twin = copy.deepcopy(model, fresh)
         with left_as_found(device), torch.no_grad():
             call(twin, moved(inputs(samples), device))
