@@ -18,7 +18,7 @@ from bnbench.network.trial_copy import Trial, on_private_streams, private_copy, 
 
 #: Relative to the largest entry: float32 arithmetic inside a layer passes, another formula does not.
 TOLERANCE = 3e-6
-_FAR = 1e3  # far above the root of any eps
+_FAR = 1e6  # far above the root of any eps
 _EPS_NAMES = ("eps", "epsilon", "variance_epsilon")
 
 
@@ -160,7 +160,7 @@ class _Found:
             return self._frozen() if train is not None else self._other()
         larger = self.trial(3 * x)
         if larger is None or not _close(self.y, larger, 1e-5):
-            return None
+            return self._other()
         for centers in (True, False):
             for unbiased in (False, True):
                 u = self.standard(x, train, centers)
@@ -254,6 +254,8 @@ class _Found:
         dims = self.x.dim()
         if train.block:
             return train.block[0]
+        if hasattr(self.original, "num_groups"):
+            return 1
         rest = [a for a in range(dims) if a not in train.axes]
         if 0 in train.axes and len(rest) == 1:
             return rest[0]
@@ -450,12 +452,13 @@ class _Found:
 
     def _other(self) -> NormBehaviour | None:
         """It normalizes by statistics of its input, in a form of its own."""
-        y, larger = self.y, self.trial(3 * self.x)
+        y, larger = (self.trial(factor * self.x, full=True) for factor in (1, 3))
         if y is None or larger is None or not _close(y, larger, 1e-4):
             return None
         # a saturated softmax or sigmoid ignores the size of its input, too, but all else as well
         draw = torch.Generator().manual_seed(5)
-        turned = self.trial(self.x * (0.5 + torch.rand(self.x.shape, generator=draw, dtype=torch.float64)))
+        factors = 0.5 + torch.rand(self.x.shape, generator=draw, dtype=torch.float64)
+        turned = self.trial(self.x * factors, full=True)
         if turned is None or float(((turned - y).abs() > 1e-3 * y.abs().max()).double().mean()) < 0.3:
             return None
         size = max((v.numel() for v in self.vectors.values()), default=int(self.x.shape[1]))
