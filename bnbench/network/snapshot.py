@@ -1,4 +1,8 @@
-"""A model left as it was found: parameters, buffers, gradients, flags, hooks and attributes of its modules."""
+"""A model left as it was found: parameters, buffers, gradients, flags, hooks and attributes of its modules.
+
+Inside a block, what bnbench itself changes is changed in place or by another storage, which torch counts; a change
+through `.data` alone is seen where the outermost block ends.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +37,19 @@ def untouched(model: nn.Module) -> Iterator[torch.device]:
     Parameters, buffers and other tensors keep their objects, too. Gives the model's device.
     """
     device = device_of(model)
+    outer = _active[-1] if _active else None
     with left_as_found(torch.device("cpu") if device.type == "meta" else device):
-        before = Snapshot(model)
+        before = Snapshot(model, outer)
+        _active.append(before)
         try:
             yield device
         finally:
-            before.restore()
+            _active.pop()
+            before.restore(whole=outer is None)
+
+
+#: The snapshots of the blocks that are entered, the innermost last: copies that an outer one has are not made again.
+_active: list[Snapshot] = []
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -50,13 +61,17 @@ def device_of(model: nn.Module) -> torch.device:
 class Snapshot:
     """Everything of a model that running or training it can change: the objects, and copies of the tensors."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, outer: Snapshot | None = None) -> None:
+        """outer: another one, whose copies of tensors that did not change since are used again."""
         self._modules = list(model.modules())
         self._classes = [type(module) for module in self._modules]
         self._attributes = [dict(vars(module)) for module in self._modules]
         places = [value for module in self._modules for value in vars(module).values()]
         self._containers = [(place, place.copy()) for place in places if isinstance(place, dict | list | set)]
-        self._tensors = [_Kept(tensor) for tensor in _tensors(self._modules)]
+        known = {} if outer is None else {id(kept.tensor): kept for kept in outer._tensors}
+        self._tensors: list[_Kept] = [
+            _Kept(tensor, known.get(id(tensor))) for tensor in _tensors(self._modules)
+        ]
 
     def restore(self, *, whole: bool = True) -> None:
         """Put back the objects, then what was in them. whole: also where torch counted no change of a tensor."""
@@ -87,11 +102,20 @@ def _tensors(modules: Iterable[nn.Module]) -> Iterable[Tensor]:
 class _Kept:
     """A tensor, its storage and content, its flag, its gradient."""
 
-    def __init__(self, tensor: Tensor) -> None:
+    def __init__(self, tensor: Tensor, outer: _Kept | None = None) -> None:
         self.kind, self.lazy = type(tensor), is_lazy(tensor)  # lazy: its shape is not known yet
-        self.tensor, self.data, self.content = tensor, tensor.data, None if self.lazy else _copy(tensor)
-        self.needs_grad, self.version = tensor.requires_grad, _version(tensor)
+        self.tensor, self.data, self.version = tensor, tensor.data, _version(tensor)
+        same = outer is not None and outer.is_unchanged()
+        self.content: Tensor | None = (
+            outer.content if outer and same else None if self.lazy else _copy(tensor)
+        )
+        self.needs_grad = tensor.requires_grad
         self.grad = _Kept(tensor.grad) if tensor.is_leaf and tensor.grad is not None else None
+
+    def is_unchanged(self) -> bool:
+        """Whether it has the same storage, and torch counted no change of it."""
+        moved = self.tensor.dtype != self.data.dtype or self.tensor.data_ptr() != self.data.data_ptr()
+        return not moved and self.version >= 0 and _version(self.tensor) == self.version
 
     def restore(self, whole: bool) -> None:
         tensor = self.tensor

@@ -160,9 +160,10 @@ class _Trial:
     def _randomize(self) -> None:
         """A constant parameter (a gamma of 0, the 1e-6 of a layer scale) hides what stands before it."""
         draw = torch.Generator().manual_seed(0)
-        for parameter in _own(self.modules, parameters=True):
-            if parameter.is_floating_point() and bool((parameter == parameter.flatten()[0]).all()):
-                parameter.data.copy_(0.5 + torch.rand(parameter.shape, generator=draw))
+        with torch.no_grad():
+            for parameter in _own(self.modules, parameters=True):
+                if parameter.is_floating_point() and bool((parameter == parameter.flatten()[0]).all()):
+                    parameter.copy_(0.5 + torch.rand(parameter.shape, generator=draw))
 
     def _start(self) -> None:
         for tensor in _own(self.modules, parameters=False):
@@ -215,8 +216,9 @@ class _Trial:
                 norm.momentum = momentum
             for module, mode in modes:
                 module.training = mode
-            for buffer, content in self.buffers:
-                buffer.data.copy_(content)
+            with torch.no_grad():
+                for buffer, content in self.buffers:
+                    buffer.copy_(content)
         return outputs
 
     def _run(self) -> list[Tensor]:
