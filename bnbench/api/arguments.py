@@ -21,6 +21,8 @@ StudyLike = str | os.PathLike[str] | Mapping[str, Any]
 Overrides = Mapping[str, Any] | Sequence[str]
 Seeds = int | Sequence[int] | Literal["auto"]
 PathLike = str | os.PathLike[str]
+#: A MODEL word, or what makes a network.
+ModelLike = str | os.PathLike[str] | Callable[..., Any]
 
 
 def study_of(given: StudyLike) -> StudyLike:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bnbench.api.arguments import (
     DEVICES,
+    ModelLike,
     Overrides,
     PathLike,
     Seeds,
@@ -19,6 +20,7 @@ from bnbench.api.arguments import (
     paths_of,
     study_of,
 )
+from bnbench.api.own_models import with_model
 from bnbench.api.plugins import forget_plugins, known_names
 from bnbench.api.session import check_temporary_folder
 from bnbench.api.several import load_studies
@@ -71,6 +73,7 @@ def check(
     seeds: Seeds | None = None,
     device: str = "auto",
     plugins: PathLike | Iterable[PathLike] = (),
+    model: ModelLike | None = None,
     data_dir: PathLike | None = None,
 ) -> CheckedStudy:
     """Check a study without training: its planned runs and the estimated cost.
@@ -85,10 +88,11 @@ def check(
     """
     from bnbench.engine.process import training_process
 
-    words, files = override_words(overrides, seeds), paths_of(plugins)
+    words, networks = with_model(override_words(overrides, seeds), model)
+    files = paths_of(plugins)
     with training_process():
         try:
-            (checked,) = load_studies([study_of(study)], known_names(files, words), ARGUMENT)
+            (checked,) = load_studies([study_of(study)], known_names(files, words, networks), ARGUMENT)
             estimates = estimate(
                 checked, choice_of("device", device, DEVICES), data_folder(data_dir), lambda text: None
             )

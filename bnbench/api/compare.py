@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bnbench.api.arguments import (
     DEVICES,
+    ModelLike,
     Overrides,
     PathLike,
     Seeds,
@@ -24,6 +25,7 @@ from bnbench.api.arguments import (
     words_of,
 )
 from bnbench.api.comparison import Comparison
+from bnbench.api.own_models import with_model
 from bnbench.api.plugins import Names, forget_plugins, known_names
 from bnbench.api.session import Options, Work, carry_out
 from bnbench.api.several import load_studies, prepare_works
@@ -51,6 +53,7 @@ def compare(
     device: str = "auto",
     jobs: int | None = None,
     plugins: PathLike | Iterable[PathLike] = (),
+    model: ModelLike | None = None,
     data_dir: PathLike | None = None,
     force: bool = False,
     refresh: Literal["changed"] | None = None,
@@ -79,6 +82,9 @@ def compare(
         Processes that train at the same time; does not affect results.
     plugins
         Python files that register your own names.
+    model
+        Your own network in place of the study's: "my_model.py:Net", "torchvision:resnet18", a class, or a function
+        that returns a network. Each variant's normalizer takes the place of its batch norms.
     data_dir
         Where data sets are kept.
     force
@@ -104,10 +110,9 @@ def compare(
     >>> comparison = bnbench.compare("quickstart", seeds=3)
     >>> print(comparison)
     """
+    words, networks = with_model(override_words(overrides, seeds), model)
     request = _Request(
-        override_words(overrides, seeds),
-        paths_of(plugins),
-        path_of(output, "output") if output is not None else None,
+        words, paths_of(plugins), path_of(output, "output") if output is not None else None, networks
     )
     options = _options(device, data_dir, force, refresh, jobs)
 
@@ -131,6 +136,7 @@ def train(
     device: str = "auto",
     jobs: int | None = None,
     plugins: PathLike | Iterable[PathLike] = (),
+    model: ModelLike | None = None,
     data_dir: PathLike | None = None,
     force: bool = False,
     refresh: Literal["changed"] | None = None,
@@ -145,10 +151,9 @@ def train(
     >>> run = bnbench.train("quickstart", "batch", seeds=1, overrides={"epochs": 3})
     >>> run.runs[0]["final_test_accuracy"]
     """
+    words, networks = with_model(override_words(overrides, seeds), model)
     request = _Request(
-        override_words(overrides, seeds),
-        paths_of(plugins),
-        path_of(output, "output") if output is not None else None,
+        words, paths_of(plugins), path_of(output, "output") if output is not None else None, networks
     )
     options = _options(device, data_dir, force, refresh, jobs)
     given = study_of(study)
@@ -166,12 +171,13 @@ def train(
 class _Request:
     """What a call asks for beside its study. output: None for the folder that the command would use.
 
-    alone: whether one variant is trained alone.
+    networks: factories of the calling program, by name. alone: whether one variant is trained alone.
     """
 
     overrides: Sequence[str]
     plugins: Sequence[Path]
     output: Path | None
+    networks: Mapping[str, Any]
     alone: bool = False
 
 
@@ -199,7 +205,7 @@ def _trained(
 
     with training_process():
         try:
-            names = known_names(request.plugins, request.overrides)
+            names = known_names(request.plugins, request.overrides, request.networks)
             study = load(names)
             of = f"-{study.baseline}" if request.alone else ""
             gates = gates_of(fail_if, [study])

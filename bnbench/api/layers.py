@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
+from bnbench.api.code_words import chosen_words, forget_changed, names_by_place
 from bnbench.base.errors import BnbenchError, ConfigError, Mistake
 from bnbench.base.kinds import KIND_OF
-from bnbench.base.own_modules import FINDER, forget
-from bnbench.base.reached import Module, locate
+from bnbench.base.own_modules import FINDER
 from bnbench.base.registry import registering
 from bnbench.base.user_code import guarded
-from bnbench.base.user_file import import_file, outdated
+from bnbench.base.user_file import import_file
 from bnbench.study.layer_names import names_code
 from bnbench.study.overrides import place_of
-from bnbench.study.yaml_source import read_value
 
 Load = Callable[[Path], ModuleType]
 
@@ -45,33 +43,7 @@ class Layers:
 
 def words_in(overrides: Sequence[str]) -> dict[str, str]:
     """The words that name code where a normalizer is chosen, and the override that each stands in."""
-    words: dict[str, str] = {}
-    for text in overrides:
-        key, _, written = text.partition("=")
-        try:
-            value = read_value(written, key.strip())
-        except ConfigError:
-            continue  # reported where the study is read
-        for name in _norms_in(tuple(key.strip().split(".")), value):
-            if names_code(name):
-                words.setdefault(name, text)
-    return words
-
-
-def _norms_in(path: tuple[str, ...], value: Any) -> Iterator[Any]:
-    """What is chosen as a normalizer in the value of a key, wherever in it that is."""
-    if path[-1] == "norm" or path == ("variants",):
-        for item in value if isinstance(value, list) else [value]:
-            yield item.get("name") if isinstance(item, dict) and path[-1] == "norm" else item
-    if path[-2:] == ("norm", "name"):
-        yield from value if isinstance(value, list) else [value]
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _norms_in((*path, *str(key).split(".")), item)
-    elif isinstance(value, list):
-        for item in value:
-            if isinstance(item, dict):
-                yield from _norms_in((*path, ""), item)
+    return chosen_words(overrides, "norm", names_code)
 
 
 def absolute(words: Sequence[str]) -> tuple[str, ...]:
@@ -100,7 +72,7 @@ def register_layers(words: Mapping[str, str], load: Load | None = None) -> Layer
             continue
         try:
             with guarded(), FINDER.importing(os.getcwd()):
-                _forget_changed(word)
+                forget_changed(word)
                 layer = find_layer(word, load or import_layer_file)
                 layers[word] = layer, factory_of(layer)
         except BnbenchError as error:
@@ -109,7 +81,9 @@ def register_layers(words: Mapping[str, str], load: Load | None = None) -> Layer
         raise ConfigError([Mistake(place_of(text), str(error)) for text, error in errors])
     if errors:
         raise errors[0][1]
-    names = _names({word: (layer.file, layer.place, layer.name) for word, (layer, _) in layers.items()})
+    names = names_by_place(
+        {word: (layer.file, layer.place, layer.name) for word, (layer, _) in layers.items()}
+    )
     modules: dict[str, ModuleType] = {}
     registered: set[str] = set()
     for word, (layer, factory) in layers.items():
@@ -125,30 +99,3 @@ def register_layers(words: Mapping[str, str], load: Load | None = None) -> Layer
 def import_layer_file(path: Path) -> ModuleType:
     """Load the file as a plugin, so that its registrations belong to a plugin."""
     return import_file(path, "bnbench_plugin", registering)
-
-
-def _forget_changed(word: str) -> None:
-    """Let a module of the user's own that changed since it was loaded be loaded again."""
-    place = word.rpartition(":")[0]
-    module = None if place.endswith(".py") or os.sep in place else locate(place)
-    if module and module.file:
-        forget(
-            outdated(Module(place, module.file, module.package, module.folders), os.path.dirname(module.file))
-        )
-
-
-def _names(layers: Mapping[str, tuple[Path | None, str, str]]) -> dict[str, str]:
-    """my_layers.py:MyNorm for each, wherever the file lies; with its folder where two files have that name."""
-    names: dict[str, str] = {}
-    files = {word: file.resolve() if file else None for word, (file, _, _) in layers.items()}
-    for word, (_, place, name) in layers.items():
-        file = files[word]
-        if file is None:
-            names[word] = f"{place}:{name}"
-            continue
-        others = {other for other in files.values() if other and other != file}
-        depth = 1
-        while any(other.parts[-depth:] == file.parts[-depth:] for other in others):
-            depth += 1
-        names[word] = f"{'/'.join(file.parts[-depth:])}:{name}"
-    return names

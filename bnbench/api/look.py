@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from bnbench.api.arguments import Overrides, PathLike, Seeds, StudyLike, override_words
+from bnbench.api.arguments import ModelLike, Overrides, PathLike, Seeds, StudyLike, override_words
 from bnbench.api.compare import QUICKSTART, compare
 from bnbench.api.comparison import Comparison
 from bnbench.listeners import Hears
@@ -32,6 +32,7 @@ def look(
     device: str = "auto",
     jobs: int | None = None,
     plugins: PathLike | Iterable[PathLike] = (),
+    model: ModelLike | None = None,
     data_dir: PathLike | None = None,
     force: bool = False,
     refresh: Literal["changed"] | None = None,
@@ -67,6 +68,7 @@ def look(
         device=device,
         jobs=jobs,
         plugins=plugins,
+        model=model,
         data_dir=data_dir,
         force=force,
         refresh=refresh,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,6 +13,14 @@ from types import ModuleType
 from typing import Any
 
 from bnbench.api.layers import Layers, absolute, import_layer_file, register_layers, words_in
+from bnbench.api.own_models import (
+    LOCAL,
+    OwnModels,
+    absolute_model,
+    model_words,
+    register_models,
+    register_objects,
+)
 from bnbench.api.unregistered import registers_nothing
 from bnbench.base.errors import PluginError
 from bnbench.base.interactive import digest, is_interactive
@@ -39,13 +47,13 @@ class Names:
     """What is registered, and where the user's own came from.
 
     plugins: by module name, what each starts from. overrides: with a normalizer's name where the user named its code.
-    sources: files of plugins and words for layers, to load the same again.
+    sources: files of plugins, words for layers and words for networks, to load the same again.
     """
 
     vocabulary: Vocabulary
     plugins: Mapping[str, tuple[Module, ...]] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
-    sources: tuple[tuple[Path, ...], tuple[str, ...]] = ((), ())
+    sources: tuple[tuple[Path, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
 
     def uses_plugins(self, settings: Settings) -> bool:
         """Whether anything that these settings choose is a plugin's."""
@@ -58,7 +66,8 @@ class Names:
     def needs_this_process(self, settings: Settings) -> bool:
         """Whether the calling program itself registered a name in these settings, so that no worker can load it."""
         return any(
-            not entry.plugin and not str(entry.factory.__module__).startswith("bnbench.")
+            entry.plugin == LOCAL
+            or (not entry.plugin and not str(entry.factory.__module__).startswith("bnbench."))
             for entry in self._entries(settings)
         )
 
@@ -78,7 +87,7 @@ class Names:
             reached.own["interactive code"] = digest(interactive)
         # a layer of an installed package: known by the package's version
         plugins = {entry.plugin for entry in self._entries(settings) if entry.plugin}
-        packages = {name.partition(".")[0] for name in plugins if not self.plugins.get(name)}
+        packages = {name.partition(".")[0] for name in plugins - {LOCAL} if not self.plugins.get(name)}
         return replace(reached, installed=reached.installed | packages)
 
     def _entries(self, settings: Settings) -> list[Entry]:
@@ -100,27 +109,35 @@ class Names:
         return reach(module for modules in self.plugins.values() for module in modules).content()
 
 
-def known_names(plugins: Sequence[Path] = (), overrides: Sequence[str] = ()) -> Names:
+def known_names(
+    plugins: Sequence[Path] = (), overrides: Sequence[str] = (), networks: Mapping[str, Any] | None = None
+) -> Names:
     """Load everything that is registered, then the user's own: these plugins alone, and as they are now.
 
-    overrides: may name layers by their code (`norm=my_layers.py:MyNorm`), which is loaded, too. Raises PluginError and
-    LayerError; then nothing of the user's is registered.
+    overrides: may name layers and networks by their code (`norm=my_layers.py:MyNorm`, `model=my_model.py:Net`), which
+    is loaded, too. networks: factories of the calling program, by the names of the models that they become. Raises
+    PluginError, LayerError and BnbenchError; then nothing of the user's is registered.
     """
-    names, layers = _load(plugins, words_in(overrides))
-    return replace(names, overrides=layers.overrides(overrides))
+    names, layers, models = _load(plugins, words_in(overrides), model_words(overrides), networks or {})
+    return replace(names, overrides=models.overrides(layers.overrides(overrides)))
 
 
-def _load(plugins: Sequence[Path], words: Mapping[str, str]) -> tuple[Names, Layers]:
+def _load(
+    plugins: Sequence[Path], words: Mapping[str, str], networks: Mapping[str, str], objects: Mapping[str, Any]
+) -> tuple[Names, Layers, OwnModels]:
     for kind in KINDS:
         kind.registry().names()  # so that a plugin that takes a name is the one to be blamed
     forget_plugins()
     paths = list({path.resolve(): path for path in plugins}.values())
     try:
         modules = {path: import_plugin(path) for path in paths}
-        layers = register_layers(words, partial(_import_once, {p.resolve(): m for p, m in modules.items()}))
-        _refuse_idle(modules, layers)
+        load = partial(_import_once, {p.resolve(): m for p, m in modules.items()})
+        layers, models = register_layers(words, load), register_models(networks, load)
+        register_objects(objects)
+        named = {**layers.modules, **models.modules}
+        _refuse_idle(modules, named)
         starts = {module.__name__: _starts_of(module) for module in modules.values()}
-        starts |= {name: _starts_of(module) for name, module in layers.modules.items() if name not in starts}
+        starts |= {name: _starts_of(module) for name, module in named.items() if name not in starts}
         places = {module.__name__: f"--plugin {path}" for path, module in modules.items()}
         for name, start in starts.items():
             if start:
@@ -130,8 +147,12 @@ def _load(plugins: Sequence[Path], words: Mapping[str, str]) -> tuple[Names, Lay
     except BaseException:
         forget_plugins()
         raise
-    sources = tuple(path.absolute() for path in paths), absolute(tuple(words))
-    return Names(_vocabulary(), starts, sources=sources), layers
+    sources = (
+        tuple(path.absolute() for path in paths),
+        absolute(tuple(words)),
+        tuple(map(absolute_model, networks)),
+    )
+    return Names(_vocabulary(), starts, sources=sources), layers, models
 
 
 def _vocabulary() -> Vocabulary:
@@ -150,17 +171,19 @@ def _import_once(modules: Mapping[Path, ModuleType], path: Path) -> ModuleType:
     return modules.get(path.resolve()) or import_layer_file(path)
 
 
-def _refuse_idle(modules: Mapping[Path, ModuleType], layers: Layers) -> None:
-    """Raises PluginError for a plugin that registers nothing, and that no layer is named from either."""
+def _refuse_idle(modules: Mapping[Path, ModuleType], named: Collection[str]) -> None:
+    """Raises PluginError for a plugin that registers nothing, and that no layer or network is named from either."""
     used = {entry.plugin for entries in _vocabulary().values() for entry in entries.values()}
     for path, module in modules.items():
-        if module.__name__ not in used | set(layers.modules):
+        if module.__name__ not in used | set(named):
             raise registers_nothing(path, module)
 
 
-def load_same(plugins: Sequence[Path], words: Sequence[str], content: Mapping[str, str]) -> None:
+def load_same(
+    plugins: Sequence[Path], words: Sequence[str], networks: Sequence[str], content: Mapping[str, str]
+) -> None:
     """Load the user's own modules in a worker. Raises PluginError where it has changed since the study began."""
-    now = _load(plugins, dict.fromkeys(words, ""))[0].content()
+    now = _load(plugins, dict.fromkeys(words, ""), dict.fromkeys(networks, ""), {})[0].content()
     changed = sorted(name for name in {*now, *content} if now.get(name) != content.get(name))
     if changed:
         raise PluginError(

@@ -20,6 +20,7 @@ from bnbench.cli.errors import Errors
 from bnbench.cli.explain import explain
 from bnbench.cli.fold import fold
 from bnbench.cli.groups import with_groups
+from bnbench.cli.model_options import CompareModel
 from bnbench.cli.options import (
     TABLE,
     DataDir,
@@ -44,7 +45,7 @@ from bnbench.cli.options import (
     Verbose,
     Words,
     user_path,
-    with_probe,
+    with_options,
 )
 from bnbench.cli.replicate import replicate
 from bnbench.cli.verify import verify
@@ -96,7 +97,7 @@ def train(
         from bnbench.cli.run import run_variant
 
         study, overrides = study_and_overrides(words)
-        raise typer.Exit(run_variant(study, variant, training.with_probe(overrides), training))
+        raise typer.Exit(run_variant(study, variant, training.overrides(overrides), training))
 
 
 @app.command()
@@ -116,7 +117,7 @@ def compare(
         from bnbench.cli.run import run_studies
 
         studies, given = studies_and_overrides(words)
-        display, overrides = training.display(verbose), training.with_probe(given)
+        display, overrides = training.display(verbose), training.overrides(given)
         raise typer.Exit(run_studies(studies, overrides, training, display, fail_if or (), profile=profile))
 
 
@@ -168,7 +169,8 @@ def look(
     with Errors(training.debug):
         from bnbench.cli.look import look_inside
 
-        study, overrides = study_and_overrides(words)
+        study, given = study_and_overrides(words)
+        overrides = training.overrides(given)
         display = replace(training.display(verbose), inside=InsideFigures(figures, figure_format))
         raise typer.Exit(look_inside(study, overrides, training, display))
 
@@ -179,6 +181,7 @@ def check(
     device: DeviceOption = Device.auto,
     data_dir: DataDir = None,
     plugin: Plugins = None,
+    model: CompareModel = None,
     probe: ProbeOption = False,
     json_schema: Annotated[
         bool, typer.Option("--json-schema", help="Print the JSON Schema of studies, for your editor.")
@@ -204,7 +207,7 @@ def check(
         from bnbench.study import load_study
 
         name, overrides = study_and_overrides(words)
-        names = known_names(plugin or (), with_probe(overrides, probe))
+        names = known_names(plugin or (), with_options(overrides, probe, model))
         study = load_study(find_study(name), names.overrides, names.vocabulary)
 
         def progress(text: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bnbench.cli.model_options import CompareModel
 from bnbench.cli.words import command_without_seeds
 
 if TYPE_CHECKING:
@@ -243,6 +244,7 @@ class Training:
     jobs: Jobs = None
     data_dir: DataDir = None
     plugin: Plugins = None
+    model: CompareModel = None
     force: Force = False
     refresh: Refresh = None
     format: FormatOption = TABLE
@@ -252,9 +254,9 @@ class Training:
     quiet: Quiet = False
     debug: Debug = False
 
-    def with_probe(self, overrides: Sequence[str]) -> list[str]:
-        """The overrides, with what --probe stands for."""
-        return with_probe(overrides, self.probe)
+    def overrides(self, words: Sequence[str]) -> list[str]:
+        """The overrides, with what --probe and --model stand for."""
+        return with_options(words, self.probe, self.model)
 
     @property
     def plugins(self) -> list[Path]:
@@ -276,6 +278,6 @@ class Training:
         return Display(self.format, self.tables, self.quiet, verbose, command_without_seeds(), self.lang)
 
 
-def with_probe(overrides: Sequence[str], probe: bool) -> list[str]:
-    """The overrides, with what --probe stands for."""
-    return [*overrides, *(["probe=true"] if probe else [])]
+def with_options(overrides: Sequence[str], probe: bool, model: str | None) -> list[str]:
+    """The overrides, with what --probe and --model stand for."""
+    return [*overrides, *(["probe=true"] if probe else []), *([f"model={model}"] if model else [])]

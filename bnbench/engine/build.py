@@ -13,6 +13,7 @@ from bnbench.base.seeding import derive, generator
 from bnbench.data import Sizes
 from bnbench.models import models
 from bnbench.models.layers import NormLayer
+from bnbench.network.own import Recipe, Use, own_network
 from bnbench.norms import norms
 from bnbench.optim import losses, optimizers, schedules
 from bnbench.optim.clipping import Clipping
@@ -35,20 +36,42 @@ def build_model(settings: Settings, sizes: Sizes, seed: int) -> nn.Module:
     """
     noise, seed = settings.seed_of("noise", seed), settings.seed_of("init", seed)
     entry = models.get(settings.model.name)
-    normalizer = norms.get(settings.norm.name)
-    arguments = task_of(settings.task).network_arguments(sizes)
-    norm = NormLayer(normalizer, normalizer.typed(settings.norm.options))
-    with seeded(derive(seed, "build"), CPU):  # for what a user's own layer draws when it is made
-        model: nn.Module = entry.factory(*arguments, norm, **entry.typed(settings.model.options))
+    if entry.facts.whole:
+        model = own_network(_recipe(settings, sizes), seed)
+    else:
+        normalizer = norms.get(settings.norm.name)
+        arguments = task_of(settings.task).network_arguments(sizes)
+        norm = NormLayer(normalizer, normalizer.typed(settings.norm.options))
+        with seeded(derive(seed, "build"), CPU):  # for what a user's own layer draws when it is made
+            model = entry.factory(*arguments, norm, **entry.typed(settings.model.options))
     scheme = settings.init.name if settings.init.name != "auto" else entry.facts.init
     if scheme != "own":
         std = settings.init.std if settings.init.name != "auto" else entry.facts.std
         initialise(model, seed, scheme, scale=settings.init.scale, std=std)
     _seed_noise(model, noise)
     freeze(model, settings.train, settings.norm.name)
-    if any(isinstance(module, nn.Conv2d) for module in model.modules()):
-        model = model.to(memory_format=torch.channels_last)
+    if not entry.facts.whole and any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        model = model.to(memory_format=torch.channels_last)  # somebody's own code may want x.view(len(x), -1)
     return model.train()
+
+
+def _recipe(settings: Settings, sizes: Sizes) -> Recipe:
+    """What a network that was not written for bnbench is built from."""
+    entry, normalizer = models.get(settings.model.name), norms.get(settings.norm.name)
+    options = dict(entry.typed(settings.model.options))
+    typed = normalizer.typed(settings.norm.options)
+    fields = normalizer.options().model_fields
+    changed = {name: value for name, value in typed.items() if value != fields[name].default}
+    return Recipe(
+        name=settings.model.name,
+        factory=entry.factory,
+        norm=NormLayer(normalizer, typed),
+        use=Use(settings.task.name, task_of(settings.task), sizes),
+        replace=options.pop("replace"),
+        side=options.pop("image_size"),
+        options=options,
+        changed=changed,
+    )
 
 
 @torch.no_grad()

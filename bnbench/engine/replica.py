@@ -17,6 +17,7 @@ from bnbench.engine.evaluate import Measured
 from bnbench.engine.inference import Evaluation
 from bnbench.engine.outcome import outcome_of
 from bnbench.engine.sheets import sheets
+from bnbench.network.own import said_of
 from bnbench.optim.trained import count_trained
 from bnbench.study import Settings, cautions_of
 from bnbench.study.events import Evaluated, RunEnded
@@ -143,7 +144,14 @@ class Replica:
         drawn = class_batches(self.settings, self.data.train_targets)
         others = drawn.note(self.settings.seed_of("order", self.run.seed)) if drawn else None
         of_batches = [text for text in (note, others) if text]
-        return (*notes_on_data(self.data, self.settings), *of_batches, *self._note_on_parameters())
+        own = said_of(self.model)
+        of_network = [f"{self.run.variant}: {self.settings.model.name}: {own}"] if own else []
+        return (
+            *notes_on_data(self.data, self.settings),
+            *of_batches,
+            *of_network,
+            *self._note_on_parameters(),
+        )
 
     def _note_on_parameters(self) -> Iterator[str]:
         """How many parameters learn, where the study asks for some of them."""

@@ -26,11 +26,16 @@ class ModelFacts:
         factory's care.
     std: of the initial weights, where init is "normal".
     tasks: those that it is for; a task may also name other models that fit. (): any task.
+    whole: the factory is `factory(wanted, **options)`, of a `bnbench.network.source.Wanted`, and makes a network with
+        normalizers of its own, which `bnbench.network.own` replaces; it has the options `replace` and `image_size`.
+    package: the installed package that it comes from, "" for bnbench's own.
     """
 
     init: Literal["torch", "he", "glorot", "normal", "own"] = "torch"
     std: float | None = None
     tasks: tuple[str, ...] = ()
+    whole: bool = False
+    package: str = ""
 
 
 models = Registry("model", __name__, ModelFacts)

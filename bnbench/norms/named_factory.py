@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ def factory_of(layer: NamedLayer) -> Callable[..., nn.Module]:
     make.__signature__ = inspect.Signature([*positional, *options])  # type: ignore[attr-defined]
     make.__annotations__ = {option.name: option.annotation for option in options}
     make.__name__ = make.__qualname__ = layer.name
-    make.__doc__ = _documentation(layer.factory)
+    make.__doc__ = documentation(layer.factory)
     return make
 
 
@@ -85,12 +85,22 @@ def _with_parameters(module: nn.Module, num_features: int, dim: int) -> nn.Modul
 
 
 def _options(layer: NamedLayer) -> Iterator[inspect.Parameter]:
-    hints = _hints(layer.factory)
-    for index, parameter in enumerate(layer.parameters.values()):
+    rest = list(layer.parameters.values())[1:]
+    return study_options(layer.factory, [p for p in rest if p.name not in (layer.dim_parameter, *_DECIDED)])
+
+
+def study_options(
+    factory: Callable[..., Any], parameters: Iterable[inspect.Parameter]
+) -> Iterator[inspect.Parameter]:
+    """Those of the parameters that a study can set, as keyword-only ones with their types. Others keep their default.
+
+    A parameter can't be called "name", which chooses the factory.
+    """
+    hints = _hints(factory)
+    for parameter in parameters:
         name, default = parameter.name, parameter.default
-        if index == 0 or name in (layer.dim_parameter, "name", *_DECIDED):
-            continue
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if name == "name" or not named:
             continue
         hint = hints.get(name, _hint_of(default))
         if not _is_writable(hint, default):
@@ -136,7 +146,7 @@ def _is_writable(hint: Any, default: Any) -> bool:
     return True
 
 
-def _documentation(factory: Callable[..., Any]) -> str:
+def documentation(factory: Callable[..., Any]) -> str:
     """The factory's own docstring, not an inherited one."""
     text = vars(factory).get("__doc__") if inspect.isclass(factory) else getattr(factory, "__doc__", None)
     return inspect.cleandoc(text) if isinstance(text, str) else ""

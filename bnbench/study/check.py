@@ -16,7 +16,7 @@ from bnbench.base.registry import Entry
 from bnbench.base.user_code import raise_interrupt
 from bnbench.study.augment_names import why_refused
 from bnbench.study.cautions import faults_of
-from bnbench.study.layer_names import names_code, refusal
+from bnbench.study.layer_names import names_code, names_network, network_refusal, refusal
 from bnbench.study.merge import Layer, set_in
 from bnbench.study.overrides import ORIGINS
 from bnbench.study.schema import AUTO, CAN_BE_NONE, CHOICES, DEFAULT_CHOICES, OPEN, STUDY_KEYS, Settings
@@ -114,6 +114,8 @@ class Checker:
             )
             if key == "norm" and names_code(name):
                 problem = f"norm: {self.refusals.get(place) or refusal(str(name), f'norm={name}')}"
+            if key == "model" and names_network(name):
+                problem = self.refusals.get(place) or network_refusal(str(name))
             elif key == "augment" and name is not None and (why := why_refused(name)):
                 problem = why
             mistakes.append(Mistake(place, problem))

@@ -14,7 +14,7 @@ from bnbench.study.check import Checker, Vocabulary
 from bnbench.study.evaluation_reader import read_evaluate, read_test_sets, refuse_looks, task_metrics
 from bnbench.study.expect import with_claims
 from bnbench.study.goals import Goals
-from bnbench.study.layer_names import names_code, refusal
+from bnbench.study.layer_names import names_code, names_network, network_refusal, refusal
 from bnbench.study.looks import means_auto, read_looks
 from bnbench.study.merge import Level, alive, open_level, overlay, parted, sets
 from bnbench.study.names import folder_name, name_fault
@@ -85,6 +85,9 @@ class Resolver:
         shared = base.get(("norm", "name"))
         path = None if self.origin == ARGUMENT else self.path or "-"
         for name, level in levels.items():
+            network = level.get(("model", "name"))
+            if network is not None and names_network(network.value):
+                self.checker.refusals[network.place] = network_refusal(network.value, path)
             leaf = level.get(("norm", "name"))
             if leaf is not None and names_code(leaf.value):
                 key = "norm" if shared is not None and shared.place == leaf.place else f"variants.{name}.norm"

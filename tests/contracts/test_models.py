@@ -26,13 +26,15 @@ NAMES_OF_SETTINGS = {"resnet20", "resnet56", "vgg11"}
 CLASSIFIERS = [
     entry.name
     for entry in models.entries()
-    if not entry.facts.tasks or any(task.endswith("classification") for task in entry.facts.tasks)
+    if not entry.facts.whole
+    and (not entry.facts.tasks or any(task.endswith("classification") for task in entry.facts.tasks))
 ]
 
 
 def classifies(task: str) -> list[str]:
     """The models that give a class of a sample of this task."""
-    return [entry.name for entry in models.entries() if not entry.facts.tasks or task in entry.facts.tasks]
+    own = (entry for entry in models.entries() if not entry.facts.whole)
+    return [entry.name for entry in own if not entry.facts.tasks or task in entry.facts.tasks]
 
 
 OF_IMAGES, OF_TEXTS = classifies("image_classification"), classifies("text_classification")

@@ -23,6 +23,11 @@ SHAPE = ("input_shape",)
 VOCABULARY = ("vocab_size", "vocabulary_size", "vocabulary", "n_vocab", "num_tokens", "n_tokens", "ntoken")
 LENGTH = ("sequence_length", "seq_len", "seq_length", "max_len", "max_length", "block_size", "context_length")
 
+#: All of them: a network's argument of such a name is given what the data say, where the user gives it nothing.
+KNOWN = frozenset(
+    (*CLASSES, *OUTPUTS, *PIXEL_OUTPUTS, *CHANNELS, *VALUES, *FEATURES, *SIZE, *SHAPE, *VOCABULARY, *LENGTH)
+)
+
 
 def known_values(wanted: Wanted) -> dict[str, Any]:
     """What the data say, by every name that a factory may have for it."""

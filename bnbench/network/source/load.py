@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,7 @@ def load_model(word: str, wanted: Wanted | None = None) -> LoadedModel:
     read = read_word(word)
     origin = find_origin(read)
     options = {**read.options, **wanted.options}
-    model, arguments = build(
-        origin, Wanted(**{**vars(wanted), "options": options}), derive(wanted.seed, "model")
-    )
+    model, arguments = build(origin, replace(wanted, options=options), derive(wanted.seed, "model"))
     said = [] if origin.ready else [f"built as {call_text(origin.name, arguments)}"]
     if origin.ready:
         said.append(f"{origin.name} is built in the file, with the weights that it has there")
