@@ -20,9 +20,9 @@ from bnbench.cli.errors import Errors
 from bnbench.cli.explain import explain
 from bnbench.cli.fold import fold
 from bnbench.cli.groups import with_groups
-from bnbench.cli.model_options import CompareModel
 from bnbench.cli.options import (
     TABLE,
+    CompareModel,
     DataDir,
     Debug,
     Device,

@@ -36,15 +36,6 @@ NumClasses = Annotated[
     typer.Option("--num-classes", min=1, help="Given to the network, where its signature asks for it."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the initial weights.")]
-CompareModel = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="MODEL",
-        help="Your own network in place of the study's: FILE.py:NAME, torchvision:ARCH, timm:ARCH or hf:CONFIG. "
-        "Each variant's normalizer takes the place of its batch norms.",
-    ),
-]
 Checkpoint = Annotated[
     Path | None,
     typer.Option(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bnbench.cli.model_options import CompareModel
 from bnbench.cli.words import command_without_seeds
 
 if TYPE_CHECKING:
@@ -162,6 +161,15 @@ Plugins = Annotated[
         parser=user_file,
         metavar="FILE",
         help="A Python file that registers your own names.",
+    ),
+]
+CompareModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="Your own network in place of the study's: FILE.py:NAME, torchvision:ARCH, timm:ARCH or hf:CONFIG. "
+        "Each variant's normalizer takes the place of its batch norms.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Train finished runs again.")]
