@@ -86,7 +86,8 @@ class _Trial:
         self.axes = [axis for axis in range(len(shape)) if axis != 1]
         mean = torch.randn(self.column, generator=self.draw)
         var = _SMALL * (0.5 + torch.rand(self.column, generator=self.draw))
-        self.x = (mean + var.sqrt() * torch.randn(*shape, generator=self.draw)).to(device)
+        dtype = next(iter(module.parameters()), getattr(module, MEAN)).dtype
+        self.x = (mean + var.sqrt() * torch.randn(*shape, generator=self.draw)).to(device, dtype)
         self.mean, self.var = mean.to(device), var.to(device)
         self.moved = [0.1 + 0.3 * torch.rand(p.shape, generator=self.draw) for p in module.parameters()]
 
