@@ -99,9 +99,7 @@ class Targets:
         if len(ranks) > 1:
             raise CannotStandError(f"its inputs have {' and '.join(map(str, sorted(ranks)))} axes by turns")
         plans = [self._plan_for(options, shape, axis, channels, role) for shape in shapes]
-        if len(set(plans)) > 1:  # maps of one position among larger ones
-            plans = [plan for plan in plans if plan.layout != "flat"] or plans
-        return plans[0]
+        return plans[-1]  # of the largest maps
 
     def _plan_for(
         self, options: Mapping[str, Any], shape: tuple[int, ...], axis: int, channels: int, role: Role
@@ -110,9 +108,28 @@ class Targets:
         if shape[axis] != channels:
             raise CannotStandError(f"its input {shape} has no {channels} channels on axis {axis}")
         layout, dim = self._layout(shape, axis)
+        if (
+            layout == "flat"
+        ):  # maps of one position here are larger ones elsewhere: as it is, or as other maps
+            try:
+                plan = self._plan_in(options, shape, (layout, dim), (channels, axis, role))
+                if plan.layout == "as_is":
+                    return plan
+            except CannotStandError:
+                pass
+            layout, dim = ("as_is", 2) if len(shape) == 4 else ("maps", 2)
+        return self._plan_in(options, shape, (layout, dim), (channels, axis, role))
+
+    def _plan_in(
+        self,
+        options: Mapping[str, Any],
+        shape: tuple[int, ...],
+        form: tuple[Layout, int],
+        place: tuple[int, int, Role],
+    ) -> Plan:
+        (layout, dim), (channels, axis, role) = form, place
         reference = self._tried(options, channels, dim, role)
-        canonical = arranged_shape(shape, layout)
-        self._check_values(reference, canonical)
+        self._check_values(reference, arranged_shape(shape, layout))
         natural = min(max(len(shape) - 2, 1), 3) if axis == 1 else 1
         for other in dict.fromkeys((natural, 1, 2, 3)):
             try:
