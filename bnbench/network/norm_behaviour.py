@@ -246,9 +246,10 @@ class _Found:
             0,
             includes or (),
         )
-        if includes is None or (running and not self._infers(affine, eps, channel)) or eps is None:
+        form = self._form_of_buffers(affine, eps, channel, self._buffers(), False) if running else None
+        if includes is None or (running and form is None) or eps is None:
             return replace(behaviour, kind="other")
-        return behaviour
+        return replace(behaviour, mean=form[0], var=form[1]) if form else behaviour
 
     def _channel_axis(self, train: _Reach) -> int:
         dims = self.x.dim()
@@ -391,10 +392,6 @@ class _Found:
             ends.append(self.vectors[name].clone())
         return float((ends[1] - ends[0]).median())
 
-    def _infers(self, affine: _Affine, eps: float | None, channel: int) -> bool:
-        """Whether inference is (x - mean) / √(var + eps) with gamma and beta, of two of its buffers."""
-        return self._form_of_buffers(affine, eps, channel, self._buffers(), False) is not None
-
     def _form_of_buffers(
         self, affine: _Affine, eps: float | None, channel: int, names: Sequence[str], training: bool
     ) -> tuple[str, str, float] | None:
@@ -525,5 +522,7 @@ def _frozen_form(
                                 None,
                                 0,
                                 includes,
+                                mean,
+                                var,
                             )
     return None

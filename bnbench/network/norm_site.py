@@ -25,7 +25,8 @@ class NormBehaviour:
     subtracts a mean. running: inference uses running statistics. gamma, beta: the names of its parameters (or buffers),
     "" where it has none. gamma_offset: 1 where it multiplies by 1 + gamma. eps, momentum: None where none was found.
     values: how many values a statistic is of, for one sample of the observed shape. includes: what it does besides, in
-    order, by the names of its submodules or functions, for example ("drop", "act").
+    order, by the names of its submodules or functions, for example ("drop", "act"). mean, var: the names of the
+    statistics that inference uses, "" where it has none.
     """
 
     kind: Kind
@@ -42,6 +43,8 @@ class NormBehaviour:
     momentum: float | None = None
     values: int = 0
     includes: tuple[str, ...] = ()
+    mean: str = ""
+    var: str = ""
 
 
 @dataclass(frozen=True)
