@@ -186,7 +186,7 @@ def run(subject: ToFold, *, speed: bool = False) -> Folding:
     from bnbench.base.user_code import guarded
     from bnbench.network.fold.folding import FoldOptions, fold_network
 
-    options = FoldOptions(subject.examples, subject.source, speed)
+    options = FoldOptions(subject.examples, subject.source, speed=speed)
     with guarded():
         folding = fold_network(subject.model, subject.inputs, options)
     return folding if subject.loaded is None else replace(folding, origin=origin_of(subject.loaded))

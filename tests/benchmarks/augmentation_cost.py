@@ -1,6 +1,6 @@
 """What an augmentation adds to a step: batches of 128 images of 3x32x32 bytes, one thread, the median of 15.
 
-    python tests/benchmarks/augmentation_cost.py
+python tests/benchmarks/augmentation_cost.py
 """
 
 from __future__ import annotations

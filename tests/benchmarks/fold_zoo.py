@@ -22,15 +22,18 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import bnbench
 from bnbench.base.fold_record import WHOLE
 from bnbench.base.network_records import SiteRecord
+from bnbench.network.fold.folding import FoldOptions, fold_network
+from bnbench.network.fold.inputs import RANDOM
 from bnbench.network.source import Wanted, load_model
 from bnbench.reports.network.fold import general_reason
 from tests.network.fold_layers import is_norm
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "fold.md"
 START, END = "<!-- python tests/benchmarks/fold_zoo.py --write -->", "<!-- end of the networks -->"
+#: At this side the comparison in float32 has 4 inputs, and not 64.
+LARGE = 200
 #: The word of each network, and the side of its images where it takes no smaller one.
 NETWORKS: dict[str, int] = {
     "torchvision:resnet18": 64,
@@ -81,9 +84,10 @@ def randomised(model: nn.Module) -> nn.Module:
 def row(word: str, side: int) -> tuple[str, str]:
     """A line of the table; and for the terminal, how long it took and what failed."""
     start = time.perf_counter()
-    options = {"init_weights": False} if word.endswith(("googlenet", "inception_v3")) else {}
-    loaded = load_model(word, Wanted(input=f"3x{side}x{side}", options=options))
-    folding = bnbench.fold(randomised(loaded.model), inputs=f"3x{side}x{side}")
+    arguments = {"init_weights": False} if word.endswith(("googlenet", "inception_v3")) else {}
+    loaded = load_model(word, Wanted(input=f"3x{side}x{side}", options=arguments))
+    options = FoldOptions(inputs=RANDOM if side < LARGE else 4)
+    folding = fold_network(randomised(loaded.model), loaded.inputs, options)
     whole = [site for site in folding.sites if site.kind in WHOLE]
     others = [site for site in folding.sites if site.kind not in WHOLE]
     sides = Counter(site.details.get("side") for site in whole if site.action == "folded")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from bnbench.base.errors import BnbenchError
 from bnbench.base.network_records import Proof, SiteRecord
@@ -17,7 +17,7 @@ from bnbench.base.user_code import first_line, raise_interrupt
 from bnbench.network.files.savable import Origin, Savable
 from bnbench.network.fold import checks
 from bnbench.network.fold.checks import Pair
-from bnbench.network.fold.inputs import Inputs, adversarial, random_batches
+from bnbench.network.fold.inputs import RANDOM, Inputs, adversarial, fault_on, random_batches
 from bnbench.network.fold.plan import Fold, Left, Plan, Planner, details_of
 from bnbench.network.fold.precision import in_float64
 from bnbench.network.fold.speed import Speed, measure
@@ -60,10 +60,14 @@ class Folding(Savable):
 
 @dataclass(frozen=True)
 class FoldOptions:
-    """examples: batches of given data, for predictions; where they are from. speed: whether to time."""
+    """examples: batches of given data, for predictions. source: where they are from. speed: whether to time.
+
+    inputs: how many random ones are compared in the network's own type.
+    """
 
     examples: tuple[Any, ...] = ()
     source: str = ""
+    inputs: int = RANDOM
     speed: bool = False
     speed_samples: int = 8
 
@@ -75,7 +79,7 @@ def fold_network(model: nn.Module, inputs: Inputs, options: FoldOptions | None =
     """
     chosen = options or FoldOptions()
     with left_as_found(_device(model)):
-        own = in_inference(model)
+        own = in_inference(model, inputs)
         sites = find_norm_sites(own, inputs)
         if sites.error:
             raise BnbenchError(f"the network fails on its input: {sites.error}")
@@ -91,21 +95,23 @@ def fold_network(model: nn.Module, inputs: Inputs, options: FoldOptions | None =
     return Folding(folded, records, proofs, sites.tracer, speed, model)
 
 
-def in_inference(model: nn.Module) -> nn.Module:
-    """A copy in inference mode; in a network that is in it already, the modes of its layers stay as they are."""
-    if any(map(is_lazy, (*model.parameters(), *model.buffers()))):
-        raise BnbenchError(
-            "the network has lazy layers, whose sizes are not known yet.",
-            "A copy of it can't be made before they are.",
-            "call it once with an input, then fold it.",
-        )
+def in_inference(model: nn.Module, inputs: Inputs) -> nn.Module:
+    """A copy in inference mode, with the sizes of lazy layers.
+
+    In a network that is in inference mode already, the modes of its layers stay as they are. Raises BnbenchError.
+    """
+    lazy = any(map(is_lazy, (*model.parameters(), *model.buffers())))
     try:
-        copy = deepcopy(model)
+        # torch copies lazy parameters, and no lazy buffers
+        fresh = {id(buffer): UninitializedBuffer() for buffer in model.buffers() if is_lazy(buffer)}
+        copy = deepcopy(model, fresh)
     except BaseException as error:  # whatever a user's module raises
         raise_interrupt(error)
         raise BnbenchError(f"the network can't be copied: {first_line(error)}") from error
     if model.training:
         copy.eval()
+    if lazy and (fault := fault_on(copy, inputs(2), itself=True)):
+        raise BnbenchError(f"the network fails on its input: {fault}")
     if any(tensor.is_meta for tensor in (*copy.parameters(), *copy.buffers())):
         raise BnbenchError("the network is on the meta device: it has no weights to fold.")
     return copy
@@ -139,26 +145,26 @@ def _gap(wide: nn.Module, plan: Plan, truth: list[torch.Tensor], batch: Any) -> 
 
 
 def _proofs(pair: Pair, plan: Plan, inputs: Inputs, options: FoldOptions) -> tuple[Proof, ...]:
-    folded = len(plan.folds)
-    found = len(plan.outcomes)
-    wide = in_float64(pair.own)
-    wide_folded = in_float64(pair.own)
+    wide, wide_folded = in_float64(pair.own), in_float64(pair.own)
     put_into(wide_folded, plan)
-    batches = random_batches(inputs)
-    examples = list(options.examples) or batches
-    source = options.source or "random inputs"
-    unexplained = sum(isinstance(outcome, Left) and not outcome.reason for outcome in plan.outcomes)
+    first = checks.in_float64(Pair(wide, wide_folded), adversarial(inputs))
+    if first.passed is None:
+        return _count(plan), first
+    random = checks.measure(pair, wide, random_batches(inputs, options.inputs))
+    given = checks.measure(pair, wide, options.examples) if options.examples else random
     return (
-        Proof(
-            "count",
-            unexplained == 0,
-            found,
-            f"norms found: {folded} folded, {found - folded} left, {unexplained} of these without a reason",
-        ),
-        checks.in_float64(Pair(wide, wide_folded), adversarial(inputs)),
-        checks.in_own_type(pair, wide, batches),
-        checks.predictions(pair, wide, examples, source),
+        _count(plan),
+        first,
+        checks.own_type_proof(pair, random),
+        checks.predictions_proof(given, options.source or "random inputs"),
     )
+
+
+def _count(plan: Plan) -> Proof:
+    found, folded = len(plan.outcomes), len(plan.folds)
+    unexplained = sum(isinstance(outcome, Left) and not outcome.reason for outcome in plan.outcomes)
+    text = f"norms found: {folded} folded, {found - folded} left, {unexplained} of these without a reason"
+    return Proof("count", unexplained == 0, found, text)
 
 
 def _record(outcome: Fold | Left) -> SiteRecord:

@@ -29,7 +29,7 @@ class Trial:
 
 def adversarial(inputs: Inputs) -> list[Trial]:
     """Random values, one sample, a large offset, a huge scale, a constant, zeros, and an image that is no square."""
-    few = inputs(4)
+    few = inputs(3)
     trials = [Trial("random", few, needed=True), Trial("one sample", inputs(1))]
     if not _has_real(few):
         return trials
@@ -44,14 +44,14 @@ def adversarial(inputs: Inputs) -> list[Trial]:
     return [*trials, Trial("not square", narrow)]
 
 
-def random_batches(inputs: Inputs) -> list[Any]:
-    """`RANDOM` inputs, drawn at once and then split into batches."""
-    drawn = inputs(RANDOM)
-    return [change_real(drawn, _part(start), every=True) for start in range(0, RANDOM, AT_ONCE)]
+def random_batches(inputs: Inputs, number: int = RANDOM) -> list[Any]:
+    """Random inputs, drawn at once and then split into batches."""
+    drawn = inputs(number)
+    return [change_real(drawn, _part(start, number), every=True) for start in range(0, number, AT_ONCE)]
 
 
-def _part(start: int) -> Callable[[Tensor], Tensor]:
-    return lambda x: x[start : start + AT_ONCE] if x.dim() and len(x) == RANDOM else x
+def _part(start: int, number: int) -> Callable[[Tensor], Tensor]:
+    return lambda x: x[start : start + AT_ONCE] if x.dim() and len(x) == number else x
 
 
 def change_real(value: Any, change: Callable[[Tensor], Tensor], *, every: bool = False) -> Any:
@@ -99,11 +99,11 @@ def as_colours(batch: Any) -> Tensor | None:
     return None
 
 
-def fault_on(model: nn.Module, batch: Any) -> str:
-    """What a copy of the network in inference mode raises on a batch, "" where it takes it."""
+def fault_on(model: nn.Module, batch: Any, *, itself: bool = False) -> str:
+    """What a network raises on a batch, "" where it takes it: a copy in inference mode, or itself as it is."""
     try:
         with torch.no_grad():
-            call(deepcopy(model).eval(), batch)
+            call(model if itself else deepcopy(model).eval(), batch)
     except BaseException as error:  # whatever a user's network raises
         raise_interrupt(error)
         return first_line(error)

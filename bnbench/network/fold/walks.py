@@ -14,6 +14,9 @@ from bnbench.network.fold.fields import Field, backwards, forwards, operation
 from bnbench.network.fold.flow import Flow, is_weights
 from bnbench.network.norm_site import Node
 
+_CATS = {"cat", "concat", "concatenate"}
+#: Functions that take the shape alone of what they are given last.
+_LIKE = {"view_as", "reshape_as", "expand_as", "type_as"}
 #: Functions that look at a shape and not at values.
 _SHAPE_ONLY = {
     "size",
@@ -68,8 +71,12 @@ class Walk:
         return [
             node
             for node in self.flow.readers[index]
-            if operation(node) not in _SHAPE_ONLY or node.kind == "output"
+            if node.kind == "output" or (operation(node) not in _SHAPE_ONLY and index in self.values_of(node))
         ]
+
+    def values_of(self, node: Node) -> tuple[int, ...]:
+        """The inputs whose values a node reads: of `x.view_as(y)` the first alone."""
+        return node.inputs[:1] if operation(node) in _LIKE else node.inputs
 
     def is_idle(self, node: Node) -> bool:
         """Whether it is a norm that was folded with nothing left in its place."""
@@ -88,20 +95,28 @@ class Before(Walk):
         node = self.flow.nodes[index]
         if node.kind == "input":
             raise Blocked("it reads the network's input")
-        others = [other for other in self.readers(index) if other is not reader]
+        if node.kind == "module" and is_weights(node.module):
+            self._alone(node, reader)
+            self.ask(node, field.along(_output_axis(node)))
+        elif operation(node) in _CATS:
+            self._alone(node, reader)
+            self._split(node, field)
+        elif len(self.values_of(node)) != 1:
+            raise Blocked(f"it follows {_called(node)}", node.name)
+        elif self.is_idle(node):
+            self._alone(node, reader)
+            self.back(node.inputs[0], node, field)
+        else:
+            moved = _moved("it follows", node, self.shape(node), field, back=True)
+            self._alone(node, reader)
+            self.back(node.inputs[0], node, moved)
+
+    def _alone(self, node: Node, reader: Node) -> None:
+        """Raises Blocked where something else reads the output of the node, which is to change."""
+        others = [other for other in self.readers(node.index) if other is not reader]
         if others:
             text = f"{_called(others[0])} reads the output of {_called(node)} too"
             raise Blocked(text, others[0].name, touchable=not is_weights(node.module))
-        if node.kind == "module" and is_weights(node.module):
-            self.ask(node, field.along(_output_axis(node)))
-        elif operation(node) in {"cat", "concat", "concatenate"}:
-            self._split(node, field)
-        elif len(node.inputs) != 1:
-            raise Blocked(f"it follows {_called(node)}", node.name)
-        elif self.is_idle(node):
-            self.back(node.inputs[0], node, field)
-        else:
-            self.back(node.inputs[0], node, _moved("it follows", node, self.shape(node), field, back=True))
 
     def _split(self, node: Node, field: Field) -> None:
         axis = _cat_axis(node)
@@ -131,9 +146,9 @@ class After(Walk):
                 raise Blocked("its output is the network's")
             if node.kind == "module" and is_weights(node.module):
                 self.ask(node, field.along(self._input_axis(node, index)))
-            elif operation(node) in {"cat", "concat", "concatenate"}:
+            elif operation(node) in _CATS:
                 self.on(node.index, self._joined(node, index, field))
-            elif len(node.inputs) != 1:
+            elif len(self.values_of(node)) != 1:
                 raise Blocked(f"it goes to {_called(node)}", node.name)
             elif self.is_idle(node):
                 self.on(node.index, field)
