@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 
 from bnbench.network.doctor.patient import Patient
@@ -37,7 +39,7 @@ def one_value(patient: Patient) -> Iterator[Symptom]:
         behaviour = site.behaviour
         if behaviour.kind not in ("group", "instance", "layer", "rms") or not site.shapes:
             continue
-        if behaviour.values != 1 or not _is_single(site):
+        if (behaviour.values > 1 and behaviour.axes) or not _erases(site):
             continue
         given = f" for the input {patient.input_text}" if patient.input_text else " for this input"
         yield Symptom(
@@ -56,12 +58,20 @@ def one_value(patient: Patient) -> Iterator[Symptom]:
         )
 
 
-def _is_single(site: NormSite) -> bool:
-    """Whether it is so in every call."""
-    if site.behaviour.kind not in ("group", "instance"):
-        return True
-    spatial = [shape[2:] for shape in site.shapes]
-    return all(all(size == 1 for size in sizes) for sizes in spatial)
+def _erases(site: NormSite) -> bool:
+    """Whether two inputs give one output at every call; of a norm that does not center, all that have the same signs."""
+    return site.module is not None and all(_is_constant(site.module, site, shape) for shape in site.shapes)
+
+
+def _is_constant(module: nn.Module, site: NormSite, shape: tuple[int, ...]) -> bool:
+    draw = torch.Generator().manual_seed(0)
+    tensor = next(itertools.chain(module.parameters(), module.buffers()), torch.zeros(()))
+    one, other = (3 * torch.randn(shape, generator=draw).to(tensor) for _ in range(2))
+    if not site.behaviour.centers:
+        other = other.abs() * one.sign()
+    with torch.no_grad():
+        given, also = module(one), module(other)
+    return bool(((given - also).abs() <= 1e-3 * (1 + given.abs())).all())
 
 
 @rules.register(
@@ -83,7 +93,7 @@ def spatial_axes(patient: Patient) -> Iterator[Symptom]:
     over all axes of a sample are no finding; the last is a note, since gamma has a value for each position and the
     network takes one size of image.
 
-    Fix: permute before and after it, torchvision.ops.misc.LayerNorm2d, or nn.GroupNorm(1, C).
+    Fix: permute before and after it, torchvision.models.convnext.LayerNorm2d, or nn.GroupNorm(1, C).
 
     Threads: none is known.
     """
@@ -107,7 +117,7 @@ def spatial_axes(patient: Patient) -> Iterator[Symptom]:
             message="It normalizes each sample as a whole, and gamma has a value for each position."
             if note
             else "Its input is a convolution's (N, C, ...), and it normalizes the last axis, not the channels.",
-            fix=f"torchvision.ops.misc.LayerNorm2d({shape[1]}), or nn.GroupNorm(1, {shape[1]})",
+            fix=f"torchvision.models.convnext.LayerNorm2d({shape[1]}), or nn.GroupNorm(1, {shape[1]})",
             severity="note" if note else "warning",
             cost="The network takes one size of image." if note else "",
         )
