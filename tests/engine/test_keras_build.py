@@ -24,8 +24,7 @@ needs_tensorflow = pytest.mark.skipif(
 OF_IMAGES = [
     entry.name
     for entry in models.entries()
-    if not entry.facts.whole
-    and (not entry.facts.tasks or "image_classification" in entry.facts.tasks)
+    if not entry.facts.whole and (not entry.facts.tasks or "image_classification" in entry.facts.tasks)
 ]
 SHAPE = (3, 10, 7)  # neither square nor of one channel: a wrong order of axes shows
 

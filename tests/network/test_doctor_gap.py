@@ -84,7 +84,10 @@ def test_precise_statistics_are_those_of_all_batches_together(offset: float) -> 
     found = passes_of(model, batches).precise()
     first = torch.cat([model[0](x) for x in batches])
     second = torch.cat([model[:4].train()(x) for x in batches])
-    for name, inputs, tolerance in (("1", first, 1e-12), ("4", second, 1e-9)):  # 1e6 costs the second six digits
+    for name, inputs, tolerance in (
+        ("1", first, 1e-12),
+        ("4", second, 1e-9),
+    ):  # 1e6 costs the second six digits
         mean, var = found[name]
         assert (mean - inputs.mean(0)).abs().max() < tolerance * inputs.abs().max()
         assert (var / inputs.var(0, correction=0) - 1).abs().max() < 1e-8
