@@ -53,13 +53,17 @@ def one_value(patient: Patient) -> Iterator[Symptom]:
                 else ": each output is plus or minus gamma."
             ),
             fix="nn.GroupNorm(1, channels), a larger input, or nn.Identity() in its place",
-            severity=None if behaviour.centers else "warning",
-            cost="" if behaviour.centers else "The size of the input is lost; its sign is left.",
+            severity=None if _centers(site) else "warning",
+            cost="" if _centers(site) else "The size of the input is lost; its sign is left.",
         )
 
 
+def _centers(site: NormSite) -> bool:
+    return site.behaviour.centers and site.behaviour.kind != "rms"
+
+
 def _erases(site: NormSite) -> bool:
-    """Whether two inputs give one output at every call; of a norm that does not center, all that have the same signs."""
+    """Whether two inputs give one output in every call; where it does not center, two of the same signs."""
     return site.module is not None and all(_is_constant(site.module, site, shape) for shape in site.shapes)
 
 
@@ -67,7 +71,7 @@ def _is_constant(module: nn.Module, site: NormSite, shape: tuple[int, ...]) -> b
     draw = torch.Generator().manual_seed(0)
     tensor = next(itertools.chain(module.parameters(), module.buffers()), torch.zeros(()))
     one, other = (3 * torch.randn(shape, generator=draw).to(tensor) for _ in range(2))
-    if not site.behaviour.centers:
+    if not _centers(site):
         other = other.abs() * one.sign()
     with torch.no_grad():
         given, also = module(one), module(other)
