@@ -355,8 +355,8 @@ ARCHITECTURES = [
     "mobilenet_v3_small",
     "densenet121",
     "googlenet",
-    "convnext_tiny",
-    "efficientnet_b0",
+    "shufflenet_v2_x0_5",
+    "mnasnet0_5",
 ]
 
 
