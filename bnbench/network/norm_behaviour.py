@@ -88,9 +88,8 @@ def _normalization(
         groups = 1 if channel in reach.axes else int(subject.x.shape[channel])
     eps = eps_form(subject, reach, centers, affine, correction)
     includes = subject.trial.extras(signed(tuple(subject.x.shape), 1.0, seed=3))
-    whole = (
-        includes is not None and eps is not None and (not running or infers(subject, affine, eps, channel))
-    )
+    used = inference_statistics(subject, affine, eps, channel) if running and eps is not None else None
+    whole = includes is not None and eps is not None and (not running or used is not None)
     return NormBehaviour(
         kind if whole else "other",
         reach.axes,

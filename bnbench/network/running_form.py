@@ -90,7 +90,7 @@ def frozen_form(subject: Subject) -> NormBehaviour | None:
 def _frozen(
     subject: Subject, map_: tuple[Tensor, Tensor, Tensor], vectors: dict[str, Tensor]
 ) -> tuple[str, str, str, str, float] | None:
-    """gamma, beta, mean, var and eps of y = gamma * (x - mean) / √(var + eps) + beta, of whose vectors each may be any."""
+    """gamma, beta, mean, var and eps of y = gamma * (x - mean) / √(var + eps) + beta; each may be any vector."""
     x, y, slope = map_
     for var in vectors:
         for gamma in ("", *(name for name in vectors if name != var)):
