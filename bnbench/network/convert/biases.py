@@ -20,11 +20,12 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from bnbench.base.process_state import seeded
 from bnbench.base.seeding import generator
 from bnbench.base.user_code import raise_interrupt
-from bnbench.network.norm_site import NormSite
+from bnbench.network.norm_site import Neighbour, NormSite
 from bnbench.norms.behaviour import CPU, ModuleState
 
 #: fair: as the module says. keep: none comes, none goes.
 Biases = Literal["fair", "keep"]
+Action = Literal["given back", "taken out", "kept", "none", ""]
 _GIVEN, _KEPT = "given", "kept"
 _MARK = "bnbench_bias"
 
@@ -34,7 +35,7 @@ class BiasChange:
     """What became of the bias before a normalization. action: "" where nothing stands there that could have one."""
 
     producer: str = ""
-    action: Literal["given back", "taken out", "kept", "none", ""] = ""
+    action: Action = ""
     reason: str = ""
     size: int = 0
 
@@ -61,12 +62,19 @@ def takes_bias_out(site: NormSite) -> bool:
     return channel not in {axis % rank for axis in found.axes}
 
 
-def change_bias(model: nn.Module, site: NormSite, rule: BiasRule) -> BiasChange:
-    """Give the layer before the site its bias back, or take it out."""
-    before, after = rule.before, rule.after
-    producer = site.producer
+def change_biases(model: nn.Module, site: NormSite, rule: BiasRule) -> tuple[BiasChange, ...]:
+    """Give the layers before the site their biases back, or take them out: one layer, or one for each call."""
+    producers = dict.fromkeys(site.producers or (site.producer,))
+    if len(producers) > 1 and None in producers:
+        return (BiasChange(reason="what stands before one of its calls is not known"),)
+    return tuple(_change(model, site, producer, rule) for producer in producers)
+
+
+def _change(model: nn.Module, site: NormSite, producer: Neighbour | None, rule: BiasRule) -> BiasChange:
     if producer is None:
         return BiasChange(reason="what stands before it is not known")
+    if producer.kind == "input":
+        return BiasChange(reason="it stands at the network's input")
     if producer.kind != "module" or not producer.name:
         return BiasChange(
             reason=f"no layer of weights stands right before it, but {producer.name or producer.kind}"
@@ -76,19 +84,19 @@ def change_bias(model: nn.Module, site: NormSite, rule: BiasRule) -> BiasChange:
         return BiasChange(
             producer.name, "", f"{type(layer).__name__} before it is no layer whose bias is known"
         )
-    bias = layer.bias
-    if before == after or rule.word == "keep":
-        if before and not after and bias is None:
-            return BiasChange(producer.name, "none", "biases: keep")
-        return BiasChange(producer.name, "none" if bias is None else "kept")
+    has: Action = "none" if layer.bias is None else "kept"
+    if rule.before == rule.after:
+        return BiasChange(producer.name, has)
+    if rule.word == "keep":
+        return BiasChange(producer.name, has, "biases: keep" if rule.before and layer.bias is None else "")
     if not producer.only or producer.calls > max(site.calls, 1):
         used = (
             f"{producer.name} is read elsewhere, too"
             if not producer.only
             else f"{producer.name} is called often"
         )
-        return BiasChange(producer.name, "none" if bias is None else "kept", used)
-    return _give(layer, producer.name, rule.seed) if before else _take(layer, producer.name)
+        return BiasChange(producer.name, has, used)
+    return _give(layer, producer.name, rule.seed) if rule.before else _take(layer, producer.name)
 
 
 def _give(layer: nn.Linear | _ConvNd, name: str, seed: int | None) -> BiasChange:

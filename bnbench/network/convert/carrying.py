@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from bnbench.network.convert.placed import norm_of
+from bnbench.network.norm_site import NormBehaviour
 from bnbench.norms.renorm import BatchRenorm
 
 #: What layers call their gamma and their beta.
 GAMMAS, BETAS = ("weight", "gamma", "scale"), ("bias", "beta", "shift")
-#: What layers call their running statistics, by torch's names.
-STATISTICS = {
-    "running_mean": ("running_mean", "moving_mean", "mean", "mu"),
-    "running_var": ("running_var", "moving_var", "moving_variance", "variance", "var", "sigma2"),
-    "num_batches_tracked": ("num_batches_tracked",),
-}
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 #: What `nn.Module` keeps of hooks. The new layer gets the same dictionaries, so that the user's handles still work.
 _HOOKS = (
     "_forward_hooks",
@@ -49,13 +46,25 @@ _USUAL = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Roles:
-    """The names of a layer's gamma and beta, "" where it has none. offset: it multiplies by offset + gamma."""
+    """The names of a layer's gamma and beta, "" where it has none. offset: it multiplies by offset + gamma.
+
+    statistics: by torch's names, the layer's own.
+    """
 
     gamma: str = ""
     beta: str = ""
     offset: float = 0.0
+    statistics: Mapping[str, str] = field(default_factory=dict)
+
+
+def roles_in(found: NormBehaviour, layer: nn.Module) -> Roles:
+    """As trials found them."""
+    statistics = statistics_in(layer)
+    if found.mean and found.var and found.mean != statistics.get("running_mean"):
+        statistics = {"running_mean": found.mean, "running_var": found.var}
+    return Roles(found.gamma, found.beta, found.gamma_offset, statistics)
 
 
 @dataclass
@@ -101,7 +110,7 @@ def roles_of(layer: nn.Module, channels: int) -> Roles:
     sized = [name for name, value in own.items() if value.numel() == channels]
     gamma = next((name for name in GAMMAS if name in sized), "")
     beta = next((name for name in BETAS if name in sized), "")
-    return Roles(gamma, beta)
+    return Roles(gamma, beta, 0.0, statistics_in(norm_of(layer)))
 
 
 def carry(old: nn.Module, old_roles: Roles, new: nn.Module, new_roles: Roles, ties: Ties) -> Carried:
@@ -111,7 +120,7 @@ def carry(old: nn.Module, old_roles: Roles, new: nn.Module, new_roles: Roles, ti
     done.gamma = _vector(old, old_roles.gamma, new, new_roles.gamma, shift, ties, done)
     done.beta = _vector(old, old_roles.beta, new, new_roles.beta, 0.0, ties, done)
     _freeze_like(old, new, new_roles)
-    done.statistics = _statistics(old, new, done)
+    done.statistics = _statistics(old, old_roles, new, new_roles, done)
     new.train(old.training)
     return done
 
@@ -160,10 +169,10 @@ def roles_of_buffers(old: nn.Module) -> bool:
     return any(name in old._buffers for name in (*GAMMAS, *BETAS))
 
 
-def _statistics(old: nn.Module, new: nn.Module, done: Carried) -> str:
+def _statistics(old: nn.Module, old_roles: Roles, new: nn.Module, new_roles: Roles, done: Carried) -> str:
     """The running ones, where the new layer's mean the same."""
     layer, source = norm_of(new), norm_of(old)
-    before, after = statistics_in(source), statistics_in(layer)
+    before, after = old_roles.statistics, new_roles.statistics
     if not before:
         return "new" if after else "none"
     others = [getattr(module, "other_statistics", "") for module in (source, layer)]
@@ -189,13 +198,9 @@ def _statistics(old: nn.Module, new: nn.Module, done: Carried) -> str:
 
 
 def statistics_in(layer: nn.Module) -> dict[str, str]:
-    """Torch's names of the running statistics, and the layer's own; {} where it has no mean or no variance."""
-    buffers = {name.rpartition(".")[2]: name for name, _ in layer.named_buffers()}
-    found: dict[str, str] = {}
-    for name, others in STATISTICS.items():
-        own = next((buffers[other] for other in others if other in buffers), None)
-        if own is not None:
-            found[name] = own
+    """Torch's names of the running statistics, and where the layer has them; {} without a mean and a variance."""
+    names = {name.rpartition(".")[2]: name for name, _ in layer.named_buffers()}
+    found = {name: names[name] for name in STATISTICS if name in names}
     return found if {"running_mean", "running_var"} <= set(found) else {}
 
 
@@ -248,7 +253,11 @@ def move_attributes(old: nn.Module, new: nn.Module, then: tuple[str, ...]) -> tu
         for name in own:
             vars(new)[name] = vars(old)[name]
         return [f"attribute {name}" for name in own], []
-    children = [name for name, child in old._modules.items() if name not in then and child is not None]
+    children = [
+        name
+        for name, child in old._modules.items()
+        if name not in then and child is not None and type(child) is not nn.Identity
+    ]
     return [], [*(f"attribute {name}" for name in own), *(f"child {name}" for name in children)]
 
 

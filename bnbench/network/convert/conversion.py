@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,9 +10,9 @@ from torch import nn
 
 from bnbench.base.errors import BnbenchError, unknown_name
 from bnbench.base.network_records import Proof, SiteRecord
-from bnbench.base.user_code import first_line, raise_interrupt
 from bnbench.models.layers import NormLayer
-from bnbench.network.convert.biases import Biases
+from bnbench.network.convert.biases import BiasChange, Biases
+from bnbench.network.convert.copying import copied, with_shapes
 from bnbench.network.convert.proofs import (
     comes_back,
     count_parameters,
@@ -22,7 +21,7 @@ from bnbench.network.convert.proofs import (
     same_as_custom,
 )
 from bnbench.network.convert.proofs.trial import Trials
-from bnbench.network.convert.replacement import Choices, Replaced, Replacement, Source, replace_norms
+from bnbench.network.convert.replacement import Choices, Replaced, Replacement, Source, inside, replace_norms
 from bnbench.network.files.savable import Origin, Savable
 from bnbench.network.norm_site import NormSites
 from bnbench.network.norm_sites import find_norm_sites
@@ -110,6 +109,7 @@ def convert_norms(
     model: nn.Module, norm: NormLayer, choices: Choices, inputs: Inputs | None, sites: NormSites | None = None
 ) -> Conversion:
     """Convert a copy. Raises BnbenchError for a network without a normalization, and for one that can't be copied."""
+    model = with_shapes(model, inputs)
     found = sites or find_norm_sites(model, inputs)
     if not found.sites:
         raise BnbenchError(
@@ -136,19 +136,6 @@ def convert_norms(
     return Conversion(
         done.model, norm.entry.name, choices.source, records, proofs, renamed(model, done), found.error, model
     )
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A deep copy. Raises BnbenchError where Python makes none."""
-    try:
-        return copy.deepcopy(model)
-    except BaseException as error:  # whatever a user's module raises
-        raise_interrupt(error)
-        raise BnbenchError(
-            f"{type(model).__name__} can't be copied: {first_line(error)}",
-            "The network that is given stays as it is, so a copy is converted.",
-            "convert it before it is compiled, wrapped, or run.",
-        ) from error
 
 
 def record(item: Replaced) -> SiteRecord:
@@ -184,7 +171,11 @@ def text_of(module: nn.Module | None) -> str:
 
 def bias_text(item: Replaced) -> str:
     """What became of the bias before the layer."""
-    bias = item.bias
+    texts = [_bias_text(bias) for bias in item.biases]
+    return "; ".join(dict.fromkeys(texts)) or "none"
+
+
+def _bias_text(bias: BiasChange) -> str:
     if not bias.action:
         return f"none: {bias.reason}" if bias.reason else "none"
     text = f"{bias.action}" + (f": {bias.producer}" if bias.action != "none" else "")
@@ -202,21 +193,16 @@ def notes(item: Replaced) -> list[str]:
 def renamed(before: nn.Module, done: Replacement) -> dict[str, str | None]:
     """The name of each old parameter in the new network, None where it has none there."""
     after = {name for name, _ in done.model.named_parameters(remove_duplicate=False)}
-    names: dict[str, str | None] = {
-        name: name if name in after else None for name, _ in before.named_parameters(remove_duplicate=False)
-    }
-    for item in done.sites:
-        if item.new is None:
-            continue
-        found = item.site.behaviour
-        pairs: Sequence[tuple[str, str, str]] = (
-            (found.gamma, item.roles.gamma, item.carried.gamma),
-            (found.beta, item.roles.beta, item.carried.beta),
-        )
-        for prefix in item.site.names:
-            for old, new, word in pairs:
-                key = f"{prefix}.{old}".lstrip(".")
-                if old and key in names:
-                    held = word in ("carried", "spread")
-                    names[key] = f"{prefix}.{new}".lstrip(".") if held else None
-    return names
+    changed = {name for item in done.sites if item.new is not None for name in item.site.names}
+    carried = {old: new for item in done.sites for old, new in item.new_names().items()}
+    names: dict[str, str | None] = {}
+    for place, module in before.named_modules(remove_duplicate=False):
+        for own, _ in module.named_parameters(recurse=False):
+            name = inside(place, own)
+            held = name if name in after and not _within(place, changed) else None
+            names[name] = carried.get(name, held)
+    return {name: names[name] for name, _ in before.named_parameters(remove_duplicate=False)}
+
+
+def _within(place: str, changed: set[str]) -> bool:
+    return any(place == name or place.startswith(f"{name}.") or not name for name in changed)

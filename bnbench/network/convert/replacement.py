@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert.activations import activation_to_remove, gives_input_back, must_copy
-from bnbench.network.convert.biases import BiasChange, Biases, BiasRule, change_bias, takes_bias_out
+from bnbench.network.convert.biases import BiasChange, Biases, BiasRule, change_biases, takes_bias_out
 from bnbench.network.convert.carrying import (
     Carried,
     Roles,
@@ -19,6 +19,7 @@ from bnbench.network.convert.carrying import (
     like,
     move_attributes,
     move_hooks,
+    roles_in,
     roles_of,
     tensor_of,
 )
@@ -56,9 +57,9 @@ class Choices:
 class Replaced:
     """One site and what became of it. new: the layer that stands there now, None where the old one still does.
 
-    reason: why it was left or refused. kept: options of the new layer that were the old one's. roles: of the new
-    layer's parameters. then: modules of a fused layer that still follow. activation: the one whose place the new layer
-    takes, and how many parameters that had, where it was a layer of its own.
+    reason: why it was left or refused. kept: options of the new layer that were the old one's. old_roles, roles: of the
+    old and of the new layer's tensors. then: modules of a fused layer that still follow. activation: the one whose
+    place the new layer takes, and how many parameters that had, where it was a layer of its own.
     """
 
     site: NormSite
@@ -67,12 +68,41 @@ class Replaced:
     old: nn.Module | None = None
     new: nn.Module | None = None
     carried: Carried = field(default_factory=Carried)
-    bias: BiasChange = field(default_factory=BiasChange)
+    biases: tuple[BiasChange, ...] = ()
     kept: dict[str, Any] = field(default_factory=dict)
+    old_roles: Roles = field(default_factory=Roles)
     roles: Roles = field(default_factory=Roles)
     then: tuple[str, ...] = ()
     activation: str = ""
     activation_parameters: int = 0
+
+    def new_names(self) -> dict[str, str]:
+        """The names of the tensors that the new layer has from the old one, by the old names, under every name."""
+        pairs = [
+            (self.old_roles.gamma, self.roles.gamma, self.carried.gamma),
+            (self.old_roles.beta, self.roles.beta, self.carried.beta),
+        ]
+        if self.carried.statistics.startswith("carried"):
+            own = self.roles.statistics
+            pairs += [
+                (old, own[key], "carried") for key, old in self.old_roles.statistics.items() if key in own
+            ]
+        pairs += [
+            (name, name, "carried")
+            for then in self.then
+            for name, _ in (self.old.get_submodule(then) if self.old else nn.Module()).named_parameters(then)
+        ]
+        return {
+            inside(prefix, old): inside(prefix, new)
+            for prefix in self.site.names
+            for old, new, word in pairs
+            if old and new and word in ("carried", "spread")
+        }
+
+
+def inside(place: str, name: str) -> str:
+    """The name of a tensor of the module at that place, "" for the root."""
+    return f"{place}.{name}" if place else name
 
 
 @dataclass(frozen=True)
@@ -146,7 +176,7 @@ def _replace(model: nn.Module, site: NormSite, targets: Targets, ties: Ties, cho
     like(layer, old, site.producer.module if site.producer else None)
     channels = site.behaviour.num_features
     found = site.behaviour
-    roles = Roles(found.gamma, found.beta, found.gamma_offset)
+    roles = roles_in(found, old)
     new_roles = _without_beta(old, layer, roles, _new_roles(layer, plan, targets.norm, channels, shape))
     carried = carry(old, roles, layer, new_roles, ties)
     new = _stand(layer, plan, then, copies, old)
@@ -160,12 +190,24 @@ def _replace(model: nn.Module, site: NormSite, targets: Targets, ties: Ties, cho
     trained = carried.statistics.startswith("carried") and _was_trained(old)
     absorbed = takes_bias_out(site) if choices.absorbed is None else choices.absorbed
     rule = BiasRule(choices.biases, absorbed, targets.norm.absorbs_bias, None if trained else choices.seed)
-    bias = change_bias(model, site, rule)
+    biases = change_biases(model, site, rule)
     removed, parameters = activation if isinstance(activation, str) else "", 0
     if isinstance(activation, Neighbour):
         removed, parameters = activation.name, _take_out(model, activation.name)
     return Replaced(
-        site, "converted", "", old, new, carried, bias, kept, new_roles, tuple(then), removed, parameters
+        site,
+        "converted",
+        "",
+        old,
+        new,
+        carried,
+        biases,
+        kept,
+        roles,
+        new_roles,
+        tuple(then),
+        removed,
+        parameters,
     )
 
 
@@ -195,7 +237,7 @@ def _used_elsewhere(model: nn.Module, sites: Sequence[NormSite]) -> dict[int, st
     for name, module in model.named_modules(remove_duplicate=False):
         if name in names or any(name.startswith(f"{other}.") for other in names if other):
             continue
-        found |= {id(value): name for value in module._parameters.values() if value is not None}
+        found |= {id(value): name for value in module.parameters(recurse=False)}
     return found
 
 
@@ -232,7 +274,7 @@ def _new_roles(layer: nn.Module, plan: Plan, norm: NormLayer, channels: int, sha
         except ValueError:
             found = None
         if found is not None and found.kind != "other":
-            return Roles(found.gamma, found.beta, found.gamma_offset)
+            return roles_in(found, layer)
     return roles_of(layer, channels)
 
 
@@ -243,7 +285,7 @@ def _without_beta(old: nn.Module, layer: nn.Module, roles: Roles, new: Roles) ->
     )
     if is_batch and roles.gamma and not roles.beta and new.beta:
         layer.register_parameter(new.beta, None)
-        return Roles(new.gamma, "", new.offset)
+        return replace(new, beta="")
     return new
 
 

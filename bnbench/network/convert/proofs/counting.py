@@ -77,7 +77,7 @@ def explained(before: nn.Module, done: Replacement) -> tuple[dict[str, int], dic
     inside = {id(module) for item in done.sites if item.old is not None for module in item.old.modules()}
     elsewhere = {
         id(value) for module in done.model.modules() if id(module) not in inside
-        for value in module._parameters.values() if value is not None
+        for value in module.parameters(recurse=False)
     }  # fmt: skip
     seen: set[int] = set()
     for item in done.sites:
@@ -96,8 +96,9 @@ def explained(before: nn.Module, done: Replacement) -> tuple[dict[str, int], dic
             if id(value) not in elsewhere or word == _SPREAD:
                 went[role] += value.numel()
         _came(item, words, came)
-        came["biases given back"] += item.bias.size if item.bias.action == "given back" else 0
-        went["biases taken out"] += item.bias.size if item.bias.action == "taken out" else 0
+        for bias in item.biases:
+            came["biases given back"] += bias.size if bias.action == "given back" else 0
+            went["biases taken out"] += bias.size if bias.action == "taken out" else 0
         went["of activations"] += item.activation_parameters
     return came, went
 

@@ -13,7 +13,7 @@ from bnbench.base.network_records import Proof
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert.carrying import statistics_in
 from bnbench.network.convert.placed import norm_of
-from bnbench.network.convert.replacement import Choices, Replaced, Replacement, replace_norms
+from bnbench.network.convert.replacement import Choices, Replaced, Replacement, inside, replace_norms
 from bnbench.network.norm_site import NormSite
 from bnbench.norms import norms
 from bnbench.norms.renorm import BatchRenorm
@@ -21,9 +21,9 @@ from bnbench.norms.renorm import BatchRenorm
 NAME = "there and back"
 _BATCH = ("batch", "sync")
 #: By the kind of the old layer: what stands there again in the end.
-_BACK = {"batch": "batch", "sync": "batch", "frozen": "frozen", "instance": "instance", "group": "group"} | {
-    "layer": "layer",
-    "rms": "rms",
+_BACK = {
+    **{"batch": "batch", "sync": "batch", "frozen": "frozen", "instance": "instance"},
+    **{"group": "group", "layer": "layer", "rms": "rms"},
 }
 
 
@@ -40,9 +40,13 @@ def comes_back(model: nn.Module, sites: Sequence[NormSite], done: Replacement, n
     if mine:
         custom = NormLayer(norms.get("batch_custom"))
         there = replace_norms(copy.deepcopy(model), mine, custom, Choices("batch"))
-        back = tensors_of(return_from(there, custom))
-        wrong += differing(original, back, original)
-        wrong += [f"{key} is new" for key in back if key not in original]
+        returned = return_from(there, custom)
+        changed = [item for item in there.sites if item.action == "converted"]
+        names = renamed(changed, returned, original)
+        back = tensors_of(returned)
+        wrong += differing(original, {old: back[new] for old, new in names.items() if new in back}, original)
+        new = set(back) - set(names.values())
+        wrong += [f"{key} is new" for key in sorted(new) if not key.endswith("num_batches_tracked")]
         count = len(original)
     converted = [item for item in done.sites if item.action == "converted"]
     lost: set[str] = set()
@@ -52,6 +56,7 @@ def comes_back(model: nn.Module, sites: Sequence[NormSite], done: Replacement, n
         names = renamed(converted, returned, original)
         back = tensors_of(returned)
         back = {old: back[new] for old, new in names.items() if new in back}
+        back |= {key: back[key] - offset for key, offset in offsets(converted).items() if key in back}
         wrong += differing(original, back, held, in_another_form(converted))
         wrong += [f"{key} is lost and not in the table" for key in sorted(lost - listed(converted, original))]
         count = max(count, len(held))
@@ -77,11 +82,9 @@ def return_from(there: Replacement, norm: NormLayer) -> nn.Module:
     """The old kinds of layers in the place of the new ones, in the model itself."""
     model = there.model
     absorbed = norm.absorbs_bias
-    for kind, name in _BACK.items():
+    for name in dict.fromkeys(_BACK.values()):
         sites = [
-            as_new_site(item)
-            for item in there.sites
-            if item.action == "converted" and item.site.behaviour.kind == kind
+            as_new_site(item) for item in there.sites if item.action == "converted" and _back(item) == name
         ]
         if sites:
             back = NormLayer(norms.get(name))
@@ -89,12 +92,25 @@ def return_from(there: Replacement, norm: NormLayer) -> nn.Module:
     return model
 
 
+def _back(item: Replaced) -> str:
+    """What stands there in the end: a layer that keeps as much as the old one."""
+    counts = "num_batches_tracked" in item.old_roles.statistics
+    return "batch" if counts else _BACK[item.site.behaviour.kind]
+
+
 def as_new_site(item: Replaced) -> NormSite:
     """The site with the new layer in it; it is looked at as its old kind, so that the old settings come back."""
     assert item.new is not None
     roles = item.roles
+    statistics = [roles.statistics.get(name, "") for name in ("running_mean", "running_var")]
     behaviour = replace(
-        item.site.behaviour, gamma=roles.gamma, beta=roles.beta, gamma_offset=roles.offset, includes=item.then
+        item.site.behaviour,
+        gamma=roles.gamma,
+        beta=roles.beta,
+        gamma_offset=roles.offset,
+        includes=item.then,
+        mean=statistics[0],
+        var=statistics[1],
     )
     return replace(item.site, module=item.new, behaviour=behaviour)
 
@@ -111,30 +127,29 @@ def can_hold(
     for item in converted:
         assert item.old is not None
         assert item.new is not None
-        new, old_statistics = norm_of(item.new), statistics_in(norm_of(item.old))
-        sizes = {name: value.numel() for name, value in (*new.named_parameters(), *new.named_buffers())}
-        other_meaning = getattr(new, "other_statistics", "") or not statistics_in(new)
         for name, value in (*item.old.named_parameters(), *item.old.named_buffers()):
-            if name.partition(".")[0] in item.then:
-                continue
-            if name in old_statistics.values():
-                statistic = next(key for key, own in old_statistics.items() if own == name)
-                holds = not other_meaning and statistic in statistics_in(new)
-            else:
-                key = {
-                    item.site.behaviour.gamma: item.roles.gamma,
-                    item.site.behaviour.beta: item.roles.beta,
-                }.get(name)
-                holds = bool(key) and sizes.get(key or "") == value.numel()
-            if not holds:
-                lost |= {f"{prefix}.{name}".lstrip(".") for prefix in item.site.names}
+            if name.partition(".")[0] not in item.then and not _holds(item, name, value):
+                lost |= {inside(prefix, name) for prefix in item.site.names}
         lost |= gone_beside(item, original)
     return {key: value for key, value in original.items() if key not in lost}, lost & set(original)
 
 
+def _holds(item: Replaced, name: str, value: Tensor) -> bool:
+    """Whether the new layer has a place for a tensor of the old one: of the same size, and of the same meaning."""
+    assert item.new is not None
+    new = norm_of(item.new)
+    sizes = {own: tensor.numel() for own, tensor in (*new.named_parameters(), *new.named_buffers())}
+    statistic = next((key for key, own in item.old_roles.statistics.items() if own == name), None)
+    if statistic is not None:
+        means_other = bool(getattr(new, "other_statistics", ""))
+        return not means_other and sizes.get(statistics_in(new).get(statistic, "")) == value.numel()
+    roles = {item.old_roles.gamma: item.roles.gamma, item.old_roles.beta: item.roles.beta}
+    return bool(roles.get(name)) and sizes[roles[name]] == value.numel()
+
+
 def gone_beside(item: Replaced, original: Mapping[str, Tensor]) -> set[str]:
     """What the table says went with a site: the bias before it, the parameters of the activation after it."""
-    prefixes = [f"{item.bias.producer}.bias"] if item.bias.action == "taken out" else []
+    prefixes = [f"{bias.producer}.bias" for bias in item.biases if bias.action == "taken out"]
     prefixes += [f"{item.activation}."] if item.activation_parameters else []
     return {key for key in original if key.startswith(tuple(prefixes))} if prefixes else set()
 
@@ -143,7 +158,7 @@ def listed(converted: Sequence[Replaced], original: Mapping[str, Tensor]) -> set
     """The tensors that the table says are lost."""
     beside = {key for item in converted for key in gone_beside(item, original)}
     return beside | {
-        f"{prefix}.{text.partition(':')[0]}".lstrip(".")
+        inside(prefix, text.partition(":")[0])
         for item in converted
         for prefix in item.site.names
         for text in item.carried.lost
@@ -156,25 +171,31 @@ def renamed(
     """From the old names to those in the network that came back: its layers have torch's names."""
     names = {key: key for key in original}
     for item in converted:
-        found = item.site.behaviour
+        torchs = {item.old_roles.gamma: "weight", item.old_roles.beta: "bias"}
+        torchs |= {own: key for key, own in item.old_roles.statistics.items()}
         for prefix in item.site.names:
-            for old, new in ((found.gamma, "weight"), (found.beta, "bias")):
-                if old:
-                    names[f"{prefix}.{old}".lstrip(".")] = f"{prefix}.{new}".lstrip(".")
-            for key, own in statistics_in(norm_of(item.old)).items() if item.old is not None else ():
-                names[f"{prefix}.{own}".lstrip(".")] = f"{prefix}.{key}".lstrip(".")
+            names |= {inside(prefix, own): inside(prefix, new) for own, new in torchs.items() if own}
     return names
+
+
+def offsets(converted: Sequence[Replaced]) -> dict[str, float]:
+    """What the old layers add to their gamma, which the layers that come back do not."""
+    return {
+        inside(prefix, item.old_roles.gamma): item.old_roles.offset
+        for item in converted
+        for prefix in item.site.names
+        if item.old_roles.gamma and item.old_roles.offset
+    }
 
 
 def in_another_form(converted: Sequence[Replaced]) -> set[str]:
     """Tensors that a new layer holds after arithmetic, which rounds: 1 + gamma, and a variance with eps in it."""
     found: set[str] = set()
     for item in converted:
-        behaviour = item.site.behaviour
-        names = [behaviour.gamma] if behaviour.gamma_offset != item.roles.offset else []
+        names = [item.old_roles.gamma] if item.old_roles.offset else []
         if item.old is not None and isinstance(norm_of(item.new or item.old), BatchRenorm):
-            names += [own for key, own in statistics_in(norm_of(item.old)).items() if key == "running_var"]
-        found |= {f"{prefix}.{name}".lstrip(".") for prefix in item.site.names for name in names}
+            names += [own for key, own in item.old_roles.statistics.items() if key == "running_var"]
+        found |= {inside(prefix, name) for prefix in item.site.names for name in names}
     return found
 
 

@@ -29,6 +29,8 @@ def one_step(trials: Trials, norm: NormLayer, choices: Choices) -> Proof:
         inputs, before = trials.inputs(), trials.before(True)
     except CannotRunError as error:
         return Proof(NAME, None, None, str(error))
+    if not any(site.module is not None and not site.refused for site in trials.sites):
+        return Proof(NAME, None, None, "no norm can be converted")
     base = dict(trials.model.named_parameters())
     changed = replace_norms(trials.copy(), trials.sites, norm, choices)
     try:
@@ -37,7 +39,7 @@ def one_step(trials: Trials, norm: NormLayer, choices: Choices) -> Proof:
         raise_interrupt(error)
         return Proof(NAME, False, None, f"the converted network does not run: {first_line(error)}")
     moved = step(changed.model, gradients)
-    should, may = expected(base, before, changed)
+    should, may = expected(base, before, changed, norm.absorbs_bias)
     wrong = [f"{name} should change and does not" for name in sorted(should - moved)]
     wrong += [f"{name} changes and should not" for name in sorted(moved - should - may)]
     wrong += [
@@ -59,14 +61,20 @@ def step(model: nn.Module, gradients: dict[str, Tensor]) -> set[str]:
     moved: set[str] = set()
     for name, value in model.named_parameters():
         before = value.detach().clone()
-        torch.optim.SGD([value], lr=1 / scale if scale else 1.0).step()
+        if name in gradients:
+            torch.optim.SGD([value], lr=1 / scale if scale else 1.0).step()
         if not torch.equal(before, value):
             moved.add(name)
     return moved
 
 
-def expected(base: Mapping[str, Tensor], before: Pass, changed: Replacement) -> tuple[set[str], set[str]]:
-    """The parameters that should change, and those that may: what has a gradient of zero in one of the networks."""
+def expected(
+    base: Mapping[str, Tensor], before: Pass, changed: Replacement, absorbs: bool
+) -> tuple[set[str], set[str]]:
+    """The parameters that should change, and those that may: what has a gradient of zero in one of the networks.
+
+    absorbs: the new layers take out what is added to a channel, by a bias or by a beta anywhere before them.
+    """
     scale = largest(list(before.gradients.values()))
     used = {
         name
@@ -75,7 +83,11 @@ def expected(base: Mapping[str, Tensor], before: Pass, changed: Replacement) -> 
     }
     came = new_parameters(changed)
     should, may = set[str](), set[str]()
-    beside = {f"{item.bias.producer}.bias" for item in changed.sites if item.bias.producer}
+    beside = {f"{bias.producer}.bias" for item in changed.sites for bias in item.biases if bias.producer}
+    before = before.named(
+        names := {old: new for item in changed.sites for old, new in item.new_names().items()}
+    )
+    base = {names.get(name, name): value for name, value in base.items()}
     for name, value in changed.model.named_parameters():
         if not value.requires_grad:
             continue
@@ -83,9 +95,13 @@ def expected(base: Mapping[str, Tensor], before: Pass, changed: Replacement) -> 
             name in came
         ):  # a later layer may take out what it adds: then its gradient is the rounding of a zero
             (should if value.grad is None or bool(value.grad.any()) else may).add(name)
-        elif name in used and name not in beside:
+        elif (
+            name in used
+            and name not in beside
+            and not (absorbs and value.dim() == 1 and value.grad is not None)
+        ):
             should.add(name)
-        elif name in beside or (name in base and name in before.gradients):
+        elif name in before.gradients:
             may.add(name)  # a bias that does nothing in one of the two; a gradient of zero
     return should, may
 
@@ -101,8 +117,7 @@ def new_parameters(changed: Replacement) -> set[str]:
         for name, _ in item.new.named_parameters():
             if name.partition(".")[0] not in item.then and name not in carried:
                 found.add(f"{item.site.name}.{name}".lstrip("."))
-        if item.bias.action == "given back":
-            found.add(f"{item.bias.producer}.bias")
+        found |= {f"{bias.producer}.bias" for bias in item.biases if bias.action == "given back"}
     return found & set(_names(changed.model.named_parameters()))
 
 

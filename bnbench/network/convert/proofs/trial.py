@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,8 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from bnbench.base.process_state import seeded
 from bnbench.base.user_code import first_line, raise_interrupt
-from bnbench.network.convert.carrying import statistics_in, tensor_of
+from bnbench.network.convert.carrying import roles_in, tensor_of
+from bnbench.network.convert.copying import copied
 from bnbench.network.norm_site import NormSite
 from bnbench.network.source.records import call
 
@@ -34,6 +34,13 @@ class Pass:
     gradients: dict[str, Tensor]
     buffers: dict[str, Tensor]
 
+    def named(self, names: Mapping[str, str]) -> Pass:
+        """The same under other names."""
+        gradients = {names.get(name, name): value for name, value in self.gradients.items()}
+        return Pass(
+            self.outputs, gradients, {names.get(name, name): value for name, value in self.buffers.items()}
+        )
+
 
 class Trials:
     """Copies of one network in float64 with random norms, and what it gives as it is, which two proofs compare with.
@@ -47,7 +54,7 @@ class Trials:
 
     def copy(self) -> nn.Module:
         """The same each time."""
-        return scrambled(copy.deepcopy(self.model).double(), self.sites)
+        return scrambled(copied(self.model).double(), self.sites)
 
     def inputs(self) -> Inputs:
         """What the network runs on. Raises CannotRunError."""
@@ -94,8 +101,7 @@ def scrambled(model: nn.Module, sites: Sequence[NormSite]) -> nn.Module:
             if id(value) not in done:
                 done.add(id(value))
                 value.add_(0.1 + 0.3 * noise(value))
-        statistics = statistics_in(layer)
-        for name, own in statistics.items():
+        for name, own in roles_in(site.behaviour, layer).statistics.items():
             value = tensor_of(layer, own)
             if id(value) in done or not value.is_floating_point():
                 continue
