@@ -23,7 +23,8 @@ class Cell:
 
     steps: of one run. cautions: what limits the answer of this cell. ways: further
     ways of inference that its networks have. trained_parameters: None where all learn. positions: of a sample, each of
-    which the weights are multiplied with; 1 where samples are no sequences.
+    which the weights are multiplied with; 1 where samples are no sequences. network: what was done to the
+    normalizers of a network that was not written for bnbench.
     """
 
     runs: tuple[RunSpec, ...]
@@ -34,6 +35,7 @@ class Cell:
     ways: tuple[str, ...] = ()
     trained_parameters: int | None = None
     positions: int = 1
+    network: str = ""
 
     def limited_by(self, caution: str) -> Cell:
         """The same cell with one more caution, if there is one."""

@@ -226,6 +226,7 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
         trained_parameters=cell.trained_parameters,
         warnings=(*cell.cautions, *step_cautions(settings, epoch)),
         probes=costs,
+        network=cell.network,
     )
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
+from typing import Any
 
 _OF_A_NETWORK = re.compile(r".+\.(py|ipynb)(:[A-Za-z_]\w*)?(,.*)?|(torchvision|timm|hf):.*", re.DOTALL)
 _OF_A_MODULE = re.compile(r".+:[A-Za-z_]\w*")
@@ -25,6 +27,18 @@ def names_network(name: object) -> bool:
 def label_of(norm: str) -> str:
     """The name in tables: MyNorm for my_layers.py:MyNorm."""
     return norm.rpartition(":")[2] if names_code(norm) else norm
+
+
+def network_name(model: Mapping[str, Any]) -> str:
+    """The name of a study's model as a person knows it: torchvision:resnet18, my_model.py:Net, mlp."""
+    name = str(model.get("name"))
+    chosen = model.get("arch") or model.get("config")
+    return f"{name}:{chosen}" if is_whole(model) and chosen else name
+
+
+def is_whole(model: Mapping[str, Any]) -> bool:
+    """Whether a study's model, with its options, is a network that was not written for bnbench."""
+    return {"replace", "image_size"} <= set(model)
 
 
 def network_refusal(name: str, path: object = "STUDY") -> str:

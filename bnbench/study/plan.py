@@ -56,6 +56,7 @@ class CellEstimate:
 
     trained_parameters: how many learn, None for all. evaluation_seconds: the part of `seconds` in which nothing is
     trained. warnings: limits of its answer. notes: remarks on its data. probes: what its probes cost, within `seconds`.
+    network: what was done to the normalizers of a network that was not written for bnbench.
     """
 
     label: str
@@ -68,6 +69,7 @@ class CellEstimate:
     trained_parameters: int | None = None
     warnings: tuple[str, ...] = ()
     probes: tuple[ProbeCost, ...] = ()
+    network: str = ""
 
 
 def make_plan(study: Study, provenance: Callable[[Settings], Any]) -> list[RunSpec]:

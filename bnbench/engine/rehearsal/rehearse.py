@@ -39,6 +39,7 @@ from bnbench.engine.rehearsal.unused_groups import UsedGroups
 from bnbench.engine.rehearsal.ways import judge_ways, no_statistics, ways_asked
 from bnbench.engine.sequences import Sequences
 from bnbench.network.biases import Layers, is_covered, missing_biases
+from bnbench.network.own import said_of
 from bnbench.network.sites import Site, Sites, WeightLayer, find_sites
 from bnbench.optim.trained import count_trained
 from bnbench.study.cautions import warm_up_fault
@@ -205,6 +206,7 @@ def _decide(
         parameters,
         trained_parameters=trained if trained < parameters else None,
         positions=sequences.length if sequences else 1,
+        network=said_of(model),
     )
     return cell, probed[key]
 

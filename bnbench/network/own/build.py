@@ -7,6 +7,7 @@ draws follows from further streams. What stays is equal in all variants, bit for
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -150,17 +151,16 @@ def _fit(model: nn.Module, recipe: Recipe) -> Fit:
         outputs, fault = _tried_with(model, fit, recipe)
         if fault is None:
             return with_changes(fit, outputs=outputs)
-        # a network that takes the batch and gives something else says more than one that does not take it
-        faults.insert(0 if fault.takes_it else len(faults), fault)
-    raise faults[0].error
+        faults.append(fault)
+    raise max(faults, key=lambda fault: fault.layers).error  # the one that came furthest says most
 
 
 @dataclass(frozen=True)
 class _Fault:
-    """Why a way to give a batch does not do. takes_it: the network runs."""
+    """Why a way to give a batch does not do. layers: how many calls came through; one that gives an output has all."""
 
     error: BnbenchError
-    takes_it: bool
+    layers: float = math.inf
 
 
 def _tried_with(model: nn.Module, fit: Fit, recipe: Recipe) -> tuple[str, _Fault | None]:
@@ -169,17 +169,17 @@ def _tried_with(model: nn.Module, fit: Fit, recipe: Recipe) -> tuple[str, _Fault
     for training in (False, True):
         trial = tried(model, fit.call(use.inputs(SAMPLES)), training=training)
         if trial.fault:
-            return "", _Fault(misfit(name, trial.fault, use, fit), False)
+            return "", _Fault(misfit(name, trial, use, fit), trial.layers)
         key, why = tensor_of(trial.outputs)
         if why:
-            return "", _Fault(wrong_outputs(name, f"{'in training ' * training}{why}", use), True)
+            return "", _Fault(wrong_outputs(name, f"{'in training ' * training}{why}", use))
         keys.append(key)
         y = with_changes(fit, outputs=key).chosen(trial.outputs)
         if (shape := use.output_shape(SAMPLES)) is not None and tuple(y.shape) != shape:
             gives = f"gives {tuple(y.shape)} for {SAMPLES} samples"
-            return "", _Fault(wrong_outputs(name, gives, use), True)
+            return "", _Fault(wrong_outputs(name, gives, use))
     if keys[0] != keys[1]:
-        return "", _Fault(wrong_outputs(name, "gives other outputs in training than at inference", use), True)
+        return "", _Fault(wrong_outputs(name, "gives other outputs in training than at inference", use))
     return keys[0], None
 
 
@@ -190,7 +190,10 @@ def _with_norm(model: nn.Module, recipe: Recipe, found: Found, seed: int) -> tup
     name = recipe.norm.entry.name
     if name == "batch" and not recipe.changed and source == "batch":
         count = sum(site.behaviour.kind in ("batch", "sync") for site in found.sites)
-        return model, f"its own {count} batch norm{'s' * (count != 1)}, as they are"
+        return (
+            model,
+            "its own batch norm, as it is" if count == 1 else f"its own {count} batch norms, as they are",
+        )
     with seeded(derive(seed, "norms"), CPU):
         choices = Choices(source=source, seed=derive(seed, "biases"))  # type: ignore[arg-type]
         norm = NormLayer(recipe.norm.entry, recipe.changed)

@@ -189,7 +189,8 @@ def tensor_of(outputs: Any) -> tuple[str, str]:
             return key, ""
     if len(tensors) == 1 and not isinstance(outputs, tuple):
         return next(iter(tensors)), ""
-    return "", f"gives a {kind} of {', '.join(f'{k} {tuple(v.shape)}' for k, v in tensors.items())}"
+    shapes = (f"{'' if key.isdecimal() else f'{key} '}{tuple(value.shape)}" for key, value in tensors.items())
+    return "", f"gives a {kind} of {' and '.join(shapes)}"
 
 
 def _named(outputs: Any) -> Mapping[str, Any]:

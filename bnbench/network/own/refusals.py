@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from bnbench.base.errors import BnbenchError
 from bnbench.network.own.facts import Use
 from bnbench.network.own.fit import Fit
-from bnbench.network.source.arguments import CLASSES
+from bnbench.network.source.arguments import CHANNELS, CLASSES, SIZE, VALUES
+from bnbench.network.source.trial import Trial
 
 if TYPE_CHECKING:
     from bnbench.network.convert import Replaced
@@ -22,35 +24,48 @@ if TYPE_CHECKING:
 _SHOWN = 3
 
 
-def misfit(name: str, fault: str, use: Use, fit: Fit) -> BnbenchError:
+def misfit(name: str, trial: Trial, use: Use, fit: Fit) -> BnbenchError:
     """A network that raises on a batch of the task."""
     shape = " x ".join(map(str, use.sizes.input_shape))
     how = f" ({fit.said()})" if fit.said() else ""
-    channels = "in_channels in its signature, which is given the data's channels"
     return BnbenchError(
-        f"model: {name} does not take the data, {shape} a sample{how}: {fault}",
-        fix=f"{channels}; model.image_size, to which images are resized; or another network."
-        if len(use.sizes.input_shape) == 3
-        else "a network that takes such samples.",
+        f"model: {name} does not take the data, {shape} a sample{how}: {trial.fault}", fix=_fix(trial, use)
     )
+
+
+def _fix(trial: Trial, use: Use) -> str:
+    """By the layer that raised."""
+    images = len(use.sizes.input_shape) == 3 and use.sizes.input_shape[1:] != (1, 1)
+    if isinstance(trial.error, TypeError) and "positional argument" in str(trial.error):
+        return "a forward of one argument, the batch."
+    if not isinstance(trial.error, RuntimeError | ValueError | AssertionError):
+        return "mend that line, or name another network."
+    if isinstance(trial.failed, _ConvNd) and f"to have {trial.failed.in_channels} channels" in str(
+        trial.error
+    ):
+        return f"def __init__(self, {CHANNELS[0]}): an argument of that name is given the data's channels."
+    if isinstance(trial.failed, nn.Linear) and not images:
+        return f"def __init__(self, {VALUES[0]}): an argument of that name is given the values of a sample."
+    if images:
+        return (
+            "model.image_size=S, to which images are resized; nn.AdaptiveAvgPool2d(1) before the first nn.Linear; "
+            f"x = x.flatten(1) where it takes features; or def __init__(self, {SIZE[0]}), which is given the data's."
+        )
+    return "mend that line, or name another network."
 
 
 def wrong_outputs(name: str, what: str, use: Use) -> BnbenchError:
     """A network whose outputs are not what the task wants."""
-    shape = use.output_shape(3)
-    count = use.sizes.num_outputs
+    shape, count = use.output_shape(3), use.sizes.num_outputs
     wanted = f"task: {use.name} wants {shape}" if shape else f"task: {use.name} wants one tensor"
-    classes = (
-        f"{count} outputs: {CLASSES[0]} in its signature is given that number; or model.{CLASSES[0]}={count}."
-    )
     if "further outputs" in what:
-        fix = "leave them out (for torchvision: options: {aux_logits: false}); one output is trained here."
-    elif "gives (" in what and not use.sizes.per_position:
-        fix = classes
+        fix = "leave them out (of torchvision: model.options.aux_logits=false): one output is trained here."
+    elif not what.startswith("gives ("):
+        fix = "a forward that returns one tensor, or a dict with the answer as logits."
     elif use.sizes.per_position:
         fix = f"a network of {count} outputs at every position, of the input's size."
     else:
-        fix = "a forward that returns one tensor."
+        fix = f"def __init__(self, {CLASSES[0]}): an argument of that name is given their number, {count}."
     return BnbenchError(f"model: {name} {what}, and {wanted}.", fix=fix)
 
 
@@ -67,18 +82,27 @@ def no_norms(name: str, model: nn.Module, source: str = "") -> BnbenchError:
 
 
 def cannot_stand(name: str, norm: str, model: nn.Module, refused: Sequence[Replaced]) -> BnbenchError:
-    """A normalizer that can't stand at some sites: each with its file, line and reason."""
+    """Sites at which no normalizer, or not this one, can stand: each with its file, line and reason."""
+    never = [site for site in refused if site.site.refused]
     by_reason: dict[str, list[Replaced]] = {}
-    for site in refused:
+    for site in never or refused:
         by_reason.setdefault(site.reason, []).append(site)
     lines = []
     for reason, sites in by_reason.items():
         names = ", ".join(_site(model, each) for each in sites[:_SHOWN])
         more = f" and {len(sites) - _SHOWN} more" if len(sites) > _SHOWN else ""
         lines.append(f"{names}{more}: {reason}")
+    places = "\n".join(lines)
+    if never:
+        count = "a normalizer" if len(never) == 1 else f"{len(never)} normalizers"
+        return BnbenchError(
+            f"model: {name}: {count} can't be replaced:\n{places}",
+            fix="a module in its place, such as nn.BatchNorm2d or nn.LayerNorm, made in __init__.",
+        )
+    sites = "1 site" if len(refused) == 1 else f"{len(refused)} sites"
     return BnbenchError(
-        f"model: {name}: norm {norm} can't stand at {len(refused)} of its sites:\n" + "\n".join(lines),
-        fix=f"another norm than {norm} in this variant, or another layer at these sites.",
+        f"model: {name}: norm {norm} can't stand at {sites}:\n{places}",
+        fix=f"another norm than {norm} in this variant (layer and rms fit nearly everywhere), or another layer there.",
     )
 
 

@@ -56,7 +56,7 @@ def in_file(place: str, name: str, load: Importer | None = None) -> Origin:
         )
     if not callable(thing):
         raise BnbenchError(
-            f"{path}: {name} is a {type(thing).__name__}, not a network.",
+            f"{path}: {name} is of type {type(thing).__name__}, not a network.",
             fix=f"name a class, a function that returns a network, or a network: {_networks_text(module)}.",
         )
     if inspect.isclass(thing) and not issubclass(thing, nn.Module):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -60,7 +59,7 @@ def load_model(word: str, wanted: Wanted | None = None) -> LoadedModel:
     said = [] if origin.ready else [f"built as {call_text(origin.name, arguments)}"]
     if origin.ready:
         said.append(f"{origin.name} is built in the file, with the weights that it has there")
-    inputs, text, why = _inputs(model, wanted, origin.file)
+    inputs, text, why = _inputs(model, wanted)
     said.append(f"input {text}{f': {why}; --input gives another one' if why else ''}")
     return LoadedModel(model, word, origin.content(), inputs, text, tuple(said), wanted)
 
@@ -73,12 +72,12 @@ def inputs_for(model: nn.Module, text: str | None = None) -> tuple[Any, str, str
     return _inputs(model, Wanted(input=text), None)
 
 
-def _inputs(model: nn.Module, wanted: Wanted, file: Path | None) -> tuple[Any, str, str]:
+def _inputs(model: nn.Module, wanted: Wanted) -> tuple[Any, str, str]:
     """The inputs, their shape in words, and why they are so where the user does not say it."""
     if wanted.input is not None:
         arguments = named(model, read_input(wanted.input, model))
         inputs = inputs_of(arguments)
-        if fault := tried(model, inputs(SAMPLES), file=file).fault:
+        if fault := tried(model, inputs(SAMPLES)).fault:
             raise BnbenchError(
                 f"--input {wanted.input}: the network does not take it: {fault}",
                 fix="--input with the shape of one sample, without the number of samples.",
@@ -87,7 +86,7 @@ def _inputs(model: nn.Module, wanted: Wanted, file: Path | None) -> tuple[Any, s
     first = ""
     for arguments, why in _candidates(model):
         inputs = inputs_of(arguments)
-        if not (fault := tried(model, inputs(SAMPLES), file=file).fault):
+        if not (fault := tried(model, inputs(SAMPLES)).fault):
             return inputs, _text(arguments), why
         first = first or f"{fault}\nTried: {_text(arguments)}, {why}."
     raise BnbenchError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,30 +14,39 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from bnbench.base.own_modules import is_own
 from bnbench.base.process_state import seeded
 from bnbench.base.user_code import first_line, guarded, raise_interrupt
-from bnbench.base.user_file import line_of
 from bnbench.network.source.records import call
 from bnbench.norms.behaviour import CPU, ModuleState
 
 
 @dataclass(frozen=True)
 class Trial:
-    """outputs: of the pass, None where it failed. fault: where it failed and why, "" where it did not."""
+    """outputs: of the pass, None where it failed. fault: where it failed and why, "" where it did not.
+
+    layers: how many calls of layers came through. failed: the layer that raised; the network itself outside its layers.
+    error: what it raised.
+    """
 
     outputs: Any = None
     fault: str = ""
+    layers: int = 0
+    failed: nn.Module | None = None
+    error: BaseException | None = None
 
 
-def tried(model: nn.Module, inputs: Any, *, training: bool = False, file: Path | None = None) -> Trial:
-    """The pass, without gradients. The network and the process stay as they were. file: of the user's network."""
+def tried(model: nn.Module, inputs: Any, *, training: bool = False) -> Trial:
+    """The pass, without gradients. The network and the process stay as they were."""
     entered: list[tuple[str, nn.Module, Any]] = []
+    left: list[nn.Module] = []
 
     def enter(name: str, module: nn.Module) -> Any:
         return lambda _, arguments: entered.append((name, module, arguments))
 
-    def leave(*_: Any) -> None:
+    def leave(module: nn.Module, *_: Any) -> None:
         entered.pop()
+        left.append(module)
 
     with ExitStack() as stack, warnings.catch_warnings(), guarded(), seeded(0, CPU), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -49,10 +59,11 @@ def tried(model: nn.Module, inputs: Any, *, training: bool = False, file: Path |
                 stack.callback(module.register_forward_hook(leave).remove)
         model.train(training)
         try:
-            return Trial(call(model, inputs))
+            return Trial(call(model, inputs), layers=len(left))
         except BaseException as error:
             raise_interrupt(error)
-            return Trial(fault=_fault(model, entered, inputs, error, file))
+            failed = entered[-1][1] if entered else model
+            return Trial(None, _fault(model, entered, inputs, error), len(left), failed, error)
 
 
 def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
@@ -61,20 +72,22 @@ def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
 
 
 def _fault(
-    model: nn.Module,
-    entered: list[tuple[str, nn.Module, Any]],
-    inputs: Any,
-    error: BaseException,
-    file: Path | None,
+    model: nn.Module, entered: list[tuple[str, nn.Module, Any]], inputs: Any, error: BaseException
 ) -> str:
     name, module, arguments = entered[-1] if entered else ("", model, inputs)
-    line = line_of(error, file) if file else "?"
-    where = f"{file}:{line}: " if line != "?" else ""
+    where = _line_of(error)
     kind = type(module).__name__
     place = f"layer {name} ({kind})" if name else f"the forward of {kind}"
     got = shapes_text(arguments) if name else shapes_text(inputs)
     wants = _wants(module)
     return f"{where}{place} got {got}{f', and takes {wants}' if wants else ''}: {first_line(error)}"
+
+
+def _line_of(error: BaseException) -> str:
+    """The last line of the user's own code that led there, for example "my_model.py:12: "; "" without one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if os.path.isfile(frame.filename) and is_own(frame.filename)]
+    return f"{os.path.relpath(own[-1].filename)}:{own[-1].lineno}: " if own else ""
 
 
 def shapes_text(arguments: Any) -> str:

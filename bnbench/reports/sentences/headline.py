@@ -26,6 +26,7 @@ from bnbench.reports.sentences.verdicts import (
     same_results_sentences,
     verdict_sentence,
 )
+from bnbench.study.layer_names import is_whole, network_name
 
 #: With more comparisons than this, sentences group them by verdict.
 MOST_SENTENCES = 4
@@ -46,11 +47,18 @@ def title(summary: Summary) -> str:
 
 
 def _about(study: Mapping[str, Any]) -> str:
-    """The study's description, else "mlp on mnist"; "" in a folder that says neither."""
+    """The study's description, else "mlp on mnist"; "" in a folder that says neither.
+
+    A description does not know of another network, as --model puts in.
+    """
+    model, data = study.get("model"), study.get("dataset")
+    network = network_name(model) if isinstance(model, Mapping) and model.get("name") else ""
     if description := study.get("description"):
-        return str(description)
-    parts = [part.get("name") for key in ("model", "dataset") if isinstance(part := study.get(key), Mapping)]
-    return " on ".join(map(str, parts)) if len(parts) == 2 and all(parts) else ""
+        own = isinstance(model, Mapping) and is_whole(model) and network not in str(description)
+        return f"{description}; network {network}" if own else str(description)
+    return (
+        f"{network} on {data['name']}" if network and isinstance(data, Mapping) and data.get("name") else ""
+    )
 
 
 def size_text(summary: Summary) -> str:

@@ -17,6 +17,7 @@ from bnbench.reports.numbers import parameters_text, target_text
 from bnbench.reports.tables.layout import wrapped
 from bnbench.reports.tables.table import Table
 from bnbench.study import Study
+from bnbench.study.layer_names import network_name
 from bnbench.study.plan import CellEstimate, ProbeCost
 
 
@@ -44,12 +45,28 @@ def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]
     print_text(console, f"Baseline: {study.baseline}. {_seeds(study)}.")
     for text in _probes(estimates):
         print_text(console, text)
+    for text in _networks(study, estimates):
+        print_text(console, text)
     for target in study.targets:
         print_text(console, f"Target: {target_text(target)}.")
     for note in dict.fromkeys(note for cell in estimates for note in cell.notes):
         print_text(console, f"Data: {note}.")
     for warning in dict.fromkeys([*study.warnings, *(text for cell in estimates for text in cell.warnings)]):
         print_text(console, f"Warning: {warning}")
+
+
+def _networks(study: Study, estimates: Sequence[CellEstimate]) -> Iterator[str]:
+    """What was done to the normalizers of a network that was not written for bnbench, variant by variant."""
+    models = [cell.settings.model for cell in study.cells]
+    names = dict.fromkeys(network_name({"name": model.name, **model.options}) for model in models)
+    done: dict[str, list[str]] = {}
+    for cell in estimates:
+        if cell.network:
+            done.setdefault(cell.network, []).append(cell.label)
+    if done:
+        yield f"Network: {', '.join(names)}."
+    for text, labels in done.items():
+        yield f"{', '.join(labels)}: {text}."
 
 
 def _probes(estimates: Sequence[CellEstimate]) -> Iterator[str]:
