@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bnbench.api.comparison import Comparison
     from bnbench.network.doctor.cures import Cure
     from bnbench.network.norm_site import NormSites
+    from bnbench.network.own import Recipe
+    from bnbench.network.source import Wanted
 
 #: Seeds and optimizer steps of the study, at most.
 SEEDS, STEPS = 5, 300
@@ -141,20 +143,15 @@ class _Source:
         """A network as it is found or mended, from the global random streams, which the caller has seeded."""
         import torch
 
-        from bnbench.api.network_data import wanted_of
-        from bnbench.network.doctor.fitted import Fitted
-        from bnbench.network.source.load import build, find_origin
-        from bnbench.network.source.words import read_word
+        from bnbench.network.own import fit_of
+        from bnbench.network.own.fit import fitted
 
         if isinstance(self.model, str):
-            wanted, word = wanted_of(self.data), read_word(self.model)
-            assert wanted is not None
-            full = {**vars(wanted), "options": {**word.options, **wanted.options}}
-            seed = int(torch.randint(2**31, ()))
-            model, _ = build(find_origin(word), type(wanted)(**full), seed)
+            model = _recipe(self.model, self.data).built(int(torch.randint(2**31, ())))
         else:
             model = copy.deepcopy(self.model)
-        return Fitted.of(mend(model) if mend else model)
+        fit = fit_of(type(model).__name__, model, self.data.use)
+        return fitted(mend(model) if mend else model, fit)
 
     @property
     def identity(self) -> str:
@@ -166,6 +163,24 @@ class _Source:
         if isinstance(self.model, str):
             return f"{self.model} {find_origin(read_word(self.model)).content()}"
         return digest(copy.deepcopy(self.model))
+
+
+def _recipe(word: str, data: StudyData) -> Recipe:
+    """What the network of a word is built from; its normalizers stay."""
+    from bnbench.models.layers import NormLayer
+    from bnbench.models.own_options import built_by
+    from bnbench.network.own import Recipe
+    from bnbench.network.source.load import find_origin
+    from bnbench.network.source.words import read_word
+    from bnbench.norms import norms
+
+    read = read_word(word)
+    origin, none = find_origin(read), norms.get("none")
+
+    def make(wanted: Wanted) -> nn.Module:
+        return built_by(origin, wanted, read.options)
+
+    return Recipe(word, make, {}, NormLayer(none, none.typed({})), data.use)
 
 
 def _compared(finding: Finding, cure: Cure, source: _Source, training: Training) -> Comparison:

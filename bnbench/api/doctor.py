@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnbench.api.arguments import Overrides, PathLike, override_words, path_of, paths_of, words_of
 from bnbench.api.difference import Untrained, difference_of
-from bnbench.api.network_data import data_for, gap_values, given_data, wanted_of
+from bnbench.api.network_data import data_for, gap_values, given_data, loaded_for, wanted_of
 from bnbench.api.optimizer_word import optimizers_of
 from bnbench.base.diagnosis import NOWHERE, Diagnosis, RuleRecord, Source
 from bnbench.base.errors import BnbenchError, PluginError, UnknownNameError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bnbench.base.registry import Entry
     from bnbench.network.doctor.patient import Patient
     from bnbench.network.norm_site import NormSite
-    from bnbench.network.source import LoadedModel, Wanted
+    from bnbench.network.source import Wanted
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def doctor(
 
     with training_process():
         batches = given_data(data, override_words(overrides), selection.plugins)
-        subject = subject_of(model, inputs, wanted_of(batches))
+        subject = subject_of(model, inputs, wanted_of(batches), batches)
         return diagnose(subject, Beside(optimizer, checkpoint, batches, train_the_difference), entries)
 
 
@@ -177,9 +177,12 @@ class Beside:
 
 
 def subject_of(
-    model: str | nn.Module, inputs: Callable[[int], Any] | str | None, wanted: Wanted | None = None
+    model: str | nn.Module,
+    inputs: Callable[[int], Any] | str | None,
+    wanted: Wanted | None = None,
+    data: Any = None,
 ) -> Subject:
-    """The model that is meant. Raises BnbenchError."""
+    """The model that is meant. data: that it is looked at with. Raises BnbenchError."""
     from torch import nn
 
     if isinstance(model, nn.Module):
@@ -190,10 +193,10 @@ def subject_of(
         raise BnbenchError(
             f"model: {model!r} is neither a module nor a word.", fix='a module, or "my_model.py:Net"'
         )
-    from bnbench.network.source import Wanted, load_model
+    from bnbench.network.source import Wanted
 
     text = inputs if isinstance(inputs, str) else None
-    loaded: LoadedModel = load_model(model, wanted or Wanted(input=text))
+    loaded = loaded_for(model, replace(wanted or Wanted(), input=text), data)
     called = inputs if callable(inputs) else loaded.inputs
     return Subject(
         loaded.model, loaded.word, called, loaded.input_text, loaded.said, _source_of(loaded.model), True
@@ -288,7 +291,8 @@ def _without_input(subject: Subject, patient: Patient) -> Iterator[str]:
         if data is None or data.inputs is None or not text.startswith("input "):
             yield text
     if data is not None:
-        yield f"looked at with {data.total} samples in {len(data.batches)} batches of {data.source}"
+        how = f" ({'; '.join(data.said)})" if data.said else ""
+        yield f"looked at with {data.total} samples in {len(data.batches)} batches of {data.source}{how}"
 
 
 def _said(patient: Patient) -> tuple[str, ...]:

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bnbench.api.study_data import StudyData
+    from bnbench.data import Sizes
     from bnbench.network.doctor.data import PatientData
     from bnbench.network.doctor.patient import Patient
-    from bnbench.network.source import Wanted
+    from bnbench.network.own import Use
+    from bnbench.network.own.fit import Fit
+    from bnbench.network.source import LoadedModel, Wanted
 
 
 def given_data(
@@ -41,44 +44,78 @@ def given_data(
     return study_data(data, known_names(plugins, overrides), data_folder(None))
 
 
-def wanted_of(data: StudyData | PatientData | None, seed: int = 0) -> Wanted | None:
+def wanted_of(data: StudyData | PatientData | None) -> Wanted | None:
     """What a study's data ask of a network; None without a study."""
     from bnbench.api.study_data import StudyData
-    from bnbench.network.source import Wanted
 
-    if not isinstance(data, StudyData):
-        return None
-    sizes = data.sizes
-    image = len(sizes.input_shape) == 3
-    return Wanted(
-        num_classes=sizes.num_outputs if not sizes.per_position else None,
-        in_channels=sizes.input_shape[0] if image else None,
-        shape=sizes.input_shape,
-        vocabulary=sizes.vocabulary,
-        outputs=sizes.num_outputs,
-        task=data.settings.task.name,
-        seed=seed,
-    )
+    return data.use.wanted() if isinstance(data, StudyData) else None
+
+
+def loaded_for(word: str, wanted: Wanted, data: StudyData | PatientData | None) -> LoadedModel:
+    """The network of a MODEL word. Unless --input says otherwise, its inputs are like those of a study's data.
+
+    Raises BnbenchError.
+    """
+    from bnbench.api.study_data import StudyData
+    from bnbench.network.source import load_model
+
+    texts = input_texts(data.use.sizes) if isinstance(data, StudyData) and wanted.input is None else ()
+    for text in texts:
+        try:
+            return load_model(word, replace(wanted, input=text))
+        except BnbenchError:  # it takes other inputs: that is found out with the data itself
+            continue
+    return load_model(word, wanted)
+
+
+def input_texts(sizes: Sizes) -> tuple[str, ...]:
+    """Inputs like a data set's as --input has them, the one with the least change first."""
+    shape = sizes.input_shape
+    if sizes.vocabulary is not None:
+        return (f"tokens:{shape[0]}:{sizes.vocabulary}",)
+    plain = "x".join(map(str, shape))
+    if len(shape) != 3:
+        return (plain,)
+    if shape[1:] == (1, 1):
+        return f"{shape[0]}", plain
+    return (plain, f"3x{shape[1]}x{shape[2]}") if shape[0] == 1 else (plain,)
 
 
 def data_for(model: nn.Module, given: StudyData | PatientData | None) -> PatientData | None:
-    """The batches as this network takes them: gray images in three channels, of its size."""
+    """The batches as this network takes them: gray images in three channels, features as vectors.
+
+    Where its outputs are not those of the task, there is no loss and no metric. Raises BnbenchError for a network that
+    takes no batch of the data.
+    """
     from bnbench.api.study_data import StudyData
 
-    return fitted(model, given.data) if isinstance(given, StudyData) else given
+    if not isinstance(given, StudyData):
+        return given
+    fit, wrong = fit_for(model, given.use)
+    data = given.data
+    changed = replace(
+        data,
+        batches=tuple(replace(batch, inputs=fit.call(batch.inputs)) for batch in data.batches),
+        padded=data.padded and tuple(fit.call(inputs) for inputs in data.padded),
+        said=tuple(filter(None, (fit.said(), wrong))),
+    )
+    return replace(changed, objective=None, metrics=None) if wrong else changed
 
 
-def fitted(model: nn.Module, data: PatientData) -> PatientData:
-    """The same data, whose images are repeated to the channels of the network, and resized to its `image_size`."""
-    import torch
+def fit_for(model: nn.Module, use: Use) -> tuple[Fit, str]:
+    """How a batch of the task reaches the network, and what is wrong with its outputs, "" where nothing is."""
+    from bnbench.network.own import fit_of
+    from bnbench.network.own.build import SAMPLES
+    from bnbench.network.own.fit import candidates
+    from bnbench.network.source.trial import tried
 
-    from bnbench.network.doctor.fitted import fit_of
-
-    fit = fit_of(model)
-    images = [b.inputs for b in data.batches if isinstance(b.inputs, torch.Tensor) and b.inputs.ndim == 4]
-    if len(images) < len(data.batches) or fit is None:
-        return data
-    return replace(data, batches=tuple(replace(batch, inputs=fit(batch.inputs)) for batch in data.batches))
+    try:
+        return fit_of(type(model).__name__, model, use), ""
+    except BnbenchError as error:
+        for fit in candidates(model, use, None):
+            if not tried(model, fit.call(use.inputs(SAMPLES))).fault:
+                return fit, f"no loss and no metric: {error.what}"
+        raise
 
 
 def gap_values(patient: Patient) -> dict[str, Any] | None:

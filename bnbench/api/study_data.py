@@ -17,19 +17,22 @@ from bnbench.study import Settings, Study
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bnbench.data import Sizes
     from bnbench.data.prepared import Prepared
     from bnbench.network.doctor.data import PatientData
+    from bnbench.network.own import Use
     from bnbench.tasks import Task
 
 
 @dataclass(frozen=True)
 class StudyData:
-    """A study and its data. settings: of its baseline, whose batches these are. overrides: as they were given."""
+    """A study and its data. settings: of its baseline, whose batches these are. use: the task as a network sees it.
+
+    overrides: as they were given.
+    """
 
     study: Study
     settings: Settings
-    sizes: Sizes
+    use: Use
     data: PatientData
     overrides: tuple[str, ...] = ()
 
@@ -44,6 +47,8 @@ def study_data(given: StudyLike, names: Names, data_dir: Path, device: str = "cp
 
     from bnbench.engine.build import two_networks
     from bnbench.engine.library import Library
+    from bnbench.network.own import Use
+    from bnbench.tasks import task_of
 
     (study,) = load_studies([given], names)
     settings = study.variants[study.baseline]
@@ -56,7 +61,11 @@ def study_data(given: StudyLike, names: Names, data_dir: Path, device: str = "cp
     with guarded():
         prepared = Library(data_dir, torch.device(device)).prepared(settings)
     return StudyData(
-        study, settings, prepared.sizes, _data(study, settings, prepared), tuple(names.overrides)
+        study,
+        settings,
+        Use(settings.task.name, task_of(settings.task), prepared.sizes),
+        _data(study, settings, prepared),
+        tuple(names.overrides),
     )
 
 

@@ -108,7 +108,7 @@ def doctor(
 
         with training_process(for_good=True):
             data = given_data(beside.data, words, plugin or [])
-            subject = subject_of(model, building.input, building.wanted(wanted_of(data)))
+            subject = subject_of(model, building.input, building.wanted(wanted_of(data)), data)
             given = Given(beside.optimizer, beside.checkpoint, data, rule)
             diagnosis = diagnose(subject, given, entries)
         _show(diagnosis, format, every=all_places)

@@ -38,6 +38,7 @@ class PatientData:
     the training part. last_size: samples of the last batch of an epoch. steps: that are planned. objective: from the
     outputs and the targets of a batch to the loss. metrics: from the same to numbers that are means over samples.
     padded: some sequences with less and with more padding at the end, None where data has none.
+    said: what was done to fit it to the network.
     """
 
     source: str
@@ -50,6 +51,7 @@ class PatientData:
     objective_name: str = ""
     metrics: Callable[[Any, Any], Mapping[str, float]] | None = None
     padded: tuple[Any, Any] | None = None
+    said: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> Callable[[int], Any] | None:

@@ -132,7 +132,7 @@ def _found(model: nn.Module, recipe: Recipe) -> Found:
     """How batches reach it, and its normalizations; looked at once for all runs of a study."""
     known = _known.get(recipe.key)
     if known is None or known.factory is not recipe.factory:
-        fit = _fit(model, recipe)
+        fit = fit_of(recipe.name, model, recipe.use, recipe.side)
         found = find_norm_sites(model, lambda samples: fit.call(recipe.use.inputs(samples)))
         known = _known[recipe.key] = Found(fit, found.sites, recipe.factory)
         if not known.sites:
@@ -144,11 +144,14 @@ def _found(model: nn.Module, recipe: Recipe) -> Found:
     return known
 
 
-def _fit(model: nn.Module, recipe: Recipe) -> Fit:
-    """The first way to give it a batch that gives what the task wants. Raises BnbenchError where there is none."""
+def fit_of(name: str, model: nn.Module, use: Use, side: int | None = None) -> Fit:
+    """The first way to give a network a batch that gives what the task wants. Raises BnbenchError without one.
+
+    name: for the message. side: that images are resized to.
+    """
     faults: list[_Fault] = []
-    for fit in candidates(model, recipe.use, recipe.side):
-        outputs, fault = _tried_with(model, fit, recipe)
+    for fit in candidates(model, use, side):
+        outputs, fault = _tried_with(name, model, fit, use)
         if fault is None:
             return with_changes(fit, outputs=outputs)
         faults.append(fault)
@@ -163,9 +166,9 @@ class _Fault:
     layers: float = math.inf
 
 
-def _tried_with(model: nn.Module, fit: Fit, recipe: Recipe) -> tuple[str, _Fault | None]:
+def _tried_with(name: str, model: nn.Module, fit: Fit, use: Use) -> tuple[str, _Fault | None]:
     """Which of the network's outputs is the answer, at inference and in training; or what is wrong."""
-    use, name, keys = recipe.use, recipe.name, list[str]()
+    keys = list[str]()
     for training in (False, True):
         trial = tried(model, fit.call(use.inputs(SAMPLES)), training=training)
         if trial.fault:
