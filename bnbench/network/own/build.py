@@ -216,8 +216,8 @@ def _said(sites: tuple[Replaced, ...], name: str, source: str, batch: bool) -> s
     rest = f", {left} other normalizer{'s' * (left != 1)} left" if left else ""
     why = "" if batch or source != "all" else " (it has no batch norm)"
     total = done if source != "all" else len(sites)
-    given = sum(site.bias.action == "given back" for site in sites)
-    taken = sum(site.bias.action == "taken out" for site in sites)
+    actions = [bias.action for site in sites for bias in site.biases]
+    given, taken = actions.count("given back"), actions.count("taken out")
     biases = f"; {given} bias{'es' * (given != 1)} given back" if given else ""
     biases += f"; {taken} bias{'es' * (taken != 1)} taken out" if taken else ""
     return f"{done} of {total} {what} {put}{why}{rest}{biases}"

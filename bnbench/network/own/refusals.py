@@ -99,9 +99,9 @@ def cannot_stand(name: str, norm: str, model: nn.Module, refused: Sequence[Repla
             f"model: {name}: {count} can't be replaced:\n{places}",
             fix="a module in its place, such as nn.BatchNorm2d or nn.LayerNorm, made in __init__.",
         )
-    sites = "1 site" if len(refused) == 1 else f"{len(refused)} sites"
+    where = "1 site" if len(refused) == 1 else f"{len(refused)} sites"
     return BnbenchError(
-        f"model: {name}: norm {norm} can't stand at {sites}:\n{places}",
+        f"model: {name}: norm {norm} can't stand at {where}:\n{places}",
         fix=f"another norm than {norm} in this variant (layer and rms fit nearly everywhere), or another layer there.",
     )
 

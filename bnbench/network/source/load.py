@@ -69,7 +69,7 @@ def inputs_for(model: nn.Module, text: str | None = None) -> tuple[Any, str, str
 
     Returns them, their shape in words, and why they are so where nobody said it. Raises BnbenchError.
     """
-    return _inputs(model, Wanted(input=text), None)
+    return _inputs(model, Wanted(input=text))
 
 
 def _inputs(model: nn.Module, wanted: Wanted) -> tuple[Any, str, str]:
