@@ -194,7 +194,7 @@ def run(subject: ToFold, *, speed: bool = False) -> Folding:
 
 def record_of(subject: ToFold, folding: Folding, wrote: Sequence[str] = ()) -> FoldRecord:
     """What reports show. wrote: sentences on files."""
-    said = [*subject.said, *wrote]
+    said = [*subject.said, *folding.said, *wrote]
     speed = None if folding.speed is None else asdict(folding.speed)
     if folding.speed is not None:
         took = f"{folding.speed.milliseconds:.3g} ms as it was, {folding.speed.folded_milliseconds:.3g} ms folded"

@@ -582,6 +582,17 @@ def dropout_that_stays_on() -> nn.Module:
     return randomised(net).eval()
 
 
+@trap(norm=refused("takes another way"))
+def way_by_values() -> nn.Module:
+    """The norm works on some inputs alone."""
+
+    def steps(net: Net, x: Tensor) -> Tensor:
+        y = net.conv(x)
+        return net.norm(y) if x.mean() < 10 else y
+
+    return randomised(Net(steps, conv=nn.Conv2d(4, 6, 3), norm=nn.BatchNorm2d(6))).eval()
+
+
 @trap(norm=refused("overflow float16"))
 def half_overflow() -> nn.Module:
     """The outputs fit float16, the folded weights do not."""

@@ -22,8 +22,14 @@ from bnbench.network.fold.plan import Fold, Left, Plan, Planner, details_of
 from bnbench.network.fold.precision import in_float64
 from bnbench.network.fold.speed import Speed, measure
 from bnbench.network.fold.structure import put_into
+from bnbench.network.fold.ways import takes_other_ways
 from bnbench.network.norm_site import NormSites
 from bnbench.network.norm_sites import find_norm_sites
+
+_WAYS = (
+    "the network makes Python's numbers of tensors: an input that none of the comparisons is like may take another way "
+    "through its layers"
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Folding(Savable):
     """A folded copy of a network. model: in inference mode. sites: one record for each norm. proofs: every comparison.
 
     tracer: who followed the data. speed: None unless it was asked for. original: the network as it was. origin: its
-    word.
+    word. said: what limits the comparisons.
     """
 
     model: nn.Module
@@ -41,6 +47,7 @@ class Folding(Savable):
     speed: Speed | None = None
     original: nn.Module | None = field(default=None, repr=False)
     origin: Origin = field(default_factory=Origin)
+    said: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -90,9 +97,10 @@ def fold_network(model: nn.Module, inputs: Inputs, options: FoldOptions | None =
         put_into(folded, plan)
         records = tuple(map(_record, plan.outcomes))
         proofs = _proofs(Pair(own, folded), plan, inputs, chosen)
+        said = (_WAYS,) if sites.reads_numbers else ()
         batch = inputs(chosen.speed_samples) if chosen.speed else None
         speed = measure(own, folded, batch, chosen.speed_samples) if chosen.speed else None
-    return Folding(folded, records, proofs, sites.tracer, speed, model)
+    return Folding(folded, records, proofs, sites.tracer, speed, model, said=said)
 
 
 def in_inference(model: nn.Module, inputs: Inputs) -> nn.Module:
@@ -119,6 +127,9 @@ def in_inference(model: nn.Module, inputs: Inputs) -> nn.Module:
 
 def _tried(own: nn.Module, sites: NormSites, inputs: Inputs) -> Plan:
     """A plan of folds that keep the output in a trial: what nothing in the record forbids may still be wrong."""
+    if sites.reads_numbers and takes_other_ways(own, sites, inputs):
+        reason = "the network takes another way through its layers on other inputs"
+        return Planner(own, sites, {site.name: reason for site in sites.sites}).run()
     plan = Planner(own, sites).run()
     wide, batch = in_float64(own), inputs(2)
     truth = checks.outputs(wide, batch, wide=True)
