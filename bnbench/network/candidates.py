@@ -82,16 +82,17 @@ def _has_weights(module: nn.Module) -> bool:
 
 
 def _behaviour(module: nn.Module, called: Call | None, samples: int) -> NormBehaviour | None:
-    found = None
+    found, was_tried = None, False
     for shape in [called.shape] if called else _guesses(module):
         try:
             found = behaviour_of(module, shape, samples if called else 0)
         except ValueError:
             continue
+        was_tried = True
         if found is not None and found.kind != "other":
             break
     if found is None and (made_as(module) is not None or _is_named(module)):
-        return _by_name(module, called)
+        return _by_name(module, was_tried)
     return found if called or found is None else replace(found, values=0)
 
 
@@ -99,9 +100,9 @@ def _is_named(module: nn.Module) -> bool:
     return is_normalizer(module) or "norm" in str(getattr(module, "original_name", "")).lower()
 
 
-def _by_name(module: nn.Module, called: Call | None) -> NormBehaviour | None:
-    """Of what can't be tried, or has a form of its own: what its class says."""
-    name = str(getattr(module, "original_name", type(module).__name__)).lower()
+def _by_name(module: nn.Module, was_tried: bool) -> NormBehaviour:
+    """Of what has a form of its own, no more than that; of what can't be tried, the kind that its class says."""
+    name = "" if was_tried else str(getattr(module, "original_name", type(module).__name__)).lower()
     kind: Kind = next((kind for part, kind in _KINDS if part in name), "other")
     sizes = [0 if nn.parameter.is_lazy(value) else value.numel() for value in module.parameters()]
     size = int(getattr(module, "num_features", 0) or max(sizes, default=0))

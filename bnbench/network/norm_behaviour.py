@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bnbench.base.user_code import raise_interrupt
 from bnbench.network.affine_form import Affine, affine_form, eps_form
@@ -88,6 +88,8 @@ def _normalization(
         groups = 1 if channel in reach.axes else int(subject.x.shape[channel])
     eps = eps_form(subject, reach, centers, affine, correction)
     includes = subject.trial.extras(signed(tuple(subject.x.shape), 1.0, seed=3))
+    if kind in ("batch", "sync") and not _is_plain(subject):
+        kind = "other"
     used = inference_statistics(subject, affine, eps, channel) if running and eps is not None else None
     whole = includes is not None and eps is not None and (not running or used is not None)
     return NormBehaviour(
@@ -139,6 +141,38 @@ def _kind(subject: Subject, reach: Reach, centers: bool, affine: Affine, channel
     shape = tuple(subject.vectors[affine.gamma].shape) if affine.gamma else ()
     is_vector = sum(size > 1 for size in shape) == 1
     return "group" if channel == 1 and dims > 2 and len(reach.axes) == dims - 1 and is_vector else "layer"
+
+
+def _is_plain(subject: Subject) -> bool:
+    """Whether a batch norm takes its statistics of a large batch, too, and does later what it does at first.
+
+    Ghost batch norm takes those of parts of the batch, and renormalization comes in by steps.
+    """
+    if type(subject.original).__module__.startswith("torch.nn."):
+        return True
+    x, y = subject.x, subject.output()
+    state = subject.trial.state
+    state.restore()
+    for counter in subject.trial.module.buffers():
+        if not counter.is_floating_point():
+            counter.fill_(100_000)
+    later = subject.trial(x, keep=True)
+    state.restore()
+    if y is None or later is None or not close(y, later):
+        return False
+    large = signed((160, x.shape[1], *[2] * (x.dim() - 2)), FAR)
+    if subject.output(x=large) is None:  # of a shape that it does not take
+        return True
+    return _reaches_all(subject, large)
+
+
+def _reaches_all(subject: Subject, x: Tensor) -> bool:
+    """Whether the first value of the first channel has a part in what becomes of its last value."""
+    other = x.clone()
+    first, last = tuple([0] * x.dim()), (-1, 0, *[-1] * (x.dim() - 2))
+    other[first] = 30 * FAR
+    y, moved = subject.output(x=x), subject.output(x=other)
+    return y is not None and moved is not None and bool((y - moved)[last].abs() > 1e-6 * y.abs().max())
 
 
 def _size(subject: Subject, affine: Affine, channel: int) -> int:

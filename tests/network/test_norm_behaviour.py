@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from bnbench.api.plugins import known_names
+from bnbench.models.layers import NormLayer
 from bnbench.network.norm_behaviour import behaviour_of
 from bnbench.network.norm_sites import find_norm_sites
+from bnbench.norms import norms
 from tests.network.networks import noise, shaken
 
 EPS = st.floats(-8, -1).map(lambda power: float(f"{10**power:.3g}"))
@@ -209,3 +212,42 @@ def test_inference_by_another_formula_is_other() -> None:
     b = behaviour_of(shaken(_Wrong(4)), (3, 4, 5, 5))
     assert b is not None
     assert b.kind == "other"
+
+
+#: What bnbench's own normalizers compute: a kind, or a form of their own.
+OWN = {
+    "batch": "batch",
+    "batch_custom": "batch",
+    "batch_keras": "batch",
+    "batch_mean_only": "other",
+    "batch_var_only": "other",
+    "ghost": "other",
+    "renorm": "other",
+    "dyt": "other",
+    "evonorm_s0": "other",
+    "filter_response": "other",
+    "frozen": "frozen",
+    "group": "group",
+    "instance": "instance",
+    "rms": "rms",
+    "sync": "sync",
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_own_normalizers(name: str) -> None:
+    """Each is a site, as the factory that made it says; its kind is what it computes."""
+    known_names()
+    layer = NormLayer(norms.get(name))(4, 2)
+    (site,) = find_norm_sites(nn.Sequential(nn.Conv2d(3, 4, 1), layer), noise(3, 5, 5)).sites
+    assert (site.name, site.behaviour.kind) == ("1", OWN[name])
+    if OWN[name] in ("batch", "sync", "frozen"):
+        assert (site.behaviour.mean, site.behaviour.var) == ("running_mean", "running_var")
+    if name == "batch_keras":
+        assert (site.behaviour.eps, site.behaviour.momentum) == (1e-3, pytest.approx(0.01))
+
+
+def test_no_normalizer_is_no_site() -> None:
+    known_names()
+    layer = NormLayer(norms.get("none"))(4, 2)
+    assert find_norm_sites(nn.Sequential(nn.Conv2d(3, 4, 1), layer), noise(3, 5, 5)).sites == ()
