@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bnbench.api.fold import fold
     from bnbench.api.load import load, report
     from bnbench.api.look import look
+    from bnbench.api.precise import precise_statistics
     from bnbench.api.rebuild import rebuild
     from bnbench.api.replicate import findings, load_replication, replicate
     from bnbench.api.verify import verify, verify_padding
@@ -43,6 +44,7 @@ __all__ = [
     "load",
     "load_replication",
     "look",
+    "precise_statistics",
     "rebuild",
     "replicate",
     "report",
@@ -67,6 +69,7 @@ _HOMES = {
     "load": "bnbench.api.load",
     "load_replication": "bnbench.api.replicate",
     "look": "bnbench.api.look",
+    "precise_statistics": "bnbench.api.precise",
     "rebuild": "bnbench.api.rebuild",
     "replicate": "bnbench.api.replicate",
     "report": "bnbench.api.load",

@@ -66,7 +66,7 @@ def trained(model: nn.Module, inputs: Tensor, steps: int = 60, size: int = 64) -
 
 def passes_of(model: nn.Module, batches: list[Tensor]) -> Passes:
     data = data_of(batches)
-    return Passes(model, data, tracked_layers(model, data.batches[0]).layers)
+    return Passes(model, data.batches, tracked_layers(model, data.batches[0]).layers)
 
 
 def uneven(offset: float = 0.0) -> list[Tensor]:
@@ -390,3 +390,38 @@ def test_running_statistics_are_read_without_what_a_layer_adds() -> None:
 def test_data_that_holds_no_batch(given: Any) -> None:
     with pytest.raises(BnbenchError):
         bnbench.doctor(two_norms(), data=given)
+
+
+# --- bnbench.precise_statistics
+
+
+def test_precise_statistics_of_a_stream() -> None:
+    """Oracle: the concatenated inputs; an iterator is read once."""
+    batches = [normal(16, 6), normal(16, 6, seed=1), normal(3, 6, seed=2)]
+    model = two_norms()
+    model[4].eval()
+    before = model[4].running_var.clone()
+    assert bnbench.precise_statistics(model, iter(batches)) == ("1",)
+    inputs = torch.cat([model[0](x) for x in batches])
+    assert torch.allclose(model[1].running_mean, inputs.mean(0), atol=1e-6)
+    assert torch.allclose(model[1].running_var, inputs.var(0, correction=0), rtol=1e-5)
+    assert torch.equal(model[4].running_var, before)
+    assert [module.training for module in model] == [True] * 4 + [False] + [True] * 2
+    model[4].train()
+    bnbench.precise_statistics(model, batches, definition="layers")
+    second = model[:4].eval()(torch.cat(batches))
+    assert torch.allclose(model[4].running_mean, second.mean(0), atol=1e-6)
+
+
+def test_precise_statistics_after_an_exception_are_those_of_before() -> None:
+    model = two_norms()
+    before = full_state(model)
+    with pytest.raises(BnbenchError, match="of shape"):
+        bnbench.precise_statistics(model, [normal(16, 6), normal(16, 5)])
+    assert full_state(model) == before
+
+
+def test_a_gap_is_gone_with_precise_statistics() -> None:
+    model = changed(reset)
+    bnbench.precise_statistics(model, INPUTS)
+    assert not gap_of(model, INPUTS)[0]

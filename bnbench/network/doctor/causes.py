@@ -220,12 +220,13 @@ def _other_inputs(case: Case) -> Iterator[Cause]:
     if not case.is_first:
         return
     (mean_r, var_r), (mean, var) = case.running, case.statistics.total
-    shift = ((mean - mean_r) / (var_r + 1e-12).clamp(min=1e-12).sqrt()).abs().median()
-    ratio = (var / var_r.clamp(min=1e-300)).median()
+    eps = case.layer.form.eps or 1e-12
+    shift = ((mean - mean_r).square() / (var_r + eps)).mean().sqrt()
+    ratio = ((var + eps) / (var_r + eps)).log().abs().quantile(0.9).exp()
     yield Cause(
         "these inputs are not like those of training (another scale or offset, preprocessing, domain or augmentation)",
-        f"it is the first layer with statistics; means differ by {float(shift):.2g} standard deviations, variances by "
-        f"a factor of {float(ratio):.2g} (medians of its channels)",
+        f"it is the first layer with statistics; means differ by {float(shift):.2g} standard deviations (root mean "
+        f"square of its channels), variances by a factor of {float(ratio):.2g} or more in a tenth of them",
         "the preprocessing of training; where the data is new on purpose, its own statistics: evaluate: [batch]",
     )
 

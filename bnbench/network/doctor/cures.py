@@ -104,6 +104,10 @@ def _replaced(
 
 def _attribute(name: str, value: float) -> Callable[[_Case], Cure | str]:
     def make(case: _Case) -> Cure | str:
+        inner = case.model.get_submodule(case.place).modules()
+        if all(getattr(module, name, value) == value for module in inner):
+            return f"{name} is {value:g} already"
+
         def change(module: nn.Module) -> None:
             for inner in module.modules():
                 if hasattr(inner, name):

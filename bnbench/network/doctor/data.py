@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -85,7 +86,7 @@ def data_of(given: object) -> PatientData:
     if isinstance(given, PatientData):
         return given
     if isinstance(given, Tensor):
-        return _of_tensor(given)
+        return _of_tensor(given, SAMPLES)
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
         raise BnbenchError(f"data: a {type(given).__name__} has no batches.", fix=f"data: {_WANTED}")
     found: list[DataBatch] = []
@@ -103,13 +104,33 @@ def data_of(given: object) -> PatientData:
     )
 
 
-def _of_tensor(given: Tensor) -> PatientData:
+class Stream:
+    """Batches that are read while they are used: a data set need not fit into memory. first: the first of them."""
+
+    def __init__(self, given: object) -> None:
+        if isinstance(given, Tensor):
+            given = list(_of_tensor(given, len(given)).batches)
+        if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+            raise BnbenchError(f"data: a {type(given).__name__} has no batches.", fix=f"data: {_WANTED}")
+        start = iter(given)
+        try:
+            first = next(start)
+        except StopIteration:
+            raise BnbenchError("data: it holds no batch.", fix=f"data: {_WANTED}") from None
+        self.first = _batch(first)
+        self._given: Iterable[Any] = chain([first], start) if start is given else given
+
+    def __iter__(self) -> Iterator[DataBatch]:
+        return map(_batch, self._given)
+
+
+def _of_tensor(given: Tensor, samples: int) -> PatientData:
     if given.ndim < 2 or not len(given):
         raise BnbenchError(
             f"data: a tensor of shape {tuple(given.shape)} has no samples.", fix=f"data: {_WANTED}"
         )
-    given = given[:SAMPLES]
-    parts = torch.split(given, max(2, min(CUT, len(given) // 8)))[:BATCHES]
+    given = given[:samples]
+    parts = torch.split(given, max(2, min(CUT, len(given) // 8)))
     return PatientData(
         f"a tensor of {len(given)} samples", tuple(DataBatch(part, None, len(part)) for part in parts)
     )
@@ -130,6 +151,8 @@ def _of_loader(given: object) -> dict[str, Any]:
 
 def _batch(given: object) -> DataBatch:
     """One batch: inputs, or a pair of inputs and targets; of a dict the targets are its "labels"."""
+    if isinstance(given, DataBatch):
+        return given
     if isinstance(given, Mapping):
         inputs = {name: value for name, value in given.items() if name not in ("labels", "label")}
         return DataBatch(inputs, given.get("labels", given.get("label")), _size(inputs))

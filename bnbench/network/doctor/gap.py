@@ -48,7 +48,7 @@ class Measured:
 def measure_gap(model: nn.Module, data: PatientData) -> Measured:
     """Run the data through the network in every way. Leaves the model as it was. Raises BnbenchError."""
     tracked = tracked_layers(model, data.batches[0])
-    passes = Passes(model, data, tracked.layers)
+    passes = Passes(model, data.batches, tracked.layers)
     running = passes.running()
     if not tracked.layers:
         return Measured(tracked, {}, {}, (), None, ())

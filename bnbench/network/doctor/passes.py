@@ -7,7 +7,7 @@ estimate of this training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.gap_records import Definition
-from bnbench.network.doctor.data import DataBatch, PatientData
+from bnbench.network.doctor.data import DataBatch
 from bnbench.network.doctor.untouched import called, main_output, untouched
 from bnbench.network.statistics import StatisticsLayer
 from bnbench.network.ways import Total, batch_hook, write_statistics
@@ -122,29 +122,25 @@ def training_flags(model: nn.Module) -> dict[nn.Module, bool]:
 class Passes:
     """Runs the batches of data through a network; its statistics, flags and the process are left as they were."""
 
-    def __init__(self, model: nn.Module, data: PatientData, layers: Sequence[StatisticsLayer]) -> None:
-        self.model, self.data, self.layers = model, data, layers
+    def __init__(
+        self, model: nn.Module, batches: Iterable[DataBatch], layers: Sequence[StatisticsLayer]
+    ) -> None:
+        self.model, self.batches, self.layers = model, batches, layers
         self.modules = {layer.name: model.get_submodule(layer.name) for layer in layers}
 
     def running(self) -> list[Tensor | None]:
         """Outputs of every batch by the running statistics."""
-        return self._outputs({}, {})
+        return list(self._run({}, {}))
 
     def batch(self) -> tuple[list[Tensor | None], dict[str, LayerStatistics]]:
         """Outputs by the statistics of each batch, and those statistics by layer."""
-        calls: dict[str, list[list[tuple[int, Tensor, Tensor]]]] = {layer.name: [] for layer in self.layers}
-        hooks = {layer.name: batch_hook(layer, _noting(calls[layer.name])) for layer in self.layers}
-
-        def start() -> None:
-            for of_layer in calls.values():
-                of_layer.append([])
-
-        outputs = self._outputs({}, hooks, start)
-        return outputs, {name: found for name, one in calls.items() if (found := _collected(one))}
+        record = _Record(self.layers)
+        outputs = list(self._run({}, record.hooks, record.start))
+        return outputs, record.statistics()
 
     def chosen(self, statistics: Chosen) -> list[Tensor | None]:
         """Outputs by these statistics."""
-        return self._outputs(statistics, {})
+        return list(self._run(statistics, {}))
 
     def precise(self, definition: Definition = "batch") -> dict[str, tuple[Tensor, Tensor]]:
         """Total mean and variance of every layer's inputs over all batches.
@@ -152,36 +148,54 @@ class Passes:
         definition: "batch" takes one pass, in which each layer normalizes by the statistics of the batch. "layers"
         takes a pass a layer, in which the layers before it have the precise statistics already.
         """
-        if definition == "batch":
-            return {name: one.total for name, one in self.batch()[1].items()}
         known: dict[str, tuple[Tensor, Tensor]] = {}
-        for layer in self.layers:
-            calls: list[list[tuple[int, Tensor, Tensor]]] = []
-            hook = batch_hook(layer, _noting(calls))
-            self._outputs(known, {layer.name: hook}, lambda calls=calls: calls.append([]))  # type: ignore[misc]
-            if found := _collected(calls):
-                known[layer.name] = found.total
+        for layers in [self.layers] if definition == "batch" else [[layer] for layer in self.layers]:
+            record = _Record(layers)
+            for _ in self._run(known, record.hooks, record.start):
+                pass  # the outputs of a data set need not fit into memory
+            known |= {name: one.total for name, one in record.statistics().items()}
         return known
 
-    def _outputs(
+    def _run(
         self,
         statistics: Chosen,
         hooks: Mapping[str, Callable[..., None]],
         start: Callable[[], None] = lambda: None,
-    ) -> list[Tensor | None]:
-        outputs: list[Tensor | None] = []
-        with untouched(self.model) as device, torch.no_grad(), ExitStack() as stack:
+    ) -> Iterator[Tensor | None]:
+        """The output of each batch. start: is called before each."""
+        with untouched(self.model) as device, ExitStack() as stack:
             self.model.eval()
-            for layer in self.layers:
-                if layer.name in statistics:
-                    write_statistics(self.modules[layer.name], layer, *statistics[layer.name])
+            with torch.no_grad():
+                for layer in self.layers:
+                    if layer.name in statistics:
+                        write_statistics(self.modules[layer.name], layer, *statistics[layer.name])
             for name, hook in hooks.items():
                 stack.callback(self.modules[name].register_forward_pre_hook(hook).remove)
-            for batch in self.data.batches:
+            for batch in self.batches:
                 start()
-                found = main_output(called(self.model, batch.inputs, device))
-                outputs.append(None if found is None else found.detach().cpu())
-        return outputs
+                with torch.no_grad():
+                    found = main_output(called(self.model, batch.inputs, device))
+                yield None if found is None else found.detach().cpu()
+
+
+Calls = list[list[tuple[int, Tensor, Tensor]]]
+
+
+class _Record:
+    """The statistics of each call of some layers, batch by batch."""
+
+    def __init__(self, layers: Sequence[StatisticsLayer]) -> None:
+        self._calls: dict[str, Calls] = {layer.name: [] for layer in layers}
+        self.hooks = {layer.name: batch_hook(layer, _noting(self._calls[layer.name])) for layer in layers}
+
+    def start(self) -> None:
+        """A batch begins."""
+        for calls in self._calls.values():
+            calls.append([])
+
+    def statistics(self) -> dict[str, LayerStatistics]:
+        """Of every layer that a batch reached."""
+        return {name: found for name, calls in self._calls.items() if (found := _collected(calls))}
 
 
 def running_statistics(module: nn.Module, layer: StatisticsLayer) -> tuple[Tensor, Tensor]:
@@ -190,7 +204,7 @@ def running_statistics(module: nn.Module, layer: StatisticsLayer) -> tuple[Tenso
     return mean, var - layer.form.added
 
 
-def _noting(calls: list[list[tuple[int, Tensor, Tensor]]]) -> Callable[[int, Tensor, Tensor], None]:
+def _noting(calls: Calls) -> Callable[[int, Tensor, Tensor], None]:
     def note(count: int, mean: Tensor, var: Tensor) -> None:
         calls[-1].append((count, mean.cpu(), var.cpu()))
 
