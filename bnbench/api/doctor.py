@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bnbench.base.registry import Entry
     from bnbench.network.doctor.patient import Patient
-    from bnbench.network.norm_site import NormSite
+    from bnbench.network.norm_site import NormSite, NormSites
     from bnbench.network.source import Wanted
 
 
@@ -118,7 +118,11 @@ def doctor(
     with training_process():
         batches = given_data(data, override_words(overrides), selection.plugins)
         subject = subject_of(model, inputs, wanted_of(batches), batches)
-        return diagnose(subject, Beside(optimizer, checkpoint, batches, train_the_difference), entries)
+        diagnosis, sites = diagnose(subject, Beside(optimizer, checkpoint, batches), entries)
+    if train_the_difference is False:
+        return diagnosis
+    rule = "" if train_the_difference is True else train_the_difference
+    return with_difference(diagnosis, sites, subject, batches, rule)
 
 
 def known_rules(plugins: Sequence[Path] = ()) -> list[Entry]:
@@ -168,12 +172,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Beside:
-    """What was given beside the model. difference: whether, or of which rule, a finding is trained against its fix."""
+    """What was given beside the model."""
 
     optimizer: Optimizer | Iterable[Optimizer] | str | None = None
     checkpoint: PathLike | None = None
     data: Any = None
-    difference: bool | str = False
 
 
 def subject_of(
@@ -222,8 +225,18 @@ def _source_of(model: nn.Module) -> Source:
     return Source(file, line) if file and is_own(file) else NOWHERE
 
 
-def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> Diagnosis:
-    """Run these rules on a model, which comes out as it went in. Raises BnbenchError."""
+def with_difference(
+    diagnosis: Diagnosis, sites: NormSites, subject: Subject, data: Any, rule: str = ""
+) -> Diagnosis:
+    """The diagnosis with its first finding (of that rule) trained against its fix. Raises BnbenchError."""
+    given = Untrained(subject.word if subject.is_word else subject.model, subject.model, data)
+    difference = difference_of(diagnosis.findings, sites, given, rule)
+    details = {**(diagnosis.details or {}), "difference": difference.to_json()}
+    return replace(diagnosis, details=details)
+
+
+def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> tuple[Diagnosis, NormSites]:
+    """Run these rules on a model, which comes out as it went in; with its record. Raises BnbenchError."""
     from bnbench.base.user_code import guarded
     from bnbench.network.doctor.examination import examine
     from bnbench.network.snapshot import digest, untouched
@@ -241,11 +254,7 @@ def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> Diag
         before,
         "a hash of parameters, buffers, gradients, flags and hooks, before and after",
     )
-    if beside.difference is not False:
-        given = Untrained(subject.word if subject.is_word else subject.model, subject.model, beside.data)
-        rule = "" if beside.difference is True else beside.difference
-        gap = {**(gap or {}), "difference": difference_of(findings, patient.sites, given, rule).to_json()}
-    return Diagnosis(
+    diagnosis = Diagnosis(
         model=subject.word,
         sites=records,
         findings=findings,
@@ -256,6 +265,7 @@ def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> Diag
         source=subject.source,
         details=gap,
     )
+    return diagnosis, patient.sites
 
 
 def _patient_of(subject: Subject, beside: Beside) -> Patient:

@@ -94,7 +94,7 @@ def doctor(
     """What is wrong with the normalizations of a network? 26 rules, each with its evidence, its cost and the fix."""
     with Errors(debug):
         from bnbench.api.doctor import Beside as Given
-        from bnbench.api.doctor import Selection, diagnose, subject_of
+        from bnbench.api.doctor import Selection, diagnose, subject_of, with_difference
         from bnbench.api.network_data import given_data, wanted_of
 
         if explain is not None:
@@ -109,18 +109,21 @@ def doctor(
         with training_process(for_good=True):
             data = given_data(beside.data, words, plugin or [])
             subject = subject_of(model, building.input, building.wanted(wanted_of(data)), data)
-            given = Given(beside.optimizer, beside.checkpoint, data, rule)
-            diagnosis = diagnose(subject, given, entries)
+            given = Given(beside.optimizer, beside.checkpoint, data)
+            diagnosis, sites = diagnose(subject, given, entries)
+        if rule is not None:
+            diagnosis = with_difference(diagnosis, sites, subject, data, rule)
         _show(diagnosis, format, every=all_places)
         raise typer.Exit(EXIT_GATE if strict and not diagnosis.passed else EXIT_DONE)
 
 
-def _words(model: str, words: list[str], difference: bool) -> tuple[str, list[str], bool | str]:
-    """MODEL, the overrides, and the rule behind --train-the-difference (True for any, False without the option)."""
+def _words(model: str, words: list[str], difference: bool) -> tuple[str, list[str], str | None]:
+    """MODEL, the overrides, and the rule behind --train-the-difference ("" for any, None without the option)."""
     words = [word for word in (model, *words) if word]
     rules = [word for word in words if _RULE.fullmatch(word)] if difference else []
     others = [word for word in words if word not in rules]
-    return (others[0] if others else ""), others[1:], rules[0] if rules else difference
+    rule = (rules[0] if rules else "") if difference else None
+    return (others[0] if others else ""), others[1:], rule
 
 
 def _explain(rule: str, plugins: list[Path]) -> None:
