@@ -42,15 +42,11 @@ SOURCES: tuple[Source, ...] = ("batch", "all", "sync", "frozen", "instance", "gr
 
 @dataclass(frozen=True)
 class Choices:
-    """source: which normalizations change. biases: see `biases`. seed: of the biases that come back.
-
-    absorbed: whether the old layers take out a bias before them, where that is known and need not be found.
-    """
+    """source: which normalizations change. biases: see `biases`. seed: of the biases that come back."""
 
     source: Source = "batch"
     biases: Biases = "fair"
     seed: int = 0
-    absorbed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -188,8 +184,8 @@ def _replace(model: nn.Module, site: NormSite, targets: Targets, ties: Ties, cho
         carried.lost.append(f"{name}: the new layer is its own activation")
     put(model, site, new)
     trained = carried.statistics.startswith("carried") and _was_trained(old)
-    absorbed = takes_bias_out(site) if choices.absorbed is None else choices.absorbed
-    rule = BiasRule(choices.biases, absorbed, targets.norm.absorbs_bias, None if trained else choices.seed)
+    seed = None if trained else choices.seed
+    rule = BiasRule(choices.biases, takes_bias_out(site), targets.norm.absorbs_bias, seed)
     biases = change_biases(model, site, rule)
     removed, parameters = activation if isinstance(activation, str) else "", 0
     if isinstance(activation, Neighbour):

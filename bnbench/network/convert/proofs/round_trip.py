@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from bnbench.base.network_records import Proof
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert.carrying import statistics_in
+from bnbench.network.convert.copying import copied
 from bnbench.network.convert.placed import norm_of
 from bnbench.network.convert.replacement import Choices, Replaced, Replacement, inside, replace_norms
 from bnbench.network.norm_site import NormSite
@@ -39,8 +39,8 @@ def comes_back(model: nn.Module, sites: Sequence[NormSite], done: Replacement, n
     original = tensors_of(model)
     if mine:
         custom = NormLayer(norms.get("batch_custom"))
-        there = replace_norms(copy.deepcopy(model), mine, custom, Choices("batch"))
-        returned = return_from(there, custom)
+        there = replace_norms(copied(model), mine, custom, Choices("batch"))
+        returned = return_from(there)
         changed = [item for item in there.sites if item.action == "converted"]
         names = renamed(changed, returned, original)
         back = tensors_of(returned)
@@ -52,7 +52,7 @@ def comes_back(model: nn.Module, sites: Sequence[NormSite], done: Replacement, n
     lost: set[str] = set()
     if converted:
         held, lost = can_hold(converted, original)
-        returned = return_from(Replacement(copy.deepcopy(done.model), done.sites), norm)
+        returned = return_from(Replacement(copied(done.model), done.sites))
         names = renamed(converted, returned, original)
         back = tensors_of(returned)
         back = {old: back[new] for old, new in names.items() if new in back}
@@ -78,17 +78,17 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(parameters), **dict(model.named_buffers(remove_duplicate=False))}
 
 
-def return_from(there: Replacement, norm: NormLayer) -> nn.Module:
-    """The old kinds of layers in the place of the new ones, in the model itself."""
+def return_from(there: Replacement) -> nn.Module:
+    """The old kinds of layers in the place of the new ones, in the model itself, and no bias that came with these."""
     model = there.model
-    absorbed = norm.absorbs_bias
+    converted = [item for item in there.sites if item.action == "converted"]
     for name in dict.fromkeys(_BACK.values()):
-        sites = [
-            as_new_site(item) for item in there.sites if item.action == "converted" and _back(item) == name
-        ]
-        if sites:
-            back = NormLayer(norms.get(name))
-            model = replace_norms(model, sites, back, Choices("all", absorbed=absorbed)).model
+        if sites := [as_new_site(item) for item in converted if _back(item) == name]:
+            model = replace_norms(model, sites, NormLayer(norms.get(name)), Choices("all", "keep")).model
+    for item in converted:
+        for bias in item.biases:
+            if bias.action == "given back":
+                model.get_submodule(bias.producer).bias = None  # type: ignore[assignment]
     return model
 
 
