@@ -40,8 +40,8 @@ def private_copy(module: nn.Module) -> nn.Module:
                     vars(inner)[name] = OrderedDict()
         twin = copy.deepcopy(module)
     for inner in list(twin.modules()):
-        for name in list(getattr(inner, "parametrizations", ())):
-            parametrize.remove_parametrizations(inner, name, leave_parametrized=True)
+        if parametrize.is_parametrized(inner):
+            _unparametrize(inner)
     meta = any(value.is_meta for value in (*twin.parameters(), *twin.buffers()))
     twin = twin.to_empty(device=CPU) if meta else twin.to(CPU)
     draw = torch.Generator().manual_seed(0)
@@ -55,6 +55,18 @@ def private_copy(module: nn.Module) -> nn.Module:
                 value.zero_()
         twin = twin.double()
     return twin
+
+
+def _unparametrize(module: nn.Module) -> None:
+    """Plain parameters in place of parametrized ones.
+
+    `remove_parametrizations` takes the property from the class, which the original module shares with its copy.
+    """
+    values = {name: getattr(module, name).detach().clone() for name in module.parametrizations}
+    del module.parametrizations
+    module.__class__ = type(module).__bases__[0]
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value))
 
 
 class Trial:

@@ -25,12 +25,12 @@ def one_step(trials: Trials, norm: NormLayer, choices: Choices) -> Proof:
     what is frozen, and what the network as it was does not use. What has a gradient of zero in one of the two, as a
     bias before a batch norm, may do either.
     """
+    if not any(site.module is not None and not site.refused for site in trials.sites):
+        return Proof(NAME, None, None, "no norm can be converted")
     try:
         inputs, before = trials.inputs(), trials.before(True)
     except CannotRunError as error:
         return Proof(NAME, None, None, str(error))
-    if not any(site.module is not None and not site.refused for site in trials.sites):
-        return Proof(NAME, None, None, "no norm can be converted")
     base = dict(trials.model.named_parameters())
     changed = replace_norms(trials.copy(), trials.sites, norm, choices)
     try:
