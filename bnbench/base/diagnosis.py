@@ -91,5 +91,5 @@ class Diagnosis:
 
 
 def _without_details(site: SiteRecord) -> dict[str, Any]:
-    values = {name: getattr(site, name) for name in ("name", "kind", "calls", "action", "reason")}
-    return {**values, "names": list(site.names)}
+    names: dict[str, Any] = {"name": site.name, "names": list(site.names)}
+    return names | {name: getattr(site, name) for name in ("kind", "calls", "action", "reason")}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bnbench.base.errors import EXIT_DONE, EXIT_GATE
+from bnbench.base.errors import EXIT_DONE, EXIT_GATE, BnbenchError
 from bnbench.base.terminal import echo
 from bnbench.cli.errors import Errors
 from bnbench.cli.model_options import Building, Checkpoint, Model
@@ -111,6 +111,11 @@ def doctor(
             subject = subject_of(model, building.input, building.wanted(wanted_of(data)), data)
             given = Given(beside.optimizer, beside.checkpoint, data)
             diagnosis, sites = diagnose(subject, given, entries)
+        if not diagnosis.sites and not diagnosis.findings:
+            raise BnbenchError(
+                f"{model} has no normalization: no module of it normalizes what it is given, and no function was seen "
+                "that does."
+            )
         if rule is not None:
             diagnosis = with_difference(diagnosis, sites, subject, data, rule)
         _show(diagnosis, format, every=all_places)

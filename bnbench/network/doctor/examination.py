@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bnbench.base.diagnosis import SEVERITIES, Idle, RuleRecord
+from bnbench.base.errors import BnbenchError
 from bnbench.base.network_records import Finding
 from bnbench.base.registry import Entry
 from bnbench.base.user_code import raise_interrupt, text_of
@@ -14,10 +15,10 @@ from bnbench.network.doctor.rules import Symptom, rules
 from bnbench.network.snapshot import Snapshot
 
 _NEEDED = {
-    "forward": "the flow of data in a forward pass, which could not be followed",
-    "data": "data: --data STUDY",
-    "optimizer": "the optimizer: --optimizer FILE.py:NAME",
-    "checkpoint": "a checkpoint: --checkpoint FILE",
+    "forward": "no forward pass could be followed",
+    "data": "no data was given (--data STUDY)",
+    "optimizer": "no optimizer was given (--optimizer FILE.py:NAME)",
+    "checkpoint": "no checkpoint was given (--checkpoint FILE)",
 }
 
 
@@ -37,10 +38,13 @@ def examine(
     before = Snapshot(patient.model)
     for entry in rules.entries() if entries is None else entries:
         if missing := [_NEEDED[need] for need in entry.facts.needs if not patient.has(need)]:
-            idle.append(Idle(entry.name, f"it needs {' and '.join(missing)}"))
+            idle.append(Idle(entry.name, " and ".join(missing)))
             continue
         try:
             found = list(_findings(entry, patient, before))
+        except BnbenchError as error:  # the network can't be run as the rule needs it
+            idle.append(Idle(entry.name, error.what.rstrip(".")))
+            continue
         except BaseException as error:  # of the user's network, or of a plugin's rule
             raise_interrupt(error)
             idle.append(Idle(entry.name, f"it ended with {text_of(error)}", failed=True))

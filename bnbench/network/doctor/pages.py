@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bnbench.base.registry import Entry
@@ -29,22 +30,30 @@ def page_of(entry: Entry) -> str:
     """Its section as Markdown: what it means, evidence, cost, what is meant to be so, the fix, public threads."""
     facts = entry.facts
     meaning, labelled = _paragraphs(inspect.getdoc(entry.factory) or "")
-    parts = [f'<a id="{entry.name.lower()}"></a>', f"### {entry.name}: {facts.title}", *meaning]
-    needs = f" It needs: {', '.join(facts.needs)}." if facts.needs else ""
+    parts = [f"### {entry.name}: {facts.title}", *meaning]
+    needs = f" It needs {_listed(facts.needs)}." if facts.needs else ""
     parts.append(f"**Severity.** {facts.severity.capitalize()}, where nothing else is said.{needs}")
     for label in _LABELS:
         if label == "Meant":
             parts.append(f"**Cost.** {facts.cost}")
         if label in labelled:
-            parts.append(f"**{_HEADS.get(label, label)}.** {_linked(_capital(labelled[label]))}")
+            parts.append(f"**{_HEADS.get(label, label)}.** {_linked(labelled[label])}")
     return "\n\n".join(parts) + "\n"
 
 
 _HEADS = {"Meant": "Where it is meant", "Threads": "Public threads"}
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+_NEEDS = {
+    "forward": "a forward pass",
+    "data": "data",
+    "optimizer": "the optimizer",
+    "checkpoint": "a checkpoint",
+}
+
+
+def _listed(needs: Sequence[str]) -> str:
+    return " and ".join(_NEEDS[need] for need in needs)
 
 
 def _paragraphs(text: str) -> tuple[list[str], dict[str, str]]:
@@ -54,7 +63,7 @@ def _paragraphs(text: str) -> tuple[list[str], dict[str, str]]:
         line = " ".join(paragraph.split())
         label, colon, rest = line.partition(": ")
         if colon and label in _LABELS:
-            labelled[label] = rest
+            labelled[label] = rest if label == "Threads" else rest[:1].upper() + rest[1:]
         elif line:
             meaning.append(line)
     return meaning, labelled
@@ -66,7 +75,8 @@ def _linked(text: str) -> str:
 
 def all_pages() -> str:
     """The sections of all rules that come with bnbench."""
-    return "\n".join(page_of(entry) for entry in rules.entries() if not entry.plugin)
+    own = [entry for entry in rules.entries() if not entry.plugin]
+    return "\n".join(f'<a id="{entry.name.lower()}"></a>\n\n{page_of(entry)}' for entry in own)
 
 
 def renewed(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from bnbench.base.terminal import one_line
 from bnbench.reports.console import print_lines, print_table, print_text
 from bnbench.reports.network.gap import print_gap
 from bnbench.reports.network.names import shortened
-from bnbench.reports.network.sarif import to_sarif
+from bnbench.reports.network.sarif import plain, to_sarif
 from bnbench.reports.tables.layout import wrapped
 from bnbench.reports.tables.table import Table
 
@@ -165,7 +164,5 @@ FORMATS: dict[str, Callable[[Diagnosis], str]] = {"json": to_json, "sarif": sari
 
 def page_lines(page: str, width: int) -> list[str]:
     """A rule's page for a terminal: without the marks of Markdown, at most so many columns wide."""
-    text = re.sub(r"<a [^>]*></a>\n*|\*\*|^#+ |`", "", page, flags=re.MULTILINE)
-    text = re.sub(r"\[([^]]*)\]\(([^)]*)\)", r"\1", text)
-    paragraphs = [wrapped(one_line(paragraph), width) for paragraph in text.strip().split("\n\n")]
+    paragraphs = [wrapped(one_line(paragraph), width) for paragraph in plain(page).split("\n\n")]
     return [line for lines in paragraphs for line in (*lines, "")][:-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,19 @@ def to_sarif(diagnosis: Diagnosis) -> dict[str, Any]:
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
+def plain(page: str) -> str:
+    """A page without the marks of Markdown; links are their text."""
+    text = re.sub(r"\*\*|^#+ |`", "", page, flags=re.MULTILINE)
+    return re.sub(r"\[([^]]*)\]\(([^)]*)\)", r"\1", text).strip()
+
+
 def _rule(rule: RuleRecord) -> dict[str, Any]:
     described = {
         "id": rule.id,
         "name": "".join(word.capitalize() for word in rule.title.replace("-", " ").split()),
         "shortDescription": {"text": rule.title},
         "fullDescription": {"text": rule.cost},
-        "help": {"text": rule.page, "markdown": rule.page},
+        "help": {"text": plain(rule.page), "markdown": rule.page},
         "defaultConfiguration": {"level": rule.severity},
     }
     return described

@@ -49,7 +49,7 @@ def one_value(patient: Patient) -> Iterator[Symptom]:
             message=f"Each statistic is of one value{given}"
             + (
                 ": every output is the constant beta."
-                if behaviour.centers
+                if _centers(site)
                 else ": each output is plus or minus gamma."
             ),
             fix="nn.GroupNorm(1, channels), a larger input, or nn.Identity() in its place",
