@@ -8,10 +8,13 @@ from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parameter import is_lazy
 
 from bnbench.network.flow import Call
-from bnbench.network.norm_behaviour import behaviour_of
+from bnbench.network.norm_behaviour import behaviour_of, values_of
 from bnbench.network.norm_site import Kind, NormBehaviour
+from bnbench.network.trial_copy import trial_shapes
 from bnbench.norms.owner import _TORCH_NORMS, _WEIGHT_LAYERS, is_normalizer, made_as
 from bnbench.norms.tokens import TokenNorm
 
@@ -45,12 +48,13 @@ def behaviours_of(
         called = next((call for call in calls.get(id(module), ()) if call.shape), None)
         if called and called.output is not None and called.output != called.shape and made_as(module) is None:
             continue
-        key = type(module), _configuration(module), called.shape if called else None
+        key = type(module), _configuration(module), _sizes(module, called)
         if key not in tried:
-            tried[key] = _behaviour(module, called, samples)
+            tried[key] = _behaviour(module, called)
         behaviour = tried[key]
         if behaviour is None:
             continue
+        behaviour = _measured(module, behaviour, called, samples)
         for inner in inside:
             del found[inner]
         if called and called.further and made_as(module) is None:
@@ -81,11 +85,32 @@ def _has_weights(module: nn.Module) -> bool:
     return isinstance(module, (*_WEIGHT_LAYERS, nn.Embedding, nn.RNNBase))
 
 
-def _behaviour(module: nn.Module, called: Call | None, samples: int) -> NormBehaviour | None:
+def _has_any_width(module: nn.Module) -> bool:
+    """Whether it does the same for any number of channels: batch and instance norms of vectors alone."""
+    values = [*module._parameters.values(), *module._buffers.values()]
+    sizes = {value.numel() for value in values if value is not None and value.dim() and not is_lazy(value)}
+    return isinstance(module, _NormBase) and sizes <= {module.num_features} and module.num_features > 1
+
+
+def _sizes(module: nn.Module, called: Call | None) -> object:
+    """What of the input's shape may change what a layer does."""
+    if called is None:
+        return None
+    return len(called.shape) if _has_any_width(module) else tuple(trial_shapes(called.shape)[:2])
+
+
+def _measured(module: nn.Module, found: NormBehaviour, called: Call | None, samples: int) -> NormBehaviour:
+    """The behaviour of one of its kind, with this module's own sizes."""
+    if isinstance(module, _NormBase) and _has_any_width(module):
+        found = replace(found, num_features=int(module.num_features))
+    return replace(found, values=values_of(found, called.shape, samples) if called else 0)
+
+
+def _behaviour(module: nn.Module, called: Call | None) -> NormBehaviour | None:
     found, was_tried = None, False
     for shape in [called.shape] if called else _guesses(module):
         try:
-            found = behaviour_of(module, shape, samples if called else 0)
+            found = behaviour_of(module, shape)
         except ValueError:
             continue
         was_tried = True
@@ -93,7 +118,7 @@ def _behaviour(module: nn.Module, called: Call | None, samples: int) -> NormBeha
             break
     if found is None and (made_as(module) is not None or _is_named(module)):
         return _by_name(module, was_tried)
-    return found if called or found is None else replace(found, values=0)
+    return found
 
 
 def _is_named(module: nn.Module) -> bool:
@@ -104,7 +129,7 @@ def _by_name(module: nn.Module, was_tried: bool) -> NormBehaviour:
     """Of what has a form of its own, no more than that; of what can't be tried, the kind that its class says."""
     name = "" if was_tried else str(getattr(module, "original_name", type(module).__name__)).lower()
     kind: Kind = next((kind for part, kind in _KINDS if part in name), "other")
-    sizes = [0 if nn.parameter.is_lazy(value) else value.numel() for value in module.parameters()]
+    sizes = [0 if is_lazy(value) else value.numel() for value in module.parameters()]
     size = int(getattr(module, "num_features", 0) or max(sizes, default=0))
     return NormBehaviour(kind, (), 1, size)
 
@@ -113,13 +138,16 @@ def _configuration(module: nn.Module) -> tuple[object, ...]:
     """What makes two modules of one class the same: their numbers and the shapes of their tensors."""
     parts: list[object] = []
     for name, inner in module.named_modules():
+        any_width = _has_any_width(inner)
         numbers = tuple(
             (key, value if isinstance(value, bool | int | float | str | None) else id(value))
             for key, value in vars(inner).items()
-            if key != "training" and (isinstance(value, bool | int | float | str | None) or key == "forward")
+            if key != "training"
+            and not (key == "num_features" and any_width)
+            and (isinstance(value, bool | int | float | str | None) or key == "forward")
         )
         tensors = tuple(
-            (key, None if value is None else (str(value.dtype), _shape(value)))
+            (key, None if value is None else (str(value.dtype), value.dim() if any_width else _shape(value)))
             for key, value in (*inner._parameters.items(), *inner._buffers.items())
         )
         parts.append((name, type(inner), numbers, tensors))
@@ -127,7 +155,7 @@ def _configuration(module: nn.Module) -> tuple[object, ...]:
 
 
 def _shape(value: torch.Tensor) -> tuple[int, ...] | None:
-    return None if nn.parameter.is_lazy(value) else tuple(value.shape)
+    return None if is_lazy(value) else tuple(value.shape)
 
 
 def _guesses(module: nn.Module) -> Iterator[tuple[int, ...]]:
@@ -136,7 +164,7 @@ def _guesses(module: nn.Module) -> Iterator[tuple[int, ...]]:
         yield (4, 3, *shape)
         yield (4, *shape, 3, 3)
         return
-    values = [value for value in (*module.parameters(), *module.buffers()) if not nn.parameter.is_lazy(value)]
+    values = [value for value in (*module.parameters(), *module.buffers()) if not is_lazy(value)]
     sizes = [value.numel() for value in values if value.dim()] or [8]
     size = int(getattr(module, "num_features", 0) or getattr(module, "num_channels", 0) or max(sizes))
     name = str(getattr(module, "original_name", type(module).__name__))

@@ -33,7 +33,7 @@ def behaviour_of(module: nn.Module, shape: Sequence[int], samples: int = 1) -> N
     samples: how many the first axis of the shape is of. Raises ValueError where it can't be tried at all.
     """
     found: NormBehaviour | None = on_private_streams(lambda: _tried(module, tuple(shape)))
-    return replace(found, values=_values(found, shape, samples)) if found else None
+    return replace(found, values=values_of(found, shape, samples)) if found else None
 
 
 def _tried(module: nn.Module, shape: tuple[int, ...]) -> NormBehaviour | None:
@@ -49,7 +49,7 @@ def _tried(module: nn.Module, shape: tuple[int, ...]) -> NormBehaviour | None:
     raise ValueError(f"it gives no finite output of the shape of its input {tuple(shape)}")
 
 
-def _values(found: NormBehaviour, shape: Sequence[int], samples: int) -> int:
+def values_of(found: NormBehaviour, shape: Sequence[int], samples: int) -> int:
     """How many values a statistic is of, for one sample of this shape."""
     count = math.prod(shape[a] for a in found.axes if a < len(shape))
     if found.groups and found.channel_axis in found.axes:

@@ -80,17 +80,20 @@ class Reach:
 
 def reach_of(subject: Subject, training: bool) -> Reach | None:
     """What its statistics are of in this mode; None where that is no product of axes, or differs by place."""
-    first, last = (_reach(subject, end, training) for end in (0, -1))
+    y = subject.output(training)
+    if y is None:
+        return None
+    first, last = (_reach(subject, end, training, y) for end in (0, -1))
     return first if first == last else None
 
 
-def _reach(subject: Subject, end: int, training: bool) -> Reach | None:
+def _reach(subject: Subject, end: int, training: bool, y: Tensor) -> Reach | None:
     """Which outputs move with the first, or the last, of the inputs."""
     x = subject.x
     other = x.clone()
     other[tuple([end] * x.dim())] = 30 * FAR * (1 if end == 0 else -1)
-    y, moved = subject.output(training), subject.output(training, other)
-    if y is None or moved is None:
+    moved = subject.output(training, other)
+    if moved is None:
         return None
     changed = (y - moved).abs() > 1e-6 * y.abs().max().clamp_min(1e-30)
     full: list[int] = []
