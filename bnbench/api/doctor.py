@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnbench.api.arguments import Overrides, PathLike, override_words, path_of, paths_of, words_of
-from bnbench.api.difference import Untrained, difference_of
 from bnbench.api.network_data import data_for, gap_values, given_data, loaded_for, wanted_of
 from bnbench.api.optimizer_word import optimizers_of
 from bnbench.base.diagnosis import NOWHERE, Diagnosis, RuleRecord, Source
@@ -229,6 +228,8 @@ def with_difference(
     diagnosis: Diagnosis, sites: NormSites, subject: Subject, data: Any, rule: str = ""
 ) -> Diagnosis:
     """The diagnosis with its first finding (of that rule) trained against its fix. Raises BnbenchError."""
+    from bnbench.api.difference import Untrained, difference_of
+
     given = Untrained(subject.word if subject.is_word else subject.model, subject.model, data)
     difference = difference_of(diagnosis.findings, sites, given, rule)
     details = {**(diagnosis.details or {}), "difference": difference.to_json()}

@@ -46,6 +46,8 @@ def given_data(
 
 def wanted_of(data: StudyData | PatientData | None) -> Wanted | None:
     """What a study's data ask of a network; None without a study."""
+    if data is None:
+        return None
     from bnbench.api.study_data import StudyData
 
     return data.use.wanted() if isinstance(data, StudyData) else None
@@ -56,8 +58,11 @@ def loaded_for(word: str, wanted: Wanted, data: StudyData | PatientData | None) 
 
     Raises BnbenchError.
     """
-    from bnbench.api.study_data import StudyData
     from bnbench.network.source import load_model
+
+    if data is None:
+        return load_model(word, wanted)
+    from bnbench.api.study_data import StudyData
 
     texts = input_texts(data.use.sizes) if isinstance(data, StudyData) and wanted.input is None else ()
     for text in texts:
@@ -87,6 +92,8 @@ def data_for(model: nn.Module, given: StudyData | PatientData | None) -> Patient
     Where its outputs are not those of the task, there is no loss and no metric. Raises BnbenchError for a network that
     takes no batch of the data.
     """
+    if given is None:
+        return None
     from bnbench.api.study_data import StudyData
 
     if not isinstance(given, StudyData):
