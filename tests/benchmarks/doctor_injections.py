@@ -7,6 +7,7 @@ in the very same setting, and where the fault is.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -47,11 +48,16 @@ class Injection:
 
 @dataclass(frozen=True)
 class Spot:
-    """A network, and one of its batch norms."""
+    """A network, and one of its batch norms. index: of the network, by which faults vary."""
 
     network: Network
-    site: str
     index: int
+
+    @property
+    def site(self) -> str:
+        """The name of the batch norm: another place in each network. The network is built for it, once."""
+        names = sites_of(self.network.name)
+        return names[(5 * self.index + 1) % len(names)]
 
     def model(self) -> nn.Module:
         """Trained, a new one each time."""
@@ -66,11 +72,15 @@ INJECTIONS: list[Injection] = []
 Change = Callable[[nn.Module, Spot], Any]
 
 
+@functools.cache
+def sites_of(name: str) -> list[str]:
+    """The batch norms of a network."""
+    return list(batch_norms(NETWORKS[name].fresh()))
+
+
 def spots() -> Iterator[Spot]:
-    """One batch norm of each network, another place in each."""
-    for index, each in enumerate(NETWORKS.values()):
-        sites = list(batch_norms(each.fresh()))
-        yield Spot(each, sites[(5 * index + 1) % len(sites)], index)
+    """One batch norm of each network."""
+    return (Spot(each, index) for index, each in enumerate(NETWORKS.values()))
 
 
 def loader(network: Network, batch: int = 32, samples: int = 256, **options: Any) -> DataLoader[Any]:
@@ -108,7 +118,7 @@ def change(rule: str, what: str, data: bool = False, where: str = "{site}") -> C
             INJECTIONS.append(
                 Injection(
                     rule,
-                    f"{spot.network.name} {spot.site}",
+                    spot.network.name,
                     what,
                     lambda folder, made=made: made(folder, True),  # type: ignore[misc]
                     lambda folder, made=made: made(folder, False),  # type: ignore[misc]
@@ -287,7 +297,7 @@ def _spared(model: nn.Module, missed: Sequence[Tensor] = (), decay: float = 1e-4
 
 def _optimizers() -> None:
     for spot in spots():
-        name = f"{spot.network.name} {spot.site}"
+        name = spot.network.name
 
         def decay(folder: Path, faulty: bool, spot: Spot = spot) -> Case:
             model = spot.model()
@@ -336,7 +346,7 @@ class Logits(nn.Module):
 
 def _data() -> None:
     for spot in spots():
-        name = f"{spot.network.name} {spot.site}"
+        name = spot.network.name
 
         def softmax(folder: Path, faulty: bool, spot: Spot = spot) -> Case:
             model = Logits(spot.model(), nn.Softmax(1) if faulty else nn.Identity())
@@ -529,7 +539,7 @@ _recursions()
 
 def _files() -> None:
     for spot in spots():
-        name = f"{spot.network.name} {spot.site}"
+        name = spot.network.name
 
         def part(folder: Path, faulty: bool, spot: Spot = spot) -> Case:
             state = spot.model().state_dict()

@@ -31,7 +31,9 @@ def test_every_page_is_whole(entry):
     assert entry.facts.title == entry.facts.title.strip(".")
     assert entry.facts.cost.endswith(".")
     for paragraph in page.split("\n\n")[1:]:
-        assert paragraph.rstrip().endswith((".", ")", "`", "(Li et al. 2019)")) or "threads" in paragraph, paragraph
+        assert paragraph.rstrip().endswith((".", ")", "`", "(Li et al. 2019)")) or "threads" in paragraph, (
+            paragraph
+        )
 
 
 def test_threads_are_links():
