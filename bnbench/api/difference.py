@@ -6,11 +6,12 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnbench.api.study_data import StudyData
+from bnbench.base.diagnosis import Diagnosis
 from bnbench.base.errors import BnbenchError
 from bnbench.base.network_records import Finding
 
@@ -91,6 +92,12 @@ class Untrained:
     model: str | nn.Module
     built: nn.Module
     data: object
+
+
+def with_difference(diagnosis: Diagnosis, sites: NormSites, given: Untrained, rule: str = "") -> Diagnosis:
+    """The diagnosis with its first finding (of that rule) trained against its fix. Raises BnbenchError."""
+    difference = difference_of(diagnosis.findings, sites, given, rule)
+    return replace(diagnosis, details={**(diagnosis.details or {}), "difference": difference.to_json()})
 
 
 def difference_of(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnbench.api.arguments import Overrides, PathLike, override_words, path_of, paths_of, words_of
-from bnbench.api.network_data import data_for, gap_values, given_data, loaded_for, wanted_of
+from bnbench.api.difference import Untrained, with_difference
+from bnbench.api.network_data import data_for, gap_values, given_data, loaded_for, said_with, wanted_of
 from bnbench.api.optimizer_word import optimizers_of
 from bnbench.base.diagnosis import NOWHERE, Diagnosis, RuleRecord, Source
 from bnbench.base.errors import BnbenchError, PluginError, UnknownNameError
@@ -121,7 +122,7 @@ def doctor(
     if train_the_difference is False:
         return diagnosis
     rule = "" if train_the_difference is True else train_the_difference
-    return with_difference(diagnosis, sites, subject, batches, rule)
+    return with_difference(diagnosis, sites, untrained(subject, batches), rule)
 
 
 def known_rules(plugins: Sequence[Path] = ()) -> list[Entry]:
@@ -224,16 +225,9 @@ def _source_of(model: nn.Module) -> Source:
     return Source(file, line) if file and is_own(file) else NOWHERE
 
 
-def with_difference(
-    diagnosis: Diagnosis, sites: NormSites, subject: Subject, data: Any, rule: str = ""
-) -> Diagnosis:
-    """The diagnosis with its first finding (of that rule) trained against its fix. Raises BnbenchError."""
-    from bnbench.api.difference import Untrained, difference_of
-
-    given = Untrained(subject.word if subject.is_word else subject.model, subject.model, data)
-    difference = difference_of(diagnosis.findings, sites, given, rule)
-    details = {**(diagnosis.details or {}), "difference": difference.to_json()}
-    return replace(diagnosis, details=details)
+def untrained(subject: Subject, data: Any) -> Untrained:
+    """The model as `with_difference` takes it."""
+    return Untrained(subject.word if subject.is_word else subject.model, subject.model, data)
 
 
 def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> tuple[Diagnosis, NormSites]:
@@ -262,7 +256,7 @@ def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> tupl
         rules=ran,
         idle=idle,
         proofs=(proof,),
-        said=(*_without_input(subject, patient), *said),
+        said=(*said_with(patient.data, subject.said), *said),
         source=subject.source,
         details=gap,
     )
@@ -293,17 +287,6 @@ def _patient_of(subject: Subject, beside: Beside) -> Patient:
         was_trained=checkpoint is not None or was_trained(sites.sites, optimizers),
         input_text=subject.input_text,
     )
-
-
-def _without_input(subject: Subject, patient: Patient) -> Iterator[str]:
-    """What was decided for the model; the inputs are those of its data, where there are any."""
-    data = patient.data
-    for text in subject.said:
-        if data is None or data.inputs is None or not text.startswith("input "):
-            yield text
-    if data is not None:
-        how = f" ({'; '.join(data.said)})" if data.said else ""
-        yield f"looked at with {data.total} samples in {len(data.batches)} batches of {data.source}{how}"
 
 
 def _said(patient: Patient) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +123,16 @@ def fit_for(model: nn.Module, use: Use) -> tuple[Fit, str]:
             if not tried(model, fit.call(use.inputs(SAMPLES))).fault:
                 return fit, f"no loss and no metric: {error.what}"
         raise
+
+
+def said_with(data: PatientData | None, said: Sequence[str]) -> Iterator[str]:
+    """What was decided for a network (`said`), and what it is looked at with: data's own inputs, where there is some."""
+    for text in said:
+        if data is None or data.inputs is None or not text.startswith("input "):
+            yield text
+    if data is not None:
+        how = f" ({'; '.join(data.said)})" if data.said else ""
+        yield f"looked at with {data.total} samples in {len(data.batches)} batches of {data.source}{how}"
 
 
 def gap_values(patient: Patient) -> dict[str, Any] | None:

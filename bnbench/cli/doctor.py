@@ -32,7 +32,7 @@ def _names(text: str | tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Beside:
-    """What is given beside the model, and which rules look."""
+    """What is given beside the model, which rules look, and whether a finding is trained."""
 
     checkpoint: Checkpoint = None
     data: Annotated[
@@ -55,6 +55,14 @@ class Beside:
         Any,
         typer.Option("--ignore", parser=_names, metavar="D09", help="These rules do not look."),
     ] = ()
+    difference: Annotated[
+        bool,
+        typer.Option(
+            "--train-the-difference",
+            help="Train the network as found and with the fix of its first finding, or of that of a rule named behind "
+            "it (--train-the-difference D16), on --data: paired over 5 seeds of at most 300 steps.",
+        ),
+    ] = (False,)
 
 
 def doctor(
@@ -67,14 +75,6 @@ def doctor(
             metavar="[KEY=VALUE]...", help="Settings that replace those of --data.", show_default=False
         ),
     ] = None,
-    difference: Annotated[
-        bool,
-        typer.Option(
-            "--train-the-difference",
-            help="Train the network as found and with the fix of its first finding, or of that of a rule named behind "
-            "it (--train-the-difference D16), on --data: paired over 5 seeds of at most 300 steps.",
-        ),
-    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 where a finding is an error.")
     ] = False,
@@ -93,14 +93,15 @@ def doctor(
 ) -> None:
     """What is wrong with the normalizations of a network? 26 rules, each with its evidence, its cost and the fix."""
     with Errors(debug):
+        from bnbench.api.difference import with_difference
         from bnbench.api.doctor import Beside as Given
-        from bnbench.api.doctor import Selection, diagnose, subject_of, with_difference
+        from bnbench.api.doctor import Selection, diagnose, subject_of, untrained
         from bnbench.api.network_data import given_data, wanted_of
 
         if explain is not None:
             _explain(explain, plugin or [])
             raise typer.Exit(EXIT_DONE)
-        model, words, rule = _words(model, overrides or [], difference)
+        model, words, rule = _words(model, overrides or [], beside.difference)
         if not model:
             raise typer.BadParameter("it is missing.", param_hint="MODEL")
         entries = Selection(beside.rules, beside.ignore, plugin or []).entries()
@@ -117,7 +118,7 @@ def doctor(
                 "that does."
             )
         if rule is not None:
-            diagnosis = with_difference(diagnosis, sites, subject, data, rule)
+            diagnosis = with_difference(diagnosis, sites, untrained(subject, data), rule)
         _show(diagnosis, format, every=all_places)
         raise typer.Exit(EXIT_GATE if strict and not diagnosis.passed else EXIT_DONE)
 

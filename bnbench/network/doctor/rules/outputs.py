@@ -58,24 +58,9 @@ def softmax_before_loss(patient: Patient) -> Iterator[Symptom]:
 
 
 def _judged(form: Form, loss: Loss, outputs: Tensor, axis: int) -> Symptom | None:
-    classes = outputs.shape[axis]
-    sums = (outputs if form == "softmax" else outputs.exp()).double().sum(axis)
-    apart = float((sums - 1).abs().max())
-    if form == "softmax" and loss in ("softmax", "nll", "unknown"):
-        least = math.log(1 + (classes - 1) / math.e)
-        message = {
-            "softmax": "The network gives probabilities, and its loss takes a softmax of them again.",
-            "nll": "The network gives probabilities, and its loss takes log-probabilities.",
-        }.get(loss, "The network gives probabilities: CrossEntropyLoss would take a softmax of them again.")
-        return Symptom(
-            place="",
-            evidence=apart,
-            measure="largest distance of an output's sum from one",
-            message=message,
-            fix="return logits: take the softmax out of forward",
-            severity="warning" if loss == "unknown" else "error",
-            cost=f"A cross-entropy of {classes} probabilities can't fall below {least:.2f}.",
-        )
+    if form == "softmax" and loss in _OF_PROBABILITIES:
+        return _of_probabilities(loss, outputs, axis)
+    apart = _apart(outputs.exp(), axis)
     if form == "log_softmax" and loss == "softmax":
         return Symptom(
             place="",
@@ -107,6 +92,33 @@ def _judged(form: Form, loss: Loss, outputs: Tensor, axis: int) -> Symptom | Non
             cost="The loss takes a sigmoid or a softmax of numbers between 0 and 1: it can't fall near 0.",
         )
     return None
+
+
+#: What is wrong with probabilities as the input of a loss.
+_OF_PROBABILITIES: dict[Loss, str] = {
+    "softmax": "The network gives probabilities, and its loss takes a softmax of them again.",
+    "nll": "The network gives probabilities, and its loss takes log-probabilities.",
+    "unknown": "The network gives probabilities: CrossEntropyLoss would take a softmax of them again.",
+}
+
+
+def _of_probabilities(loss: Loss, outputs: Tensor, axis: int) -> Symptom:
+    classes = outputs.shape[axis]
+    least = math.log(1 + (classes - 1) / math.e)
+    return Symptom(
+        place="",
+        evidence=_apart(outputs, axis),
+        measure="largest distance of an output's sum from one",
+        message=_OF_PROBABILITIES[loss],
+        fix="return logits: take the softmax out of forward",
+        severity="warning" if loss == "unknown" else "error",
+        cost=f"A cross-entropy of {classes} probabilities can't fall below {least:.2f}.",
+    )
+
+
+def _apart(values: Tensor, axis: int) -> float:
+    """The largest distance of a sum from one."""
+    return float((values.double().sum(axis) - 1).abs().max())
 
 
 def _outputs(patient: Patient) -> tuple[Tensor | None, Any]:
