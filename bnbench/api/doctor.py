@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bnbench.api.arguments import Overrides, PathLike, override_words, path_of, paths_of, words_of
 from bnbench.api.difference import Untrained, with_difference
+from bnbench.api.doctor_rules import Selection
 from bnbench.api.network_data import data_for, gap_values, given_data, loaded_for, said_with, wanted_of
 from bnbench.api.optimizer_word import optimizers_of
-from bnbench.base.diagnosis import NOWHERE, Diagnosis, RuleRecord, Source
-from bnbench.base.errors import BnbenchError, PluginError, UnknownNameError
+from bnbench.base.diagnosis import NOWHERE, Diagnosis, Source
+from bnbench.base.errors import BnbenchError
 from bnbench.base.network_records import Action, Proof, SiteRecord
 
 if TYPE_CHECKING:
@@ -24,29 +24,6 @@ if TYPE_CHECKING:
     from bnbench.network.doctor.patient import Patient
     from bnbench.network.norm_site import NormSite, NormSites
     from bnbench.network.source import Wanted
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which rules look. only: their names; all, where it is empty. ignore: those that do not. plugins: more files."""
-
-    only: Sequence[str] = ()
-    ignore: Sequence[str] = ()
-    plugins: Sequence[Path] = field(default=())
-
-    def entries(self) -> list[Entry]:
-        """The rules. Raises UnknownNameError and PluginError."""
-        entries = known_rules(self.plugins)
-        names = [entry.name for entry in entries]
-        for name in (*self.only, *self.ignore):
-            if name.upper() not in map(str.upper, names):
-                raise UnknownNameError("rule", name, names)
-        only, ignore = {name.upper() for name in self.only}, {name.upper() for name in self.ignore}
-        return [
-            entry
-            for entry in entries
-            if (not only or entry.name.upper() in only) and entry.name.upper() not in ignore
-        ]
 
 
 # Each option is an argument of its own, as a command's are: that is how editors and `help` show them.
@@ -123,35 +100,6 @@ def doctor(
         return diagnosis
     rule = "" if train_the_difference is True else train_the_difference
     return with_difference(diagnosis, sites, untrained(subject, batches), rule)
-
-
-def known_rules(plugins: Sequence[Path] = ()) -> list[Entry]:
-    """The rules that come with bnbench, and those that these files register, alone. Raises PluginError."""
-    from bnbench.api.plugins import import_plugin
-    from bnbench.base.own_modules import forget
-    from bnbench.network.doctor.rules import rules
-
-    forget(rules.forget_plugins())
-    before = len(rules.names())
-    for path in plugins:
-        import_plugin(path.resolve())
-        if len(rules.names()) == before:
-            raise PluginError(
-                f"--plugin {path}: it registers no rule.",
-                "doctor runs the rules of a plugin, and nothing else of it.",
-                'from bnbench.network.doctor.rules import Symptom, rules, then @rules.register("X01", title="...", '
-                'cost="...") above def my_rule(patient): ...',
-            )
-        before = len(rules.names())
-    return rules.entries()
-
-
-def explained(name: str, plugins: Sequence[Path] = ()) -> RuleRecord:
-    """A rule with its page. Raises UnknownNameError."""
-    from bnbench.network.doctor.examination import record_of
-
-    (entry,) = Selection([name], (), plugins).entries()
-    return record_of(entry)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def fit_for(model: nn.Module, use: Use) -> tuple[Fit, str]:
 
 
 def said_with(data: PatientData | None, said: Sequence[str]) -> Iterator[str]:
-    """What was decided for a network (`said`), and what it is looked at with: data's own inputs, where there is some."""
+    """What was decided for a network (`said`), and the data that it is looked at with, whose inputs take the place."""
     for text in said:
         if data is None or data.inputs is None or not text.startswith("input "):
             yield text

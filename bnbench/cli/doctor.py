@@ -62,7 +62,7 @@ class Beside:
             help="Train the network as found and with the fix of its first finding, or of that of a rule named behind "
             "it (--train-the-difference D16), on --data: paired over 5 seeds of at most 300 steps.",
         ),
-    ] = (False,)
+    ] = False
 
 
 def doctor(
@@ -95,7 +95,8 @@ def doctor(
     with Errors(debug):
         from bnbench.api.difference import with_difference
         from bnbench.api.doctor import Beside as Given
-        from bnbench.api.doctor import Selection, diagnose, subject_of, untrained
+        from bnbench.api.doctor import diagnose, subject_of, untrained
+        from bnbench.api.doctor_rules import Selection
         from bnbench.api.network_data import given_data, wanted_of
 
         if explain is not None:
@@ -133,7 +134,7 @@ def _words(model: str, words: list[str], difference: bool) -> tuple[str, list[st
 
 
 def _explain(rule: str, plugins: list[Path]) -> None:
-    from bnbench.api.doctor import explained
+    from bnbench.api.doctor_rules import explained
     from bnbench.cli.show import console_on
     from bnbench.reports.network.doctor import page_lines
 

@@ -148,7 +148,7 @@ def all_measured(injections: Sequence[Injection], audit: bool, kept: Path | None
 
 def titles() -> dict[str, str]:
     """By rule."""
-    from bnbench.api.doctor import known_rules
+    from bnbench.api.doctor_rules import known_rules
 
     return {entry.name: entry.facts.title for entry in known_rules()}
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from bnbench.base.network_records import Finding
+from bnbench.network.doctor.cure_layers import Before, ChannelNorm, LogOfOutput
 from bnbench.network.doctor.dropout_shift import noise_modules
 from bnbench.network.norm_site import NormSite, NormSites
 
@@ -169,19 +170,6 @@ def _second_norm(case: _Case) -> Cure | str:
     return Cure(f"{case.place} taken out", _replaced(names, lambda module: nn.Identity()))
 
 
-class _LogOfOutput(nn.Module):
-    """The logarithm of a network's probabilities: of them a cross-entropy is that of the logits."""
-
-    def __init__(self, network: nn.Module, of_sigmoid: bool) -> None:
-        super().__init__()
-        self.network, self.of_sigmoid = network, of_sigmoid
-
-    def forward(self, *arguments: Any, **named: Any) -> Tensor:
-        """The same arguments."""
-        outputs: Tensor = self.network(*arguments, **named)
-        return outputs.logit(1e-7) if self.of_sigmoid else outputs.clamp(min=1e-30).log()
-
-
 def _softmax(case: _Case) -> Cure | str:
     if case.finding.severity == "note":
         return "a log-softmax of log-probabilities is the same: there is no difference to train"
@@ -189,20 +177,7 @@ def _softmax(case: _Case) -> Cure | str:
         return "another loss or another output is needed, and only you know which"
     sigmoid = "sigmoid" in case.finding.message
     text = f"logits at the output ({'the logit of its sigmoid' if sigmoid else 'the log of its softmax'})"
-    return Cure(text, lambda model: _LogOfOutput(model, sigmoid))
-
-
-class _Before(nn.Module):
-    """Dropout in front of a layer."""
-
-    def __init__(self, layer: nn.Module, rate: float) -> None:
-        super().__init__()
-        self.dropout, self.layer = nn.Dropout(rate), layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The layer's output."""
-        output: Tensor = self.layer(self.dropout(x))
-        return output
+    return Cure(text, lambda model: LogOfOutput(model, sigmoid))
 
 
 def _dropout_after(case: _Case) -> Cure | str:
@@ -219,7 +194,7 @@ def _dropout_after(case: _Case) -> Cure | str:
 
     def mend(model: nn.Module) -> nn.Module:
         model = _replaced((name,), lambda module: nn.Identity())(model)
-        return _replaced((linear[-1],), lambda module: _Before(module, rate))(model)
+        return _replaced((linear[-1],), lambda module: Before(module, rate))(model)
 
     return Cure(f"the dropout of {rate:g} before {linear[-1]} in place of {name}", mend)
 
@@ -244,19 +219,6 @@ def _group(case: _Case) -> Cure | str:
     return Cure(f"nn.GroupNorm({groups}, {channels}) in place of {case.place}", _replaced(site.names, make))
 
 
-class _ChannelNorm(nn.Module):
-    """Layer norm over the channels of each position, (N, C, ...)."""
-
-    def __init__(self, channels: int, eps: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(channels, eps=eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of the same shape."""
-        output: Tensor = self.norm(x.movedim(1, -1)).movedim(-1, 1)
-        return output
-
-
 def _over_channels(case: _Case) -> Cure | str:
     site = case.site
     if site is None or not site.shapes or len(site.shapes[0]) < 2:
@@ -264,7 +226,7 @@ def _over_channels(case: _Case) -> Cure | str:
     channels, eps = site.shapes[0][1], site.behaviour.eps or EPS
     return Cure(
         f"layer norm over the {channels} channels in place of {case.place}",
-        _replaced(site.names, lambda module: _ChannelNorm(channels, eps)),
+        _replaced(site.names, lambda module: ChannelNorm(channels, eps)),
     )
 
 
