@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bnbench.api.arguments import Overrides, PathLike, override_words, path_of, paths_of, words_of
-from bnbench.api.difference import Untrained, with_difference
 from bnbench.api.doctor_rules import Selection
 from bnbench.api.network_data import data_for, gap_values, given_data, loaded_for, said_with, wanted_of
 from bnbench.api.optimizer_word import optimizers_of
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+    from bnbench.api.difference import Untrained
     from bnbench.base.registry import Entry
     from bnbench.network.doctor.patient import Patient
     from bnbench.network.norm_site import NormSite, NormSites
@@ -98,6 +98,8 @@ def doctor(
         diagnosis, sites = diagnose(subject, Beside(optimizer, checkpoint, batches), entries)
     if train_the_difference is False:
         return diagnosis
+    from bnbench.api.difference import with_difference
+
     rule = "" if train_the_difference is True else train_the_difference
     return with_difference(diagnosis, sites, untrained(subject, batches), rule)
 
@@ -175,6 +177,8 @@ def _source_of(model: nn.Module) -> Source:
 
 def untrained(subject: Subject, data: Any) -> Untrained:
     """The model as `with_difference` takes it."""
+    from bnbench.api.difference import Untrained
+
     return Untrained(subject.word if subject.is_word else subject.model, subject.model, data)
 
 

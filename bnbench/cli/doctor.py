@@ -93,7 +93,6 @@ def doctor(
 ) -> None:
     """What is wrong with the normalizations of a network? 26 rules, each with its evidence, its cost and the fix."""
     with Errors(debug):
-        from bnbench.api.difference import with_difference
         from bnbench.api.doctor import Beside as Given
         from bnbench.api.doctor import diagnose, subject_of, untrained
         from bnbench.api.doctor_rules import Selection
@@ -119,6 +118,8 @@ def doctor(
                 "that does."
             )
         if rule is not None:
+            from bnbench.api.difference import with_difference
+
             diagnosis = with_difference(diagnosis, sites, untrained(subject, data), rule)
         _show(diagnosis, format, every=all_places)
         raise typer.Exit(EXIT_GATE if strict and not diagnosis.passed else EXIT_DONE)
