@@ -1,0 +1,101 @@
+"""The census of `convert`: how many architectures of the zoos convert, or are refused with a reason; none silently.
+
+usage: python tests/benchmarks/census.py [torchvision] [timm] [hf] [--to group] [--timm 420] [--minutes 20]
+           [--json census.json] [--write]
+
+Architectures that the JSON file has already are not judged again, so that a run goes on where it was stopped.
+--write puts the tables into docs/census.md and the numbers into docs/results/census.json. Needs timm and transformers
+for their zoos. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from census_judge import judge, record
+from census_tables import write_page
+from census_zoo import zoo
+
+from bnbench.base.files import write_whole
+
+ZOOS = ("torchvision", "timm", "hf")
+PAGE = Path(__file__).parents[2] / "docs" / "census.md"
+
+
+def main() -> int:
+    """The exit code: 1 where something is silent or a proof fails."""
+    options = _options()
+    path = Path(options.json)
+    content = json.loads(path.read_text()) if path.exists() else {"to": options.to, "found": []}
+    end = time.monotonic() + 60 * options.minutes
+    done = {(one["zoo"], one["name"]) for one in content["found"]}
+    for name in options.zoos or ZOOS:
+        for architecture in zoo(name, options.timm):
+            if (name, architecture.name) in done:
+                continue
+            if time.monotonic() > end:
+                print("stopped: no time left; the same command goes on", file=sys.stderr)
+                return _end(content, path, options)
+            found = judge(architecture, options.to, full=not options.structure)
+            content["found"].append(record(found))
+            print(_line(content["found"][-1]), flush=True)
+            if len(content["found"]) % 20 == 0:
+                _write(content, path)
+    return _end(content, path, options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("zoos", nargs="*", choices=[*ZOOS, []])
+    parser.add_argument("--to", default="group")
+    parser.add_argument("--timm", type=int, default=420, help="architectures of timm")
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--structure", action="store_true", help="proofs 1 and 4 alone")
+    parser.add_argument("--json", default="census.json")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/census.md")
+    return parser.parse_args()
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
+    content["versions"] = {"python": platform.python_version(), "torch": torch.__version__, **_installed()}
+    content["cpus"] = os.cpu_count()
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
+def _installed() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("torchvision", "timm", "transformers"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _end(content: dict[str, Any], path: Path, options: argparse.Namespace) -> int:
+    _write(content, path)
+    if options.write:
+        write_page(content, PAGE)
+    bad = [one for one in content["found"] if one["outcome"] in ("silent", "failed")]
+    print(f"{len(content['found'])} architectures, {len(bad)} silent or failed")
+    return int(bool(bad))
+
+
+def _line(one: dict[str, Any]) -> str:
+    text = f"{one['outcome']:12} {one['zoo']}:{one['name']} sites {one['sites']} {one['actions']} {one['seconds']} s"
+    more = [*one["silent"][:3], *one["failed"], one["crash"], one["error"]]
+    return text + "".join(f"\n    {line}" for line in more if line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
