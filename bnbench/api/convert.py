@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bnbench.api.arguments import PathLike, choice_of, paths_of
 from bnbench.api.fold import ToFold as Subject
 from bnbench.api.fold import subject_of, with_checkpoint
+from bnbench.api.network_files import origin_of
 from bnbench.base.conversion_record import ConversionRecord
 from bnbench.base.errors import BnbenchError
 
@@ -163,12 +165,13 @@ def run(subject: Subject, norm: NormLayer, choices: Choices) -> Conversion:
     from bnbench.network.convert import convert_norms
 
     with guarded():
-        return convert_norms(subject.model, norm, choices, subject.inputs)
+        conversion = convert_norms(subject.model, norm, choices, subject.inputs)
+    return conversion if subject.loaded is None else replace(conversion, origin=origin_of(subject.loaded))
 
 
-def record_of(subject: Subject, conversion: Conversion) -> ConversionRecord:
-    """What reports show."""
-    said = list(subject.said)
+def record_of(subject: Subject, conversion: Conversion, wrote: Sequence[str] = ()) -> ConversionRecord:
+    """What reports show. wrote: sentences on files."""
+    said = [*subject.said, *wrote]
     if conversion.error:
         said.append(f"the network ends with an error on its input: {conversion.error}")
     return ConversionRecord(

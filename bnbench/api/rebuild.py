@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnbench.api.arguments import PathLike
+from bnbench.api.arguments import PathLike, paths_of
 from bnbench.base.errors import BnbenchError
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from bnbench.base.registry import Entry
     from bnbench.network.files.rebuild import Table
 
 
 def rebuild(
-    model: str | nn.Module | Callable[..., nn.Module], path: PathLike, *, allow_changed: bool = False
+    model: str | nn.Module | Callable[..., nn.Module],
+    path: PathLike,
+    *,
+    allow_changed: bool = False,
+    norm: str | Callable[..., nn.Module] | None = None,
+    plugins: PathLike | Iterable[PathLike] = (),
 ) -> nn.Module:
     """Build the network of X.safetensors and X.json again, on the CPU, without pickle.
 
@@ -32,6 +39,9 @@ def rebuild(
         What `--save` was given: X, X.safetensors or X.json.
     allow_changed
         Build it from a source that has changed since. The names and shapes of all tensors must fit in any case.
+    norm, plugins
+        The normalizer that `convert` was given where it is your own: "my_layers.py:MyNorm", a class or a function; or
+        the Python files that register it. X.json names it and can't load it.
 
     Returns
     -------
@@ -59,7 +69,20 @@ def rebuild(
             check_source(table, source_hash, path, word)
     else:
         built = _built(model, table)
-    return rebuild_in(built, table, path)
+    return rebuild_in(built, table, path, _entries(norm, paths_of(plugins)))
+
+
+def _entries(norm: str | Callable[..., Any] | None, plugins: Sequence[Path]) -> tuple[Entry, ...]:
+    """The user's own normalizer, and those that plugins register."""
+    if norm is not None:
+        from bnbench.api.convert import norm_of
+
+        return (norm_of(norm, {}, plugins).entry,)
+    if plugins:
+        from bnbench.api.plugins import known_names
+
+        known_names(plugins, ())
+    return ()
 
 
 def _named(word: str, table: Table) -> tuple[str, nn.Module, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -11,8 +10,8 @@ import typer
 from bnbench.base.errors import EXIT_DONE, EXIT_GATE
 from bnbench.base.terminal import echo
 from bnbench.cli.errors import Errors
-from bnbench.cli.model_options import Building, Model
-from bnbench.cli.options import Debug, Plugins, user_file
+from bnbench.cli.model_options import Building, Checkpoint, Model, NetworkFiles
+from bnbench.cli.options import Debug, Plugins
 
 if TYPE_CHECKING:
     from bnbench.base.conversion_record import ConversionRecord
@@ -70,10 +69,8 @@ def convert(
     building: Building,
     wish: Wish,
     model: Model,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", parser=user_file, metavar="FILE", help="Weights to load first."),
-    ] = None,
+    files: NetworkFiles,
+    checkpoint: Checkpoint = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 where a norm is left.")] = False,
     all_norms: Annotated[bool, typer.Option("--all", help="Show every norm by itself.")] = False,
     format: Annotated[
@@ -89,14 +86,19 @@ def convert(
             raise typer.BadParameter("it is missing: the normalizer, such as --to group.", param_hint="--to")
         from bnbench.api.convert import norm_of, record_of, run
         from bnbench.api.fold import of_loaded, with_checkpoint
+        from bnbench.api.network_files import check_files, write_files
         from bnbench.engine.process import training_process
         from bnbench.network.convert import Choices
 
+        check_files(files.save, files.export, force=files.force)
         norm = norm_of(wish.to, wish.options(), plugin or [])
         with training_process(for_good=True):
             subject = with_checkpoint(of_loaded(building.load(model)), checkpoint)
             conversion = run(subject, norm, Choices(wish.source, wish.biases, building.seed))
-            record = record_of(subject, conversion)
+            conversion, wrote = write_files(
+                conversion, subject.inputs, files.save, files.export, force=files.force
+            )
+            record = record_of(subject, conversion, wrote)
         _show(record, format, every=all_norms)
         good = record.passed and not (strict and record.left)
         raise typer.Exit(EXIT_DONE if good else EXIT_GATE)

@@ -123,7 +123,9 @@ def _behaviour(module: nn.Module, called: Call | None) -> NormBehaviour | None:
 
 def _is_named(module: nn.Module) -> bool:
     name = str(getattr(module, "original_name", type(module).__name__))
-    return is_normalizer(module) or "norm" in name.lower() or name.endswith("GRN")  # global response normalization
+    return (
+        is_normalizer(module) or "norm" in name.lower() or name.endswith("GRN")
+    )  # global response normalization
 
 
 def _by_name(module: nn.Module, was_tried: bool) -> NormBehaviour:

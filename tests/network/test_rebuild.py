@@ -184,3 +184,29 @@ def test_a_program_that_computes_something_else_has_no_file(folder, monkeypatch)
     assert proof.passed is False
     assert proof.value > 100
     assert not (folder / "w.pt2").exists()
+
+
+NORM = """
+import torch
+class Half(torch.nn.Module):
+    def __init__(self, num_features, *, eps: float = 1e-5):
+        super().__init__()
+        self.weight, self.eps = torch.nn.Parameter(torch.ones(num_features)), eps
+    def forward(self, x):
+        return self.weight.reshape(-1, *[1] * (x.dim() - 2)) * x / 2
+"""
+
+
+def test_convert_saves_and_a_normalizer_of_ones_own_is_named_again(folder):
+    (folder / "mine.py").write_text(NORM)
+    command = ["convert", MODEL, "--input", "3x6x6", "--save", "x"]
+    assert run(*command, "--to", "group", "--option", "groups=1")[0] == 0
+    again = bnbench.rebuild("net.py:Net", "x")
+    assert isinstance(again[1], nn.GroupNorm)
+    assert again[0].bias is not None
+    assert run(*command, "--to", "mine.py:Half", "--force")[0] == 0
+    again = bnbench.rebuild("net.py:Net", "x", norm="mine.py:Half")
+    assert type(again[1]).__name__ == "Half"
+    x = torch.randn(2, 3, 6, 6)
+    done = bnbench.convert(MODEL, "mine.py:Half", inputs=(3, 6, 6))
+    assert torch.equal(again(x), done.model(x))

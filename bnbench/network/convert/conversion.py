@@ -10,6 +10,7 @@ from torch import nn
 
 from bnbench.base.errors import BnbenchError, unknown_name
 from bnbench.base.network_records import Proof, SiteRecord
+from bnbench.base.registry import Entry
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert.biases import BiasChange, Biases
 from bnbench.network.convert.copying import copied, with_shapes
@@ -38,7 +39,7 @@ class Conversion(Savable):
     of each. proofs: what was checked. renamed: of each parameter, its name in the new network, None where it has none
     there; an optimizer of the old network holds the old parameters, so make a new one of `model.parameters()`.
     error: what the network raised on its inputs, "" without an error. original: the network that was given. origin: its
-    word.
+    word. entries: the normalizer, for `save`.
     """
 
     model: nn.Module
@@ -50,6 +51,7 @@ class Conversion(Savable):
     error: str = ""
     original: nn.Module | None = field(default=None, repr=False)
     origin: Origin = field(default_factory=Origin)
+    entries: tuple[Entry, ...] = field(default=(), repr=False)
 
     @property
     def passed(self) -> bool:
@@ -134,7 +136,15 @@ def convert_norms(
         )
     records = tuple(map(record, done.sites))
     return Conversion(
-        done.model, norm.entry.name, choices.source, records, proofs, renamed(model, done), found.error, model
+        done.model,
+        norm.entry.name,
+        choices.source,
+        records,
+        proofs,
+        renamed(model, done),
+        found.error,
+        model,
+        entries=(norm.entry,),
     )
 
 

@@ -21,7 +21,16 @@ from torch import Tensor, nn
 from bnbench.base.errors import BnbenchError
 from bnbench.network.convert.carrying import move_attributes, move_hooks
 from bnbench.network.convert.placed import norm_of
-from bnbench.network.files.parts import MOST_VALUES, PLAIN, NotDescribed, build, describe, plain, unplain
+from bnbench.network.files.parts import (
+    MOST_VALUES,
+    PLAIN,
+    Allowed,
+    NotDescribed,
+    build,
+    describe,
+    plain,
+    unplain,
+)
 from bnbench.network.fold.padding import ZERO_POINT_CLASSES as _CLASSES
 from bnbench.network.fold.padding import with_zero_point
 from bnbench.norms.owner import made_as, recipe_of
@@ -34,15 +43,16 @@ _TENSORS = (("parameter", "_parameters"), ("buffer", "_buffers"))
 _MOST_DIMENSIONS = 16
 
 
-def differences(before: nn.Module, after: nn.Module) -> tuple[Change, ...]:
+def differences(before: nn.Module, after: nn.Module, allowed: Allowed | None = None) -> tuple[Change, ...]:
     """The changes that make `before` what `after` is, apart from the values of its tensors. Raises NotDescribed."""
-    return tuple(_Walk().compare(before, after, ""))
+    return tuple(_Walk(allowed or Allowed()).compare(before, after, ""))
 
 
 class _Walk:
     """Two networks side by side. places: where each module of the second stood first, and its partner."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: Allowed) -> None:
+        self.allowed = allowed
         self.places: dict[int, tuple[str, nn.Module]] = {}
 
     def compare(self, before: nn.Module | None, after: nn.Module, place: str) -> Iterator[Change]:
@@ -58,7 +68,7 @@ class _Walk:
                 described = describe(after, before)
             except NotDescribed as error:
                 raise NotDescribed(f"{place or 'the network'}: {error}") from None
-            made = build(described, place, before)
+            made = build(described, place, before, self.allowed)
             yield {"place": place, "module": described, **({"new": True} if before is None else {})}
         assert made is not None
         self.places[id(after)] = place, made
@@ -120,18 +130,19 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
     return values
 
 
-def apply(changes: Sequence[Change], model: nn.Module, limit: int = MOST_VALUES) -> nn.Module:
+def apply(changes: Sequence[Change], model: nn.Module, allowed: Allowed | None = None) -> nn.Module:
     """Do them to a network, in place. Returns it, or the module that replaces all of it. Raises BnbenchError.
 
-    limit: of the values in a new module's tensors.
+    allowed: what a new module may be.
     """
+    allowed = allowed or Allowed()
     for change in changes:
         if not isinstance(change, Mapping) or not isinstance(change.get("place"), str):
             raise BnbenchError(f"{change!r} is no change of a network.")
         place = change["place"]
         try:
             if "module" in change:
-                model = _replace(model, place, change, limit)
+                model = _replace(model, place, change, allowed)
             elif "same_as" in change:
                 model = _put(model, place, model.get_submodule(str(change["same_as"])), True)
             elif "zero_point" in change:
@@ -148,13 +159,13 @@ def apply(changes: Sequence[Change], model: nn.Module, limit: int = MOST_VALUES)
     return model
 
 
-def _replace(model: nn.Module, place: str, change: Change, limit: int) -> nn.Module:
+def _replace(model: nn.Module, place: str, change: Change, allowed: Allowed) -> nn.Module:
     """Another module by its description. A normalizer gets the hooks and attributes of the one before it."""
     owner, _, name = place.rpartition(".")
     before = (
         (model.get_submodule(owner)._modules.get(name) if place else model) if "new" not in change else None
     )
-    module = build(change["module"], place or "the network", before, limit)
+    module = build(change["module"], place or "the network", before, allowed)
     if before is not None and made_as(module) is not None:
         move_hooks(before, module)
         move_attributes(before, module, tuple(getattr(module, "then", ())))

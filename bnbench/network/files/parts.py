@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from bnbench.base.errors import BnbenchError
+from bnbench.base.registry import Entry
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert.placed import Layout, PlacedNorm, norm_of
 from bnbench.norms import norms
@@ -108,18 +109,33 @@ def _arguments(module: nn.Module) -> dict[str, Any]:
     return values
 
 
-def build(described: object, place: str, before: nn.Module | None, limit: int = MOST_VALUES) -> nn.Module:
+@dataclasses.dataclass(frozen=True)
+class Allowed:
+    """What a description may ask for. values: in a module's tensors. entries: normalizers beside the registry's."""
+
+    values: int = MOST_VALUES
+    entries: tuple[Entry, ...] = ()
+
+    def norm(self, name: str) -> Entry:
+        """The normalizer of that name. Raises UnknownNameError."""
+        return next((entry for entry in self.entries if entry.name == name), None) or norms.get(name)
+
+
+def build(
+    described: object, place: str, before: nn.Module | None, allowed: Allowed | None = None
+) -> nn.Module:
     """The module of a description. Raises BnbenchError for one that bnbench did not write.
 
-    place: for messages. before: what stands there, of which copies of parts may be kept. limit: of the values in its
-    tensors, which are counted before any memory is taken.
+    place: for messages. before: what stands there, of which copies of parts may be kept. allowed: its values are
+    counted before any memory is taken.
     """
+    allowed = allowed or Allowed()
     try:
         with torch.device("meta"):
-            size = sum(tensor.numel() for tensor in _build(described, before).state_dict().values())
-        if size > limit:
-            raise BnbenchError(f"its description asks for {size} values, and the file has {limit}.")
-        return _build(described, before)
+            size = sum(tensor.numel() for tensor in _build(described, before, allowed).state_dict().values())
+        if size > allowed.values:
+            raise BnbenchError(f"its description asks for {size} values, and the file has {allowed.values}.")
+        return _build(described, before, allowed)
     except BnbenchError as error:
         raise BnbenchError(f"{place}: {error.what}", error.why, error.fix) from error
     except Exception as error:  # arguments of the wrong type: whatever torch or a factory raises
@@ -129,20 +145,20 @@ def build(described: object, place: str, before: nn.Module | None, limit: int = 
         ) from error
 
 
-def _build(described: object, before: nn.Module | None) -> nn.Module:
+def _build(described: object, before: nn.Module | None, allowed: Allowed) -> nn.Module:
     if not isinstance(described, Mapping):
         raise BnbenchError(f"{described!r} describes no layer.")
     if "placed" in described:
-        then = {str(name): _build(part, before) for name, part in described.get("then", {}).items()}
+        then = {str(name): _build(part, before, allowed) for name, part in described.get("then", {}).items()}
         layout, copies = _text(described.get("layout")), bool(described.get("copies"))
-        return placed(_build(described["placed"], None), layout, then, copies)
+        return placed(_build(described["placed"], None, allowed), layout, then, copies)
     if "norm" in described:
-        entry = norms.get(_text(described["norm"]))
+        entry = allowed.norm(_text(described["norm"]))
         place = Place(**described.get("place", {}))
         layer = NormLayer(entry, entry.typed(described.get("options", {})), place)
         return layer(described["num_features"], described["dim"])
     if "tokens" in described:
-        inner = _build(described["tokens"], None)
+        inner = _build(described["tokens"], None, allowed)
         return TokenNorm(inner, bool(described.get("takes_mask")), bool(described.get("whole_sequences")))
     if "kept" in described:
         if before is None:
@@ -154,7 +170,7 @@ def _build(described: object, before: nn.Module | None) -> nn.Module:
     if name == "Sequential":
         made = nn.Sequential()
         for key, part in described.get("parts", {}).items():
-            made.add_module(key, _build(part, before))
+            made.add_module(key, _build(part, before, allowed))
         return made
     arguments = {key: unplain(value) for key, value in described.get("arguments", {}).items()}
     return LAYERS[name](**arguments)

@@ -14,8 +14,10 @@ import bnbench
 from bnbench.base.errors import BnbenchError, ResultsError
 from bnbench.base.files import read_text
 from bnbench.base.process_state import left_as_found
+from bnbench.base.registry import Entry
 from bnbench.network.convert.placed import norm_of
 from bnbench.network.files.changes import apply
+from bnbench.network.files.parts import Allowed
 from bnbench.network.files.save import FORMAT, Saved, digest_of, paths_of
 from bnbench.network.files.tensors import State, put_state, read_tensors
 
@@ -105,10 +107,13 @@ def check_source(table: Table, source_hash: str, path: str | Path, word: str) ->
         )
 
 
-def rebuild_in(model: nn.Module, table: Table, path: str | Path) -> nn.Module:
+def rebuild_in(
+    model: nn.Module, table: Table, path: str | Path, entries: tuple[Entry, ...] = ()
+) -> nn.Module:
     """Do to a network what the file says, and give it the file's tensors. It is changed in place, and returned.
 
-    model: as its source builds it. Raises ResultsError where the files do not fit each other or the network.
+    model: as its source builds it. entries: normalizers beside the registered ones. Raises ResultsError where the files
+    do not fit each other or the network.
     """
     files = paths_of(path)
     tensors = read_tensors(files.tensors)
@@ -123,7 +128,7 @@ def rebuild_in(model: nn.Module, table: Table, path: str | Path) -> nn.Module:
     limit = sum(tensor.numel() for tensor in tensors.values()) + _SPARE
     try:
         with left_as_found(torch.device("cpu")):
-            model = apply(table.changes, model, limit)
+            model = apply(table.changes, model, Allowed(limit, entries))
     except BnbenchError as error:
         raise ResultsError(f"{files.table}: {error.what}", error.why, error.fix) from error
     put_state(model, state, files.tensors)

@@ -11,6 +11,7 @@ from torch import nn
 
 from bnbench.base.errors import ResultsError
 from bnbench.base.network_records import Proof, SiteRecord
+from bnbench.base.registry import Entry
 
 if TYPE_CHECKING:
     from bnbench.network.files.save import Saved
@@ -28,13 +29,14 @@ class Origin:
 
 
 class Savable:
-    """Base of `Conversion` and `Folding`. original: the network as it was, from which the changes are told."""
+    """Base of `Conversion` and `Folding`. original: the network as it was. entries: normalizers of the user's own."""
 
     model: nn.Module
     sites: Sequence[SiteRecord]
     proofs: Sequence[Proof]
     original: nn.Module | None
     origin: Origin
+    entries: tuple[Entry, ...] = ()
 
     def save(self, path: str | Path, *, force: bool = False) -> Saved:
         """Write path.safetensors (the state_dict) and path.json (the table), for `bnbench.rebuild`.
@@ -46,7 +48,7 @@ class Savable:
 
         if self.original is None:
             raise ResultsError("The original network is not known, so that nothing says what was changed.")
-        return save(self, path, self.original, self.origin, force=force)
+        return save(self, path, self.original, self.origin, entries=self.entries, force=force)
 
     def export(self, path: str | Path, inputs: Callable[[int], Any], *, force: bool = False) -> Proof:
         """Write path, X.pt2, by torch.export, load it again and compare the outputs.

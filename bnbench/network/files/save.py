@@ -26,8 +26,9 @@ from bnbench.base.errors import ResultsError
 from bnbench.base.files import to_json, written_aside
 from bnbench.base.network_records import Proof, SiteRecord
 from bnbench.base.process_state import left_as_found
+from bnbench.base.registry import Entry
 from bnbench.network.files.changes import Change, apply, differences
-from bnbench.network.files.parts import NotDescribed
+from bnbench.network.files.parts import Allowed, NotDescribed
 from bnbench.network.files.savable import Origin
 from bnbench.network.files.tensors import State, dtype_name, put_state, state_of
 
@@ -84,27 +85,29 @@ def save(
     original: nn.Module,
     origin: Origin | None = None,
     *,
+    entries: tuple[Entry, ...] = (),
     force: bool = False,
 ) -> Saved:
     """Write the network and its table, each whole or not at all.
 
-    original: the network as its source builds it, before anything was done to it. force: write over files.
+    original: the network as its source builds it, before anything was done to it. entries: normalizers of the user's
+    own. force: write over files.
     Raises ResultsError where a file is there, can't be written, or could not give this network again.
     """
     files, origin = paths_of(path), origin or Origin()
     if not force:
         check_free(files.tensors)
         check_free(files.table)
-    state = state_of(result.model)
+    state, allowed = state_of(result.model), Allowed(entries=entries)
     try:
-        changes = differences(original, result.model)
+        changes = differences(original, result.model, allowed)
     except NotDescribed as error:
         raise ResultsError(
             f"The network can't be saved: {error}.",
             "Its file could not give it again.",
             "save its state_dict by torch.save.",
         ) from None
-    _check_again(original, result.model, changes, state, files.tensors)
+    _check_again(original, result.model, changes, state, allowed)
     with _disk_errors(files), written_aside(files.table) as table, written_aside(files.tensors) as tensors:
         _write_tensors(state, tensors)
         content = _table(result, origin, changes, state, digest_of(tensors))
@@ -144,19 +147,19 @@ def digest_of(path: Path) -> str:
 
 
 def _check_again(
-    original: nn.Module, model: nn.Module, changes: Sequence[Change], state: State, path: Path
+    original: nn.Module, model: nn.Module, changes: Sequence[Change], state: State, allowed: Allowed
 ) -> None:
     """Raises ResultsError where the changes and the tensors do not give the same network."""
     with left_as_found(torch.device("cpu")):
-        trial = apply(changes, copy.deepcopy(original))
-    put_state(trial, state, path)
+        trial = apply(changes, copy.deepcopy(original), allowed)
+    put_state(trial, state, Path("the files"))
     try:
-        left = differences(trial, model)
+        left = differences(trial, model, allowed)
     except NotDescribed as error:
         left = ({"place": "", "reason": str(error)},)
     if left:
         raise ResultsError(
-            f"{path}: the network can't be saved: {left[0]} is lost when it is built again.",
+            f"The network can't be saved: {left[0]} is lost when it is built again.",
             fix="save its state_dict by torch.save.",
         )
 
