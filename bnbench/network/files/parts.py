@@ -131,8 +131,7 @@ def build(
     """
     allowed = allowed or Allowed()
     try:
-        with torch.device("meta"):
-            size = sum(tensor.numel() for tensor in _build(described, before, allowed).state_dict().values())
+        size = _size(described, before, allowed)
         if size > allowed.values:
             raise BnbenchError(f"its description asks for {size} values, and the file has {allowed.values}.")
         return _build(described, before, allowed)
@@ -143,6 +142,18 @@ def build(
         raise BnbenchError(
             f"{place}: its description can't be built: {type(error).__name__}: {text}"
         ) from error
+
+
+def _size(described: object, before: nn.Module | None, allowed: Allowed) -> int:
+    """The values in its tensors, counted without memory; of a layer that can't be made so, its channels."""
+    try:
+        with torch.device("meta"):
+            return sum(tensor.numel() for tensor in _build(described, before, allowed).state_dict().values())
+    except BnbenchError:
+        raise
+    except Exception:
+        channels = described.get("num_features") if isinstance(described, Mapping) else None
+        return channels if isinstance(channels, int) else 0
 
 
 def _build(described: object, before: nn.Module | None, allowed: Allowed) -> nn.Module:
