@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnbench.api.code_words import chosen_words, forget_changed, names_by_place
 from bnbench.base.errors import BnbenchError, ConfigError, Mistake
@@ -18,8 +18,13 @@ from bnbench.base.kinds import KIND_OF
 from bnbench.base.own_modules import FINDER
 from bnbench.base.registry import registering
 from bnbench.base.user_code import guarded
+from bnbench.study import Study
 from bnbench.study.layer_names import names_network
 from bnbench.study.overrides import place_of
+from bnbench.study.yaml_source import read_value
+
+if TYPE_CHECKING:
+    from bnbench.network.source.origin import Origin
 
 Load = Callable[[Path], ModuleType]
 #: The plugin of networks that only the calling program holds, so that no worker can load them.
@@ -62,10 +67,31 @@ def absolute_model(word: str) -> str:
     return f"{Path(place).expanduser().absolute()}{colon}{name}{comma}{options}"
 
 
-def register_models(words: Mapping[str, str], load: Load) -> OwnModels:
+def _check_needs(origin: Origin, options: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Raises BnbenchError for an argument of the factory that nothing gives."""
+    from bnbench.network.source.arguments import KNOWN
+
+    given = {text.partition("=")[0].strip().rpartition("model.")[2] for text in overrides}
+    missing = [
+        name
+        for name, parameter in origin.signature.parameters.items()
+        if parameter.default is parameter.empty and name not in {*options, *given, *KNOWN}
+    ]
+    if missing:
+        raise BnbenchError(
+            f"{origin.place}: {origin.name} needs {', '.join(missing)}, which nothing gives.",
+            "The data give the number of classes, the channels and the like, by their usual names.",
+            f"{origin.how.format(f'{missing[0]}=...')}; or a default in its signature.",
+        )
+
+
+def register_models(
+    words: Mapping[str, str], load: Load, overrides: Sequence[str] | None = None
+) -> OwnModels:
     """Find the networks of these words, and register those of files as models.
 
-    words: as `model_words` gives them. load: imports a file. Raises BnbenchError for one that is wrong, ConfigError
+    words: as `model_words` gives them. load: imports a file. overrides: all of them; None where
+    they were checked before. Raises BnbenchError for one that is wrong, ConfigError
     with all that are.
     """
     if not words:
@@ -80,7 +106,9 @@ def register_models(words: Mapping[str, str], load: Load) -> OwnModels:
             read = read_word(word)
             with guarded(), FINDER.importing(os.getcwd()):
                 forget_changed(word)
-                found[word] = read, find_origin(read, load)
+                found[word] = read, (origin := find_origin(read, load))
+            if origin.module is not None and overrides is not None:
+                _check_needs(origin, read.options, overrides)
         except BnbenchError as error:
             errors.append((text, error))
     if len(errors) > 1:
@@ -106,6 +134,29 @@ def register_models(words: Mapping[str, str], load: Load) -> OwnModels:
             _register(names[word], factory_of(origin), origin.module.__name__)
             registered.add(names[word])
     return OwnModels(values, modules)
+
+
+def check_model(study: Study, overrides: Sequence[str]) -> None:
+    """Raises ConfigError where --model is given, and a variant or the sweep has a model of its own.
+
+    overrides: with what a study is given in place of the words.
+    """
+    given = [text for text in overrides if text.partition("=")[0].strip() == "model"]
+    if not given:
+        return
+    value = read_value(given[-1].partition("=")[2], "model")
+    name = value.get("name") if isinstance(value, dict) else value
+    mistakes = [
+        Mistake(
+            f"variant {cell.variant}",
+            f"model: {cell.settings.model.name}: it has a model of its own, which {name} does not replace. Fix: a study "
+            "whose variants differ in their norm alone, or variants.NAME.model=my_model.py:Net for each.",
+        )
+        for cell in study.cells
+        if name is not None and cell.settings.model.name != name
+    ]
+    if mistakes:
+        raise ConfigError(list(dict.fromkeys(mistakes)))
 
 
 def _register(name: str, factory: Callable[..., Any], plugin: str) -> None:

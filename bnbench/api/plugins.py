@@ -118,12 +118,18 @@ def known_names(
     is loaded, too. networks: factories of the calling program, by the names of the models that they become. Raises
     PluginError, LayerError and BnbenchError; then nothing of the user's is registered.
     """
-    names, layers, models = _load(plugins, words_in(overrides), model_words(overrides), networks or {})
+    names, layers, models = _load(
+        plugins, words_in(overrides), model_words(overrides), networks or {}, overrides
+    )
     return replace(names, overrides=models.overrides(layers.overrides(overrides)))
 
 
 def _load(
-    plugins: Sequence[Path], words: Mapping[str, str], networks: Mapping[str, str], objects: Mapping[str, Any]
+    plugins: Sequence[Path],
+    words: Mapping[str, str],
+    networks: Mapping[str, str],
+    objects: Mapping[str, Any],
+    given: Sequence[str] | None = None,
 ) -> tuple[Names, Layers, OwnModels]:
     for kind in KINDS:
         kind.registry().names()  # so that a plugin that takes a name is the one to be blamed
@@ -132,7 +138,7 @@ def _load(
     try:
         modules = {path: import_plugin(path) for path in paths}
         load = partial(_import_once, {p.resolve(): m for p, m in modules.items()})
-        layers, models = register_layers(words, load), register_models(networks, load)
+        layers, models = register_layers(words, load), register_models(networks, load, given)
         register_objects(objects)
         named = {**layers.modules, **models.modules}
         _refuse_idle(modules, named)

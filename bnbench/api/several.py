@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bnbench.api.arguments import StudyLike
+from bnbench.api.own_models import check_model
 from bnbench.api.plugins import Names
 from bnbench.api.session import Options, Work, prepare_work
 from bnbench.api.shipped import expanded, find_study
@@ -33,6 +34,7 @@ def load_studies(given: Sequence[StudyLike], names: Names, origin: str = COMMAND
             with guarded():  # types of a plugin's options may run its code
                 source = one if isinstance(one, Mapping) else find_study(text)
                 study = load_study(source, names.overrides, names.vocabulary, origin)
+                check_model(study, names.overrides)
         except ConfigError as error:
             mistakes += error.mistakes
             continue

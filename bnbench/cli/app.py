@@ -199,6 +199,7 @@ def check(
             return
         from bnbench.api.arguments import data_folder
         from bnbench.api.check import estimate
+        from bnbench.api.own_models import check_model
         from bnbench.api.plugins import known_names
         from bnbench.api.shipped import find_study
         from bnbench.cli.show import console_on
@@ -209,6 +210,7 @@ def check(
         name, overrides = study_and_overrides(words)
         names = known_names(plugin or (), with_options(overrides, probe, model))
         study = load_study(find_study(name), names.overrides, names.vocabulary)
+        check_model(study, names.overrides)
 
         def progress(text: str) -> None:
             echo(f"{text} ...", err=True)

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-_OF_A_NETWORK = re.compile(r".+\.(py|ipynb)(:[A-Za-z_]\w*)?(,.*)?|(torchvision|timm|hf):.*", re.DOTALL)
+_OF_A_NETWORK = re.compile(r".+\.(py|ipynb)(:[A-Za-z_]\w*)?(,.*)?|[\w./~-]+:[A-Za-z_].*", re.DOTALL)
 _OF_A_MODULE = re.compile(r".+:[A-Za-z_]\w*")
 
 
