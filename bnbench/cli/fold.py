@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bnbench.base.errors import EXIT_DONE, EXIT_GATE
+from bnbench.base.errors import EXIT_DONE, EXIT_GATE, BnbenchError
 from bnbench.base.terminal import echo
 from bnbench.cli.errors import Errors
 from bnbench.cli.model_options import Building, Checkpoint, Model, NetworkFiles
@@ -50,6 +50,10 @@ def fold(
                 run(subject, speed=speed), subject.inputs, files.save, files.export, force=files.force
             )
             record = record_of(subject, folding, wrote)
+        if not record.sites:
+            raise BnbenchError(
+                f"{model}: the network has no normalization, so that there is nothing to fold."
+            )
         _show(record, format, every=all_norms)
         good = record.passed and not (strict and record.left)
         raise typer.Exit(EXIT_DONE if good else EXIT_GATE)

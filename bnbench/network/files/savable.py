@@ -42,8 +42,9 @@ class Savable:
         """Write path.safetensors (the state_dict) and path.json (the table), for `bnbench.rebuild`.
 
         force: write over files that are there. Raises ResultsError where one is there or can't be written, or where
-        the files could not give this network again.
+        the files could not give this network again, or where a proof has failed.
         """
+        self._check_proofs()
         from bnbench.network.files.save import save
 
         if self.original is None:
@@ -55,6 +56,13 @@ class Savable:
 
         inputs: from a number of samples to what the network is called with. Raises ResultsError.
         """
+        self._check_proofs()
         from bnbench.network.files.export import export
 
         return export(self.model, inputs, path, force=force)
+
+    def _check_proofs(self) -> None:
+        """Raises ResultsError where a proof has failed: such a network is not to be used."""
+        failed = [proof.name for proof in self.proofs if proof.passed is False]
+        if failed:
+            raise ResultsError(f"nothing is written: the proof {' and '.join(failed)} has failed.")

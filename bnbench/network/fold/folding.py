@@ -90,8 +90,6 @@ def fold_network(model: nn.Module, inputs: Inputs, options: FoldOptions | None =
         sites = find_norm_sites(own, inputs)
         if sites.error:
             raise BnbenchError(f"the network fails on its input: {sites.error}")
-        if not sites.sites:
-            raise BnbenchError("the network has no normalization, so that there is nothing to fold.")
         plan = _tried(own, sites, inputs)
         folded = deepcopy(own)
         put_into(folded, plan)

@@ -114,8 +114,8 @@ def print_fold(console: Console, record: FoldRecord, *, every: bool = False) -> 
 
 def sites_table(groups: Sequence[Alike]) -> Table:
     """One row for norms that are alike."""
-    rows = tuple((group.place, group.sites[0].kind, group.sites[0].action, group.fate) for group in groups)
-    return Table("Norms", "", ("norm", "kind", "action", "where, or what blocks it"), rows, "llll")
+    rows = tuple((group.place, group.sites[0].kind, group.fate) for group in groups)
+    return Table("Norms", "", ("norm", "kind", "what became of it"), rows, "lll")
 
 
 def proof_line(proof: Proof) -> str:
