@@ -103,6 +103,9 @@ def _measured(module: nn.Module, found: NormBehaviour, called: Call | None, samp
     """The behaviour of one of its kind, with this module's own sizes."""
     if isinstance(module, _NormBase) and _has_any_width(module):
         found = replace(found, num_features=int(module.num_features))
+    if called and not found.axes and found.num_features in called.shape[1:]:  # of a form of its own
+        axis = len(called.shape) - 1 - called.shape[:0:-1].index(found.num_features)
+        found = replace(found, channel_axis=1 if called.shape[1] == found.num_features else axis)
     return replace(found, values=values_of(found, called.shape, samples) if called else 0)
 
 

@@ -50,7 +50,9 @@ def _tried(module: nn.Module, shape: tuple[int, ...]) -> NormBehaviour | None:
 
 
 def values_of(found: NormBehaviour, shape: Sequence[int], samples: int) -> int:
-    """How many values a statistic is of, for one sample of this shape."""
+    """How many values a statistic is of, for one sample of this shape; 0 where that is not known."""
+    if not found.axes:
+        return 0
     count = math.prod(shape[a] for a in found.axes if a < len(shape))
     if found.groups and found.channel_axis in found.axes:
         count //= found.groups
