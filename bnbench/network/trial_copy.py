@@ -62,7 +62,8 @@ def _unparametrize(module: nn.Module) -> None:
 
     `remove_parametrizations` takes the property from the class, which the original module shares with its copy.
     """
-    values = {name: getattr(module, name).detach().clone() for name in module.parametrizations}
+    names = [name for name, _ in module.parametrizations.named_children()]  # type: ignore[union-attr]
+    values = {name: getattr(module, name).detach().clone() for name in names}
     del module.parametrizations
     module.__class__ = type(module).__bases__[0]
     for name, value in values.items():

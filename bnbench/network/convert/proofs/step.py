@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from bnbench.base.network_records import Proof
 from bnbench.base.user_code import first_line, raise_interrupt
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert.proofs.trial import CannotRunError, Pass, Trials, largest, run
-from bnbench.network.convert.replacement import Choices, Replacement, replace_norms
+from bnbench.network.convert.replacement import Choices, Replacement, inside, replace_norms
 
 NAME = "one step"
 #: Of the largest gradient: what is below is the rounding of a zero.
@@ -31,7 +31,6 @@ def one_step(trials: Trials, norm: NormLayer, choices: Choices) -> Proof:
         inputs, before = trials.inputs(), trials.before(True)
     except CannotRunError as error:
         return Proof(NAME, None, None, str(error))
-    base = dict(trials.model.named_parameters())
     changed = replace_norms(trials.copy(), trials.sites, norm, choices)
     try:
         gradients = run(changed.model, inputs, True).gradients
@@ -39,7 +38,7 @@ def one_step(trials: Trials, norm: NormLayer, choices: Choices) -> Proof:
         raise_interrupt(error)
         return Proof(NAME, False, None, f"the converted network does not run: {first_line(error)}")
     moved = step(changed.model, gradients)
-    should, may = expected(base, before, changed, norm.absorbs_bias)
+    should, may = expected(before, changed, zeros(gradients), norm.absorbs_bias)
     wrong = [f"{name} should change and does not" for name in sorted(should - moved)]
     wrong += [f"{name} changes and should not" for name in sorted(moved - should - may)]
     wrong += [
@@ -55,55 +54,44 @@ def one_step(trials: Trials, norm: NormLayer, choices: Choices) -> Proof:
     return Proof(NAME, not wrong, value, text)
 
 
+@torch.no_grad()
 def step(model: nn.Module, gradients: dict[str, Tensor]) -> set[str]:
-    """The names of the parameters that one step changes."""
+    """The names of the parameters that one step of plain gradient descent changes. The largest change is 1."""
     scale = largest(list(gradients.values()))
     moved: set[str] = set()
     for name, value in model.named_parameters():
         before = value.detach().clone()
-        if name in gradients:
-            torch.optim.SGD([value], lr=1 / scale if scale else 1.0).step()
+        if name in gradients and scale:
+            value.add_(gradients[name], alpha=-1 / scale)
         if not torch.equal(before, value):
             moved.add(name)
     return moved
 
 
-def expected(
-    base: Mapping[str, Tensor], before: Pass, changed: Replacement, absorbs: bool
-) -> tuple[set[str], set[str]]:
+def expected(before: Pass, changed: Replacement, zero: set[str], absorbs: bool) -> tuple[set[str], set[str]]:
     """The parameters that should change, and those that may: what has a gradient of zero in one of the networks.
 
-    absorbs: the new layers take out what is added to a channel, by a bias or by a beta anywhere before them.
+    zero: those whose gradient is zero in the new network. absorbs: its layers take out what is added to a channel, by
+    a bias or by a beta anywhere before them.
     """
-    scale = largest(list(before.gradients.values()))
-    used = {
-        name
-        for name, value in before.gradients.items()
-        if value.numel() and float(value.abs().max()) > _ROUNDING * scale
-    }
+    before = before.named({old: new for item in changed.sites for old, new in item.new_names().items()})
+    used = set(before.gradients) - zeros(before.gradients)
     came = new_parameters(changed)
-    should, may = set[str](), set[str]()
     beside = {f"{bias.producer}.bias" for item in changed.sites for bias in item.biases if bias.producer}
-    before = before.named(
-        names := {old: new for item in changed.sites for old, new in item.new_names().items()}
-    )
-    base = {names.get(name, name): value for name, value in base.items()}
+    should, may = set[str](), set[str]()
     for name, value in changed.model.named_parameters():
-        if not value.requires_grad:
+        if not value.requires_grad or not (name in came or name in before.gradients):
             continue
-        if (
-            name in came
-        ):  # a later layer may take out what it adds: then its gradient is the rounding of a zero
-            (should if value.grad is None or bool(value.grad.any()) else may).add(name)
-        elif (
-            name in used
-            and name not in beside
-            and not (absorbs and value.dim() == 1 and value.grad is not None)
-        ):
-            should.add(name)
-        elif name in before.gradients:
-            may.add(name)  # a bias that does nothing in one of the two; a gradient of zero
+        shifts = name in zero and value.dim() == 1 and (absorbs or name in came)
+        may_be_zero = shifts or (name not in came and (name in beside or name not in used))
+        (may if may_be_zero else should).add(name)
     return should, may
+
+
+def zeros(gradients: Mapping[str, Tensor]) -> set[str]:
+    """The names of those that are zero, or the rounding of a zero."""
+    least = _ROUNDING * largest(list(gradients.values()))
+    return {name for name, value in gradients.items() if largest([value]) <= least}
 
 
 def new_parameters(changed: Replacement) -> set[str]:
@@ -116,10 +104,6 @@ def new_parameters(changed: Replacement) -> set[str]:
         carried = {name for name, word in roles if word == "carried"}
         for name, _ in item.new.named_parameters():
             if name.partition(".")[0] not in item.then and name not in carried:
-                found.add(f"{item.site.name}.{name}".lstrip("."))
+                found.add(inside(item.site.name, name))
         found |= {f"{bias.producer}.bias" for bias in item.biases if bias.action == "given back"}
-    return found & set(_names(changed.model.named_parameters()))
-
-
-def _names(pairs: Iterable[tuple[str, Tensor]]) -> list[str]:
-    return [name for name, _ in pairs]
+    return found & {name for name, _ in changed.model.named_parameters()}

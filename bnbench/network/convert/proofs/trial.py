@@ -82,6 +82,8 @@ def scrambled(model: nn.Module, sites: Sequence[NormSite]) -> nn.Module:
 
     So it is with a layer whose weights start at zero: nothing before it would have a gradient.
     """
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        return model
     draw = torch.Generator().manual_seed(0)
     done: set[int] = set()
     for parameter in model.parameters():
@@ -115,14 +117,16 @@ def run(model: nn.Module, inputs: Inputs, training: bool) -> Pass:
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     given = tree_map(lambda value: _moved(value, device), inputs(SAMPLES))
     model.train(training)
-    model.zero_grad(set_to_none=True)
+    leaves = {name: value for name, value in model.named_parameters() if value.is_leaf}
+    for value in leaves.values():
+        value.grad = None
     with torch.enable_grad(), seeded(1, device):
         outputs = [value for value in tree_flatten(call(model, given))[0] if isinstance(value, Tensor)]
         outputs = [value for value in outputs if value.is_floating_point()]
         loss = made_up_loss(outputs)
         if loss is not None and loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
-    gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+    gradients = {name: value.grad for name, value in leaves.items() if value.grad is not None}
     buffers = {n: b.detach().clone() for n, b in model.named_buffers() if b.is_floating_point()}
     return Pass(tuple(value.detach() for value in outputs), gradients, buffers)
 
