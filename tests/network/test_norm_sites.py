@@ -11,9 +11,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from bnbench.network.forward_pass import is_leaf
 from bnbench.network.neighbours import Flow
 from bnbench.network.norm_site import Neighbour, NormSite, NormSites
-from bnbench.network.norm_sites import find_norm_sites, is_leaf
+from bnbench.network.norm_sites import find_norm_sites
 from bnbench.network.symbolic import symbolic_nodes
 from tests.network.networks import NETWORKS, noise, shaken
 
