@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import sys
 import time
@@ -27,6 +26,7 @@ from census_zoo import zoo
 from bnbench.base.files import write_whole
 
 ZOOS = ("torchvision", "timm", "hf")
+JSON = Path(__file__).with_name("census.json")
 PAGE = Path(__file__).parents[2] / "docs" / "census.md"
 
 
@@ -36,6 +36,8 @@ def main() -> int:
     path = Path(options.json)
     content = json.loads(path.read_text()) if path.exists() else {"to": options.to, "found": []}
     end = time.monotonic() + 60 * options.minutes
+    if options.again:
+        content["found"] = [one for one in content["found"] if one["outcome"] not in ("silent", "failed")]
     done = {(one["zoo"], one["name"]) for one in content["found"]}
     for name in options.zoos or ZOOS:
         for architecture in zoo(name, options.timm):
@@ -53,21 +55,27 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("zoos", nargs="*", choices=[*ZOOS, []])
     parser.add_argument("--to", default="group")
     parser.add_argument("--timm", type=int, default=420, help="architectures of timm")
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--structure", action="store_true", help="proofs 1 and 4 alone")
-    parser.add_argument("--json", default="census.json")
+    parser.add_argument("--json", default=str(JSON))
+    parser.add_argument("--again", action="store_true", help="judge those again that were silent or failed")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/census.md")
     return parser.parse_args()
 
 
 def _write(content: dict[str, Any], path: Path) -> None:
+    """One architecture a line."""
     content["versions"] = {"python": platform.python_version(), "torch": torch.__version__, **_installed()}
-    content["cpus"] = os.cpu_count()
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    order = sorted(content["found"], key=lambda one: (ZOOS.index(one["zoo"]), one["name"]))
+    lines = ",\n".join(json.dumps(one) for one in order)
+    head = json.dumps({key: value for key, value in content.items() if key != "found"})[:-1]
+    write_whole(path, f'{head}, "found": [\n{lines}\n]}}\n')
 
 
 def _installed() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A count of normalizations beside bnbench's own, by class, by name and by calls: what it finds and ours does not is silent.
+"""A count of normalizations beside bnbench's own: by class, by name and by calls.
 
 It shares no code with `find_norm_sites`, which decides by behaviour.
 """
@@ -50,7 +50,8 @@ def candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if any(name.startswith(f"{outer}." if outer else "") for outer in seen):
             continue
         holds_weights = any(
-            isinstance(inner, nn.Linear | nn.modules.conv._ConvNd | nn.Embedding) for inner in module.modules()
+            isinstance(inner, nn.Linear | nn.modules.conv._ConvNd | nn.Embedding)
+            for inner in module.modules()
         )
         if isinstance(module, _CLASSES) or (_NAME.search(type(module).__name__) and not holds_weights):
             if type(module).__name__ not in NO_NORMS and not isinstance(module, nn.Identity):
@@ -125,7 +126,9 @@ def count_norms(model: nn.Module, run: Callable[[nn.Module], Any] | None) -> Cou
 def unexplained(count: Count, sites: list[tuple[tuple[str, ...], bool]]) -> list[str]:
     """What the count has and the record of sites has not. sites: names of each, and whether it is a function."""
     names = {name for site, _ in sites for name in site}
-    places = Counter(name.partition(":")[0] for site, is_function in sites if is_function for name in site[:1])
+    places = Counter(
+        name.partition(":")[0] for site, is_function in sites if is_function for name in site[:1]
+    )
     missing = [
         f"{name} ({kind})"
         for name, kind in count.modules.items()
@@ -154,5 +157,7 @@ def run_on(inputs: Any) -> Callable[[nn.Module], Any]:
 
 def shapes(inputs: Any) -> list[tuple[int, ...]]:
     """Of the tensors in what a network is called with."""
-    values = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else (inputs,)
+    values = (
+        inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else (inputs,)
+    )
     return [tuple(value.shape) for value in values if isinstance(value, Tensor)]

@@ -105,7 +105,9 @@ def _structure(architecture: Architecture, to: str, found: Found) -> None:
     found.counted, found.counted_functions = len(count.modules), sum(count.functions.values())
     found.counted_weights = count.weights
     found.silent = unexplained(count, [(site.names, site.module is None) for site in sites.sites])
-    found.silent += [f"{item.site.name}: no reason" for item in done.sites if not item.reason and not item.new]
+    found.silent += [
+        f"{item.site.name}: no reason" for item in done.sites if not item.reason and not item.new
+    ]
     found.by_behaviour = _by_behaviour(sites.sites, count.modules)
 
 

@@ -1,4 +1,4 @@
-"""The architectures of the census: torchvision's classification list, timm's by family, configurations of transformers."""
+"""The architectures of the census: torchvision's classification list, timm's by family, transformers' configurations."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 #: Small configurations: what is not named is the class's default.
 _DECODER = "hidden_size=32,intermediate_size=64,num_hidden_layers=2,num_attention_heads=4,vocab_size=99"
@@ -126,7 +127,21 @@ def zoo(name: str, limit: int) -> list[Architecture]:
     return list(makers[name]())
 
 
+class _EmptyOnMeta(TorchFunctionMode):
+    """Parameters begin without memory; numbers that a constructor computes with have values."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
+
+
 def on_meta(architecture: Architecture) -> nn.Module:
     """Its structure, without memory."""
-    with torch.device("meta"):
-        return architecture.build()
+    try:
+        with torch.device("meta"):
+            return architecture.build()
+    except (NotImplementedError, RuntimeError):  # its constructor reads values, as RegNet's does
+        with _EmptyOnMeta():
+            return architecture.build().to("meta")
