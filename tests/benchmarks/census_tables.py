@@ -115,8 +115,8 @@ def _kinds(found: Found) -> str:
     calls = sum(one["counted_functions"] for one in found)
     weights = sum(one["counted_weights"] for one in found)
     text = (
-        f"The count beside has {sum(one['counted'] for one in found):,} modules by class and name, {calls:,} functional "
-        f"calls on activations outside of them, and {weights:,} on weights. "
+        f"The count beside has {sum(one['counted'] for one in found):,} modules by class and name, {calls:,} "
+        f"functional calls on activations outside of them, and {weights:,} on weights. "
     )
     text += f"Found by behaviour alone: {', '.join(f'`{name}`' for name in named)}." if named else ""
     return _table(["kind", "norms"], kinds.most_common()) + "\n\n" + text.strip()

@@ -1,4 +1,4 @@
-"""The architectures of the census: torchvision's classification list, timm's by family, transformers' configurations."""
+"""The architectures of the census: torchvision's classification list, timm by family, transformers' configurations."""
 
 from __future__ import annotations
 
