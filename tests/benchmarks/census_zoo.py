@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -83,7 +84,7 @@ def torchvision_zoo() -> Iterator[Architecture]:
             "torchvision",
             name,
             builder.__module__.rpartition(".")[2],
-            lambda builder=builder, options=options: builder(weights=None, **options),
+            partial(builder, weights=None, **options),
             (3, 299, 299) if name == "inception_v3" else (3, 224, 224),
         )
 
@@ -101,7 +102,7 @@ def timm_zoo(limit: int) -> Iterator[Architecture]:
             "timm",
             name,
             family,
-            lambda name=name: timm.create_model(name, pretrained=False),
+            partial(timm.create_model, name, pretrained=False),
             tuple(size.input_size) if size is not None else (3, 224, 224),
         )
 
@@ -110,7 +111,7 @@ def hf_zoo() -> Iterator[Architecture]:
     """Small configurations, built as `hf:CONFIG` of the commands builds them."""
     for name, options in HF.items():
         word = f"hf:{name}" + (f",{options}" if options else "")
-        yield Architecture("hf", name, name.removesuffix("Config").lower(), lambda word=word: _loaded(word))
+        yield Architecture("hf", name, name.removesuffix("Config").lower(), partial(_loaded, word))
 
 
 def _loaded(word: str) -> nn.Module:
