@@ -272,6 +272,14 @@ def test_d24_without_sync() -> None:
     assert not findings(nn.SyncBatchNorm.convert_sync_batchnorm(net()), "D24")
     wrapped = nn.parallel.DistributedDataParallel(net())
     assert [finding.place for finding in findings(wrapped, "D24", images(4))] == ["1"]
+    assert findings(nn.DataParallel(net()), "D24", images(4))
+
+
+def test_d24_devices_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.DataParallel(net())
+    monkeypatch.setattr(model, "device_ids", [0, 1])
+    (finding,) = findings(model, "D24", images(8))
+    assert finding.evidence == 4
 
 
 def test_d24_one_process() -> None:

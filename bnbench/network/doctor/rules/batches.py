@@ -179,37 +179,39 @@ def without_sync(patient: Patient) -> Iterator[Symptom]:
 
     Threads: libreyolo#531, huggingface/pytorch-image-models#110, pytorch/pytorch#46516
     """
-    ranks = processes(patient.model)
+    ranks, devices = processes(patient.model)
     names = [
         name
         for name, module in patient.model.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
     ]
-    if ranks < 2 or not names:
+    if ranks * devices < 2 or not names:
         return
     size = patient.data.batch_size if patient.data is not None else None
+    size = None if size is None else -(-size // devices)  # each device has its part of the batch
+    places = ranks * devices
     if size is not None and size > FEW_OF_A_RANK:
         return
     yield Symptom(
         place=names[0].removeprefix("module."),
-        evidence=ranks if size is None else size,
-        measure="processes" if size is None else f"samples in each of {ranks} processes",
-        message=f"{len(names)} batch norms take their statistics from each process alone.",
+        evidence=places if size is None else size,
+        measure="processes or devices"
+        if size is None
+        else f"samples in each of {places} processes or devices",
+        message=f"{len(names)} batch norms take their statistics from each process or device alone.",
         fix="model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model), before it is wrapped",
         severity="note" if size is None else "warning",
     )
 
 
-def processes(model: nn.Module) -> int:
-    """In how many processes, or on how many devices, it trains."""
+def processes(model: nn.Module) -> tuple[int, int]:
+    """In how many processes it trains, and on how many devices of each."""
+    distributed, devices = torch.distributed, 1
     for module in model.modules():
         if isinstance(module, nn.parallel.DistributedDataParallel):
-            return int(torch.distributed.get_world_size(module.process_group))
+            return int(distributed.get_world_size(module.process_group)), 1
         if isinstance(module, nn.DataParallel):
-            return max(1, len(module.device_ids))
-    distributed = torch.distributed
-    return (
-        int(distributed.get_world_size())
-        if distributed.is_available() and distributed.is_initialized()
-        else 1
-    )
+            devices = max(1, len(module.device_ids))
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1, devices
+    return int(distributed.get_world_size()), devices
