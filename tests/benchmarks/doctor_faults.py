@@ -64,7 +64,7 @@ def ranks(count: int) -> Any:
     """As in so many processes: this machine has one, so the question is answered for it."""
     if count == 1:
         return contextlib.nullcontext()
-    answers = {
+    answers: dict[str, Any] = {
         "is_initialized": lambda: True,
         "get_world_size": lambda group=None: count,
         "get_rank": lambda group=None: 0,

@@ -9,6 +9,7 @@ device. An error is false where nothing was trained. Each finding of the two che
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -77,11 +78,11 @@ def words() -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
     """Every network, and what diagnoses it."""
     import torchvision
 
-    for arch in torchvision.models.list_models(module=torchvision.models):
-        yield f"torchvision:{arch}", lambda arch=arch: of_word(f"torchvision:{arch}", arch)  # type: ignore[misc]
     if find_spec("transformers"):
         for name, options in CONFIGS.items():
             yield f"hf:{name}", lambda name=name, options=options: of_word(f"hf:{name}", name, options)  # type: ignore[misc]
+    for arch in sorted(torchvision.models.list_models(module=torchvision.models), key=torchvision_size):
+        yield f"torchvision:{arch}", lambda arch=arch: of_word(f"torchvision:{arch}", arch)  # type: ignore[misc]
     if find_spec("timm"):
         import timm
 
@@ -107,11 +108,13 @@ def of_word(word: str, arch: str, options: dict[str, Any] | None = None) -> Diag
         import torchvision
 
         with torch.device("meta"):
-            return bnbench.doctor(torchvision.models.get_model(arch, weights=None))
+            model = torchvision.models.get_model(arch, weights=None)
+        return bnbench.doctor(model)
     loaded = load_model(word, Wanted(options=options or {}))
     return bnbench.doctor(loaded.model, inputs=loaded.inputs)
 
 
+@functools.cache
 def torchvision_size(arch: str) -> int:
     """Parameters."""
     import torchvision

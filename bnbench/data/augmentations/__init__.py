@@ -194,23 +194,29 @@ def _broken_promise(
             "give torch's functions the generator: torch.rand(..., generator=draw).",
         )
     for result in results:
-        if not isinstance(result, torch.Tensor) or (result.shape, result.dtype) != (batch.shape, batch.dtype):
-            output = (
-                f"{result.dtype} of shape {tuple(result.shape)}"
-                if isinstance(result, torch.Tensor)
-                else type(result).__name__
-            )
-            return (
-                f"it makes {output} of a batch of {batch.dtype} and shape {tuple(batch.shape)}.",
-                "A batch keeps its shape and its type.",
-                "return a tensor like `inputs`.",
-            )
-        if not result.isfinite().all():
-            return "it makes NaN or infinity of finite inputs.", "", "mend it, or augment: none."
+        if wrong := _wrong_result(result, batch):
+            return wrong
     if not torch.equal(*results):
         return (
             "it gives two results for one state of the generator.",
             "A run could not be repeated.",
             "take every random number from `draw`.",
         )
+    return None
+
+
+def _wrong_result(result: Any, batch: Tensor) -> tuple[str, str, str] | None:
+    """What is wrong with an augmented batch by itself, as `_broken_promise` says it."""
+    import torch
+
+    if not isinstance(result, torch.Tensor) or (result.shape, result.dtype) != (batch.shape, batch.dtype):
+        is_tensor = isinstance(result, torch.Tensor)
+        output = f"{result.dtype} of shape {tuple(result.shape)}" if is_tensor else type(result).__name__
+        return (
+            f"it makes {output} of a batch of {batch.dtype} and shape {tuple(batch.shape)}.",
+            "A batch keeps its shape and its type.",
+            "return a tensor like `inputs`.",
+        )
+    if not result.isfinite().all():
+        return "it makes NaN or infinity of finite inputs.", "", "mend it, or augment: none."
     return None
