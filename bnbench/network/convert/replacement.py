@@ -179,6 +179,10 @@ def _replace(model: nn.Module, site: NormSite, targets: Targets, ties: Ties, cho
     carried.moved += move_hooks(old, new)
     moved, lost = move_attributes(old, new, tuple(found.includes))
     carried.moved += moved
+    if linear:
+        carried.notes.append(
+            f"no activation follows, so that {targets.norm.entry.name} has none of its own here"
+        )
     carried.lost += lost + _lost_settings(site, old, kept, targets.norm)
     for name, _ in inside.named_parameters(str(activation)) if inside is not None else ():
         carried.lost.append(f"{name}: the new layer is its own activation")
@@ -217,13 +221,14 @@ def _refuse_vectors(site: NormSite, old: nn.Module) -> None:
                 f"its {name} {tuple(value.shape)} varies along more than the {found.num_features} values of axis "
                 f"{found.channel_axis}, and the new layer has one a channel"
             )
-    if found.kind == "layer" and len(found.axes) > 1 and found.gamma:
-        value = tensor_of(old, found.gamma)
-        if sum(size > 1 for size in value.shape) > 1:
-            raise CannotStandError(
-                f"it normalizes over axes {found.axes} with a gamma for every value, and which of the axes holds the "
-                "channels is not known"
-            )
+    rank = len(site.shapes[0]) if site.shapes else 0
+    vectors = [tensor_of(old, name) for name in (found.gamma, found.beta) if name]
+    by_channel = any(value.numel() > 1 and sum(size > 1 for size in value.shape) == 1 for value in vectors)
+    if found.kind in ("layer", "rms") and rank > 2 and len(found.axes) > 1 and not by_channel:
+        gamma = "with a gamma for every value" if vectors else "without a gamma"
+        raise CannotStandError(
+            f"it normalizes over axes {found.axes} {gamma}, and which of the axes holds the channels is not known"
+        )
 
 
 def _used_elsewhere(model: nn.Module, sites: Sequence[NormSite]) -> dict[int, str]:
