@@ -149,8 +149,8 @@ def check_model(study: Study, overrides: Sequence[str]) -> None:
     mistakes = [
         Mistake(
             f"variant {cell.variant}",
-            f"model: {cell.settings.model.name}: it has a model of its own, which {name} does not replace. Fix: a study "
-            "whose variants differ in their norm alone, or variants.NAME.model=my_model.py:Net for each.",
+            f"model: {cell.settings.model.name}: it has a model of its own, which {name} does not replace. Fix: "
+            "a study whose variants differ in their norm alone, or variants.NAME.model=my_model.py:Net for each.",
         )
         for cell in study.cells
         if name is not None and cell.settings.model.name != name
