@@ -86,7 +86,7 @@ class Untrained:
     """The network of a finding, to be trained on a study's data.
 
     model: its word, from which each seed builds a new one, or a module, which each starts from as it is. built: the
-    network that was looked at. data: None, or not a study's, where there is nothing to train on.
+    network that was looked at. data: a study's (see `require_study`).
     """
 
     model: str | nn.Module
@@ -114,8 +114,7 @@ def difference_of(
     """
     from bnbench.network.doctor.cures import cure_of
 
-    if not isinstance(given.data, StudyData):
-        raise BnbenchError("--train-the-difference: there is no study to train on.", fix="--data quickstart")
+    assert isinstance(given.data, StudyData)
     finding = chosen_finding(findings, rule.upper())
     if finding is None:
         return Difference(None, reason="there is no finding")

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from bnbench.api.arguments import Overrides, PathLike, override_words, path_of, paths_of, words_of
 from bnbench.api.doctor_rules import Selection
-from bnbench.api.network_data import data_for, gap_values, given_data, loaded_for, said_with, wanted_of
+from bnbench.api.network_data import (
+    data_for,
+    gap_values,
+    given_data,
+    loaded_for,
+    require_study,
+    said_with,
+    wanted_of,
+)
 from bnbench.api.optimizer_word import optimizers_of
 from bnbench.base.diagnosis import NOWHERE, Diagnosis, Source
 from bnbench.base.errors import BnbenchError
@@ -94,6 +102,8 @@ def doctor(
 
     with training_process():
         batches = given_data(data, override_words(overrides), selection.plugins)
+        if train_the_difference is not False:
+            require_study(batches)
         subject = subject_of(model, inputs, wanted_of(batches), batches)
         diagnosis, sites = diagnose(subject, Beside(optimizer, checkpoint, batches), entries)
     if train_the_difference is False:
@@ -195,10 +205,13 @@ def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> tupl
         records = tuple(map(_record_of, patient.sites.sites))
         said = _said(patient)
         gap = gap_values(patient)
+    same = digest(subject.model) == before
     proof = Proof(
         "the model is as it was",
-        digest(subject.model) == before,
-        before,
+        same,
+        "equal"
+        if same
+        else "different",  # the hash itself has the identities of objects, which differ by process
         "a hash of parameters, buffers, gradients, flags and hooks, before and after",
     )
     diagnosis = Diagnosis(

@@ -44,6 +44,14 @@ def given_data(
     return study_data(data, known_names(plugins, overrides), data_folder(None))
 
 
+def require_study(data: StudyData | PatientData | None) -> None:
+    """Raises BnbenchError where a finding is to be trained, and there is no study to train on."""
+    from bnbench.api.study_data import StudyData
+
+    if not isinstance(data, StudyData):
+        raise BnbenchError("--train-the-difference: there is no study to train on.", fix="--data quickstart")
+
+
 def wanted_of(data: StudyData | PatientData | None) -> Wanted | None:
     """What a study's data ask of a network; None without a study."""
     if data is None:

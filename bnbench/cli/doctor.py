@@ -96,7 +96,7 @@ def doctor(
         from bnbench.api.doctor import Beside as Given
         from bnbench.api.doctor import diagnose, subject_of, untrained
         from bnbench.api.doctor_rules import Selection
-        from bnbench.api.network_data import given_data, wanted_of
+        from bnbench.api.network_data import given_data, require_study, wanted_of
 
         if explain is not None:
             _explain(explain, plugin or [])
@@ -109,6 +109,8 @@ def doctor(
 
         with training_process(for_good=True):
             data = given_data(beside.data, words, plugin or [])
+            if rule is not None:
+                require_study(data)
             subject = subject_of(model, building.input, building.wanted(wanted_of(data)), data)
             given = Given(beside.optimizer, beside.checkpoint, data)
             diagnosis, sites = diagnose(subject, given, entries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,8 +104,12 @@ def _replaced(
     return mend
 
 
-def _attribute(name: str, value: float) -> Callable[[_Case], Cure | str]:
+def _attribute(name: str, usual: float) -> Callable[[_Case], Cure | str]:
+    """The number that the finding's fix names, else the usual one."""
+
     def make(case: _Case) -> Cure | str:
+        named = re.search(rf"\.{name} = ([\d.e-]*\d)", case.finding.fix)
+        value = float(named[1]) if named else usual
         inner = case.model.get_submodule(case.place).modules()
         if all(getattr(module, name, value) == value for module in inner):
             return f"{name} is {value:g} already"

@@ -22,6 +22,9 @@ def print_gap(console: Console, gap: Mapping[str, Any] | None, *, every: bool = 
     if gap is None or not gap["layers"]:
         return
     print_text(console, answer(gap), style="bold")
+    if not gap["judged"] and not every:  # initial statistics fit nothing
+        console.print()
+        return
     print_table(console, layer_table(gap, every=every), headed=False)
     if gap["output"] is not None:
         print_text(console, output_sentence(gap["output"]))
