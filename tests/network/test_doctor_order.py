@@ -229,6 +229,10 @@ class TestSpatialAxes:
         (one,) = found("D20", nn.Sequential(nn.Conv1d(3, 6, 3), nn.LayerNorm(6)), "3x8")
         assert (one.place, one.evidence) == ("1", 6)
 
+    def test_behind_an_activation_too(self):
+        model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.LayerNorm(6))
+        assert [(one.place, one.severity) for one in found("D20", model)] == [("3", "warning")]
+
     def test_a_whole_sample_is_a_note(self):
         (one,) = found("D20", nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm([4, 6, 6])))
         assert (one.severity, one.evidence) == ("note", 4 * 6 * 6)

@@ -114,6 +114,34 @@ class TestEpsAboveVariance:
         assert not found("D12", net(eps=1e-3))
         assert not found("D12", net(trained=False, eps=2.0))
 
+    @pytest.mark.parametrize(
+        "norm", [nn.BatchNorm2d(4, eps=1e5), nn.GroupNorm(1, 4, eps=1e5), nn.BatchNorm2d(4, eps=0.9)]
+    )
+    def test_an_eps_with_a_wrong_sign_in_its_exponent(self, norm):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), norm)
+        (one,) = found("D12", model, "3x8x8")
+        assert (one.place, one.severity, one.evidence) == ("1", "warning", 100)
+
+    def test_statistics_under_other_names(self):
+        class Mine(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("moving_mean", torch.zeros(4))
+                self.register_buffer("moving_variance", torch.full((4,), 0.5e-5))
+
+            def forward(self, x):
+                mean, var = self.moving_mean, self.moving_variance
+                if self.training:
+                    mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+                    with torch.no_grad():
+                        self.moving_mean.lerp_(mean, 0.1)
+                        self.moving_variance.lerp_(var, 0.1)
+                shape = (1, -1, 1, 1)
+                return (x - mean.view(shape)) / (var.view(shape) + 1e-5).sqrt()
+
+        model = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), Mine())
+        assert [(one.place, one.evidence) for one in found("D12", model, "3x8x8")] == [("1", 100)]
+
 
 class TestHalfPrecision:
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -215,6 +243,10 @@ class TestGamma:
     def test_zeros_without_an_addition_are_a_warning(self):
         (one,) = found("D09", _Residual(add=False), "3x4x4")
         assert (one.place, one.evidence, one.severity) == ("norm", 100, "warning")
+
+    def test_an_addition_behind_another_layer_does_not_count(self):
+        model = nn.Sequential(_Residual(add=False), _Residual())
+        assert [one.place for one in found("D09", model, "3x4x4")] == ["0.norm"]
 
     def test_a_branch_that_stayed_zero_in_training_is_a_warning(self):
         model = _Residual()

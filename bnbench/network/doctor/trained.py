@@ -29,14 +29,29 @@ def is_site_trained(site: NormSite) -> bool:
 
 
 def has_statistics(site: NormSite) -> bool:
-    """Whether inference uses running statistics that it holds under torch's names."""
-    return site.behaviour.running and {"running_mean", "running_var"} <= set(site.state)
+    """Whether inference uses a running mean and a running variance that it holds."""
+    return site.behaviour.running and running_mean(site) is not None and running_var(site) is not None
+
+
+def running_mean(site: NormSite) -> Tensor | None:
+    """Its running mean, whatever it is called; None without one."""
+    return _buffer(site, site.behaviour.mean or "running_mean")
+
+
+def running_var(site: NormSite) -> Tensor | None:
+    """Its running variance, whatever it is called; None without one."""
+    return _buffer(site, site.behaviour.var or "running_var")
+
+
+def _buffer(site: NormSite, name: str) -> Tensor | None:
+    found = site.state.get(name)
+    return found if found is not None and found.is_floating_point() else None
 
 
 def is_initial(site: NormSite) -> bool:
     """Whether its running mean is 0 and its running variance 1, exactly."""
-    mean, variance = site.state["running_mean"], site.state["running_var"]
-    if mean.is_meta:
+    mean, variance = running_mean(site), running_var(site)
+    if mean is None or variance is None or mean.is_meta:
         return True
     return not bool(mean.any()) and bool((variance == 1).all())
 
@@ -65,3 +80,8 @@ def gamma_of(site: NormSite) -> Tensor | None:
     """What its output is multiplied by, in float64; None without a gamma."""
     gamma = tensor_of(site, site.behaviour.gamma)
     return None if gamma is None else gamma + site.behaviour.gamma_offset
+
+
+def eps_of(site: NormSite) -> float:
+    """Its eps; torch's, where none was found."""
+    return 1e-5 if site.behaviour.eps is None else site.behaviour.eps

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
@@ -37,44 +39,44 @@ def one_value(patient: Patient) -> Iterator[Symptom]:
     """
     for site in patient.norms:
         behaviour = site.behaviour
-        if behaviour.kind not in ("group", "instance", "layer", "rms") or not site.shapes:
-            continue
-        if (behaviour.values > 1 and behaviour.axes) or not _erases(site):
+        small = behaviour.values <= 1 or not behaviour.axes
+        lost = _lost(site) if small and behaviour.kind in _OF_A_SAMPLE else ""
+        if not lost:
             continue
         given = f" for the input {patient.input_text}" if patient.input_text else " for this input"
+        left = "the constant beta" if lost == "all" else "plus or minus gamma"
         yield Symptom(
             place=site.name,
             evidence=1,
             measure="value in each mean",
-            message=f"Each statistic is of one value{given}"
-            + (
-                ": every output is the constant beta."
-                if _centers(site)
-                else ": each output is plus or minus gamma."
-            ),
+            message=f"Each statistic is of one value{given}: every output is {left}.",
             fix="nn.GroupNorm(1, channels), a larger input, or nn.Identity() in its place",
-            severity=None if _centers(site) else "warning",
-            cost="" if _centers(site) else "The size of the input is lost; its sign is left.",
+            severity=None if lost == "all" else "warning",
+            cost="" if lost == "all" else "The size of the input is lost; its sign is left.",
         )
 
 
-def _centers(site: NormSite) -> bool:
-    return site.behaviour.centers and site.behaviour.kind != "rms"
+_OF_A_SAMPLE = ("group", "instance", "layer", "rms", "other")
 
 
-def _erases(site: NormSite) -> bool:
-    """Whether two inputs give one output in every call; where it does not center, two of the same signs."""
-    return site.module is not None and all(_is_constant(site.module, site, shape) for shape in site.shapes)
+def _lost(site: NormSite) -> Literal["", "size", "all"]:
+    """What of the input is lost in every call: all, where two inputs give one output; its size, where signs count."""
+    if site.module is None or not site.shapes:
+        return ""
+    if all(_is_constant(site.module, shape) for shape in site.shapes):
+        return "all"
+    return "size" if all(_is_constant(site.module, shape, same_signs=True) for shape in site.shapes) else ""
 
 
-def _is_constant(module: nn.Module, site: NormSite, shape: tuple[int, ...]) -> bool:
+def _is_constant(module: nn.Module, shape: tuple[int, ...], same_signs: bool = False) -> bool:
     draw = torch.Generator().manual_seed(0)
     tensor = next(itertools.chain(module.parameters(), module.buffers()), torch.zeros(()))
     one, other = (3 * torch.randn(shape, generator=draw).to(tensor) for _ in range(2))
-    if not _centers(site):
-        other = other.abs() * one.sign()
+    other = other.abs() * (one.sign() if same_signs else -one.sign())
     with torch.no_grad():
         given, also = module(one), module(other)
+    if not isinstance(given, Tensor) or not isinstance(also, Tensor):
+        return False
     return bool(((given - also).abs() <= 1e-3 * (1 + given.abs())).all())
 
 
@@ -102,10 +104,11 @@ def spatial_axes(patient: Patient) -> Iterator[Symptom]:
     Threads: none is known.
     """
     for site in patient.norms:
-        if site.behaviour.kind not in ("layer", "rms") or not site.shapes or site.producer is None:
-            continue
-        producer = site.producer
-        if not isinstance(producer.module, nn.modules.conv._ConvNd) or producer.through:
+        if (
+            site.behaviour.kind not in ("layer", "rms")
+            or not site.shapes
+            or not _has_channels_first(patient, site)
+        ):
             continue
         shape = site.shapes[0]
         dims = len(shape)
@@ -120,8 +123,30 @@ def spatial_axes(patient: Patient) -> Iterator[Symptom]:
             measure="values in each mean" if note else "values in each mean, of one channel",
             message="It normalizes each sample as a whole, and gamma has a value for each position."
             if note
-            else "Its input is a convolution's (N, C, ...), and it normalizes the last axis, not the channels.",
+            else "Its input is a convolution's (N, C, ...), and it normalizes positions, not channels.",
             fix=f"torchvision.models.convnext.LayerNorm2d({shape[1]}), or nn.GroupNorm(1, {shape[1]})",
             severity="note" if note else "warning",
             cost="The network takes one size of image." if note else "",
         )
+
+
+#: What keeps the order of axes: activations and the like, by their names.
+_ELEMENTWISE = re.compile(
+    "relu|gelu|silu|swish|mish|tanh|sigmoid|elu|drop|pool|add|mul|scale|norm|identity|depth", re.IGNORECASE
+)
+
+
+def _has_channels_first(patient: Patient, site: NormSite) -> bool:
+    """Whether its input comes from a convolution with no change of the axes between them."""
+    nodes = {node.index: node for node in patient.sites.nodes}
+    starts = [node for node in nodes.values() if node.module is site.module and node.inputs]
+    if not starts:
+        return False
+    node, dims = nodes[starts[0].inputs[0]], len(site.shapes[0])
+    while True:
+        if isinstance(node.module, nn.modules.conv._ConvNd):
+            return len(node.shape) == dims
+        name = node.name if node.kind == "function" else type(node.module).__name__
+        if not _ELEMENTWISE.search(name) or len(node.shape) != dims or not node.inputs:
+            return False
+        node = nodes[node.inputs[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,14 +12,16 @@ from torch.optim import Optimizer
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
 from bnbench.network.doctor.trained import gamma_of
-from bnbench.network.norm_site import NormSite
+from bnbench.network.neighbours import is_transparent
+from bnbench.network.norm_site import Node, NormSite
 
 #: Beside the largest gamma of the layer.
 _NONE = 1e-4
 #: The share of negative gammas that is worth a note.
 _NEGATIVE = 0.25
 #: Names of additions, after which a branch with gamma 0 is the identity.
-_SUMS = ("add", "iadd", "sum", "radd")
+_SUMS = ("add", "iadd", "sum", "radd", "sub", "isub", "cat", "stack")
+_SCALES = re.compile("drop|depth|^_*i?mul|^_*i?true_?div|scale|identity", re.IGNORECASE)
 
 
 @rules.register(
@@ -82,20 +85,24 @@ def _all_zero(patient: Patient, site: NormSite, name: str) -> Iterator[Symptom]:
 
 def _ends_branch(patient: Patient, site: NormSite) -> bool:
     """Whether an addition follows, with a dropout or the like between."""
-    readers = {node.index: [] for node in patient.sites.nodes}  # type: dict[int, list[int]]
+    readers: dict[int, list[int]] = {node.index: [] for node in patient.sites.nodes}
     for node in patient.sites.nodes:
         for index in node.inputs:
             readers.setdefault(index, []).append(node.index)
     nodes = {node.index: node for node in patient.sites.nodes}
     waiting = [node.index for node in patient.sites.nodes if node.module is site.module]
-    for _ in range(6):
-        after = [index for here in waiting for index in readers.get(here, [])]
-        if any(
-            nodes[i].name.rsplit(".", 1)[-1].strip("_") in _SUMS for i in after if nodes[i].kind == "function"
-        ):
+    while waiting:
+        after = [nodes[index] for here in waiting for index in readers.get(here, [])]
+        if any(node.kind == "function" and node.name.strip("_") in _SUMS for node in after):
             return True
-        waiting = after
+        waiting = [node.index for node in after if _keeps_zero(node)]
     return False
+
+
+def _keeps_zero(node: Node) -> bool:
+    """Whether a branch goes on through it: dropout, stochastic depth, a scale, a change of shape."""
+    name = node.name if node.kind == "function" else type(node.module).__name__
+    return is_transparent(node) or bool(_SCALES.search(name))
 
 
 def _parameters(site: NormSite) -> list[nn.Parameter]:

@@ -7,15 +7,26 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from bnbench.network.doctor.input_variance import shares_below_eps
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
-from bnbench.network.doctor.trained import batches_of, has_statistics, is_initial, is_site_trained, tensor_of
+from bnbench.network.doctor.trained import (
+    batches_of,
+    eps_of,
+    has_statistics,
+    is_initial,
+    is_site_trained,
+    running_mean,
+    running_var,
+)
 from bnbench.network.norm_site import NormSite
 
-#: sqrt(var / (var + eps)) below this: the channel is constant to a thousandth.
-DEAD = 1e-3
+#: sqrt(var / (var + eps)) up to this, a variance of a thousandth of eps: the channel is constant to a few hundredths.
+DEAD = 1001**-0.5 * (1 + 1e-9)
 #: The same at var = eps.
 SMALL = 0.5**0.5
+#: Ten times the largest usual eps.
+LARGE_EPS = 1e-2
 
 
 @rules.register(
@@ -33,8 +44,8 @@ def never_updated(patient: Patient) -> Iterator[Symptom]:
 
     Evidence: the number of channels with exactly these values, which no batch of data leaves.
 
-    Meant: a network that was never trained has no finding. A layer in eval mode whose gamma and beta were trained with
-    these very statistics is a warning: training and inference agree there.
+    Meant: a network that was never trained has no finding. A layer that shows no training itself may be new, and one in
+    eval mode may have been trained with these very statistics: both are a warning.
 
     Fix: load a checkpoint that holds the buffers, or send training batches through the network in train() mode.
 
@@ -43,7 +54,8 @@ def never_updated(patient: Patient) -> Iterator[Symptom]:
     if not patient.was_trained:
         return
     for site in patient.norms:
-        if not has_statistics(site) or site.state["running_var"].is_meta or not is_initial(site):
+        variance = running_var(site)
+        if not has_statistics(site) or variance is None or variance.is_meta or not is_initial(site):
             continue
         counted = batches_of(site)
         said = (
@@ -52,10 +64,10 @@ def never_updated(patient: Patient) -> Iterator[Symptom]:
             else "It counted no batch."
         )
         meant = not site.training and patient.model.training
-        certain = not meant and (counted > 0 or is_site_trained(site) or patient.checkpoint is not None)
+        certain = not meant and (counted > 0 or is_site_trained(site))
         yield Symptom(
             place=site.name,
-            evidence=site.state["running_var"].numel(),
+            evidence=variance.numel(),
             measure="channels with mean 0 and variance 1 exactly",
             message=f"The running statistics are still the initial ones in a network that was trained. {said}",
             fix="load a checkpoint that holds the buffers, or estimate them: model.train(), then "
@@ -66,10 +78,11 @@ def never_updated(patient: Patient) -> Iterator[Symptom]:
 
 def gains(site: NormSite) -> Tensor | None:
     """sqrt(var / (var + eps)) of every channel: 1 where the output has the variance that it should have."""
-    variance, eps = tensor_of(site, "running_var"), site.behaviour.eps
-    if not has_statistics(site) or variance is None or eps is None:
+    variance = running_var(site)
+    if not has_statistics(site) or variance is None or variance.is_meta:
         return None
-    return (variance / (variance + max(eps, torch.finfo(torch.float64).tiny))).clamp_min(0).sqrt()
+    variance = variance.detach().double().clamp_min(0)
+    return (variance / (variance + max(eps_of(site), torch.finfo(torch.float64).tiny))).sqrt()
 
 
 @rules.register(
@@ -84,7 +97,7 @@ def dead_channel(patient: Patient) -> Iterator[Symptom]:
     torchvision's official MobileNetV2 has such channels, with a running variance of 5.6e-45. Where the variance of
     inference is larger than that, eps alone decides, and the output is multiplied by up to 1/sqrt(eps).
 
-    Evidence: the number of channels with sqrt(var / (var + eps)) below 0.001.
+    Evidence: the number of channels whose running variance is at most a thousandth of eps.
 
     Meant: a variance that is small beside eps, but not that small, is D12.
 
@@ -94,16 +107,17 @@ def dead_channel(patient: Patient) -> Iterator[Symptom]:
     """
     for site in patient.norms:
         gain = gains(site)
-        if gain is None or not (dead := int((gain < DEAD).sum())):
+        if gain is None or not (dead := int((gain <= DEAD).sum())):
             continue
-        least = float(site.state["running_var"].double().min())
-        limit = DEAD**2 * float(site.behaviour.eps or 0)
+        variance = running_var(site)
+        least = 0.0 if variance is None else float(variance.double().min())
         yield Symptom(
             place=site.name,
             evidence=dead,
             measure="dead channels",
             message="The running variance of some channels is zero beside eps: they are constants in inference.",
-            fix=f"prune them: model.get_submodule({site.name!r}).running_var < {limit:.1g} (the least is {least:.2g})",
+            fix=f"prune them: model.get_submodule({site.name!r}).running_var <= {eps_of(site) / 1000:.1g} "
+            f"(the least is {least:.2g})",
         )
 
 
@@ -118,7 +132,10 @@ def eps_above_variance(patient: Patient) -> Iterator[Symptom]:
 
     Activations were tiny (inputs that are not scaled, a small initialization), or eps is large (1e-3 in TensorFlow).
 
-    Evidence: the share of channels with a variance of at most eps, in percent.
+    Running variances are those of the training. Of norms that have none, and of a network that was not trained, the
+    variance of a forward pass is taken, where eps is at least 0.01 (a typing mistake in 1e-5, for example).
+
+    Evidence: the share of channels (or of samples) with a variance of at most eps, in percent.
 
     Meant: a note where less than half of the channels have it; a warning else. Constant channels are D08.
 
@@ -126,20 +143,23 @@ def eps_above_variance(patient: Patient) -> Iterator[Symptom]:
 
     Threads: pytorch/vision#2169, pytorch/vision#2933
     """
+    running = {site.name: gains(site) for site in patient.norms} if patient.was_trained else {}
     for site in patient.norms:
-        gain = gains(site)
-        if gain is None or not patient.was_trained:
-            continue
-        share = float(((gain >= DEAD) & (gain <= SMALL)).double().mean())
+        gain = running.get(site.name)
+        share = 0.0 if gain is None else float(((gain > DEAD) & (gain <= SMALL)).double().mean())
         if share > 0:
-            yield Symptom(
-                place=site.name,
-                evidence=100 * share,
-                measure="% of the channels",
-                message="The running variance of these channels is at most eps.",
-                fix=f"scale what comes in, or train with an eps below {float(site.behaviour.eps or 0):g}",
-                severity="warning" if share >= 0.5 else "note",
-            )
+            message = "The running variance of these channels is at most eps."
+            yield _small_variance(site, 100 * share, "% of the channels", message)
+    large = [site for site in patient.norms if running.get(site.name) is None and eps_of(site) >= LARGE_EPS]
+    for site, share in shares_below_eps(patient, large):
+        if share > 0:
+            message = "The variance of its inputs is at most eps."
+            yield _small_variance(site, 100 * share, "% of the variances", message)
+
+
+def _small_variance(site: NormSite, share: float, measure: str, message: str) -> Symptom:
+    fix = f"scale what comes in, or train with an eps below {eps_of(site):g}"
+    return Symptom(site.name, share, measure, message, fix, severity="warning" if share >= 50 else "note")
 
 
 @rules.register(
@@ -163,10 +183,10 @@ def half_precision(patient: Patient) -> Iterator[Symptom]:
     Threads: pytorch/pytorch#90342, pytorch/pytorch#115500, pytorch/pytorch#70901
     """
     for site in patient.norms:
-        if not has_statistics(site) or site.state["running_var"].is_meta:
+        mean, variance = running_mean(site), running_var(site)
+        if not has_statistics(site) or mean is None or variance is None or variance.is_meta:
             continue
-        values = torch.cat([site.state[name].double().flatten() for name in ("running_mean", "running_var")])
-        wrong = int((~values.isfinite()).sum()) + int((site.state["running_var"] < 0).sum())
+        wrong = int((~mean.isfinite()).sum() + (~variance.isfinite()).sum() + (variance < 0).sum())
         name = f"model.get_submodule({site.name!r})"
         if wrong:
             yield Symptom(
@@ -179,7 +199,7 @@ def half_precision(patient: Patient) -> Iterator[Symptom]:
                 severity="error",
                 cost="Every output of inference is NaN or wrong.",
             )
-        dtype = site.state["running_var"].dtype
+        dtype = variance.dtype
         if dtype in (torch.float16, torch.bfloat16):
             yield Symptom(
                 place=site.name,
