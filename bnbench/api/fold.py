@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -94,9 +95,11 @@ def subject_of(
     model: str | nn.Module, inputs: Callable[[int], Any] | Tensor | Sequence[int] | str | None = None
 ) -> ToFold:
     """The network that is meant, and its inputs. Raises BnbenchError."""
+    import torch
     from torch import Tensor, nn
 
-    from bnbench.network.fold.inputs import like
+    from bnbench.network.fold.checks import dtype_of
+    from bnbench.network.fold.inputs import change_real, like
 
     if isinstance(model, str):
         from bnbench.network.source import Wanted, load_model
@@ -114,7 +117,14 @@ def subject_of(
         return ToFold(model, name, inputs)
     from bnbench.network.source.load import inputs_for
 
-    drawn, text, why = inputs_for(model, _shape_text(inputs))
+    dtype = dtype_of(model)
+    # inputs are found in float32, and given in the network's own type
+    plain = model if dtype == torch.float32 else deepcopy(model).float()
+    found, text, why = inputs_for(plain, _shape_text(inputs))
+
+    def drawn(samples: int) -> Any:
+        return change_real(found(samples), lambda x: x.to(dtype))
+
     return ToFold(model, name, drawn, (f"input {text}{f': {why}' if why else ''}",))
 
 

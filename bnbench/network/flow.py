@@ -169,7 +169,9 @@ class Recorder(TorchFunctionMode):
         changed = [
             tensor for tensor, version in zip(given, versions, strict=True) if _version(tensor) != version
         ]
-        made, name = list(tensors_in(output)), function_name(func)
+        # a cast that does nothing gives back what it was given: that is no step
+        same = {id(tensor) for tensor in given} if not changed else set()
+        made, name = [value for value in tensors_in(output) if id(value) not in same], function_name(func)
         if name in READS and inputs and not made:
             self._reads.append(self._add("function", name, inputs, []).index)
         elif name in _FROM_OUTSIDE and not inputs and self._reads:  # perhaps of numbers that were read before

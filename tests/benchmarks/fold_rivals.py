@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -56,7 +57,7 @@ def by_hand(trap: Trap, model: nn.Module) -> nn.Module:
     first, second = (model.get_submodule(name) for name in trap.pair)
     if not hasattr(second, "running_var"):  # the functions take a layer before a batch norm, and nothing else
         return model
-    fuse = fuse_linear_bn_eval if isinstance(first, nn.Linear) else fuse_conv_bn_eval
+    fuse: Any = fuse_linear_bn_eval if isinstance(first, nn.Linear) else fuse_conv_bn_eval
     _put(model, trap.pair[0], fuse(first, second))
     _put(model, trap.pair[1], nn.Identity())
     return model
@@ -116,7 +117,8 @@ def _is_folded(model: nn.Module, name: str) -> bool:
 
 def table() -> list[str]:
     """Lines of Markdown: a row a trap, and the sums."""
-    rows, counts = [], {name: Counter() for name in CONTENDERS}
+    rows = []
+    counts: dict[str, Counter[str]] = {name: Counter() for name in CONTENDERS}
     for name, trap in TRAPS.items():
         cells = []
         for contender, run in CONTENDERS.items():

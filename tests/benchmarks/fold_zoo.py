@@ -73,6 +73,10 @@ def randomised(model: nn.Module) -> nn.Module:
             if mean is not None and var is not None:
                 mean.copy_(0.3 * torch.randn(mean.shape, generator=draw))
                 var.copy_(0.5 + torch.rand(var.shape, generator=draw))
+            if (
+                isinstance(module, nn.Linear) and not module.weight.any()
+            ):  # a head that starts at zero shows nothing
+                module.weight.copy_(torch.randn(module.weight.shape, generator=draw))
             if is_norm(module):
                 for name, low in (("weight", 0.5), ("bias", -0.5)):
                     value = getattr(module, name, None)

@@ -575,7 +575,7 @@ def no_running_statistics() -> nn.Module:
 @trap(norm=left("a dropout that works in inference"))
 def dropout_that_stays_on() -> nn.Module:
     net = Net(
-        lambda net, x: net.norm(F.dropout(net.conv(x), 0.0)),
+        lambda net, x: net.norm(F.dropout(net.conv(x), 0.5)),
         conv=nn.Conv2d(4, 6, 3),
         norm=nn.BatchNorm2d(6),
     )

@@ -234,6 +234,23 @@ def test_bfloat16_is_held_to_its_own_rounding():
     assert found.model.conv.weight.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_a_shape_is_drawn_in_the_type_of_the_network(dtype):
+    found = bnbench.fold(small().to(dtype), inputs=SHAPE)
+    assert found.passed
+    assert found.sites[0].action == "folded"
+
+
+def test_zeros_prove_nothing():
+    net = nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 4))
+    nn.init.zeros_(net[1].weight)
+    nn.init.zeros_(net[1].bias)
+    found = bnbench.fold(net, inputs=(6,))
+    (proof,) = [proof for proof in found.proofs if proof.name == "float64"]
+    assert proof.passed is None
+    assert "gives zeros whatever it is given" in proof.explanation
+
+
 def test_tokens():
     net = nn.Sequential(nn.Embedding(9, 6), nn.LayerNorm(6), nn.Linear(6, 4))
     randomised(net)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from bnbench.base.user_code import first_line, raise_interrupt
 from bnbench.network.files.savable import Origin, Savable
 from bnbench.network.fold import checks
 from bnbench.network.fold.checks import Pair
-from bnbench.network.fold.inputs import RANDOM, Inputs, adversarial, fault_on, random_batches
+from bnbench.network.fold.inputs import RANDOM, Inputs, adversarial, change_real, fault_on, random_batches
 from bnbench.network.fold.plan import Fold, Left, Plan, Planner, details_of
 from bnbench.network.fold.precision import in_float64
 from bnbench.network.fold.speed import Speed, measure
@@ -85,6 +85,17 @@ def fold_network(model: nn.Module, inputs: Inputs, options: FoldOptions | None =
     Raises BnbenchError for a network that can't be copied or that fails on its input.
     """
     chosen = options or FoldOptions()
+    device = _device(model)
+
+    def given(samples: int) -> Any:
+        return change_real(inputs(samples), lambda x: x.to(device), every=True)
+
+    return _folded(
+        model, given, replace(chosen, examples=tuple(moved(batch, device) for batch in chosen.examples))
+    )
+
+
+def _folded(model: nn.Module, inputs: Inputs, chosen: FoldOptions) -> Folding:
     with left_as_found(_device(model)):
         own = in_inference(model, inputs)
         sites = find_norm_sites(own, inputs)

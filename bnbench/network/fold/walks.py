@@ -192,6 +192,8 @@ def _called(node: Node) -> str:
         return "the network's output"
     if node.kind == "input":
         return "the network's input"
+    if node.module is None and node.name == "unknown":
+        return "a step that the trace does not see"
     return type(node.module).__name__ if node.module is not None else operation(node)
 
 
