@@ -87,12 +87,11 @@ def fold_network(model: nn.Module, inputs: Inputs, options: FoldOptions | None =
     chosen = options or FoldOptions()
     device = _device(model)
 
-    def given(samples: int) -> Any:
-        return change_real(inputs(samples), lambda x: x.to(device), every=True)
+    def placed(batch: Any) -> Any:
+        return change_real(batch, lambda x: x.to(device), every=True)
 
-    return _folded(
-        model, given, replace(chosen, examples=tuple(moved(batch, device) for batch in chosen.examples))
-    )
+    examples = tuple(map(placed, chosen.examples))
+    return _folded(model, lambda samples: placed(inputs(samples)), replace(chosen, examples=examples))
 
 
 def _folded(model: nn.Module, inputs: Inputs, chosen: FoldOptions) -> Folding:
