@@ -87,6 +87,7 @@ def test_the_gap_of_a_checkpoint(width: int) -> None:
     assert max(map(len, result.stdout.splitlines())) <= width
 
 
+@pytest.mark.slow
 def test_json_has_the_gap_alone_on_stdout() -> None:
     weights = trained("Net")
     words = ("net.py:Net", "--checkpoint", str(weights), "--data", "quickstart", *FEW, "--format", "json")
@@ -113,6 +114,7 @@ def test_bad_input(words: list[str], text: str) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_outputs_of_another_size_have_no_metric() -> None:
     result = run("net.py:Other", "--data", "quickstart", *FEW)
     assert result.exit_code == 0, result.output

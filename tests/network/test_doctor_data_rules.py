@@ -262,6 +262,7 @@ def four_processes() -> Iterator[None]:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("four_processes")
 def test_d24_without_sync() -> None:
     (finding,) = findings(net(), "D24", images(4))
