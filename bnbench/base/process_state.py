@@ -59,7 +59,14 @@ class ProcessState:
         """Whether random numbers were drawn in between."""
         pairs = [(self.cpu, before.cpu), (self.accelerator, before.accelerator)]
         same = all(a is None or b is None or torch.equal(a, b) for a, b in pairs)
-        return not same or self.python != before.python or repr(self.numpy) != repr(before.numpy)
+        return not same or self.python != before.python or not _same_numpy(self.numpy, before.numpy)
+
+
+def _same_numpy(one: Any, other: Any) -> bool:
+    """Whether two states of NumPy's generator are the same: nested dictionaries of numbers and arrays."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same_numpy(one[key], other[key]) for key in one)
+    return bool(np.array_equal(one, other))
 
 
 def _accelerator_state(device: torch.device) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 import torch
@@ -15,7 +15,7 @@ from bnbench.network.flow import Call
 from bnbench.network.norm_behaviour import behaviour_of, values_of
 from bnbench.network.norm_site import Kind, NormBehaviour
 from bnbench.network.trial_copy import trial_shapes
-from bnbench.norms.owner import _TORCH_NORMS, _WEIGHT_LAYERS, is_normalizer, made_as
+from bnbench.norms.owner import _TORCH_NORMS, _WEIGHT_LAYERS, is_normalizer, made_as, normalizers
 from bnbench.norms.tokens import TokenNorm
 
 #: Scripted modules have no class any more; their conversion keeps its name.
@@ -32,16 +32,19 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
 
 
 def behaviours_of(
-    model: nn.Module, calls: Mapping[int, Sequence[Call]], samples: int
+    model: nn.Module, calls: Mapping[int, Sequence[Call]], samples: int, only: Set[int] | None = None
 ) -> dict[int, NormBehaviour]:
     """What each normalization computes, by the identity of its module, in the order of the network's modules.
 
     calls: of a forward pass, by the identity of the module. Of modules that hold others the innermost counts, but what
-    was made by a normalizer's factory counts as one. Equal layers on equal shapes are tried once.
+    was made by a normalizer's factory counts as one. Equal layers on equal shapes are tried once. only: the identities
+    of the modules to look at; None: of all.
     """
     found: dict[int, NormBehaviour] = {}
     tried: dict[object, NormBehaviour | None] = {}
     for module in _candidates(model):
+        if only is not None and id(module) not in only:
+            continue
         inside = {id(inner) for inner in module.modules()} & found.keys()
         if inside and made_as(module) is None:
             continue
@@ -64,19 +67,34 @@ def behaviours_of(
     return dict(sorted(found.items(), key=lambda item: order[item[0]]))
 
 
+def normalizing(model: nn.Module, calls: Mapping[int, Sequence[Call]]) -> set[int]:
+    """The identities of the modules inside a network that normalize, without what they compute.
+
+    Those that a factory has marked and those that say so by their class are not tried.
+    """
+    known = {id(module): module for _, module in normalizers(model)}
+    inside = {id(inner) for module in known.values() for inner in module.modules()}
+    named = [n for n, module in model.named_modules() if n and id(module) not in inside]
+    rest = {
+        id(model.get_submodule(name)) for name in named if _may_normalize(name, model.get_submodule(name))
+    }
+    found = behaviours_of(model, {key: made for key, made in calls.items() if key in rest}, 1, only=rest)
+    return known.keys() | found.keys()
+
+
 def _candidates(model: nn.Module) -> Iterator[nn.Module]:
     """Modules without layers of weights; the innermost first."""
-    for name, module in reversed(list(model.named_modules())):
-        if "parametrizations" in name.split("."):
-            continue
-        kind = type(module)
-        if made_as(module) is not None:
-            if not isinstance(module, TokenNorm) and kind is not nn.Identity:
-                yield module
-        elif kind.__module__.startswith("torch.nn.modules.") and not isinstance(module, _TORCH_NORMS):
-            continue
-        elif not any(_has_weights(inner) for inner in module.modules()):
-            yield module
+    return (module for name, module in reversed(list(model.named_modules())) if _may_normalize(name, module))
+
+
+def _may_normalize(name: str, module: nn.Module) -> bool:
+    if "parametrizations" in name.split("."):
+        return False
+    if made_as(module) is not None:
+        return not isinstance(module, TokenNorm) and type(module) is not nn.Identity
+    if type(module).__module__.startswith("torch.nn.modules.") and not isinstance(module, _TORCH_NORMS):
+        return False
+    return not any(_has_weights(inner) for inner in module.modules())
 
 
 def _has_weights(module: nn.Module) -> bool:

@@ -31,7 +31,7 @@ _FROM_OUTSIDE = frozenset(
 class Call:
     """A module that was called with a tensor. shape, dtype: of the first one. output: None where it gave no tensor.
 
-    further: the other tensors, by name or position.
+    further: the other tensors, by name or position, without masks.
     """
 
     module: nn.Module
@@ -69,7 +69,8 @@ class Recorder(TorchFunctionMode):
         self.calls: list[Call] = []
         self.events: list[Event] = []
         self._names = {id(module): name for name, module in model.named_modules()}
-        self._constants = {id(tensor) for module in model.modules() for tensor in _held(module)}
+        # kept, so that no other tensor has the identity of one that the pass replaces
+        self._constants = {id(tensor): tensor for module in model.modules() for tensor in _held(module)}
         self._sources: dict[int, int] = {}
         self._reads: list[int] = []
         self._kept: list[Tensor] = []  # so that no identity is used twice

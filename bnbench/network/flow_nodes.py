@@ -93,6 +93,7 @@ def _leaves(events: Sequence[Event], is_leaf: Callable[[nn.Module], bool]) -> di
     """By event: the outermost leaf that it belongs to. The outermost is left last, so it overwrites those inside."""
     found: dict[int, int] = {}
     for event in events:
-        if event.module is not None and (event.inside is None or is_leaf(event.module)):
+        nothing_seen = event.inside is None and event.start == event.index
+        if event.module is not None and (nothing_seen or is_leaf(event.module)):
             found.update(dict.fromkeys(range(event.start, event.index + 1), event.index))
     return found

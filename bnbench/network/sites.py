@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +12,18 @@ from torch import Tensor, nn
 
 from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import raise_interrupt
+from bnbench.network.candidates import normalizing
+from bnbench.network.forward_pass import forward_pass, is_leaf
+from bnbench.network.neighbours import Flow
 from bnbench.norms.behaviour import ModuleState
-from bnbench.norms.owner import normalizers, weight_layers
+from bnbench.norms.owner import weight_layers
 
 #: Samples of the pass: a number that few other sizes are a multiple of.
 SAMPLES = 7
 
+
+_TURNS = frozenset("permute transpose t T mT swapaxes swapdims movedim moveaxis".split())
+_FLATTENS = frozenset("reshape flatten contiguous clone".split())
 
 #: From a number of samples to that many inputs of a network.
 Inputs = Callable[[int], Tensor]
@@ -72,23 +78,52 @@ class Sites:
 
 def find_sites(model: nn.Module, inputs: Inputs, samples: int = SAMPLES) -> Sites:
     """Send random inputs through a model in training mode; restore the model and the process afterwards."""
-    parameter = next(iter(model.parameters()), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    batch = inputs(samples).to(device)
-    watch = _Watch(samples)
-    with left_as_found(device) as before, ExitStack() as stack, torch.no_grad():
-        stack.callback(ModuleState(model).restore)
-        stack.callback(model.train, model.training)
-        watch.follow(model, stack)
-        model.train()
-        try:
-            model(batch)
-        except BaseException as error:  # whatever a user's layer raises: the caller judges it
-            raise_interrupt(error)
-            watch.sites.error = error
-        watch.sites.draws = type(before).now(device).has_drawn_since(before)
-    watch.finish(model)
-    return watch.sites
+    seen = forward_pass(model, inputs, samples, training=True)
+    names = {id(module): name for name, module in reversed(list(model.named_modules()))}
+    norms = normalizing(model, seen.calls)
+    found = Sites(error=seen.error, draws=seen.draws)
+    recorder = seen.recorder
+    assert recorder is not None
+    for call in recorder.calls:
+        if id(call.module) in norms and call.shape and not call.further:
+            found.norms.append(Site(names[id(call.module)], call.module, call.shape, samples))
+    sites = {id(site.module): site for site in reversed(found.norms)}
+    flow = Flow(recorder.nodes(lambda module: id(module) in norms or is_leaf(module)))
+    following = _next(flow, sites)
+    found.layers = [
+        WeightLayer(name, module, _follower(flow, module, sites), following.get(id(module)))
+        for name, module in weight_layers(model)
+    ]
+    return found
+
+
+def _next(flow: Flow, sites: Mapping[int, Site]) -> dict[int, Site]:
+    """By layer of weights: the first normalizer at work after it, and before another layer of weights."""
+    found: dict[int, Site] = {}
+    last: int | None = None
+    for node in flow.nodes:
+        if id(node.module) in sites:
+            if last is not None:
+                found.setdefault(last, sites[id(node.module)])
+            last = None
+        elif node.module is not None and next(weight_layers(node.module), ("?",))[0] == "":
+            last = id(node.module)
+    return found
+
+
+def _follower(flow: Flow, layer: nn.Module, sites: Mapping[int, Site]) -> Site | None:
+    """The first normalizer that reads the layer's output as it lies in memory."""
+    for node in flow.calls_of_id(id(layer)):
+        for neighbour in flow.consumers(node):
+            site = sites.get(id(neighbour.module))
+            if site is not None and not _is_copied(neighbour.through):
+                return site
+    return None
+
+
+def _is_copied(through: Sequence[str]) -> bool:
+    """Whether axes change places and become one: positions and channels are then mixed."""
+    return not _TURNS.isdisjoint(through) and not _FLATTENS.isdisjoint(through)
 
 
 def ignores_shift(model: nn.Module, layer: nn.Module, inputs: Inputs) -> bool:
@@ -153,57 +188,3 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
     return (
         one is not None and other is not None and bool(((one - other).abs() <= 1e-3 * (1 + one.abs())).all())
     )
-
-
-def _is_mask(argument: object) -> bool:
-    """Whether it says which positions are padding."""
-    return argument is None or (isinstance(argument, Tensor) and argument.dtype == torch.bool)
-
-
-class _Watch:
-    """Hooks on every normalizer and every layer of weights."""
-
-    def __init__(self, samples: int) -> None:
-        self.samples, self.sites = samples, Sites()
-        # outputs of layers by where they lie in memory; they are kept, so that no place is used twice
-        self._outputs: dict[int, tuple[str, Tensor, int]] = {}
-        self._followers: dict[str, Site] = {}
-        self._next: dict[str, Site] = {}
-        self._last = ""
-
-    def follow(self, model: nn.Module, stack: ExitStack) -> None:
-        for name, module in normalizers(model):
-            stack.callback(module.register_forward_pre_hook(self._enters(name)).remove)
-        for name, module in weight_layers(model):
-            stack.callback(module.register_forward_hook(self._leaves(name)).remove)
-
-    def _enters(self, name: str) -> Callable[[nn.Module, Any], None]:
-        def hook(module: nn.Module, inputs: Any) -> None:
-            if not inputs or not isinstance(inputs[0], Tensor) or not all(map(_is_mask, inputs[1:])):
-                return
-            x = inputs[0]
-            site = Site(name, module, tuple(x.shape), self.samples)
-            self.sites.norms.append(site)
-            self._next.setdefault(self._last, site)
-            self._last = ""
-            layer, output, version = self._outputs.get(x.untyped_storage().data_ptr(), ("", x, -1))
-            if layer and output._version == version and output.numel() == x.numel():
-                self._followers.setdefault(layer, site)
-
-        return hook
-
-    def _leaves(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
-                self._outputs[output.untyped_storage().data_ptr()] = name, output, output._version
-                self._last = name
-
-        return hook
-
-    def finish(self, model: nn.Module) -> None:
-        followers = self._followers
-        self.sites.layers = [
-            WeightLayer(name, module, followers.get(name), self._next.get(name))
-            for name, module in weight_layers(model)
-        ]
-        self._outputs.clear()

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bnbench.base.process_state import left_as_found
-from bnbench.base.user_code import raise_interrupt
+from bnbench.network.forward_pass import forward_pass
 from bnbench.network.sites import Inputs, find_sites
-from bnbench.norms.behaviour import ModuleState, statistics_of
+from bnbench.norms.behaviour import statistics_of
 from bnbench.norms.inference_form import MEAN, VAR, InferenceForm, has_statistics, inference_form
 
 #: Samples of the pass that records the shapes.
@@ -45,7 +40,13 @@ class Statistics:
 def statistics_of_network(model: nn.Module, inputs: Inputs, samples: int = SAMPLES) -> Statistics:
     """Try every layer of a network that keeps statistics. Leaves the network as it was."""
     known = {name: module for name, module in model.named_modules() if has_statistics(module)}
-    shapes, moved = _pass(model, known, inputs, samples)
+    seen = forward_pass(model, inputs, samples, training=True)  # where it raises, its runs crash and say so
+    calls = seen.calls
+    shapes = {
+        name: calls[id(module)][0].shape
+        for name, module in known.items()
+        if id(module) in calls and calls[id(module)][0].shape
+    }
     layers: list[StatisticsLayer] = []
     refused: list[str] = []
     tried: dict[object, InferenceForm | str] = {}
@@ -76,40 +77,8 @@ def statistics_of_network(model: nn.Module, inputs: Inputs, samples: int = SAMPL
     refused += _unknown(model, inputs, samples)
     if not refused:  # what no normalizer has
         own = {f"{name}.{vector}".lstrip(".") for name in known for vector in (MEAN, VAR)}
-        refused += [f"training moves the buffer {name}, {_WANTED}" for name in moved if name not in own]
+        refused += [f"training moves the buffer {name}, {_WANTED}" for name in seen.moved if name not in own]
     return Statistics(tuple(layers), tuple(dict.fromkeys(refused)))
-
-
-def _pass(
-    model: nn.Module, modules: dict[str, nn.Module], inputs: Inputs, samples: int
-) -> tuple[dict[str, tuple[int, ...]], list[str]]:
-    """One pass in training mode: the input shape of each of these modules, and the buffers that it moved."""
-    parameter = next(iter(model.parameters()), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def note(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            if arguments and isinstance(arguments[0], Tensor):
-                shapes.setdefault(name, tuple(arguments[0].shape))
-
-        return hook
-
-    before = {name: value.clone() for name, value in model.named_buffers() if value.is_floating_point()}
-    moved: list[str] = []
-    with left_as_found(device), ExitStack() as stack, torch.no_grad():
-        stack.callback(ModuleState(model).restore)
-        stack.callback(model.train, model.training)
-        for name, module in modules.items():
-            stack.callback(module.register_forward_pre_hook(note(name)).remove)
-        model.train()
-        try:
-            model(inputs(samples).to(device))
-        except BaseException as error:  # its runs crash, and say so
-            raise_interrupt(error)
-        after = dict(model.named_buffers())
-        moved += [name for name, value in before.items() if not torch.equal(value, after[name])]
-    return shapes, moved
 
 
 def _unknown(model: nn.Module, inputs: Inputs, samples: int) -> list[str]:

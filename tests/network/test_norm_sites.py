@@ -379,3 +379,27 @@ def test_execution_and_symbolic_trace_agree(name: str) -> None:
         assert expected is not None
         assert before(site) == _short(expected)
         assert after(site) == [_short(neighbour) for neighbour in flow.consumers(node)]
+
+
+def test_a_tensor_that_the_forward_keeps_hides_nothing() -> None:
+    """A module that replaces a tensor of its own in each pass frees the old one, whose identity a new one may have."""
+
+    class Keeps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm, self.head = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)
+            self.last = torch.zeros(1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.last = torch.zeros(1)  # frees the old one
+            y = self.norm(self.conv(x))
+            self.last = y.mean()
+            return self.head(y)
+
+    model, inputs = shaken(Keeps()), noise(3, 5, 5)
+    with torch.no_grad():
+        model(inputs(3))
+    for _ in range(3):
+        (site,) = find_norm_sites(model, inputs).sites
+        assert before(site) == ("conv", "module", (), True, 1)
+        assert after(site) == [("mean", "function", (), True, 1), ("head", "module", (), True, 1)]
