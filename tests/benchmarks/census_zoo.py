@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +54,10 @@ HF = {
     "T5Config": "d_model=32,d_kv=8,d_ff=64,num_layers=2,num_heads=4,vocab_size=99",
     "ViTConfig": "hidden_size=32,intermediate_size=64,num_hidden_layers=2,num_attention_heads=4",
 }
+#: Of the names of large architectures, whose layers are those of their small relatives, only more of them.
+_LARGE = re.compile(
+    r"large|huge|giant|xxl|(?<![a-z])x?l(?![a-z])|so400m|\db(?!\w)|(?<!\d)(101|152|169|201|264)(?!\d)"
+)
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,17 @@ def torchvision_zoo() -> Iterator[Architecture]:
 
 
 def timm_zoo(limit: int) -> Iterator[Architecture]:
-    """One of each family first, then the second of each, until there are enough."""
+    """One of each family first, then the second of each, until there are enough; those with large names last."""
     import timm
 
+    def order(name: str) -> tuple[bool, str]:
+        return bool(_LARGE.search(name)), name
+
     families = {family: timm.list_models(module=family) for family in sorted(timm.list_modules())}
-    rounds = zip_longest(*([(family, name) for name in names] for family, names in families.items() if names))
+    lists = [
+        [(family, name) for name in sorted(names, key=order)] for family, names in families.items() if names
+    ]
+    rounds = zip_longest(*lists)
     chosen = [one for group in rounds for one in group if one is not None][:limit]
     for family, name in chosen:
         size = timm.get_pretrained_cfg(name)
