@@ -193,6 +193,20 @@ def _seconds_of_pass(model: nn.Module, inputs: Callable[[int], Any]) -> float | 
     return time.perf_counter() - start
 
 
+def add_numbers(architecture: Architecture, to: str, one: dict[str, Any]) -> dict[str, Any]:
+    """A record with all five proofs, where only the structure was judged so far."""
+    found = Found(**{key: value for key, value in one.items() if key != "outcome"})
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            _numbers(architecture, to, found)
+        except Exception as error:
+            found.crash = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"
+    found.seconds = round(found.seconds + time.perf_counter() - start, 2)
+    return record(found)
+
+
 def record(found: Found) -> dict[str, Any]:
     """As the JSON file has it."""
     return {**asdict(found), "outcome": found.outcome}
