@@ -109,7 +109,8 @@ def _unreadable(path: Path, error: BaseException) -> CheckpointError:
             "A pickled model runs code when it is read, so bnbench reads tensors alone (weights_only=True).",
             "if you trust it, keep the weights alone, once, in a program that can import it: "
             f'x = torch.load("{path.name}", weights_only=False); '
-            f'torch.save(x.state_dict() if hasattr(x, "state_dict") else x["state_dict"], "{new}")',
+            'x = x.get("state_dict", x.get("model", x)) if isinstance(x, dict) else x; '
+            f'torch.save(x.state_dict() if hasattr(x, "state_dict") else x, "{new}")',
         )
     return CheckpointError(
         f"{path}: it can't be read as a checkpoint: {first_line(error)}.",

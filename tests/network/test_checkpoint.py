@@ -216,6 +216,19 @@ def test_a_pickled_network_is_refused_with_the_fix_and_runs_no_code(tmp_path, ca
     assert "CODE RAN" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize(
+    "wrap", [lambda net: net, lambda net: {"model": net}, lambda net: {"epoch": 3, "state_dict": net}]
+)
+def test_the_fix_of_a_pickled_network_works(tmp_path, monkeypatch, wrap):
+    monkeypatch.chdir(tmp_path)
+    source, net = randomised(), network()
+    torch.save(wrap(source), "whole.pt")
+    message = refused(net, tmp_path / "whole.pt")
+    exec(message.partition("can import it: ")[2], {"torch": torch})
+    load_checkpoint(net, tmp_path / "whole_weights.pt")
+    assert equal(net.state_dict(), source.state_dict())
+
+
 def test_damaged_and_foreign_files_are_refused(tmp_path):
     torch.save(randomised().state_dict(), tmp_path / "w.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "w.pt").read_bytes()[:700])
