@@ -19,6 +19,7 @@ from bnbench.optim import losses, optimizers, schedules
 from bnbench.optim.clipping import Clipping
 from bnbench.optim.trained import freeze
 from bnbench.study import Settings
+from bnbench.study.layer_names import network_name
 from bnbench.tasks import task_of, tasks
 
 CPU = torch.device("cpu")
@@ -63,7 +64,7 @@ def _recipe(settings: Settings, sizes: Sizes) -> Recipe:
     fields = normalizer.options().model_fields
     changed = {name: value for name, value in typed.items() if value != fields[name].default}
     return Recipe(
-        name=settings.model.name,
+        name=network_name({"name": settings.model.name, **settings.model.options}),
         factory=entry.factory,
         norm=NormLayer(normalizer, typed),
         use=Use(settings.task.name, task_of(settings.task), sizes),

@@ -228,6 +228,8 @@ def _probe(case: Case, model: nn.Module) -> _Probe:
     leaks = UNCHANGED if sites.error or mistakes else leaks_of(case, model)
     mistakes += [text] if (text := why_reads_the_answer(case, leaks)) else []
     padded = UNCHANGED if sites.error or mistakes else padding_of(case, model)
+    if sites.draws:  # another length is another draw of what is dropped
+        padded = replace(padded, training=False)
     error = None if mistakes else sites.error
     has_statistics, of_ways = (False, ()) if mistakes or error else judge_ways(case, model)
     return _Probe(

@@ -29,11 +29,12 @@ def misfit(name: str, trial: Trial, use: Use, fit: Fit) -> BnbenchError:
     shape = " x ".join(map(str, use.sizes.input_shape))
     how = f" ({fit.said()})" if fit.said() else ""
     return BnbenchError(
-        f"model: {name} does not take the data, {shape} a sample{how}: {trial.fault}", fix=_fix(trial, use)
+        f"model: {name} does not take the data, {shape} a sample{how}: {trial.fault}",
+        fix=_fix(name, trial, use),
     )
 
 
-def _fix(trial: Trial, use: Use) -> str:
+def _fix(name: str, trial: Trial, use: Use) -> str:
     """By the layer that raised."""
     images = len(use.sizes.input_shape) == 3 and use.sizes.input_shape[1:] != (1, 1)
     if isinstance(trial.error, TypeError) and "positional argument" in str(trial.error):
@@ -46,6 +47,8 @@ def _fix(trial: Trial, use: Use) -> str:
         return f"def __init__(self, {CHANNELS[0]}): an argument of that name is given the data's channels."
     if isinstance(trial.failed, nn.Linear) and not images:
         return f"def __init__(self, {VALUES[0]}): an argument of that name is given the values of a sample."
+    if images and name.startswith(("torchvision:", "timm:", "hf:")):
+        return "model.image_size=S, to which images are resized (64, or what it was made for); or another architecture."
     if images:
         return (
             "model.image_size=S, to which images are resized; nn.AdaptiveAvgPool2d(1) before the first nn.Linear; "
