@@ -124,6 +124,20 @@ def test_d15_softmax_inside_is_none() -> None:
     assert not findings(Attends(), "D15", normal(64, 6))
 
 
+def test_d15_softmax_in_eval_mode_alone_is_none() -> None:
+    class Shows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net()
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.net(x)
+            return y if self.training else y.softmax(1)
+
+    assert not findings(Shows(), "D15", loss_data(CROSS))
+    assert not findings(Shows().eval(), "D15", loss_data(CROSS))
+
+
 def test_forms_of_losses_and_outputs() -> None:
     outputs, labels = normal(16, 5), torch.arange(16) % 5
     smoothed = nn.CrossEntropyLoss(label_smoothing=0.1)
@@ -188,6 +202,36 @@ def test_d16_stochastic_depth_is_a_note() -> None:
     )  # values of variance 1, doubled in half of the samples
 
 
+class OwnDropout(nn.Module):
+    """Values, each by itself, with a rate under a name of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (torch.rand_like(x) > 0.4) / 0.6 if self.training else x
+
+
+class Reads(nn.Module):
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.lstm, self.norm = nn.LSTM(6, 8, num_layers=2, dropout=rate, batch_first=True), nn.BatchNorm1d(8)
+        with torch.no_grad():
+            for parameter in self.lstm.parameters():
+                parameter.mul_(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.lstm(x)[0][:, -1])
+
+
+def test_d16_own_classes_and_recurrent_layers() -> None:
+    (finding,) = findings(net(OwnDropout()), "D16", images(32))
+    assert finding.severity == "warning"
+    assert "OwnDropout 3" in finding.fix
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        found = [findings(Reads(rate), "D16", normal(256, 5, 6)) for rate in (0.7, 0.0)]
+    assert [len(each) for each in found] == [1, 0]
+    assert "LSTM lstm" in found[0][0].fix
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -244,6 +288,12 @@ def test_d18_last_batch_of_one() -> None:
 @pytest.mark.parametrize(("count", "options"), [(64, {}), (66, {}), (65, {"drop_last": True})])
 def test_d18_is_silent(count: int, options: dict[str, Any]) -> None:
     assert not findings(net(), "D18", images(16, count, **options))
+
+
+def test_d18_of_a_list_of_batches() -> None:
+    (finding,) = findings(net(), "D18", list(IMAGES[:65].split(16)))
+    assert finding.evidence == 65
+    assert not findings(net(), "D18", list(IMAGES[:66].split(16)))
 
 
 @pytest.mark.slow

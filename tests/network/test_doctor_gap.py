@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import bnbench
 from bnbench.base.errors import BnbenchError
-from bnbench.network.doctor.data import data_of
+from bnbench.network.doctor.data import data_of, usual_metrics
 from bnbench.network.doctor.gap import layer_gap, measure_gap, square_gap
 from bnbench.network.doctor.passes import LayerStatistics, Passes, running_statistics, tracked_layers
 from bnbench.network.snapshot import digest
@@ -334,6 +334,15 @@ def test_metrics_and_the_output_show_the_gap() -> None:
     assert accuracy["running_precise"]["high"] < 0
     assert gap["output"]["running_precise"]["value"] == pytest.approx(1.0, rel=0.1)  # 2 over a deviation of 2
     assert finding.severity == "warning"
+
+
+def test_metrics_of_dense_labels_and_of_numbers() -> None:
+    logits = normal(4, 3, 2, 2)
+    labels = logits.argmax(1)
+    assert usual_metrics(logits, labels)["accuracy"] == 1.0
+    assert usual_metrics(logits, logits + 2)["mse"] == pytest.approx(4.0, rel=1e-6)
+    assert not usual_metrics(logits, labels[:, 0])
+    assert not usual_metrics(logits, labels + 3)
 
 
 # --- the model comes out as it went in

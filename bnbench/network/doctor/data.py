@@ -96,9 +96,9 @@ def data_of(given: object) -> PatientData:
             break
     if not found:
         raise BnbenchError("data: it holds no batch.", fix=f"data: {_WANTED}")
-    known = _of_loader(given)
+    known = _of_loader(given) or _of_list(given)
     size = known.get("batch_size") or found[0].size
-    metrics = class_metrics if all(_labelled(batch) for batch in found) else None
+    metrics = usual_metrics if all(_labelled(batch) for batch in found) else None
     return PatientData(
         f"a {type(given).__name__}", tuple(found), metrics=metrics, **{**known, "batch_size": size}
     )
@@ -149,6 +149,14 @@ def _of_loader(given: object) -> dict[str, Any]:
     return {"batch_size": given.batch_size, "samples": samples, "last_size": last}
 
 
+def _of_list(given: object) -> dict[str, Any]:
+    """What a list of all batches says: its last one is the last of an epoch."""
+    if not isinstance(given, list | tuple):
+        return {}
+    sizes = [_batch(one).size for one in given]
+    return {"batch_size": max(sizes), "samples": sum(sizes), "last_size": sizes[-1]}
+
+
 def _batch(given: object) -> DataBatch:
     """One batch: inputs, or a pair of inputs and targets; of a dict the targets are its "labels"."""
     if isinstance(given, DataBatch):
@@ -175,13 +183,24 @@ def _size(inputs: object) -> int:
 
 
 def _labelled(batch: DataBatch) -> bool:
-    targets = batch.targets
-    return isinstance(targets, Tensor) and targets.ndim == 1 and targets.dtype == torch.int64
+    return isinstance(batch.targets, Tensor) and batch.targets.ndim > 0
 
 
-def class_metrics(outputs: Tensor, targets: Tensor) -> Mapping[str, float]:
-    """Cross-entropy and accuracy of logits (N, classes) for labels (N,); nothing for other outputs."""
-    if outputs.ndim != 2 or len(outputs) != len(targets) or int(targets.max()) >= outputs.shape[1]:
+def usual_metrics(outputs: Tensor, targets: Tensor) -> Mapping[str, float]:
+    """Cross-entropy and accuracy of logits (N, classes, ...) for labels (N, ...); the mean squared error of numbers.
+
+    Nothing where they do not fit each other.
+    """
+    if targets.is_floating_point():
+        same = outputs.shape == targets.shape
+        return {"mse": float((outputs.double() - targets.double()).square().mean())} if same else {}
+    if targets.dtype != torch.int64 or outputs.ndim != targets.ndim + 1:
+        return {}
+    if (
+        outputs[:, 0].shape != targets.shape
+        or int(targets.max()) >= outputs.shape[1]
+        or int(targets.min()) < 0
+    ):
         return {}
     logits = outputs.double()
     right = (logits.argmax(1) == targets).double().mean()

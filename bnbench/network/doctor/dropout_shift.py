@@ -19,7 +19,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from bnbench.base.gap_records import Measure
-from bnbench.base.process_state import seed_streams
+from bnbench.base.process_state import seed_streams, seeded
+from bnbench.base.user_code import raise_interrupt
 from bnbench.network.doctor.data import DataBatch
 from bnbench.network.doctor.passes import LayerStatistics, training_flags
 from bnbench.network.doctor.resampling import FEWEST, resampled
@@ -37,6 +38,8 @@ _DROPS = {
     functional.feature_alpha_dropout,
 }
 _CALLED_SO = re.compile(r"drop|stochastic", re.IGNORECASE)
+#: Names under which modules keep the rate.
+_RATES = ("p", "drop_prob", "dropout", "rate", "drop_rate")
 #: Draws of the noise for each batch.
 REPEATS = 4
 
@@ -57,16 +60,29 @@ class Shift:
 
 def noise_modules(model: nn.Module) -> dict[str, nn.Module]:
     """Modules that drop something in training, by name: torch's, and those without parameters that are called so."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.modules.dropout._DropoutNd)
-        or (
-            _CALLED_SO.search(type(module).__name__)
-            and not [*module.parameters()]
-            and not [*module.children()]
-        )
-    }
+    return {name: module for name, module in model.named_modules() if _drops_something(module)}
+
+
+def _drops_something(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return True
+    if isinstance(module, nn.RNNBase):
+        return module.dropout > 0 and module.num_layers > 1
+    leaf = not [*module.parameters()] and not [*module.children()]
+    return leaf and bool(_CALLED_SO.search(type(module).__name__))
+
+
+def drops_branches(module: nn.Module) -> bool:
+    """Whether it drops all values of a sample or none, as stochastic depth does; found by a trial with ones."""
+    if isinstance(module, nn.modules.dropout._DropoutNd | nn.RNNBase):
+        return False
+    with seeded(0, torch.device("cpu")), torch.no_grad():
+        try:
+            kept = module(torch.ones(64, 4, 4, 4)).flatten(1)
+        except BaseException as error:
+            raise_interrupt(error)
+            return True
+    return bool((kept == kept[:, :1]).all())
 
 
 class _Drops(TorchFunctionMode):
@@ -138,10 +154,12 @@ class _Runs:
         with untouched(self.model) as device, torch.no_grad(), ExitStack() as stack:
             seed_streams(0, device)
             training_flags(self.model)
-            for name, module in noise_modules(self.model).items():
+            noise = noise_modules(self.model)
+            whole = {name: drops_branches(module) for name, module in noise.items()}
+            for name, module in noise.items():
                 if off:
                     module.eval()
-                stack.callback(module.register_forward_pre_hook(record._drops(name)).remove)
+                stack.callback(module.register_forward_pre_hook(record._drops(name, whole[name])).remove)
             for layer in self.layers:
                 module = self.model.get_submodule(layer.name)
                 stack.callback(module.register_forward_pre_hook(record._enters(layer.name)).remove)
@@ -165,14 +183,11 @@ class _Runs:
         if self._scopes:
             self._scopes.pop()
 
-    def _drops(self, name: str) -> Callable[..., None]:
+    def _drops(self, name: str, whole: bool) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            rates = [getattr(module, key, None) for key in ("p", "drop_prob")]
-            if module.training and any(isinstance(rate, float | int) and rate for rate in rates):
-                self._last = (
-                    f"{type(module).__name__} {name}",
-                    not isinstance(module, nn.modules.dropout._DropoutNd),
-                )
+            rates = [rate for key in _RATES if isinstance(rate := getattr(module, key, None), float | int)]
+            if module.training and (any(rates) or not rates):
+                self._last = f"{type(module).__name__} {name}", whole
 
         return hook
 

@@ -14,6 +14,8 @@ from bnbench.reports.tables.table import Table
 #: Layers that are shown without --all: the first that opens, and the largest gaps.
 _SHOWN = 6
 _NAME = 32
+#: Batches from which there is an interval.
+_FEWEST = 4
 _WAYS = ("running", "batch", "precise")
 
 
@@ -47,6 +49,8 @@ def answer(gap: Mapping[str, Any]) -> str:
     opened = sum(layer["opens"] for layer in gap["layers"])
     if not gap["judged"]:
         return f"Train/eval gap ({data}): not judged, as nothing shows that the network was trained."
+    if gap["batches"] < _FEWEST:
+        return f"Train/eval gap ({data}): not judged, as fewer than {_FEWEST} batches have no interval."
     if not gap["first"]:
         return f"Train/eval gap ({data}): none of {len(gap['layers'])} layers is beyond the noise."
     return f"Train/eval gap ({data}): it opens at {gap['first']}, in {opened} of {len(gap['layers'])} layers."

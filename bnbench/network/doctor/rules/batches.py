@@ -183,7 +183,9 @@ def without_sync(patient: Patient) -> Iterator[Symptom]:
     names = [
         name
         for name, module in patient.model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and not isinstance(module, nn.SyncBatchNorm)
+        and module.training == patient.model.training
     ]
     if ranks * devices < 2 or not names:
         return

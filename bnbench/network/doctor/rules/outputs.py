@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bnbench.base.user_code import raise_interrupt
 from bnbench.network.doctor.measures import batches_of, has_inputs
+from bnbench.network.doctor.passes import training_flags
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
 from bnbench.network.doctor.untouched import called, main_output, untouched
@@ -37,7 +38,7 @@ def softmax_before_loss(patient: Patient) -> Iterator[Symptom]:
     Evidence: the largest distance of a sum from one, over all inputs; of a sigmoid, the largest output.
 
     Meant: without data the loss is not known: probabilities at the output are a warning then. A log-softmax before a
-    cross-entropy changes nothing and is a note. A softmax inside the network (attention) is none.
+    cross-entropy changes nothing and is a note. A softmax inside the network (attention) or in eval mode alone is none.
 
     Fix: return logits; take the softmax where probabilities are shown.
 
@@ -122,11 +123,11 @@ def _apart(values: Tensor, axis: int) -> float:
 
 
 def _outputs(patient: Patient) -> tuple[Tensor | None, Any]:
-    """Of two batches in eval mode, with the targets of the first."""
+    """Of two batches in training mode, where the loss sees them, with the targets of the first."""
     batches = batches_of(patient)[:2]
     found = []
     with untouched(patient.model) as device, torch.no_grad():
-        patient.model.eval()
+        training_flags(patient.model)
         for batch in batches:
             output = main_output(called(patient.model, batch.inputs, device))
             if output is None:
