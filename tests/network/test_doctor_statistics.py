@@ -63,6 +63,22 @@ class TestNeverUpdated:
     def test_a_network_that_was_never_trained_has_none(self):
         assert not found("D02", net(trained=False))
 
+    def test_betas_that_start_at_random_are_a_note(self):
+        model = net(trained=False)
+        nn.init.normal_(model[1].bias)
+        assert [(one.place, one.severity) for one in found("D02", model)] == [("1", "note")]
+
+    def test_a_network_whose_statistics_were_all_reset_after_steps(self):
+        model = net(trained=False)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.randn(4, 3, 8, 8)).square().mean().backward()
+            optimizer.step()
+        for place in (1, 4):
+            model[place].reset_running_stats()
+        assert {one.severity for one in found("D02", model)} == {"error"}
+
     def test_old_checkpoints_without_counters_have_none(self):
         model = net()
         for place in (1, 4):

@@ -10,20 +10,30 @@ from torch.optim import Optimizer
 
 from bnbench.network.norm_site import NormSite
 
+#: More changes in place of a gamma or a beta than any initialization makes.
+_CHANGES = 8
+
 
 def was_trained(sites: Iterable[NormSite], optimizers: Iterable[Optimizer] = ()) -> bool:
-    """Whether something shows training: counted batches, moved statistics, betas that differ, an optimizer's state.
+    """Whether something shows training: counted batches, moved statistics, an optimizer's state, gradients, updates.
 
-    Gammas show nothing: some networks start them at random.
+    Values of gamma and beta show nothing: some networks start them at random (RepVGG).
     """
     sites = [site for site in sites if site.module is not None]
-    return any(map(is_site_trained, sites)) or any(optimizer.state for optimizer in optimizers)
+    return any(map(_shows_training, sites)) or any(optimizer.state for optimizer in optimizers)
 
 
-def is_site_trained(site: NormSite) -> bool:
-    """Whether this normalization's own state shows training."""
+def _shows_training(site: NormSite) -> bool:
     if has_counted(site) or (has_statistics(site) and not is_initial(site)):
         return True
+    parameters = [] if site.module is None else list(site.module.parameters())
+    return any(
+        one.grad is not None or (not one.is_inference() and one._version > _CHANGES) for one in parameters
+    )
+
+
+def has_own_beta(site: NormSite) -> bool:
+    """Whether its betas differ from each other, as after training, or in a network that starts them at random."""
     beta = tensor_of(site, site.behaviour.beta)
     return beta is not None and beta.numel() > 1 and bool((beta != beta.flatten()[0]).any())
 

@@ -13,9 +13,9 @@ from bnbench.network.doctor.rules import Symptom, rules
 from bnbench.network.doctor.trained import (
     batches_of,
     eps_of,
+    has_own_beta,
     has_statistics,
     is_initial,
-    is_site_trained,
     running_mean,
     running_var,
 )
@@ -44,16 +44,17 @@ def never_updated(patient: Patient) -> Iterator[Symptom]:
 
     Evidence: the number of channels with exactly these values, which no batch of data leaves.
 
-    Meant: a network that was never trained has no finding. A layer that shows no training itself may be new, and one in
-    eval mode may have been trained with these very statistics: both are a warning.
+    Meant: a network that was never trained has no finding; where betas alone hint at training, a note (RepVGG starts
+    them at random). A layer that shows no training itself may be new, and one in eval mode may have been trained with
+    these very statistics: both are a warning.
 
     Fix: load a checkpoint that holds the buffers, or send training batches through the network in train() mode.
 
     Threads: huggingface/peft#1732, huggingface/peft#3481, pytorch/vision#5443, pytorch/pytorch#37823
     """
-    if not patient.was_trained:
-        return
     for site in patient.norms:
+        if not patient.was_trained and not has_own_beta(site):
+            continue
         variance = running_var(site)
         if not has_statistics(site) or variance is None or variance.is_meta or not is_initial(site):
             continue
@@ -64,15 +65,17 @@ def never_updated(patient: Patient) -> Iterator[Symptom]:
             else "It counted no batch."
         )
         meant = not site.training and patient.model.training
-        certain = not meant and (counted > 0 or is_site_trained(site))
+        certain = not meant and (counted > 0 or has_own_beta(site))
         yield Symptom(
             place=site.name,
             evidence=variance.numel(),
             measure="channels with mean 0 and variance 1 exactly",
-            message=f"The running statistics are still the initial ones in a network that was trained. {said}",
+            message=f"The running statistics are still the initial ones. {said}"
+            if patient.was_trained
+            else "The running statistics are the initial ones, and the betas are not: was it trained?",
             fix="load a checkpoint that holds the buffers, or estimate them: model.train(), then "
             "`with torch.no_grad():` some batches of training data",
-            severity="error" if certain else "warning",
+            severity="note" if not patient.was_trained else "error" if certain else "warning",
         )
 
 
