@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -16,24 +17,31 @@ if TYPE_CHECKING:
     from bnbench.base.fold_record import FoldRecord
 
 
-def fold(
-    building: Building,
-    model: Model,
-    files: NetworkFiles,
-    checkpoint: Checkpoint = None,
+@dataclass(frozen=True)
+class Wishes:
+    """What is measured besides, and how the answer is shown and judged."""
+
     data: Annotated[
         str | None,
         typer.Option(
             "--data", metavar="STUDY", help="A study on whose data the predictions that change are counted."
         ),
-    ] = None,
-    speed: Annotated[bool, typer.Option("--speed", help="Time both networks, in pairs.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 where a norm is left.")] = False,
-    all_norms: Annotated[bool, typer.Option("--all", help="Show every norm by itself.")] = False,
+    ] = None
+    speed: Annotated[bool, typer.Option("--speed", help="Time both networks, in pairs.")] = False
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 where a norm is left.")] = False
+    all_norms: Annotated[bool, typer.Option("--all", help="Show every norm by itself.")] = False
     format: Annotated[
         Literal["table", "json"],
         typer.Option("--format", help="What to print on stdout; the rest goes to stderr."),
-    ] = "table",
+    ] = "table"
+
+
+def fold(
+    building: Building,
+    model: Model,
+    files: NetworkFiles,
+    wishes: Wishes,
+    checkpoint: Checkpoint = None,
     debug: Debug = False,
 ) -> None:
     """Fold batch norms, and gammas of other norms, into the layers beside them; exits with 4 where a proof fails."""
@@ -45,17 +53,17 @@ def fold(
         check_files(files.save, files.export, force=files.force)
         with training_process(for_good=True):
             subject = with_checkpoint(of_loaded(building.load(model)), checkpoint)
-            subject = with_data(subject, data)
+            subject = with_data(subject, wishes.data)
             folding, wrote = write_files(
-                run(subject, speed=speed), subject.inputs, files.save, files.export, force=files.force
+                run(subject, speed=wishes.speed), subject.inputs, files.save, files.export, force=files.force
             )
             record = record_of(subject, folding, wrote)
         if not record.sites:
             raise BnbenchError(
                 f"{model}: the network has no normalization, so that there is nothing to fold."
             )
-        _show(record, format, every=all_norms)
-        good = record.passed and not (strict and record.left)
+        _show(record, wishes.format, every=wishes.all_norms)
+        good = record.passed and not (wishes.strict and record.left)
         raise typer.Exit(EXIT_DONE if good else EXIT_GATE)
 
 

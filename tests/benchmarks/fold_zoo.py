@@ -19,6 +19,8 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
+from torch.nn.modules.batchnorm import _BatchNorm
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -26,7 +28,7 @@ from bnbench.base.fold_record import WHOLE
 from bnbench.base.network_records import SiteRecord
 from bnbench.network.fold.folding import FoldOptions, fold_network
 from bnbench.network.fold.inputs import RANDOM
-from bnbench.network.source import Wanted, load_model
+from bnbench.network.source import LoadedModel, Wanted, load_model
 from bnbench.reports.network.fold import general_reason
 from tests.network.fold_layers import is_norm
 
@@ -50,7 +52,7 @@ NETWORKS: dict[str, int] = {
     "torchvision:vgg11_bn": 64,
     "torchvision:maxvit_t": 224,
     "torchvision:convnext_tiny": 64,
-    "torchvision:vit_b_16": 224,
+    "torchvision:vit_b_16,image_size=64": 64,
     "torchvision:swin_t": 64,
     "timm:resnet26d": 64,
     "timm:efficientnet_lite0": 64,
@@ -85,11 +87,15 @@ def randomised(model: nn.Module) -> nn.Module:
     return model
 
 
+def _load(word: str, side: int) -> LoadedModel:
+    arguments = {"init_weights": False} if word.endswith(("googlenet", "inception_v3")) else {}
+    return load_model(word, Wanted(input=f"3x{side}x{side}", options=arguments))
+
+
 def row(word: str, side: int) -> tuple[str, str]:
     """A line of the table; and for the terminal, how long it took and what failed."""
     start = time.perf_counter()
-    arguments = {"init_weights": False} if word.endswith(("googlenet", "inception_v3")) else {}
-    loaded = load_model(word, Wanted(input=f"3x{side}x{side}", options=arguments))
+    loaded = _load(word, side)
     options = FoldOptions(inputs=RANDOM if side < LARGE else 4)
     folding = fold_network(randomised(loaded.model), loaded.inputs, options)
     whole = [site for site in folding.sites if site.kind in WHOLE]
@@ -99,6 +105,7 @@ def row(word: str, side: int) -> tuple[str, str]:
     cells = (
         f"{word} at {side}",
         _share(whole),
+        _rival(loaded.model) if whole else "-",
         f"{sides['before']}, {sides['after']}" if whole else "-",
         _share(others),
         f"{gaps['float64']:.0e}",
@@ -106,6 +113,30 @@ def row(word: str, side: int) -> tuple[str, str]:
     )
     failed = [proof.name for proof in folding.proofs if proof.passed is False]
     return f"| {' | '.join(cells)} |", f"{time.perf_counter() - start:.0f} s {failed or ''}"
+
+
+def _rival(model: nn.Module) -> str:
+    """What `torch.fx.experimental.optimization.fuse` folds, of the batch norms that inference calls."""
+    from torch.fx import symbolic_trace
+    from torch.fx.experimental.optimization import fuse
+
+    model.eval()
+    try:
+        number, left = (_called(graph) for graph in (symbolic_trace(model), fuse(model)))
+    except Exception as error:
+        return f"raises {type(error).__name__}"
+    return f"{number - left} of {number}"
+
+
+def _called(network: nn.Module) -> int:
+    """The calls of batch norms in a traced network, as modules and as functions."""
+    assert isinstance(network, GraphModule)
+    modules = dict(network.named_modules())
+    found = 0
+    for node in network.graph.nodes:
+        found += node.op == "call_module" and isinstance(modules[node.target], _BatchNorm)
+        found += node.op == "call_function" and "batch_norm" in getattr(node.target, "__name__", "")
+    return found
 
 
 def _share(sites: list[SiteRecord]) -> str:
@@ -117,32 +148,53 @@ def _reasons(sites: list[SiteRecord]) -> str:
     return "; ".join(f"{number} × {reason}" for reason, number in counts.most_common(4)) or "-"
 
 
+HEAD = (
+    *("network", "batch norms folded", "by `torch.fx` `fuse`", "before, after", "gammas folded"),
+    *("float64 difference", "what blocks the others"),
+)
+
+
+def written(text: str) -> dict[str, str]:
+    """The lines of the table that the page has, by network."""
+    lines = text[text.index(START) + len(START) : text.index(END)].strip().splitlines()
+    return {line.split("|")[1].strip(): line for line in lines[2:]}
+
+
+def _with_rival(line: str) -> str:
+    """A line with that column measured again."""
+    cells = [cell.strip() for cell in line.strip("| \n").split(" | ")]
+    word, _, side = cells[0].rpartition(" at ")
+    has_batch = cells[1] != "-"
+    rival = _rival(_load(word, int(side)).model) if has_batch else "-"
+    rest = cells[2:] if len(cells) < len(HEAD) else cells[3:]
+    return f"| {' | '.join((*cells[:2], rival, *rest))} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument(
+        "--write", action="store_true", help="with words: their lines alone, among those that are there"
+    )
     parser.add_argument("words", nargs="*")
+    parser.add_argument("--rival", action="store_true", help="measure the column of torch.fx alone")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    head = (
-        "network",
-        "batch norms folded",
-        "before, after",
-        "gammas folded",
-        "float64 difference",
-        "what blocks the others",
-    )
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    chosen = {word: NETWORKS.get(word, 64) for word in arguments.words or NETWORKS}
-    for word, side in chosen.items():
-        line, note = row(word, side)
-        lines.append(line)
-        print(line, note, file=sys.stderr, flush=True)
-    if not arguments.write:
-        print("\n".join(lines))
-        return
     text = DOCUMENT.read_text()
-    start, end = text.index(START) + len(START), text.index(END)
-    DOCUMENT.write_text(f"{text[:start]}\n" + "\n".join(lines) + f"\n{text[end:]}")
+    lines = written(text) if arguments.words else {}
+    if arguments.rival:
+        lines = {name: _with_rival(line) for name, line in written(text).items()}
+    for word in () if arguments.rival else arguments.words or NETWORKS:
+        line, note = row(word, NETWORKS.get(word, 64))
+        lines[line.split("|")[1].strip()] = line
+        print(line, note, file=sys.stderr, flush=True)
+    order = {f"{word} at {side}": number for number, (word, side) in enumerate(NETWORKS.items())}
+    chosen = sorted(lines, key=lambda name: order.get(name, len(order)))
+    table = [f"| {' | '.join(HEAD)} |", f"|{' --- |' * len(HEAD)}", *(lines[name] for name in chosen)]
+    if arguments.write:
+        start, end = text.index(START) + len(START), text.index(END)
+        DOCUMENT.write_text(f"{text[:start]}\n" + "\n".join(table) + f"\n{text[end:]}")
+    else:
+        print("\n".join(table))
 
 
 if __name__ == "__main__":
