@@ -51,7 +51,7 @@ def main() -> int:
             found = judge(architecture, options.to, full=not options.structure)
             content["found"].append(record(found))
             print(_line(content["found"][-1]), flush=True)
-            if len(content["found"]) % 20 == 0:
+            if len(content["found"]) % 10 == 0:
                 _write(content, path)
     return _end(content, path, options)
 

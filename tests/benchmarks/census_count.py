@@ -68,13 +68,13 @@ class _Calls(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = resolve_name(func) or ""
-        is_norm = bool(_FUNCTIONS.search(name)) and not self.inside and not self.depth
+        is_norm = bool(self.stack and _FUNCTIONS.search(name)) and not self.inside and not self.depth
         if is_norm:
             first = args[0] if args else (kwargs or {}).get("input")
             if _is_weight(first):
                 self.count.weights += 1
             else:
-                self.count.functions[self.stack[-1] if self.stack else ""] += 1
+                self.count.functions[self.stack[-1]] += 1
         self.depth += is_norm
         try:
             return func(*args, **(kwargs or {}))
@@ -87,17 +87,18 @@ def _is_weight(value: object) -> bool:
     return isinstance(value, nn.Parameter) or isinstance(getattr(value, "_base", None), nn.Parameter)
 
 
-def count_norms(model: nn.Module, run: Callable[[nn.Module], Any] | None) -> Count:
-    """run: calls the network once; None: modules alone."""
+def count_norms(model: nn.Module, run: Callable[[nn.Module], Any]) -> Count:
+    """run: calls the network, once or more often. What runs outside of such a call is not counted."""
     count = Count({name: type(module).__name__ for name, module in candidates(model)})
-    if run is None:
-        return count
     stack: list[str] = []
     mode = _Calls(count, stack)
     norms = {id(model.get_submodule(name)) for name in count.modules}
 
     def enter(name: str, is_norm: bool) -> Any:
         def hook(module: nn.Module, inputs: Any) -> None:
+            if not name:  # a pass that ended with an error leaves names behind
+                stack.clear()
+                mode.inside = 0
             stack.append(name)
             mode.inside += is_norm
 

@@ -20,7 +20,7 @@ from bnbench.models.layers import NormLayer
 from bnbench.network.convert.conversion import convert_norms
 from bnbench.network.convert.proofs import count_parameters, count_sites
 from bnbench.network.convert.replacement import Choices, replace_norms
-from bnbench.network.norm_site import NormSite
+from bnbench.network.norm_site import NormSite, NormSites
 from bnbench.network.norm_sites import find_norm_sites
 from bnbench.norms import norms
 
@@ -92,7 +92,12 @@ def _structure(architecture: Architecture, to: str, found: Found) -> None:
     """Proofs 1 and 4, and the count beside."""
     model = architecture.build() if architecture.size is None else on_meta(architecture)
     inputs = inputs_of(architecture, model)
-    sites = find_norm_sites(model, inputs)
+    traced: list[NormSites] = []
+    # the count beside listens to the pass that our own search makes, and looks at nothing of the search
+    count = count_norms(model, lambda network: traced.append(find_norm_sites(network, inputs)))
+    if not traced:
+        raise RuntimeError(count.error)
+    sites = traced[0]
     found.tracer, found.error = sites.tracer, sites.error
     done = replace_norms(copy.deepcopy(model), sites.sites, NormLayer(norms.get(to)), Choices("all"))
     found.sites = len(sites.sites)
@@ -101,7 +106,6 @@ def _structure(architecture: Architecture, to: str, found: Found) -> None:
     found.reasons = dict(Counter(item.reason for item in done.sites if item.action != "converted"))
     for proof in (count_sites(sites.sites, done, model), count_parameters(model, done)):
         _note(found, proof)
-    count = count_norms(model, run_on(_on_device_of(model, inputs(3))))
     found.counted, found.counted_functions = len(count.modules), sum(count.functions.values())
     found.counted_weights = count.weights
     found.silent = unexplained(count, [(site.names, site.module is None) for site in sites.sites])
@@ -139,11 +143,6 @@ def inputs_of(architecture: Architecture, model: nn.Module) -> Callable[[int], A
         return torch.randn(samples, *size, device=device, generator=generator)
 
     return images
-
-
-def _on_device_of(model: nn.Module, inputs: Any) -> Any:
-    device = next(model.parameters()).device
-    return inputs.to(device) if isinstance(inputs, torch.Tensor) else inputs
 
 
 def _numbers(architecture: Architecture, to: str, found: Found) -> None:
