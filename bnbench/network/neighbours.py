@@ -96,6 +96,15 @@ class Flow:
             else:
                 yield self._neighbour(reader, (), len(reader.inputs) == 1)
 
+    def reached(self, node: Node) -> Iterator[Node]:
+        """The nodes that read this node's output, each behind what is transparent."""
+        for index in self.readers[node.index]:
+            reader = self.nodes[index]
+            if is_transparent(reader):
+                yield from self.reached(reader)
+            else:
+                yield reader
+
     def _neighbour(self, node: Node, through: tuple[str, ...], only: bool) -> Neighbour:
         if node.kind == "function" and node.name == "unknown":
             return Neighbour("unknown", "function", None, through, False)

@@ -8,19 +8,21 @@ plugin's factory gives a layer one name, whatever the norm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from bnbench.base.user_code import raise_interrupt
 from bnbench.models.layers import Block
+from bnbench.network.candidates import normalizing
+from bnbench.network.forward_pass import forward_pass, is_leaf
+from bnbench.network.neighbours import Flow
+from bnbench.network.norm_site import Node
 from bnbench.network.sites import Inputs, ignores_size
 from bnbench.norms import norms
 from bnbench.norms.behaviour import ignores_scale
-from bnbench.norms.owner import is_normalizer, made_as, weight_layers
+from bnbench.norms.owner import made_as, weight_layers
 from bnbench.probes.inside import Layer
 
 #: Samples of the pass that follows a plugin's network.
@@ -125,67 +127,29 @@ def includes_activation(norm: nn.Module) -> bool:
 
 def _followed(model: nn.Module, inputs: Inputs) -> list[Found]:
     """A plugin's layers in the order of their first calls, each with what its output goes to as it is."""
-    watch = _Watch()
-    handles = [
-        module.register_forward_hook(watch.hook(name), with_kwargs=True)
-        for name, module in model.named_modules()
-        if watch.kind(module)
-    ]
-    parameter = next(iter(model.parameters()), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    try:
-        with torch.no_grad():
-            model.train()(inputs(_SAMPLES).to(device))
-    except BaseException as error:  # whatever a user's layer raises: the run says so
-        raise_interrupt(error)
+    seen = forward_pass(model, inputs, _SAMPLES, training=True)
+    if seen.error or seen.recorder is None:  # whatever a user's layer raises: the run says so
         return []
-    finally:
-        for handle in handles:
-            handle.remove()
-    return list(watch.found.values())
+    norms = normalizing(model, seen.calls)
+    flow = Flow(seen.recorder.nodes(lambda module: id(module) in norms or is_leaf(module)))
+    found: dict[str, Found] = {}
+    for node in flow.nodes:
+        is_weights = node.module is not None and next(weight_layers(node.module), ("?",))[0] == ""
+        if is_weights and node.name not in found:
+            found[node.name] = _joined(Found(node.name, node.name), node, flow, norms)
+    return list(found.values())
 
 
-class _Watch:
-    """Hooks that follow an output from a layer of weights to its norm and its activation, by its place in memory."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, Found] = {}
-        # kept, so that no place is used twice
-        self._outputs: dict[int, tuple[str, Tensor]] = {}
-
-    def kind(self, module: nn.Module) -> str:
-        if next(weight_layers(module), ("?",))[0] == "":
-            return "weights"
-        if is_normalizer(module):
-            return "norm"
-        return "activation" if type(module).__module__ == _ACTIVATIONS.__name__ else ""
-
-    def hook(self, name: str) -> Callable[..., None]:
-        def after(module: nn.Module, arguments: Any, keywords: Any, output: Any) -> None:
-            if not isinstance(output, Tensor):
-                return
-            kind = self.kind(module)
-            if kind == "weights":
-                layer = name if name not in self.found else ""
-                self.found.setdefault(name, Found(name, name))
-            else:
-                layer = self._joined(name, kind, [*arguments, *keywords.values()])
-            if layer:
-                self._outputs[output.untyped_storage().data_ptr()] = layer, output
-
-        return after
-
-    def _joined(self, name: str, kind: str, arguments: Sequence[Any]) -> str:
-        """The layer that the module belongs to, "" where to none."""
-        given = next((argument for argument in arguments if isinstance(argument, Tensor)), None)
-        if given is None:
-            return ""
-        layer, output = self._outputs.get(given.untyped_storage().data_ptr(), ("", given))
-        if not layer or output.numel() != given.numel() or getattr(self.found[layer], kind):
-            return ""
-        found = self.found[layer]
-        self.found[layer] = replace(found, norm=name) if kind == "norm" else replace(found, activation=name)
-        return layer
+def _joined(layer: Found, node: Node, flow: Flow, norms: Set[int]) -> Found:
+    """The layer with the first norm and the first activation that its output goes to, one behind the other."""
+    for reader in flow.reached(node):
+        if reader.module is None:
+            continue
+        if id(reader.module) in norms and not layer.norm:
+            layer = _joined(replace(layer, norm=reader.name), reader, flow, norms)
+        elif type(reader.module).__module__ == _ACTIVATIONS.__name__ and not layer.activation:
+            layer = _joined(replace(layer, activation=reader.name), reader, flow, norms)
+    return layer
 
 
 def _scaled(layer: Found, model: nn.Module, tried: dict[object, bool]) -> dict[str, Any]:
