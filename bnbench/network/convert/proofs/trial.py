@@ -18,7 +18,7 @@ from bnbench.network.norm_site import NormSite
 from bnbench.network.source.records import call
 
 #: Samples of a pass: enough for batch norm on maps of one position.
-SAMPLES = 6
+SAMPLES = 4
 Inputs = Callable[[int], Any]
 
 
