@@ -17,8 +17,8 @@ from bnbench.network.convert.copying import copied
 from bnbench.network.norm_site import NormSite
 from bnbench.network.source.records import call
 
-#: Samples of a pass: enough for batch norm on maps of one position.
-SAMPLES = 4
+#: Samples of a pass. A batch norm over few values multiplies rounding: where a proof rests on digits, more are tried.
+SAMPLES, MORE_SAMPLES = 6, 24
 Inputs = Callable[[int], Any]
 
 
@@ -50,7 +50,7 @@ class Trials:
 
     def __init__(self, model: nn.Module, sites: Sequence[NormSite], inputs: Inputs | None) -> None:
         self.model, self.sites = model, sites
-        self._inputs, self._passes = inputs, dict[bool, Pass]()
+        self._inputs, self._passes = inputs, dict[tuple[bool, int], Pass]()
 
     def copy(self) -> nn.Module:
         """The same each time."""
@@ -64,16 +64,19 @@ class Trials:
             raise CannotRunError("no inputs were given to run the network on")
         return self._inputs
 
-    def before(self, training: bool) -> Pass:
+    def before(self, training: bool, samples: int = SAMPLES) -> Pass:
         """A pass of the network as it is: first in training, then in inference. Raises CannotRunError."""
-        if not self._passes:
+        if (training, samples) not in self._passes:
             inputs, base = self.inputs(), self.copy()
-            try:
-                self._passes = {mode: run(base, inputs, mode) for mode in (True, False)}
-            except BaseException as error:  # whatever a user's network raises
-                raise_interrupt(error)
-                raise CannotRunError(f"the network does not run in float64: {first_line(error)}") from error
-        return self._passes[training]
+            for mode, words in ((True, "in training"), (False, "in inference")):
+                try:
+                    self._passes[mode, samples] = run(base, inputs, mode, samples)
+                except BaseException as error:  # whatever a user's network raises
+                    raise_interrupt(error)
+                    raise CannotRunError(
+                        f"the network does not run {words} in float64: {first_line(error)}"
+                    ) from error
+        return self._passes[training, samples]
 
 
 @torch.no_grad()
@@ -112,10 +115,10 @@ def scrambled(model: nn.Module, sites: Sequence[NormSite]) -> nn.Module:
     return model
 
 
-def run(model: nn.Module, inputs: Inputs, training: bool) -> Pass:
+def run(model: nn.Module, inputs: Inputs, training: bool, samples: int = SAMPLES) -> Pass:
     """Outputs, gradients of a made-up loss, and buffers, with the same random numbers each time."""
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
-    given = tree_map(lambda value: _moved(value, device), inputs(SAMPLES))
+    given = tree_map(lambda value: _moved(value, device), inputs(samples))
     model.train(training)
     leaves = {name: value for name, value in model.named_parameters() if value.is_leaf}
     for value in leaves.values():
