@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from bnbench.api.comparison import Comparison
     from bnbench.network.doctor.cures import Cure
     from bnbench.network.norm_site import NormSites
-    from bnbench.network.own import Recipe
-    from bnbench.network.source import Wanted
 
 #: Seeds and optimizer steps of the study, at most.
 SEEDS, STEPS = 5, 300
@@ -149,13 +147,15 @@ class _Source:
         """A network as it is found or mended, from the global random streams, which the caller has seeded."""
         import torch
 
+        from bnbench.api.network_data import recipe_of
         from bnbench.network.own import fit_of
         from bnbench.network.own.fit import fitted
 
         if isinstance(self.model, str):
-            model = _recipe(self.model, self.data).built(int(torch.randint(2**31, ())))
+            model = recipe_of(self.model, self.data).built(int(torch.randint(2**31, ())))
         else:
-            model = copy.deepcopy(self.model)
+            model = self.model
+        model = copy.deepcopy(model)  # a file may hold one network that is built already
         fit = fit_of(type(model).__name__, model, self.data.use)
         return fitted(mend(model) if mend else model, fit)
 
@@ -169,24 +169,6 @@ class _Source:
         if isinstance(self.model, str):
             return f"{self.model} {find_origin(read_word(self.model)).content()}"
         return digest(copy.deepcopy(self.model))
-
-
-def _recipe(word: str, data: StudyData) -> Recipe:
-    """What the network of a word is built from; its normalizers stay."""
-    from bnbench.models.layers import NormLayer
-    from bnbench.models.own_options import built_by
-    from bnbench.network.own import Recipe
-    from bnbench.network.source.load import find_origin
-    from bnbench.network.source.words import read_word
-    from bnbench.norms import norms
-
-    read = read_word(word)
-    origin, none = find_origin(read), norms.get("none")
-
-    def make(wanted: Wanted) -> nn.Module:
-        return built_by(origin, wanted, read.options)
-
-    return Recipe(word, make, {}, NormLayer(none, none.typed({})), data.use)
 
 
 def _compared(finding: Finding, cure: Cure, source: _Source, training: Training) -> Comparison:

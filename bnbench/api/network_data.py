@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bnbench.api.study_data import StudyData
-    from bnbench.data import Sizes
     from bnbench.network.doctor.data import PatientData
     from bnbench.network.doctor.patient import Patient
-    from bnbench.network.own import Use
+    from bnbench.network.own import Recipe, Use
     from bnbench.network.own.fit import Fit
     from bnbench.network.source import LoadedModel, Wanted
 
@@ -66,32 +65,48 @@ def loaded_for(word: str, wanted: Wanted, data: StudyData | PatientData | None) 
 
     Raises BnbenchError.
     """
-    from bnbench.network.source import load_model
+    from bnbench.network.source import LoadedModel, load_model
 
-    if data is None:
+    if data is None or wanted.input is not None:
         return load_model(word, wanted)
     from bnbench.api.study_data import StudyData
+    from bnbench.network.source.arguments import call_text
+    from bnbench.network.source.load import find_origin
+    from bnbench.network.source.words import read_word
 
-    texts = input_texts(data.use.sizes) if isinstance(data, StudyData) and wanted.input is None else ()
-    for text in texts:
-        try:
-            return load_model(word, replace(wanted, input=text))
-        except BnbenchError:  # it takes other inputs: that is found out with the data itself
-            continue
-    return load_model(word, wanted)
+    if not isinstance(data, StudyData):
+        return load_model(word, wanted)
+    read = read_word(word)
+    origin, options = find_origin(read), {**read.options, **wanted.options}
+    model = recipe_of(word, data, wanted.num_classes).built(wanted.seed)
+    arguments = origin.arguments(replace(data.use.wanted(), num_classes=wanted.num_classes, options=options))
+    said = () if origin.ready else (f"built as {call_text(origin.name, arguments)}",)
+    fit, _ = fit_for(model, data.use)
+    shape = " x ".join(map(str, data.use.sizes.input_shape))
+
+    def inputs(samples: int) -> Any:
+        return fit.call(data.use.inputs(samples))
+
+    return LoadedModel(model, word, origin.content(), inputs, shape, said)
 
 
-def input_texts(sizes: Sizes) -> tuple[str, ...]:
-    """Inputs like a data set's as --input has them, the one with the least change first."""
-    shape = sizes.input_shape
-    if sizes.vocabulary is not None:
-        return (f"tokens:{shape[0]}:{sizes.vocabulary}",)
-    plain = "x".join(map(str, shape))
-    if len(shape) != 3:
-        return (plain,)
-    if shape[1:] == (1, 1):
-        return f"{shape[0]}", plain
-    return (plain, f"3x{shape[1]}x{shape[2]}") if shape[0] == 1 else (plain,)
+def recipe_of(word: str, data: StudyData, classes: int | None = None) -> Recipe:
+    """What the network of a word is built from for a study; its normalizers stay. classes: in place of the data's."""
+    from bnbench.models.layers import NormLayer
+    from bnbench.models.own_options import built_by
+    from bnbench.network.own import Recipe
+    from bnbench.network.source.load import find_origin
+    from bnbench.network.source.words import read_word
+    from bnbench.norms import norms
+
+    read = read_word(word)
+    origin, none = find_origin(read), norms.get("none")
+
+    def make(wanted: Wanted) -> nn.Module:
+        known = wanted if classes is None else replace(wanted, num_classes=classes)
+        return built_by(origin, known, read.options)
+
+    return Recipe(word, make, {}, NormLayer(none, none.typed({})), data.use)
 
 
 def data_for(model: nn.Module, given: StudyData | PatientData | None) -> PatientData | None:
