@@ -162,13 +162,19 @@ class _Source:
     @property
     def identity(self) -> str:
         """Of the word and its source, or of the module's content: runs of another network are none of this one's."""
-        from bnbench.network.snapshot import digest
+        import torch
+
         from bnbench.network.source.load import find_origin
         from bnbench.network.source.words import read_word
 
         if isinstance(self.model, str):
             return f"{self.model} {find_origin(read_word(self.model)).content()}"
-        return digest(copy.deepcopy(self.model))
+        hashed = hashlib.sha256(repr(self.model).encode())
+        for name, value in self.model.state_dict().items():
+            hashed.update(f"{name} {value!r}".encode())
+            if hasattr(value, "detach"):
+                hashed.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return hashed.hexdigest()
 
 
 def _compared(finding: Finding, cure: Cure, source: _Source, training: Training) -> Comparison:

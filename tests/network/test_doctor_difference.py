@@ -18,6 +18,7 @@ from bnbench.base.network_records import Finding
 from bnbench.network.doctor.cures import NO_STUDY, Cure, cure_of
 from bnbench.network.doctor.rules import rules
 from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.snapshot import digest
 
 
 def finding(rule: str, place: str, **other: Any) -> Finding:
@@ -200,3 +201,19 @@ def test_a_trained_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(BnbenchError, match="D16: this rule found nothing"):
         bnbench.doctor("net.py:Net", data="quickstart", rules="D10", train_the_difference="D16")
     assert json.loads(json.dumps(difference)) == difference
+
+
+@pytest.mark.slow
+def test_a_module_is_trained_from_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64, momentum=0.9), nn.Linear(64, 10))
+    before = digest(model)
+    options: dict[str, Any] = {"data": "quickstart", "rules": "D10", "train_the_difference": True}
+    few = ["seeds=2", "steps=5", "max_train_samples=200"]
+    folders = [
+        bnbench.doctor(model, **options, overrides=few).details["difference"]["folder"] for _ in range(2)
+    ]
+    assert digest(model) == before
+    assert folders[0] == folders[1]  # the same runs, which are there already
+    history = [row for row in bnbench.load(folders[0]).history if row["step"] == 0]
+    assert len({row["val_loss"] for row in history}) == 1
