@@ -65,9 +65,27 @@ class Beside:
     ] = False
 
 
+@dataclass(frozen=True)
+class Showing:
+    """What is printed, and when the command fails."""
+
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 where a finding is an error.")] = False
+    all_places: Annotated[
+        bool, typer.Option("--all", help="Show every place by itself, also where many are alike.")
+    ] = False
+    explain: Annotated[
+        str | None, typer.Option("--explain", metavar="D06", help="Print what a rule means, and end.")
+    ] = None
+    format: Annotated[
+        Literal["table", "json", "sarif"],
+        typer.Option("--format", help="What to print on stdout; the rest goes to stderr."),
+    ] = "table"
+
+
 def doctor(
     building: Building,
     beside: Beside,
+    showing: Showing,
     model: Model = "",
     overrides: Annotated[
         list[str] | None,
@@ -75,56 +93,50 @@ def doctor(
             metavar="[KEY=VALUE]...", help="Settings that replace those of --data.", show_default=False
         ),
     ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 4 where a finding is an error.")
-    ] = False,
-    all_places: Annotated[
-        bool, typer.Option("--all", help="Show every place by itself, also where many are alike.")
-    ] = False,
-    explain: Annotated[
-        str | None, typer.Option("--explain", metavar="D06", help="Print what a rule means, and end.")
-    ] = None,
-    format: Annotated[
-        Literal["table", "json", "sarif"],
-        typer.Option("--format", help="What to print on stdout; the rest goes to stderr."),
-    ] = "table",
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
     """What is wrong with the normalizations of a network? 26 rules, each with its evidence, its cost and the fix."""
     with Errors(debug):
-        from bnbench.api.doctor import Beside as Given
-        from bnbench.api.doctor import diagnose, subject_of, untrained
-        from bnbench.api.doctor_rules import Selection
-        from bnbench.api.network_data import given_data, require_study, wanted_of
-
-        if explain is not None:
-            _explain(explain, plugin or [])
+        if showing.explain is not None:
+            _explain(showing.explain, plugin or [])
             raise typer.Exit(EXIT_DONE)
         model, words, rule = _words(model, overrides or [], beside.difference)
         if not model:
             raise typer.BadParameter("it is missing.", param_hint="MODEL")
-        entries = Selection(beside.rules, beside.ignore, plugin or []).entries()
-        from bnbench.engine.process import training_process
-
-        with training_process(for_good=True):
-            data = given_data(beside.data, words, plugin or [])
-            if rule is not None:
-                require_study(data)
-            subject = subject_of(model, building.input, building.wanted(wanted_of(data)), data)
-            given = Given(beside.optimizer, beside.checkpoint, data)
-            diagnosis, sites = diagnose(subject, given, entries)
+        diagnosis = _diagnosis(building, beside, model, words, rule, plugin or [])
         if not diagnosis.sites and not diagnosis.findings:
             raise BnbenchError(
                 f"{model} has no normalization: no module of it normalizes what it is given, and no function was seen "
                 "that does."
             )
-        if rule is not None:
-            from bnbench.api.difference import with_difference
+        _show(diagnosis, showing.format, every=showing.all_places)
+        raise typer.Exit(EXIT_GATE if showing.strict and not diagnosis.passed else EXIT_DONE)
 
-            diagnosis = with_difference(diagnosis, sites, untrained(subject, data), rule)
-        _show(diagnosis, format, every=all_places)
-        raise typer.Exit(EXIT_GATE if strict and not diagnosis.passed else EXIT_DONE)
+
+def _diagnosis(
+    building: Building, beside: Beside, model: str, words: list[str], rule: str | None, plugins: list[Path]
+) -> Diagnosis:
+    """What the rules find; rule: whose finding is trained against its fix, "" for the first, None for none."""
+    from bnbench.api.doctor import Beside as Given
+    from bnbench.api.doctor import diagnose, subject_of, untrained
+    from bnbench.api.doctor_rules import Selection
+    from bnbench.api.network_data import given_data, require_study, wanted_of
+    from bnbench.engine.process import training_process
+
+    entries = Selection(beside.rules, beside.ignore, plugins).entries()
+    with training_process(for_good=True):
+        data = given_data(beside.data, words, plugins)
+        if rule is not None:
+            require_study(data)
+        subject = subject_of(model, building.input, building.wanted(wanted_of(data)), data)
+        given = Given(beside.optimizer, beside.checkpoint, data)
+        diagnosis, sites = diagnose(subject, given, entries)
+    if rule is None or not diagnosis.sites:
+        return diagnosis
+    from bnbench.api.difference import with_difference
+
+    return with_difference(diagnosis, sites, untrained(subject, data), rule)
 
 
 def _words(model: str, words: list[str], difference: bool) -> tuple[str, list[str], str | None]:

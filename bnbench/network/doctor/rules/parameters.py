@@ -21,7 +21,7 @@ _NONE = 1e-4
 _NEGATIVE = 0.25
 #: Names of additions, after which a branch with gamma 0 is the identity.
 _SUMS = ("add", "iadd", "sum", "radd", "sub", "isub", "cat", "stack")
-_SCALES = re.compile("drop|depth|^_*i?mul|^_*i?true_?div|scale|identity", re.IGNORECASE)
+_SCALES = re.compile("drop|depth|view|reshape|^_*i?mul|^_*i?true_?div|scale|identity", re.IGNORECASE)
 
 
 @rules.register(
