@@ -251,6 +251,104 @@ def test_zeros_prove_nothing():
     assert "gives zeros whatever it is given" in proof.explanation
 
 
+def test_torchs_transformer_layer():
+    """Its fused kernel in inference reads gamma itself."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+    found = bnbench.fold(
+        randomised(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)), inputs=(5, 8)
+    )
+    assert [site.action for site in found.sites] == ["folded"] * 4
+    assert found.sites[0].details["into"] == ["layers.0.self_attn"]
+    assert found.passed
+
+
+def test_instance_norm_with_running_statistics():
+    """In inference it is a batch norm."""
+    net = Net(
+        lambda net, x: net.norm(net.conv(x)),
+        conv=nn.Conv2d(4, 6, 3),
+        norm=nn.InstanceNorm2d(6, True, track_running_stats=True),
+    )
+    found = bnbench.fold(randomised(net), inputs=SHAPE)
+    assert (found.sites[0].action, found.sites[0].details) == (
+        "folded",
+        {"side": "before", "into": ["conv"], "what": "norm"},
+    )
+    assert isinstance(found.model.norm, nn.Identity)
+    assert found.passed
+
+
+def test_a_token_that_is_a_parameter():
+    """What stands beside the norm's output in the layer's input would get its scale, too."""
+    net = Net(
+        lambda net, x: net.conv(torch.cat([net.token.weight.expand(len(x), 1, 6), net.norm(x)], 1)),
+        norm=nn.LayerNorm(6),
+        token=nn.Embedding(1, 6),
+        conv=nn.Linear(6, 4),
+    )
+    found = bnbench.fold(randomised(net), inputs=(5, 6))
+    assert found.sites[0].action == "left"
+
+
+def test_a_generator_that_makes_images_of_features():
+    """A linear layer, a view as images, a batch norm: each channel spans 9 outputs."""
+    net = Net(
+        lambda net, x: net.norm(net.conv(x).view(-1, 4, 3, 3)), conv=nn.Linear(5, 36), norm=nn.BatchNorm2d(4)
+    )
+    found = bnbench.fold(randomised(net), inputs=(5,))
+    assert found.sites[0].details["into"] == ["conv"]
+    assert found.passed
+
+
+def test_casts_between():
+    net = Net(
+        lambda net, x: net.norm(net.conv(x).to(torch.float32)),
+        conv=nn.Conv2d(4, 6, 3),
+        norm=nn.BatchNorm2d(6),
+    )
+    assert bnbench.fold(randomised(net), inputs=SHAPE).sites[0].action == "folded"
+    net.steps = lambda net, x: net.norm(net.conv(x).to(torch.int32).to(torch.float32))
+    assert bnbench.fold(net, inputs=SHAPE).sites[0].action == "left"
+
+
+def test_identity_that_would_be_changed_in_place():
+    """Without the norm, its output is its input, which is changed afterwards."""
+
+    def steps(net, x):
+        z = x * 1
+        y = net.norm(z)
+        z.relu_()
+        return net.conv(y) + z.mean()
+
+    found = bnbench.fold(
+        randomised(Net(steps, norm=nn.BatchNorm2d(4), conv=nn.Conv2d(4, 6, 3))).eval(), inputs=SHAPE
+    )
+    assert found.sites[0].action == "refused"
+    assert found.passed
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's on what it will no longer have
+@pytest.mark.parametrize("wrap", [torch.jit.script, nn.DataParallel, torch.compile])
+def test_wrapped_networks_are_refused_with_the_reason(wrap):
+    net = randomised(nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6))).eval()
+    found = bnbench.fold(wrap(net), inputs=lambda n: drawn(n, *SHAPE).float())
+    assert [site.action for site in found.sites] == ["refused"]
+    assert found.sites[0].reason
+    assert found.passed
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_layers_can_not_be_compared():
+    net = randomised(
+        nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(96, 3))
+    ).eval()
+    quantized = torch.ao.quantization.quantize_dynamic(net, {nn.Linear})
+    found = bnbench.fold(quantized, inputs=lambda n: drawn(n, *SHAPE).float())
+    assert [site.action for site in found.sites] == ["refused"]
+    assert "float64" in found.sites[0].reason
+
+
 def test_tokens():
     net = nn.Sequential(nn.Embedding(9, 6), nn.LayerNorm(6), nn.Linear(6, 4))
     randomised(net)

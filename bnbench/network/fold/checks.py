@@ -26,8 +26,8 @@ FACTOR, ULPS = 2.0, 8.0
 #: How many units of the last place numbers are moved by, and how often, to find how sensitive a network is.
 BITS, DRAWS = 4.0, 4
 _NOTHING = (
-    "the network gives zeros whatever it is given, as a last layer that starts at zero does: no comparison shows "
-    "anything; load trained weights"
+    "the network gives zeros whatever it is given, as a last layer that starts at zero does, or no numbers: no "
+    "comparison shows anything"
 )
 
 

@@ -22,6 +22,8 @@ from bnbench.network.norm_site import Node
 SAME = {"identity", "contiguous", "clone", "detach", "alias", "lift_fresh_copy"}
 #: Identities in inference, unless they are made to work there too. Where a function takes `training`.
 _DROPS = {"stochastic_depth": 2, "drop_path": 1}
+#: Casts: of a real type they keep a value up to its rounding.
+_CASTS = {"to", "type_as", "type", "float", "double", "half", "bfloat16", "cpu", "cuda"}
 _RESHAPES = {
     *(
         "view",
@@ -98,7 +100,7 @@ def backwards(node: Node, shape: tuple[int, ...], field: Field) -> Field:
 def _move(node: Node, shape: tuple[int, ...], field: Field, back: bool) -> Field:
     name = operation(node)
     target = shape if back else node.shape
-    if name in SAME or _is_idle(node, name):
+    if name in SAME or _is_idle(node, name) or (name in _CASTS and _stays_real(node)):
         return field
     if not target or not node.shape:
         raise Blocked("a shape is not known", node.name)
@@ -119,6 +121,14 @@ def _move(node: Node, shape: tuple[int, ...], field: Field, back: bool) -> Field
     if name in {"getitem", "select", "slice"} and not back:
         return field.map(lambda values: _indexed(node, name, values))
     raise Blocked(f"{name} stands between", node.name)
+
+
+def _stays_real(node: Node) -> bool:
+    """Whether a cast goes to a real type."""
+    given = [
+        value for value in (*node.arguments, *node.named_arguments.values()) if isinstance(value, torch.dtype)
+    ]
+    return all(dtype.is_floating_point for dtype in given) and node.kind == "function"
 
 
 def _is_idle(node: Node, name: str) -> bool:

@@ -30,6 +30,10 @@ _WAYS = (
     "the network makes Python's numbers of tensors: an input that none of the comparisons is like may take another way "
     "through its layers"
 )
+_FRESH = (
+    "the running statistics of every norm are those of a network that was never trained, mean 0 and variance 1: "
+    "--checkpoint loads trained ones"
+)
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def _folded(model: nn.Module, inputs: Inputs, chosen: FoldOptions) -> Folding:
         put_into(folded, plan)
         records = tuple(map(_record, plan.outcomes))
         proofs = _proofs(Pair(own, folded), plan, inputs, chosen)
-        said = (_WAYS,) if sites.reads_numbers else ()
+        said = ((_WAYS,) if sites.reads_numbers else ()) + ((_FRESH,) if _is_fresh(plan) else ())
         batch = inputs(chosen.speed_samples) if chosen.speed else None
         speed = measure(own, folded, batch, chosen.speed_samples) if chosen.speed else None
     return Folding(folded, records, proofs, sites.tracer, speed, model, said=said)
@@ -139,9 +143,16 @@ def _tried(own: nn.Module, sites: NormSites, inputs: Inputs) -> Plan:
         reason = "the network takes another way through its layers on other inputs"
         return Planner(own, sites, {site.name: reason for site in sites.sites}).run()
     plan = Planner(own, sites).run()
+    if not plan.folds:
+        return plan
     wide, batch = in_float64(own), inputs(2)
-    truth = checks.outputs(wide, batch, wide=True)
-    if not plan.folds or _gap(wide, plan, truth, batch) <= checks.LARGEST:
+    try:
+        truth = checks.outputs(wide, batch, wide=True)
+    except BaseException as error:  # quantized layers, and others of one type alone
+        raise_interrupt(error)
+        reason = f"the network can't be compared in float64: {first_line(error)}"
+        return Planner(own, sites, {site.name: reason for site in sites.sites}).run()
+    if _gap(wide, plan, truth, batch) <= checks.LARGEST:
         return plan
     skip: dict[str, str] = {}
     for fold in plan.folds:
@@ -164,6 +175,8 @@ def _gap(wide: nn.Module, plan: Plan, truth: list[torch.Tensor], batch: Any) -> 
 
 
 def _proofs(pair: Pair, plan: Plan, inputs: Inputs, options: FoldOptions) -> tuple[Proof, ...]:
+    if not plan.folds:
+        return (_count(plan), Proof("float64", None, None, "nothing is folded: the copy is the network"))
     wide, wide_folded = in_float64(pair.own), in_float64(pair.own)
     put_into(wide_folded, plan)
     first = checks.in_float64(Pair(wide, wide_folded), adversarial(inputs))
@@ -184,6 +197,19 @@ def _count(plan: Plan) -> Proof:
     unexplained = sum(isinstance(outcome, Left) and not outcome.reason for outcome in plan.outcomes)
     text = f"norms found: {folded} folded, {found - folded} left, {unexplained} of these without a reason"
     return Proof("count", unexplained == 0, found, text)
+
+
+def _is_fresh(plan: Plan) -> bool:
+    """Whether no batch norm that is folded has seen a batch."""
+    modules = [fold.site.module for fold in plan.folds if fold.whole]
+    pairs = [(getattr(m, "running_mean", None), getattr(m, "running_var", None)) for m in modules]
+    return bool(pairs) and all(
+        isinstance(mean, torch.Tensor)
+        and isinstance(var, torch.Tensor)
+        and not mean.any()
+        and bool((var == 1).all())
+        for mean, var in pairs
+    )
 
 
 def _record(outcome: Fold | Left) -> SiteRecord:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from bnbench.base.fold_record import WHOLE
 from bnbench.network.fold.affine import Affine, along, gamma_affine, inference_affine
 from bnbench.network.fold.blocked import Blocked, untouchable
 from bnbench.network.fold.fields import Field
@@ -71,7 +72,7 @@ class Planner:
     def _outcome(self, site: NormSite) -> Fold | Left:
         if site.name in self.skip:
             return Left(site, "refused", {}, self.skip[site.name])
-        whole = site.behaviour.kind in ("batch", "sync", "frozen")
+        whole = site.behaviour.kind in WHOLE or site.behaviour.running
         try:
             module, affine = self._affine(site, whole)
         except Blocked as blocked:

@@ -19,6 +19,8 @@ _WITHOUT_AFFINE = (
     nn.InstanceNorm2d,
     nn.InstanceNorm3d,
 )
+#: They hand gamma and beta of their norms to a fused kernel.
+_READERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
 
 def put_into(model: nn.Module, plan: Plan) -> None:
@@ -31,7 +33,8 @@ def put_into(model: nn.Module, plan: Plan) -> None:
             if fold.whole:
                 _replace(model, fold.site.names, remainder(module, fold.site.behaviour.includes))
             else:
-                take_gamma_out(module, fold.site)
+                owner = model.get_submodule(fold.site.owners[0])
+                take_gamma_out(module, fold.site, keeps=isinstance(owner, _READERS))
 
 
 def remainder(module: nn.Module, includes: tuple[str, ...]) -> nn.Module:
@@ -45,10 +48,13 @@ def remainder(module: nn.Module, includes: tuple[str, ...]) -> nn.Module:
     return rest
 
 
-def take_gamma_out(module: nn.Module, site: NormSite) -> None:
-    """The norm without gamma and beta: torch's own layers hold None, others a gamma that multiplies by one."""
+def take_gamma_out(module: nn.Module, site: NormSite, *, keeps: bool = False) -> None:
+    """The norm without gamma and beta: torch's own layers hold None, others a gamma that multiplies by one.
+
+    keeps: its owner reads gamma itself, so that there must be one.
+    """
     gamma, beta = site.behaviour.gamma, site.behaviour.beta
-    if type(module) in _WITHOUT_AFFINE:
+    if type(module) in _WITHOUT_AFFINE and not keeps:
         for name in (gamma, beta):
             if name:
                 setattr(module, name, None)

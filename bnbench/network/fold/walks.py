@@ -168,6 +168,8 @@ class After(Walk):
 
     def _joined(self, node: Node, index: int, field: Field) -> Field:
         axis = _cat_axis(node)
+        if sum(self.flow.nodes[each].shape[axis] for each in node.inputs) != node.shape[axis]:
+            raise Blocked("it goes to a concatenation with constants, or with itself", node.name)
         parts = []
         for each in node.inputs:
             shape = self.flow.nodes[each].shape

@@ -42,7 +42,7 @@ class Alike:
 
 def _into(site: SiteRecord, *, named: bool) -> str:
     layers = site.details.get("into", [])
-    what = "gamma and beta folded into" if site.kind not in WHOLE else "folded into"
+    what = f"{'' if site.details.get('what') == 'norm' else 'gamma and beta '}folded into"
     side = f"{site.details.get('side', '')} it"
     if named and len(layers) == 1:
         return f"{what} {shortened(layers[0], _NAME)} {side}"
@@ -79,7 +79,14 @@ def answer(record: FoldRecord) -> str:
         if sites:
             folded = sum(site.action == "folded" for site in sites)
             parts.append(words.format(folded, _counted(sites)))
-    return f"{record.model}: {'; '.join(parts)}. {proofs_line(record.proofs)}"
+    return f"{record.model}: {'; '.join(parts)}. {proofs_line(record.proofs)}{_speed(record)}"
+
+
+def _speed(record: FoldRecord) -> str:
+    if record.speed is None:
+        return ""
+    times, low, high = (record.speed[key] for key in ("times_faster", "low", "high"))
+    return f" {times:.2f} times as fast [{low:.2f}, {high:.2f}]."
 
 
 def _counted(sites: Sequence[SiteRecord]) -> str:
