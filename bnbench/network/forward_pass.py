@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,9 +50,8 @@ def forward_pass(model: nn.Module, inputs: Inputs, samples: int, training: bool 
     """One pass in this mode; None: in the mode that each module has."""
     device = device_of(model)
     seen = ForwardPass(Recorder(model))
-    with left_as_found(device), ExitStack() as stack, torch.no_grad():
-        before = _kept(model, stack)
-        seed_streams(0, device if device.type != "meta" else CPU)
+    with left_as_it_was(model):
+        before = _float_buffers(model)
         streams = ProcessState.now(device)
         try:
             if training is not None:
@@ -78,23 +77,33 @@ def in_either_mode(model: nn.Module, inputs: Inputs, samples: int) -> ForwardPas
     return first
 
 
-def _kept(model: nn.Module, stack: ExitStack) -> dict[str, Tensor]:
-    """Copies of its float buffers. At the end its state and modes are put back.
+@contextmanager
+def left_as_it_was(model: nn.Module) -> Iterator[None]:
+    """Inside, passes without gradients leave no trace on the network and the process; random streams start anew.
 
     Meanwhile it runs in Python, uncompiled, and without torch's fused transformer layers.
     """
-    if not has_lazy(model):
-        stack.callback(ModuleState(model).restore)
-    modes = [(module, module.training) for module in model.modules()]
-    stack.callback(_put_back, modes)
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    stack.callback(torch.backends.mha.set_fastpath_enabled, fused)
-    compiled = any(
+    device = device_of(model)
+    with left_as_found(device), ExitStack() as stack, torch.no_grad():
+        if not has_lazy(model):
+            stack.callback(ModuleState(model).restore)
+        stack.callback(_put_back, [(module, module.training) for module in model.modules()])
+        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)
+        if any(_is_compiled(module) for module in model.modules()):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        seed_streams(0, device if device.type != "meta" else CPU)
+        yield
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return (
         type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
-        for module in model.modules()
     )
-    stack.enter_context(torch.compiler.set_stance("force_eager") if compiled else nullcontext())
+
+
+def _float_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of them, by their qualified names."""
     buffers = [(n, value) for n, value in model.named_buffers() if not is_lazy(value) and not value.is_meta]
     return {name: value.clone() for name, value in buffers if value.is_floating_point()}
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from bnbench.base.user_code import first_line
 from bnbench.network.candidates import behaviours_of
+from bnbench.network.exported import exported_nodes
 from bnbench.network.flow import Call
 from bnbench.network.forward_pass import ForwardPass, Inputs, in_either_mode, initialized, is_leaf
 from bnbench.network.function_norms import function_sites
@@ -46,6 +47,12 @@ def find_norm_sites(
 
     tracer: Any = "execution"
     nodes = seen.recorder.nodes(is_node) if seen.recorder and not seen.error else ()
+    if inputs is not None and any(node.name == "unknown" and node.kind == "function" for node in nodes):
+        exported = exported_nodes(subject, inputs(samples), is_node)
+        if exported and {id(node.module) for node in nodes if id(node.module) in behaviours} <= {
+            id(n.module) for n in exported
+        }:
+            nodes, tracer = exported, "export"
     if not nodes:
         nodes, tracer = symbolic_nodes(subject, is_node), "fx"
     calls = {} if seen.error else seen.calls

@@ -597,6 +597,23 @@ class Unseen(nn.Module):
         return self.head(y) + doubled(y).mean()
 
 
+def _twice(x: Tensor) -> Tensor:
+    return 2 * x
+
+
+@case(*IMAGE)
+class ScriptedFunction(nn.Module):
+    """A scripted function between convolution and norm: torch.export sees what it does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+        self.twice = torch.jit.script(_twice)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.twice(self.conv(x)))
+
+
 @case(*IMAGE)
 class ControlFlow(nn.Module):
     """A branch that depends on the data, which torch.fx does not trace."""

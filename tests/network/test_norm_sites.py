@@ -11,6 +11,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from bnbench.network.exported import exported_nodes
 from bnbench.network.forward_pass import is_leaf
 from bnbench.network.neighbours import Flow
 from bnbench.network.norm_site import Neighbour, NormSite, NormSites
@@ -206,6 +207,35 @@ def test_what_leaves_torch_is_read_by_something_unknown() -> None:
     assert before(site) == ("unknown", "function", (), False, 1)
     assert after(site)[0] == ("head", "module", (), True, 1)
     assert len(after(site)) > 1  # so that `head` is not the only reader
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_export_sees_what_the_recording_of_functions_does_not() -> None:
+    model, inputs = NETWORKS["ScriptedFunction"]()
+    state = _hash(model)
+    found = find_norm_sites(model, inputs)
+    assert found.tracer == "export"
+    assert before(found.sites[0]) == ("mul", "function", (), True, 1)
+    assert all(
+        torch.equal(a, b) if isinstance(a, Tensor) else a == b
+        for a, b in zip(_hash(model), state, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "network", ["NormTwice", "ReadByTwo", "Joined", "QueryKeyNorm", "TwoParents", "named_inputs"]
+)
+def test_execution_and_export_agree(network: str) -> None:
+    """torch.export is the oracle: it records operators of ATen below the functions that the recording sees."""
+    model, inputs = NETWORKS[network]()
+    found = find_norm_sites(model.eval(), inputs)
+    norms = {id(site.module) for site in found.sites}
+    nodes = exported_nodes(model, inputs(3), lambda module: is_leaf(module) or id(module) in norms)
+    flow = Flow(nodes)
+    for site in found.sites:
+        calls = flow.calls_of_id(id(site.module))
+        assert list(site.producers) == [flow.producer(node) for node in calls]
+        assert site.consumers == tuple(dict.fromkeys(c for node in calls for c in flow.consumers(node)))
 
 
 def test_calls_have_a_shape_each() -> None:
