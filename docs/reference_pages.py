@@ -88,7 +88,9 @@ def _parameters(callback: Callable[..., Any]) -> tuple[list[tuple[str, str]], li
             if isinstance(note, ArgumentInfo):
                 arguments.append((note.metavar or name.upper(), _plain(note.help or "")))
             elif isinstance(note, OptionInfo) and not note.hidden:
-                declared = [part for part in note.param_decls or () if part.startswith("-")]
+                # in Annotated, the first name stands where a default would
+                words = (note.default, *(note.param_decls or ()))
+                declared = [part for part in words if isinstance(part, str) and part.startswith("-")]
                 long = f"--{name.replace('_', '-')}"
                 names = declared if any(part.startswith("--") for part in declared) else [long, *declared]
                 options.append(

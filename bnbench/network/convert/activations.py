@@ -7,10 +7,10 @@ from torch import nn
 
 from bnbench.base.process_state import seeded
 from bnbench.base.user_code import raise_interrupt
-from bnbench.models.layers import NormLayer
 from bnbench.network.convert.targets import CannotStandError
 from bnbench.network.norm_site import Neighbour, NormSite
 from bnbench.norms.behaviour import CPU
+from bnbench.norms.norm_layer import NormLayer
 
 #: torch's activations, value by value.
 ACTIVATIONS = (

@@ -11,7 +11,6 @@ from torch import nn
 from bnbench.base.errors import BnbenchError, unknown_name
 from bnbench.base.network_records import Proof, SiteRecord
 from bnbench.base.registry import Entry
-from bnbench.models.layers import NormLayer
 from bnbench.network.convert.biases import BiasChange, Biases
 from bnbench.network.convert.copying import copied, with_shapes
 from bnbench.network.convert.proofs import (
@@ -27,6 +26,7 @@ from bnbench.network.files.savable import Origin, Savable
 from bnbench.network.norm_site import NormSites
 from bnbench.network.norm_sites import find_norm_sites
 from bnbench.norms import norms
+from bnbench.norms.norm_layer import NormLayer
 
 Inputs = Callable[[int], Any]
 

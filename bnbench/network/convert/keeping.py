@@ -10,8 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from bnbench.base.user_code import raise_interrupt
-from bnbench.models.layers import NormLayer
 from bnbench.network.norm_site import NormSite
+from bnbench.norms.norm_layer import NormLayer
 
 #: Of a layer whose input was not seen.
 _SAMPLES, _SIZE = 4, 2

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from bnbench.models.layers import NormLayer
 from bnbench.network.convert.activations import activation_to_remove, gives_input_back, must_copy
 from bnbench.network.convert.biases import BiasChange, Biases, BiasRule, change_biases, takes_bias_out
 from bnbench.network.convert.carrying import (
@@ -34,6 +33,7 @@ from bnbench.network.convert.targets import (
 )
 from bnbench.network.norm_behaviour import behaviour_of
 from bnbench.network.norm_site import Neighbour, NormSite
+from bnbench.norms.norm_layer import NormLayer
 
 #: Which normalizations change: batch and sync norms, every one, or one kind.
 Source = Literal["batch", "all", "sync", "frozen", "instance", "group", "layer", "rms"]

@@ -17,11 +17,11 @@ from bnbench.base.errors import BnbenchError
 from bnbench.base.files import key_text
 from bnbench.base.process_state import seed_streams, seeded
 from bnbench.base.user_code import first_line, raise_interrupt
-from bnbench.models.layers import NormLayer
 from bnbench.network.convert.keeping import assumed_shape, kept_options
 from bnbench.network.convert.placed import Layout, PlacedNorm, arranged, arranged_shape, restored
 from bnbench.network.norm_site import NormSite
 from bnbench.norms import behaviour
+from bnbench.norms.norm_layer import NormLayer
 from bnbench.norms.owner import mark
 from bnbench.norms.place import Place, Role
 

@@ -17,9 +17,9 @@ from torch import nn
 
 from bnbench.base.errors import BnbenchError
 from bnbench.base.registry import Entry
-from bnbench.models.layers import NormLayer
 from bnbench.network.convert.placed import Layout, PlacedNorm, norm_of
 from bnbench.norms import norms
+from bnbench.norms.norm_layer import NormLayer
 from bnbench.norms.owner import made_as, mark, recipe_of
 from bnbench.norms.place import Place
 from bnbench.norms.tokens import TokenNorm

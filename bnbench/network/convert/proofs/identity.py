@@ -9,7 +9,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnbench.base.network_records import Proof
 from bnbench.base.user_code import first_line, raise_interrupt
-from bnbench.models.layers import NormLayer
 from bnbench.network.convert.proofs.trial import (
     MORE_SAMPLES,
     SAMPLES,
@@ -22,6 +21,7 @@ from bnbench.network.convert.proofs.trial import (
 )
 from bnbench.network.convert.replacement import Choices, Replaced, inside, replace_norms
 from bnbench.norms import norms
+from bnbench.norms.norm_layer import NormLayer
 
 TOLERANCE = 1e-12
 NAME = "batch = batch_custom"

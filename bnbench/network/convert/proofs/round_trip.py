@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.network_records import Proof
-from bnbench.models.layers import NormLayer
 from bnbench.network.convert.carrying import statistics_in
 from bnbench.network.convert.copying import copied
 from bnbench.network.convert.placed import norm_of
 from bnbench.network.convert.replacement import Choices, Replaced, Replacement, inside, replace_norms
 from bnbench.network.norm_site import NormSite
 from bnbench.norms import norms
+from bnbench.norms.norm_layer import NormLayer
 from bnbench.norms.renorm import BatchRenorm
 
 NAME = "there and back"

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from bnbench.base.network_records import Proof
 from bnbench.base.user_code import first_line, raise_interrupt
-from bnbench.models.layers import NormLayer
 from bnbench.network.convert.proofs.trial import CannotRunError, Pass, Trials, largest, run
 from bnbench.network.convert.replacement import Choices, Replacement, inside, replace_norms
+from bnbench.norms.norm_layer import NormLayer
 
 NAME = "one step"
 #: Of the largest gradient: what is below is the rounding of a zero.
