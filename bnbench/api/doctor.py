@@ -231,6 +231,7 @@ def diagnose(subject: Subject, beside: Beside, entries: Sequence[Entry]) -> tupl
 def _patient_of(subject: Subject, beside: Beside) -> Patient:
     from bnbench.network.doctor.patient import Patient
     from bnbench.network.doctor.trained import was_trained
+    from bnbench.network.doctor.untouched import materialise
     from bnbench.network.norm_sites import find_norm_sites
 
     checkpoint = None
@@ -241,6 +242,7 @@ def _patient_of(subject: Subject, beside: Beside) -> Patient:
     optimizers = optimizers_of(beside.optimizer, subject.model)
     data = data_for(subject.model, beside.data)
     inputs = (data.inputs if data is not None else None) or subject.inputs
+    materialise(subject.model, inputs)
     sites = find_norm_sites(subject.model, inputs, optimizers[0] if optimizers else None)
     return Patient(
         model=subject.model,

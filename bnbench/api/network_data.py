@@ -120,6 +120,7 @@ def data_for(model: nn.Module, given: StudyData | PatientData | None) -> Patient
     from bnbench.api.study_data import StudyData
 
     if not isinstance(given, StudyData):
+        _check_taken(model, given)
         return given
     fit, wrong = fit_for(model, given.use)
     data = given.data
@@ -130,6 +131,25 @@ def data_for(model: nn.Module, given: StudyData | PatientData | None) -> Patient
         said=tuple(filter(None, (fit.said(), wrong))),
     )
     return replace(changed, objective=None, metrics=None) if wrong else changed
+
+
+def _check_taken(model: nn.Module, data: PatientData) -> None:
+    """Raises BnbenchError where the network does not take the first batch; a lazy or another device's is not tried."""
+    import torch
+
+    from bnbench.network.doctor.untouched import device_of, shape_text
+    from bnbench.network.source.trial import tried
+
+    tensors = (*model.parameters(), *model.buffers())
+    if device_of(model).type != "cpu" or any(torch.nn.parameter.is_lazy(tensor) for tensor in tensors):
+        return
+    first = data.batches[0].inputs
+    if fault := tried(model, first).fault:
+        raise BnbenchError(
+            f"data: the network does not take the data: {fault}",
+            f"A batch of it is {shape_text(first)}.",
+            "batches as the network is called with them: inputs, or (inputs, targets).",
+        )
 
 
 def fit_for(model: nn.Module, use: Use) -> tuple[Fit, str]:

@@ -114,6 +114,8 @@ class _Kept:
 
     def is_unchanged(self) -> bool:
         """Whether it has the same storage, and torch counted no change of it."""
+        if self.lazy:  # it has no storage yet
+            return False
         moved = self.tensor.dtype != self.data.dtype or self.tensor.data_ptr() != self.data.data_ptr()
         return not moved and self.version >= 0 and _version(self.tensor) == self.version
 

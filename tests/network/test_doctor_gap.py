@@ -363,6 +363,30 @@ def test_the_model_is_as_it_was() -> None:
     assert all(proof.passed for proof in diagnosis.proofs)
 
 
+def test_lazy_layers_are_judged_and_stay_lazy() -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.Linear(4, 2))
+    diagnosis = bnbench.doctor(model, data=INPUTS, rules=["D01", "D26", "D16"])
+    assert len(diagnosis.rules) == 3
+    assert diagnosis.details["train_eval_gap"]["layers"][0]["name"] == "1"
+    assert isinstance(model[0], nn.LazyLinear)
+    assert nn.parameter.is_lazy(model[1].running_mean)
+
+
+def test_layers_that_a_network_keeps_in_eval_mode_are_left_out() -> None:
+    class Keeps(nn.Sequential):
+        def train(self, mode: bool = True) -> Any:
+            super().train(mode)
+            self[1].eval()
+            return self
+
+    model = Keeps(*two_norms())
+    model[1].running_mean += 1
+    for network in (model, model.eval()):
+        _, gap = gap_of(network, INPUTS)
+        assert gap["left_out"] == ("1",)
+        assert [layer["name"] for layer in gap["layers"]] == ["4"]
+
+
 class Breaks(nn.Module):
     """Raises at its third call."""
 
@@ -434,3 +458,10 @@ def test_a_gap_is_gone_with_precise_statistics() -> None:
     model = changed(reset)
     bnbench.precise_statistics(model, INPUTS)
     assert not gap_of(model, INPUTS)[0]
+
+
+@pytest.mark.parametrize("given", [INPUTS.double(), INPUTS[:, :5]], ids=["dtype", "shape"])
+def test_data_that_the_network_does_not_take(given: Tensor) -> None:
+    """The message names the layer."""
+    with pytest.raises(BnbenchError, match=r"does not take the data: 0 \(Linear\)"):
+        bnbench.doctor(two_norms(), data=given)

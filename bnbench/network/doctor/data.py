@@ -131,9 +131,7 @@ def _of_tensor(given: Tensor, samples: int) -> PatientData:
         )
     given = given[:samples]
     parts = torch.split(given, max(2, min(CUT, len(given) // 8)))
-    return PatientData(
-        f"a tensor of {len(given)} samples", tuple(DataBatch(part, None, len(part)) for part in parts)
-    )
+    return PatientData("a tensor", tuple(DataBatch(part, None, len(part)) for part in parts))
 
 
 def _of_loader(given: object) -> dict[str, Any]:

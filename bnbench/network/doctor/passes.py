@@ -113,9 +113,15 @@ def tracked_layers(model: nn.Module, batch: DataBatch) -> Tracked:
 
 
 def training_flags(model: nn.Module) -> dict[nn.Module, bool]:
-    """Which modules train: as they are where the network is in training mode, else as its own `train` sets them."""
-    if not model.training:
-        model.train()
+    """Which modules train, and puts them into that mode: as the network's own `train` sets them.
+
+    Where the network is in training mode already, what somebody put into eval mode stays there.
+    """
+    given = {module: module.training for module in model.modules()}
+    kept = model.training
+    model.train()
+    for module, training in given.items():
+        module.training = module.training and (training or not kept)
     return {module: module.training for module in model.modules()}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from bnbench.base.errors import BnbenchError
 from bnbench.base.user_code import guarded, raise_interrupt, text_of
@@ -33,6 +34,19 @@ def called(model: nn.Module, inputs: Any, device: torch.device) -> Any:
             "Its forward raised this.",
             "data of the shape that the network takes, or --input for a network of another shape.",
         ) from error
+
+
+def materialise(model: nn.Module, inputs: Callable[[int], Any] | None) -> None:
+    """Lazy layers make their parameters in a first pass, in eval mode. To be called where the model is put back."""
+    tensors = (*model.parameters(), *model.buffers())
+    if inputs is None or not any(is_lazy(tensor) for tensor in tensors):
+        return
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    with torch.no_grad():
+        called(model, inputs(2), device_of(model))
+    for module, training in flags:
+        module.training = training
 
 
 def on(inputs: Any, device: torch.device) -> Any:
