@@ -10,12 +10,9 @@ from torch.optim import Optimizer
 
 from bnbench.network.norm_site import NormSite
 
-#: More changes in place of a gamma or a beta than any initialization makes.
-_CHANGES = 8
-
 
 def was_trained(sites: Iterable[NormSite], optimizers: Iterable[Optimizer] = ()) -> bool:
-    """Whether something shows training: counted batches, moved statistics, an optimizer's state, gradients, updates.
+    """Whether something shows training: counted batches, moved statistics, gradients, an optimizer's state.
 
     Values of gamma and beta show nothing: some networks start them at random (RepVGG).
     """
@@ -27,9 +24,7 @@ def _shows_training(site: NormSite) -> bool:
     if has_counted(site) or (has_statistics(site) and not is_initial(site)):
         return True
     parameters = [] if site.module is None else list(site.module.parameters())
-    return any(
-        one.grad is not None or (not one.is_inference() and one._version > _CHANGES) for one in parameters
-    )
+    return any(one.grad is not None for one in parameters)
 
 
 def has_own_beta(site: NormSite) -> bool:
