@@ -30,8 +30,19 @@ from bnbench.network.source import Wanted, load_model
 
 #: Parameters of a network that is run.
 MOST = 60_000_000
-#: timm has over a thousand architectures: every so many of those that are small enough are looked at.
-TIMM_LARGEST, TIMM_EVERY = 8_000_000, 3
+#: timm: small architectures of different families.
+TIMM = (
+    "resnet10t", "resnet18d", "resnetv2_18", "seresnet18", "resnext26ts", "gcresnext26ts", "botnet26t_256",
+    "regnetx_002", "regnety_002", "regnetz_005", "rexnet_100", "mobilenetv3_small_050", "mobilenetv4_conv_small",
+    "mnasnet_small", "tf_mobilenetv3_small_minimal_100", "tf_efficientnet_lite0", "efficientnet_lite0", "ghostnet_050",
+    "lcnet_035", "tinynet_e", "fbnetc_100", "spnasnet_100", "hardcorenas_a", "dla46x_c", "densenet121",
+    "cspresnet50", "convnext_atto", "convnextv2_atto", "edgenext_xx_small", "mobilevit_xxs", "mobilevitv2_050",
+    "levit_128s", "efficientformer_l1", "efficientvit_b0", "fastvit_t8", "repvgg_a0", "mobileone_s0", "ghostnetv2_100",
+    "poolformer_s12", "xcit_nano_12_p16_224", "pit_ti_224", "vit_tiny_patch16_224", "deit_tiny_patch16_224",
+    "cait_xxs24_224", "crossvit_tiny_240", "swin_s3_tiny_224", "mixer_s32_224", "gmlp_ti16_224", "resmlp_12_224",
+    "starnet_s1", "shvit_s1", "tiny_vit_5m_224", "coat_tiny", "volo_d1_224", "pvt_v2_b0", "test_resnet", "test_vit",
+    "test_efficientnet", "test_convnext", "test_byobnet", "test_nfnet",
+)  # fmt: skip
 #: transformers: configurations of a small size.
 TEXT = {
     "hidden_size": 32,
@@ -85,20 +96,8 @@ def words() -> Iterator[tuple[str, Callable[[], Diagnosis]]]:
     if find_spec("timm"):
         import timm
 
-        chosen = [arch for arch in timm.list_models() if timm_size(arch) <= TIMM_LARGEST]
-        for arch in chosen[::TIMM_EVERY]:
+        for arch in (one for one in TIMM if timm.is_model(one)):
             yield f"timm:{arch}", lambda arch=arch: of_word(f"timm:{arch}", arch)  # type: ignore[misc]
-
-
-def timm_size(arch: str) -> int:
-    """Parameters; of one that can't be built on the meta device, more than any."""
-    import timm
-
-    try:
-        with torch.device("meta"):
-            return sum(one.numel() for one in timm.create_model(arch, pretrained=False).parameters())
-    except Exception:
-        return sys.maxsize
 
 
 def of_word(word: str, arch: str, options: dict[str, Any] | None = None) -> Diagnosis:
