@@ -29,7 +29,7 @@ from bnbench.base.diagnosis import Diagnosis
 from bnbench.network.source import Wanted, load_model
 
 #: Parameters of a network that is run.
-MOST = 60_000_000
+MOST = 31_000_000
 #: timm: small architectures of different families.
 TIMM = (
     "resnet10t", "resnet18d", "resnetv2_18", "seresnet18", "resnext26ts", "gcresnext26ts", "botnet26t_256",
