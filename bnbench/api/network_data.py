@@ -134,14 +134,15 @@ def data_for(model: nn.Module, given: StudyData | PatientData | None) -> Patient
 
 
 def _check_taken(model: nn.Module, data: PatientData) -> None:
-    """Raises BnbenchError where the network does not take the first batch; a lazy or another device's is not tried."""
+    """Raises BnbenchError where the network does not take the first batch; tried on the CPU, without lazy layers."""
     import torch
 
     from bnbench.network.doctor.untouched import device_of, shape_text
     from bnbench.network.source.trial import tried
 
     tensors = (*model.parameters(), *model.buffers())
-    if device_of(model).type != "cpu" or any(torch.nn.parameter.is_lazy(tensor) for tensor in tensors):
+    spread = isinstance(model, torch.nn.DataParallel)
+    if spread or device_of(model).type != "cpu" or any(map(torch.nn.parameter.is_lazy, tensors)):
         return
     first = data.batches[0].inputs
     if fault := tried(model, first).fault:

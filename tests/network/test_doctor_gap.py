@@ -463,5 +463,5 @@ def test_a_gap_is_gone_with_precise_statistics() -> None:
 @pytest.mark.parametrize("given", [INPUTS.double(), INPUTS[:, :5]], ids=["dtype", "shape"])
 def test_data_that_the_network_does_not_take(given: Tensor) -> None:
     """The message names the layer."""
-    with pytest.raises(BnbenchError, match=r"does not take the data: 0 \(Linear\)"):
+    with pytest.raises(BnbenchError, match=r"does not take the data: layer 0 \(Linear\)"):
         bnbench.doctor(two_norms(), data=given)
