@@ -150,7 +150,9 @@ class ModuleState:
         """Put back the objects and what was in them."""
         for place, name, value, content in self._places:
             place[name] = value
-            if content is not None:
+            if content is not None and value.shape != content.shape:  # resized in place, as observers do
+                value.data = content.clone()
+            elif content is not None:
                 value.detach().copy_(content)
 
 

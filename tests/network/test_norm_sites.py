@@ -433,3 +433,14 @@ def test_a_tensor_that_the_forward_keeps_hides_nothing() -> None:
         (site,) = find_norm_sites(model, inputs).sites
         assert before(site) == ("conv", "module", (), True, 1)
         assert after(site) == [("mean", "function", (), True, 1), ("head", "module", (), True, 1)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_and_prepared_layers_are_refused() -> None:
+    quantized = find_norm_sites(nn.Sequential(torch.ao.nn.quantized.BatchNorm2d(4))).sites
+    assert [(site.behaviour.kind, site.refused[:15]) for site in quantized] == [("batch", "it is quantized")]
+    config = torch.ao.quantization.get_default_qat_qconfig("fbgemm")
+    prepared = nn.Sequential(torch.ao.nn.intrinsic.qat.ConvBn2d(3, 4, 3, qconfig=config))
+    sites = by_name(find_norm_sites(prepared, noise(3, 8, 8)))
+    assert "it is in 0, which is quantized" in sites["0.bn"].refused
+    assert prepared[0].weight_fake_quant.activation_post_process.min_val.shape == (0,)  # as found
