@@ -20,7 +20,7 @@ from bnbench.models.layers import NormLayer
 from bnbench.network.convert.conversion import convert_norms
 from bnbench.network.convert.proofs import count_parameters, count_sites
 from bnbench.network.convert.replacement import Choices, replace_norms
-from bnbench.network.norm_site import NormSite, NormSites
+from bnbench.network.norm_site import NormSites
 from bnbench.network.norm_sites import find_norm_sites
 from bnbench.norms import norms
 
@@ -35,8 +35,8 @@ MOST_PARAMETERS = 30_000_000
 @dataclass
 class Found:
     """What became of one architecture. kinds, actions, reasons: counts. silent: what the count beside has and ours
-    has not, or what was left without a reason. proofs: by name; None where one can't be made. by_behaviour: sites
-    that no class and no name gives away. full: side of the images of the five proofs, 0 where they were not made.
+    has not, or what was left without a reason. proofs: by name; None where one can't be made. full: side of the images
+    of the five proofs (-1: other inputs), 0 where they were not made.
     """
 
     zoo: str
@@ -49,7 +49,6 @@ class Found:
     counted: int = 0
     counted_functions: int = 0
     counted_weights: int = 0
-    by_behaviour: list[str] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
     proofs: dict[str, bool | None] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
@@ -112,16 +111,6 @@ def _structure(architecture: Architecture, to: str, found: Found) -> None:
     found.silent += [
         f"{item.site.name}: no reason" for item in done.sites if not item.reason and not item.new
     ]
-    found.by_behaviour = _by_behaviour(sites.sites, count.modules)
-
-
-def _by_behaviour(sites: tuple[NormSite, ...], counted: dict[str, str]) -> list[str]:
-    kinds = {
-        type(site.module).__name__
-        for site in sites
-        if site.module is not None and not set(site.names) & set(counted)
-    }
-    return sorted(kinds)
 
 
 def _note(found: Found, proof: Proof) -> None:
@@ -183,13 +172,13 @@ def _small(architecture: Architecture, side: int) -> Architecture:
 def _seconds_of_pass(model: nn.Module, inputs: Callable[[int], Any]) -> float | None:
     """Of six samples in training mode; None where the network does not run on them."""
     model.train()
-    start = time.perf_counter()
+    start = time.process_time()  # others may use the machine
     try:
         with torch.no_grad():
             run_on(inputs(6))(copy.deepcopy(model))
     except Exception:
         return None
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def add_numbers(architecture: Architecture, to: str, one: dict[str, Any]) -> dict[str, Any]:

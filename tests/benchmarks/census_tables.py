@@ -111,14 +111,12 @@ def _kinds(found: Found) -> str:
     kinds: Counter[str] = Counter()
     for one in found:
         kinds.update(one["kinds"])
-    named = sorted({name for one in found for name in one["by_behaviour"]})
     calls = sum(one["counted_functions"] for one in found)
     weights = sum(one["counted_weights"] for one in found)
     text = (
         f"The count beside has {sum(one['counted'] for one in found):,} modules by class and name, {calls:,} "
         f"functional calls on activations outside of them, and {weights:,} on weights. "
     )
-    text += f"Found by behaviour alone: {', '.join(f'`{name}`' for name in named)}." if named else ""
     return _table(["kind", "norms"], kinds.most_common()) + "\n\n" + text.strip()
 
 
