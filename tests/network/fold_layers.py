@@ -64,6 +64,13 @@ class Doubling(nn.Conv2d):
         return 2 * super().forward(x)
 
 
+class PaddingConv(nn.Conv2d):
+    """A convolution that pads by itself, as TensorFlow does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(F.pad(x, (0, 1, 0, 1)), self.weight, self.bias)
+
+
 class Attention(nn.Module):
     """Self-attention over what a norm gives."""
 

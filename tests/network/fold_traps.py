@@ -23,6 +23,7 @@ from tests.network.fold_layers import (
     Doubling,
     Net,
     OwnRMSNorm,
+    PaddingConv,
     StandardizedConv,
     randomised,
     shuffled,
@@ -544,6 +545,12 @@ def standardized_weight() -> nn.Module:
 @trap(norm=refused("may compute more"))
 def convolution_of_its_own() -> nn.Module:
     return two(Doubling(4, 6, 3), nn.BatchNorm2d(6))
+
+
+@trap(norm=before())
+def convolution_that_pads_by_itself() -> nn.Module:
+    """Its class has a forward of its own: a trial shows that it is a convolution all the same."""
+    return two(PaddingConv(4, 6, 3, stride=2, bias=False), nn.BatchNorm2d(6))
 
 
 @trap(norm=refused("hooks"))

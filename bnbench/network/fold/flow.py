@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from bnbench.network.fold.blocked import untouchable
 from bnbench.network.fold.padding import ZeroPointPadding
+from bnbench.network.fold.trial import takes_scale_and_shift
 from bnbench.network.norm_site import Node
 
 #: Layers whose forward is known: a weight times the input, plus a bias.
@@ -56,8 +57,11 @@ class Flow:
         """Its first qualified name."""
         return next(iter(self.names.get(id(module), ["?"])))
 
-    def check_weights(self, module: nn.Module) -> None:
-        """Raises Blocked for a layer of weights that must not be changed, or whose forward is not known."""
+    def check_weights(self, module: nn.Module, shape: tuple[int, ...] = ()) -> None:
+        """Raises Blocked for a layer of weights that must not be changed, or whose forward is not known.
+
+        shape: of its input, where a trial may judge a forward of its own: of a layer before the norm.
+        """
         name = self.name(module)
         check_hooks(module, name)
         if parametrize.is_parametrized(module):
@@ -67,12 +71,13 @@ class Flow:
             raise untouchable("its weight is computed from other parameters", name)
         if "quant" in type(module).__module__:
             raise untouchable("it is quantized", name)
-        if type(module) not in _PLAIN and not isinstance(module, ZeroPointPadding):
+        if "forward" in vars(module):
+            raise untouchable("its forward was replaced", name)
+        known = type(module) in _PLAIN or isinstance(module, ZeroPointPadding)
+        if not known and not takes_scale_and_shift(module, shape):
             raise untouchable(
                 f"its class {type(module).__name__} may compute more than a layer of weights", name
             )
-        if "forward" in vars(module):
-            raise untouchable("its forward was replaced", name)
         for key, value in module.named_parameters(recurse=False):
             others = self._holders.get(_memory(value), set()) - {(id(module), key)}
             if others:

@@ -53,7 +53,8 @@ class Walk:
             first, *others = calls.values()
             if not all(_equal(first, other) for other in others):
                 raise untouchable("that layer runs more than once, with another scale each time", name)
-            self.flow.check_weights(module)
+            shape = self.shape(every[0]) if isinstance(self, Before) else ()
+            self.flow.check_weights(module, shape)
             self.flow.check_between((name, norm_name))
             found.append((name, module, first))
         return found
