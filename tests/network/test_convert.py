@@ -481,3 +481,46 @@ def test_every_network_converts_with_proofs_or_is_refused(name):
     conversion: Conversion = convert(model, "group", source="all", inputs=inputs)
     assert [proof for proof in conversion.proofs if proof.passed is False] == []
     assert all(site.reason for site in conversion.left)
+
+
+class HeldInLists(nn.Module):
+    """Its forward reads a plain list and a tuple, which are no children."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+        self.last = nn.BatchNorm2d(4)
+        self.steps, self.pair = [[self.conv, self.norm]], (self.last, "name")
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step in self.steps[0]:
+            x = step(x)
+        return self.pair[0](x.relu())
+
+
+def test_modules_in_plain_lists_and_tuples_change_too():
+    model = HeldInLists()
+    conversion = convert(model, "group", inputs=noise(*IMAGE))
+    assert conversion.model.steps[0][1] is conversion.model.norm
+    assert conversion.model.pair[0] is conversion.model.last
+    assert isinstance(model.steps[0][1], nn.BatchNorm2d)
+    assert conversion.passed
+
+
+class OwnGenerator(nn.Module):
+    """A generator, which Python does not copy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draw = torch.Generator().manual_seed(3)
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x)) + 0 * torch.rand(1, generator=self.draw)
+
+
+def test_a_generator_of_the_network_is_copied_and_left_as_it_was():
+    model = OwnGenerator()
+    state = model.draw.get_state()
+    assert convert(model, "group", inputs=noise(*IMAGE)).passed
+    assert torch.equal(model.draw.get_state(), state)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.models.layers import NormLayer
-from bnbench.network.convert import Choices, convert, replace_norms, replacement
+from bnbench.network.convert import Choices, carrying, convert, replace_norms, replacement
 from bnbench.network.convert.proofs import (
     comes_back,
     count_parameters,
@@ -114,7 +114,7 @@ def test_identity_fails_where_gamma_is_fresh(monkeypatch):
     model = small()
     sites = find_norm_sites(model, noise(*IMAGE)).sites
     monkeypatch.setattr(
-        replacement, "carry", lambda *arguments: replacement.Carried(gamma="carried", beta="carried")
+        replacement, "carry", lambda *arguments: carrying.Carried(gamma="carried", beta="carried")
     )
     assert not same_as_custom(Trials(model, sites, noise(*IMAGE))).passed
 

@@ -20,8 +20,8 @@ from bnbench.norms.behaviour import CPU
 def copied(model: nn.Module) -> nn.Module:
     """A deep copy. Raises BnbenchError where there is none.
 
-    Python copies no parameter without a shape, and no tensor that was computed from parameters, as the old
-    `torch.nn.utils.weight_norm` leaves one: the next pass computes it again.
+    Python copies no parameter without a shape, no generator, no scripted function, and no tensor that was computed from
+    parameters, as the old `torch.nn.utils.weight_norm` leaves one: the next pass computes it again.
     """
     memo: dict[int, Any] = {}
     for module in model.modules():
@@ -29,6 +29,10 @@ def copied(model: nn.Module) -> nn.Module:
             continue
         for place in (module._parameters, module._buffers, vars(module)):
             for value in place.values():
+                if isinstance(value, torch.Generator):
+                    memo[id(value)] = value.clone_state()
+                elif isinstance(value, torch.jit.ScriptFunction):
+                    memo[id(value)] = value
                 if not isinstance(value, Tensor):
                     continue
                 if is_lazy(value):

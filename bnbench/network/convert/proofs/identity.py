@@ -19,7 +19,8 @@ from bnbench.network.convert.proofs.trial import (
     relative,
     run,
 )
-from bnbench.network.convert.replacement import Choices, Replaced, inside, replace_norms
+from bnbench.network.convert.records import Choices, Replaced, inside
+from bnbench.network.convert.replacement import replace_norms
 from bnbench.norms import norms
 from bnbench.norms.norm_layer import NormLayer
 

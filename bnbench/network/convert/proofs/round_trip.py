@@ -12,7 +12,8 @@ from bnbench.base.network_records import Proof
 from bnbench.network.convert.carrying import statistics_in
 from bnbench.network.convert.copying import copied
 from bnbench.network.convert.placed import norm_of
-from bnbench.network.convert.replacement import Choices, Replaced, Replacement, inside, replace_norms
+from bnbench.network.convert.records import Choices, Replaced, Replacement, inside
+from bnbench.network.convert.replacement import replace_norms
 from bnbench.network.norm_site import NormSite
 from bnbench.norms import norms
 from bnbench.norms.norm_layer import NormLayer

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from bnbench.base.network_records import Proof
 from bnbench.base.user_code import first_line, raise_interrupt
 from bnbench.network.convert.proofs.trial import CannotRunError, Pass, Trials, largest, run
-from bnbench.network.convert.replacement import Choices, Replacement, inside, replace_norms
+from bnbench.network.convert.records import Choices, Replacement, inside
+from bnbench.network.convert.replacement import replace_norms
 from bnbench.norms.norm_layer import NormLayer
 
 NAME = "one step"

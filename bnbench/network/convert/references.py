@@ -1,0 +1,48 @@
+"""Places where a network holds its modules beside their names: plain lists, tuples, dictionaries and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+#: Of a container, and the key of a module in it.
+Reference = tuple[Any, Any]
+_DEPTH = 3
+
+
+class References:
+    """Where each module is held, apart from its owners' children."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._places: dict[int, list[Reference]] = {}
+        own = set(vars(nn.Module()))
+        for module in model.modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue
+            for name in [name for name in vars(module) if name not in own and name != "norm"]:
+                for held, place in _held(vars(module), name, _DEPTH):
+                    self._places.setdefault(id(held), []).append(place)
+
+    def exchange(self, old: nn.Module, new: nn.Module) -> int:
+        """Put the new module everywhere. Returns in how many places."""
+        places = self._places.get(id(old), [])
+        for container, key in places:
+            value = container[key]
+            container[key] = (
+                tuple(new if item is old else item for item in value) if isinstance(value, tuple) else new
+            )
+        return len(places)
+
+
+def _held(container: Any, key: Any, depth: int) -> Iterator[tuple[nn.Module, Reference]]:
+    value = container[key]
+    if isinstance(value, nn.Module):
+        yield value, (container, key)
+    elif isinstance(value, tuple):
+        yield from ((item, (container, key)) for item in value if isinstance(item, nn.Module))
+    elif isinstance(value, list | dict) and depth:
+        for inner in range(len(value)) if isinstance(value, list) else list(value):
+            yield from _held(value, inner, depth - 1)
