@@ -87,6 +87,10 @@ def left_as_it_was(model: nn.Module) -> Iterator[None]:
     with left_as_found(device), ExitStack() as stack, torch.no_grad():
         if not has_lazy(model):
             stack.callback(ModuleState(model).restore)
+        for module in model.modules():
+            for value in list(vars(module).values()):
+                if isinstance(value, torch.Generator):  # of the network's own
+                    stack.callback(value.set_state, value.get_state())
         stack.callback(_put_back, [(module, module.training) for module in model.modules()])
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)

@@ -68,6 +68,9 @@ class Snapshot:
         self._attributes = [dict(vars(module)) for module in self._modules]
         places = [value for module in self._modules for value in vars(module).values()]
         self._containers = [(place, place.copy()) for place in places if isinstance(place, dict | list | set)]
+        self._generators = [
+            (place, place.get_state()) for place in places if isinstance(place, torch.Generator)
+        ]
         known = {} if outer is None else {id(kept.tensor): kept for kept in outer._tensors}
         self._tensors: list[_Kept] = [
             _Kept(tensor, known.get(id(tensor))) for tensor in _tensors(self._modules)
@@ -82,6 +85,8 @@ class Snapshot:
             for name in [name for name in own if name not in attributes]:
                 del own[name]
             own.update(attributes)
+        for generator, state in self._generators:
+            generator.set_state(state)
         for place, content in self._containers:
             place.clear()
             place.extend(content) if isinstance(place, list) else place.update(content)
