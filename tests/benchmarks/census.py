@@ -64,7 +64,7 @@ def _five(content: dict[str, Any], path: Path, options: argparse.Namespace, end:
         for index, one in enumerate(content["found"])
         if one["sites"]
         and not one["full"]
-        and not one["why_not_full"]
+        and not one["why_not_full"].startswith(("it takes", "more"))
         and (one["zoo"], one["name"]) in by_name
     ]
     for number, index in enumerate(sorted(waiting, key=lambda index: content["found"][index]["sites"])):
