@@ -27,7 +27,7 @@ class Restless(nn.Module):
     def forward(self, x):
         self.calls += 1
         self.log.append(float(x.sum()))
-        self.seen += 1
+        self.seen.add_(1)
         random.random()
         np.random.rand()
         torch.rand(1)

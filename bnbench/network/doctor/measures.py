@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from torch import nn
 
 from bnbench.network.doctor.data import DataBatch
-from bnbench.network.doctor.dropout_shift import Shift, dropout_shifts
+from bnbench.network.doctor.dropout_shift import Shift, dropout_shifts, noise_modules
 from bnbench.network.doctor.gap import Measured, measure_gap
 from bnbench.network.doctor.padding_effect import PaddingEffect, padding_effect
 from bnbench.network.doctor.passes import Tracked, tracked_layers
@@ -50,6 +51,18 @@ def _last(inputs: Any, count: int) -> Any:
 def has_inputs(patient: Patient) -> bool:
     """Whether there is something to run the network on."""
     return patient.data is not None or (patient.inputs is not None and not patient.sites.error)
+
+
+def may_drop(patient: Patient) -> bool:
+    """Whether something may drop values in training. A pass without any such call shows that nothing does."""
+    nodes = patient.sites.nodes
+    if noise_modules(patient.model) or not patient.model.training or not nodes:
+        return True
+    return any(node.kind == "function" and _MAY_DROP.search(node.name) for node in nodes)
+
+
+#: Functions that drop something, draw random numbers, or are not known.
+_MAY_DROP = re.compile("drop|rand|bernoulli|noise|unknown|mask", re.IGNORECASE)
 
 
 def tracked_of(patient: Patient) -> Tracked:

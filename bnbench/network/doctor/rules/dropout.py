@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bnbench.network.doctor.measures import has_inputs, shifts_of, site_of, tracked_of
+from bnbench.network.doctor.measures import has_inputs, may_drop, shifts_of, site_of, tracked_of
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
 
@@ -36,7 +36,7 @@ def dropout_before(patient: Patient) -> Iterator[Symptom]:
 
     Threads: luigibonati/mlcolvar#205
     """
-    if not has_inputs(patient):
+    if not has_inputs(patient) or not may_drop(patient):
         return
     names = {layer.name for layer in tracked_of(patient).layers}
     for name, shift in shifts_of(patient).items():

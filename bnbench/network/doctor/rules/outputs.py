@@ -124,7 +124,7 @@ def _apart(values: Tensor, axis: int) -> float:
 
 def _outputs(patient: Patient) -> tuple[Tensor | None, Any]:
     """Of two batches in training mode, where the loss sees them, with the targets of the first."""
-    batches = batches_of(patient)[:2]
+    batches = batches_of(patient)[: 1 if patient.data is None else 2]
     found = []
     with untouched(patient.model) as device, torch.no_grad():
         training_flags(patient.model)
