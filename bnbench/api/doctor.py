@@ -60,7 +60,7 @@ def doctor(
         A function from a number of samples to what the network is called with, or their shape, as "3x64x64".
         None: for a word its default input; a module is not run, and rules that need a forward pass are left out.
     optimizer
-        What trains it: one optimizer, several, or the word of a function of the model, "train.py:make_optimizer".
+        What trains it: one optimizer, several, or the word of a function of the model, "FILE.py:make_optimizer".
     checkpoint
         A file with the weights, which are loaded first.
     data

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bnbench.base.files import write_whole
 from bnbench.base.registry import Entry
 from bnbench.network.doctor.rules import rules
 
@@ -94,7 +95,7 @@ def main() -> None:
         print(all_pages())
         return
     path = Path(PAGE)
-    path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+    write_whole(path, renewed(path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":
