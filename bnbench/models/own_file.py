@@ -45,4 +45,5 @@ def factory_of(origin: Origin) -> Callable[..., nn.Module]:
     make.__annotations__ = {option.name: option.annotation for option in options.values()}
     make.__name__ = make.__qualname__ = origin.name
     make.__doc__ = documentation(origin.factory)
+    make.ready = origin.ready  # type: ignore[attr-defined]
     return make

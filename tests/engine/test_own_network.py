@@ -207,6 +207,23 @@ def test_other_tasks_train_ones_own_network(own, name: str, changes: dict, says:
     assert says in " ".join(ended.record.notes)
 
 
+def test_a_network_that_is_built_already_says_that_all_seeds_start_from_its_weights(own) -> None:
+    study = own("ready", ("batch",))
+    one, other = (built(study, "batch", seed=seed) for seed in (0, 1))
+    assert torch.equal(one.conv.weight, other.conv.weight)
+    assert one is not other
+    assert "every seed starts from the weights that the file has built" in said_of(one)
+
+
+@pytest.mark.parametrize("norm", ["fixup", "scaled_weight_standardization", "qk"])
+def test_a_normalizer_that_cant_stand_at_a_site_names_it_with_file_and_line(own, norm: str) -> None:
+    line = next(i for i, text in enumerate(FILE.read_text().splitlines(), 1) if "self.bn = nn" in text)
+    with pytest.raises(BnbenchError) as caught:
+        built(own("Net", (norm,)), norm)
+    assert f"norm {norm} can't stand at 2 sites" in str(caught.value)
+    assert f"nets.py:{line})" in str(caught.value)
+
+
 @pytest.mark.parametrize("task", ["gan", "vae"])
 def test_a_task_of_more_than_one_output_refuses_it(own, task: str) -> None:
     study = own("Rgb", ("batch",), task=task)

@@ -100,6 +100,8 @@ def own_network(recipe: Recipe, seed: int) -> nn.Module:
     model = fitted(model, found.fit)
     if how := found.fit.said():
         said += f"; {how}"
+    if getattr(recipe.factory, "ready", False):
+        said += "; every seed starts from the weights that the file has built"
     vars(model)[_SAID] = said
     return model
 
