@@ -101,6 +101,32 @@ def test_networks_of_a_program_are_saved_and_built_again():
         bnbench.rebuild(3, "y")
 
 
+class Listed(nn.Module):
+    """It runs its layers from a plain list and a dictionary, which hold them beside their names."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.order, self.also = [self.conv, self.bn], {"again": (self.bn,)}
+
+    def forward(self, x):
+        for layer in self.order:
+            x = layer(x)
+        return x + self.also["again"][0](x)
+
+
+def test_modules_in_plain_lists_come_back():
+    done = bnbench.convert(Listed(), "group", inputs=(3, 8, 8))
+    assert done.passed
+    done.save("y")
+    again, x = bnbench.rebuild(Listed, "y"), torch.randn(2, 3, 8, 8)
+    assert again.also["again"][0] is again.order[1] is again.bn
+    assert torch.equal(again(x), done.model(x))
+    done.model.order[1] = nn.BatchNorm2d(4)  # without a name: no tensor of it is in the state_dict
+    with pytest.raises(BnbenchError, match="'order'} is lost when it is built again"):
+        done.save("z")
+
+
 def test_a_table_can_not_ask_for_weights_or_code(folder):
     folded("--save", "x")
     content = json.loads((folder / "x.json").read_text())

@@ -13,6 +13,25 @@ Reference = tuple[Any, Any]
 _DEPTH = 3
 
 
+def held_beside(model: nn.Module) -> list[tuple[str, str, str]]:
+    """What the network holds beside its names: the place, the attribute, and the first name of the module held.
+
+    The name is the class where the module has no name in the network.
+    """
+    names: dict[int, str] = {}
+    for name, module in model.named_modules():
+        names.setdefault(id(module), name)
+    own = set(vars(nn.Module()))
+    return [
+        (place, attribute, names.get(id(held), type(held).__name__))
+        for place, module in model.named_modules()
+        if not isinstance(module, torch.jit.ScriptModule)
+        for attribute in list(vars(module))
+        if attribute not in own and attribute != "norm"
+        for held, _ in _held(vars(module), attribute, _DEPTH)
+    ]
+
+
 class References:
     """Where each module is held, apart from its owners' children."""
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from bnbench.base.errors import BnbenchError
 from bnbench.network.convert.carrying import move_attributes, move_hooks
 from bnbench.network.convert.placed import norm_of
+from bnbench.network.convert.references import References
 from bnbench.network.files.parts import (
     MOST_VALUES,
     PLAIN,
@@ -135,14 +136,14 @@ def apply(changes: Sequence[Change], model: nn.Module, allowed: Allowed | None =
 
     allowed: what a new module may be.
     """
-    allowed = allowed or Allowed()
+    allowed, references = allowed or Allowed(), References(model)
     for change in changes:
         if not isinstance(change, Mapping) or not isinstance(change.get("place"), str):
             raise BnbenchError(f"{change!r} is no change of a network.")
         place = change["place"]
         try:
             if "module" in change:
-                model = _replace(model, place, change, allowed)
+                model = _replace(model, place, change, allowed, references)
             elif "same_as" in change:
                 model = _put(model, place, model.get_submodule(str(change["same_as"])), True)
             elif "zero_point" in change:
@@ -159,7 +160,9 @@ def apply(changes: Sequence[Change], model: nn.Module, allowed: Allowed | None =
     return model
 
 
-def _replace(model: nn.Module, place: str, change: Change, allowed: Allowed) -> nn.Module:
+def _replace(
+    model: nn.Module, place: str, change: Change, allowed: Allowed, references: References
+) -> nn.Module:
     """Another module by its description. A normalizer gets the hooks and attributes of the one before it."""
     owner, _, name = place.rpartition(".")
     before = (
@@ -169,6 +172,8 @@ def _replace(model: nn.Module, place: str, change: Change, allowed: Allowed) -> 
     if before is not None and made_as(module) is not None:
         move_hooks(before, module)
         move_attributes(before, module, tuple(getattr(module, "then", ())))
+    if before is not None:
+        references.exchange(before, module)
     return _put(model, place, module, "new" in change)
 
 

@@ -27,6 +27,7 @@ from bnbench.base.files import to_json, written_aside
 from bnbench.base.network_records import Proof, SiteRecord
 from bnbench.base.process_state import left_as_found
 from bnbench.base.registry import Entry
+from bnbench.network.convert.references import held_beside
 from bnbench.network.files.changes import Change, apply, differences
 from bnbench.network.files.parts import Allowed, NotDescribed
 from bnbench.network.files.savable import Origin
@@ -157,6 +158,8 @@ def _check_again(
         left = differences(trial, model, allowed)
     except NotDescribed as error:
         left = ({"place": "", "reason": str(error)},)
+    if not left and (beside := set(held_beside(trial)) ^ set(held_beside(model))):
+        left = ({"place": min(beside)[0], "attribute": min(beside)[1]},)
     if left:
         raise ResultsError(
             f"The network can't be saved: {left[0]} is lost when it is built again.",
