@@ -312,3 +312,20 @@ def test_what_the_network_does_not_use_does_not_change():
     assert conversion.proofs[4].value == "6 of 10 parameters change"
     assert "no input reached it: its dimension is that of its class" in conversion.sites[1].details["notes"]
     assert isinstance(conversion.model.unused[1], nn.GroupNorm)
+
+
+class AddsInPlace(nn.Module):
+    """It changes its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.drop = nn.BatchNorm1d(6), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x += 1
+        return self.drop(self.norm(x))
+
+
+def test_inputs_that_are_drawn_anew_and_changed_in_place():
+    conversion = convert(AddsInPlace(), "batch_custom", inputs=lambda samples: torch.randn(samples, 6))
+    assert [proof.passed for proof in conversion.proofs] == [True] * 5

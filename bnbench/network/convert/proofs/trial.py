@@ -51,6 +51,7 @@ class Trials:
     def __init__(self, model: nn.Module, sites: Sequence[NormSite], inputs: Inputs | None) -> None:
         self.model, self.sites = model, sites
         self._inputs, self._passes = inputs, dict[tuple[bool, int], Pass]()
+        self._drawn: dict[int, Any] = {}
 
     def copy(self) -> nn.Module:
         """The same each time."""
@@ -62,7 +63,15 @@ class Trials:
             raise CannotRunError("the network is on the meta device: it has shapes and no values")
         if self._inputs is None:
             raise CannotRunError("no inputs were given to run the network on")
-        return self._inputs
+        return self._same
+
+    def _same(self, samples: int) -> Any:
+        """The same numbers each time, also where a function draws others at each call."""
+        assert self._inputs is not None
+        if samples not in self._drawn:
+            with seeded(0, torch.device("cpu")):
+                self._drawn[samples] = self._inputs(samples)
+        return self._drawn[samples]
 
     def before(self, training: bool, samples: int = SAMPLES) -> Pass:
         """A pass of the network as it is: first in training, then in inference. Raises CannotRunError."""
@@ -147,7 +156,8 @@ def made_up_loss(outputs: Sequence[Tensor]) -> Tensor | None:
 def _moved(value: Any, device: torch.device) -> Any:
     if not isinstance(value, Tensor):
         return value
-    return value.to(device=device, dtype=torch.float64 if value.is_floating_point() else value.dtype)
+    wanted = torch.float64 if value.is_floating_point() else value.dtype
+    return value.detach().to(device=device, dtype=wanted, copy=True)  # a network may change it in place
 
 
 def largest(tensors: Sequence[Tensor]) -> float:
