@@ -117,8 +117,9 @@ def carry(old: nn.Module, old_roles: Roles, new: nn.Module, new_roles: Roles, ti
     """Give the new layer what the old one has. new: on the device and in the dtype that it stays in."""
     done = Carried()
     shift = old_roles.offset - new_roles.offset
-    done.gamma = _vector(old, old_roles.gamma, new, new_roles.gamma, shift, ties, done)
-    done.beta = _vector(old, old_roles.beta, new, new_roles.beta, 0.0, ties, done)
+    pair = (old, new)
+    done.gamma = _vector(pair, old_roles.gamma, new_roles.gamma, shift, ties, done)
+    done.beta = _vector(pair, old_roles.beta, new_roles.beta, 0.0, ties, done)
     _freeze_like(old, new, new_roles)
     done.statistics = _statistics(old, old_roles, new, new_roles, done)
     new.train(old.training)
@@ -126,9 +127,10 @@ def carry(old: nn.Module, old_roles: Roles, new: nn.Module, new_roles: Roles, ti
 
 
 def _vector(
-    old: nn.Module, name: str, new: nn.Module, new_name: str, shift: float, ties: Ties, done: Carried
+    pair: tuple[nn.Module, nn.Module], name: str, new_name: str, shift: float, ties: Ties, done: Carried
 ) -> str:
-    """Gamma or beta."""
+    """Gamma or beta, from the old layer to the new one."""
+    old, new = pair
     layer = norm_of(new)
     if not name and not new_name:
         return "none"
