@@ -168,7 +168,7 @@ def _bits(tensor: Tensor) -> Tensor:
 
 def digest(model: nn.Module) -> str:
     """A hash of what `untouched` promises: tensors, gradients, flags, hooks, modules and plain attributes."""
-    hashed = hashlib.blake2b(digest_size=16)
+    hashed = hashlib.sha256()
     for name, module in model.named_modules(remove_duplicate=False):
         hashed.update(f"{name} {type(module).__qualname__} {id(module)} {module.training}".encode())
         for place in _HOOKS:
