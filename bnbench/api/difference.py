@@ -148,8 +148,8 @@ class _Source:
         import torch
 
         from bnbench.api.network_data import recipe_of
-        from bnbench.network.own import fit_of
-        from bnbench.network.own.fit import fitted
+        from bnbench.engine.own import fit_of
+        from bnbench.engine.own.fit import fitted
 
         if isinstance(self.model, str):
             model = recipe_of(self.model, self.data).built(int(torch.randint(2**31, ())))

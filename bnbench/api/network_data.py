@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bnbench.api.study_data import StudyData
+    from bnbench.engine.own import Recipe, Use
+    from bnbench.engine.own.fit import Fit
     from bnbench.network.doctor.data import PatientData
     from bnbench.network.doctor.patient import Patient
-    from bnbench.network.own import Recipe, Use
-    from bnbench.network.own.fit import Fit
     from bnbench.network.source import LoadedModel, Wanted
 
 
@@ -92,9 +92,9 @@ def loaded_for(word: str, wanted: Wanted, data: StudyData | PatientData | None) 
 
 def recipe_of(word: str, data: StudyData, classes: int | None = None) -> Recipe:
     """What the network of a word is built from for a study; its normalizers stay. classes: in place of the data's."""
+    from bnbench.engine.own import Recipe
     from bnbench.models.layers import NormLayer
     from bnbench.models.own_options import built_by
-    from bnbench.network.own import Recipe
     from bnbench.network.source.load import find_origin
     from bnbench.network.source.words import read_word
     from bnbench.norms import norms
@@ -155,9 +155,9 @@ def _check_taken(model: nn.Module, data: PatientData) -> None:
 
 def fit_for(model: nn.Module, use: Use) -> tuple[Fit, str]:
     """How a batch of the task reaches the network, and what is wrong with its outputs, "" where nothing is."""
-    from bnbench.network.own import fit_of
-    from bnbench.network.own.build import SAMPLES
-    from bnbench.network.own.fit import candidates
+    from bnbench.engine.own import fit_of
+    from bnbench.engine.own.build import SAMPLES
+    from bnbench.engine.own.fit import candidates
     from bnbench.network.source.trial import tried
 
     try:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bnbench.data.prepared import Prepared
+    from bnbench.engine.own import Use
     from bnbench.network.doctor.data import PatientData
-    from bnbench.network.own import Use
     from bnbench.tasks import Task
 
 
@@ -47,7 +47,7 @@ def study_data(given: StudyLike, names: Names, data_dir: Path, device: str = "cp
 
     from bnbench.engine.build import two_networks
     from bnbench.engine.library import Library
-    from bnbench.network.own import Use
+    from bnbench.engine.own import Use
     from bnbench.tasks import task_of
 
     (study,) = load_studies([given], names)

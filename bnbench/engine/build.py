@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from bnbench.base.process_state import seeded
 from bnbench.base.seeding import derive, generator
 from bnbench.data import Sizes
+from bnbench.engine.own import Recipe, Use, own_network
 from bnbench.models import models
 from bnbench.models.layers import NormLayer
-from bnbench.network.own import Recipe, Use, own_network
 from bnbench.norms import norms
 from bnbench.optim import losses, optimizers, schedules
 from bnbench.optim.clipping import Clipping

@@ -16,8 +16,8 @@ from bnbench.engine.choose import count_parameters
 from bnbench.engine.evaluate import Measured
 from bnbench.engine.inference import Evaluation
 from bnbench.engine.outcome import outcome_of
+from bnbench.engine.own import said_of
 from bnbench.engine.sheets import sheets
-from bnbench.network.own import said_of
 from bnbench.optim.trained import count_trained
 from bnbench.study import Settings, cautions_of
 from bnbench.study.events import Evaluated, RunEnded

@@ -27,7 +27,7 @@ class ModelFacts:
     std: of the initial weights, where init is "normal".
     tasks: those that it is for; a task may also name other models that fit. (): any task.
     whole: the factory is `factory(wanted, **options)`, of a `bnbench.network.source.Wanted`, and makes a network with
-        normalizers of its own, which `bnbench.network.own` replaces; it has the options `replace` and `image_size`.
+        normalizers of its own, which `bnbench.engine.own` replaces; it has the options `replace` and `image_size`.
     package: the installed package that it comes from, "" for bnbench's own.
     """
 

@@ -20,8 +20,8 @@ from bnbench.data import Sizes
 from bnbench.data.batches import epoch_order
 from bnbench.engine.build import build_model
 from bnbench.engine.library import Library
+from bnbench.engine.own import said_of
 from bnbench.engine.rehearsal.rehearse import rehearse
-from bnbench.network.own import said_of
 from bnbench.study import Settings, load_study
 from bnbench.study.events import RunEnded
 from bnbench.study.plan import make_plan

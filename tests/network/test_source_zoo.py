@@ -9,7 +9,7 @@ from bnbench.api.plugins import forget_plugins, known_names
 from bnbench.base.errors import BnbenchError
 from bnbench.data import Sizes
 from bnbench.engine.build import build_model
-from bnbench.network.own import said_of
+from bnbench.engine.own import said_of
 from bnbench.network.source import Wanted, call, load_model
 from bnbench.study import load_study
 

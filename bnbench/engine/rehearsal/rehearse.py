@@ -20,6 +20,7 @@ from bnbench.engine.cell import Cell
 from bnbench.engine.choose import count_parameters
 from bnbench.engine.library import Prepares
 from bnbench.engine.networks import Networks
+from bnbench.engine.own import said_of
 from bnbench.engine.rehearsal.batch_classes import check_classes, check_classes_in_training
 from bnbench.engine.rehearsal.case import Case
 from bnbench.engine.rehearsal.causality import (
@@ -39,7 +40,6 @@ from bnbench.engine.rehearsal.unused_groups import UsedGroups
 from bnbench.engine.rehearsal.ways import judge_ways, no_statistics, ways_asked
 from bnbench.engine.sequences import Sequences
 from bnbench.network.biases import Layers, is_covered, missing_biases
-from bnbench.network.own import said_of
 from bnbench.network.sites import Site, Sites, WeightLayer, find_sites
 from bnbench.optim.trained import count_trained
 from bnbench.study.cautions import warm_up_fault

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,7 +13,9 @@ from bnbench.base.task_facts import TaskFacts
 from bnbench.base.time_channel import Timed
 from bnbench.data import Sizes
 from bnbench.network.source.records import Wanted
-from bnbench.tasks import Task
+
+if TYPE_CHECKING:
+    from bnbench.tasks import Task
 
 #: Tasks whose networks give more than one tensor, and what it is.
 _MORE_THAN_ONE = {"elbo": "gives a distribution of codes and one of images"}

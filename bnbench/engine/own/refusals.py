@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from bnbench.base.errors import BnbenchError
-from bnbench.network.own.facts import Use
-from bnbench.network.own.fit import Fit
+from bnbench.engine.own.facts import Use
+from bnbench.engine.own.fit import Fit
 from bnbench.network.source.arguments import CHANNELS, CLASSES, SIZE, VALUES
 from bnbench.network.source.trial import Trial
 

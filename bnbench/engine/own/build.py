@@ -22,12 +22,12 @@ from bnbench.base.files import key_text
 from bnbench.base.process_state import seeded
 from bnbench.base.seeding import derive
 from bnbench.base.user_code import guarded, raise_interrupt
+from bnbench.engine.own.facts import Use
+from bnbench.engine.own.fit import Fit, candidates, fitted, tensor_of
+from bnbench.engine.own.refusals import cannot_stand, misfit, no_norms, wrong_outputs
 from bnbench.network.convert import Choices, Replaced, replace_norms
 from bnbench.network.norm_site import NormSite
 from bnbench.network.norm_sites import find_norm_sites
-from bnbench.network.own.facts import Use
-from bnbench.network.own.fit import Fit, candidates, fitted, tensor_of
-from bnbench.network.own.refusals import cannot_stand, misfit, no_norms, wrong_outputs
 from bnbench.network.source.trial import tried
 from bnbench.norms.behaviour import CPU
 from bnbench.norms.norm_layer import NormLayer

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bnbench.base.time_channel import split_time, with_time
 from bnbench.base.tokens import split_valid, valid_tokens
-from bnbench.network.own.facts import Use
+from bnbench.engine.own.facts import Use
 from bnbench.network.source.configured import is_configured
 from bnbench.network.source.inputs import STEPS, needed_arguments
 
