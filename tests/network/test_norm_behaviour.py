@@ -21,7 +21,7 @@ from tests.network.networks import noise, shaken
 
 EPS = st.floats(-8, -1).map(lambda power: float(f"{10**power:.3g}"))
 SIZES = st.integers(2, 5)
-FEW = settings(max_examples=12, deadline=None, derandomize=True)
+FEW = settings(max_examples=8, deadline=None, derandomize=True)
 
 
 @FEW
