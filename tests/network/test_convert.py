@@ -466,15 +466,11 @@ def test_all_or_nothing_for_each_site():
     assert conversion.passed
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "name",
-    [
-        # the first call of torch.compile takes seconds
-        pytest.param(name, marks=pytest.mark.slow) if "compiled" in name else name
-        for name in NETWORKS
-        if name not in ("no_norms", "unit_length", "ByHand")
-    ],
+    [name for name in NETWORKS if name not in ("no_norms", "unit_length", "ByHand")],
 )
 def test_every_network_converts_with_proofs_or_is_refused(name):
     model, inputs = NETWORKS[name]()

@@ -195,6 +195,7 @@ def test_the_way_back_fails_in_the_last_bit(monkeypatch):
     assert (found.passed, found.explanation) == (False, "4.weight came back with other numbers")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(norms.names()) - {"fixup", "qk", "skipinit"}))
 def test_everything_that_a_normalizer_can_hold_comes_back(name):
     model = small()
