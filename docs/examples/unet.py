@@ -19,7 +19,7 @@ def block(channels_in: int, channels_out: int) -> nn.Sequential:
 class UNet(nn.Module):
     """Two levels down, and back up beside them."""
 
-    def __init__(self, in_channels: int, out_channels: int, width: int = 16) -> None:
+    def __init__(self, in_channels: int, out_channels: int, width: int = 8) -> None:
         super().__init__()
         self.steps = nn.Sequential(nn.Embedding(1000, width), nn.Linear(width, 4 * width))
         self.first, self.second = block(in_channels, width), block(width, 2 * width)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.errors import ResultsError
-from bnbench.base.files import disk_errors, written_aside
+from bnbench.base.files import disk_errors, write_file, written_aside
 from bnbench.base.network_records import Proof
 from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import first_line, raise_interrupt
@@ -59,7 +59,7 @@ def export(model: nn.Module, inputs: Callable[[int], Any], path: str | Path, *, 
             return Proof(_NAME, False, None, f"torch.export can't take this network: {first_line(error)}")
         try:
             with disk_errors(path, _FIX), written_aside(path) as aside:
-                aside.write_bytes(content.getvalue())
+                write_file(aside, content.getvalue())
                 proof = _compared(aside, inputs, expected, any_batch)
                 if not proof.passed:
                     raise _AnotherFunction(proof)

@@ -23,7 +23,7 @@ from torch import nn
 
 import bnbench
 from bnbench.base.errors import ResultsError
-from bnbench.base.files import to_json, written_aside
+from bnbench.base.files import to_json, write_file, written_aside
 from bnbench.base.network_records import Proof, SiteRecord
 from bnbench.base.process_state import left_as_found
 from bnbench.base.registry import Entry
@@ -112,7 +112,7 @@ def save(
     with _disk_errors(files), written_aside(files.table) as table, written_aside(files.tensors) as tensors:
         _write_tensors(state, tensors)
         content = _table(result, origin, changes, state, digest_of(tensors))
-        table.write_text(to_json(content), encoding="utf-8")
+        write_file(table, to_json(content).encode())
     return files
 
 
