@@ -20,6 +20,7 @@ from bnbench.network.convert.carrying import (
     roles_in,
     roles_of,
 )
+from bnbench.network.convert.fused import without_fused_kernel
 from bnbench.network.convert.keeping import assumed_shape, settings_of
 from bnbench.network.convert.placed import arranged_shape
 from bnbench.network.convert.records import (
@@ -74,6 +75,8 @@ def replace_norms(
         if "" in site.names:
             model = replaced.new
         done.append(replaced)
+    if any(item.action == "converted" for item in done):
+        without_fused_kernel(model)
     return Replacement(model, tuple(done))
 
 
