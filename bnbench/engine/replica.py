@@ -21,7 +21,7 @@ from bnbench.engine.sheets import sheets
 from bnbench.optim.trained import count_trained
 from bnbench.study import Settings, cautions_of
 from bnbench.study.events import Evaluated, RunEnded
-from bnbench.study.layer_names import label_of
+from bnbench.study.layer_names import label_of, network_name
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import HistoryRow, Outcome, RunRecord
 from bnbench.tasks import task_of
@@ -145,7 +145,9 @@ class Replica:
         others = drawn.note(self.settings.seed_of("order", self.run.seed)) if drawn else None
         of_batches = [text for text in (note, others) if text]
         own = said_of(self.model)
-        of_network = [f"{self.run.variant}: {self.settings.model.name}: {own}"] if own else []
+        model = self.settings.model
+        name = network_name({"name": model.name, **model.options})
+        of_network = [f"{self.run.variant}: {name}: {own}"] if own else []
         return (
             *notes_on_data(self.data, self.settings),
             *of_batches,

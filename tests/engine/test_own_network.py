@@ -143,6 +143,12 @@ def test_the_users_copy_of_bnbenchs_mlp_stacks_and_has_its_layers(own) -> None:
     [
         ("Seven", "gives (3, 7) for 3 samples, and task: image_classification wants (3, 10)"),
         ("Sized", "layer fc (Linear) got (3, 256), and takes (..., 1024)"),
+        ("Sized", "Fix: nn.Linear(256, 10) there, or nn.AdaptiveAvgPool2d(1) before it"),
+        (
+            "OnlyAtInference",
+            "1 x 8 x 8 a sample (gray images repeated to three channels), in training mode: ",
+        ),
+        ("OnlyAtInference", "Fix: mend that line"),
         ("Pair", "gives a tuple of (3, 10) and (3, 3, 8, 8)"),
         ("Auxiliary", "with further outputs to train by (aux)"),
         ("Functional", "layer_norm is called as a function"),
@@ -157,8 +163,21 @@ def test_a_network_that_does_not_fit_is_one_mistake_before_training(own, name: s
     texts = [mistake.message for mistake in rehearsal.mistakes]
     assert len(texts) == 1  # the same for all variants
     assert says in texts[0]
-    assert "Fix: " in texts[0] or name == "Raises"
+    assert "Fix: " in texts[0]
     assert "Traceback" not in texts[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "says"),
+    [
+        ("Squeezed", {"dataset": "diabetes"}, "Fix: an output of 2 axes: without .squeeze()"),
+        ("Net", {"task": "denoising"}, "gives (3, 1) for 3 samples, and task: denoising wants (3, 1, 8, 8)"),
+    ],
+)
+def test_outputs_that_do_not_fit_another_task(own, name: str, changes: dict, says: str) -> None:
+    study = own(name, ("batch",), **changes)
+    (mistake,) = rehearse(make_plan(study, lambda settings: {}), Library(Path(), CPU), CPU).mistakes
+    assert says in mistake.message
 
 
 def test_images_are_resized_where_the_model_says_so(own) -> None:

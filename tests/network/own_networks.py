@@ -100,6 +100,13 @@ class Ends(Rgb):
         raise SystemExit(3)
 
 
+class OnlyAtInference(Rgb):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            raise ValueError("not today")
+        return super().forward(x)
+
+
 class Raises(Rgb):
     def __init__(self) -> None:
         raise ValueError("no luck")
@@ -160,6 +167,11 @@ class Features(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(torch.relu(self.norm(self.first(x))))
+
+
+class Squeezed(Features):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).squeeze(-1)
 
 
 class Words(nn.Module):

@@ -170,11 +170,12 @@ class _Fault:
 
 def _tried_with(name: str, model: nn.Module, fit: Fit, use: Use) -> tuple[str, _Fault | None]:
     """Which of the network's outputs is the answer, at inference and in training; or what is wrong."""
-    keys = list[str]()
+    keys, through = list[str](), 0
     for training in (False, True):
         trial = tried(model, fit.call(use.inputs(SAMPLES)), training=training)
         if trial.fault:
-            return "", _Fault(misfit(name, trial, use, fit), trial.layers)
+            return "", _Fault(misfit(name, trial, use, fit), through + trial.layers)
+        through += trial.layers
         key, why = tensor_of(trial.outputs)
         if why:
             return "", _Fault(wrong_outputs(name, f"{'in training ' * training}{why}", use))

@@ -141,7 +141,7 @@ def candidates(model: nn.Module, use: Use, side: int | None) -> Iterator[Fit]:
         yield base
         return
     yield base
-    if shape[0] == 1:
+    if shape[0] == 1 and (base.steps is None or base.apart):  # else the step is a channel beside the gray one
         yield replace(base, repeated=True)
     if 1 in shape[1:]:
         yield replace(base, signal=True)

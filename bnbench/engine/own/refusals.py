@@ -28,8 +28,9 @@ def misfit(name: str, trial: Trial, use: Use, fit: Fit) -> BnbenchError:
     """A network that raises on a batch of the task."""
     shape = " x ".join(map(str, use.sizes.input_shape))
     how = f" ({fit.said()})" if fit.said() else ""
+    mode = ", in training mode" if trial.training else ""  # at inference, which is tried first, it does
     return BnbenchError(
-        f"model: {name} does not take the data, {shape} a sample{how}: {trial.fault}",
+        f"model: {name} does not take the data, {shape} a sample{how}{mode}: {trial.fault}",
         fix=_fix(name, trial, use),
     )
 
@@ -49,12 +50,23 @@ def _fix(name: str, trial: Trial, use: Use) -> str:
         return f"def __init__(self, {VALUES[0]}): an argument of that name is given the values of a sample."
     if images and name.startswith(("torchvision:", "timm:", "hf:")):
         return "model.image_size=S, to which images are resized (64, or what it was made for); or another architecture."
+    if images and isinstance(trial.failed, nn.Linear):
+        return _fix_of_linear(trial.failed, trial.got)
     if images:
+        first = "mend that line; or, " if not isinstance(trial.error, RuntimeError) else ""
         return (
-            "model.image_size=S, to which images are resized; nn.AdaptiveAvgPool2d(1) before the first nn.Linear; "
-            f"x = x.flatten(1) where it takes features; or def __init__(self, {SIZE[0]}), which is given the data's."
+            f"{first}where it wants images of another size: model.image_size=S, to which images are resized, or "
+            f"def __init__(self, {SIZE[0]}), which is given the data's; where it wants features: x = x.flatten(1)."
         )
     return "mend that line, or name another network."
+
+
+def _fix_of_linear(layer: nn.Linear, got: tuple[int, ...]) -> str:
+    """Of a network for images whose linear layer got another number of features."""
+    if len(got) > 2:
+        return "x = x.flatten(1) before that layer."
+    width = f"nn.Linear({got[-1]}, {layer.out_features}) there, or " if got else ""
+    return f"{width}nn.AdaptiveAvgPool2d(1) before it; or images of the size that it was made for: model.image_size=S."
 
 
 def wrong_outputs(name: str, what: str, use: Use) -> BnbenchError:
@@ -65,6 +77,8 @@ def wrong_outputs(name: str, what: str, use: Use) -> BnbenchError:
         fix = "leave them out (of torchvision: model.options.aux_logits=false): one output is trained here."
     elif not what.startswith("gives ("):
         fix = "a forward that returns one tensor, or a dict with the answer as logits."
+    elif shape and shape[-1] == 1 and what.startswith(f"gives {shape[:-1]} "):
+        fix = f"an output of {len(shape)} axes: without .squeeze(), or .unsqueeze(-1) at its end."
     elif use.sizes.per_position:
         fix = f"a network of {count} outputs at every position, of the input's size."
     else:

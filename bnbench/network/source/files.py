@@ -57,12 +57,12 @@ def in_file(place: str, name: str, load: Importer | None = None) -> Origin:
     if not callable(thing):
         raise BnbenchError(
             f"{path}: {name} is of type {type(thing).__name__}, not a network.",
-            fix=f"name a class, a function that returns a network, or a network: {_networks_text(module)}.",
+            fix=f"name a class, a function that returns a network, or a network. {_networks_text(module)}",
         )
     if inspect.isclass(thing) and not issubclass(thing, nn.Module):
         raise BnbenchError(
             f"{path}: {name} is a class that is no torch.nn.Module.",
-            fix=f"name a network, or a function that returns one: {_networks_text(module)}.",
+            fix=f"name a network, or a function that returns one. {_networks_text(module)}",
         )
     return Origin(str(path), name, thing, Signature.of(name, thing), content, how, file=path, module=module)
 
@@ -117,7 +117,7 @@ def _networks(module: ModuleType) -> Iterator[str]:
 def _networks_text(module: ModuleType) -> str:
     names = list(dict.fromkeys(_networks(module)))
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return ", ".join(names[:8]) + more if names else "it has none"
+    return f"It has {', '.join(names[:8])}{more}." if names else "It defines no class and no function."
 
 
 def _only(module: ModuleType, path: Path) -> str:
@@ -130,10 +130,12 @@ def _only(module: ModuleType, path: Path) -> str:
         return classes[0]
     example = classes[-1] if classes else "Net"
     raise BnbenchError(
-        f"{path}: which of its networks? It has {_networks_text(module)}."
+        f"{path}: which of its networks? {_networks_text(module)}"
         if classes
-        else f"{path}: it defines no network. It has {_networks_text(module)}.",
-        fix=f"{os.fspath(path)}:{example}",
+        else f"{path}: it defines no class of a network. {_networks_text(module)}",
+        fix=f"{os.fspath(path)}:{example}"
+        if classes
+        else f"define one, class {example}(torch.nn.Module), or a function that returns one; then name it.",
     )
 
 
@@ -143,6 +145,8 @@ def _missing(module: ModuleType, path: Path, name: str) -> BnbenchError:
     hint = f' Did you mean "{guess}"?' if guess else ""
     return BnbenchError(
         f'{path}: there is no "{name}" in it.{hint}',
-        f"It has {_networks_text(module)}.",
-        f"{path}:{guess or (names[0] if names else 'Net')}",
+        _networks_text(module),
+        f"{path}:{guess or names[0]}"
+        if guess or names
+        else f"define it there, class {name}(torch.nn.Module).",
     )

@@ -26,7 +26,7 @@ class Trial:
     """outputs: of the pass, None where it failed. fault: where it failed and why, "" where it did not.
 
     layers: how many calls of layers came through. failed: the layer that raised; the network itself outside its layers.
-    error: what it raised.
+    error: what it raised. got: the shape of the first tensor that this layer was called with. training: the mode.
     """
 
     outputs: Any = None
@@ -34,6 +34,8 @@ class Trial:
     layers: int = 0
     failed: nn.Module | None = None
     error: BaseException | None = None
+    got: tuple[int, ...] = ()
+    training: bool = False
 
 
 def tried(model: nn.Module, inputs: Any, *, training: bool = False) -> Trial:
@@ -62,8 +64,14 @@ def tried(model: nn.Module, inputs: Any, *, training: bool = False) -> Trial:
             return Trial(call(model, inputs), layers=len(left))
         except BaseException as error:
             raise_interrupt(error)
-            failed = entered[-1][1] if entered else model
-            return Trial(None, _fault(model, entered, inputs, error), len(left), failed, error)
+            _, failed, arguments = entered[-1] if entered else ("", model, inputs)
+            fault = _fault(model, entered, inputs, error)
+            return Trial(None, fault, len(left), failed, error, _first_shape(arguments), training)
+
+
+def _first_shape(arguments: Any) -> tuple[int, ...]:
+    first = arguments[0] if isinstance(arguments, tuple | list) and arguments else arguments
+    return tuple(first.shape) if isinstance(first, Tensor) else ()
 
 
 def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
