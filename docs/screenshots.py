@@ -39,7 +39,7 @@ STUDIES = {
 }
 
 #: Studies whose verdicts are shown as the terminal prints them; their summaries are in results/.
-VERDICTS = ("char_lm", "dcgan", "text_topics")
+VERDICTS = ("char_lm", "dcgan", "text_topics", "cifar_resnet18", "cifar_unet")
 #: Study -> variants whose sheets of samples stand side by side.
 SHEETS = {"dcgan": ("none", "none_he", "batch_g", "batch_d", "batch")}
 #: Margin around a sheet, and the height of its title, in pixels.

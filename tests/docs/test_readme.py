@@ -1,4 +1,4 @@
-"""The README: short, its plugin trains, its links lead somewhere. Its code blocks: see test_code_blocks.py."""
+"""The README: short, its layer trains, its links lead somewhere. Its code blocks: see test_code_blocks.py."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def test_it_is_short() -> None:
 
 
 @pytest.mark.slow
-def test_the_plugin_trains(tmp_path: Path) -> None:
-    (plugin,) = (block for block in blocks("python") if block.startswith("# my_layers.py"))
-    (tmp_path / "my_layers.py").write_text(plugin)
-    (line,) = (line for line in "\n".join(blocks("console")).splitlines() if "--plugin" in line)
+def test_its_layer_trains(tmp_path: Path) -> None:
+    (layer,) = (block for block in blocks("python") if block.startswith("# my_layers.py"))
+    (tmp_path / "my_layers.py").write_text(layer)
+    (line,) = (line for line in "\n".join(blocks("console")).splitlines() if "my_layers.py:" in line)
     command = line.removeprefix("$ bnbench ").split()
     result = subprocess.run(
         [sys.executable, "-m", "bnbench", *command, "seeds=1", "epochs=2"],

@@ -39,7 +39,7 @@ class Savable:
     entries: tuple[Entry, ...] = ()
 
     def save(self, path: str | Path, *, force: bool = False) -> Saved:
-        """Write path.safetensors (the state_dict) and path.json (the table), for `bnbench.rebuild`.
+        """Write X.safetensors (the state_dict) and X.json (the table), for `bnbench.rebuild`.
 
         force: write over files that are there. Raises ResultsError where one is there or can't be written, or where
         the files could not give this network again, or where a proof has failed.
