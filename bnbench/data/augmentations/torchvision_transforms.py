@@ -32,6 +32,43 @@ Policy = Literal["imagenet", "cifar10", "svhn"]
 NEEDED = inspect.Parameter.empty
 
 Options = Mapping[str, tuple[Any, Any]]
+#: What an option means, the same in every transform that has it.
+HELP: Mapping[str, str] = {
+    "p": "probability that it is applied",
+    "fill": "value of what comes into view at the edge, one number or one a channel",
+    "interpolation": "nearest or bilinear",
+    "size": "height and width of what is cropped; none: those of the image",
+    "padding": "pixels at each side, one number, two or four",
+    "padding_mode": "constant, edge, reflect or symmetric",
+    "scale": "smallest and largest factor, or share of the area",
+    "ratio": "smallest and largest width divided by height",
+    "degrees": "largest angle, or the smallest and the largest",
+    "translate": "largest shift across and down, as shares of the width and the height",
+    "shear": "largest angle, or the smallest and the largest",
+    "distortion_scale": "strength, from 0 to 1",
+    "alpha": "strength; of AugMix: of the Beta distribution that weighs the chains",
+    "sigma": "standard deviation, or the smallest and the largest",
+    "brightness": "largest change of the factor, or the smallest and the largest factor",
+    "contrast": "largest change of the factor, or the smallest and the largest factor",
+    "saturation": "largest change of the factor, or the smallest and the largest factor",
+    "hue": "largest shift, at most 0.5, or the smallest and the largest",
+    "kernel_size": "width of the filter in pixels, an odd number",
+    "mean": "mean of the noise, for values of 0 to 1",
+    "clip": "whether values stay between 0 and 1",
+    "quality": "from 1 to 100, or the smallest and the largest",
+    "sharpness_factor": "0 blurs, 1 changes nothing, 2 doubles the sharpness",
+    "bits": "bits that are kept of a channel, from 0 to 8",
+    "threshold": "from this value on, 0 to 255, values are inverted",
+    "value": "what stands in the rectangle afterwards",
+    "num_ops": "operations, one after the other",
+    "magnitude": "strength of every operation",
+    "num_magnitude_bins": "how many strengths there are",
+    "policy": "the data set for which it was found",
+    "severity": "strength of the operations, from 1 to 10",
+    "mixture_width": "chains that are mixed",
+    "chain_depth": "operations in a chain; -1: from 1 to 3 at random",
+    "all_ops": "whether brightness, contrast, saturation and sharpness are among the operations",
+}
 _P: Options = {"p": (float, 0.5)}
 _FILL: Options = {"fill": (Filled, 0)}
 _NEAREST: Options = {"interpolation": (Sampled, "nearest")}
@@ -218,7 +255,8 @@ def _factory(name: str, summary: str, options: Options) -> Callable[..., Transfo
         return make_transform(name, **given)
 
     factory.__name__ = factory.__qualname__ = name
-    factory.__doc__ = f"{summary} torchvision.transforms.v2.{name}."
+    lines = [f"{option}: {HELP[option]}." for option in options]
+    factory.__doc__ = "\n".join([f"{summary} torchvision.transforms.v2.{name}.", "", *lines])
     factory.__annotations__ = {option: hint for option, (hint, _) in options.items()}
     factory.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
