@@ -43,3 +43,17 @@ def test_a_rebuilt_network_calls_them_too(tmp_path: Path, monkeypatch: pytest.Mo
     with torch.no_grad():
         fused = model(x)
     torch.testing.assert_close(fused, model(x), rtol=0, atol=1e-5)
+
+
+def test_attention_is_no_activation_that_a_norm_takes_the_place_of() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+    changed = bnbench.convert(layer, "evonorm_s0", source="all", inputs=(4, 8)).model
+    assert isinstance(changed.self_attn, nn.MultiheadAttention)
+    assert changed(torch.randn(2, 4, 8)).shape == (2, 4, 8)
+
+
+@pytest.mark.parametrize("follower", [nn.Softmax(1), nn.LogSoftmax(1)])
+def test_what_is_not_value_by_value_is_not_taken_out(follower: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), follower)
+    conversion = bnbench.convert(model, "evonorm_s0", inputs=(4,))
+    assert type(conversion.model[2]) is type(follower)

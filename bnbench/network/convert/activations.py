@@ -36,6 +36,10 @@ ACTIVATIONS = (
         nn.Softplus,
         nn.Softsign,
         nn.LogSigmoid,
+        nn.Hardshrink,
+        nn.Softshrink,
+        nn.Tanhshrink,
+        nn.Threshold,
     ),
 )
 #: Functions after which no second activation would stand.
@@ -86,11 +90,12 @@ def activation_to_remove(
 
 def is_activation(module: nn.Module | None) -> bool:
     """Whether it works value by value and is not linear: one of torch's, or by its class's home."""
-    if isinstance(module, ACTIVATIONS):
-        return True
-    return (
-        module is not None and "activation" in type(module).__module__ and not isinstance(module, nn.Identity)
-    )
+    if module is None or isinstance(module, ACTIVATIONS):
+        return module is not None
+    home = type(module).__module__
+    if home.startswith("torch."):  # whose file of activations has attention, softmax and gates, too
+        return False
+    return "activation" in home and not any(module.children())
 
 
 def _is_plain(consumer: Neighbour) -> bool:
@@ -99,7 +104,8 @@ def _is_plain(consumer: Neighbour) -> bool:
         return True
     if consumer.kind == "function":
         return consumer.name.strip("_").rpartition(".")[2].rstrip("_") in _PLAIN
-    return isinstance(consumer.module, nn.Linear | nn.modules.conv._ConvNd | nn.modules.pooling._MaxPoolNd)
+    layers = nn.Linear | nn.MultiheadAttention | nn.modules.conv._ConvNd | nn.modules.pooling._MaxPoolNd
+    return isinstance(consumer.module, layers)
 
 
 def gives_input_back(layer: nn.Module, shape: tuple[int, ...]) -> bool:
