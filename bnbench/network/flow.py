@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from bnbench.network.flow_nodes import Event, nodes_of, tensors_in
+from bnbench.network.flow_nodes import Event, nodes_of, tensors_given, tensors_in
 from bnbench.network.norm_site import READS, Node
 
 #: Words for one function.
@@ -83,7 +83,7 @@ class Recorder(TorchFunctionMode):
             self._take(arguments)
             with self:
                 output = call(self.model, arguments)
-        given = list(tensors_in(output))
+        given = list(tensors_given(output))
         self._add("output", "output", self._sources_of(given), given[:1])
         return output
 

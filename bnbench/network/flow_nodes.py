@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from types import ModuleType
 from typing import Literal
 
 from torch import Tensor, nn
@@ -45,6 +46,27 @@ def tensors_in(value: object, depth: int = 4) -> Iterator[Tensor]:
     elif depth and is_dataclass(value) and not isinstance(value, type):
         for entry in fields(value):
             yield from tensors_in(getattr(value, entry.name, None), depth - 1)
+
+
+def attributes_of(value: object) -> dict[str, object]:
+    """The attributes of an object of the user's that may hold tensors; none of a module, a class or a function."""
+    if isinstance(value, nn.Module | type | ModuleType) or callable(value):
+        return {}
+    slots = (name for each in type(value).__mro__ for name in getattr(each, "__slots__", ()))
+    return {name: getattr(value, name, None) for name in (*getattr(value, "__dict__", ()), *slots)}
+
+
+def tensors_given(output: object, depth: int = 8) -> Iterator[Tensor]:
+    """Every tensor in what a network gives, also in objects of its own classes, in order."""
+    if isinstance(output, Tensor):
+        yield output
+        return
+    if isinstance(output, Mapping):
+        items: Iterable[object] = output.values()
+    else:
+        items = output if isinstance(output, tuple | list | set) else attributes_of(output).values()
+    for item in items if depth else ():
+        yield from tensors_given(item, depth - 1)
 
 
 def nodes_of(events: Sequence[Event], is_leaf: Callable[[nn.Module], bool]) -> tuple[Node, ...]:

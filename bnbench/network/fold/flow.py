@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -83,10 +83,14 @@ class Flow:
             if others:
                 raise untouchable(f"its {key} is tied to another layer's", name)
 
-    def check_between(self, ends: tuple[str, str]) -> None:
-        """Raises Blocked where a module around one of the two, but not around both, has hooks: they see the change."""
+    def check_between(self, ends: tuple[str, str], between: Iterable[str] = ()) -> None:
+        """Raises Blocked where a module that is not around both ends has hooks: they see the change.
+
+        between: the names of modules on the way from one to the other.
+        """
         first, second = (set(_ancestors(name)) for name in ends)
-        for name in sorted(first ^ second):
+        on_the_way = {name for end in between for name in _ancestors(end)}
+        for name in sorted((first | second | on_the_way) - (first & second)):
             if name not in ends and name in self.modules:
                 check_hooks(self.modules[name], name)
 

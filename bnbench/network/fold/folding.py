@@ -22,7 +22,7 @@ from bnbench.network.fold.plan import Fold, Left, Plan, Planner, details_of
 from bnbench.network.fold.precision import in_float64
 from bnbench.network.fold.speed import Speed, measure
 from bnbench.network.fold.structure import put_into
-from bnbench.network.fold.ways import takes_other_ways
+from bnbench.network.fold.ways import OTHER_WAY, without_other_ways
 from bnbench.network.norm_site import NormSites
 from bnbench.network.norm_sites import find_norm_sites
 
@@ -101,18 +101,20 @@ def fold_network(model: nn.Module, inputs: Inputs, options: FoldOptions | None =
 def _folded(model: nn.Module, inputs: Inputs, chosen: FoldOptions) -> Folding:
     with left_as_found(_device(model)):
         own = in_inference(model, inputs)
+        result = deepcopy(own)  # that no pass has run through: a network may count them
         sites = find_norm_sites(own, inputs)
         if sites.error:
             raise BnbenchError(f"the network fails on its input: {sites.error}")
         plan = _tried(own, sites, inputs)
         folded = deepcopy(own)
-        put_into(folded, plan)
+        for each in (folded, result):
+            put_into(each, plan)
         records = tuple(map(_record, plan.outcomes))
         proofs = _proofs(Pair(own, folded), plan, inputs, chosen)
         said = ((_WAYS,) if sites.reads_numbers else ()) + ((_FRESH,) if _is_fresh(plan) else ())
         batch = inputs(chosen.speed_samples) if chosen.speed else None
         speed = measure(own, folded, batch, chosen.speed_samples) if chosen.speed else None
-    return Folding(folded, records, proofs, sites.tracer, speed, model, said=said)
+    return Folding(result, records, proofs, sites.tracer, speed, model, said=said)
 
 
 def in_inference(model: nn.Module, inputs: Inputs) -> nn.Module:
@@ -139,28 +141,29 @@ def in_inference(model: nn.Module, inputs: Inputs) -> nn.Module:
 
 def _tried(own: nn.Module, sites: NormSites, inputs: Inputs) -> Plan:
     """A plan of folds that keep the output in a trial: what nothing in the record forbids may still be wrong."""
-    if sites.reads_numbers and takes_other_ways(own, sites, inputs):
-        reason = "the network takes another way through its layers on other inputs"
-        return Planner(own, sites, {site.name: reason for site in sites.sites}).run()
-    plan = Planner(own, sites).run()
+    plan = without_other_ways(own, sites, inputs)
     if not plan.folds:
         return plan
+    refused = {o.site.name: o.reason for o in plan.outcomes if isinstance(o, Left) and o.reason == OTHER_WAY}
     wide, batch = in_float64(own), inputs(2)
     try:
-        truth = checks.outputs(wide, batch, wide=True)
+        # of a copy, as a network may count its passes
+        truth = checks.outputs(deepcopy(wide), batch, wide=True)
     except BaseException as error:  # quantized layers, and others of one type alone
         raise_interrupt(error)
         reason = f"the network can't be compared in float64: {first_line(error)}"
         return Planner(own, sites, {site.name: reason for site in sites.sites}).run()
     if _gap(wide, plan, truth, batch) <= checks.LARGEST:
         return plan
-    skip: dict[str, str] = {}
+    skip = dict(refused)
     for fold in plan.folds:
-        others = {other.site.name: "not tried here" for other in plan.folds if other is not fold}
+        others = refused | {other.site.name: "not tried here" for other in plan.folds if other is not fold}
         gap = _gap(wide, Planner(own, sites, others).run(), truth, batch)
         if not gap <= checks.LARGEST:
-            reason = f"a trial of this fold alone changed the output by {gap:.2g} of its largest entry"
-            skip[fold.site.name] = f"{reason}: something else reads what it changes"
+            what = f"changed the output by {gap:.2g} of its largest entry"
+            if gap == float("inf"):
+                what = "changed the output, or the network failed without this norm"
+            skip[fold.site.name] = f"a trial of this fold alone {what}: something else reads what it changes"
     return Planner(own, sites, skip).run()
 
 

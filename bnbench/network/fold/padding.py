@@ -17,10 +17,11 @@ class ZeroPointPadding(_ConvNd):
     zero_point: Tensor
 
     def padded(self, x: Tensor) -> Tensor:
-        """The input (N, C, ...) with `zero_point` around it; the values inside are the input's own, bit for bit."""
+        """The input (N, C, ...) or (C, ...) with `zero_point` around it; inside it stays as it is, bit for bit."""
         margins = [int(value) for value in self._reversed_padding_repeated_twice]
-        inside = F.pad(torch.ones_like(x[:1, :1]), margins)
-        value = self.zero_point.reshape(-1, *[1] * (x.dim() - 2))
+        spatial = len(self.kernel_size)
+        inside = F.pad(torch.ones_like(x.narrow(-1 - spatial, 0, 1)[:1]), margins)
+        value = self.zero_point.reshape(-1, *[1] * spatial)
         return F.pad(x, margins) + value * (1 - inside)
 
 

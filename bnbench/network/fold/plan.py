@@ -19,6 +19,7 @@ from bnbench.network.fold.weights import Weights, fold_after, fold_before
 from bnbench.network.norm_site import NormSite, NormSites
 
 Side = Literal["before", "after"]
+NOT_USED = "a forward pass in inference does not use it"
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,22 @@ class Planner:
 
     def run(self) -> Plan:
         """The plan for all of them. skip: names of norms that a trial excluded, with the reason."""
-        for site in self.sites.sites:
-            self.plan.outcomes.append(self._outcome(site))
+        outcomes = [self._outcome(site) for site in self.sites.sites]
+        folded = 0
+        while len(self.idle) > folded:
+            folded = len(self.idle)
+            for index, outcome in enumerate(outcomes):
+                if self._is_free(outcome):
+                    outcomes[index] = self._outcome(outcome.site)
+        self.plan.outcomes.extend(outcomes)
         return self.plan
+
+    def _is_free(self, outcome: Fold | Left) -> bool:
+        """Whether a norm stood in its way that was folded since, with nothing left in its place."""
+        if isinstance(outcome, Fold):
+            return False
+        modules = (self.flow.modules.get(blocked.place) for blocked in outcome.blocked.values())
+        return any(self.idle.get(id(module)) == () for module in modules)
 
     def _outcome(self, site: NormSite) -> Fold | Left:
         if site.name in self.skip:
@@ -101,7 +115,7 @@ class Planner:
             raise Blocked("it is no scale and shift of each channel, and has no gamma that could leave it")
         check_hooks(site.module, site.name)
         if not self.flow.calls(site.module):
-            raise Blocked("a forward pass in inference does not use it")
+            raise Blocked(NOT_USED)
         return site.module, inference_affine(site) if whole else gamma_affine(site)
 
     def _fold(self, site: NormSite, module: nn.Module, affine: Affine, side: Side, whole: bool) -> Fold:

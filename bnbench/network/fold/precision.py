@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from bnbench.network.flow_nodes import tensors_given
 
 _NARROW = (torch.float32, torch.float16, torch.bfloat16)
 _CASTS = {Tensor.float: Tensor.double, Tensor.half: Tensor.double, Tensor.bfloat16: Tensor.double}
@@ -37,12 +39,4 @@ def in_float64(model: nn.Module) -> nn.Module:
 
 def real_tensors(value: Any) -> list[Tensor]:
     """Every real tensor of an output, whatever holds it, in order."""
-    if isinstance(value, Tensor):
-        return [value] if value.is_floating_point() else []
-    if isinstance(value, Mapping):
-        return [tensor for item in value.values() for tensor in real_tensors(item)]
-    if isinstance(value, (tuple, list)):
-        return [tensor for item in value for tensor in real_tensors(item)]
-    if hasattr(value, "__dataclass_fields__"):
-        return [t for name in value.__dataclass_fields__ for t in real_tensors(getattr(value, name, None))]
-    return []
+    return [tensor for tensor in tensors_given(value) if tensor.is_floating_point()]

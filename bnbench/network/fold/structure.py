@@ -91,6 +91,9 @@ def _set_weights(module: nn.Module, weights: Weights) -> None:
     if bias is None:
         new = weights.bias.to(weight.dtype)
         setattr(module, f"{prefix}bias", nn.Parameter(new, weight.requires_grad))
+        if isinstance(module, nn.MultiheadAttention) and module.out_proj.bias is None:
+            # torch's fused attention takes two biases or none
+            module.out_proj.bias = nn.Parameter(new.new_zeros(module.embed_dim), weight.requires_grad)
     else:
         bias.copy_(weights.bias)
 

@@ -40,6 +40,8 @@ class Walk:
         self.flow, self.norm, self.idle = flow, norm, idle
         #: For each layer, what each of its calls is asked for.
         self.asked: dict[int, tuple[nn.Module, dict[int, Affine]]] = {}
+        #: The names of the modules that it went through.
+        self.between: set[str] = set()
 
     def layers(self) -> list[tuple[str, nn.Module, Affine]]:
         """The layers to change, by name. Raises Blocked where one must not be, or works for something else too."""
@@ -55,7 +57,7 @@ class Walk:
                 raise untouchable("that layer runs more than once, with another scale each time", name)
             shape = self.shape(every[0]) if isinstance(self, Before) else ()
             self.flow.check_weights(module, shape)
-            self.flow.check_between((name, norm_name))
+            self.flow.check_between((name, norm_name), self.between)
             found.append((name, module, first))
         return found
 
@@ -66,6 +68,11 @@ class Walk:
         if node.index in calls:
             raise untouchable("that layer's output is used twice", node.name)
         calls[node.index] = affine
+
+    def passes(self, node: Node) -> None:
+        """Note whose work a node is: of a module, or of the one in whose forward it stands."""
+        if node.kind in ("module", "function"):
+            self.between.add(node.name if node.kind == "module" else node.scope)
 
     def readers(self, index: int) -> list[Node]:
         """The nodes that read the values of one."""
@@ -94,6 +101,7 @@ class Before(Walk):
     def back(self, index: int, reader: Node, field: Field) -> None:
         """Ask for the field at the output of a node. Raises Blocked."""
         node = self.flow.nodes[index]
+        self.passes(node)
         if node.kind == "input":
             raise Blocked("it reads the network's input")
         if node.kind == "module" and is_weights(node.module):
@@ -143,6 +151,7 @@ class After(Walk):
         if not readers:
             raise Blocked("nothing reads its output")
         for node in readers:
+            self.passes(node)
             if node.kind == "output":
                 raise Blocked("its output is the network's")
             if node.kind == "module" and is_weights(node.module):
