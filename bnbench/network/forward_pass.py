@@ -139,16 +139,20 @@ def initialized(model: nn.Module, inputs: Inputs, samples: int) -> nn.Module:
     """A copy of a network with lazy layers after one call, in which they have shapes; itself where that fails."""
     device = device_of(model)
     try:
-        # torch copies lazy parameters, and no lazy buffers
-        empty: Any = UninitializedBuffer
-        fresh = {id(b): empty(device=b.device, dtype=b.dtype) for b in model.buffers() if is_lazy(b)}
-        twin = copy.deepcopy(model, fresh)
+        twin = lazy_copy(model)
         with left_as_found(device), torch.no_grad():
             call(twin, on_device(inputs(samples), device))
     except BaseException as error:
         raise_interrupt(error)
         return model
     return twin
+
+
+def lazy_copy(model: nn.Module) -> nn.Module:
+    """A deep copy of a network with lazy layers: torch copies lazy parameters, and no lazy buffers."""
+    empty: Any = UninitializedBuffer
+    fresh = {id(b): empty(device=b.device, dtype=b.dtype) for b in model.buffers() if is_lazy(b)}
+    return copy.deepcopy(model, fresh)
 
 
 def is_leaf(module: nn.Module) -> bool:

@@ -76,7 +76,8 @@ class MaskedBatchNormFunction(Function):
         b = b * invstd * invstd
         c = (a * g1 if d_mean is None else a * g1 - d_mean) - b * residue
         d_x = a * dy - d * (b / count).to(x.dtype) - (c / count).to(x.dtype)
-        return _kept(d_x, keep), d_weight, g1.to(x.dtype).reshape(-1), None, None, None
+        d_bias = g1.to(x.dtype).reshape(-1) if ctx.needs_input_grad[2] else None
+        return _kept(d_x, keep), d_weight, d_bias, None, None, None
 
 
 def _dims(x: Tensor) -> Dims:

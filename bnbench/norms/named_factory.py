@@ -21,6 +21,8 @@ from bnbench.norms.named import DIM_MEANS, NamedLayer, check_signature
 _DECIDED = ("device", "dtype")
 #: Types that are inferred from a default without a type hint.
 _SCALAR_TYPES = (bool, int, float, str)
+#: Names that every factory's own arguments have: a layer's option of such a name keeps its default.
+_TAKEN = ("num_features", "dim")
 #: Accepted names of the number of channels.
 _CHANNELS = {"num_features", "num_channels", "channels", "n_channels", "num_feats", "normalized_shape"}
 INPUTS = {1: "(N, C)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
@@ -38,9 +40,7 @@ def factory_of(layer: NamedLayer) -> Callable[..., nn.Module]:
             tried.add(dim)
         return _with_parameters(layer.make(num_features, dim, values), num_features, dim)
 
-    positional = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("num_features", "dim")
-    ]
+    positional = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in _TAKEN]
     make.__signature__ = inspect.Signature([*positional, *options])  # type: ignore[attr-defined]
     make.__annotations__ = {option.name: option.annotation for option in options}
     make.__name__ = make.__qualname__ = layer.name
@@ -86,7 +86,11 @@ def _with_parameters(module: nn.Module, num_features: int, dim: int) -> nn.Modul
 
 def _options(layer: NamedLayer) -> Iterator[inspect.Parameter]:
     rest = list(layer.parameters.values())[1:]
-    return study_options(layer.factory, [p for p in rest if p.name not in (layer.dim_parameter, *_DECIDED)])
+    left_out = {layer.dim_parameter, *_DECIDED}
+    return study_options(
+        layer.factory,
+        [p for p in rest if p.name not in left_out and (p.name not in _TAKEN or p.default is p.empty)],
+    )
 
 
 def study_options(

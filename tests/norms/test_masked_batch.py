@@ -120,3 +120,12 @@ def test_one_valid_position_is_refused_in_training_alone_and_moves_nothing() -> 
 def test_a_mask_of_another_shape_or_dtype_is_refused(mask: Tensor) -> None:
     with pytest.raises(ValueError, match=r"the mask should be bool of shape \(200,\)"):
         MaskedBatchNorm(C)(rows(torch.float32), mask)
+
+
+def test_without_gamma_and_beta_its_gradient_is_that_of_torchs_layer() -> None:
+    layer, reference = MaskedBatchNorm(3, affine=False).double(), nn.BatchNorm1d(3, affine=False).double()
+    x = torch.randn(6, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    for norm, given in zip((layer, reference), inputs, strict=True):
+        norm(given).pow(3).sum().backward()
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-12, atol=1e-12)

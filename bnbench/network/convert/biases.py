@@ -103,18 +103,28 @@ def _give(layer: nn.Linear | _ConvNd, name: str, seed: int | None) -> BiasChange
     if layer.bias is not None:
         vars(layer)[_MARK] = vars(layer).get(_MARK, _KEPT)
         return BiasChange(name, "kept")
-    weight = layer.weight
+    # not its weight: a parametrized or a weight-normed one is computed when it is read
+    own = [parameter for parameter in layer.parameters() if parameter.is_floating_point()]
     size = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     value = torch.zeros(size)
     if seed is not None:
-        bound = 1 / math.sqrt(weight[0].numel())
+        bound = 1 / math.sqrt(_fan_in(layer))
         value.uniform_(-bound, bound, generator=generator(seed, "init", name, "bias"))
-    layer.bias = nn.Parameter(value.to(device=weight.device, dtype=weight.dtype), weight.requires_grad)
+    learns = any(parameter.requires_grad for parameter in own)
+    layer.bias = nn.Parameter(value.to(own[0]) if own else value, learns)
     if not uses_bias(layer):
         layer.bias = None
         return BiasChange(name, "none", f"{type(layer).__name__} does not use its bias")
     vars(layer)[_MARK] = _GIVEN
     return BiasChange(name, "given back", size=size)
+
+
+def _fan_in(layer: nn.Linear | _ConvNd) -> int:
+    """The size of one entry of its weight, as torch counts it."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features
+    channels = layer.out_channels if isinstance(layer, _ConvTransposeNd) else layer.in_channels
+    return channels // layer.groups * math.prod(layer.kernel_size)
 
 
 def _take(layer: nn.Linear | _ConvNd, name: str) -> BiasChange:

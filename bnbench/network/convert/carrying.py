@@ -149,12 +149,27 @@ def _vector(
     if before.numel() != after.numel():
         done.lost.append(f"{name}: of shape {tuple(before.shape)}, and the new one is {tuple(after.shape)}")
         return f"lost: {tuple(before.shape)} does not fit {tuple(after.shape)}"
-    if shift and isinstance(before, nn.Parameter):
-        done.notes.append(f"{name} holds {shift:+g} of what it held: the new layer has another offset")
     layer._parameters[new_name] = ties.parameter(before, after, shift)
+    if shift and isinstance(before, nn.Parameter):
+        rounding = _rounding(before, tensor_of(layer, new_name), shift)
+        done.notes.append(
+            f"{name} holds {shift:+g} of what it held: the new layer has another offset{rounding}"
+        )
     if not isinstance(before, nn.Parameter):
         done.notes.append(f"{new_name} is a parameter that does not learn, in place of a buffer")
     return "carried"
+
+
+def _rounding(before: Tensor, after: Tensor, shift: float) -> str:
+    """By how much a sum is not exact in the layer's number format, in words."""
+    if before.is_meta or after.is_meta:
+        return ""
+    exact = before.detach().double() + shift
+    worst = float((exact - after.detach().double().reshape(exact.shape)).abs().max())
+    return (
+        f"; the sum is rounded to {str(after.dtype).removeprefix('torch.')}, by {worst:.1g} at most"
+        * bool(worst)
+    )
 
 
 def _freeze_like(old: nn.Module, new: nn.Module, roles: Roles) -> None:
@@ -263,12 +278,15 @@ def move_attributes(old: nn.Module, new: nn.Module, then: tuple[str, ...]) -> tu
     return [], [*(f"attribute {name}" for name in own), *(f"child {name}" for name in children)]
 
 
-def like(layer: nn.Module, old: nn.Module, near: nn.Module | None) -> None:
-    """Move the layer to the device and dtype of the old one, or, where that has no tensor, of the layer before it."""
-    tensors = [*old.parameters(), *old.buffers(), *(near.parameters() if near is not None else ())]
-    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
-    if floats:
-        layer.to(device=floats[0].device, dtype=floats[0].dtype)
+def like(layer: nn.Module, *near: nn.Module | None) -> None:
+    """Move the layer to the device and dtype of the first of these that has a tensor: the old layer, that before it,
+    the network.
+    """
+    for module in near:
+        tensors = (*module.parameters(), *module.buffers()) if module is not None else ()
+        if floats := [tensor for tensor in tensors if tensor.is_floating_point()]:
+            layer.to(device=floats[0].device, dtype=floats[0].dtype)
+            return
 
 
 def _is_meta(module: nn.Module) -> bool:

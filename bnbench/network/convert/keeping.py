@@ -96,7 +96,7 @@ def assumed_shape(site: NormSite, old: nn.Module) -> tuple[int, ...]:
     rank = next((rank for kind, rank in _RANKS if isinstance(old, kind)), 0)
     if not rank and isinstance(old, _BatchNorm | _InstanceNorm | nn.GroupNorm):
         rank = 4
-    rank = rank or (3 if axis < 0 else 4)
+    rank = rank or (3 if axis < 0 else 4 if axis < 2 else axis + 1)
     shape = [_SAMPLES, *[_SIZE] * (rank - 1)]
     shape[axis if axis < rank else 1] = channels
     return tuple(shape)

@@ -1,8 +1,11 @@
-"""Places where a network holds its modules beside their names: plain lists, tuples, dictionaries and attributes."""
+"""Places where a network holds its modules beside their names: plain lists, tuples, dictionaries, attributes, and
+functions with arguments of their own (`functools.partial`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,10 +53,22 @@ class References:
         places = self._places.get(id(old), [])
         for container, key in places:
             value = container[key]
-            container[key] = (
-                tuple(new if item is old else item for item in value) if isinstance(value, tuple) else new
-            )
+            if isinstance(value, partial):
+                _exchange_in(value, old, new)
+            else:
+                container[key] = _with(value, old, new) if isinstance(value, tuple) else new
         return len(places)
+
+
+def _with(values: tuple[Any, ...], old: nn.Module, new: nn.Module) -> tuple[Any, ...]:
+    return tuple(new if item is old else item for item in values)
+
+
+def _exchange_in(function: partial[Any], old: nn.Module, new: nn.Module) -> None:
+    """In what a partial function calls, and in its arguments."""
+    called, *arguments = _with((function.func, *function.args), old, new)
+    named = dict(zip(function.keywords, _with(tuple(function.keywords.values()), old, new), strict=True))
+    function.__setstate__((called, tuple(arguments), named, vars(function)))  # type: ignore[attr-defined]
 
 
 def _held(container: Any, key: Any, depth: int) -> Iterator[tuple[nn.Module, Reference]]:
@@ -62,6 +77,9 @@ def _held(container: Any, key: Any, depth: int) -> Iterator[tuple[nn.Module, Ref
         yield value, (container, key)
     elif isinstance(value, tuple):
         yield from ((item, (container, key)) for item in value if isinstance(item, nn.Module))
+    elif isinstance(value, partial):
+        parts = (value.func, *value.args, *value.keywords.values())
+        yield from ((item, (container, key)) for item in parts if isinstance(item, nn.Module))
     elif isinstance(value, list | dict) and depth:
         for inner in range(len(value)) if isinstance(value, list) else list(value):
             yield from _held(value, inner, depth - 1)

@@ -42,6 +42,8 @@ from bnbench.network.norm_behaviour import behaviour_of
 from bnbench.network.norm_site import Neighbour, NormSite
 from bnbench.norms.norm_layer import NormLayer
 
+Prepared = tuple[dict[str, nn.Module], Neighbour | str | None, bool, tuple[nn.Module, Plan, dict[str, Any]]]
+
 
 def replace_norms(
     model: nn.Module, sites: Sequence[NormSite], norm: NormLayer, choices: Choices | None = None
@@ -54,7 +56,7 @@ def replace_norms(
     """
     choices = choices or Choices()
     targets, ties, references = Targets(norm), Ties(), References(model)
-    shared = used_elsewhere(model, [site for site in sites if not not_chosen(site, choices.source)])
+    impossible = _impossible(model, sites, targets, choices)
     done: list[Replaced] = []
     for site in sites:
         if reason := not_chosen(site, choices.source):
@@ -63,8 +65,10 @@ def replace_norms(
         if site.refused:
             done.append(Replaced(site, "refused", site.refused))
             continue
+        if reason := impossible.get(site.name, ""):
+            done.append(Replaced(site, "refused", reason))
+            continue
         try:
-            refuse_shared_gamma(model, site, shared)
             replaced = _replace(model, site, targets, ties, choices)
         except CannotStandError as error:
             done.append(Replaced(site, "refused", str(error)))
@@ -80,18 +84,47 @@ def replace_norms(
     return Replacement(model, tuple(done))
 
 
+def _impossible(
+    model: nn.Module, sites: Sequence[NormSite], targets: Targets, choices: Choices
+) -> dict[str, str]:
+    """Why a site of 1 + gamma stays, by its name: another module, which may be a site that stays, has its gamma."""
+    chosen = {site.name: site for site in sites if not not_chosen(site, choices.source) and not site.refused}
+    shifted = [site for site in chosen.values() if site.behaviour.gamma and site.behaviour.gamma_offset]
+    found: dict[str, str] = {}
+    stay = {site.name for site in chosen.values() if shifted and _stays(model, site, targets)}
+    while shifted:
+        shared = used_elsewhere(model, [site for name, site in chosen.items() if name not in stay])
+        before = len(stay)
+        for site in (site for site in shifted if site.name not in stay):
+            try:
+                refuse_shared_gamma(model, site, shared)
+            except CannotStandError as error:
+                found[site.name] = str(error)
+                stay.add(site.name)
+        if len(stay) == before:
+            break
+    return found
+
+
+def _stays(model: nn.Module, site: NormSite, targets: Targets) -> bool:
+    """Whether no layer of the targets can stand there. Nothing is changed."""
+    try:
+        _prepared(model.get_submodule(site.name), site, targets)
+    except CannotStandError:
+        return True
+    return False
+
+
 def _replace(model: nn.Module, site: NormSite, targets: Targets, ties: Ties, choices: Choices) -> Replaced:
     """Raises CannotStandError before anything is changed."""
     old, norm = model.get_submodule(site.name), targets.norm
-    refuse_vectors(site, old)
-    then = what_follows(site, old)
-    activation = activation_to_remove(site, norm, then)
-    linear = activation is None and norm.includes_activation
-    layer, plan, kept = targets.make(site, old, linear)
+    then, activation, linear, (layer, plan, kept) = _prepared(old, site, targets)
     dropped = then.pop(activation) if isinstance(activation, str) else None
     shape = small_shape((site.shapes or (assumed_shape(site, old),))[0], site.behaviour.channel_axis)
     copies = not then and gives_input_back(placed(layer, plan, {}, False), shape) and must_copy(site)
-    like(layer, old, site.producer.module if site.producer else None)
+    before = site.producer if site.producer and site.producer.kind == "module" else None
+    # of this network, which may be a copy in another dtype of the one where the site was found
+    like(layer, old, model.get_submodule(before.name) if before else None, model)
     roles = roles_in(site.behaviour, old)
     found = _new_roles(layer, plan, norm, site.behaviour.num_features, shape)
     new_roles = _without_beta(old, layer, roles, found)
@@ -116,6 +149,17 @@ def _replace(model: nn.Module, site: NormSite, targets: Targets, ties: Ties, cho
             item, activation=activation.name, activation_parameters=_take_out(model, activation.name)
         )
     return replace(item, activation=activation or "")
+
+
+def _prepared(old: nn.Module, site: NormSite, targets: Targets) -> Prepared:
+    """What follows in the old layer, the activation whose place the new one takes, whether it has none, and the new
+    layer itself. Raises CannotStandError.
+    """
+    refuse_vectors(site, old)
+    then = what_follows(site, old)
+    activation = activation_to_remove(site, targets.norm, then)
+    linear = activation is None and targets.norm.includes_activation
+    return then, activation, linear, targets.make(site, old, linear)
 
 
 def _new_roles(layer: nn.Module, plan: Plan, norm: NormLayer, channels: int, shape: tuple[int, ...]) -> Roles:

@@ -179,6 +179,11 @@ def _aliased(state: State, path: Path) -> dict[str, Tensor]:
 
 
 def _compare_keys(slots: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> None:
+    if lazy := next((key for key, (held, name) in slots.items() if is_lazy(held[name])), ""):
+        raise ResultsError(
+            f"{path}: {lazy} of the network has no shape before its first call.",
+            fix="run the network once and name it itself: net = Net(); net(inputs); bnbench.rebuild(net, ...).",
+        )
     problems = [f"{key}: missing in the file" for key in slots if key not in tensors]
     problems += [f"{key}: the network has no such tensor" for key in tensors if key not in slots]
     for key, (held, name) in slots.items():

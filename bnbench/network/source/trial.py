@@ -17,6 +17,8 @@ from torch.nn.modules.conv import _ConvNd
 from bnbench.base.own_modules import is_own
 from bnbench.base.process_state import seeded
 from bnbench.base.user_code import first_line, guarded, raise_interrupt
+from bnbench.network.forward_pass import device_of, lazy_copy, on_device
+from bnbench.network.refusals import has_lazy
 from bnbench.network.source.records import call
 from bnbench.norms.behaviour import CPU, ModuleState
 
@@ -40,6 +42,9 @@ class Trial:
 
 def tried(model: nn.Module, inputs: Any, *, training: bool = False) -> Trial:
     """The pass, without gradients. The network and the process stay as they were."""
+    lazy = has_lazy(model)
+    if lazy:  # its first call gives its layers a shape, which nothing takes back
+        model = lazy_copy(model)
     entered: list[tuple[str, nn.Module, Any]] = []
     left: list[nn.Module] = []
 
@@ -52,7 +57,8 @@ def tried(model: nn.Module, inputs: Any, *, training: bool = False) -> Trial:
 
     with ExitStack() as stack, warnings.catch_warnings(), guarded(), seeded(0, CPU), torch.no_grad():
         warnings.simplefilter("ignore")
-        stack.callback(ModuleState(model).restore)
+        if not lazy:
+            stack.callback(ModuleState(model).restore)
         modes = [(module, module.training) for module in model.modules()]
         stack.callback(_set_modes, modes)
         for name, module in model.named_modules():
@@ -61,7 +67,7 @@ def tried(model: nn.Module, inputs: Any, *, training: bool = False) -> Trial:
                 stack.callback(module.register_forward_hook(leave).remove)
         model.train(training)
         try:
-            return Trial(call(model, inputs), layers=len(left))
+            return Trial(call(model, on_device(inputs, device_of(model))), layers=len(left))
         except BaseException as error:
             raise_interrupt(error)
             _, failed, arguments = entered[-1] if entered else ("", model, inputs)

@@ -57,8 +57,8 @@ def comes_back(model: nn.Module, sites: Sequence[NormSite], done: Replacement, n
         names = renamed(converted, returned, original)
         back = tensors_of(returned)
         back = {old: back[new] for old, new in names.items() if new in back}
-        back |= {key: back[key] - offset for key, offset in offsets(converted).items() if key in back}
-        wrong += differing(original, back, held, in_another_form(converted))
+        wanted = original | {key: value for key, value in gammas(converted, original).items() if key in back}
+        wrong += differing(wanted, back, held, in_another_form(converted))
         wrong += [f"{key} is lost and not in the table" for key in sorted(lost - listed(converted, original))]
         count = max(count, len(held))
     if not mine and not converted:
@@ -179,21 +179,23 @@ def renamed(
     return names
 
 
-def offsets(converted: Sequence[Replaced]) -> dict[str, float]:
-    """What the old layers add to their gamma, which the layers that come back do not."""
-    return {
-        inside(prefix, item.old_roles.gamma): item.old_roles.offset
-        for item in converted
-        for prefix in item.site.names
-        if item.old_roles.gamma and item.old_roles.offset
-    }
+def gammas(converted: Sequence[Replaced], original: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Where a layer multiplies by 1 + gamma: what comes back in one that does not, rounded at each sum."""
+    found: dict[str, Tensor] = {}
+    for item in converted:
+        old, new = item.old_roles.offset, item.roles.offset
+        if item.old_roles.gamma and item.roles.gamma and (old or new):
+            for key in (inside(prefix, item.old_roles.gamma) for prefix in item.site.names):
+                there = original[key].detach() + (old - new) if old != new else original[key].detach()
+                found[key] = there + new if new else there
+    return found
 
 
 def in_another_form(converted: Sequence[Replaced]) -> set[str]:
-    """Tensors that a new layer holds after arithmetic, which rounds: 1 + gamma, and a variance with eps in it."""
+    """Tensors that a new layer holds after arithmetic, which rounds there and back: a variance with eps in it."""
     found: set[str] = set()
     for item in converted:
-        names = [item.old_roles.gamma] if item.old_roles.offset else []
+        names: list[str] = []
         if item.old is not None and isinstance(norm_of(item.new or item.old), BatchRenorm):
             names += [own for key, own in item.old_roles.statistics.items() if key == "running_var"]
         found |= {inside(prefix, name) for prefix in item.site.names for name in names}

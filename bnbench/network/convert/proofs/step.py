@@ -77,11 +77,14 @@ def expected(before: Pass, changed: Replacement, zero: set[str], absorbs: bool) 
     """
     before = before.named({old: new for item in changed.sites for old, new in item.new_names().items()})
     used = set(before.gradients) - zeros(before.gradients)
-    came = new_parameters(changed)
+    came, idle = new_parameters(changed), new_parameters(changed, uncalled=True)
     beside = {f"{bias.producer}.bias" for item in changed.sites for bias in item.biases if bias.producer}
     should, may = set[str](), set[str]()
     for name, value in changed.model.named_parameters():
         if not value.requires_grad or not (name in came or name in before.gradients):
+            continue
+        if name in idle:  # whether a pass of training calls it was not seen
+            may.add(name)
             continue
         shifts = name in zero and value.dim() == 1 and (absorbs or name in came)
         may_be_zero = shifts or (name not in came and (name in beside or name not in used))
@@ -95,11 +98,14 @@ def zeros(gradients: Mapping[str, Tensor]) -> set[str]:
     return {name for name, value in gradients.items() if largest([value]) <= least}
 
 
-def new_parameters(changed: Replacement) -> set[str]:
-    """Names of the parameters that came with new layers or as biases, where they should learn."""
+def new_parameters(changed: Replacement, *, uncalled: bool = False) -> set[str]:
+    """Names of the parameters that came with new layers or as biases, where they should learn.
+
+    uncalled: those of the layers alone that the observed pass did not call.
+    """
     found: set[str] = set()
     for item in changed.sites:
-        if item.new is None:
+        if item.new is None or (uncalled and item.site.calls):
             continue
         roles = ((item.roles.gamma, item.carried.gamma), (item.roles.beta, item.carried.beta))
         carried = {name for name, word in roles if word == "carried"}
