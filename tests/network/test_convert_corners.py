@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import bnbench
-from bnbench.network.convert import convert
+from bnbench.base.errors import BnbenchError
+from bnbench.models.layers import NormLayer
+from bnbench.network.convert import Choices, convert, replace_norms
+from bnbench.network.norm_sites import find_norm_sites
+from bnbench.norms import norms
 from tests.network.networks import GemmaNorm, noise
 
 LINE = (5, 8)
@@ -148,3 +152,33 @@ def test_the_meta_device_by_a_shape():
     conversion = bnbench.convert(model, "group", inputs=(3, 6, 6))
     assert conversion.sites[0].details["shape"][1:] == [6, 4, 4]
     assert conversion.passed
+
+
+class Closure(nn.Module):
+    """A function of its own keeps the norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6)
+        norm = self.norm
+        self.call = lambda x: norm(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(self.conv(x))
+
+
+def test_a_norm_in_a_lambda_is_not_copied_and_changes_in_place():
+    """A copy would call the norm of the network that was given, whatever stands in the copy."""
+    model = Closure()
+    with pytest.raises(BnbenchError, match="the copy calls norm of the network itself"):
+        convert(model, "group", inputs=noise(3, 6, 6))
+    sites = find_norm_sites(model, noise(3, 6, 6)).sites
+    replace_norms(model, sites, NormLayer(norms.get("group")), Choices("batch"))
+    wanted = nn.functional.group_norm(model.conv(x := noise(3, 6, 6)(2)), 3)
+    torch.testing.assert_close(model(x), wanted)
+
+
+def test_a_gamma_of_the_owner_that_goes_with_the_norm_need_not_learn():
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6))
+    model.gamma = model[1].weight
+    assert convert(model, "none", inputs=noise(3, 6, 6)).passed

@@ -12,7 +12,7 @@ from bnbench.base.errors import BnbenchError, unknown_name
 from bnbench.base.network_records import Proof, SiteRecord
 from bnbench.base.registry import Entry
 from bnbench.network.convert.biases import BiasChange, Biases
-from bnbench.network.convert.copying import copied, with_shapes
+from bnbench.network.convert.copying import check_copy, copied, with_shapes
 from bnbench.network.convert.proofs import (
     comes_back,
     count_parameters,
@@ -119,7 +119,9 @@ def convert_norms(
             f"{type(model).__name__} has no normalization: no module of it normalizes what it is given.",
             "So there is nothing to convert, whatever its layers are called.",
         )
-    done = replace_norms(copied(model), found.sites, norm, choices)
+    twin = copied(model)
+    check_copy(model, twin, inputs if not found.error else None)
+    done = replace_norms(twin, found.sites, norm, choices)
     trials = Trials(model, found.sites, inputs if not found.error else None)
     proofs: tuple[Proof, ...] = (
         count_sites(found.sites, done, model),

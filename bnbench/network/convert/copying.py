@@ -8,13 +8,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
 
 from bnbench.base.errors import BnbenchError
 from bnbench.base.process_state import seeded
 from bnbench.base.user_code import first_line, raise_interrupt
+from bnbench.network.forward_pass import in_either_mode
 from bnbench.network.source.records import call
 from bnbench.norms.behaviour import CPU
+
+_SAMPLES = 2
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -49,6 +53,30 @@ def copied(model: nn.Module) -> nn.Module:
             "The network that is given stays as it is, so a copy is converted.",
             "convert it before it is compiled, wrapped, or run.",
         ) from error
+
+
+def check_copy(model: nn.Module, twin: nn.Module, inputs: Callable[[int], Any] | None) -> None:
+    """Raises BnbenchError where the copy calls a layer of the network itself: Python copies no lambda."""
+    if inputs is None:
+        return
+    names = {id(module): name for name, module in model.named_modules()}
+    called: list[str] = []
+
+    def note(module: nn.Module, _: Any) -> None:
+        if (name := names.get(id(module))) is not None:
+            called.append(name or "the root")
+
+    handle = register_module_forward_pre_hook(note)
+    try:
+        in_either_mode(twin, inputs, _SAMPLES)
+    finally:
+        handle.remove()
+    if called:
+        raise BnbenchError(
+            f"{type(model).__name__} can't be copied: the copy calls {called[0]} of the network itself.",
+            "A function keeps that layer, as a lambda or a hook does, and Python copies no function.",
+            "make the function a method of the module.",
+        )
 
 
 def with_shapes(model: nn.Module, inputs: Callable[[int], Any] | None) -> nn.Module:

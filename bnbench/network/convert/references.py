@@ -1,11 +1,12 @@
 """Places where a network holds its modules beside their names: plain lists, tuples, dictionaries, attributes, and
-functions with arguments of their own (`functools.partial`).
+functions that keep a module: `functools.partial`, a lambda.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -52,12 +53,23 @@ class References:
         """Put the new module everywhere. Returns in how many places."""
         places = self._places.get(id(old), [])
         for container, key in places:
+            if isinstance(container, CellType):
+                container.cell_contents = new
+                continue
             value = container[key]
             if isinstance(value, partial):
                 _exchange_in(value, old, new)
             else:
                 container[key] = _with(value, old, new) if isinstance(value, tuple) else new
         return len(places)
+
+
+def _content(cell: CellType) -> Any:
+    """None where it has none yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
 
 
 def _with(values: tuple[Any, ...], old: nn.Module, new: nn.Module) -> tuple[Any, ...]:
@@ -77,6 +89,9 @@ def _held(container: Any, key: Any, depth: int) -> Iterator[tuple[nn.Module, Ref
         yield value, (container, key)
     elif isinstance(value, tuple):
         yield from ((item, (container, key)) for item in value if isinstance(item, nn.Module))
+    elif isinstance(value, FunctionType):
+        cells = (cell for cell in value.__closure__ or () if isinstance(_content(cell), nn.Module))
+        yield from ((_content(cell), (cell, None)) for cell in cells)
     elif isinstance(value, partial):
         parts = (value.func, *value.args, *value.keywords.values())
         yield from ((item, (container, key)) for item in parts if isinstance(item, nn.Module))

@@ -78,12 +78,15 @@ def expected(before: Pass, changed: Replacement, zero: set[str], absorbs: bool) 
     before = before.named({old: new for item in changed.sites for old, new in item.new_names().items()})
     used = set(before.gradients) - zeros(before.gradients)
     came, idle = new_parameters(changed), new_parameters(changed, uncalled=True)
+    lost = {id(value) for item in changed.sites if item.old for value in item.old.parameters()}
+    lost -= {id(value) for item in changed.sites if item.new for value in item.new.parameters()}
     beside = {f"{bias.producer}.bias" for item in changed.sites for bias in item.biases if bias.producer}
     should, may = set[str](), set[str]()
     for name, value in changed.model.named_parameters():
         if not value.requires_grad or not (name in came or name in before.gradients):
             continue
-        if name in idle:  # whether a pass of training calls it was not seen
+        # whether a pass of training calls it was not seen; or an old layer read it, which may have been the only one
+        if name in idle or id(value) in lost:
             may.add(name)
             continue
         shifts = name in zero and value.dim() == 1 and (absorbs or name in came)
