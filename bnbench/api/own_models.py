@@ -164,6 +164,17 @@ def _register(name: str, factory: Callable[..., Any], plugin: str) -> None:
         KIND_OF["model"].registry().register(name, init="own", whole=True)(factory)
 
 
+def model_override(word: str) -> str:
+    """The override that a MODEL word stands for. Raises BnbenchError for an empty one, or one that can't be read."""
+    from bnbench.network.source.words import EXAMPLES, read_word
+
+    if not word.strip():
+        raise BnbenchError("--model is empty: it names no network.", fix=f"for example {EXAMPLES}.")
+    if (":" in word or ".py" in word) and not word.lstrip().startswith("{"):
+        read_word(word)
+    return f"model={word}"
+
+
 def with_model(overrides: Sequence[str], model: Any) -> tuple[list[str], dict[str, Any]]:
     """The overrides with the argument `model`, and the object that is to be registered by its name, if it is one.
 
@@ -173,7 +184,7 @@ def with_model(overrides: Sequence[str], model: Any) -> tuple[list[str], dict[st
     if model is None:
         return list(overrides), {}
     if isinstance(model, str | os.PathLike):
-        return [*overrides, f"model={os.fspath(model)}"], {}
+        return [*overrides, model_override(os.fspath(model))], {}
     from bnbench.network.source.files import of_object
 
     origin = of_object(model)

@@ -288,4 +288,7 @@ class Training:
 
 def with_options(overrides: Sequence[str], probe: bool, model: str | None) -> list[str]:
     """The overrides, with what --probe and --model stand for."""
-    return [*overrides, *(["probe=true"] if probe else []), *([f"model={model}"] if model else [])]
+    from bnbench.api.own_models import model_override
+
+    given = [model_override(model)] if model is not None else []
+    return [*overrides, *(["probe=true"] if probe else []), *given]

@@ -102,6 +102,8 @@ def test_check_shows_what_became_of_the_normalizers(run: Run, columns: int) -> N
         (("study.yaml", "--model", "nets.py:Net,widht=3"), 'Did you mean "width"'),
         (("study.yaml", "--model", "nets.py:Seven"), "gives (3, 7) for 3 samples"),
         (("study.yaml", "--model", "nets:Net"), "names no network"),
+        (("study.yaml", "--model", ""), "--model is empty"),
+        (("study.yaml", "--model", "torchvision:"), "the name is missing"),
         (("study.yaml", "--model", "torchvision:resnet81"), 'Did you mean "resnet18"'),
         (("study.yaml", "--model", "nets.py:Net", "variants.batch.model=mlp"), "it has a model of its own"),
         (("study.yaml", "model.name=nets.py:Nett"), 'there is no "Nett"'),

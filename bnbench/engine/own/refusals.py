@@ -81,6 +81,10 @@ def wrong_outputs(name: str, what: str, use: Use) -> BnbenchError:
         fix = f"an output of {len(shape)} axes: without .squeeze(), or .unsqueeze(-1) at its end."
     elif use.sizes.per_position:
         fix = f"a network of {count} outputs at every position, of the input's size."
+    elif shape and what.count(",") > len(shape) - 1:
+        fix = "a network of one output vector a sample: another architecture, or nn.AdaptiveAvgPool2d(1) and flatten."
+    elif name.startswith(("torchvision:", "timm:", "hf:")):
+        fix = "another architecture, that of a classifier."
     else:
         fix = f"def __init__(self, {CLASSES[0]}): an argument of that name is given their number, {count}."
     return BnbenchError(f"model: {name} {what}, and {wanted}.", fix=fix)

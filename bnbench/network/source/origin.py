@@ -55,7 +55,7 @@ class Origin:
             raise BnbenchError(
                 f"{self._place_of(error)}: {self.name} can't be built: {first_line(error)}",
                 f"It was called as {call_text(self.name, arguments)}.",
-                "mend that line; or give it other arguments.",
+                "mend that line; or give it other arguments." if self.file else "change its options.",
             ) from error
         if not isinstance(model, nn.Module):
             holds = f" of {len(model)}" if isinstance(model, _ARRAYS) else ""

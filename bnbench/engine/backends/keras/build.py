@@ -131,7 +131,8 @@ def _chain(twin: nn.Module) -> tuple[bool, list[tuple[str, nn.Module]]]:
     for name, module in chain:
         if not _is_known(module):
             raise BnbenchError(
-                f"framework: keras can't build this model: its part {name} is {type(module).__name__}.",
+                f"framework: keras can't build this model: {f'its part {name}' if name else 'it'} is "
+                f"{type(module).__name__}.",
                 "It builds plain chains of linear layers, convolutions, norms, activations and pooling.",
                 f"model: {', '.join(MODELS)}; or framework: torch.",
             )
