@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,15 +27,20 @@ class Selection:
         """The rules. Raises UnknownNameError and PluginError."""
         entries = known_rules(self.plugins)
         names = [entry.name for entry in entries]
+        only, ignore = set(map(_written, self.only)), set(map(_written, self.ignore))
         for name in (*self.only, *self.ignore):
-            if name.upper() not in map(str.upper, names):
+            if _written(name) not in map(str.upper, names):
                 raise UnknownNameError("rule", name, names)
-        only, ignore = {name.upper() for name in self.only}, {name.upper() for name in self.ignore}
         return [
             entry
             for entry in entries
             if (not only or entry.name.upper() in only) and entry.name.upper() not in ignore
         ]
+
+
+def _written(name: str) -> str:
+    """The name of a rule in capitals; D6 is D06."""
+    return re.sub(r"^([A-Z])(\d)$", r"\g<1>0\2", name.upper())
 
 
 def known_rules(plugins: Sequence[Path] = ()) -> list[Entry]:

@@ -238,6 +238,8 @@ def test_a_rule_that_raises_is_said_and_the_others_look(folder):
 
 def test_explain_prints_the_page(folder):
     text = invoke("doctor", "--explain", "d06").stdout
+    assert text == invoke("doctor", "--explain", "D6").stdout
+    assert "Fix. bias=False" in text
     assert text.startswith("D06: useless bias\n")
     assert "Public threads. allenai/allennlp#4990" in text
     assert max(map(len, text.split("\n"))) <= 80

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils.checkpoint import checkpoint
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 import bnbench
 from bnbench.base.network_records import Finding
@@ -232,6 +232,27 @@ def test_d16_own_classes_and_recurrent_layers() -> None:
     assert "LSTM lstm" in found[0][0].fix
 
 
+class Noisy(nn.Module):
+    """Noise in the forward of the network, in training or always."""
+
+    def __init__(self, always: bool) -> None:
+        super().__init__()
+        self.always, self.norm = always, nn.BatchNorm1d(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self.always:
+            x = x * torch.bernoulli(torch.full_like(x, 0.5)) / 0.5
+        return self.norm(x)
+
+
+def test_d16_noise_of_ones_own() -> None:
+    """Oracle: values of mean 0, doubled or dropped, have twice the variance."""
+    (finding,) = findings(Noisy(always=False), "D16", normal(1024, 6))
+    assert finding.evidence == pytest.approx(2, rel=0.05)
+    assert "the noise in the network itself" in finding.fix
+    assert not findings(Noisy(always=True), "D16", normal(1024, 6))  # as in a variational autoencoder
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -273,6 +294,16 @@ def test_d17_few_values_of_a_group() -> None:
     assert (finding.place, finding.evidence, finding.severity) == ("1", 4, "warning")
     model[1] = nn.GroupNorm(2, 8)
     assert not findings(model, "D17", normal(64, 3, 4, 4))
+    pairs = nn.Sequential(nn.Linear(6, 32), nn.GroupNorm(16, 32))  # two values become plus and minus one
+    (finding,) = findings(pairs, "D17", normal(64, 6))
+    assert finding.evidence == 2
+
+
+def test_d17_a_batch_norm_before_hides_no_small_batch() -> None:
+    """Oracle: 8 samples of one position are 8 values, however alike the layer before makes the batches."""
+    model = nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 6, bias=False), nn.BatchNorm1d(6))
+    found = findings(model, "D17", list(normal(256, 6).split(8)))
+    assert [(one.place, one.evidence <= 8) for one in found] == [("0", True), ("2", True)]
 
 
 def test_d18_last_batch_of_one() -> None:
@@ -288,6 +319,13 @@ def test_d18_last_batch_of_one() -> None:
 @pytest.mark.parametrize(("count", "options"), [(64, {}), (66, {}), (65, {"drop_last": True})])
 def test_d18_is_silent(count: int, options: dict[str, Any]) -> None:
     assert not findings(net(), "D18", images(16, count, **options))
+
+
+def test_d18_of_a_batch_sampler() -> None:
+    data = TensorDataset(IMAGES[:65])
+    for drop_last in (False, True):
+        sampler = BatchSampler(SequentialSampler(data), 16, drop_last)
+        assert len(findings(net(), "D18", DataLoader(data, batch_sampler=sampler))) == (not drop_last)
 
 
 def test_d18_of_a_list_of_batches() -> None:

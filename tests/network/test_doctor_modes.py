@@ -66,6 +66,20 @@ class TestEvalInTraining:
         assert (one.place, one.severity, one.evidence) == ("0.1", "warning", 8)
         assert "_KeepsEval.train()" in one.message
 
+    def test_a_layer_whose_own_train_does_nothing(self):
+        """The fix is run: the layer trains then."""
+
+        class Asleep(nn.BatchNorm2d):
+            def train(self, mode=True):
+                return super().train(False)
+
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), Asleep(4))
+        (one,) = found("D04", model)
+        assert "Asleep.train()" in one.message
+        model.train()
+        exec(one.fix.partition(" after")[0], {"nn": nn, "model": model})
+        assert model[1].training
+
     def test_a_call_of_eval_on_a_part(self):
         model = net()
         model[1].eval()
@@ -114,7 +128,12 @@ class TestSeveralTimes:
         assert "2 names" in one.message
 
     def test_a_head_over_several_sizes_is_a_note(self):
-        assert [one.severity for one in found("D05", _Shared(nn.BatchNorm2d(3), stride=2))] == ["note"]
+        head = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+        model = nn.ModuleDict({"head": head})
+        model.forward = lambda x: head(x).mean() + head(x[..., ::2]).mean()
+        assert [one.severity for one in found("D05", model)] == ["note"]
+        several = _Shared(nn.BatchNorm2d(3), stride=2)  # sizes differ, and so do the layers before
+        assert [one.severity for one in found("D05", several)] == ["warning"]
 
     @pytest.mark.parametrize(
         "norm", [nn.GroupNorm(1, 3), nn.InstanceNorm2d(3), nn.BatchNorm2d(3, track_running_stats=False)]

@@ -91,6 +91,13 @@ class TestNeverUpdated:
         model[4].eval()
         assert [one.severity for one in found("D02", model)] == ["warning"]
 
+    def test_a_layer_that_does_not_run_is_a_warning(self):
+        model = net()
+        model.spare = nn.BatchNorm2d(4)
+        nn.init.normal_(model.spare.bias)
+        model.forward = lambda x: model[4](model[3](model[1](model[0](x))))
+        assert [(one.place, one.severity) for one in found("D02", model, "3x8x8")] == [("spare", "warning")]
+
     def test_norms_without_running_statistics_have_none(self):
         model = nn.Sequential(
             nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.GroupNorm(2, 4)

@@ -136,15 +136,22 @@ def _of_tensor(given: Tensor, samples: int) -> PatientData:
 
 def _of_loader(given: object) -> dict[str, Any]:
     """What a DataLoader says of itself."""
-    if not isinstance(given, torch.utils.data.DataLoader) or given.batch_size is None:
+    if not isinstance(given, torch.utils.data.DataLoader):
+        return {}
+    drawn = given.batch_sampler if isinstance(given.batch_sampler, torch.utils.data.BatchSampler) else given
+    size = drawn.batch_size
+    if size is None:
         return {}
     try:
-        samples = len(given.sampler)  # type: ignore[arg-type]
+        samples = len(drawn.sampler)  # type: ignore[arg-type]
     except TypeError:  # an iterable data set
-        return {"batch_size": given.batch_size}
-    rest = samples % given.batch_size
-    last = given.batch_size if rest == 0 or given.drop_last else rest
-    return {"batch_size": given.batch_size, "samples": samples, "last_size": last}
+        return {"batch_size": size}
+    rest = samples % size
+    return {
+        "batch_size": size,
+        "samples": samples,
+        "last_size": size if rest == 0 or drawn.drop_last else rest,
+    }
 
 
 def _of_list(given: object) -> dict[str, Any]:

@@ -8,7 +8,7 @@ statistics of the batch in the layers before.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -37,11 +37,26 @@ _DROPS = {
     functional.alpha_dropout,
     functional.feature_alpha_dropout,
 }
+#: Functions that draw random numbers, of which noise of one's own is made.
+_DRAWS = {
+    torch.bernoulli,
+    torch.rand,
+    torch.rand_like,
+    torch.randn,
+    torch.randn_like,
+    torch.normal,
+    Tensor.bernoulli,
+    Tensor.bernoulli_,
+    Tensor.normal_,
+    Tensor.uniform_,
+}
 _CALLED_SO = re.compile(r"drop|stochastic", re.IGNORECASE)
 #: Names under which modules keep the rate.
 _RATES = ("p", "drop_prob", "dropout", "rate", "drop_rate")
 #: Draws of the noise for each batch.
 REPEATS = 4
+#: Of the noise. Inputs that are made up are often drawn from 0 on, and must not go along with it.
+_SEED = 180_105_134
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +101,14 @@ def drops_branches(module: nn.Module) -> bool:
 
 
 class _Drops(TorchFunctionMode):
-    """Hears of every call of a function that drops values; off: it gives its input back."""
+    """Hears of every call of a function that drops values; off: it gives its input back.
 
-    def __init__(self, off: bool, note: Callable[[], None]) -> None:
+    drawn: hears of every draw of random numbers.
+    """
+
+    def __init__(self, off: bool, note: Callable[[], None], drawn: Callable[[Any], None]) -> None:
         super().__init__()
-        self.off, self.note = off, note
+        self.off, self.note, self.drawn = off, note, drawn
 
     def __torch_function__(
         self,
@@ -107,7 +125,10 @@ class _Drops(TorchFunctionMode):
                 self.note()
                 if self.off:
                     return args[0] if args else kwargs["input"]
-        return func(*args, **kwargs)
+        given = func(*args, **kwargs)
+        if func in _DRAWS:
+            self.drawn(given)
+        return given
 
 
 def dropout_shifts(
@@ -124,7 +145,7 @@ def dropout_shifts(
     probe = run(batches[:1], 1, off=False)
     if not any(branches or not whole for _, whole in probe.by.values()):
         return {}
-    on, off = run(batches, REPEATS, off=False), run(batches, 1, off=True)
+    on, off = run(batches, REPEATS, off=False), run(batches, 1, off=True, quiet=probe.noisy)
     shifts: dict[str, Shift] = {}
     for layer in layers:
         if layer.name not in on.by or layer.name not in off.statistics:
@@ -145,14 +166,17 @@ class _Runs:
         self.names = {id(module): name for name, module in model.named_modules()}
         self.statistics: dict[str, Calls] = {}
         self.by: dict[str, tuple[str, bool]] = {}
+        self.noisy: set[str] = set()
         self._last: tuple[str, bool] | None = None
         self._scopes: list[str] = []
 
-    def __call__(self, batches: Sequence[DataBatch], repeats: int, *, off: bool) -> _Runs:
-        """A record of its own."""
+    def __call__(
+        self, batches: Sequence[DataBatch], repeats: int, *, off: bool, quiet: Iterable[str] = ()
+    ) -> _Runs:
+        """A record of its own. quiet: modules with noise of their own, which run as in inference."""
         record = _Runs(self.model, self.layers)
         with untouched(self.model) as device, torch.no_grad(), ExitStack() as stack:
-            seed_streams(0, device)
+            seed_streams(_SEED, device)
             training_flags(self.model)
             noise = noise_modules(self.model)
             whole = {name: drops_branches(module) for name, module in noise.items()}
@@ -160,11 +184,14 @@ class _Runs:
                 if off:
                     module.eval()
                 stack.callback(module.register_forward_pre_hook(record._drops(name, whole[name])).remove)
-            for layer in self.layers:
-                module = self.model.get_submodule(layer.name)
+            tracked = [self.model.get_submodule(layer.name) for layer in self.layers]
+            for scope in quiet:
+                if all(module is not self.model.get_submodule(scope) for module in tracked):
+                    self.model.get_submodule(scope).training = False
+            for layer, module in zip(self.layers, tracked, strict=True):
                 stack.callback(module.register_forward_pre_hook(record._enters(layer.name)).remove)
             record._follow(stack)
-            with _Drops(off, record._function):
+            with _Drops(off, record._function, record._drawn):
                 for batch in batches:
                     for _ in range(repeats):
                         record._last = None
@@ -195,6 +222,15 @@ class _Runs:
         scope = self._scopes[-1] if self._scopes else ""
         if self._last is None or not self._last[0].endswith(f" {scope}"):  # else it is that module's function
             self._last = f"dropout in {scope or 'the network itself'}", False
+
+    def _drawn(self, numbers: Any) -> None:
+        """Random numbers of a forward: one for each sample drops (or scales) whole branches."""
+        scope = self._scopes[-1] if self._scopes else ""
+        if self._last is not None and self._last[0].endswith(f" {scope}"):
+            return
+        self.noisy.add(scope)
+        whole = isinstance(numbers, Tensor) and numbers.ndim > 1 and numbers.numel() == len(numbers)
+        self._last = f"the noise in {scope or 'the network itself'}", whole
 
     def _enters(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: tuple[Any, ...]) -> None:

@@ -64,10 +64,16 @@ def _paragraphs(text: str) -> tuple[list[str], dict[str, str]]:
         line = " ".join(paragraph.split())
         label, colon, rest = line.partition(": ")
         if colon and label in _LABELS:
-            labelled[label] = rest if label == "Threads" else rest[:1].upper() + rest[1:]
+            labelled[label] = rest if label == "Threads" else _capitalized(rest)
         elif line:
             meaning.append(line)
     return meaning, labelled
+
+
+def _capitalized(text: str) -> str:
+    """With a capital, unless it begins with code."""
+    first = text.split(" ", 1)[0]
+    return text if re.search(r"[=.(_`]", first.rstrip(".,;:")) else text[:1].upper() + text[1:]
 
 
 def _linked(text: str) -> str:

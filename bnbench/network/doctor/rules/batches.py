@@ -59,8 +59,8 @@ def too_few_values(patient: Patient) -> Iterator[Symptom]:
     """
     data = patient.data
     for site in patient.norms:
-        kind, values = site.behaviour.kind, site.behaviour.values
-        if kind in ("group", "instance") and 2 <= values < FEW_OF_A_GROUP and site.calls:
+        values = _values_of_a_group(site)
+        if 2 <= values < FEW_OF_A_GROUP and site.calls:
             yield Symptom(
                 place=site.name,
                 evidence=values,
@@ -76,6 +76,18 @@ def too_few_values(patient: Patient) -> Iterator[Symptom]:
         symptom = _of_batches(site, data.batch_size, independent_values(measured, site))
         if symptom is not None:
             yield symptom
+
+
+def _values_of_a_group(site: NormSite) -> int:
+    """The values of each group of a sample; 0 for other kinds.
+
+    Of two values only the signs are left, so that trials can't tell what takes the mean: their shape can.
+    """
+    if site.behaviour.kind in ("group", "instance"):
+        return site.behaviour.values
+    if isinstance(site.module, nn.GroupNorm) and site.shapes:
+        return math.prod(site.shapes[0][1:]) // site.module.num_groups
+    return 0
 
 
 def _of_batches(site: NormSite, size: int, values: float | None) -> Symptom | None:
@@ -100,7 +112,10 @@ def _of_batches(site: NormSite, size: int, values: float | None) -> Symptom | No
 
 
 def independent_values(measured: Measured, site: NormSite) -> float | None:
-    """Var(x) / Var(mean of a batch), the median of the channels; None where too few batches show it."""
+    """Var(x) / Var(mean of a batch), the median of the channels; None where too few batches show it.
+
+    At most the values of a batch: a batch norm before the layer makes the means of batches more alike than that.
+    """
     found = [one for name, one in measured.statistics.items() if name in _names(site)]
     if not found or len(found[0].counts) < _BATCHES:
         return None
@@ -112,7 +127,9 @@ def independent_values(measured: Measured, site: NormSite) -> float | None:
     spread = means.var(0)
     _, variance = one.total
     alive = (spread > 0) & (variance > 0)
-    return float((variance[alive] / spread[alive]).median()) if bool(alive.any()) else None
+    if not bool(alive.any()):
+        return None
+    return min(float((variance[alive] / spread[alive]).median()), float(one.counts.max()))
 
 
 def _names(site: NormSite) -> set[str]:

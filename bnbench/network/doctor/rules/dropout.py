@@ -24,13 +24,14 @@ def dropout_before(patient: Patient) -> Iterator[Symptom]:
     With a rate p the variance of a channel of mean m grows from v to (v + p m²) / (1 - p). The layer's running variance
     is that of training; in inference the inputs have the smaller one (Li et al. 2019, arXiv 1801.05134, section 3). The
     ratio is measured: the network runs in training mode with noise on and off, the layers before use the statistics of
-    the batch in both.
+    the batch in both. Noise is dropout, and whatever a forward makes of random numbers where it is training.
 
     Evidence: the variance in training over the variance in inference, the median of the layer's channels.
 
     Meant: a ratio of less than 1.05, or whose interval (bootstrap over batches) has the 1, is no finding. Stochastic
     depth (whole branches of a sample) is a note: networks that use it are trained so. Dropout after the last
-    normalization, and before layers without running statistics, shifts nothing.
+    normalization, and before layers without running statistics, shifts nothing; nor does noise that stays on in
+    inference (a variational autoencoder).
 
     Fix: dropout after the last normalization, or a normalizer that does the same in both modes (group, layer).
 

@@ -85,22 +85,35 @@ def eval_in_training(patient: Patient) -> Iterator[Symptom]:
     found = {site.name for site in patient.norms if was_training and not site.training}
     patient.model.train()
     for site in patient.norms:
-        if site.behaviour.kind not in _TWO_MODES or not has_statistics(site) or site.module is None:
+        kind, module = site.behaviour.kind, site.module
+        if module is None or kind not in (*_TWO_MODES, "frozen") or not has_statistics(site):
             continue
-        trained = sum(one.numel() for one in site.module.parameters() if one.requires_grad)
-        stays = not site.module.training
+        trained = sum(one.numel() for one in module.parameters() if one.requires_grad)
+        stays = not module.training
         if not trained or not (stays or site.name in found):
             continue
         culprit = _overrider(patient.model, site) if stays else ""
         cause = f"{culprit}.train() leaves it there." if culprit else "A call of .eval() put it there."
+        own = "" if type(module).train is nn.Module.train else type(module).__name__
+        wakes = (
+            f"nn.Module.train(model.get_submodule({site.name!r})) after model.train(), or no train() in {own}"
+            if own
+            else f"model.get_submodule({site.name!r}).train() after model.train()"
+        )
         yield Symptom(
             place=site.name,
             evidence=trained,
             measure="parameters trained beside statistics that stand still",
             message=f"It is in eval mode while the network trains. {cause}",
-            fix=f"model.get_submodule({site.name!r}).train() after model.train(), or .requires_grad_(False) where it "
-            "shall be frozen",
+            fix=f"{wakes}, or .requires_grad_(False) where it shall be frozen",
         )
+
+
+def _has_one_producer(patient: Patient, site: NormSite) -> bool:
+    """Whether the same layer runs before each of its calls, as in a head that runs as a whole."""
+    nodes = {node.index: node for node in patient.sites.nodes}
+    before = [nodes[node.inputs[0]] for node in nodes.values() if node.module is site.module and node.inputs]
+    return len({id(node.module) for node in before if node.module is not None}) <= 1
 
 
 def _overrider(model: nn.Module, site: NormSite) -> str:
@@ -127,8 +140,8 @@ def called_several_times(patient: Patient) -> Iterator[Symptom]:
 
     Evidence: the number of calls in a forward pass.
 
-    Meant: layer, group, instance and RMS norms keep no statistics and are no finding. A head that detectors share over
-    feature maps of several sizes is a note; so are several names of a layer that runs once.
+    Meant: layer, group, instance and RMS norms keep no statistics and are no finding. A head that detectors share as a
+    whole over feature maps of several sizes is a note; so are several names of a layer that runs once.
 
     Fix: make one layer for each place.
 
@@ -142,7 +155,7 @@ def called_several_times(patient: Patient) -> Iterator[Symptom]:
         if calls < 2:
             continue
         sizes = len({shape[2:] for shape in site.shapes})
-        shared = known and sizes == calls
+        shared = known and sizes == calls and _has_one_producer(patient, site)
         names = f" It has {len(site.names)} names." if len(site.names) > 1 else ""
         yield Symptom(
             place=site.name,

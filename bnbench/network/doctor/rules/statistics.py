@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bnbench.network.doctor.input_variance import shares_below_eps
+from bnbench.network.doctor.measures import has_inputs
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
 from bnbench.network.doctor.trained import (
@@ -46,7 +47,7 @@ def never_updated(patient: Patient) -> Iterator[Symptom]:
 
     Meant: a network that was never trained has no finding; where betas alone hint at training, a note (RepVGG starts
     them at random). A layer that shows no training itself may be new, and one in eval mode may have been trained with
-    these very statistics: both are a warning.
+    these very statistics: both are a warning. So is a layer that the forward pass does not call.
 
     Fix: load a checkpoint that holds the buffers, or send training batches through the network in train() mode.
 
@@ -65,7 +66,8 @@ def never_updated(patient: Patient) -> Iterator[Symptom]:
             else "It counted no batch."
         )
         meant = not site.training and patient.model.training
-        certain = not meant and (counted > 0 or has_own_beta(site))
+        runs = site.calls > 0 or not has_inputs(patient)
+        certain = runs and not meant and (counted > 0 or has_own_beta(site))
         yield Symptom(
             place=site.name,
             evidence=variance.numel(),
