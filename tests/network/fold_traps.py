@@ -465,7 +465,7 @@ def norm_after_activation() -> nn.Module:
     return randomised(net).eval()
 
 
-@trap(norm=left("follows add"))
+@trap(norm=left("follows an addition"))
 def norm_after_addition() -> nn.Module:
     net = Net(
         lambda net, x: net.norm(net.conv(x) + x), conv=nn.Conv2d(4, 4, 3, padding=1), norm=nn.BatchNorm2d(4)
@@ -495,7 +495,7 @@ def convolution_shared_by_two_norms() -> nn.Module:
     return randomised(net).eval()
 
 
-@trap(norm=refused("reads the output of Conv2d too"))
+@trap(norm=refused("the output of Conv2d is read by"))
 def output_read_twice() -> nn.Module:
     def steps(net: Net, x: Tensor) -> Tensor:
         y = net.conv(x)
@@ -661,7 +661,7 @@ def gamma_plus_one() -> nn.Module:
     return two(OwnRMSNorm(6, 1.0), nn.Linear(6, 4), norm_first=True)
 
 
-@trap(norm=left("goes to add"), pair=("norm", "conv"), shape=(5, 6))
+@trap(norm=left("goes to an addition"), pair=("norm", "conv"), shape=(5, 6))
 def norm_that_the_residual_reads() -> nn.Module:
     def steps(net: Net, x: Tensor) -> Tensor:
         y = net.norm(x)

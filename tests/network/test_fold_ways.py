@@ -138,3 +138,21 @@ def test_a_network_that_counts_its_passes():
     found, sites = outcome(net)
     assert sites["norm"] == ("folded", "")
     assert (net.passes, found.model.passes) == (0, 0)
+
+
+def test_a_view_that_is_written_in_place():
+    """What reads the whole afterwards reads more than the view, whose shape the record has."""
+
+    def steps(net, x):
+        y = net.conv(x)
+        y[:, 0].mul_(1.5)
+        return net.norm(nn.functional.avg_pool2d(y, 3, 1, 1, count_include_pad=False))
+
+    action, reason = outcome(network(steps))[1]["norm"]
+    assert action == "left"
+    assert "written in place" in reason
+
+
+def test_reasons_name_a_function_once():
+    net = network(lambda net, x: net.norm(torch.relu(net.conv(x))) + x)
+    assert outcome(net)[1]["norm"][1] == "before it: it follows relu; after it: it goes to an addition (add)"

@@ -15,7 +15,9 @@ class Blocked(Exception):
         self.reason, self.place, self.touchable = reason, place, touchable
 
     def __str__(self) -> str:
-        return f"{self.reason} ({self.place})" if self.place else self.reason
+        if not self.place or self.place in self.reason.split():
+            return self.reason
+        return f"{self.reason} ({self.place})"
 
 
 def untouchable(reason: str, place: str = "") -> Blocked:

@@ -14,6 +14,20 @@ from bnbench.network.fold.fields import Field, backwards, forwards, operation
 from bnbench.network.fold.flow import Flow, is_weights
 from bnbench.network.norm_site import Node
 
+#: Functions in words; the others keep their names.
+_WORDS = {
+    "add": "an addition",
+    "sub": "a subtraction",
+    "mul": "a multiplication",
+    "truediv": "a division",
+    "div": "a division",
+    "cat": "a concatenation",
+    "getitem": "a slice",
+    "chunk": "a split",
+    "split": "a split",
+    "matmul": "a matrix product",
+    "pad": "padding",
+}
 _CATS = {"cat", "concat", "concatenate"}
 #: Functions that take the shape alone of what they are given last.
 _LIKE = {"view_as", "reshape_as", "expand_as", "type_as"}
@@ -124,7 +138,9 @@ class Before(Walk):
         """Raises Blocked where something else reads the output of the node, which is to change."""
         others = [other for other in self.readers(node.index) if other is not reader]
         if others:
-            text = f"{_called(others[0])} reads the output of {_called(node)} too"
+            text = f"the output of {_called(node)} is read by {_called(others[0])} too"
+            if others[0].kind == "output":
+                text = f"the output of {_called(node)} is an output of the network too"
             raise Blocked(text, others[0].name, touchable=not is_weights(node.module))
 
     def _split(self, node: Node, field: Field) -> None:
@@ -190,8 +206,13 @@ class After(Walk):
 
 def _moved(words: str, node: Node, shape: tuple[int, ...], field: Field, *, back: bool) -> Field:
     """Through one node. Raises Blocked, in words that say on which side it stands."""
+    written = Blocked("a view of what stands between is written in place", node.name)
+    if (node.shape if back else shape) != field.scale.shape:  # the record has the shape of the view
+        raise written
     try:
         return (backwards if back else forwards)(node, shape, field)
+    except (RuntimeError, IndexError) as error:
+        raise written from error
     except Blocked as blocked:
         if blocked.reason == f"{operation(node)} stands between":
             raise Blocked(f"{words} {_called(node)}", node.name) from blocked
@@ -199,14 +220,18 @@ def _moved(words: str, node: Node, shape: tuple[int, ...], field: Field, *, back
 
 
 def _called(node: Node) -> str:
-    """A node in words: for example "an addition (add)"."""
+    """A node in words."""
     if node.kind == "output":
         return "the network's output"
     if node.kind == "input":
         return "the network's input"
     if node.module is None and node.name == "unknown":
         return "a step that the trace does not see"
-    return type(node.module).__name__ if node.module is not None else operation(node)
+    return (
+        type(node.module).__name__
+        if node.module is not None
+        else _WORDS.get(operation(node), operation(node))
+    )
 
 
 def _spatial(module: nn.Module | None) -> int:
