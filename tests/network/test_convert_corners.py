@@ -182,3 +182,12 @@ def test_a_gamma_of_the_owner_that_goes_with_the_norm_need_not_learn():
     model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6))
     model.gamma = model[1].weight
     assert convert(model, "none", inputs=noise(3, 6, 6)).passed
+
+
+def test_nothing_is_said_of_a_network_that_gives_nan():
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6))
+    with torch.no_grad():
+        model[0].weight[0] = torch.nan
+    conversion = convert(model, "group", inputs=noise(3, 6, 6))
+    assert [proof.passed for proof in conversion.proofs] == [True, None, True, True, None]
+    assert "gives infinity or NaN in training" in conversion.proofs[1].explanation

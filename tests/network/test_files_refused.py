@@ -71,6 +71,7 @@ def test_cut_missing_and_mixed_files_are_refused(saved):
             {"place": "block.bn", "module": {"norm": "evil.py:Norm", "num_features": 4, "dim": 2}},
             "unknown norm",
         ),
+        ({"place": "block.bn", "same_as": ""}, "would hold itself"),
         ({"place": "block.bn", "module": {"torch": "Module"}}, "no layer that a file may name"),
         ({"place": "block.bn", "module": {"torch": "hub.load"}}, "no layer that a file may name"),
         (

@@ -188,6 +188,8 @@ def _put(model: nn.Module, place: str, module: nn.Module, new: bool) -> nn.Modul
         return module
     owner, _, name = place.rpartition(".")
     held = model.get_submodule(owner)._modules
+    if any(inner._modules is held for inner in module.modules()):
+        raise BnbenchError(f"{place}: the network would hold itself.")
     if not new and name not in held:
         raise BnbenchError(f"{place}: the network has no such module.")
     if isinstance(old := held.get(name), nn.Module):

@@ -138,6 +138,10 @@ def put_state(model: nn.Module, state: State, path: Path) -> None:
     slots = dict(_slots(model))
     everything = {**state.tensors, **_aliased(state, path)}
     _compare_keys(slots, everything, path)
+    if unknown := sorted(set(state.frozen) - {name for name, _ in _all(model)}):
+        raise ResultsError(
+            f"{path}: the network has no parameter {unknown[0]}, which is frozen in the table."
+        )
     taken: set[int] = set()
     placed: dict[int, Tensor] = {}
     for key, (held, name) in slots.items():

@@ -34,6 +34,11 @@ class Pass:
     gradients: dict[str, Tensor]
     buffers: dict[str, Tensor]
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all outputs and gradients are."""
+        return all(bool(x.isfinite().all()) for x in (*self.outputs, *self.gradients.values()))
+
     def named(self, names: Mapping[str, str]) -> Pass:
         """The same under other names."""
         gradients = {names.get(name, name): value for name, value in self.gradients.items()}
@@ -85,6 +90,9 @@ class Trials:
                     raise CannotRunError(
                         f"the network does not run {words} in float64: {first_line(error)}"
                     ) from error
+        if not self._passes[training, samples].is_finite:
+            words = "in training" if training else "in inference"
+            raise CannotRunError(f"the network gives infinity or NaN {words} in float64")
         return self._passes[training, samples]
 
 
