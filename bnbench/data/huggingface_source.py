@@ -162,7 +162,7 @@ def _why(place: Place, error: BaseException) -> DataError:
     cause = error
     while (inner := cause.__cause__ or cause.__context__) is not None and not isinstance(inner, KeyError):
         cause = inner
-    text = f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
+    text = f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}".rstrip(".")
     if not place.hub:
         return DataError(
             f"huggingface: {printable(place)} can't be read: {text}.",

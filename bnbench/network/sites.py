@@ -49,8 +49,9 @@ class Site:
         return type(self.module), str(self.module), self.shape
 
     def __str__(self) -> str:
-        """For example "blocks.0.norm (BatchNorm1d)"."""
-        return f"{self.name} ({type(self.module).__name__})"
+        """For example "blocks.0.norm (BatchNorm1d)"; the layer itself where it was put into another's network."""
+        module = vars(self.module).get("norm", self.module)
+        return f"{self.name} ({type(module if isinstance(module, nn.Module) else self.module).__name__})"
 
 
 @dataclass(frozen=True)

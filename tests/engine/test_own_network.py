@@ -171,6 +171,7 @@ def test_a_network_that_does_not_fit_is_one_mistake_before_training(own, name: s
     ("name", "changes", "says"),
     [
         ("Squeezed", {"dataset": "diabetes"}, "Fix: an output of 2 axes: without .squeeze()"),
+        ("OtherStep", {"task": "denoising"}, "or of two, the second called t: the step of each sample"),
         ("Net", {"task": "denoising"}, "gives (3, 1) for 3 samples, and task: denoising wants (3, 1, 8, 8)"),
     ],
 )
@@ -178,6 +179,12 @@ def test_outputs_that_do_not_fit_another_task(own, name: str, changes: dict, say
     study = own(name, ("batch",), **changes)
     (mistake,) = rehearse(make_plan(study, lambda settings: {}), Library(Path(), CPU), CPU).mistakes
     assert says in mistake.message
+
+
+def test_a_step_with_a_default_is_given_too(own) -> None:
+    study = own("OptionalStep", ("batch",), task="denoising")
+    rehearsal = rehearse(make_plan(study, lambda settings: {}), Library(Path(), CPU), CPU)
+    assert "the step as its second argument" in rehearsal.cells["batch"].network
 
 
 def test_images_are_resized_where_the_model_says_so(own) -> None:

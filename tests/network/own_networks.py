@@ -150,6 +150,16 @@ class UNet(nn.Module):
         return self.up(torch.cat([y, low + self.steps(t)[:, :, None, None]], 1))
 
 
+class OptionalStep(UNet):
+    def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        return super().forward(x, torch.zeros(len(x)).long() if t is None else t)
+
+
+class OtherStep(UNet):
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return super().forward(x, sigma)
+
+
 class PlainUNet(UNet):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         y = self.down(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from bnbench.base.time_channel import split_time, with_time
 from bnbench.base.tokens import split_valid, valid_tokens
 from bnbench.engine.own.facts import Use
 from bnbench.network.source.configured import is_configured
-from bnbench.network.source.inputs import STEPS, needed_arguments
+from bnbench.network.source.inputs import STEPS
 
 #: Names of an argument that says which positions hold data.
 MASKS = ("mask", "attention_mask", "valid")
@@ -149,12 +150,11 @@ def candidates(model: nn.Module, use: Use, side: int | None) -> Iterator[Fit]:
 
 def _arguments(model: nn.Module, use: Use) -> Fit:
     """The arguments of its forward: the batch, and what comes with it."""
-    more = needed_arguments(model)[1:]
     by_name = is_configured(model)
     numbers = use.sizes.masked and use.sizes.vocabulary is None
     fit = Fit(numbers=numbers)
     if use.timed:
-        fit = replace(fit, steps=use.steps, apart=bool(more) and more[0] in STEPS)
+        fit = replace(fit, steps=use.steps, apart=second_argument(model) in STEPS)
     if by_name:
         fit = replace(fit, main=str(getattr(model, "main_input_name", "")), mask_name="attention_mask")
     if use.sizes.masked:
@@ -164,13 +164,16 @@ def _arguments(model: nn.Module, use: Use) -> Fit:
 
 def takes_mask(model: nn.Module) -> bool:
     """Whether the second argument of its forward is a mask."""
-    import inspect
+    return second_argument(model) in MASKS
 
+
+def second_argument(model: nn.Module) -> str:
+    """The name of the second argument of its forward, with a default or without; "" where there is none."""
     try:
         names = list(inspect.signature(model.forward).parameters)
     except (TypeError, ValueError):
-        return False
-    return len(names) > 1 and names[1] in MASKS
+        return ""
+    return names[1] if len(names) > 1 else ""
 
 
 def tensor_of(outputs: Any) -> tuple[str, str]:

@@ -39,7 +39,8 @@ def _fix(name: str, trial: Trial, use: Use) -> str:
     """By the layer that raised."""
     images = len(use.sizes.input_shape) == 3 and use.sizes.input_shape[1:] != (1, 1)
     if isinstance(trial.error, TypeError) and "positional argument" in str(trial.error):
-        return "a forward of one argument, the batch."
+        steps = ", or of two, the second called t: the step of each sample" if use.timed else ""
+        return f"a forward of one argument, the batch{steps}."
     if not isinstance(trial.error, RuntimeError | ValueError | AssertionError):
         return "mend that line, or name another network."
     if isinstance(trial.failed, _ConvNd) and f"to have {trial.failed.in_channels} channels" in str(
