@@ -292,6 +292,18 @@ def test_other_inputs_than_those_of_training() -> None:
     assert finding.severity == "warning"
 
 
+def test_a_usual_momentum_is_not_too_small_where_no_steps_are_counted() -> None:
+    """A variance that is pushed halfway to 1 looks like initial values that are left."""
+    model = trained(two_norms(), INPUTS)
+    norm: Any = model.get_submodule("4")
+    norm.running_var.copy_(norm.running_var + 0.4 * (1 - norm.running_var))
+    norm.running_mean.mul_(0.6)
+    norm.num_batches_tracked = None
+    (finding,), _ = gap_of(model, INPUTS)
+    assert finding.place == "4"
+    assert "momentum" not in finding.message
+
+
 def test_checkpoint_without_statistics(tmp_path: Path) -> None:
     model = trained(two_norms(), INPUTS)
     file = tmp_path / "parameters.pt"

@@ -67,7 +67,7 @@ class TestEvalInTraining:
         assert "_KeepsEval.train()" in one.message
 
     def test_a_layer_whose_own_train_does_nothing(self):
-        """The fix is run: the layer trains then."""
+        """The second fix is run: the finding is gone."""
 
         class Asleep(nn.BatchNorm2d):
             def train(self, mode=True):
@@ -76,9 +76,9 @@ class TestEvalInTraining:
         model = nn.Sequential(nn.Conv2d(3, 4, 3), Asleep(4))
         (one,) = found("D04", model)
         assert "Asleep.train()" in one.message
-        model.train()
-        exec(one.fix.partition(" after")[0], {"nn": nn, "model": model})
-        assert model[1].training
+        assert "take .eval() out of Asleep.train()" in one.fix
+        exec(one.fix.rpartition(", ")[2], {"model": model})
+        assert not found("D04", model)
 
     def test_a_call_of_eval_on_a_part(self):
         model = net()

@@ -227,6 +227,7 @@ class TestSpatialAxes:
         (one,) = found("D20", nn.Sequential(nn.Conv2d(3, 6, 3), nn.LayerNorm(6)))
         assert (one.place, one.severity, one.evidence) == ("1", "warning", 6)
         (one,) = found("D20", nn.Sequential(nn.Conv1d(3, 6, 3), nn.LayerNorm(6)), "3x8")
+        assert "LayerNorm2d" not in one.fix  # it takes maps alone
         assert (one.place, one.evidence) == ("1", 6)
 
     def test_behind_an_activation_too(self):

@@ -207,6 +207,18 @@ class TestMomentum:
         model[1].num_batches_tracked.fill_(1_000_000)
         assert {one.severity for one in found("D10", model) if one.place == "1"} == {"note"}
 
+    @pytest.mark.parametrize(("steps", "word"), [(20, "momentum = 0.2057"), (3, "train for 44 batches")])
+    def test_the_fix_for_a_short_training_is_one(self, steps, word):
+        """Oracle: (1 - m)^steps = 0.01."""
+        model = net()
+        for place in (1, 4):
+            model[place].num_batches_tracked.fill_(steps)
+        one = found("D10", model)[0]
+        assert word in one.fix
+        if "momentum =" in word:
+            exec(one.fix.partition(" for the next")[0], {"model": model})
+            assert one.place not in [after.place for after in found("D10", model)]
+
     @pytest.mark.parametrize("momentum", [0.1, 0.01, 0.5, 1e-3, None])
     def test_usual_momenta_are_none(self, momentum):
         assert not found("D10", net(momentum=momentum))

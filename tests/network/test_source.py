@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -130,3 +132,21 @@ def test_torchvision_with_random_weights() -> None:
         k: v.shape for k, v in own.state_dict().items()
     }
     assert loaded.source_hash == f"torchvision {version('torchvision')}: squeezenet1_1"
+
+
+@pytest.mark.slow
+def test_torchvision_comes_without_the_compiler_and_can_still_ask_for_it():
+    """In a process of its own: this one may have imported it."""
+    script = """
+import sys
+from bnbench.network.source.packages import of_torchvision
+of_torchvision("resnet18")
+assert not {"torch._dynamo", "torch._dynamo.utils"} & set(sys.modules)
+from torchvision.ops import roi_align
+asked = roi_align.__globals__["is_compile_supported"]
+given = asked("cpu"), asked("cuda")
+from torch._dynamo.utils import is_compile_supported
+assert is_compile_supported is not asked
+assert given == (is_compile_supported("cpu"), is_compile_supported("cuda"))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

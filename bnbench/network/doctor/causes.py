@@ -21,6 +21,8 @@ from bnbench.network.statistics import StatisticsLayer
 _REST = 0.5
 #: The least of the initial values that is called left, and the share of the deviation that it must explain.
 _LEFT, _FIT = 0.02, 0.8
+#: A momentum that forgets the initial values within some dozens of steps.
+_USUAL = 0.1
 #: Two calls of a layer see two distributions where their statistics lie that many standard deviations apart.
 _APART = 0.25
 #: A window of fewer batches than 1 / m is noise.
@@ -150,14 +152,21 @@ def _too_few_steps(case: Case) -> Iterator[Cause]:
         return
     if case.momentum and case.steps and 4 * (1 - case.momentum) ** case.steps < left:
         return  # so many steps leave less: something else looks like it
+    usual = case.momentum is not None and case.momentum >= _USUAL
+    if usual and not case.steps:
+        return  # a dozen steps leave less
     evidence = f"{min(left, 1):.0%} of mean 0 and variance 1 is left in them"
     if case.momentum and case.steps:
         expected = (1 - case.momentum) ** case.steps
         evidence += (
             f"; momentum {case.momentum:g} leaves {expected:.0%} after the {case.steps} updates counted"
         )
-    fix = f"momentum=0.1, or None (the average of all batches); for this network {PRECISE}"
-    yield Cause("its momentum is too small for the steps that were made", evidence, fix)
+    more = "a longer training" if usual else "momentum=0.1, or None (the average of all batches)"
+    yield Cause(
+        "its momentum is too small for the steps that were made",
+        evidence,
+        f"{more}; for this network {PRECISE}",
+    )
 
 
 def _dropout(case: Case) -> Iterator[Cause]:

@@ -14,6 +14,7 @@ from torch import nn
 
 from bnbench.base.errors import BnbenchError, nearest
 from bnbench.network.source.arguments import Signature
+from bnbench.network.source.compiler import without_compiler
 from bnbench.network.source.origin import Origin
 from bnbench.network.source.records import Wanted
 
@@ -31,7 +32,8 @@ WEIGHTS = (
 def package(name: str, extra: str = "") -> ModuleType:
     """An optional package. Raises BnbenchError with the extra that installs it."""
     try:
-        return importlib.import_module(name)
+        with without_compiler():
+            return importlib.import_module(name)
     except ImportError as error:
         raise BnbenchError(
             f"the package {name} can't be imported: {error}",
@@ -42,7 +44,8 @@ def package(name: str, extra: str = "") -> ModuleType:
 
 def of_torchvision(arch: str) -> Origin:
     """An architecture of torchvision.models. Raises BnbenchError for an unknown one, with the nearest."""
-    models = importlib.import_module("torchvision.models")
+    with without_compiler():
+        models = importlib.import_module("torchvision.models")
     known = models.list_models()
     if arch not in known:
         raise unknown("torchvision", arch, known)

@@ -50,13 +50,21 @@ def one_value(patient: Patient) -> Iterator[Symptom]:
             evidence=1,
             measure="value in each mean",
             message=f"Each statistic is of one value{given}: every output is {left}.",
-            fix="nn.GroupNorm(1, channels), a larger input, or nn.Identity() in its place",
+            fix=_with_more_values(site),
             severity=None if lost == "all" else "warning",
             cost="" if lost == "all" else "The size of the input is lost; its sign is left.",
         )
 
 
 _OF_A_SAMPLE = ("group", "instance", "layer", "rms", "other")
+
+
+def _with_more_values(site: NormSite) -> str:
+    shape = site.shapes[0]
+    grouped = site.behaviour.kind == "instance" or isinstance(site.module, nn.GroupNorm)
+    whole = f"nn.GroupNorm(1, {shape[1]})" if grouped and shape[1] > 1 else "more features"
+    larger = ", a larger input" if len(shape) > 2 else ""
+    return f"{whole}{larger}, or nn.Identity() in its place"
 
 
 def _lost(site: NormSite) -> Literal["", "size", "all"]:
@@ -124,10 +132,17 @@ def spatial_axes(patient: Patient) -> Iterator[Symptom]:
             message="It normalizes each sample as a whole, and gamma has a value for each position."
             if note
             else "Its input is a convolution's (N, C, ...), and it normalizes positions, not channels.",
-            fix=f"torchvision.models.convnext.LayerNorm2d({shape[1]}), or nn.GroupNorm(1, {shape[1]})",
+            fix=_over_channels(shape),
             severity="note" if note else "warning",
             cost="The network takes one size of image." if note else "",
         )
+
+
+def _over_channels(shape: tuple[int, ...]) -> str:
+    channels = shape[1]
+    if len(shape) == 4:
+        return f"torchvision.models.convnext.LayerNorm2d({channels}), or nn.GroupNorm(1, {channels})"
+    return f"nn.LayerNorm({channels}) on x.movedim(1, -1), and back; or nn.GroupNorm(1, {channels})"
 
 
 #: What keeps the order of axes: activations and the like, by their names.

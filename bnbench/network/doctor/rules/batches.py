@@ -66,7 +66,8 @@ def too_few_values(patient: Patient) -> Iterator[Symptom]:
                 evidence=values,
                 measure="values of a statistic",
                 message="A mean and a variance are taken over these few values of a sample.",
-                fix="fewer groups, so that each has more channels, or larger maps here",
+                fix="fewer groups, so that each has more channels"
+                + (", or larger maps here" if site.shapes and len(site.shapes[0]) > 2 else ""),
                 severity="warning" if data is not None else "note",
             )
     if data is None or data.batch_size is None:

@@ -94,10 +94,9 @@ def eval_in_training(patient: Patient) -> Iterator[Symptom]:
             continue
         culprit = _overrider(patient.model, site) if stays else ""
         cause = f"{culprit}.train() leaves it there." if culprit else "A call of .eval() put it there."
-        own = "" if type(module).train is nn.Module.train else type(module).__name__
         wakes = (
-            f"nn.Module.train(model.get_submodule({site.name!r})) after model.train(), or no train() in {own}"
-            if own
+            f"take .eval() out of {culprit}.train()"
+            if culprit
             else f"model.get_submodule({site.name!r}).train() after model.train()"
         )
         yield Symptom(
@@ -105,7 +104,7 @@ def eval_in_training(patient: Patient) -> Iterator[Symptom]:
             evidence=trained,
             measure="parameters trained beside statistics that stand still",
             message=f"It is in eval mode while the network trains. {cause}",
-            fix=f"{wakes}, or .requires_grad_(False) where it shall be frozen",
+            fix=f"{wakes}; where it shall be frozen, model.get_submodule({site.name!r}).requires_grad_(False)",
         )
 
 

@@ -66,8 +66,7 @@ def unusual_momentum(patient: Patient) -> Iterator[Symptom]:
                 measure="% of the initial statistics left",
                 message=f"The training of {steps} batches is short for momentum {momentum:g}: the initial mean 0 and "
                 "variance 1 are still in the running statistics.",
-                fix=f"{name} = {min(0.1, -math.expm1(math.log(_REST) / steps)):.2g} for the next training, or estimate "
-                "them: torch.optim.swa_utils.update_bn(loader, model)",
+                fix=_for_steps(name, steps),
             )
         elif momentum < _LOW:
             yield Symptom(
@@ -79,6 +78,14 @@ def unusual_momentum(patient: Patient) -> Iterator[Symptom]:
                 fix=f"nothing for a long training (MnasNet has 3e-4); else {name} = 0.1",
                 severity="note",
             )
+
+
+def _for_steps(name: str, steps: int) -> str:
+    """A momentum with which so many batches leave 1 % of the initial statistics, rounded up, or a longer training."""
+    needed = math.ceil(-math.expm1(math.log(_REST) / steps) * 1e4) / 1e4
+    longer = f"train for {math.log(_REST) / math.log1p(-0.1):.0f} batches or more with momentum 0.1"
+    first = f"{name} = {needed:g} for the next training" if needed <= _HIGH else longer
+    return f"{first}, or estimate them: torch.optim.swa_utils.update_bn(loader, model)"
 
 
 def _rest_of(patient: Patient, site: NormSite, momentum: float) -> tuple[int, float]:
