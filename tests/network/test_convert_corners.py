@@ -191,3 +191,39 @@ def test_nothing_is_said_of_a_network_that_gives_nan():
     conversion = convert(model, "group", inputs=noise(3, 6, 6))
     assert [proof.passed for proof in conversion.proofs] == [True, None, True, True, None]
     assert "gives infinity or NaN in training" in conversion.proofs[1].explanation
+
+
+class Complex(nn.Module):
+    """Complex weights before a batch norm of their sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.norm = nn.Parameter(torch.randn(6, 3, dtype=torch.complex64)), nn.BatchNorm1d(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm((x.to(self.weight.dtype) @ self.weight.T).abs())
+
+
+def weight_normed() -> nn.Module:
+    return nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 6, bias=False)), nn.BatchNorm1d(6))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+@pytest.mark.parametrize("build", [Complex, weight_normed])
+def test_files_give_again_what_learns_and_weights_that_are_computed(build, tmp_path):
+    done = convert(build(), "rms", inputs=noise(3))
+    done.save(tmp_path / "x")
+    back = bnbench.rebuild(build, tmp_path / "x")
+    flags = [{name: p.requires_grad for name, p in net.named_parameters()} for net in (done.model, back)]
+    assert flags[0] == flags[1]
+    assert all(flags[0].values())
+    x = noise(3)(4)
+    assert torch.equal(done.model(x), back(x))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scripted_part_is_not_saved(tmp_path):
+    part = torch.jit.script(nn.Linear(3, 6))
+    done = convert(nn.Sequential(part, nn.BatchNorm1d(6)), "rms", inputs=noise(3))
+    with pytest.raises(BnbenchError, match="0 can't be saved: it is a ScriptModule"):
+        done.save(tmp_path / "x")

@@ -6,7 +6,6 @@ network came from. Nothing is pickled, and nothing in the two files can run code
 
 from __future__ import annotations
 
-import copy
 import errno
 import hashlib
 import os
@@ -27,6 +26,7 @@ from bnbench.base.files import to_json, write_file, written_aside
 from bnbench.base.network_records import Proof, SiteRecord
 from bnbench.base.process_state import left_as_found
 from bnbench.base.registry import Entry
+from bnbench.network.convert.copying import copied
 from bnbench.network.convert.references import held_beside
 from bnbench.network.files.changes import Change, apply, differences
 from bnbench.network.files.parts import Allowed, NotDescribed
@@ -152,7 +152,7 @@ def _check_again(
 ) -> None:
     """Raises ResultsError where the changes and the tensors do not give the same network."""
     with left_as_found(torch.device("cpu")):
-        trial = apply(changes, copy.deepcopy(original), allowed)
+        trial = apply(changes, copied(original), allowed)
     put_state(trial, state, Path("the files"))
     try:
         left = differences(trial, model, allowed)

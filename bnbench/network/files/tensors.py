@@ -38,6 +38,12 @@ class State:
 
 def state_of(model: nn.Module) -> State:
     """Raises ResultsError for what a file of tensors can't hold."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ResultsError(
+                f"{name or 'the network'} can't be saved: it is a ScriptModule, whose Python is gone.",
+                fix="give the network before torch.jit.script or trace, or save it by torch.jit.save.",
+            )
     tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     layouts: dict[str, str] = {}
@@ -153,7 +159,8 @@ def put_state(model: nn.Module, state: State, path: Path) -> None:
             taken.add(id(old))
         held[name] = placed[id(value)]
     for name, parameter in _all(model):
-        parameter.requires_grad_(name not in state.frozen and parameter.is_floating_point())
+        can_learn = parameter.is_floating_point() or parameter.is_complex()
+        parameter.requires_grad_(name not in state.frozen and can_learn)
     _cast_others(model, state.others)
 
 
