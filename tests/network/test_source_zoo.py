@@ -52,6 +52,14 @@ def test_transformers_with_named_inputs(word: str, wanted: Wanted, names: list[s
         assert outputs.logits.shape == (2, 3)
 
 
+def test_a_language_model_keeps_no_cache() -> None:
+    """A cache hides steps from the trace: 1 of 9 gammas of Gemma 2 could be folded with it, 4 without."""
+    pytest.importorskip("transformers")
+    word = f"hf:Gemma2Config,num_key_value_heads=1,head_dim=8,{SMALL}"
+    assert not load_model(word).model.config.use_cache
+    assert load_model(f"{word},use_cache=true").model.config.use_cache
+
+
 @pytest.mark.parametrize(
     ("word", "says"),
     [

@@ -60,6 +60,9 @@ def _fields(config_class: type) -> dict[str, inspect.Parameter]:
 
 def _built(transformers: Any, config_class: type, head: str, options: Mapping[str, Any]) -> nn.Module:
     config = config_class(**options)
+    if "use_cache" not in options and hasattr(config, "use_cache"):
+        # one pass reads no keys of earlier ones, and what a cache hands on is no step that a trace sees
+        config.use_cache = False
     auto = getattr(transformers, head, None)
     if auto is None or not hasattr(auto, "from_config"):
         raise BnbenchError(
