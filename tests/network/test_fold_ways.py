@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 import bnbench
+from bnbench.base.fold_record import FoldRecord
+from bnbench.reports.network.fold import answer
 from tests.network.fold_layers import Net, randomised
 
 SHAPE = (4, 6, 6)
@@ -156,3 +158,13 @@ def test_a_view_that_is_written_in_place():
 def test_reasons_name_a_function_once():
     net = network(lambda net, x: net.norm(torch.relu(net.conv(x))) + x)
     assert outcome(net)[1]["norm"][1] == "before it: it follows relu; after it: it goes to an addition (add)"
+
+
+@pytest.mark.parametrize(("norm", "what"), [(nn.LayerNorm, "gamma and beta"), (nn.RMSNorm, "gamma")])
+def test_what_goes_of_a_norm_that_stays(norm, what):
+    """An RMS norm has no beta."""
+    net = network(lambda net, x: net.conv(net.norm(x)), norm=norm(4), conv=nn.Linear(4, 3))
+    found, _ = outcome(net, (5, 4))
+    assert [site.details["what"] for site in found.sites] == [what]
+    record = FoldRecord("net", found.sites, found.proofs)
+    assert answer(record).startswith(f"net: {what} of 1 of 1 ")

@@ -167,6 +167,8 @@ def _sentence(blocked: Mapping[Side, Blocked]) -> str:
 def details_of(outcome: Fold | Left) -> dict[str, Any]:
     """What a site's record adds: JSON values alone."""
     if isinstance(outcome, Fold):
-        what = "norm" if outcome.whole else "gamma and beta"
+        found = outcome.site.behaviour
+        parts = [name for name, has in (("gamma", found.gamma), ("beta", found.beta)) if has]
+        what = "norm" if outcome.whole else " and ".join(parts)
         return {"side": outcome.side, "into": list(outcome.layers), "what": what}
     return {f"blocked_{side}": {"reason": b.reason, "place": b.place} for side, b in outcome.blocked.items()}

@@ -42,7 +42,8 @@ class Alike:
 
 def _into(site: SiteRecord, *, named: bool) -> str:
     layers = site.details.get("into", [])
-    what = f"{'' if site.details.get('what') == 'norm' else 'gamma and beta '}folded into"
+    part = site.details.get("what", "gamma and beta")
+    what = "folded into" if part == "norm" else f"{part} folded into"
     side = f"{site.details.get('side', '')} it"
     if named and len(layers) == 1:
         return f"{what} {shortened(layers[0], _NAME)} {side}"
@@ -74,7 +75,9 @@ def answer(record: FoldRecord) -> str:
     if not record.sites:
         return f"{record.model}: no normalization was found, so there is nothing to fold."
     parts = []
-    for whole, words in ((True, "{} of {} folded"), (False, "gamma and beta of {} of {} folded")):
+    gammas = {site.details.get("what") for site in record.sites if site.kind not in WHOLE} - {None, "norm"}
+    gamma = next(iter(gammas)) if len(gammas) == 1 else "gamma and beta"
+    for whole, words in ((True, "{} of {} folded"), (False, f"{gamma} of {{}} of {{}} folded")):
         sites = [site for site in record.sites if (site.kind in WHOLE) == whole]
         if sites:
             folded = sum(site.action == "folded" for site in sites)
