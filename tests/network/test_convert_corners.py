@@ -227,3 +227,42 @@ def test_a_scripted_part_is_not_saved(tmp_path):
     done = convert(nn.Sequential(part, nn.BatchNorm1d(6)), "rms", inputs=noise(3))
     with pytest.raises(BnbenchError, match="0 can't be saved: it is a ScriptModule"):
         done.save(tmp_path / "x")
+
+
+def test_a_unit_that_is_dead_where_the_network_stands_is_no_fault():
+    """Behind tanh, whose size is 1 at most, a beta of -3 leaves nothing to a ReLU: its gradients are 0, rightly."""
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    nn.init.constant_(model[1].bias, -3.0)
+    conversion = convert(model, "dyt", inputs=noise(3, 6, 6))
+    assert conversion.passed, conversion.proofs[4]
+
+
+def test_a_layer_that_gives_a_constant_still_fails_the_step():
+    """Its gradient is 0 wherever the weights are."""
+
+    class Constant(nn.Module):
+        def __init__(self, num_features: int) -> None:
+            super().__init__()
+            self.weight, self.bias = (nn.Parameter(torch.ones(num_features)) for _ in range(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = 0 * x if x.dtype == torch.float64 else x  # not where it is looked at before it is put in
+            return self.weight.reshape(1, -1, 1, 1) * x + self.bias.reshape(1, -1, 1, 1)
+
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    proof = bnbench.convert(model, Constant, inputs=(3, 6, 6)).proofs[4]
+    assert proof.passed is False
+    assert "0.weight should change and does not" in proof.explanation
+
+
+def test_new_parameters_of_a_layer_that_does_not_learn_need_not():
+    class Detached(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm, self.aside = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.BatchNorm2d(6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            return self.norm(y) + self.aside(y).detach()
+
+    assert convert(Detached(), "dyt", inputs=noise(3, 6, 6)).passed

@@ -25,7 +25,12 @@ def refuse_vectors(site: NormSite, old: nn.Module) -> None:
     vectors = [tensor_of(old, name) for name in (found.gamma, found.beta) if name]
     by_channel = any(value.numel() > 1 and sum(size > 1 for size in value.shape) == 1 for value in vectors)
     if found.kind in ("layer", "rms") and rank > 2 and len(found.axes) > 1 and not by_channel:
-        gamma = "with a gamma for every value" if vectors else "without a gamma"
+        single = all(value.numel() == 1 for value in vectors)
+        gamma = (
+            f"with {'one gamma for all' if single else 'a gamma for every value'}"
+            if vectors
+            else "without a gamma"
+        )
         raise CannotStandError(
             f"it normalizes over axes {found.axes} {gamma}, and which of the axes holds the channels is not known"
         )

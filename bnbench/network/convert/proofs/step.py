@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from bnbench.base.network_records import Proof
 from bnbench.base.user_code import first_line, raise_interrupt
-from bnbench.network.convert.proofs.trial import CannotRunError, Pass, Trials, largest, run
+from bnbench.network.convert.carrying import STATISTICS
+from bnbench.network.convert.proofs.trial import CannotRunError, Inputs, Pass, Trials, largest, run
 from bnbench.network.convert.records import Choices, Replacement, inside
 from bnbench.network.convert.replacement import replace_norms
 from bnbench.norms.norm_layer import NormLayer
@@ -40,6 +41,10 @@ def one_step(trials: Trials, norm: NormLayer, choices: Choices) -> Proof:
         return Proof(NAME, False, None, f"the converted network does not run: {first_line(error)}")
     moved = step(changed.model, gradients)
     should, may = expected(before, changed, zeros(gradients), norm.absorbs_bias)
+    if (
+        should - moved
+    ):  # a dead or saturated unit has no gradient here, and has one where the weights are others
+        moved |= elsewhere(changed.model, inputs) & should
     wrong = [f"{name} should change and does not" for name in sorted(should - moved)]
     wrong += [f"{name} changes and should not" for name in sorted(moved - should - may)]
     wrong += [
@@ -69,12 +74,33 @@ def step(model: nn.Module, gradients: dict[str, Tensor]) -> set[str]:
     return moved
 
 
+def elsewhere(model: nn.Module, inputs: Inputs) -> set[str]:
+    """The parameters that one step would change where all of them, and the running statistics, are of usual sizes."""
+    draw = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for value in {id(value): value for value in model.parameters()}.values():
+            if value.is_floating_point():
+                fresh = torch.rand(value.shape, generator=draw, dtype=torch.float64)
+                size = (3 / max(value[0].numel(), 1)) ** 0.5 if value.dim() > 1 else 1.0
+                value.copy_((2 * fresh - 1) * size if value.dim() > 1 else 0.2 + 0.6 * fresh)
+        for name, buffer in model.named_buffers():
+            if name.endswith(STATISTICS[:2]) and buffer.is_floating_point():
+                buffer.fill_(1.0 if name.endswith(STATISTICS[1]) else 0.0)
+    try:
+        gradients = run(model, inputs, True).gradients
+    except BaseException as error:  # whatever a user's network raises
+        raise_interrupt(error)
+        return set()
+    return step(model, gradients)
+
+
 def expected(before: Pass, changed: Replacement, zero: set[str], absorbs: bool) -> tuple[set[str], set[str]]:
     """The parameters that should change, and those that may: what has a gradient of zero in one of the networks.
 
     zero: those whose gradient is zero in the new network. absorbs: its layers take out what is added to a channel, by
     a bias or by a beta anywhere before them.
     """
+    still = unlearned(before, changed)
     before = before.named({old: new for item in changed.sites for old, new in item.new_names().items()})
     used = set(before.gradients) - zeros(before.gradients)
     came, idle = new_parameters(changed), new_parameters(changed, uncalled=True)
@@ -85,8 +111,8 @@ def expected(before: Pass, changed: Replacement, zero: set[str], absorbs: bool) 
     for name, value in changed.model.named_parameters():
         if not value.requires_grad or not (name in came or name in before.gradients):
             continue
-        # whether a pass of training calls it was not seen; or an old layer read it, which may have been the only one
-        if name in idle or id(value) in lost:
+        # whether a pass of training calls it was not seen; its old layer did not learn; or it alone read it
+        if name in idle | still or id(value) in lost:
             may.add(name)
             continue
         shifts = name in zero and value.dim() == 1 and (absorbs or name in came)
@@ -99,6 +125,18 @@ def zeros(gradients: Mapping[str, Tensor]) -> set[str]:
     """The names of those that are zero, or the rounding of a zero."""
     least = _ROUNDING * largest(list(gradients.values()))
     return {name for name, value in gradients.items() if largest([value]) <= least}
+
+
+def unlearned(before: Pass, changed: Replacement) -> set[str]:
+    """Parameters of new layers whose old layer has some that should learn, and got no gradient."""
+    found: set[str] = set()
+    for item in changed.sites:
+        if item.old is None or item.new is None:
+            continue
+        own = [inside(item.site.name, name) for name, p in item.old.named_parameters() if p.requires_grad]
+        if own and not any(name in before.gradients for name in own):
+            found |= {inside(item.site.name, name) for name, _ in item.new.named_parameters()}
+    return found
 
 
 def new_parameters(changed: Replacement, *, uncalled: bool = False) -> set[str]:
