@@ -156,6 +156,13 @@ def test_the_users_copy_of_bnbenchs_mlp_stacks_and_has_its_layers(own) -> None:
         ("TwoArguments", "a forward of one argument"),
         ("Ends", "SystemExit: 3"),
         ("Raises", "no luck"),
+        ("Double", "Fix: parameters in float32, without .half() or .double()"),
+        pytest.param("compiled", "a normalizer can't be replaced", marks=pytest.mark.slow),
+        pytest.param(
+            "scripted",
+            "a normalizer can't be replaced",
+            marks=[pytest.mark.slow, pytest.mark.filterwarnings("ignore")],
+        ),
     ],
 )
 def test_a_network_that_does_not_fit_is_one_mistake_before_training(own, name: str, says: str) -> None:
@@ -179,6 +186,14 @@ def test_outputs_that_do_not_fit_another_task(own, name: str, changes: dict, say
     study = own(name, ("batch",), **changes)
     (mistake,) = rehearse(make_plan(study, lambda settings: {}), Library(Path(), CPU), CPU).mistakes
     assert says in mistake.message
+
+
+def test_a_network_that_seeds_torch_itself_says_so(own) -> None:
+    study = own("Seeds", ("batch",))
+    one, other = (built(study, "batch", seed=seed) for seed in (0, 1))
+    assert torch.equal(one.conv2.weight, other.conv2.weight)
+    assert "its own code seeds torch" in said_of(one)
+    assert "seeds torch" not in said_of(built(own("Rgb", ("batch",)), "batch"))
 
 
 def test_a_step_with_a_default_is_given_too(own) -> None:

@@ -107,6 +107,26 @@ class OnlyAtInference(Rgb):
         return super().forward(x)
 
 
+class Seeds(Rgb):
+    def __init__(self, num_classes: int) -> None:
+        torch.manual_seed(7)
+        super().__init__(num_classes)
+
+
+class Double(Net):
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__(num_classes, in_channels)
+        self.double()
+
+
+def compiled(num_classes: int) -> nn.Module:
+    return torch.compile(mlp(num_classes))  # type: ignore[return-value]
+
+
+def scripted(num_classes: int) -> nn.Module:
+    return torch.jit.script(mlp(num_classes))
+
+
 class Raises(Rgb):
     def __init__(self) -> None:
         raise ValueError("no luck")

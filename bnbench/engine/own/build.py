@@ -34,7 +34,7 @@ from bnbench.norms.norm_layer import NormLayer
 
 #: Samples of the batch on which a network is tried; a number that no axis of an image has by chance.
 SAMPLES = 3
-_SAID = "bnbench_said"
+_SAID, _OWN_SEED = "bnbench_said", "bnbench_own_seed"
 #: What was found on the last networks, by what they are built from.
 _known: OrderedDict[str, Found] = OrderedDict()
 _MOST = 32
@@ -74,10 +74,15 @@ class Recipe:
             wanted = with_changes(wanted, shape=(wanted.shape[0], self.side, self.side))
         with guarded(), seeded(derive(seed, "build"), CPU):
             model = self.factory(wanted, **self.options)
+            own_seed = torch.initial_seed() != derive(seed, "build") and not getattr(
+                self.factory, "ready", False
+            )
         if self._wants_the_step(model):
             wider = with_changes(wanted, in_channels=(wanted.in_channels or 0) + 1)
             with guarded(), seeded(derive(seed, "build"), CPU):
                 model = self.factory(wider, **self.options)
+        if own_seed:
+            vars(model)[_OWN_SEED] = True
         return model.train()
 
     def _wants_the_step(self, model: nn.Module) -> bool:
@@ -94,6 +99,7 @@ class Recipe:
 def own_network(recipe: Recipe, seed: int) -> nn.Module:
     """The network of one run, on the CPU, in training mode. Raises BnbenchError for whatever does not fit together."""
     model = recipe.built(seed)
+    own_seed = bool(vars(model).pop(_OWN_SEED, False))
     _materialise(model, recipe, seed)
     found = _found(model, recipe)
     model, said = _with_norm(model, recipe, found, seed)
@@ -102,6 +108,8 @@ def own_network(recipe: Recipe, seed: int) -> nn.Module:
         said += f"; {how}"
     if getattr(recipe.factory, "ready", False):
         said += "; every seed starts from the weights that the file has built"
+    if own_seed:
+        said += "; its own code seeds torch, so weights drawn after that are the same for every seed"
     vars(model)[_SAID] = said
     return model
 
@@ -140,6 +148,10 @@ def _found(model: nn.Module, recipe: Recipe) -> Found:
         if not known.sites:
             del _known[recipe.key]
             raise no_norms(recipe.name, model)
+        if isinstance(model, torch.jit.ScriptModule):  # with no variant: nothing can be looked at in it
+            del _known[recipe.key]
+            refused = [Replaced(site, "refused", site.refused) for site in known.sites if site.refused]
+            raise cannot_stand(recipe.name, recipe.norm.entry.name, model, refused)
     _known.move_to_end(recipe.key)
     while len(_known) > _MOST:
         _known.popitem(last=False)

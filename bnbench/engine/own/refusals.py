@@ -43,6 +43,8 @@ def _fix(name: str, trial: Trial, use: Use) -> str:
         return f"a forward of one argument, the batch{steps}."
     if not isinstance(trial.error, RuntimeError | ValueError | AssertionError):
         return "mend that line, or name another network."
+    if any(word in str(trial.error) for word in ("weight type", "same dtype", "scalar type")):
+        return "parameters in float32, without .half() or .double(): precision: of the study chooses another type."
     if isinstance(trial.failed, _ConvNd) and f"to have {trial.failed.in_channels} channels" in str(
         trial.error
     ):
@@ -119,7 +121,9 @@ def cannot_stand(name: str, norm: str, model: nn.Module, refused: Sequence[Repla
         count = "a normalizer" if len(never) == 1 else f"{len(never)} normalizers"
         return BnbenchError(
             f"model: {name}: {count} can't be replaced:\n{places}",
-            fix="a module in its place, such as nn.BatchNorm2d or nn.LayerNorm, made in __init__.",
+            fix=""
+            if all("Fix: " in reason for reason in by_reason)
+            else "a module in its place, such as nn.BatchNorm2d or nn.LayerNorm, made in __init__.",
         )
     where = "1 site" if len(refused) == 1 else f"{len(refused)} sites"
     return BnbenchError(
@@ -140,7 +144,7 @@ def place_of(model: nn.Module, name: str) -> str:
     while True:
         try:
             owner = model.get_submodule(".".join(parts))
-        except AttributeError:
+        except (AttributeError, RuntimeError):  # a scripted network has none
             return ""
         if not type(owner).__module__.startswith("torch.nn"):
             break

@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from bnbench.base.own_modules import is_own
 from bnbench.base.process_state import seeded
 from bnbench.base.user_code import first_line, guarded, raise_interrupt
-from bnbench.network.forward_pass import device_of, lazy_copy, on_device
+from bnbench.network.forward_pass import device_of, is_compiled, lazy_copy, on_device
 from bnbench.network.refusals import has_lazy
 from bnbench.network.source.records import call
 from bnbench.norms.behaviour import CPU, ModuleState
@@ -61,6 +61,8 @@ def tried(model: nn.Module, inputs: Any, *, training: bool = False) -> Trial:
             stack.callback(ModuleState(model).restore)
         modes = [(module, module.training) for module in model.modules()]
         stack.callback(_set_modes, modes)
+        if any(is_compiled(module) for module in model.modules()):  # what is compiled can't be watched
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         for name, module in model.named_modules():
             if not isinstance(module, torch.jit.ScriptModule):
                 stack.callback(module.register_forward_pre_hook(enter(name, module)).remove)
