@@ -255,7 +255,7 @@ def _factory(name: str, summary: str, options: Options) -> Callable[..., Transfo
         return make_transform(name, **given)
 
     factory.__name__ = factory.__qualname__ = name
-    lines = [f"{option}: {HELP[option]}." for option in options]
+    lines = [f"{option}: {HELP[option]}" for option in options]
     factory.__doc__ = "\n".join([f"{summary} torchvision.transforms.v2.{name}.", "", *lines])
     factory.__annotations__ = {option: hint for option, (hint, _) in options.items()}
     factory.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
