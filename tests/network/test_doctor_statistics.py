@@ -201,6 +201,11 @@ class TestMomentum:
         assert (one.place, one.severity) == ("4", "warning")
         assert one.evidence == pytest.approx(100 * 0.99**100)
 
+    def test_instance_norms_with_running_statistics(self):
+        norm = nn.InstanceNorm2d(4, momentum=0.99, track_running_stats=True)
+        (one,) = found("D10", nn.Sequential(nn.Conv2d(3, 4, 3), norm))
+        assert one.evidence == pytest.approx(0.99)
+
     def test_mnasnet_is_meant(self):
         assert {one.severity for one in found("D10", net(trained=False, momentum=3e-4))} == {"note"}
         model = net(momentum=3e-4)

@@ -11,8 +11,8 @@ from bnbench.network.doctor.rules import Symptom, rules
 from bnbench.network.doctor.trained import has_statistics
 from bnbench.network.norm_site import NormSite
 
-#: Kinds that treat training and inference differently.
-_TWO_MODES = ("batch", "sync")
+#: Kinds that treat training and inference differently; instance norms where they keep running statistics.
+_TWO_MODES = ("batch", "sync", "instance")
 
 
 def _is_frozen(site: NormSite) -> bool:

@@ -17,9 +17,8 @@ _REST = 0.01
 
 
 def _updated(patient: Patient) -> Iterator[NormSite]:
-    return (
-        site for site in patient.norms if site.behaviour.kind in ("batch", "sync") and has_statistics(site)
-    )
+    kinds = ("batch", "sync", "instance")  # of instance norms those with track_running_stats=True
+    return (site for site in patient.norms if site.behaviour.kind in kinds and has_statistics(site))
 
 
 @rules.register(
