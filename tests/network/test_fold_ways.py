@@ -168,3 +168,20 @@ def test_what_goes_of_a_norm_that_stays(norm, what):
     assert [site.details["what"] for site in found.sites] == [what]
     record = FoldRecord("net", found.sites, found.proofs)
     assert answer(record).startswith(f"net: {what} of 1 of 1 ")
+
+
+def test_a_norm_that_can_not_be_tried():
+    """torch takes eps = 0 in inference alone."""
+    net = network(lambda net, x: net.norm(net.conv(x)), norm=nn.BatchNorm2d(4, eps=0.0))
+    assert outcome(net)[1]["norm"] == (
+        "refused",
+        "it can't be tried in training mode, which would show what it computes",
+    )
+
+
+def test_an_average_by_its_other_name():
+    net = network(lambda net, x: net.conv(net.norm(x).mean(axis=(2, 3))), conv=nn.Linear(4, 3))
+    found, sites = outcome(net)
+    assert sites["norm"] == ("folded", "")
+    x = drawn(2, 4, 9, 5) + 1
+    assert torch.allclose(found.model(x), net(x), rtol=1e-10, atol=1e-12)

@@ -189,7 +189,7 @@ def _merged(node: Node, name: str, rank: int) -> list[int] | None:
     if name in _RESIZES:
         return list(range(2, rank))
     if name == "mean":
-        axes = _option(node, 0, "dim", None)
+        axes = _option(node, 0, "dim", node.named_arguments.get("axis"))
         if axes is None or _option(node, 2, "dtype", None) is not None:
             raise Blocked("an average over everything stands between", node.name)
         return [axis % rank for axis in ([axes] if isinstance(axes, int) else axes)]

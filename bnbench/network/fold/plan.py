@@ -109,6 +109,8 @@ class Planner:
             raise Blocked("it is the whole network: there is no layer to fold it into")
         if whole and site.module.training and site.behaviour.kind != "frozen":
             raise untouchable("it is in training mode, though the network is in inference mode")
+        if whole and not site.behaviour.running and not site.behaviour.axes:
+            raise untouchable("it can't be tried in training mode, which would show what it computes")
         if whole and not site.behaviour.running and site.behaviour.kind != "frozen":
             raise untouchable("in inference it uses the statistics of its own batch: it keeps none")
         if not whole and site.behaviour.kind == "other":
