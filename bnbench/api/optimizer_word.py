@@ -56,7 +56,8 @@ def _made(word: str, model: nn.Module) -> Any:
             return make(argument)
     except BaseException as error:
         raise_interrupt(error)
-        place = f"{path}:{line_of(error, path)}"
+        line = line_of(error, path)
+        place = word if line == "?" else f"{path}:{line}"
         raise BnbenchError(
             f"--optimizer {place}: {text_of(error)}", f"{name}(model) was called.", _FIX
         ) from error

@@ -58,6 +58,10 @@ def no_optimizer(model):
 
 def broken(model):
     raise ValueError("no such thing")
+
+
+def no_argument():
+    pass
 """
 PLUGIN = '''
 from bnbench.network.doctor.rules import Symptom, rules
@@ -258,6 +262,7 @@ def test_explain_prints_the_page(folder):
         (("net.py:Net", "--optimizer", "no.py:f"), 1, "there is no file no.py"),
         (("net.py:Net", "--optimizer", "net.py:optimise"), 1, 'Did you mean "optimizer"?'),
         (("net.py:Net", "--optimizer", "net.py:no_optimizer"), 1, "gave int"),
+        (("net.py:Net", "--optimizer", "net.py:no_argument"), 1, "--optimizer net.py:no_argument: TypeError"),
         (("net.py:Net", "--optimizer", "net.py:broken"), 1, "ValueError: no such thing"),
         (("net.py:Net", "--plugin", "net.py"), 1, "it registers no rule"),
         (("net.py:Net", "--checkpoint", "none.pt"), 1, "none.pt"),
