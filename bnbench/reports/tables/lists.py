@@ -57,13 +57,13 @@ def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]
 
 def _networks(study: Study, estimates: Sequence[CellEstimate]) -> Iterator[str]:
     """What was done to the normalizers of a network that was not written for bnbench, variant by variant."""
-    models = [cell.settings.model for cell in study.cells]
-    names = dict.fromkeys(network_name({"name": model.name, **model.options}) for model in models)
     done: dict[str, list[str]] = {}
     for cell in estimates:
         if cell.network:
             done.setdefault(cell.network, []).append(cell.label)
     if done:
+        models = [cell.settings.model for cell in study.cells]
+        names = dict.fromkeys(network_name({"name": model.name, **model.options}) for model in models)
         yield f"Network: {', '.join(names)}."
     for text, labels in done.items():
         yield f"{', '.join(labels)}: {text}."
