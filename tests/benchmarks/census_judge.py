@@ -19,7 +19,8 @@ from bnbench.base.network_records import Proof
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert.conversion import convert_norms
 from bnbench.network.convert.proofs import count_parameters, count_sites
-from bnbench.network.convert.replacement import Choices, replace_norms
+from bnbench.network.convert.records import Choices
+from bnbench.network.convert.replacement import replace_norms
 from bnbench.network.norm_site import NormSites
 from bnbench.network.norm_sites import find_norm_sites
 from bnbench.norms import norms

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fold_rivals
 import pytest
 
+from tests.network.fold_traps import TRAPS
+
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
@@ -24,6 +26,6 @@ def test_the_table_is_not_stale():
     ],
 )
 def test_a_judgement(name, outcomes):
-    trap = fold_rivals.TRAPS[name]
+    trap = TRAPS[name]
     found = [fold_rivals.judge(trap, contender)[0] for contender in fold_rivals.CONTENDERS.values()]
     assert tuple(found) == outcomes

@@ -19,6 +19,7 @@ from bnbench.base.seeding import derive
 from bnbench.data import Sizes
 from bnbench.data.batches import epoch_order
 from bnbench.engine.build import build_model
+from bnbench.engine.device import all_threads
 from bnbench.engine.library import Library
 from bnbench.engine.own import said_of
 from bnbench.engine.rehearsal.rehearse import rehearse
@@ -92,7 +93,7 @@ def plain_loop(factory, arguments: dict, study: Any, seed: int, wrap=lambda x: x
         model = factory(**arguments).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the engine does for small networks: the number changes last bits
+    torch.set_num_threads(all_threads())  # as the engine does here: the number changes last bits
     for batch in epoch_order(len(data.train_targets), 32, seed, 0):
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(wrap(data.train_batch(batch))), data.train_targets[batch])

@@ -701,7 +701,8 @@ def partly_scripted() -> nn.Module:
 @case(*IMAGE)
 def compiled() -> nn.Module:
     """The whole network is compiled."""
-    return torch.compile(_Scriptable())
+    module: nn.Module = torch.compile(_Scriptable())  # type: ignore[assignment]
+    return module
 
 
 @case(*IMAGE)
