@@ -162,6 +162,12 @@ class _Probe:
     padded: ByMode = UNCHANGED
 
 
+#: The settings on which the findings on a network depend.
+_PROBED = {
+    "task", "loss", "model", "norm", "batch_size", "last_batch", "epochs", "steps", "init", "framework", "train",
+}  # fmt: skip
+
+
 def _decide(
     case: Case, device: torch.device, networks: Networks, probed: dict[str, _Probe]
 ) -> tuple[Cell, _Probe]:
@@ -178,21 +184,7 @@ def _decide(
     backend.check(model, settings, device)
     if case.augmentation:
         case.augmentation.check(*case.samples(TRIAL), case.pixels)
-    kept = settings.model_dump_json(
-        include={
-            "task",
-            "loss",
-            "model",
-            "norm",
-            "batch_size",
-            "last_batch",
-            "epochs",
-            "steps",
-            "init",
-            "framework",
-            "train",
-        }
-    )
+    kept = settings.model_dump_json(include=_PROBED)
     key = f"{kept} {case.sizes} {case.num_train} {case.smallest_part}"
     if key not in probed:
         probed[key] = _probe(case, model)
