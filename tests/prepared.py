@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from bnbench.data import Dataset
-from bnbench.data.prepared import Normalize, Preparation, Prepared
+from bnbench.data.normalisation import Normalize
+from bnbench.data.prepared import Preparation, Prepared
 from bnbench.data.split import Sampling, SplitBy
 from bnbench.study import Choice
 from bnbench.tasks import task_of

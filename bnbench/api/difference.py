@@ -29,7 +29,10 @@ FOUND, FIXED = "as_found", "fixed"
 
 @dataclass(frozen=True)
 class Difference:
-    """What a finding costs, trained. text: what the fix is. comparison: None where there is no study, for `reason`."""
+    """The cost of a finding, measured by training.
+
+    text: the fix. comparison: None where no study shows the cost; `reason` says why.
+    """
 
     finding: Finding | None
     text: str = ""
@@ -108,7 +111,7 @@ def difference_of(
     """Train the network as found and mended, paired by seeds, and compare them.
 
     findings: of the network. sites: its record. rule: whose first finding is meant; "" for the first that has a study.
-    Raises BnbenchError where that rule found nothing, there is no study, or it can't be trained.
+    Raises BnbenchError where the rule found nothing, where no study shows its cost, or where training fails.
     """
     from bnbench.network.doctor.cures import cure_of
 

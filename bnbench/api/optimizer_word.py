@@ -38,7 +38,7 @@ def optimizers_of(
     if wrong := [one for one in made if not isinstance(one, Optimizer)] or not made:
         what = type(wrong[0]).__name__ if isinstance(wrong, list) else "nothing"
         where = f"{given} gave" if isinstance(given, str) else "optimizer:"
-        raise BnbenchError(f"{where} {what}, which is no torch.optim.Optimizer.", fix=_FIX)
+        raise BnbenchError(f"{where} {what}, not a torch.optim.Optimizer.", fix=_FIX)
     return cast(tuple[Any, ...], made)
 
 

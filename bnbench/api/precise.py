@@ -15,8 +15,8 @@ def precise_statistics(model: nn.Module, data: Any, *, definition: str = "batch"
 
     Wu & Johnson 2021 (arXiv 2105.07576, section 3). The variance is E[var] + Var[mean], merged in float64, each batch
     weighted by its values, whatever the sizes of batches. Dropout and other noise are off. Layers in eval mode and
-    frozen ones keep what they have, and every flag stays as it is, also after an exception, when the statistics are
-    those of before. `num_batches_tracked` stays.
+    frozen ones keep what they have, and every flag stays as it is, also after an exception, which
+    leaves the old statistics in place. `num_batches_tracked` does not change.
 
     Parameters
     ----------

@@ -111,7 +111,8 @@ def _built(model: nn.Module | Callable[..., Any], table: Table) -> nn.Module:
         return model
     if not callable(model):
         raise BnbenchError(
-            f"model: {model!r} is no network.", fix="bnbench.rebuild('my_model.py:Net', 'X'), or a network."
+            f"model: {model!r} is not a network.",
+            fix="bnbench.rebuild('my_model.py:Net', 'X'), or a network.",
         )
     return build(of_object(model), _wanted(table, {}), derive(table.built_with.seed, "model"))[0]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from bnbench.base.network_records import Proof, SiteRecord
+from bnbench.base.network_records import Proof, SiteRecord, hold, shared_json
 
 
 @dataclass(frozen=True)
@@ -38,27 +38,14 @@ class ConversionRecord:
     @property
     def passed(self) -> bool:
         """Whether no proof failed."""
-        return all(proof.passed is not False for proof in self.proofs)
+        return hold(self.proofs)
 
     def to_json(self) -> dict[str, Any]:
         """Every norm by itself, also where many are alike."""
-        from bnbench import __version__
-
         return {
-            "model": self.model,
-            "bnbench": __version__,
+            **shared_json(self.model, self.sites, self.proofs, (), self.said),
             "to": self.to,
             "from": self.source,
-            "sites": [site_json(site) for site in self.sites],
-            "proofs": [asdict(proof) for proof in self.proofs],
-            "findings": [],
             "passed": self.passed,
             "renamed": dict(self.renamed),
-            "notes": list(self.said),
         }
-
-
-def site_json(site: SiteRecord) -> dict[str, Any]:
-    """A record with its details beside its fields."""
-    values = {name: getattr(site, name) for name in ("name", "kind", "calls", "action", "reason")}
-    return {**values, "names": list(site.names), **site.details}

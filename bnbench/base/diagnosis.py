@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bnbench.base.network_records import Finding, Proof, Severity, SiteRecord
+from bnbench.base.network_records import Finding, Proof, Severity, SiteRecord, hold, shared_json
 
 #: The gravest first.
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -70,26 +70,13 @@ class Diagnosis:
     @property
     def passed(self) -> bool:
         """Whether no finding is an error, and the model is as it was."""
-        return not self.having("error") and all(proof.passed is not False for proof in self.proofs)
+        return not self.having("error") and hold(self.proofs)
 
     def to_json(self) -> dict[str, Any]:
         """Every finding by itself, also where many are alike."""
-        from bnbench import __version__
-
-        sites = [{**_without_details(site), **site.details} for site in self.sites]
         return {
-            "model": self.model,
-            "bnbench": __version__,
-            "sites": sites,
-            "findings": [asdict(finding) for finding in self.findings],
-            "proofs": [asdict(proof) for proof in self.proofs],
+            **shared_json(self.model, self.sites, self.proofs, self.findings, self.said),
             "rules": [rule.id for rule in self.rules],
             "idle": [asdict(idle) for idle in self.idle],
-            "notes": list(self.said),
             **(self.details or {}),
         }
-
-
-def _without_details(site: SiteRecord) -> dict[str, Any]:
-    names: dict[str, Any] = {"name": site.name, "names": list(site.names)}
-    return names | {name: getattr(site, name) for name in ("kind", "calls", "action", "reason")}

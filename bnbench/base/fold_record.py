@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from bnbench.base.network_records import Proof, SiteRecord
+from bnbench.base.network_records import Proof, SiteRecord, hold, shared_json
 
 #: Kinds whose whole normalization goes into a layer; of the others gamma and beta do.
 WHOLE = ("batch", "sync", "frozen")
@@ -34,25 +34,13 @@ class FoldRecord:
     @property
     def passed(self) -> bool:
         """Whether no comparison failed."""
-        return all(proof.passed is not False for proof in self.proofs)
+        return hold(self.proofs)
 
     def to_json(self) -> dict[str, Any]:
         """Every norm by itself, also where many are alike."""
-        from bnbench import __version__
-
         return {
-            "model": self.model,
-            "bnbench": __version__,
-            "sites": [_site(site) for site in self.sites],
-            "proofs": [asdict(proof) for proof in self.proofs],
-            "findings": [],
+            **shared_json(self.model, self.sites, self.proofs, (), self.said),
             "passed": self.passed,
             "tracer": self.tracer,
             "speed": None if self.speed is None else dict(self.speed),
-            "notes": list(self.said),
         }
-
-
-def _site(site: SiteRecord) -> dict[str, Any]:
-    values = {name: getattr(site, name) for name in ("name", "kind", "calls", "action", "reason")}
-    return {**values, "names": list(site.names), **site.details}

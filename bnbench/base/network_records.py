@@ -5,8 +5,8 @@ They hold no tensor and no module, so that reports can show them without torch. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Action = Literal["converted", "folded", "left", "refused"]
@@ -28,6 +28,11 @@ class SiteRecord:
     action: Action
     reason: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, with the details beside them."""
+        values = {name: getattr(self, name) for name in ("name", "kind", "calls", "action", "reason")}
+        return {**values, "names": list(self.names), **self.details}
 
 
 @dataclass(frozen=True)
@@ -60,3 +65,28 @@ class Finding:
     cost: str
     fix: str
     page: str = ""
+
+
+def hold(proofs: Sequence[Proof]) -> bool:
+    """Whether none of them failed."""
+    return all(proof.passed is not False for proof in proofs)
+
+
+def shared_json(
+    model: str,
+    sites: Sequence[SiteRecord],
+    proofs: Sequence[Proof],
+    findings: Sequence[Finding],
+    said: Sequence[str],
+) -> dict[str, Any]:
+    """The keys that the JSON of `convert`, `doctor` and `fold` has; every norm and finding by itself."""
+    from bnbench import __version__
+
+    return {
+        "model": model,
+        "bnbench": __version__,
+        "sites": [site.to_json() for site in sites],
+        "proofs": [asdict(proof) for proof in proofs],
+        "findings": [asdict(finding) for finding in findings],
+        "notes": list(said),
+    }

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bnbench.base.errors import DataError
 from bnbench.base.seeding import generator
-from bnbench.base.tokens import split_valid
 from bnbench.data import Dataset, Sizes, count_classes
+from bnbench.data.normalisation import Normalize, normalisation, normalisation_of_sequences, normalise_
 from bnbench.data.sample_transforms import Pixels
 from bnbench.data.split import Chosen, Sampling, choose
-from bnbench.data.tensors import Pair, channel_statistics, gathered, moved
+from bnbench.data.tensors import Pair, gathered, moved
 from bnbench.study import Choice
 
-Normalize = Literal["standard", "unit", "signed"]
 #: `remarks(part, targets, class_names)`: sentences on the targets of the "training", "validation" or "test" part.
 Remarks = Callable[[str, Tensor, Sequence[str]], Iterable[str]]
 
@@ -108,7 +105,7 @@ class Prepared:
         """(inputs - mean) / std, in place: float32 of shape (..., C, H, W), or of padded sequences, (..., T, C + 1)."""
         if self.center is None or self.scale is None:
             return inputs
-        return _normalise_(inputs, self.center, self.scale, self.sizes.masked)
+        return normalise_(inputs, self.center, self.scale, self.sizes.masked)
 
     def standard_targets(self, targets: Tensor) -> Tensor:
         """Targets (N, columns) in their own units as a network learns them, float32; others as they are."""
@@ -139,9 +136,9 @@ def prepare(
     chosen = dataset.chosen or choose(dataset, preparation.sampling)
     (train_inputs, train_targets), val, test = _parts(dataset, chosen)
     if sizes.masked:
-        normal = _of_sequences(train_inputs, preparation.normalize)
+        normal = normalisation_of_sequences(train_inputs, preparation.normalize)
     else:
-        normal = _normalisation(train_inputs, preparation.normalize, shifted=dataset.shifted)
+        normal = normalisation(train_inputs, preparation.normalize, shifted=dataset.shifted)
 
     def ready(part: str, pair: Pair) -> tuple[Tensor, Tensor]:
         return moved(normal.applied(part, pair[0], sizes.masked), device), moved(pair[1], device)
@@ -172,67 +169,6 @@ def prepare(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Normalisation:
-    """Each channel's offset and divisor; None, None where inputs are not normalised."""
-
-    center: Tensor | None = None
-    scale: Tensor | None = None
-    notes: tuple[str, ...] = ()
-
-    def applied(self, part: str, inputs: Tensor, masked: bool) -> Tensor:
-        """A copy of a part's inputs, normalised; the inputs themselves where they are not. Raises DataError."""
-        if self.center is None or self.scale is None:
-            return inputs
-        inputs = _normalise_(inputs.to(torch.float32, copy=True), self.center, self.scale, masked)
-        _check_finite(inputs, part, self.scale)
-        return inputs
-
-
-def _normalisation(inputs: Tensor, normalize: Normalize, *, shifted: bool) -> _Normalisation:
-    """From the training part."""
-    if not (inputs.is_floating_point() or inputs.dtype == torch.uint8):
-        return _Normalisation()
-    if normalize == "unit" and shifted:
-        raise DataError(
-            "normalize: unit: the inputs were centred before they became float32, as their values are too large.",
-            "Zeros in the file are no longer zeros.",
-            "normalize: standard (the default), or smaller numbers in the file.",
-        )
-    if normalize == "unit":
-        largest = max(abs(float(inputs.min())), abs(float(inputs.max())))
-        mean = torch.zeros(inputs.shape[1], dtype=torch.float64)
-        std = torch.full_like(mean, largest)
-    elif normalize == "signed":
-        low, high = float(inputs.min()), float(inputs.max())
-        mean = torch.full((inputs.shape[1],), (low + high) / 2, dtype=torch.float64)
-        std = torch.full_like(mean, (high - low) / 2)
-    else:
-        mean, std = channel_statistics(inputs)
-    shape = (-1, *[1] * (inputs.ndim - 2))
-    flat = int((std == 0).sum())
-    channels = f"{flat} of {len(std)} input channels never {'varies' if flat == 1 else 'vary'}"
-    if len(std) == 1:
-        channels = "the input never varies"
-    note = f"{channels} in the training part: centred, not scaled"
-    return _Normalisation(
-        mean.float().reshape(shape),
-        torch.where(std.float() > 0, std, 1.0).float().reshape(shape),
-        (note,) if flat else (),
-    )
-
-
-def _of_sequences(inputs: Tensor, normalize: Normalize) -> _Normalisation:
-    """From the valid positions of the training part, for each of the C numbers; none for tokens."""
-    if not inputs.is_floating_point():
-        return _Normalisation()
-    numbers, valid = split_valid(inputs)
-    found = _normalisation(numbers[valid], normalize, shifted=False)
-    assert found.center is not None
-    assert found.scale is not None
-    return _Normalisation(found.center.flatten(), found.scale.flatten(), found.notes)
-
-
 def _parts(dataset: Dataset, chosen: Chosen) -> tuple[Pair, Pair, Pair]:
     """Inputs and targets to train on, to validate and to test with."""
     own = dataset.val_inputs, dataset.val_targets
@@ -257,28 +193,6 @@ def _parts(dataset: Dataset, chosen: Chosen) -> tuple[Pair, Pair, Pair]:
 def _taken(tensor: Tensor, ascending: Tensor) -> Tensor:
     """The samples of an ascending index without repeats; where these are all, the tensor itself: no copy."""
     return tensor if len(ascending) == len(tensor) else tensor[ascending]
-
-
-def _normalise_(inputs: Tensor, center: Tensor, scale: Tensor, masked: bool = False) -> Tensor:
-    """All at once or a batch at a time: the same operations, so the same bits.
-
-    masked: of padded sequences, whose padding stays 0, as does the column that tells it apart.
-    """
-    if masked:
-        inputs[..., :-1].sub_(center).div_(scale).mul_(inputs[..., -1:])
-        return inputs
-    return inputs.sub_(center).div_(scale)
-
-
-def _check_finite(normalised: Tensor, part: str, scale: Tensor) -> None:
-    """Raises DataError where a spread of the training part is too small for the values of another part."""
-    wrong = int((~normalised.isfinite()).flatten(1).any(1).sum())
-    if wrong:
-        raise DataError(
-            f"{wrong} of {len(normalised)} {part} samples are too large for a float32 once they are normalised.",
-            f"The training part varies by {float(scale.min()):.3g} in one input, and they lie far outside of it.",
-            "remove that input from the data, or values of one scale in all parts.",
-        )
 
 
 def _probe(inputs: Tensor, targets: Tensor, seed: int, limit: int) -> tuple[Tensor, Tensor]:

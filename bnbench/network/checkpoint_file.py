@@ -53,7 +53,7 @@ def read_checkpoint(path: Path) -> Contents:
         raise CheckpointError(f"{path}: the file is empty.", fix="copy it again.")
     if path.name.endswith(".index.json"):
         raise CheckpointError(
-            f"{path}: it is an index of several files of tensors.",
+            f"{path}: it is the index of a checkpoint that is split into parts.",
             fix="put them together in one .safetensors file.",
         )
     # by its content, as names are wrong at times: the length of a header, and the header

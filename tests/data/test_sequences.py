@@ -12,7 +12,8 @@ import torch
 from bnbench.base.errors import DataError
 from bnbench.base.tokens import split_valid
 from bnbench.data import Dataset, datasets
-from bnbench.data.prepared import Normalize, Preparation, Prepared
+from bnbench.data.normalisation import Normalize
+from bnbench.data.prepared import Preparation, Prepared
 from bnbench.data.split import Sampling
 from bnbench.study import Choice
 from bnbench.tasks import task_of

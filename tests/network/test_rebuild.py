@@ -97,7 +97,7 @@ def test_networks_of_a_program_are_saved_and_built_again():
     assert read_table("y").model == ""
     for source in (make, make(), own):
         assert torch.equal(bnbench.rebuild(source, "y")(x), done.model(x))
-    with pytest.raises(BnbenchError, match="is no network"):
+    with pytest.raises(BnbenchError, match="is not a network"):
         bnbench.rebuild(3, "y")
 
 

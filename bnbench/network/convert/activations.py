@@ -64,8 +64,8 @@ def activation_to_remove(
 ) -> Neighbour | str | None:
     """The activation whose place the new layer takes: a module behind the site, or one in it, by name.
 
-    None where none follows, or where the new layer is no activation. Raises CannotStandError where one follows that
-    can't be taken out.
+    None where no activation follows, or where the new layer does not include one. Raises CannotStandError where the
+    activation that follows can't be taken out.
     """
     if not norm.includes_activation:
         return None

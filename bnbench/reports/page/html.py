@@ -55,10 +55,9 @@ def to_html(summary: Summary, results: StudyResults) -> str:
     of_inside = tables(summary, ["probes"])
     sheets = shown_sheets(summary, results)
     parts = {"samples": sheets, "verdicts": verdicts, "notes": summary.notes, "inside": summary.inside.asked}
-    missing = {name for name, part in parts.items() if not part}
     page: str = page_template("page.html").render(
         summary=summary,
-        sections=[(name, title) for name, title in _SECTIONS.items() if name not in missing],
+        sections=[(name, title) for name, title in _SECTIONS.items() if parts.get(name, True)],
         description=results.study.get("description", ""),
         headline=answer,
         verdicts=verdicts,

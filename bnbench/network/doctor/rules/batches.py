@@ -190,8 +190,8 @@ def without_sync(patient: Patient) -> Iterator[Symptom]:
 
     Evidence: the samples of a batch in each process; the number of processes where the batch is not known.
 
-    Meant: a batch of more than 16 samples in each process is enough, and is no finding. A batch that is not known is a
-    note.
+    Meant: more than 16 samples in each process are enough: no finding. Where the batch size is unknown, the finding is
+    a note.
 
     Fix: `model = nn.SyncBatchNorm.convert_sync_batchnorm(model)` before it is wrapped.
 
