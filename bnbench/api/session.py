@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ from bnbench.api.finished import sort_runs
 from bnbench.api.plugins import Names, installed_versions
 from bnbench.base.circumstances import session
 from bnbench.base.errors import BnbenchError, ConfigError
+from bnbench.base.running import Running
 from bnbench.base.stopwatch import Phases
 from bnbench.base.user_code import was_interrupted
 from bnbench.results import ResultsFolder
@@ -93,7 +94,7 @@ class Options:
     """Options for preparing studies. again: the finished runs to train again.
 
     jobs: worker processes; None for what suits the device. beside: whether finished runs of the folders beside
-    the study's own count, too.
+    the study's own count, too. running: where and for how long.
     """
 
     device: str
@@ -102,6 +103,7 @@ class Options:
     debug: bool = False
     jobs: int | None = None
     beside: bool = False
+    running: Running = field(default_factory=Running)
 
 
 def prepare_work(

@@ -12,8 +12,9 @@ BnbenchError            1   base: what is wrong, why, and the fix to paste
 
 Exit codes of the command line: 0 done, 1 nothing usable came out, 2 usage (Typer's own),
 3 some runs crashed, 4 a gate says so (a --fail-if, or a check of `verify` that failed: the answer is
-there, and it is no), 130 interrupted. Several studies have the code that they would have as one: 130
-before 1 (in none of them anything usable, or one of the folders can't be read) before 4 before 3.
+there, and it is no), 5 not everything is trained (the time limit, a shard), 130 interrupted. Several studies have the
+code that they would have as one: 130 before 1 (in none of them anything usable, or one of the folders can't be read)
+before 4 before 3 before 5.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ EXIT_NOTHING_USABLE = 1
 EXIT_USAGE = 2
 EXIT_SOME_RUNS_CRASHED = 3
 EXIT_GATE = 4
+EXIT_NOT_EVERYTHING = 5
 EXIT_INTERRUPTED = 130
 
 

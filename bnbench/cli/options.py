@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bnbench.cli.running_options import RunningOptions
 from bnbench.cli.words import command_without_seeds
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ Profile = Annotated[bool, typer.Option("--profile", help="Print at the end how t
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(RunningOptions):
     """The options of every command that trains."""
 
     output: Output = None
@@ -279,7 +280,9 @@ class Training:
         again: Literal["none", "changed", "all"] = (
             "all" if self.force else "changed" if self.refresh else "none"
         )
-        return Options(self.device, data_folder(self.data_dir), again, self.debug, self.jobs)
+        return Options(
+            self.device, data_folder(self.data_dir), again, self.debug, self.jobs, running=self.running()
+        )
 
     def display(self, verbose: bool) -> Display:
         """The output options."""

@@ -12,12 +12,13 @@ from bnbench.study.records import Extras, HistoryRow, ProbeRow, RunRecord, TestS
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run is about to take its first step."""
+    """A run is about to take its first step, or the one after `step` where it goes on from a kept state."""
 
     run: RunSpec
     planned_steps: int
     epochs: float
     notes: tuple[str, ...] = ()
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,4 +57,16 @@ class RunEnded:
         return Extras(self.samples, self.probes, self.sheets)
 
 
-Event = RunStarted | Stepped | Evaluated | RunEnded
+@dataclass(frozen=True)
+class RunPaused:
+    """A run stops before its end, its state kept at `step`: the same command goes on from there.
+
+    reason: "time limit", or the signal that asked for it.
+    """
+
+    run: RunSpec
+    step: int
+    reason: str
+
+
+Event = RunStarted | Stepped | Evaluated | RunEnded | RunPaused

@@ -87,10 +87,10 @@ def test_an_arrow_up_and_a_circle_are_seen_in_functions_and_in_relative_imports(
 
 
 def test_the_package_keeps_to_the_plan_of_the_house(house: ModuleType) -> None:
-    """At most 17 rooms on 9 floors; imports go down alone."""
+    """At most 18 rooms on 9 floors; imports go down alone."""
     real = house.read_house()
 
-    assert len(real.rooms) <= 17, sorted(real.rooms)
+    assert len(real.rooms) <= 18, sorted(real.rooms)
     assert 1 <= len(real.floors) <= 8, real.floors
     assert real.arrows_up == []
     assert real.circles == []
