@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bnbench.api.comparison import Comparison
     from bnbench.network.doctor.cures import Cure
-    from bnbench.network.norm_site import NormSites
+    from bnbench.network.sites.norm_site import NormSites
 
 #: Seeds and optimizer steps of the study, at most.
 SEEDS, STEPS = 5, 300

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bnbench.api.difference import Untrained
     from bnbench.base.registry import Entry
     from bnbench.network.doctor.patient import Patient
-    from bnbench.network.norm_site import NormSite, NormSites
+    from bnbench.network.sites.norm_site import NormSite, NormSites
     from bnbench.network.source import Wanted
 
 
@@ -232,11 +232,11 @@ def _patient_of(subject: Subject, beside: Beside) -> Patient:
     from bnbench.network.doctor.patient import Patient
     from bnbench.network.doctor.trained import was_trained
     from bnbench.network.doctor.untouched import materialise
-    from bnbench.network.norm_sites import find_norm_sites
+    from bnbench.network.sites.find import find_norm_sites
 
     checkpoint = None
     if beside.checkpoint is not None:
-        from bnbench.network.checkpoint import load_checkpoint
+        from bnbench.network.files.checkpoint import load_checkpoint
 
         checkpoint = load_checkpoint(subject.model, path_of(beside.checkpoint, "checkpoint"), partial=True)
     optimizers = optimizers_of(beside.optimizer, subject.model)

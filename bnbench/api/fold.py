@@ -149,7 +149,7 @@ def with_checkpoint(subject: ToFold, checkpoint: PathLike | None) -> ToFold:
     """The same network with the weights of a file. Raises BnbenchError."""
     if checkpoint is None:
         return subject
-    from bnbench.network.checkpoint import load_checkpoint
+    from bnbench.network.files.checkpoint import load_checkpoint
 
     report = load_checkpoint(subject.model, path_of(checkpoint, "checkpoint"))
     return replace(subject, said=(*subject.said, *report.said))

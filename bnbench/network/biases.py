@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from bnbench.network.sites import Inputs, WeightLayer, ignores_shift
+from bnbench.network.sites.recorded import Inputs, WeightLayer, ignores_shift
 from bnbench.norms.behaviour import absorbs_bias, has_shift
 
 

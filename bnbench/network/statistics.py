@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from bnbench.network.forward_pass import forward_pass
-from bnbench.network.sites import Inputs, find_sites
+from bnbench.network.flow.forward_pass import forward_pass
+from bnbench.network.sites.recorded import Inputs, find_sites
 from bnbench.norms.behaviour import statistics_of
 from bnbench.norms.inference_form import MEAN, VAR, InferenceForm, has_statistics, inference_form
 

@@ -15,11 +15,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from bnbench.models.layers import Block
-from bnbench.network.candidates import normalizing
-from bnbench.network.forward_pass import forward_pass, is_leaf
-from bnbench.network.neighbours import Flow
-from bnbench.network.norm_site import Node
-from bnbench.network.sites import Inputs, ignores_size
+from bnbench.network.flow.forward_pass import forward_pass, is_leaf
+from bnbench.network.flow.neighbours import Flow
+from bnbench.network.sites.candidates import normalizing
+from bnbench.network.sites.norm_site import Node
+from bnbench.network.sites.recorded import Inputs, ignores_size
 from bnbench.norms import norms
 from bnbench.norms.behaviour import ignores_scale
 from bnbench.norms.owner import made_as, weight_layers

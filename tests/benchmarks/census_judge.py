@@ -21,8 +21,8 @@ from bnbench.network.convert.conversion import convert_norms
 from bnbench.network.convert.proofs import count_parameters, count_sites
 from bnbench.network.convert.records import Choices
 from bnbench.network.convert.replacement import replace_norms
-from bnbench.network.norm_site import NormSites
-from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.sites.find import find_norm_sites
+from bnbench.network.sites.norm_site import NormSites
 from bnbench.norms import norms
 
 #: Pixels of the images of the numeric proofs, the first that the network takes.

@@ -24,7 +24,7 @@ from bnbench.models import models
 from bnbench.models.layers import NormLayer
 from bnbench.models.sequences import MeanOfPositions, SinusoidalPositions
 from bnbench.models.transformer_block import TransformerBlock
-from bnbench.network.sites import ignores_shift
+from bnbench.network.sites.recorded import ignores_shift
 from bnbench.norms import norms
 from bnbench.norms.owner import weight_layers
 from bnbench.norms.parameter_groups import groups_by_name, head_names

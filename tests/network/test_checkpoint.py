@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bnbench.network.checkpoint import load_checkpoint
-from bnbench.network.checkpoint_file import CheckpointError
+from bnbench.network.files.checkpoint import load_checkpoint
+from bnbench.network.files.checkpoint_file import CheckpointError
 
 
 def network(classes=3):

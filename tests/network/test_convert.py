@@ -15,7 +15,7 @@ from bnbench.base.seeding import generator
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert import Choices, Conversion, convert, replace_norms
 from bnbench.network.convert.placed import PlacedNorm
-from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.sites.find import find_norm_sites
 from bnbench.network.snapshot import digest
 from bnbench.norms import norms
 from tests.network.networks import IMAGE, NETWORKS, BatchNormAct, noise, shaken

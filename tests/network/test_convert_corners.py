@@ -12,7 +12,7 @@ import bnbench
 from bnbench.base.errors import BnbenchError
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert import Choices, convert, replace_norms
-from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.sites.find import find_norm_sites
 from bnbench.norms import norms
 from tests.network.networks import GemmaNorm, noise
 

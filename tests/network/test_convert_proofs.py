@@ -19,7 +19,7 @@ from bnbench.network.convert.proofs import (
     same_as_custom,
 )
 from bnbench.network.convert.proofs.trial import Trials, run
-from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.sites.find import find_norm_sites
 from bnbench.norms import batch_norm, norms
 from tests.network.networks import IMAGE, NETWORKS, noise, shaken
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bnbench.base.process_state import seeded
 from bnbench.models.layers import NormLayer
 from bnbench.network.convert import Choices, replace_norms
-from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.sites.find import find_norm_sites
 from bnbench.norms import norms
 from tests.network.networks import noise, shaken
 

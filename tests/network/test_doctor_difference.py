@@ -17,7 +17,7 @@ from bnbench.base.errors import BnbenchError
 from bnbench.base.network_records import Finding
 from bnbench.network.doctor.cures import NO_STUDY, Cure, cure_of
 from bnbench.network.doctor.rules import rules
-from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.sites.find import find_norm_sites
 from bnbench.network.snapshot import digest
 
 

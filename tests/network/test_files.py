@@ -15,7 +15,7 @@ from bnbench.models.layers import NormLayer
 from bnbench.network.convert import Choices, replace_norms
 from bnbench.network.files import Origin, read_table, rebuild_in, save
 from bnbench.network.fold.folding import fold_network
-from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.sites.find import find_norm_sites
 from bnbench.norms import norms
 from tests.network.file_networks import Done, converted, network, norm, randomise
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import bnbench
-from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.sites.find import find_norm_sites
 from tests.network.random_networks import RandomNetwork, random_network
 
 KINDS = {"BatchNorm": "batch", "InstanceNor": "instance", "GroupNorm": "group", "LayerNorm": "layer"}

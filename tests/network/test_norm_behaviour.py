@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from bnbench.api.plugins import known_names
 from bnbench.models.layers import NormLayer
-from bnbench.network.norm_behaviour import behaviour_of
-from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.sites.behaviour import behaviour_of
+from bnbench.network.sites.find import find_norm_sites
 from bnbench.norms import norms
 from tests.network.networks import noise, shaken
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from bnbench.api.plugins import known_names
 from bnbench.models import models
 from bnbench.models.layers import NormLayer
-from bnbench.network.exported import exported_nodes
-from bnbench.network.forward_pass import is_leaf
-from bnbench.network.neighbours import Flow
-from bnbench.network.norm_site import Neighbour, NormSite, NormSites
-from bnbench.network.norm_sites import find_norm_sites
-from bnbench.network.symbolic import symbolic_nodes
+from bnbench.network.flow.exported import exported_nodes
+from bnbench.network.flow.forward_pass import is_leaf
+from bnbench.network.flow.neighbours import Flow
+from bnbench.network.flow.symbolic import symbolic_nodes
+from bnbench.network.sites.find import find_norm_sites
+from bnbench.network.sites.norm_site import Neighbour, NormSite, NormSites
 from bnbench.norms import norms
 from tests.network.networks import NETWORKS, noise, shaken
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bnbench.base.errors import BnbenchError
 from bnbench.models.layers import NormLayer
-from bnbench.network.sites import find_sites
+from bnbench.network.sites.recorded import find_sites
 from bnbench.network.statistics import statistics_of_network
 from bnbench.norms import norms
 from bnbench.norms.owner import made_as, normalizers, spared_names

@@ -26,8 +26,8 @@ from bnbench.engine.own.facts import Use
 from bnbench.engine.own.fit import Fit, candidates, fitted, tensor_of
 from bnbench.engine.own.refusals import cannot_stand, misfit, no_norms, wrong_outputs
 from bnbench.network.convert import Choices, Replaced, replace_norms
-from bnbench.network.norm_site import NormSite
-from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.sites.find import find_norm_sites
+from bnbench.network.sites.norm_site import NormSite
 from bnbench.network.source.trial import tried
 from bnbench.norms.behaviour import CPU
 from bnbench.norms.norm_layer import NormLayer

@@ -40,7 +40,7 @@ from bnbench.engine.rehearsal.unused_groups import UsedGroups
 from bnbench.engine.rehearsal.ways import judge_ways, no_statistics, ways_asked
 from bnbench.engine.sequences import Sequences
 from bnbench.network.biases import Layers, is_covered, missing_biases
-from bnbench.network.sites import Site, Sites, WeightLayer, find_sites
+from bnbench.network.sites.recorded import Site, Sites, WeightLayer, find_sites
 from bnbench.optim.trained import count_trained
 from bnbench.study.cautions import warm_up_fault
 from bnbench.study.evaluation import line_name

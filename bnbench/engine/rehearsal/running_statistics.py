@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bnbench.engine.rehearsal.case import Case
-from bnbench.network.sites import Site
+from bnbench.network.sites.recorded import Site
 from bnbench.norms.behaviour import initial_share, takes
 
 #: More of the initial running statistics than this is a caution.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from bnbench.engine.rehearsal.case import Case
-from bnbench.network.sites import Site, Sites, WeightLayer, ignores_size
+from bnbench.network.sites.recorded import Site, Sites, WeightLayer, ignores_size
 from bnbench.norms.behaviour import MANY, refusal, values_alone
 from bnbench.norms.owner import made_as
 

@@ -8,7 +8,7 @@ from torch import nn
 from bnbench.base.process_state import seeded
 from bnbench.base.user_code import raise_interrupt
 from bnbench.network.convert.targets import CannotStandError
-from bnbench.network.norm_site import Neighbour, NormSite
+from bnbench.network.sites.norm_site import Neighbour, NormSite
 from bnbench.norms.behaviour import CPU
 from bnbench.norms.norm_layer import NormLayer
 

@@ -20,7 +20,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from bnbench.base.process_state import seeded
 from bnbench.base.seeding import generator
 from bnbench.base.user_code import raise_interrupt
-from bnbench.network.norm_site import Neighbour, NormSite
+from bnbench.network.sites.norm_site import Neighbour, NormSite
 from bnbench.norms.behaviour import CPU, ModuleState
 
 #: fair: as the module says. keep: none comes, none goes.

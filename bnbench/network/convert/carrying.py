@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.network.convert.placed import norm_of
-from bnbench.network.norm_site import NormBehaviour
+from bnbench.network.sites.norm_site import NormBehaviour
 from bnbench.norms.renorm import BatchRenorm
 
 #: What layers call their gamma and their beta.

@@ -24,8 +24,8 @@ from bnbench.network.convert.proofs.trial import Trials
 from bnbench.network.convert.records import Choices, Replaced, Replacement, Source, inside
 from bnbench.network.convert.replacement import replace_norms
 from bnbench.network.files.savable import Origin, Savable
-from bnbench.network.norm_site import NormSites
-from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.sites.find import find_norm_sites
+from bnbench.network.sites.norm_site import NormSites
 from bnbench.norms import norms
 from bnbench.norms.norm_layer import NormLayer
 

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from bnbench.base.errors import BnbenchError
 from bnbench.base.process_state import seeded
 from bnbench.base.user_code import first_line, raise_interrupt
-from bnbench.network.forward_pass import in_either_mode
+from bnbench.network.flow.forward_pass import in_either_mode
 from bnbench.network.source.records import call
 from bnbench.norms.behaviour import CPU
 

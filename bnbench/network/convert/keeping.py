@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from bnbench.base.user_code import raise_interrupt
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 from bnbench.norms.norm_layer import NormLayer
 
 #: Of a layer whose input was not seen.

@@ -9,7 +9,7 @@ from torch import nn
 
 from bnbench.network.convert.biases import BiasChange, Biases
 from bnbench.network.convert.carrying import Carried, Roles
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 #: Which normalizations change: batch and sync norms, every one, or one kind.
 Source = Literal["batch", "all", "sync", "frozen", "instance", "group", "layer", "rms"]

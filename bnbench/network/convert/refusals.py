@@ -8,7 +8,7 @@ from torch import nn
 
 from bnbench.network.convert.carrying import tensor_of
 from bnbench.network.convert.targets import CannotStandError
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 
 def refuse_vectors(site: NormSite, old: nn.Module) -> None:

@@ -38,8 +38,8 @@ from bnbench.network.convert.targets import (
     placed,
     small_shape,
 )
-from bnbench.network.norm_behaviour import behaviour_of
-from bnbench.network.norm_site import Neighbour, NormSite
+from bnbench.network.sites.behaviour import behaviour_of
+from bnbench.network.sites.norm_site import Neighbour, NormSite
 from bnbench.norms.norm_layer import NormLayer
 
 Prepared = tuple[dict[str, nn.Module], Neighbour | str | None, bool, tuple[nn.Module, Plan, dict[str, Any]]]

@@ -19,7 +19,7 @@ from bnbench.base.process_state import seed_streams, seeded
 from bnbench.base.user_code import first_line, raise_interrupt
 from bnbench.network.convert.keeping import assumed_shape, kept_options
 from bnbench.network.convert.placed import Layout, PlacedNorm, arranged, arranged_shape, restored
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 from bnbench.norms import behaviour
 from bnbench.norms.norm_layer import NormLayer
 from bnbench.norms.owner import mark

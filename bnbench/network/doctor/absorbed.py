@@ -18,8 +18,8 @@ from bnbench.base.errors import BnbenchError
 from bnbench.base.process_state import seed_streams
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.untouched import called, device_of
-from bnbench.network.neighbours import is_transparent
-from bnbench.network.norm_site import Node, NormSite
+from bnbench.network.flow.neighbours import is_transparent
+from bnbench.network.sites.norm_site import Node, NormSite
 from bnbench.norms.owner import weight_layers
 
 #: Functions behind which a shift of a channel still is one. The proof finds out where it is not.

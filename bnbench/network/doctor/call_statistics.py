@@ -13,7 +13,7 @@ from bnbench.network.doctor.data import DataBatch
 from bnbench.network.doctor.gap import square_gap
 from bnbench.network.doctor.passes import training_flags
 from bnbench.network.doctor.untouched import called, untouched
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 from bnbench.network.ways import input_statistics
 
 

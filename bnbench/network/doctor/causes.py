@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bnbench.network.checkpoint import CheckpointReport
 from bnbench.network.doctor.data import PatientData
 from bnbench.network.doctor.dropout_shift import Shift
 from bnbench.network.doctor.gap import square_gap
 from bnbench.network.doctor.padding_effect import PaddingEffect
 from bnbench.network.doctor.passes import LayerStatistics
+from bnbench.network.files.checkpoint import CheckpointReport
 from bnbench.network.statistics import StatisticsLayer
 
 #: A cause must explain that share of the gap: without it the gap is at most the rest.

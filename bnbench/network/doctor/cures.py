@@ -14,7 +14,7 @@ from torch import nn
 from bnbench.base.network_records import Finding
 from bnbench.network.doctor.cure_layers import Before, ChannelNorm, LogOfOutput
 from bnbench.network.doctor.dropout_shift import noise_modules
-from bnbench.network.norm_site import NormSite, NormSites
+from bnbench.network.sites.norm_site import NormSite, NormSites
 
 #: What torch's batch norms have.
 MOMENTUM, EPS = 0.1, 1e-5

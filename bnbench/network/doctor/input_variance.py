@@ -13,7 +13,7 @@ from bnbench.network.doctor.measures import batches_of, has_inputs
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.trained import eps_of
 from bnbench.network.doctor.untouched import called, device_of
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 
 def shares_below_eps(patient: Patient, sites: Sequence[NormSite]) -> list[tuple[NormSite, float]]:

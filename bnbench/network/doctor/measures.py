@@ -15,7 +15,7 @@ from bnbench.network.doctor.padding_effect import PaddingEffect, padding_effect
 from bnbench.network.doctor.passes import Tracked, tracked_layers
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.updates import Updates, training_step
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 #: Batches of made-up inputs for rules that work without data, and samples of each.
 MADE_UP, SAMPLES = 4, 8

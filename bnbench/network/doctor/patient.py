@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bnbench.network.doctor.data import PatientData
-from bnbench.network.norm_site import NormSite, NormSites
+from bnbench.network.sites.norm_site import NormSite, NormSites
 from bnbench.network.snapshot import untouched
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 
 def was_trained(sites: Iterable[NormSite], optimizers: Iterable[Optimizer] = ()) -> bool:

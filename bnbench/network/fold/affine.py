@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bnbench.base.user_code import raise_interrupt
 from bnbench.network.fold.blocked import Blocked, untouchable
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 #: The agreement that a trial asks for, relative to the largest entry of the terms that are added.
 TRIAL = 1e-12

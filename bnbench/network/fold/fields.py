@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bnbench.network.fold.affine import Affine
 from bnbench.network.fold.blocked import Blocked
-from bnbench.network.norm_site import Node
+from bnbench.network.sites.norm_site import Node
 
 SAME = {"identity", "contiguous", "clone", "detach", "alias", "lift_fresh_copy"}
 #: Identities in inference, unless they are made to work there too. Where a function takes `training`.

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from bnbench.network.fold.blocked import untouchable
 from bnbench.network.fold.padding import ZeroPointPadding
 from bnbench.network.fold.trial import takes_scale_and_shift
-from bnbench.network.norm_site import Node
+from bnbench.network.sites.norm_site import Node
 
 #: Layers whose forward is known: a weight times the input, plus a bias.
 _PLAIN = (

@@ -23,8 +23,8 @@ from bnbench.network.fold.precision import in_float64
 from bnbench.network.fold.speed import Speed, measure
 from bnbench.network.fold.structure import put_into
 from bnbench.network.fold.ways import OTHER_WAY, without_other_ways
-from bnbench.network.norm_site import NormSites
-from bnbench.network.norm_sites import find_norm_sites
+from bnbench.network.sites.find import find_norm_sites
+from bnbench.network.sites.norm_site import NormSites
 
 _WAYS = (
     "the network makes Python's numbers of tensors: an input that none of the comparisons is like may take another way "

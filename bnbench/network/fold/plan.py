@@ -16,7 +16,7 @@ from bnbench.network.fold.fields import Field
 from bnbench.network.fold.flow import Flow, check_hooks
 from bnbench.network.fold.walks import After, Before
 from bnbench.network.fold.weights import Weights, fold_after, fold_before
-from bnbench.network.norm_site import NormSite, NormSites
+from bnbench.network.sites.norm_site import NormSite, NormSites
 
 Side = Literal["before", "after"]
 NOT_USED = "a forward pass in inference does not use it"

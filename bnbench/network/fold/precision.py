@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from bnbench.network.flow_nodes import tensors_given
+from bnbench.network.flow.nodes import tensors_given
 
 _NARROW = (torch.float32, torch.float16, torch.bfloat16)
 _CASTS = {Tensor.float: Tensor.double, Tensor.half: Tensor.double, Tensor.bfloat16: Tensor.double}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bnbench.network.fold.padding import with_zero_point
 from bnbench.network.fold.plan import Plan
 from bnbench.network.fold.weights import Weights
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 #: Layers that work without gamma and beta where both are None.
 _WITHOUT_AFFINE = (

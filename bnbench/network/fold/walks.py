@@ -12,7 +12,7 @@ from bnbench.network.fold.affine import Affine
 from bnbench.network.fold.blocked import Blocked, untouchable
 from bnbench.network.fold.fields import Field, backwards, forwards, operation
 from bnbench.network.fold.flow import Flow, is_weights
-from bnbench.network.norm_site import Node
+from bnbench.network.sites.norm_site import Node
 
 #: Functions in words; the others keep their names.
 _WORDS = {

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.user_code import raise_interrupt
-from bnbench.network.flow import Recorder
+from bnbench.network.flow.forward_pass import is_leaf, left_as_it_was
+from bnbench.network.flow.recording import Recorder
 from bnbench.network.fold.inputs import Inputs, adversarial, change_real, random_batches
 from bnbench.network.fold.plan import NOT_USED, Fold, Left, Plan, Planner
-from bnbench.network.forward_pass import is_leaf, left_as_it_was
-from bnbench.network.norm_site import Node, NormSites
+from bnbench.network.sites.norm_site import Node, NormSites
 
 OTHER_WAY = "the network takes another way through its layers on other inputs"
 

@@ -17,8 +17,8 @@ from torch.nn.modules.conv import _ConvNd
 from bnbench.base.own_modules import is_own
 from bnbench.base.process_state import seeded
 from bnbench.base.user_code import first_line, guarded, raise_interrupt
-from bnbench.network.forward_pass import device_of, is_compiled, lazy_copy, on_device
-from bnbench.network.refusals import has_lazy
+from bnbench.network.flow.forward_pass import device_of, is_compiled, lazy_copy, on_device
+from bnbench.network.sites.refusals import has_lazy
 from bnbench.network.source.records import call
 from bnbench.norms.behaviour import CPU, ModuleState
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bnbench.base.network_records import Proof
 from bnbench.network.convert.carrying import tensor_of
 from bnbench.network.convert.records import Replaced, Replacement
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 #: What `Carried` says of a vector that the new layer has as the old one had it.
 _CARRIED, _NEW, _SPREAD = "carried", "new", "spread"

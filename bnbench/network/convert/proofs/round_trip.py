@@ -14,7 +14,7 @@ from bnbench.network.convert.copying import copied
 from bnbench.network.convert.placed import norm_of
 from bnbench.network.convert.records import Choices, Replaced, Replacement, inside
 from bnbench.network.convert.replacement import replace_norms
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 from bnbench.norms import norms
 from bnbench.norms.norm_layer import NormLayer
 from bnbench.norms.renorm import BatchRenorm

@@ -14,7 +14,7 @@ from bnbench.base.process_state import seeded
 from bnbench.base.user_code import first_line, raise_interrupt
 from bnbench.network.convert.carrying import roles_in, tensor_of
 from bnbench.network.convert.copying import copied
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 from bnbench.network.source.records import call
 
 #: Samples of a pass. A batch norm over few values multiplies rounding: where a proof rests on digits, more are tried.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 
 @rules.register(

@@ -12,7 +12,7 @@ from bnbench.network.doctor.gap import Measured
 from bnbench.network.doctor.measures import gap_of
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 #: Samples of a batch up to which batch norm is known to lose accuracy (Wu & He 2018, arXiv 1803.08494, figure 1).
 FEW_SAMPLES = 4

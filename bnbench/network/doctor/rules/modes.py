@@ -9,7 +9,7 @@ from torch import nn
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
 from bnbench.network.doctor.trained import has_statistics
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 #: Kinds that treat training and inference differently; instance norms where they keep running statistics.
 _TWO_MODES = ("batch", "sync", "instance")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
 from bnbench.network.doctor.trained import batches_of, has_statistics
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 #: The usual range: 1e-3 averages a thousand batches, 0.5 two.
 _LOW, _HIGH = 1e-3, 0.5

@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
 from bnbench.network.doctor.trained import gamma_of
-from bnbench.network.neighbours import is_transparent
-from bnbench.network.norm_site import Node, NormSite
+from bnbench.network.flow.neighbours import is_transparent
+from bnbench.network.sites.norm_site import Node, NormSite
 
 #: Beside the largest gamma of the layer.
 _NONE = 1e-4

@@ -8,7 +8,7 @@ from bnbench.network.doctor.call_statistics import apart_over_calls
 from bnbench.network.doctor.measures import batches_of, has_inputs, site_of, updates_of
 from bnbench.network.doctor.patient import Patient
 from bnbench.network.doctor.rules import Symptom, rules
-from bnbench.network.norm_site import NormSite, NormSites
+from bnbench.network.sites.norm_site import NormSite, NormSites
 
 
 @rules.register(

@@ -20,7 +20,7 @@ from bnbench.network.doctor.trained import (
     running_mean,
     running_var,
 )
-from bnbench.network.norm_site import NormSite
+from bnbench.network.sites.norm_site import NormSite
 
 #: sqrt(var / (var + eps)) up to this, a variance of a thousandth of eps: the channel is constant to a few hundredths.
 DEAD = 1001**-0.5 * (1 + 1e-9)

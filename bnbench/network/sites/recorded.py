@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import raise_interrupt
-from bnbench.network.candidates import normalizing
-from bnbench.network.forward_pass import forward_pass, is_leaf
-from bnbench.network.neighbours import Flow
+from bnbench.network.flow.forward_pass import forward_pass, is_leaf
+from bnbench.network.flow.neighbours import Flow
+from bnbench.network.sites.candidates import normalizing
 from bnbench.norms.behaviour import ModuleState
 from bnbench.norms.owner import weight_layers
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from bnbench.base.user_code import raise_interrupt
-from bnbench.network.forward_pass import device_of, left_as_it_was, on_device
-from bnbench.network.norm_site import Node
+from bnbench.network.flow.forward_pass import device_of, left_as_it_was, on_device
+from bnbench.network.sites.norm_site import Node
 
 
 def exported_nodes(

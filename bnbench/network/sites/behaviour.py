@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.user_code import raise_interrupt
-from bnbench.network.affine_form import Affine, affine_form, eps_form
-from bnbench.network.norm_site import Kind, NormBehaviour
-from bnbench.network.running_form import frozen_form, inference_statistics, momentum_of
-from bnbench.network.statistics_form import FAR, Reach, Subject, close, reach_of, standard
-from bnbench.network.trial_copy import Trial, on_private_streams, private_copy, signed, trial_shapes
+from bnbench.network.sites.affine_form import Affine, affine_form, eps_form
+from bnbench.network.sites.norm_site import Kind, NormBehaviour
+from bnbench.network.sites.running_form import frozen_form, inference_statistics, momentum_of
+from bnbench.network.sites.statistics_form import FAR, Reach, Subject, close, reach_of, standard
+from bnbench.network.sites.trial_copy import Trial, on_private_streams, private_copy, signed, trial_shapes
 
 _INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from bnbench.network.flow_nodes import tensors_in
-from bnbench.network.neighbours import Flow
-from bnbench.network.norm_site import Kind, Node, NormBehaviour, NormSite
+from bnbench.network.flow.neighbours import Flow
+from bnbench.network.flow.nodes import tensors_in
+from bnbench.network.sites.norm_site import Kind, Node, NormBehaviour, NormSite
 
 FUNCTIONS: dict[str, Kind] = {
     "batch_norm": "batch",

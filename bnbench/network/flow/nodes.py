@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from bnbench.network.norm_site import Node
+from bnbench.network.sites.norm_site import Node
 
 
 @dataclass

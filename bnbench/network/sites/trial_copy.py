@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from bnbench.base.process_state import left_as_found, seed_streams
 from bnbench.base.user_code import raise_interrupt
-from bnbench.network.flow import function_name
+from bnbench.network.flow.recording import function_name
 from bnbench.norms.behaviour import ModuleState
 
 CPU = torch.device("cpu")

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from bnbench.network.flow_nodes import Event, nodes_of, tensors_given, tensors_in
-from bnbench.network.norm_site import READS, Node
+from bnbench.network.flow.nodes import Event, nodes_of, tensors_given, tensors_in
+from bnbench.network.sites.norm_site import READS, Node
 
 #: Words for one function.
 _SAME = {"concat": "cat", "concatenate": "cat", "iadd": "add", "radd": "add", "imul": "mul", "rmul": "mul"}

@@ -9,8 +9,8 @@ import torch.fx
 from torch import nn
 
 from bnbench.base.user_code import raise_interrupt
-from bnbench.network.flow import function_name
-from bnbench.network.norm_site import Node
+from bnbench.network.flow.recording import function_name
+from bnbench.network.sites.norm_site import Node
 
 
 class _Tracer(torch.fx.Tracer):

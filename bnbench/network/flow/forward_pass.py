@@ -14,8 +14,8 @@ from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from bnbench.base.process_state import ProcessState, left_as_found, seed_streams
 from bnbench.base.user_code import raise_interrupt
-from bnbench.network.flow import Call, Recorder, call
-from bnbench.network.refusals import has_lazy
+from bnbench.network.flow.recording import Call, Recorder, call
+from bnbench.network.sites.refusals import has_lazy
 from bnbench.norms.behaviour import ModuleState
 from bnbench.norms.owner import _WEIGHT_LAYERS
 

@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
-from bnbench.network.flow import Call
-from bnbench.network.norm_behaviour import behaviour_of, values_of
-from bnbench.network.norm_site import Kind, NormBehaviour
-from bnbench.network.trial_copy import trial_shapes
+from bnbench.network.flow.recording import Call
+from bnbench.network.sites.behaviour import behaviour_of, values_of
+from bnbench.network.sites.norm_site import Kind, NormBehaviour
+from bnbench.network.sites.trial_copy import trial_shapes
 from bnbench.norms.owner import _TORCH_NORMS, _WEIGHT_LAYERS, is_normalizer, made_as, normalizers
 from bnbench.norms.tokens import TokenNorm
 

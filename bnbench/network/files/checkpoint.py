@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.base.user_code import first_line, raise_interrupt
-from bnbench.network.checkpoint_file import CheckpointError, read_checkpoint
+from bnbench.network.files.checkpoint_file import CheckpointError, read_checkpoint
 from bnbench.norms.owner import is_normalizer
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

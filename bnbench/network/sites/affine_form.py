@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bnbench.network.statistics_form import TOLERANCE, Reach, Subject, centred, close, standard
-from bnbench.network.trial_copy import signed
+from bnbench.network.sites.statistics_form import TOLERANCE, Reach, Subject, centred, close, standard
+from bnbench.network.sites.trial_copy import signed
 
 EPS_NAMES = ("eps", "epsilon", "variance_epsilon")
 #: Inputs whose variance is below any usual eps.

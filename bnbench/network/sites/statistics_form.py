@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from bnbench.network.trial_copy import Trial
+from bnbench.network.sites.trial_copy import Trial
 
 #: Trials are made at this size: so far above the root of any eps that eps has no effect.
 FAR = 1e6

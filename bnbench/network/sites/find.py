@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from bnbench.base.user_code import first_line
-from bnbench.network.candidates import behaviours_of
-from bnbench.network.exported import exported_nodes
-from bnbench.network.flow import Call
-from bnbench.network.forward_pass import ForwardPass, Inputs, in_either_mode, initialized, is_leaf
-from bnbench.network.function_norms import function_sites
-from bnbench.network.neighbours import Flow
-from bnbench.network.norm_site import NormBehaviour, NormSite, NormSites
-from bnbench.network.refusals import has_lazy, refusal_of, refusal_within, wrappers
-from bnbench.network.symbolic import symbolic_nodes
+from bnbench.network.flow.exported import exported_nodes
+from bnbench.network.flow.forward_pass import ForwardPass, Inputs, in_either_mode, initialized, is_leaf
+from bnbench.network.flow.neighbours import Flow
+from bnbench.network.flow.recording import Call
+from bnbench.network.flow.symbolic import symbolic_nodes
+from bnbench.network.sites.candidates import behaviours_of
+from bnbench.network.sites.function_norms import function_sites
+from bnbench.network.sites.norm_site import NormBehaviour, NormSite, NormSites
+from bnbench.network.sites.refusals import has_lazy, refusal_of, refusal_within, wrappers
 
 #: Samples of the pass: a prime, so that flattened positions are a multiple of it, and more than one.
 SAMPLES = 3

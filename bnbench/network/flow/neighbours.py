@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from bnbench.network.norm_site import Neighbour, Node
+from bnbench.network.sites.norm_site import Neighbour, Node
 
 #: Functions that keep every value, or change only the shape or the number format.
 _SHAPES = frozenset(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bnbench.network.affine_form import EPS_NAMES, Affine, snapped
-from bnbench.network.norm_site import NormBehaviour
-from bnbench.network.statistics_form import FAR, Subject, close
+from bnbench.network.sites.affine_form import EPS_NAMES, Affine, snapped
+from bnbench.network.sites.norm_site import NormBehaviour
+from bnbench.network.sites.statistics_form import FAR, Subject, close
 
 
 def momentum_of(subject: Subject) -> float | None:

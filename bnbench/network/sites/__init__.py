@@ -1,0 +1,1 @@
+"""Where a network normalizes: `NormSite`, found by trials, with what stands around it."""
