@@ -9,3 +9,5 @@ SUMMARY_JSON, SUMMARY_CSV, REPORT = "summary.json", "summary.csv", "report.html"
 #: The folder of all runs, and the files of each.
 RUNS = "runs"
 RUN, HISTORY, STEPS, CHECKPOINT = "run.json", "history.csv", "steps.csv", "checkpoint.safetensors"
+#: The folder of the states of runs that are under way. No reader of runs looks there.
+STATES = ".states"

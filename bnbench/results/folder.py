@@ -24,6 +24,7 @@ from bnbench.results.files import (
     RUN,
     RUNS,
     SCHEMA_VERSION,
+    STATES,
     STUDY,
 )
 from bnbench.results.history import earlier_looks
@@ -41,6 +42,7 @@ from bnbench.results.run_reader import (
     run_folder,
 )
 from bnbench.results.sheets import SHEETS, Sheet, kept_sheets
+from bnbench.results.states import FolderStates
 from bnbench.study import Study, resolved, to_yaml
 from bnbench.study.plan import RunSpec, identity_facts
 from bnbench.study.records import Extras, RunRecord
@@ -109,7 +111,7 @@ class ResultsFolder:
         if name == RUNS:
             names = os.listdir(self.path / RUNS) if (self.path / RUNS).is_dir() else ["?"]
             return all(_RUNS_OF.fullmatch(item) for item in names)
-        return name.startswith(_OPENED) and name.endswith(WRITING)
+        return name == STATES or (name.startswith(_OPENED) and name.endswith(WRITING))
 
     def open_for(
         self, study: Study, runs: Sequence[RunSpec], beside: Sequence[FinishedRun] = ()
@@ -157,7 +159,10 @@ class ResultsFolder:
     def save(
         self, run: RunSpec, record: RunRecord, weights: Mapping[str, Any] | None, extras: Extras | None = None
     ) -> None:
-        """Write a run's folder, whole or not at all; a folder of the same run is replaced."""
+        """Write a run's folder, whole or not at all; a folder of the same run is replaced.
+
+        Then its states go, but for a run that crashed: the next command goes on from them.
+        """
         target, content = self._run_folder(run), run_files(record, weights, extras or Extras())
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -165,6 +170,8 @@ class ResultsFolder:
                 _write_run(target, content)
             except FileNotFoundError:  # another process took the half-written folder for a leftover
                 _write_run(target, content)
+        if record.outcome != "crashed":
+            FolderStates.of(self.path).drop(run)
 
     def _take(self, finished: FinishedRun) -> bool:
         """Copy a finished run of another folder here, whole or not at all; False where it is gone by now."""
