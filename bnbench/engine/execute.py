@@ -15,7 +15,8 @@ from bnbench.engine.choose import EngineChoice
 from bnbench.engine.device import environment
 from bnbench.engine.library import Prepares
 from bnbench.engine.loop import train_replicas
-from bnbench.study.events import Event, RunEnded
+from bnbench.engine.state.keeping import NOTHING_KEPT, Handling, Keeping
+from bnbench.study.events import Event, RunEnded, RunPaused
 from bnbench.study.layer_names import label_of
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import RunRecord
@@ -24,11 +25,17 @@ from bnbench.study.records import RunRecord
 class Trainer:
     """Trains groups of replicas, one after the other. The first run of every cell is warmed up.
 
-    debug: let an exception through instead of recording it.
+    debug: let an exception through instead of recording it. keeping: of the runs' states.
     """
 
-    def __init__(self, library: Prepares, device: torch.device, debug: bool = False) -> None:
-        self.library, self.device, self.debug = library, device, debug
+    def __init__(
+        self,
+        library: Prepares,
+        device: torch.device,
+        debug: bool = False,
+        keeping: Keeping = NOTHING_KEPT,
+    ) -> None:
+        self.library, self.device, self.debug, self.keeping = library, device, debug, keeping
         self._warm: set[tuple[str, str]] = set()
 
     def train(self, runs: Sequence[RunSpec], choice: EngineChoice) -> Iterator[Event]:
@@ -44,7 +51,7 @@ class Trainer:
                     raise_interrupt(raised)
                     error = raised
                     break
-                if isinstance(event, RunEnded):
+                if isinstance(event, RunEnded | RunPaused):
                     del left[event.run.key]
                 yield event
         if self.debug:
@@ -60,8 +67,9 @@ class Trainer:
         data = self.library.prepared(first.settings.for_seed(first.seed))
         cold = cell not in self._warm
         self._warm.add(cell)
+        handling = Handling(cold, self.keeping)
         yield from train_replicas(
-            runs, data, augmentation_of(first.settings.augment), self.device, choice, cold
+            runs, data, augmentation_of(first.settings.augment), self.device, choice, handling
         )
 
 

@@ -30,6 +30,7 @@ from bnbench.engine.device import synchronize
 from bnbench.engine.inference import Evaluation
 from bnbench.engine.probing import Course, Probing
 from bnbench.engine.replica import Replica
+from bnbench.engine.state.keeping import PLAIN, Handling
 from bnbench.engine.steppers.base import Stepper
 from bnbench.engine.task_batches import training_batches
 from bnbench.study.events import Event, RunStarted, Stepped
@@ -49,20 +50,20 @@ def train_replicas(
     augmentation: Augmentation | None,
     device: torch.device,
     choice: EngineChoice,
-    warm_up: bool = False,
+    handling: Handling = PLAIN,
 ) -> Iterator[Event]:
     """Train runs that differ in their seed alone, as one stack where that is the choice, else one after the other.
 
-    augmentation: of the training batches; None for none. warm_up: make a few untimed steps first. The same runs
-    on the same machine with the same versions give the same bits.
+    augmentation: of the training batches; None for none. The same runs on the same machine with the same versions give
+    the same bits, whether they go on from a kept state or were never interrupted.
     """
     groups = [runs] if choice.engine == "stacked" else [[run] for run in runs]
     for group in groups:
         # the streams are for what a user's own layer draws in training
-        start = partial(_start, group, data, augmentation, device, choice, warm_up)
+        start = partial(_start, group, data, augmentation, device, choice, handling)
         seed = derive(group[0].settings.seed_of("noise", group[0].seed), "layers")
         yield from in_private(start, seed, device)
-        warm_up = False
+        handling = replace(handling, warm_up=False)
 
 
 def _start(*arguments: Any) -> Generator[Event]:
@@ -72,8 +73,7 @@ def _start(*arguments: Any) -> Generator[Event]:
 class Training:
     """The training of one run, or of replicas in one stack.
 
-    runs: alike in all but their seed; more than one only where the choice is the stacked engine. warm_up: make a
-    few steps with copies of the models, which load libraries and find their kernels, before the clock starts.
+    runs: alike in all but their seed; more than one only where the choice is the stacked engine.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Training:
         augmentation: Augmentation | None,
         device: torch.device,
         choice: EngineChoice,
-        warm_up: bool = False,
+        handling: Handling = PLAIN,
     ) -> None:
         self.runs, self.data, self.settings, self.device = runs, data, runs[0].settings, device
         self.augmentation, self.choice, self.backend = augmentation, choice, backend_of(self.settings)
@@ -97,7 +97,7 @@ class Training:
             models.append(copy.deepcopy(models[0]))
         evaluation = Evaluation(settings, data, device, models[0])
         models = [model.to(device) for model in models]
-        if warm_up and not choice.compiles:
+        if handling.warm_up and not choice.compiles:
             self._warm_up(models[:2])
         self.class_batches = class_batches(settings, data.train_targets)
         self.steps_per_epoch = steps_per_epoch(

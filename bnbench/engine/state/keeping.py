@@ -41,3 +41,23 @@ class Keeping:
     every: float = SAVE_EVERY
     resume: bool = True
     deadline: float | None = None
+
+
+#: No states at all.
+NOTHING_KEPT = Keeping()
+
+
+@dataclass(frozen=True)
+class Handling:
+    """What is done around the steps of a training.
+
+    warm_up: first make a few steps with copies of the models, which load libraries and find their kernels, before the
+    clock starts. keeping: of states.
+    """
+
+    warm_up: bool = False
+    keeping: Keeping = NOTHING_KEPT
+
+
+#: No warm-up, and no states.
+PLAIN = Handling()

@@ -25,7 +25,7 @@ from bnbench.engine.execute import Trainer, crashed
 from bnbench.engine.process import training_process
 from bnbench.engine.workers.server import start_server
 from bnbench.engine.workers.shared import SharedData, SharedLibrary
-from bnbench.study.events import Event, RunEnded
+from bnbench.study.events import Event, RunEnded, RunPaused
 from bnbench.study.plan import RunSpec
 
 
@@ -128,7 +128,7 @@ class _Worker:
         if event is None:
             self.left = None
             return
-        if isinstance(event, RunEnded):
+        if isinstance(event, RunEnded | RunPaused):
             del self.left[event.run.key]
         yield event
 
