@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bnbench.api.rebuild import rebuild
     from bnbench.api.replicate import findings, load_replication, replicate
     from bnbench.api.verify import verify, verify_padding
+    from bnbench.base.running import Running
     from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Comparison",
+    "Running",
     "__version__",
     "check",
     "compare",
@@ -59,6 +61,7 @@ _HOMES = {
     "BatchNorm2d": "bnbench.norms.batch_norm",
     "BatchNorm3d": "bnbench.norms.batch_norm",
     "Comparison": "bnbench.api.comparison",
+    "Running": "bnbench.base.running",
     "check": "bnbench.api.check",
     "compare": "bnbench.api.compare",
     "convert": "bnbench.api.convert",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bnbench.base.errors import BnbenchError, ConfigError, Mistake, UnknownNameError
+from bnbench.base.running import Running
 from bnbench.listeners import Hears
 from bnbench.study import override_texts
 from bnbench.study.events import Event
@@ -52,6 +53,17 @@ def number_of(name: str, given: Any, low: float, high: float = math.inf, *, whol
     kind = "a whole number" if whole else "a number"
     limits = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of {low:g} or more"
     raise BnbenchError(f"{name}: {given!r} is not {kind} {limits}.")
+
+
+def running_of(given: object) -> Running:
+    """How runs are trained; None stands for the usual way. Raises BnbenchError."""
+    if given is None:
+        return Running()
+    if not isinstance(given, Running):
+        raise BnbenchError(
+            f"running: {given!r} is not a bnbench.Running.", fix="bnbench.Running(save_every=30)"
+        )
+    return given
 
 
 def override_words(overrides: Overrides, seeds: Seeds | None = None) -> list[str]:

@@ -21,6 +21,7 @@ from bnbench.api.arguments import (
     override_words,
     path_of,
     paths_of,
+    running_of,
     study_of,
     words_of,
 )
@@ -32,6 +33,7 @@ from bnbench.api.several import load_studies, prepare_works
 from bnbench.api.shipped import find_study
 from bnbench.api.summaries import gates_of, summarize_work, write_summaries
 from bnbench.base.errors import BnbenchError
+from bnbench.base.running import Running
 from bnbench.listeners import Hears
 from bnbench.study import ARGUMENT, Study, load_variant
 
@@ -57,6 +59,7 @@ def compare(
     data_dir: PathLike | None = None,
     force: bool = False,
     refresh: Literal["changed"] | None = None,
+    running: Running | None = None,
     fail_if: str | Iterable[str] = (),
 ) -> Comparison:
     """Train every variant of a study on every seed, and compare them.
@@ -91,6 +94,9 @@ def compare(
         Train finished runs again.
     refresh
         "changed" trains again what was finished with other versions, or on another device or processor.
+    running
+        How runs save their states, where and how long they train: ``bnbench.Running(save_every=10)``. No result
+        depends on it.
     fail_if
         Conditions such as "batch.test_accuracy < 0.95"; see `Comparison.gates`.
 
@@ -114,7 +120,7 @@ def compare(
     request = _Request(
         words, paths_of(plugins), path_of(output, "output") if output is not None else None, networks
     )
-    options = _options(device, data_dir, force, refresh, jobs)
+    options = _options(device, data_dir, force, refresh, jobs, running_of(running))
 
     given = study_of(study)
 
@@ -140,6 +146,7 @@ def train(
     data_dir: PathLike | None = None,
     force: bool = False,
     refresh: Literal["changed"] | None = None,
+    running: Running | None = None,
 ) -> Comparison:
     """Train one variant of a study (by default its first), on one or more seeds.
 
@@ -155,7 +162,7 @@ def train(
     request = _Request(
         words, paths_of(plugins), path_of(output, "output") if output is not None else None, networks
     )
-    options = _options(device, data_dir, force, refresh, jobs)
+    options = _options(device, data_dir, force, refresh, jobs, running_of(running))
     given = study_of(study)
     if variant is not None and not isinstance(variant, str):
         raise BnbenchError(f"variant: {variant!r} is not the name of a variant.")
@@ -182,7 +189,12 @@ class _Request:
 
 
 def _options(
-    device: str, data_dir: PathLike | None, force: bool, refresh: str | None, jobs: int | None
+    device: str,
+    data_dir: PathLike | None,
+    force: bool,
+    refresh: str | None,
+    jobs: int | None,
+    running: Running,
 ) -> Options:
     if not isinstance(force, bool):
         raise BnbenchError(f"force: {force!r} is neither True nor False.")
@@ -190,7 +202,8 @@ def _options(
         choice_of("refresh", refresh, ("changed",))
     again: Literal["none", "changed", "all"] = "all" if force else "changed" if refresh else "none"
     jobs = number_of("jobs", jobs, 1, whole=True)
-    return Options(choice_of("device", device, DEVICES), data_folder(data_dir), again, False, jobs)
+    named = choice_of("device", device, DEVICES)
+    return Options(named, data_folder(data_dir), again, False, jobs, running=running)
 
 
 def _trained(

@@ -8,6 +8,7 @@ from typing import Literal
 from bnbench.api.arguments import ModelLike, Overrides, PathLike, Seeds, StudyLike, override_words
 from bnbench.api.compare import QUICKSTART, compare
 from bnbench.api.comparison import Comparison
+from bnbench.base.running import Running
 from bnbench.listeners import Hears
 
 
@@ -36,6 +37,7 @@ def look(
     data_dir: PathLike | None = None,
     force: bool = False,
     refresh: Literal["changed"] | None = None,
+    running: Running | None = None,
 ) -> Comparison:
     """Train every variant of a study with probes, and compare what they see inside the networks.
 
@@ -72,4 +74,5 @@ def look(
         data_dir=data_dir,
         force=force,
         refresh=refresh,
+        running=running,
     )

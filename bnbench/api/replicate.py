@@ -23,6 +23,7 @@ from bnbench.api.arguments import (
     number_of,
     override_words,
     path_of,
+    running_of,
     words_of,
 )
 from bnbench.api.findings import Asked, find_finding, read_finding, read_findings, shipped_findings
@@ -30,6 +31,7 @@ from bnbench.api.plugins import Names, forget_plugins, known_names
 from bnbench.api.session import Options, Work, carry_out, prepare_work
 from bnbench.base.errors import BnbenchError, ConfigError, Mistake, ResultsError
 from bnbench.base.files import write_whole
+from bnbench.base.running import Running
 from bnbench.base.stopwatch import Phases
 from bnbench.base.user_code import guarded
 from bnbench.listeners import Hears
@@ -150,6 +152,7 @@ def replicate(
     jobs: int | None = None,
     data_dir: PathLike | None = None,
     force: bool = False,
+    running: Running | None = None,
 ) -> Replication:
     """Run published findings again, and judge them. What is done already is not trained again.
 
@@ -157,7 +160,7 @@ def replicate(
     ----------
     names
         Shipped findings (`bnbench.findings()`), or YAML files.
-    overrides, seeds, listeners, device, jobs, data_dir, force
+    overrides, seeds, listeners, device, jobs, data_dir, force, running
         As in `compare`; overrides are noted among the deviations.
     output
         The folder of all findings' results.
@@ -183,7 +186,8 @@ def replicate(
     listener, folder = hearing(listeners), path_of(output, "output")
     again = "all" if force else "none"
     workers = number_of("jobs", jobs, 1, whole=True)
-    options = Options(choice_of("device", device, DEVICES), data_folder(data_dir), again, jobs=workers)  # type: ignore[arg-type]
+    named, data = choice_of("device", device, DEVICES), data_folder(data_dir)
+    options = Options(named, data, again, jobs=workers, running=running_of(running))  # type: ignore[arg-type]
     if not names:
         raise BnbenchError(
             "no finding is named.", fix='bnbench.replicate("yang2019_growth"); bnbench.findings()'

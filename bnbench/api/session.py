@@ -19,6 +19,7 @@ from bnbench.base.stopwatch import Phases
 from bnbench.base.user_code import was_interrupted
 from bnbench.results import ResultsFolder
 from bnbench.results.beside import FinishedRun
+from bnbench.results.states import FolderStates
 from bnbench.study import Settings, Study
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec, make_plan
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 class Work:
     """A study that is ready to run: its runs, those still to do, and the folder they go to.
 
-    beside: finished runs of other folders, which are copied when the folder is opened.
+    beside: finished runs of other folders, which are copied when the folder is opened. states: of its runs;
+    half_done: those that go on from theirs, where they have any.
     """
 
     study: Study
@@ -43,7 +45,9 @@ class Work:
     events: Callable[[Sequence[RunSpec]], Generator[Event]]
     phases: Phases
     today: Callable[[RunSpec], Mapping[str, Any]]
+    states: FolderStates
     beside: tuple[FinishedRun, ...] = ()
+    half_done: tuple[RunSpec, ...] = ()
 
     def check(self) -> None:
         """Raises ResultsError where the folder is someone else's, or answers another question. Touches nothing."""
@@ -80,6 +84,7 @@ class Work:
         A run that has left its folder by then is to be trained. Raises ResultsError.
         """
         copied = self.folder.open_for(self.study, self.runs, self.beside)
+        self.states.drop_others(self.half_done)
         lost = {finished.run.key for finished in self.beside} - {finished.run.key for finished in copied}
         todo = {run.key for run in self.todo} | lost
         return replace(self, todo=tuple(run for run in self.runs if run.key in todo), beside=copied)
@@ -120,6 +125,7 @@ def prepare_work(
     from bnbench.engine.rehearsal.rehearse import rehearse
     from bnbench.engine.schedule import Options as TrainingOptions
     from bnbench.engine.schedule import Scheduler
+    from bnbench.engine.state.keeping import Keeping
     from bnbench.engine.today import Today
 
     phases.enter("data")
@@ -142,7 +148,9 @@ def prepare_work(
     today = Today(rehearsal.cells, device, sources.packages)
     todo, beside = sort_runs(runs, folder, options.again, today.of, beside=options.beside)
     local = any(names.needs_this_process(cell.settings) for cell in study.cells)
-    training = TrainingOptions(1 if local else options.jobs, names.loader(), options.debug)
+    states, running = FolderStates.of(output), options.running
+    keeping = Keeping(states, running.save_every, resume=running.resume == "auto")
+    training = TrainingOptions(1 if local else options.jobs, names.loader(), options.debug, keeping)
     scheduler = Scheduler(rehearsal.cells, library, device, training)
 
     def events(runs: Sequence[RunSpec]) -> Generator[Event]:
@@ -150,7 +158,15 @@ def prepare_work(
             for event in events:
                 yield today.noted(event) if isinstance(event, RunEnded) else event
 
-    return Work(study, tuple(runs), todo, folder, events, phases, today.of, beside)
+    half_done = _half_done(todo, folder, options)
+    return Work(study, tuple(runs), todo, folder, events, phases, today.of, states, beside, half_done)
+
+
+def _half_done(todo: Sequence[RunSpec], folder: ResultsFolder, options: Options) -> tuple[RunSpec, ...]:
+    """Runs that may go on from their states: not those that are finished, and are trained again."""
+    if options.again == "all" or options.running.resume == "never":
+        return ()
+    return tuple(run for run in todo if options.again == "none" or not folder.has(run))
 
 
 class _Sources:

@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from bnbench.base.errors import BnbenchError, unknown_name
 
 #: Seconds between two states of a run, from which it goes on after a kill.
 SAVE_EVERY = 30.0
+#: Whether runs go on from the states that are there.
+Resume = Literal["auto", "never"]
 #: How often a job whose worker was lost is tried again.
 RETRIES = 2
 
 
 @dataclass(frozen=True)
 class Running:
-    """How runs are trained. Nothing of it is a part of their identity.
+    """How runs are trained. Nothing of it is a part of their identity. Raises BnbenchError with all that is wrong.
 
-    save_every: seconds between two states of a run. resume: "auto" goes on from a kept state, "never" begins again.
-    on_lock: what a second process does on a results folder that another one is at: "join" trains other runs, "wait"
-    waits for it. time_limit: seconds for the whole command, None for no limit. executor: what trains, see
-    `bnbench.executors`. retries: of a job whose worker was lost. shard: (k, n) trains the k-th of n parts alone.
+    save_every: seconds between two states of a run, 0 for a state after every step. resume: "auto" goes on from a kept
+    state, "never" begins again. on_lock: what a second process does on a results folder that another one is at: "join"
+    trains other runs, "wait" waits for it. time_limit: seconds for the whole command, None for no limit. executor: what
+    trains, see `bnbench.executors`. retries: of a job whose worker was lost. shard: (k, n) trains the k-th of n parts
+    alone.
     """
 
     save_every: float = SAVE_EVERY
-    resume: Literal["auto", "never"] = "auto"
+    resume: Resume = "auto"
     on_lock: Literal["join", "wait"] = "join"
     time_limit: float | None = None
     executor: str = "local"
     retries: int = RETRIES
     shard: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        wrong = [f"{name}: {text}" for name, text in faults(asdict(self))]
+        if wrong:
+            raise BnbenchError("\n".join(wrong))
+
+
+def faults(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the values of these fields of `Running`: the field, and a sentence with the fix."""
+    if "save_every" in values and not _is_number(values["save_every"], 0):
+        given = values["save_every"]
+        yield "save_every", f"{given!r} is not a number of seconds, 0 or more (0: a state after every step)."
+    if "resume" in values and values["resume"] not in get_args(Resume):
+        yield "resume", unknown_name("choice", str(values["resume"]), get_args(Resume))
+
+
+def _is_number(given: object, low: float) -> bool:
+    """Whether it is a finite number of at least that; True and False are none."""
+    kind = isinstance(given, int | float) and not isinstance(given, bool)
+    return kind and math.isfinite(given) and given >= low  # type: ignore[arg-type, operator]

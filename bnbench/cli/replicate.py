@@ -31,6 +31,7 @@ from bnbench.cli.options import (
     Quiet,
     user_path,
 )
+from bnbench.cli.running_options import RunningOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,7 @@ def list_findings(output: Folder = _OUTPUT, format: FormatOption = TABLE, debug:
 
 
 @dataclass(frozen=True)
-class Running:
+class Training(RunningOptions):
     """The options of `run`."""
 
     output: Folder = _OUTPUT
@@ -99,7 +100,7 @@ class Running:
 @replicate.command()
 @with_groups
 def run(
-    running: Running,
+    training: Training,
     words: Annotated[
         list[str],
         typer.Argument(
@@ -109,7 +110,7 @@ def run(
     ],
 ) -> None:
     """Train the studies of findings, and judge their claims. What is done is not trained again."""
-    with Errors(running.debug):
+    with Errors(training.debug):
         from bnbench.api.arguments import data_folder
         from bnbench.api.session import Options
         from bnbench.cli.words import studies_and_overrides
@@ -117,11 +118,12 @@ def run(
         names, overrides = studies_and_overrides(words)
         if not any("=" not in word for word in words):
             raise typer.BadParameter("name a finding, or all; `bnbench replicate list` has the names.")
-        again: Literal["none", "all"] = "all" if running.force else "none"
-        data = data_folder(running.data_dir)
-        options = Options(running.device, data, again, running.debug, running.jobs)
-        display = Display(running.format, None, running.quiet)
-        raise typer.Exit(_run(names, overrides, running.output, options, display))
+        again: Literal["none", "all"] = "all" if training.force else "none"
+        data = data_folder(training.data_dir)
+        given = training.debug, training.jobs
+        options = Options(training.device, data, again, *given, running=training.running())
+        display = Display(training.format, None, training.quiet)
+        raise typer.Exit(_run(names, overrides, training.output, options, display))
 
 
 @replicate.command()

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
 
 import typer
 
-from bnbench.base.running import SAVE_EVERY, Running
+from bnbench.base.running import SAVE_EVERY, Running, faults
+from bnbench.base.running import Resume as ResumeChoice
 
 _PANEL = "Machines and time"
+
+
+def read_seconds(text: Any) -> float:
+    """A number of seconds. Raises BadParameter."""
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number of seconds, such as 30.") from None
+
 
 SaveEvery = Annotated[
     float,
     typer.Option(
         "--save-every",
+        parser=read_seconds,
         metavar="SECONDS",
         rich_help_panel=_PANEL,
-        help="How often a run saves its state, from which the same command goes on.",
+        help="How often a run saves its state, from which the same command goes on; 0: after every step.",
     ),
 ]
 Resume = Annotated[
-    Literal["auto", "never"],
+    ResumeChoice,
     typer.Option(
         "--resume", rich_help_panel=_PANEL, help="never: begin half-done runs again from their first step."
     ),
@@ -35,6 +46,13 @@ class RunningOptions:
     save_every: SaveEvery = SAVE_EVERY
     resume: Resume = "auto"
 
+    def __post_init__(self) -> None:
+        """Raises BadParameter with all that is wrong."""
+        given = {field.name: getattr(self, field.name) for field in fields(RunningOptions)}
+        wrong = [f"--{name.replace('_', '-')}: {text}" for name, text in faults(given)]
+        if wrong:
+            raise typer.BadParameter("\n".join(wrong))
+
     def running(self) -> Running:
-        """The same, checked."""
+        """The same, for the functions that train."""
         return Running(save_every=self.save_every, resume=self.resume)

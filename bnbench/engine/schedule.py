@@ -12,8 +12,9 @@ import torch
 from bnbench.engine.cell import Cell
 from bnbench.engine.execute import Trainer
 from bnbench.engine.library import Library, data_key
+from bnbench.engine.state.keeping import NOTHING_KEPT, Keeping
 from bnbench.engine.workers.packing import arrange
-from bnbench.engine.workers.pool import run_in_workers
+from bnbench.engine.workers.pool import WorkerLife, run_in_workers
 from bnbench.engine.workers.server import can_start_workers, count_cores
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec
@@ -28,11 +29,13 @@ class Options:
 
     workers: processes of one thread; None for what suits the device and the study. prepare: called in each worker
     first, to load what this process has loaded. debug: train in this process, and let an exception through.
+    keeping: of the runs' states.
     """
 
     workers: int | None = None
     prepare: Callable[[], object] | None = None
     debug: bool = False
+    keeping: Keeping = NOTHING_KEPT
 
 
 class Scheduler:
@@ -47,7 +50,7 @@ class Scheduler:
     ) -> None:
         self.cells, self.library, self.device = cells, library, device
         self.options = options or Options()
-        self._trainer = Trainer(library, device, self.options.debug)
+        self._trainer = Trainer(library, device, self.options.debug, self.options.keeping)
 
     def train(self, runs: Sequence[RunSpec]) -> Generator[Event]:
         """Train these runs, and add the cautions of its cell to the record of each."""
@@ -66,7 +69,8 @@ class Scheduler:
         if jobs:
             of_jobs = [run.settings.for_seed(run.seed) for job in jobs for run in job.runs]
             data = {data_key(settings): self.library.prepared(settings) for settings in of_jobs}
-            yield from run_in_workers(jobs, data, self.device, processes, self.options.prepare)
+            life = WorkerLife(self.device, self.options.prepare, self.options.keeping)
+            yield from run_in_workers(jobs, data, processes, life)
         done = {run.key for job in jobs for run in job.runs}
         left = [group for group in groups if group.runs[0].key not in done]
         for part in _in_turn(left, runs):

@@ -10,6 +10,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from types import ModuleType
@@ -23,23 +24,28 @@ from bnbench.data.prepared import Prepared
 from bnbench.engine.cell import Cell
 from bnbench.engine.execute import Trainer, crashed
 from bnbench.engine.process import training_process
+from bnbench.engine.state.keeping import NOTHING_KEPT, Keeping
 from bnbench.engine.workers.server import start_server
 from bnbench.engine.workers.shared import SharedData, SharedLibrary
 from bnbench.study.events import Event, RunEnded, RunPaused
 from bnbench.study.plan import RunSpec
 
 
+@dataclass(frozen=True)
+class WorkerLife:
+    """What every worker is started with. prepare: called in it first. keeping: of the states of its runs."""
+
+    device: torch.device
+    prepare: Callable[[], object] | None = None
+    keeping: Keeping = NOTHING_KEPT
+
+
 def run_in_workers(
-    jobs: Sequence[Cell],
-    data: Mapping[str, Prepared],
-    device: torch.device,
-    workers: int,
-    prepare: Callable[[], object] | None = None,
+    jobs: Sequence[Cell], data: Mapping[str, Prepared], workers: int, life: WorkerLife
 ) -> Iterator[Event]:
     """Train the jobs, in their order as workers get free. A worker that dies takes its runs along, and no others.
 
-    data: what the jobs need, by `data_key`. prepare: called in each worker first. However this ends, no
-    worker outlives it.
+    data: what the jobs need, by `data_key`. However this ends, no worker outlives it.
     """
     start_server()
     shared, waiting = SharedData(data), list(jobs)
@@ -47,12 +53,12 @@ def run_in_workers(
     try:
         while waiting or busy:
             while waiting and len(busy) < workers:
-                worker = _started(shared, device, prepare)
+                worker = _started(shared, life)
                 busy[worker.connection] = worker
                 worker.give(waiting.pop(0))
             for ready in connection.wait(list(busy)):
                 worker = busy[ready]
-                yield from worker.events(device)
+                yield from worker.events(life.device)
                 if worker.is_idle and waiting and worker.alive:
                     worker.give(waiting.pop(0))
                 elif worker.is_idle:
@@ -77,10 +83,10 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _started(shared: SharedData, device: torch.device, prepare: Callable[[], object] | None) -> _Worker:
+def _started(shared: SharedData, life: WorkerLife) -> _Worker:
     """Raises BnbenchError where the process that they are forked from is gone."""
     try:
-        return _Worker(shared, device, prepare)
+        return _Worker(shared, life)
     except (EOFError, OSError) as error:
         raise BnbenchError(
             f"no worker process can be started: {type(error).__name__}: {error}".rstrip(": ") + ".",
@@ -92,12 +98,10 @@ def _started(shared: SharedData, device: torch.device, prepare: Callable[[], obj
 class _Worker:
     """One process and the job that it is at."""
 
-    def __init__(
-        self, shared: SharedData, device: torch.device, prepare: Callable[[], object] | None
-    ) -> None:
+    def __init__(self, shared: SharedData, life: WorkerLife) -> None:
         context = get_context("forkserver")
         self.connection, remote = context.Pipe()
-        self.process = context.Process(target=_serve, args=(remote, shared, device, prepare), daemon=True)
+        self.process = context.Process(target=_serve, args=(remote, shared, life), daemon=True)
         with _without_main():
             self.process.start()
         remote.close()
@@ -151,19 +155,17 @@ class _Worker:
         self.connection.close()
 
 
-def _serve(
-    parent: Connection, library: SharedLibrary, device: torch.device, prepare: Callable[[], object] | None
-) -> None:
+def _serve(parent: Connection, library: SharedLibrary, life: WorkerLife) -> None:
     """A worker's life: job after job, until the parent goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with guarded(), training_process(for_good=True):  # stdout is the parent's
-        failure = _failure_of(prepare)
-        trainer = Trainer(library, device)
+        failure = _failure_of(life.prepare)
+        trainer = Trainer(library, life.device, keeping=life.keeping)
         with contextlib.suppress(EOFError, OSError):
             while True:
                 job: Cell = parent.recv()
                 for event in (
-                    _failed(job, failure, device) if failure else trainer.train(job.runs, job.choice)
+                    _failed(job, failure, life.device) if failure else trainer.train(job.runs, job.choice)
                 ):
                     parent.send(event)
                 parent.send(None)
