@@ -26,6 +26,10 @@ from bnbench.base.errors import ResultsError
 
 #: How the name of a file ends that is being written, or that a kill left behind.
 WRITING = ".writing"
+#: So often a file is written again that another process gets in the way of.
+_TRIES = 20
+#: Of a link on a file system that has none.
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV)
 
 
 @contextmanager
@@ -69,8 +73,16 @@ def write_whole(
     target: Path, content: str | bytes, fix: str = "--output with a folder that you may write to."
 ) -> None:
     """Write a file: it is there whole or not at all, also after a power loss. Raises ResultsError with that fix."""
-    with disk_errors(target, fix), written_aside(target) as aside:
-        aside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    data = content if isinstance(content, bytes) else content.encode("utf-8")
+    with disk_errors(target, fix):
+        for left in reversed(range(_TRIES)):
+            try:
+                with written_aside(target) as aside:
+                    aside.write_bytes(data)
+                return
+            except FileNotFoundError:  # another process took the half-written file for a leftover
+                if not left:
+                    raise
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -79,6 +91,39 @@ def write_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_first(target: Path, content: str) -> bool:
+    """Write a file, whole, where nothing has its name yet; False where something has. Of two writers one gets True.
+
+    It is no safer from a power loss than the writer itself. Raises OSError.
+    """
+    data = content.encode("utf-8")
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}{WRITING}")
+    try:
+        aside.write_bytes(data)
+        try:
+            os.link(aside, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            with target.open("xb") as file:
+                file.write(data)
+    except FileExistsError:
+        return False
+    finally:
+        aside.unlink(missing_ok=True)
+    return True
+
+
+def take_away(path: Path) -> Path | None:
+    """Give a file a name of its own beside its place; None where it is gone. Of two callers one gets it."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{WRITING}")
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return None
+    return aside
 
 
 def sync_folder(folder: Path) -> None:
