@@ -12,7 +12,7 @@ from bnbench.study.labels import cell_label
 from bnbench.study.records import RunRecord
 
 #: What of a run's environment follows from its settings, or changes no number.
-_NOT_COMPARED = ("num_threads", "engine", "engine_reason", "replicas", "session")
+_NOT_COMPARED = ("num_threads", "engine", "engine_reason", "replicas", "resumed", "session")
 _REFRESH = "`--refresh changed` trains again those that differ from today's."
 #: So many differences are named; the rest is counted.
 _NAMED = 4
@@ -22,7 +22,7 @@ def mixed_circumstances(runs: Iterable[RunRecord]) -> tuple[str, ...]:
     """A sentence where the runs were not all trained under the same circumstances; else nothing."""
     runs = [run for run in runs if run.environment and run.outcome != "crashed"]
     parts = [
-        f"{_word(key)}: " + ", ".join(f"{value} ({_runs(group)})" for value, group in values.items())
+        f"{word_of(key)}: " + ", ".join(f"{value} ({runs_text(group)})" for value, group in values.items())
         for key, values in _differing(runs)
     ]
     return (
@@ -42,7 +42,7 @@ def other_circumstances(runs: Iterable[tuple[RunRecord, Mapping[str, Any]]]) -> 
     parts = list(dict.fromkeys(text for _, texts in changed for text in texts))
     if not parts:
         return ()
-    which = _runs([run for run, _ in changed])
+    which = runs_text([run for run, _ in changed])
     return (f"{_head(f'trained under other circumstances than today: {which}', parts)} {_REFRESH}",)
 
 
@@ -58,7 +58,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if isinstance(then[key], Mapping) and isinstance(now[key], Mapping):
             texts += differences(then[key], now[key])
         else:
-            texts.append(f"{_word(key)} {then[key]} then, {now[key]} now")
+            texts.append(f"{word_of(key)} {then[key]} then, {now[key]} now")
     return texts
 
 
@@ -111,13 +111,14 @@ def _flat(environment: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _word(key: str) -> str:
+def word_of(key: str) -> str:
+    """The name of a part of the circumstances, as sentences have it."""
     words = {"device_name": "device model", "num_threads": "threads"}
     return words.get(key, key)
 
 
-def _runs(runs: Sequence[RunRecord]) -> str:
-    """For example "none seeds 0-4; batch seed 0"."""
+def runs_text(runs: Sequence[RunRecord]) -> str:
+    """For example "none seeds 0-4; batch seed 0"; of many variants their number."""
     seeds: dict[str, list[int]] = {}
     for run in runs:
         seeds.setdefault(cell_label(run.variant, run.setting), []).append(run.seed)

@@ -24,6 +24,7 @@ from bnbench.analysis.paired import compare
 from bnbench.analysis.pairs import PHASES
 from bnbench.analysis.ranges import usable_ranges
 from bnbench.analysis.rates import TrainedRate, trained_rates
+from bnbench.analysis.resumed import resumed_elsewhere
 from bnbench.analysis.settings import baselines_of
 from bnbench.analysis.speed import compare_areas, compare_speed
 from bnbench.analysis.stops import Course, follow, spent_rates
@@ -132,7 +133,9 @@ def _targeted(results: StudyResults) -> list[str]:
 
 def _limits(results: StudyResults, comparisons: Sequence[Difference]) -> Iterator[str]:
     """What limits the verdict: mixed circumstances, earlier looks, few seeds, a margin that can't be shown."""
-    yield from mixed_circumstances(run for cell in results.cells for run in cell.records)
+    runs = [run for cell in results.cells for run in cell.records]
+    yield from mixed_circumstances(runs)
+    yield from resumed_elsewhere(runs)
     yield from look_cautions(results)
     yield from gap_caution(comparisons, results.primary)
     yield from _cautions(results, comparisons)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bnbench.analysis.circumstances import differences
+from bnbench.analysis.resumed import was_moved
 from bnbench.results import ResultsFolder
 from bnbench.results.beside import Beside, FinishedRun
 from bnbench.study.plan import RunSpec
@@ -27,7 +28,7 @@ def sort_runs(
     """
 
     def current(run: RunSpec, record: RunRecord) -> bool:
-        return not differences(record.environment, today(run))
+        return not differences(record.environment, today(run)) and not was_moved(record)
 
     def counts(run: RunSpec, record: RunRecord) -> bool:
         return again == "none" or (again == "changed" and current(run, record))

@@ -89,7 +89,7 @@ class Job:
 
 def _kept_of(environment: Mapping[str, Any]) -> dict[str, Any]:
     """Versions and hardware, without what changes from run to run."""
-    return {key: value for key, value in environment.items() if key != "session"}
+    return {key: value for key, value in environment.items() if key not in ("session", "resumed")}
 
 
 def plan_jobs(findings: Sequence[str], names: Names, output: Path, origin: str = COMMAND_LINE) -> list[Job]:

@@ -10,6 +10,8 @@ A listener is a function of one event, or an object with a method `on(event)`:
 
 - The events are in `bnbench.study.events`: RunStarted, Stepped (a few times a second), Evaluated, RunEnded. Each has
   its `run`; several runs may be under way at the same time.
+- A run that goes on from a kept state starts at `RunStarted.step`. A listener that writes as it hears drops what it
+  wrote of later steps before: they come again, with the same numbers.
 - It is called in the thread that called `compare`, and training waits for it; its time is not training time.
 - A run is on disk when its RunEnded is heard, so a listener may `bnbench.load` the folder.
 - What a listener draws from the global random generators changes no number.

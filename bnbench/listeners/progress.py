@@ -83,17 +83,23 @@ class LiveProgress:
             planned = (event.epochs, event.planned_steps) if isinstance(event, RunStarted) else (0, 0)
             known = self._started.get(key)  # started again, after others in its stack went wrong
             number = known.number if known else self._done_before + len(self._started) + 1
-            self._started[key] = _Started(number, *planned)
+            self._started[key] = _Started(number, *planned, last_epoch=_epochs_done(event))
         if self._bars:
             self._bars.show(event, self._name(event.run))
         match event:
             case RunStarted():
                 self._show_notes(event.notes)
+                self._show_resumption(event)
             case Evaluated():
                 self._show_epoch(event.run, event.row)
             case RunEnded():
                 self._show_notes(event.record.notes)
                 self._show_end(event)
+
+    def _show_resumption(self, event: RunStarted) -> None:
+        if event.step and self._run_lines:
+            steps = f"step {event.step:,} of {event.planned_steps:,}"
+            self._print(f"{self._name(event.run)}  goes on after {steps}")
 
     def _show_epoch(self, run: RunSpec, row: HistoryRow) -> None:
         """One line for the first evaluation of each epoch's end, and for the last; below one epoch, one for each."""
@@ -168,7 +174,7 @@ class _Bars:
                 self.runs[key] = self.progress.add_task(
                     name, total=max(1, event.planned_steps), count="", metrics="", visible=False
                 )
-                self._move(key, 0)
+                self._move(key, event.step)  # a run that goes on starts where it stopped
                 self._show_first_bars()
             case Stepped():
                 self._move(key, event.step)
@@ -201,6 +207,13 @@ class _Bars:
     def _show_first_bars(self) -> None:
         for index, task in enumerate(self.runs.values()):
             self.progress.update(task, visible=index < MOST_BARS)
+
+
+def _epochs_done(event: Event) -> int:
+    """Whole epochs before the first step of a run that starts: none, but where it goes on from a state."""
+    if not isinstance(event, RunStarted) or not event.planned_steps:
+        return 0
+    return int(event.epochs * event.step / event.planned_steps)
 
 
 def _first_two(metrics: Mapping[str, float]) -> list[str]:

@@ -9,7 +9,7 @@ from bnbench.base.files import key_text
 from bnbench.study.records import RunRecord
 
 #: What of a run's environment is its own, not its session's.
-_OF_THE_RUN = ("engine", "engine_reason", "replicas", "num_threads")
+_OF_THE_RUN = ("engine", "engine_reason", "replicas", "num_threads", "resumed")
 
 
 def trained_under(runs: Iterable[RunRecord]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ MINIMAL = {
 PRELUDES = {
     "docs/trackers.md": "import sys, types\n"
     "class SummaryWriter:\n"
-    "    def __init__(self, folder): self.folder = folder\n"
+    "    def __init__(self, folder, purge_step=1): self.folder = folder; assert purge_step == 1\n"
     "    def __enter__(self): return self\n"
     "    def __exit__(self, *error): print('closed', self.folder)\n"
     "    def add_scalar(self, key, value, step): assert isinstance(value, float) and isinstance(step, int)\n"

@@ -164,6 +164,17 @@ def test_a_verbose_log_gets_one_line_an_epoch_too() -> None:
     ]
 
 
+def test_a_run_that_goes_on_says_where_and_repeats_no_epoch() -> None:
+    again = [RunStarted(RUNS[0], 3438, 2, step=1800), evaluated(1800, 1.05), *one_run(0)[-2:]]
+    assert lines(again, verbose=True) == [
+        "[1/3] batch seed 0  goes on after step 1,800 of 3,438",
+        "[1/3] batch seed 0  epoch 2/2  step 3438  train_loss 0.1234  val_loss 0.2345  val_accuracy 97.12%  12.3 s",
+        "Note: a note",
+        "[1/3] batch seed 0  val_loss 0.2345  test_accuracy 96.00%  12.3 s",
+    ]
+    assert "1800/3438" in on_terminal([RunStarted(RUNS[0], 3438, 2, step=1800)])
+
+
 def test_a_note_is_said_once_a_study_and_runs_are_counted_on() -> None:
     text = lines([*one_run(1), *one_run(2)], todo=2)
     assert text.count("Note: a note") == 1

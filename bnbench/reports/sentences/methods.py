@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bnbench.analysis.contents import Summary
+from bnbench.analysis.resumed import was_moved
 from bnbench.reports.sentences.inference import line_sentences, test_set_sentences
 from bnbench.reports.sentences.listing import counted, listed
 from bnbench.reports.sentences.methods_analysis import analysis_sentences
@@ -44,6 +45,7 @@ def methods_paragraph(summary: Summary) -> str:
         *_seeds(summary),
         *analysis_sentences(summary),
         *_software(summary),
+        *_moved(summary),
     ]
     return " ".join(sentences)
 
@@ -216,6 +218,16 @@ def _software(summary: Summary) -> Iterator[str]:
         on_cpu = all(e.get("device") == "cpu" for e in environments)
         with_threads = f" ({threads} thread{'s' * (threads != '1')})" if threads and on_cpu else ""
         yield f"Hardware: {' or '.join(devices)}{with_threads}."
+
+
+def _moved(summary: Summary) -> Iterator[str]:
+    """Runs that stopped in one place and went on in another."""
+    if count := sum(was_moved(run) for run in summary.runs):
+        runs, their = ("run was", "its") if count == 1 else ("runs were", "their")
+        yield (
+            f"{count} {runs} interrupted and resumed elsewhere, so {their} last bits may differ from those of an "
+            "undisturbed run."
+        )
 
 
 def _either(environments: Sequence[Mapping[str, Any]], key: str) -> str:
