@@ -80,10 +80,9 @@ class LiveProgress:
         """Show one event. Several runs may be under way at the same time."""
         key = _key(event.run)
         if isinstance(event, RunStarted) or key not in self._started:
-            planned = (event.epochs, event.planned_steps) if isinstance(event, RunStarted) else (0, 0)
             known = self._started.get(key)  # started again, after others in its stack went wrong
             number = known.number if known else self._done_before + len(self._started) + 1
-            self._started[key] = _Started(number, *planned, last_epoch=_epochs_done(event))
+            self._started[key] = _started(number, event)
         if self._bars:
             self._bars.show(event, self._name(event.run))
         match event:
@@ -209,11 +208,12 @@ class _Bars:
             self.progress.update(task, visible=index < MOST_BARS)
 
 
-def _epochs_done(event: Event) -> int:
-    """Whole epochs before the first step of a run that starts: none, but where it goes on from a state."""
-    if not isinstance(event, RunStarted) or not event.planned_steps:
-        return 0
-    return int(event.epochs * event.step / event.planned_steps)
+def _started(number: int, event: Event) -> _Started:
+    """A run of which this event is the first. One that goes on from a state has printed its first epochs before."""
+    if not isinstance(event, RunStarted):
+        return _Started(number, 0, 0)
+    done = event.epochs * event.step / max(1, event.planned_steps)
+    return _Started(number, event.epochs, event.planned_steps, int(done))
 
 
 def _first_two(metrics: Mapping[str, float]) -> list[str]:
