@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from bnbench.analysis.gates import check_lines, gate_columns
 from bnbench.analysis.stops import follow
 from bnbench.api.finished import sort_runs
+from bnbench.api.luggage import Luggage, packed
 from bnbench.api.plugins import Names, installed_versions
 from bnbench.base.circumstances import session
 from bnbench.base.errors import BnbenchError, ConfigError
-from bnbench.base.running import Running
+from bnbench.base.running import LOCAL, Running
 from bnbench.base.stopwatch import Phases
 from bnbench.base.user_code import was_interrupted
+from bnbench.executors.words import check_executor
 from bnbench.results import ResultsFolder
 from bnbench.results.beside import FinishedRun
 from bnbench.results.states import FolderStates
@@ -30,12 +32,16 @@ if TYPE_CHECKING:
     from bnbench.engine.networks import Networks
 
 
+def _nothing() -> None:
+    """There is nothing to close."""
+
+
 @dataclass(frozen=True)
 class Work:
     """A study that is ready to run: its runs, those still to do, and the folder they go to.
 
     beside: finished runs of other folders, which are copied when the folder is opened. states: of its runs;
-    half_done: those that go on from theirs, where they have any.
+    half_done: those that go on from theirs, where they have any. close: ends what was started to train them.
     """
 
     study: Study
@@ -48,6 +54,7 @@ class Work:
     states: FolderStates
     beside: tuple[FinishedRun, ...] = ()
     half_done: tuple[RunSpec, ...] = ()
+    close: Callable[[], None] = _nothing
 
     def check(self) -> None:
         """Raises ResultsError where the folder is someone else's, or answers another question. Touches nothing."""
@@ -58,6 +65,12 @@ class Work:
 
         The next round is asked for when the one before is on disk: what it holds follows from the runs that are there.
         """
+        try:
+            yield from self._rounds()
+        finally:
+            self.close()
+
+    def _rounds(self) -> Iterator[tuple[RunSpec, ...]]:
         if not self.study.looks:
             yield self.todo
             return
@@ -128,6 +141,7 @@ def prepare_work(
     from bnbench.engine.state.keeping import Keeping
     from bnbench.engine.today import Today
 
+    luggage = _luggage(names, study, options)
     phases.enter("data")
     check_temporary_folder()
     device = pick_device(options.device)  # type: ignore[arg-type]
@@ -151,15 +165,25 @@ def prepare_work(
     states, running = FolderStates.of(output), options.running
     keeping = Keeping(states, running.save_every, resume=running.resume == "auto")
     training = TrainingOptions(1 if local else options.jobs, names.loader(), options.debug, keeping)
-    scheduler = Scheduler(rehearsal.cells, library, device, training)
+    train = Scheduler(rehearsal.cells, library, device, training).train
+    close: Callable[[], None] = _nothing
+    if luggage is not None:
+        from bnbench.api.jobs import Elsewhere, Setup
+
+        packages = {run.label: sources.packages_of(run.settings) for run in runs}
+        common = Setup(study.name, rehearsal.cells, packages, luggage, folder, device, str(options.data_dir))
+        elsewhere = Elsewhere(
+            replace(common, running=running, workers=options.jobs, deadline=keeping.deadline)
+        )
+        train, close = elsewhere.train, elsewhere.close
 
     def events(runs: Sequence[RunSpec]) -> Generator[Event]:
-        with closing(scheduler.train(runs)) as events:
+        with closing(train(runs)) as events:
             for event in events:
-                yield today.noted(event) if isinstance(event, RunEnded) else event
+                yield today.noted(event) if isinstance(event, RunEnded) and not event.kept else event
 
     half_done = _half_done(todo, folder, options)
-    return Work(study, tuple(runs), todo, folder, events, phases, today.of, states, beside, half_done)
+    return Work(study, tuple(runs), todo, folder, events, phases, today.of, states, beside, half_done, close)
 
 
 def _half_done(todo: Sequence[RunSpec], folder: ResultsFolder, options: Options) -> tuple[RunSpec, ...]:
@@ -167,6 +191,14 @@ def _half_done(todo: Sequence[RunSpec], folder: ResultsFolder, options: Options)
     if options.again == "all" or options.running.resume == "never":
         return ()
     return tuple(run for run in todo if options.again == "none" or not folder.has(run))
+
+
+def _luggage(names: Names, study: Study, options: Options) -> Luggage | None:
+    """The user's code for an executor's workers; None without an executor. Raises BnbenchError where it can't work."""
+    if options.running.executor == LOCAL or options.debug:
+        return None
+    check_executor(options.running.executor)
+    return packed(names, study)
 
 
 class _Sources:
@@ -178,6 +210,11 @@ class _Sources:
     def __init__(self, names: Names, library: Library, networks: Networks, seed: int) -> None:
         self._names, self._library, self._networks, self._seed = names, library, networks, seed
         self.packages: dict[str, dict[str, str]] = {}
+
+    def packages_of(self, settings: Settings) -> dict[str, Any]:
+        """The installed packages that such code imports, as a part of a run's environment."""
+        packages = self.packages.get(settings.model_dump_json())
+        return {"packages": packages} if packages else {}
 
     def of(self, settings: Settings) -> dict[str, Any]:
         """As plain values."""
@@ -212,7 +249,7 @@ def carry_out(work: Work, runs: Sequence[RunSpec], listener: Callable[[Event], N
     now = session()
     with closing(work.events(runs)) as events:  # whatever comes in between, no worker is left behind
         for event in events:
-            if isinstance(event, RunEnded):
+            if isinstance(event, RunEnded) and not event.kept:
                 with work.phases.during("files"):
                     environment = {**event.record.environment, "session": now}
                     event = replace(event, record=replace(event.record, environment=environment))

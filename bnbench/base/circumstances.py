@@ -54,6 +54,23 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@functools.cache
+def processor_flags() -> str:
+    """A hash of what the processor can do, by which libraries choose kernels; "" where the system does not tell."""
+    with suppress(OSError, UnicodeDecodeError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("flags", "Features"):
+                return hashlib.sha256(" ".join(sorted(value.split())).encode()).hexdigest()[:8]
+    return ""
+
+
+@functools.cache
+def machine() -> str:
+    """The name of this machine."""
+    return platform.node() or "unknown"
+
+
 def versions() -> dict[str, str]:
     """Versions of everything that computes a run, except torch, which reports its own."""
     return {
@@ -61,6 +78,8 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": _version("numpy") or "unknown",
         "processor": processor(),
+        "processor_flags": processor_flags(),
+        "machine": machine(),
     }
 
 

@@ -35,10 +35,14 @@ class Module:
 
 @dataclass
 class Reach:
-    """own: content of every own module that was reached, by name. installed: top-level names of the others."""
+    """own: content of every own module that was reached, by name. installed: top-level names of the others.
+
+    files: of the own modules, by their names.
+    """
 
     own: dict[str, str] = field(default_factory=dict)
     installed: set[str] = field(default_factory=set)
+    files: dict[str, str] = field(default_factory=dict)
 
     def content(self) -> dict[str, str]:
         """The same without the place of a plugin in its name: a project may be moved."""
@@ -58,9 +62,11 @@ def reach(starts: Iterable[Module]) -> Reach:
         if key in seen:
             continue
         seen.add(key)
-        reached.own[_free(module.name, reached.own)] = loaded_digest(module.name) or file_digest(module.file)
-        names, files = _imports(module)
-        for name in sorted(names):
+        name = _free(module.name, reached.own)
+        reached.own[name] = loaded_digest(module.name) or file_digest(module.file)
+        reached.files[name] = module.file
+        imported, files = _imports(module)
+        for name in sorted(imported):
             for part in _parents(name):
                 other = locate(part) or _nearby(part, module)
                 if other is None:

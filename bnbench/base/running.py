@@ -13,6 +13,8 @@ from bnbench.base.errors import BnbenchError, unknown_name
 SAVE_EVERY = 30.0
 #: Whether runs go on from the states that are there.
 Resume = Literal["auto", "never"]
+#: The executor that is this machine's own processes.
+LOCAL = "local"
 #: How often a job whose worker was lost is tried again.
 RETRIES = 2
 
@@ -32,7 +34,7 @@ class Running:
     resume: Resume = "auto"
     on_lock: Literal["join", "wait"] = "join"
     time_limit: float | None = None
-    executor: str = "local"
+    executor: str = LOCAL
     retries: int = RETRIES
     shard: tuple[int, int] | None = None
 
@@ -49,6 +51,11 @@ def faults(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "save_every", f"{given!r} is not a number of seconds, 0 or more (0: a state after every step)."
     if "resume" in values and values["resume"] not in get_args(Resume):
         yield "resume", unknown_name("choice", str(values["resume"]), get_args(Resume))
+    if "executor" in values and not isinstance(values["executor"], str):
+        yield "executor", f"{values['executor']!r} is not a word, such as local or loky."
+    retries = values.get("retries", 0)
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        yield "retries", f"{retries!r} is not a number of times, 0 or more."
 
 
 def _is_number(given: object, low: float) -> bool:

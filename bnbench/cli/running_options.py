@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bnbench.base.running import SAVE_EVERY, Running, faults
+from bnbench.base.running import LOCAL, RETRIES, SAVE_EVERY, Running, faults
 from bnbench.base.running import Resume as ResumeChoice
 
 _PANEL = "Machines and time"
@@ -39,12 +39,47 @@ Resume = Annotated[
 ]
 
 
+def read_executor(text: str) -> str:
+    """A word of --executor. Raises BadParameter with the nearest one."""
+    from bnbench.executors.base import ExecutorError
+    from bnbench.executors.words import read_word
+
+    try:
+        return read_word(text).text
+    except ExecutorError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Executor = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        parser=read_executor,
+        metavar="WORD",
+        rich_help_panel=_PANEL,
+        help="What trains: local, loky, dask, dask://HOST:PORT, ray, ray://HOST:PORT, slurm:FILE.yaml, or a function "
+        "FILE.py:FACTORY that returns a concurrent.futures executor. --jobs: its workers.",
+    ),
+]
+Retries = Annotated[
+    int,
+    typer.Option(
+        "--retries",
+        metavar="N",
+        rich_help_panel=_PANEL,
+        help="How often runs are tried again whose worker was lost.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class RunningOptions:
     """How runs are trained."""
 
     save_every: SaveEvery = SAVE_EVERY
     resume: Resume = "auto"
+    executor: Executor = LOCAL
+    retries: Retries = RETRIES
 
     def __post_init__(self) -> None:
         """Raises BadParameter with all that is wrong."""
@@ -55,4 +90,6 @@ class RunningOptions:
 
     def running(self) -> Running:
         """The same, for the functions that train."""
-        return Running(save_every=self.save_every, resume=self.resume)
+        return Running(
+            save_every=self.save_every, resume=self.resume, executor=self.executor, retries=self.retries
+        )

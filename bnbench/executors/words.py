@@ -10,10 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bnbench.base.errors import nearest
+from bnbench.base.running import LOCAL
 from bnbench.executors.base import TIMEOUT, ExecutorError, Executors
 
-#: This machine's own processes: no executor of this room.
-LOCAL = "local"
 #: How a word for each may look, for messages and help.
 FORMS = (
     LOCAL,

@@ -143,10 +143,19 @@ class ResultsFolder:
         """Whether this very run is there with a result (a crashed run is none: it is tried again)."""
         return self.finished(run) is not None
 
+    def record(self, run: RunSpec) -> RunRecord | None:
+        """The record of this very run, where it is there, also of one that crashed."""
+        cell = Cell(run.variant, run.setting, run.cell, (run.seed,))
+        return load_run(self.path, cell, run.seed, [])
+
+    def version_of(self, run: RunSpec) -> tuple[int, int] | None:
+        """Changes when this run is written again; None where it is not there."""
+        return identity_of(self._run_folder(run))
+
     def finished(self, run: RunSpec) -> RunRecord | None:
         """The record of this very run, where it is there with a result."""
         cell = Cell(run.variant, run.setting, run.cell, (run.seed,))
-        record = load_run(self.path, cell, run.seed, [])
+        record = self.record(run)
         if record is None or record.outcome == "crashed":
             return None
         try:
@@ -163,15 +172,19 @@ class ResultsFolder:
 
         Then its states go, but for a run that crashed: the next command goes on from them.
         """
-        target, content = self._run_folder(run), run_files(record, weights, extras or Extras())
+        self.save_files(run, run_files(record, weights, extras or Extras()))
+        if record.outcome != "crashed":
+            FolderStates.of(self.path).drop(run)
+
+    def save_files(self, run: RunSpec, content: Mapping[str, bytes]) -> None:
+        """Write a run's folder from the contents of its files, run.json last, whole or not at all."""
+        target = self._run_folder(run)
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 _write_run(target, content)
             except FileNotFoundError:  # another process took the half-written folder for a leftover
                 _write_run(target, content)
-        if record.outcome != "crashed":
-            FolderStates.of(self.path).drop(run)
 
     def _take(self, finished: FinishedRun) -> bool:
         """Copy a finished run of another folder here, whole or not at all; False where it is gone by now."""

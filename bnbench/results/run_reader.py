@@ -44,7 +44,12 @@ _UNREADABLE = (
 
 def run_folder(folder: Path, variant: str, cell: str, seed: int) -> Path:
     """Where a run lies in the results folder."""
-    return folder / RUNS / f"{variant}-{cell}" / f"seed-{seed}"
+    return folder / run_place(variant, cell, seed)
+
+
+def run_place(variant: str, cell: str, seed: int) -> str:
+    """The same from the results folder, with slashes on every system."""
+    return f"{RUNS}/{variant}-{cell}/seed-{seed}"
 
 
 def load_runs(results: Path, cell: Cell, warnings: list[str]) -> Iterator[RunRecord]:

@@ -41,7 +41,8 @@ class Evaluated:
 class RunEnded:
     """A run is over, one way or another. weights: its last state_dict; None where it crashed, as are samples.
 
-    sheets: images that its network made, by way of inference; see `bnbench.results.sheets`.
+    sheets: images that its network made, by way of inference; see `bnbench.results.sheets`. kept: whether its files
+    lie in the results folder already, as of a run that another machine trained; it comes without weights and samples.
     """
 
     run: RunSpec
@@ -50,6 +51,7 @@ class RunEnded:
     samples: TestSamples | None = field(default=None, repr=False)
     probes: tuple[ProbeRow, ...] = field(default=(), repr=False)
     sheets: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    kept: bool = False
 
     @property
     def extras(self) -> Extras:

@@ -1,0 +1,281 @@
+"""Training a study's runs by an executor: runs become jobs, and what comes back becomes events."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bnbench.api.luggage import Luggage
+from bnbench.api.worker import do_job, versions
+from bnbench.base.errors import BnbenchError, ResultsError
+from bnbench.base.running import Running
+from bnbench.base.stopping import stop_asked
+from bnbench.engine.cell import Cell
+from bnbench.engine.execute import crashed
+from bnbench.engine.schedule import replicas
+from bnbench.engine.workers.packing import pack
+from bnbench.executors.drive import Done, Driver, Driving, Handed, Lost, Retried
+from bnbench.executors.driver import DriverMark
+from bnbench.executors.job import Job, JobResult, RunId, content_key
+from bnbench.executors.words import open_executor
+from bnbench.results import ResultsFolder
+from bnbench.results.run_reader import run_place
+from bnbench.results.states import FolderStates
+from bnbench.study.events import Evaluated, Event, RunEnded, RunPaused, RunStarted
+from bnbench.study.plan import RunSpec
+from bnbench.study.records import RunRecord
+
+if TYPE_CHECKING:
+    import torch
+
+#: Predicted seconds of a job, of runs that do not stack: less is lost with a worker.
+JOB_SECONDS = 30.0
+#: Seconds in which a result that a worker has written must be seen here: some network file systems are slow to tell.
+SEEN_WITHIN = 60.0
+#: Why runs pause at the end of the time limit.
+TIME_LIMIT = "time limit"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the jobs of a study have in common.
+
+    cells: as the rehearsal has decided them, by label. packages: of the user's code, by label. deadline: of
+    `time.monotonic`. workers: --jobs.
+    """
+
+    study: str
+    cells: Mapping[str, Cell]
+    packages: Mapping[str, Mapping[str, str]]
+    luggage: Luggage
+    folder: ResultsFolder
+    device: torch.device
+    data_dir: str
+    running: Running = field(default_factory=Running)
+    workers: int | None = None
+    deadline: float | None = None
+
+
+class Elsewhere:
+    """Trains the runs of a study by an executor, which is opened when it is needed."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self._mark = DriverMark.of_this_process(setup.folder.path)
+        self._written_reason = ""
+        self._notes: dict[RunId, str] = {}
+        driving = Driving(
+            do_job, self._encoded, self._left, self._reason_to_stop, retries=setup.running.retries
+        )
+        opening = partial(open_executor, setup.running.executor, setup.workers)
+        self._driver = Driver(opening, driving)
+        self._open: dict[RunId, RunSpec] = {}
+        self._before: dict[RunId, tuple[int, int] | None] = {}
+
+    def close(self) -> None:
+        """End what was started."""
+        self._driver.close(cancel=False)
+
+    def train(self, runs: Sequence[RunSpec]) -> Generator[Event]:
+        """Train these runs. Whatever ends it early, what was started for them ends, too.
+
+        Raises ExecutorError where there are no workers, or where one refuses a job.
+        """
+        if not runs:
+            return
+        self._open = {_id(run): run for run in runs}
+        self._before = {key: self.setup.folder.version_of(run) for key, run in self._open.items()}
+        self._mark = replace(self._mark, owned=self._driver.executors.owned)
+        self._mark.write()
+        try:
+            jobs = make_jobs(self.setup, runs, self._driver, self._mark)
+            with closing(self._driver.drive(jobs)) as steps:
+                for step in steps:
+                    match step:
+                        case Handed(job):
+                            yield from self._started(job)
+                        case Done(job, result):
+                            yield from self._done(job, result)
+                        case Retried(job, reason):
+                            yield from self._found(job.runs)
+                            note = f"a worker was lost ({reason}): its runs are tried again"
+                            self._notes |= dict.fromkeys(self._left(job), note)
+                        case Lost(job, reason):
+                            yield from self._lost(job, reason)
+        finally:
+            self._mark.remove()
+
+    def _reason_to_stop(self) -> str:
+        limit = self.setup.deadline
+        late = limit is not None and time.monotonic() >= limit
+        reason = stop_asked() or (TIME_LIMIT if late else "")
+        if reason and reason != self._written_reason:
+            self._written_reason = reason
+            with suppress(ResultsError):  # a full disk: workers on this machine know the time by themselves
+                self._mark.write(reason)
+        elif not reason:
+            self._mark.renew()
+        return reason
+
+    def _encoded(self, job: Job) -> bytes:
+        limit = self.setup.deadline
+        if limit is None:
+            return job.to_bytes()
+        left = max(0.0, limit - time.monotonic())
+        boot = self._mark.process.boot
+        until = {"boot": boot, "monotonic": limit, "left": left, "wall": time.time() + left}
+        return job.with_options(until=until).to_bytes()
+
+    def _left(self, job: Job) -> list[RunId]:
+        return [run for run in job.runs if run in self._open]
+
+    def _started(self, job: Job) -> Iterator[Event]:
+        for key in self._left(job):
+            run = self._open[key]
+            steps = self.setup.cells[key.label].steps
+            notes = tuple(filter(None, [self._notes.get(key)]))
+            yield RunStarted(run, steps, float(run.settings.epochs or 0), notes)
+
+    def _done(self, job: Job, result: JobResult) -> Iterator[Event]:
+        for key in job.runs:
+            if key in self._open and (files := _files_of(self._open[key], result)):
+                self.setup.folder.save_files(self._open[key], files)
+        on_disk = [key for key in job.runs if key in self._open and key in result.done]
+        self._wait_for(on_disk)
+        yield from self._found(job.runs)
+        if self._reason_to_stop():
+            for paused in result.paused:
+                if run := self._open.pop(paused.run, None):
+                    yield RunPaused(run, paused.step, paused.reason)
+
+    def _wait_for(self, runs: Sequence[RunId]) -> None:
+        end = time.monotonic() + SEEN_WITHIN
+        while time.monotonic() < end and any(self._new_record(key) is None for key in runs):
+            time.sleep(0.2)
+
+    def _found(self, runs: Iterable[RunId]) -> Iterator[Event]:
+        """The ends of those that lie in the folder by now."""
+        for key in runs:
+            if key in self._open and (record := self._new_record(key)) is not None:
+                run = self._open.pop(key)
+                if record.outcome != "crashed":
+                    FolderStates.of(self.setup.folder.path).drop(run)
+                yield from (Evaluated(run, row) for row in record.history)
+                yield RunEnded(run, record, kept=True)
+
+    def _new_record(self, key: RunId) -> RunRecord | None:
+        """The record of a run that was written since the jobs were handed out."""
+        run, folder = self._open[key], self.setup.folder
+        return folder.record(run) if folder.version_of(run) != self._before[key] else None
+
+    def _lost(self, job: Job, reason: str) -> Iterator[Event]:
+        killed = any(word in reason for word in ("SIGKILL", "signal 9", "abruptly", "KilledWorker"))
+        why = "The system kills processes when memory runs out." if killed else ""
+        error = BnbenchError(f"{reason}", why, "fewer --jobs, a smaller study, or workers with more memory.")
+        for key in self._left(job):
+            run = self._open.pop(key)
+            yield RunEnded(run, crashed(run, error, self.setup.device))
+
+
+def _id(run: RunSpec) -> RunId:
+    return RunId(run.label, run.seed, run.cell)
+
+
+def _files_of(run: RunSpec, result: JobResult) -> dict[str, bytes]:
+    """The files of a run among those of a result, by their names; run.json is the last."""
+    place = run_place(run.variant, run.cell, run.seed) + "/"
+    files = {name[len(place) :]: text for name, text in result.files.items() if name.startswith(place)}
+    if any("/" in name or "\\" in name or name.startswith(".") for name in files):
+        raise ResultsError(f"{place}: a worker sent a file that lies outside its run.")
+    return files
+
+
+def make_jobs(setup: Setup, runs: Sequence[RunSpec], driver: Driver, mark: DriverMark) -> list[Job]:
+    """The jobs, the longest first: all variants of a seed at one place, so that pairs are of one machine."""
+    executors = driver.executors
+    cells = {run.label: _cell_values(setup, run) for run in runs}
+    options = {
+        "driver": mark.values(),
+        "device": setup.device.type,
+        "data_dir": setup.data_dir,
+        "save_every": setup.running.save_every,
+        "resume": setup.running.resume == "auto",
+        "command": ["bnbench", *sys.argv[1:]],
+        "luggage": setup.luggage.values,
+    }
+    seeds = {seed: index for index, seed in enumerate(dict.fromkeys(run.seed for run in runs))}
+    machines, workers = executors.machines, executors.workers
+    blank = Job(
+        "",
+        setup.study,
+        (),
+        cells,
+        setup.luggage.files,
+        str(setup.folder.path.absolute()),
+        versions(),
+        options,
+    )
+    jobs: list[Job] = []
+    for place in range(min(machines, len(seeds))):
+        here = [run for run in runs if seeds[run.seed] % machines == place]
+        groups = [setup.cells[group[0].label].part(tuple(group)) for group in replicas(here)]
+        share = max(1, workers // machines)
+        parts, _ = pack(groups, share, share)
+        parts = [piece for part in parts for piece in _pieces(part)]
+        for bundle in _bundles(parts, _target(parts, executors.job_seconds, share)):
+            slots = max(part.choice.threads for part in bundle) if machines == 1 else 1
+            ids = tuple(_id(run) for part in bundle for run in part.runs)
+            seconds = sum(part.seconds(len(part.runs)) for part in bundle)
+            key = content_key(setup.study, ids, cells)
+            job = replace(blank, key=key, runs=ids, seconds=seconds, place=place, slots=min(slots, workers))
+            jobs.append(job)
+    return sorted(jobs, key=lambda job: -job.seconds)
+
+
+def _cell_values(setup: Setup, run: RunSpec) -> dict[str, Any]:
+    cell = setup.cells[run.label]
+    return {
+        "variant": run.variant,
+        "setting": dict(run.setting),
+        "settings": run.settings.model_dump(mode="json"),
+        "provenance": run.provenance,
+        "choice": asdict(cell.choice),
+        "cautions": list(cell.cautions),
+        "packages": dict(setup.packages.get(run.label, {})),
+    }
+
+
+def _pieces(part: Cell) -> Iterator[Cell]:
+    """Runs that do not stack, in jobs of about `JOB_SECONDS`: cutting them costs nothing."""
+    count = len(part.runs)
+    if part.choice.engine == "stacked":
+        yield part
+        return
+    size = max(1, round(JOB_SECONDS / max(part.seconds(1), 1e-9)))
+    for start in range(0, count, size):
+        yield part.part(part.runs[start : start + size])
+
+
+def _target(parts: Sequence[Cell], job_seconds: float, workers: int) -> float:
+    """To how many seconds jobs are packed: no more than lets every worker have one."""
+    whole = sum(part.seconds(len(part.runs)) for part in parts)
+    return min(job_seconds, whole / workers)
+
+
+def _bundles(parts: Sequence[Cell], target: float) -> Iterator[list[Cell]]:
+    """Parts that go into one job, in their order, until they take so many seconds."""
+    bundle: list[Cell] = []
+    seconds = 0.0
+    for part in parts:
+        bundle.append(part)
+        seconds += part.seconds(len(part.runs))
+        if seconds >= target:
+            yield bundle
+            bundle, seconds = [], 0.0
+    if bundle:
+        yield bundle
