@@ -44,14 +44,19 @@ class Source:
         return self.places.get(path, "study")
 
 
-def read_yaml(text: str, filename: str) -> Source:
-    """Parse the text of a study. Raises ConfigError where it is not a mapping in valid YAML."""
+def read_yaml(
+    text: str, filename: str, kind: str = "a study", example: str = "dataset: mnist"
+) -> Source:
+    """Parse the text of a study, or of a file of another kind. Raises ConfigError where it is no mapping in valid YAML.
+
+    example: one of its keys with a value, for the message.
+    """
     source = Source(places={(): filename})
     value = _parse(text, filename, source, ())
     if value is None:
-        raise ConfigError([Mistake(filename, "it is empty. Fix: dataset: mnist, and so on.")])
+        raise ConfigError([Mistake(filename, f"it is empty. Fix: {example}, and so on.")])
     if not isinstance(value, dict):
-        problem = "a study is a mapping of keys to values, such as dataset: mnist."
+        problem = f"{kind} is a mapping of keys to values, such as {example}."
         raise ConfigError([*source.mistakes, Mistake(f"{filename}:1", problem)])
     source.data = value
     return source
@@ -66,8 +71,8 @@ def read_value(text: str, key: str = "value") -> Any:
     return value
 
 
-def read_file(path: Path) -> Source:
-    """Read a study from a file, or from standard input where it is `-`. Raises ConfigError."""
+def read_file(path: Path, kind: str = "a study", example: str = "dataset: mnist") -> Source:
+    """Read a study, or a file of another kind, or standard input where it is `-`. Raises ConfigError."""
     try:
         if str(path) == "-":
             content = sys.stdin.buffer.read(MAX_BYTES + 1)
@@ -79,9 +84,9 @@ def read_file(path: Path) -> Source:
         raise ConfigError([Mistake(str(path), f"can't be read: {reason}.")]) from None
     name = "standard input" if str(path) == "-" else str(path)
     if len(content) > MAX_BYTES:
-        problem = f"larger than {MAX_BYTES // 2**20} MiB, which is not a study."
+        problem = f"larger than {MAX_BYTES // 2**20} MiB, which is not {kind}."
         raise ConfigError([Mistake(name, problem)])
-    return read_yaml(_decoded(content, name), name)
+    return read_yaml(_decoded(content, name), name, kind, example)
 
 
 def to_yaml(values: dict[str, Any]) -> str:
