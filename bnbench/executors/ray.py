@@ -6,23 +6,25 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from bnbench.executors.base import TIMEOUT, ExecutorError, Executors, Function
+from bnbench.executors import ray_guard
+from bnbench.executors.base import ExecutorError, Executors, Function
 from bnbench.executors.words import Word, no_answer
 
 #: Seconds for which the list of nodes counts as known.
 _KNOWN = 5.0
-#: Seconds for Ray to start its processes here, or to open a session on a cluster that listens.
-_START = 60.0
+#: Seconds for a session on a cluster that listens.
+_SESSION = 30.0
 #: Bytes of Ray's store of objects: payloads and results, no data sets. Ray takes no less.
 _STORE = 80 * 2**20
 #: For a cluster of this machine: it listens to 127.0.0.1 alone (Ray's word for it is of other systems), lets nobody
@@ -119,18 +121,20 @@ def open_ray(word: Word, jobs: int | None) -> Executors:
             end.close()
             return Ray(ray, end, jobs, owned=False)
         end.enter_context(_alone())
+        end.enter_context(_silent())
         folder = _short_folder()
-        end.callback(shutil.rmtree, folder, ignore_errors=True)
+        end.enter_context(_guarded(folder))
         end.callback(ray.shutdown)
-        _start(
-            ray,
-            address="local",
-            num_cpus=jobs or len(os.sched_getaffinity(0)),
-            include_dashboard=False,
-            object_store_memory=_STORE,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
-        )
+        with _handlers_kept():  # not in a thread: at its end, Ray's processes would end
+            ray.init(
+                address="local",
+                num_cpus=jobs or len(os.sched_getaffinity(0)),
+                include_dashboard=False,
+                object_store_memory=_STORE,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+                **_QUIET,
+            )
         return Ray(ray, end, jobs, owned=True)
     except ExecutorError:
         end.close()
@@ -155,40 +159,51 @@ def _join(word: Word, jobs: int | None, end: contextlib.ExitStack) -> Executors:
             f"--executor {word.text}: this process has a session of Ray already, on another cluster.",
             fix='--executor ray (executor="ray") to use that one.',
         )
+    end.enter_context(_silent())
     end.callback(ray.shutdown)
     try:
-        _start(ray, address=word.place if word.place == "auto" else f"ray://{word.place}")
+        with _handlers_kept():
+            address = word.place if word.place == "auto" else f"ray://{word.place}"
+            _within(_SESSION, lambda: ray.init(address=address, **_QUIET))
     except Exception as error:
         raise no_answer(word, error) from None
     return Ray(ray, end, jobs, owned=False)
 
 
-def _start(ray: Any, **options: Any) -> None:
-    """ray.init, which may hang, and which takes SIGTERM and breakpoints for itself. Raises TimeoutError."""
+def _within(seconds: float, call: Callable[[], object]) -> None:
+    """Call it in a thread, as it may hang. Raises TimeoutError, or what it raised."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="bnbench-ray")
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError
+    if failed:
+        raise failed[0]
+
+
+@contextlib.contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Ray takes SIGTERM and breakpoints for itself. Afterwards they are as they were."""
     handlers: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     breakpoints = os.environ.get("PYTHONBREAKPOINT")
-    failed: list[BaseException] = []
-
-    def start() -> None:
-        try:
-            ray.init(**options, **_QUIET)
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=start, daemon=True, name="bnbench-ray")
-    thread.start()
-    thread.join(TIMEOUT if "node" in options else _START)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    os.environ.pop("PYTHONBREAKPOINT", None)
-    if breakpoints is not None:
-        os.environ["PYTHONBREAKPOINT"] = breakpoints
-    if thread.is_alive():
-        raise TimeoutError(f"no session within {_START:.0f} s")
-    if failed:
-        raise failed[0]
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.environ.pop("PYTHONBREAKPOINT", None)
+        if breakpoints is not None:
+            os.environ["PYTHONBREAKPOINT"] = breakpoints
 
 
 @contextlib.contextmanager
@@ -199,7 +214,7 @@ def _as_found() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in [*_ENVIRONMENT, "PYTHONBREAKPOINT", "RAY_CLIENT_MODE"]:
+        for name in [*_ENVIRONMENT, "RAY_CLIENT_MODE"]:
             os.environ.pop(name, None)
             if name in before:
                 os.environ[name] = before[name]
@@ -216,6 +231,37 @@ def _alone() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextlib.contextmanager
+def _guarded(folder: str) -> Iterator[None]:
+    """Afterwards nothing is left of the cluster that has this folder, even where this process is killed inside."""
+    guard = subprocess.Popen(
+        [sys.executable, "-S", "-E", str(Path(ray_guard.__file__)), folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        assert guard.stdin is not None
+        guard.stdin.close()
+        guard.wait()
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Inside, Ray prints nothing: it would go to standard output, and what matters is said by us."""
+    from ray._private import worker
+
+    before = getattr(worker, "print_to_stdstream", None)
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
 
 
 def _short_folder() -> str:
