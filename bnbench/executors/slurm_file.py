@@ -34,6 +34,8 @@ _OWN = {
     "mem": "memory",
     "gpus-per-node": "gpus",
 }
+#: Without max_jobs; on this machine it is the number of its cores.
+MOST_JOBS = 100
 _UNITS = {"": 1.0, "s": 1 / 60, "m": 1.0, "min": 1.0, "h": 60.0, "d": 1440.0}
 _SIZES = {"k": 1 / 1024**2, "m": 1 / 1024, "g": 1.0, "t": 1024.0, "": 1.0}
 
@@ -67,12 +69,13 @@ def _lines(value: Any) -> Any:
 class SlurmFile(BaseModel):
     """The keys of the file. All have a default.
 
-    cluster: "local" trains in processes of this machine and "debug" in this process, as submitit has them. partition,
-    account, qos, constraint: as sbatch's. time: limit of a job, in minutes. cpus, gpus: of a job, which trains one
-    stack at a time. memory: of a job, in GB. setup: lines of shell before Python starts. python: the command that
-    starts it on a node. folder: for jobs' scripts, logs and results, on a file system that all nodes see. pack_minutes:
-    predicted minutes of runs in one job, at most half its time. max_jobs: at the same time. warning_seconds: between the signal that lets runs
-    save their state and the end of a job's time. poll_seconds: between two questions to SLURM. name: of the jobs.
+    cluster: "local" trains in processes of this machine and "debug" in this process, as submitit has them.
+    partition, account, qos, constraint: as sbatch's. time: limit of a job, in minutes. cpus, gpus: of a job, which
+    trains one stack at a time. memory: of a job, in GB. setup: lines of shell before Python starts. python: the
+    command that starts it on a node. folder: for payloads, results and logs, on a file system that all nodes see.
+    pack_minutes: predicted minutes of runs in one job, at most half its time. max_jobs: at the same time.
+    warning_seconds: between the signal that lets runs save their state and the end of a job's time. poll_seconds:
+    between two questions to SLURM. name: of the jobs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,11 +93,16 @@ class SlurmFile(BaseModel):
     python: str | None = None
     folder: Path | None = None
     pack_minutes: Annotated[float, BeforeValidator(_minutes), Field(gt=0, allow_inf_nan=False)] = 5.0
-    max_jobs: Annotated[int, Field(ge=1)] = 100
+    max_jobs: Annotated[int, Field(ge=1)] | None = None
     warning_seconds: Annotated[int, Field(ge=1)] = 60
     poll_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
     name: str = "bnbench"
     further: dict[str, Any] = Field(default_factory=dict, exclude=True)
+
+    @property
+    def most_jobs(self) -> int:
+        """Jobs that SLURM runs at the same time."""
+        return self.max_jobs or MOST_JOBS
 
     def parameters(self) -> dict[str, Any]:
         """The same in submitit's words."""
@@ -107,7 +115,7 @@ class SlurmFile(BaseModel):
         }
         values |= {
             "slurm_setup": list(self.setup) or None,
-            "slurm_array_parallelism": self.max_jobs,
+            "slurm_array_parallelism": self.most_jobs,
             "slurm_signal_delay_s": self.warning_seconds,
             "slurm_additional_parameters": self.further or None,
         }
@@ -166,7 +174,9 @@ def _further_fault(key: str, option: str, value: Any) -> str:
 def _unknown_further(value: Any, source: Source) -> list[Mistake]:
     if value is None:
         return []
-    problem = f"unknown key \"further\" in a file for SLURM. Fix: {FURTHER}OPTION: value, for any option of sbatch."
+    problem = (
+        f'unknown key "further" in a file for SLURM. Fix: {FURTHER}OPTION: value, for any option of sbatch.'
+    )
     return [Mistake(source.place(("further",)), problem)]
 
 

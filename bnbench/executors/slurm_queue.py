@@ -1,4 +1,4 @@
-"""Jobs of SLURM, and the same in processes of this machine: submitted by submitit, asked for their state, cancelled."""
+"""Jobs of SLURM, and the same in processes of this machine: submitted by submitit, looked at, cancelled."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from bnbench.base.errors import BnbenchError
+from bnbench.base.user_code import first_line
+from bnbench.executors.base import TIMEOUT, ExecutorError
 from bnbench.executors.slurm_file import SlurmFile
 from bnbench.executors.slurm_worker import work
 
+#: Seconds in which local processes save the states of their runs when they are cancelled.
+_LOCAL_GRACE = 10.0
 #: Seconds that one command of SLURM may take.
-_PATIENCE = 60.0
+_PATIENCE = 30.0
 #: States of a job that SLURM still has in hand.
 _LIVE = frozenset(
     "PENDING RUNNING CONFIGURING COMPLETING REQUEUED REQUEUE_FED REQUEUE_HOLD RESIZING RESV_DEL_HOLD SIGNALING"
@@ -25,148 +28,192 @@ _LIVE = frozenset(
 )
 
 
-class Queue(Protocol):
-    """Where lists of payloads wait for a node. most: jobs that may be submitted at once, None for all."""
+class Call(NamedTuple):
+    """What a job calls: see `slurm_worker.work`."""
 
-    most: int | None
+    task: str
+    module: str
+    name: str
+
+
+class Queue(Protocol):
+    """Where jobs wait for a node. most: how many run at once. poll: seconds between two questions."""
+
+    most: int
     poll: float
 
-    def submit(self, lists: Sequence[Path]) -> list[str]:
-        """The number of the job of each. Raises BnbenchError."""
+    def submit(self, calls: Sequence[Call]) -> list[str]:
+        """The number of the job of each. Raises ExecutorError."""
         ...
 
     def over(self, jobs: Iterable[str]) -> dict[str, str]:
-        """Those that run no more and wait no more, and how they ended."""
+        """Those that neither run nor wait, and how they ended."""
         ...
 
     def cancel(self, jobs: Sequence[str]) -> None:
-        """Warn them, so that their runs save their states, and end them."""
+        """Warn them, so that their runs save their states, and end them. None but these."""
+        ...
+
+    def number(self, job: str) -> str:
+        """What the names of its logs begin with."""
         ...
 
 
 def open_queue(file: SlurmFile, folder: Path, jobs: int | None) -> Queue:
-    """The queue that a file names. folder: for scripts and logs. Raises BnbenchError where it does not answer."""
+    """The queue that a file names. folder: for scripts and logs. Raises ExecutorError where it does not answer."""
     if file.cluster == "slurm":
+        check_slurm()
         return SlurmQueue(file, folder)
     return LocalQueue(file, folder, jobs)
 
 
-class SlurmQueue:
-    """SLURM: one array for all lists that are submitted together. It needs no accounting."""
+def check_slurm() -> None:
+    """Raises ExecutorError where SLURM is not here, or does not answer."""
+    absent = [name for name in ("sbatch", "squeue", "scancel", "scontrol") if not shutil.which(name)]
+    if absent:
+        raise ExecutorError(
+            f"SLURM's command {absent[0]} is not on this machine.",
+            fix="start bnbench where sbatch works; or try the file here with cluster: local.",
+        )
+    try:
+        answer = _run("scontrol", "ping", seconds=TIMEOUT)
+    except ExecutorError as error:
+        raise ExecutorError(f"SLURM does not answer: {error.what}", fix="see what sinfo says.") from None
+    if " UP" not in answer:
+        raise ExecutorError(f"SLURM does not answer: {answer}", fix="see what sinfo says.")
 
-    most = None
+
+class SlurmQueue:
+    """SLURM: one array for all jobs that are submitted together. It needs no accounting."""
 
     def __init__(self, file: SlurmFile, folder: Path) -> None:
-        absent = [name for name in ("sbatch", "squeue", "scancel", "scontrol") if not shutil.which(name)]
-        if absent:
-            raise BnbenchError(
-                f"SLURM's command {absent[0]} is not on this machine.",
-                "",
-                "run this on a machine that submits jobs to SLURM; or cluster: local, to try the file here.",
-            )
-        answer = _run("scontrol", "ping")
-        if " UP" not in answer.replace(" is UP", " UP"):
-            raise BnbenchError(f"SLURM does not answer: {answer or 'no answer'}.", "", "sinfo shows the same.")
-        self.poll, self._name = file.poll_seconds, file.name
+        self.poll, self.most = file.poll_seconds, file.most_jobs
         self._executor = _executor(file, folder)
 
-    def submit(self, lists: Sequence[Path]) -> list[str]:
-        """One array of jobs. Raises BnbenchError with what sbatch said."""
+    def submit(self, calls: Sequence[Call]) -> list[str]:
+        """One array of jobs. Raises ExecutorError with what sbatch said."""
         try:
-            return [job.job_id for job in self._executor.map_array(work, [str(path) for path in lists])]
-        except Exception as error:  # submitit's own, which it documents nowhere
-            said = str(error).strip().splitlines()
-            raise BnbenchError(f"sbatch: {said[-1] if said else type(error).__name__}") from None
+            return [job.job_id for job in self._executor.map_array(work, *zip(*calls, strict=True))]
+        except Exception as error:  # submitit documents none of its own
+            said = [line for line in str(error).splitlines() if line.startswith("sbatch: ")]
+            reason = "\n".join(said) or f"submitit: {first_line(error)}"
+            raise ExecutorError(
+                f"SLURM takes no jobs.\n{reason}", fix="correct the file for SLURM."
+            ) from None
 
     def over(self, jobs: Iterable[str]) -> dict[str, str]:
-        """Asks squeue. Where it does not answer, none is."""
-        wanted = list(jobs)
-        words = ("squeue", "-h", "-r", "-t", "all", "-o", "%i|%T|%r|%N", f"--name={self._name}")
-        try:
-            rows = [line.split("|") for line in _run(*words, check=True).splitlines()]
-        except BnbenchError:
+        """Asks squeue. Where it does not answer, none is over."""
+        wanted = set(jobs)
+        if not wanted:
             return {}
+        ids = ",".join(sorted({job.partition("_")[0] for job in wanted}))
+        try:
+            text = _run("squeue", "-h", "-r", "-t", "all", "-o", "%i|%T|%r|%N", "-j", ids)
+        except ExecutorError as error:
+            if "Invalid job id" not in str(error):
+                return {}
+            text = ""
+        rows = [line.split("|") for line in text.splitlines()]
         known = {row[0]: row[1:] for row in rows if len(row) == 4}
         ended = {}
         for job in wanted:
-            state, reason, node = known.get(job, ["unknown to SLURM", "None", ""])
+            state, reason, node = known.get(job, ("unknown to SLURM", "", ""))
             if state not in _LIVE:
                 why = f" ({reason})" if reason not in ("None", "") else ""
                 ended[job] = f"{state}{why}{f' on {node}' if node else ''}"
         return ended
 
     def cancel(self, jobs: Sequence[str]) -> None:
-        """scancel warns them by SIGTERM, and kills them after the cluster's KillWait. Only these."""
-        for first in range(0, len(jobs), 500):
-            with contextlib.suppress(BnbenchError):
-                _run("scancel", *jobs[first : first + 500])
+        """scancel warns by SIGTERM, and SLURM kills after its KillWait."""
+        for first in range(0, len(jobs), 200):
+            with contextlib.suppress(ExecutorError):
+                _run("scancel", *jobs[first : first + 200])
+
+    def number(self, job: str) -> str:
+        """The job's own."""
+        return job
 
 
 class LocalQueue:
-    """submitit's local processes, of which as many run as there are cores."""
+    """submitit's local processes: as many run as there are cores. cluster debug: this process, one after the other."""
 
     poll = 0.2
 
     def __init__(self, file: SlurmFile, folder: Path, jobs: int | None) -> None:
-        given = file.max_jobs if "max_jobs" in file.model_fields_set else None
-        self.most: int | None = given or jobs or len(os.sched_getaffinity(0))
-        self._executor, self._jobs = _executor(file, folder), {}
         self._inside = file.cluster == "debug"
+        self.most = 1 if self._inside else file.max_jobs or jobs or len(os.sched_getaffinity(0))
+        self._executor = _executor(file, folder)
         self._jobs: dict[str, Any] = {}
+        self._waiting: dict[str, Call] = {}
+        self._count = 0
 
-    def submit(self, lists: Sequence[Path]) -> list[str]:
-        """A process for each."""
-        jobs = [self._executor.submit(work, str(path)) for path in lists]
-        for job in jobs:
+    def submit(self, calls: Sequence[Call]) -> list[str]:
+        """They wait until a core is free."""
+        names = [f"local-{self._count + index}" for index in range(len(calls))]
+        self._count += len(calls)
+        self._waiting.update(zip(names, calls, strict=True))
+        self._fill()
+        return names
+
+    def _fill(self) -> None:
+        running = sum(not self._is_over(job) for job in self._jobs.values())
+        for name in list(self._waiting)[: max(0, self.most - running)]:
+            job = self._executor.submit(work, *self._waiting.pop(name))
             if self._inside:
                 job.results()
-            self._jobs[job.job_id] = job
-        return [job.job_id for job in jobs]
+            self._jobs[name] = job
+
+    def _is_over(self, job: Any) -> bool:
+        return self._inside or job._process.poll() is not None
 
     def over(self, jobs: Iterable[str]) -> dict[str, str]:
         """Those whose process is gone."""
-        ended = {}
-        for name in jobs:
-            job = self._jobs.get(name)
-            if job is None or self._inside or job.done():
-                code = None if job is None or self._inside else job._process.returncode
-                ended[name] = "its process ended" if code is None else f"its process ended with code {code}"
-        return ended
+        self._fill()
+        return {
+            name: "no longer a process"
+            for name in jobs
+            if name not in self._waiting and (name not in self._jobs or self._is_over(self._jobs[name]))
+        }
 
     def cancel(self, jobs: Sequence[str]) -> None:
         """SIGTERM, which submitit hands on to the worker; after ten seconds SIGKILL."""
-        processes = [self._jobs[name]._process for name in jobs if name in self._jobs]
+        self._waiting.clear()
+        processes = [self._jobs[name]._process for name in jobs if name in self._jobs and not self._inside]
         for process in processes:
             with contextlib.suppress(OSError):
                 process.send_signal(signal.SIGTERM)
-        end = time.monotonic() + 10
+        end = time.monotonic() + _LOCAL_GRACE
         while time.monotonic() < end and any(process.poll() is None for process in processes):
             time.sleep(0.05)
-        for name in jobs:
-            if name in self._jobs and self._jobs[name]._process.poll() is None:
-                self._jobs[name].cancel()
+        for process in processes:
+            if process.poll() is None:  # submitit's controller kills its task when it is interrupted
+                process.send_signal(signal.SIGINT)
+                process.wait()
+
+    def number(self, job: str) -> str:
+        """That of its process."""
+        return str(self._jobs[job].job_id) if job in self._jobs else job
 
 
 def _executor(file: SlurmFile, folder: Path) -> Any:
     import submitit
 
-    made = submitit.AutoExecutor(
-        folder=folder,
-        cluster=file.cluster,
-        **({f"{file.cluster}_python": file.python} if file.python and file.cluster != "debug" else {}),
-    )
+    python = {f"{file.cluster}_python": file.python} if file.python and file.cluster != "debug" else {}
+    # it prints what sbatch says, which the message says too
+    vars(submitit.core.utils)["print"] = lambda *_, **__: None
+    made = submitit.AutoExecutor(folder=folder, cluster=file.cluster, **python)
     made.update_parameters(**file.parameters())
     return made
 
 
-def _run(*words: str, check: bool = False) -> str:
-    """What a command of SLURM says. Raises BnbenchError where it fails and `check` is set."""
+def _run(*words: str, seconds: float = _PATIENCE) -> str:
+    """What a command of SLURM says. Raises ExecutorError where it fails, or does not answer."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_PATIENCE, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        if check:
-            raise BnbenchError(f"{words[0]}: {error}.") from None
-        return f"{words[0]} did not answer within {_PATIENCE:.0f} s"
-    if check and done.returncode:
-        raise BnbenchError(f"{words[0]}: {done.stderr.strip()}")
-    return (done.stdout or done.stderr).strip()
+        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        raise ExecutorError(f"{words[0]} gave no answer within {seconds:.0f} s.") from None
+    except OSError as error:
+        raise ExecutorError(f"{words[0]}: {error}.") from None
+    if done.returncode:
+        raise ExecutorError((done.stderr or done.stdout).strip() or f"{words[0]} failed.")
+    return done.stdout.strip()

@@ -44,9 +44,7 @@ class Source:
         return self.places.get(path, "study")
 
 
-def read_yaml(
-    text: str, filename: str, kind: str = "a study", example: str = "dataset: mnist"
-) -> Source:
+def read_yaml(text: str, filename: str, kind: str = "a study", example: str = "dataset: mnist") -> Source:
     """Parse the text of a study, or of a file of another kind. Raises ConfigError where it is no mapping in valid YAML.
 
     example: one of its keys with a value, for the message.
