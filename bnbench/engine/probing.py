@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from bnbench.engine.mirror import Mirror
 from bnbench.engine.private_copy import private_copy
 from bnbench.engine.probed_stack import ProbedStack
 from bnbench.engine.replica import Replica
+from bnbench.engine.state.probe_rows import columns_of, rows_of
 from bnbench.engine.steppers.base import Stepper, autocast
 from bnbench.probes import probes
 from bnbench.probes.batch import probe_batch, probe_batches
@@ -179,6 +181,24 @@ class Probing:
             _loss(twin.model, twin.objective, self.settings, self.device),
             twin.update,
         )
+
+    def kept(self, replica: Replica) -> dict[str, Any]:
+        """What was measured of a replica so far, and which measures failed."""
+        if self.settings.probe is None:
+            return {}
+        index = self.replicas.index(replica)
+        rows = [row for step, rows in self._measured[index] for row in _rows(step, rows)]
+        return {"rows": columns_of(rows), "failed": self._failed[index]}
+
+    def put_back(self, replica: Replica, kept: dict[str, Any]) -> None:
+        """Go on from there."""
+        if kept:
+            index = self.replicas.index(replica)
+            self._failed[index] = kept["failed"]
+            self._measured[index] = [
+                (row.step, [Row(row.layer, row.quantity, row.value, row.unit)])
+                for row in rows_of(kept["rows"])
+            ]
 
     def timed(self) -> Timed:
         """Seconds of a look at one replica, once everything is warm. Of a probe that is there."""

@@ -47,6 +47,25 @@ class Replica:
         self.evaluate = evaluate
         self.history: list[HistoryRow] = []
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
+        #: Where it went on from a kept state: of training and of probes up to there.
+        self.seconds_before, self.probe_seconds_before = 0.0, 0.0
+
+    def kept(self, step: int) -> dict[str, Any]:
+        """Its measurements after `step`."""
+        history = [
+            (row.step, row.epoch, row.train_seconds, row.batch_loss, dict(row.metrics))
+            for row in self.history
+        ]
+        return {"history": history, "best": self.best, "step_losses": self.step_losses[:step].clone()}
+
+    def put_back(self, kept: Mapping[str, Any]) -> None:
+        """Go on from these measurements."""
+        device = self.step_losses.device
+        self.history = [HistoryRow(*row) for row in kept["history"]]
+        self.step_losses[: len(kept["step_losses"])].copy_(kept["step_losses"])
+        self.best = kept["best"] and (
+            *kept["best"][:2], {name: value.to(device) for name, value in kept["best"][2].items()}
+        )  # fmt: skip
 
     def evaluated(self, step: int, seconds: float) -> Evaluated:
         """Evaluate on the training probe and the validation part; keep the best weights so far."""

@@ -23,17 +23,26 @@ EVAL_LEAST = 32
 Pair = tuple[Tensor, Tensor]
 
 
+def task_draws(settings: Settings, seeds: Sequence[int], epoch: int) -> list[torch.Generator]:
+    """The generators of what a task draws in an epoch, one a run; none where it leaves samples as they are.
+
+    They follow from each run's source "noise" and the epoch.
+    """
+    if not task_of(settings.task).makes_batches:
+        return []
+    return [generator(settings.seed_of("noise", seed), "batch", epoch) for seed in seeds]
+
+
 def training_batches(
-    settings: Settings, seeds: Sequence[int], epoch: int
+    settings: Settings, draws: Sequence[torch.Generator]
 ) -> Callable[[Tensor, Tensor], Pair] | None:
     """From samples (S, N, ...) of a step to what the task makes of them; None where it leaves them as they are.
 
-    What it draws follows from each run's source "noise" and the epoch.
+    draws: see `task_draws`.
     """
     task = task_of(settings.task)
     if not task.makes_batches:
         return None
-    draws = [generator(settings.seed_of("noise", seed), "batch", epoch) for seed in seeds]
 
     def made(inputs: Tensor, targets: Tensor) -> Pair:
         pairs = [task.batch(*each) for each in zip(inputs, targets, draws, strict=True)]

@@ -63,7 +63,7 @@ def facts(chosen: Settings, library: Library, seed: int) -> dict[str, bytes]:
     run = RunSpec("v", {}, seed, "cell", chosen)
     choice = chosen_for(chosen, data.sizes)
     training = Training([run], data, None, CPU, choice)
-    order = torch.cat([index.flatten() for index in training._orders(0)])
+    order = torch.cat([index.flatten() for index in training.stream.orders(0)])
     model = build_model(chosen, data.sizes, seed)
     augmented = Training([run], data, augmentation_of(chosen.augment), CPU, choice)
     plain, moved = (next(t.batches())[0] for t in (training, augmented))

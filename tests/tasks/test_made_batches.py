@@ -129,15 +129,15 @@ def test_a_task_that_leaves_samples_as_they_are_pays_nothing(vocabulary: Vocabul
     """Its batches are the gathered tensors themselves: no copy, no draw."""
     Path("s.yaml").write_text(TEXT.replace("task: find_noise", "model: mlp"))
     settings = load_study(Path("s.yaml"), [], vocabulary).variants["none"]
-    assert training_batches(settings, [0], 0) is None
+    assert training_batches(settings, []) is None
     training, gathered = training_of(settings, 0), list[tuple[torch.Tensor, torch.Tensor]]()
-    gather = training._gather
+    gather = training.stream._gather
 
     def noted(index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         gathered.append(gather(index))
         return gathered[-1]
 
-    training._gather = noted  # type: ignore[method-assign]
+    training.stream._gather = noted  # type: ignore[method-assign]
     for inputs, targets in training.batches():
         assert inputs is gathered[-1][0]
         assert targets is gathered[-1][1]

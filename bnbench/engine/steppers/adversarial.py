@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bnbench.base.errors import BnbenchError
 from bnbench.engine.build import DISCRIMINATOR_LR, clipping_of, make_objective, make_optimizers
-from bnbench.engine.steppers.base import Stepper, autocast
+from bnbench.engine.steppers.base import Stepper, autocast, is_reset
 from bnbench.models.adversaries import Adversaries
 from bnbench.norms.batch_virtual import VirtualBatchNorm, with_reference
 from bnbench.optim.clipping import clip_
@@ -130,6 +130,26 @@ class Adversarial(Stepper):
     def _note_win(self, loss: Tensor, of_real: Tensor, of_made: Tensor) -> None:
         """Count on the device, so that no step waits for it."""
         self._won += (loss.detach() < WON_LOSS) & (of_real > 0).all() & (of_made < 0).all()
+
+    def kept(self, index: int) -> dict[str, Any]:
+        """Both networks, both optimizers, the reference batch, and in how many steps the discriminator won."""
+        return {
+            "model": self.model,
+            "optimizers": list(self.optimizers),
+            "objective": self.objective,
+            "steps": self.steps,
+            "won": self._won.clone(),
+            "reference": self._reference,
+        }
+
+    def keeps_grad(self, parameter: Tensor) -> bool:
+        """Where neither optimizer drops it."""
+        return not any(is_reset(parameter, optimizer) for optimizer in self.optimizers)
+
+    def put_back(self, index: int, kept: dict[str, Any]) -> None:
+        """What is no object of its own."""
+        self.steps, self._reference = kept["steps"], kept["reference"]
+        self._won.copy_(kept["won"])
 
     def cautions(self, model: nn.Module) -> Sequence[str]:
         """That the discriminator won in too many steps for the generator to learn from it."""

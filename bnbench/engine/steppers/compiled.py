@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,3 +44,12 @@ class Compiled(Sequential):
             reason = str(error).strip().partition("\n")[0]
             self.notes.append(f"not compiled: {type(error).__name__}: {reason}")
             return super().forward(inputs)
+
+    def kept(self, index: int) -> dict[str, Any]:
+        """Also whether the compiler failed: the run goes on without it, then."""
+        return {**super().kept(index), "engine": self.engine}
+
+    def put_back(self, index: int, kept: dict[str, Any]) -> None:
+        """Whether it is compiled."""
+        if kept["engine"] != self.engine:
+            self._compiled, self.engine = None, kept["engine"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from bnbench.engine.build import clipping_of, make_objective, make_optimizer
-from bnbench.engine.steppers.base import TorchStepper, autocast
+from bnbench.engine.steppers.base import TorchStepper, autocast, is_reset
 from bnbench.optim.clipping import clip_
 from bnbench.study import Settings
 
@@ -43,3 +45,12 @@ class Sequential(TorchStepper):
     def move(self) -> None:
         """Let the optimizer step."""
         self.optimizer.step()
+
+    def kept(self, index: int) -> dict[str, Any]:
+        """The network, its optimizer and the objective themselves."""
+        kept = {"model": self.model, "optimizer": self.optimizer, "objective": self.objective}
+        return {**kept, "notes": self.notes}
+
+    def keeps_grad(self, parameter: Tensor) -> bool:
+        """Where the optimizer leaves a parameter out, its gradients add up, and clipping sees them."""
+        return not is_reset(parameter, self.optimizer)
