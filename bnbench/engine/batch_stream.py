@@ -113,3 +113,9 @@ class BatchStream:
             return inputs, targets
         out = aligned(inputs.shape, data.center)
         return data.normalise_(out.copy_(inputs)), targets
+
+
+def planned_steps(settings: Settings, data: Prepared) -> int:
+    """The steps of a run."""
+    count = len(data.train_targets)
+    return settings.total_steps(steps_per_epoch(count, settings.batch_size, settings.last_batch))

@@ -17,10 +17,9 @@ from bnbench.base.process_state import ProcessState, in_private, left_as_found
 from bnbench.base.seeding import derive
 from bnbench.base.user_code import raise_interrupt
 from bnbench.data.augmentations import Augmentation
-from bnbench.data.batches import steps_per_epoch
 from bnbench.data.prepared import Prepared
 from bnbench.engine.backends.base import backend_of
-from bnbench.engine.batch_stream import BatchStream, Draws
+from bnbench.engine.batch_stream import BatchStream, Draws, planned_steps
 from bnbench.engine.build import build_model, make_schedule
 from bnbench.engine.choose import EngineChoice
 from bnbench.engine.inference import Evaluation
@@ -33,11 +32,8 @@ from bnbench.engine.state.run_state import RunStates, identity
 from bnbench.engine.state.saving import Saving, pause_reason
 from bnbench.engine.steppers.base import Stepper
 from bnbench.engine.stopwatch import Stopwatch
-from bnbench.probes import probes
-from bnbench.study import Settings
 from bnbench.study.events import Event, RunPaused, RunStarted, Stepped
 from bnbench.study.plan import RunSpec
-from bnbench.tasks import task_of
 
 #: Steps between two checks that the loss is still finite (each waits for the device).
 CHECK_EVERY = 50
@@ -261,17 +257,6 @@ class Training:
         """The same of its probes."""
         return replica.probe_seconds_before + self.probe_clock.seconds / len(self.runs)
 
-    def code(self) -> list[Any]:
-        """Functions and classes that it calls beside its network, optimizer, objective and schedule."""
-        steps = [each for one in [self.augmentation] if one for each in (one, *one.steps)]
-        measures = self.settings.probe.what if self.settings.probe else ()
-        functions = [step.function for step in steps if callable(step.function)]
-        return [
-            *functions,
-            *(probes.get(name).factory for name in measures),
-            type(task_of(self.settings.task)),
-        ]
-
     @property
     def _evaluation_interval(self) -> int:
         every = self.settings.evaluate_every
@@ -303,9 +288,3 @@ class Training:
             record = replace(event.record, cautions=(*event.record.cautions, *named))
             event = replace(event, record=record)
         return self.probing.ended(replica, event, self.probe_seconds(replica))
-
-
-def planned_steps(settings: Settings, data: Prepared) -> int:
-    """The steps of a run."""
-    count = len(data.train_targets)
-    return settings.total_steps(steps_per_epoch(count, settings.batch_size, settings.last_batch))

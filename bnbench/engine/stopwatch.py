@@ -24,9 +24,11 @@ class Stopwatch:
         self._now = time.thread_time if alone and os.name == "posix" else time.perf_counter
 
     def start(self) -> None:
+        """Go on."""
         synchronize(self.device)
         self._since = self._now()
 
     def stop(self) -> None:
+        """Stand still."""
         synchronize(self.device)
         self.seconds += self._now() - self._since

@@ -69,12 +69,20 @@ def slots_of(kind: type) -> list[str]:
     ]
 
 
-@functools.cache
-def base_of(kind: Any) -> type | None:
+def base_of(kind: type) -> type | None:
     """`object`, `dict` or `list` where everything that is in an object of this class is there and in its attributes.
 
     None where a part of it lies in C, where nobody can look.
     """
+    if kind not in _bases:
+        _bases[kind] = _base_of(kind)
+    return _bases[kind]
+
+
+_bases: dict[type, type | None] = {}
+
+
+def _base_of(kind: type) -> type | None:
     slots = len(slots_of(kind))
     for base in (dict, list, object):
         if issubclass(kind, base):

@@ -24,7 +24,9 @@ from bnbench.engine.state.read import Reader
 from bnbench.engine.state.streams import put_streams, streams_now
 from bnbench.engine.state.write import Writer
 from bnbench.engine.steppers.base import Stepper
+from bnbench.probes import probes
 from bnbench.study.plan import RunSpec
+from bnbench.tasks import task_of
 
 
 class InTraining(Protocol):
@@ -40,10 +42,6 @@ class InTraining(Protocol):
     lr_factor: Callable[[int], float]
     resumed: list[list[dict[str, Any]]]
     planned_steps: int
-
-    def code(self) -> Sequence[Any]:
-        """Functions and classes that it calls beside its network, optimizer, objective and schedule."""
-        ...
 
     def seconds(self, replica: Replica) -> float:
         """Of its training so far."""
@@ -64,7 +62,7 @@ class RunStates:
         self.training = training
         self._start: list[Writer] = []
         self._streams = streams_now(training.device)
-        self._outside = Outside(training.code())
+        self._outside = Outside(code_of(training.stream))
         #: Why no state of a run can be kept, by its place; "" where one can.
         self.why_not = [""] * len(training.runs)
         for index in range(len(training.runs)):
@@ -149,6 +147,15 @@ class RunStates:
         reader = Reader(content.tensors, self.training.device)
         living = {"stepper": stepper.kept(1), "schedule": self.training.lr_factor}
         stepper.put_back(1, reader.value(content.node, living)["stepper"])
+
+
+def code_of(stream: BatchStream) -> list[Any]:
+    """Functions and classes that a training calls beside its network, optimizer, objective and schedule."""
+    settings, augmentation = stream.settings, stream.augmentation
+    steps = (augmentation, *augmentation.steps) if augmentation else ()
+    measures = settings.probe.what if settings.probe else ()
+    factories = [probes.get(name).factory for name in measures]
+    return [*(step.function for step in steps), *factories, type(task_of(settings.task))]
 
 
 def belongs_to(training: InTraining, run: RunSpec) -> dict[str, Any]:
