@@ -8,7 +8,8 @@ BnbenchError            1   base: what is wrong, why, and the fix to paste
 ├── PluginError         1   a plugin does not import, or takes a name that is taken
 ├── ResultsError        1   a results folder can't be read or written
 ├── LayerError          1   a layer to verify can't be found, imported or built
-└── GateError           2   a --fail-if that can't be read, or names what the study does not have
+├── GateError           2   a --fail-if that can't be read, or names what the study does not have
+└── UsageError          2   a way to start bnbench that can't be
 
 Exit codes of the command line: 0 done, 1 nothing usable came out, 2 usage (Typer's own),
 3 some runs crashed, 4 a gate says so (a --fail-if, or a check of `verify` that failed: the answer is
@@ -68,6 +69,12 @@ class LayerError(BnbenchError):
 
 class GateError(BnbenchError):
     """A --fail-if that can't be read, or names what the study does not have."""
+
+    exit_code = EXIT_USAGE
+
+
+class UsageError(BnbenchError):
+    """A way to start bnbench that can't be."""
 
     exit_code = EXIT_USAGE
 
