@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bnbench.api.verify import verify, verify_padding
     from bnbench.base.running import Running
     from bnbench.norms.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+    from bnbench.norms.sync_batch import SyncBatchNorm
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ __all__ = [
     "BatchNorm3d",
     "Comparison",
     "Running",
+    "SyncBatchNorm",
     "__version__",
     "check",
     "compare",
@@ -60,6 +62,7 @@ _HOMES = {
     "BatchNorm1d": "bnbench.norms.batch_norm",
     "BatchNorm2d": "bnbench.norms.batch_norm",
     "BatchNorm3d": "bnbench.norms.batch_norm",
+    "SyncBatchNorm": "bnbench.norms.sync_batch",
     "Comparison": "bnbench.api.comparison",
     "Running": "bnbench.base.running",
     "check": "bnbench.api.check",

@@ -12,7 +12,9 @@ from bnbench.study.labels import cell_label
 from bnbench.study.records import RunRecord
 
 #: What of a run's environment follows from its settings, or changes no number.
-_NOT_COMPARED = ("num_threads", "engine", "engine_reason", "replicas", "resumed", "session")
+_NOT_COMPARED = ("num_threads", "engine", "engine_reason", "replicas", "resumed", "session", "ranks_backend")
+#: What the environment of a run that one process trained does not state.
+_ONE_PROCESS = {"ranks": 1}
 _REFRESH = "`--refresh changed` trains again those that differ from today's."
 #: So many differences are named; the rest is counted.
 _NAMED = 4
@@ -50,15 +52,15 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What is known of both and differs: "torch 2.8.0 then, 2.14.1 now"."""
     texts = []
     on_cpu = then.get("device") == now.get("device") == "cpu"  # its model is the processor's
-    for key in then:
+    for key, before in {**_ONE_PROCESS, **then}.items():
         if on_cpu and key == "device_name" and "processor" in then:
             continue
-        if key not in now or key in _NOT_COMPARED[1:] or then[key] == now[key]:
+        if key not in now or key in _NOT_COMPARED[1:] or before == now[key]:
             continue
-        if isinstance(then[key], Mapping) and isinstance(now[key], Mapping):
-            texts += differences(then[key], now[key])
+        if isinstance(before, Mapping) and isinstance(now[key], Mapping):
+            texts += differences(before, now[key])
         else:
-            texts.append(f"{word_of(key)} {then[key]} then, {now[key]} now")
+            texts.append(f"{word_of(key)} {before} then, {now[key]} now")
     return texts
 
 
@@ -100,7 +102,7 @@ def _threads(runs: Iterable[RunRecord]) -> dict[tuple[str, str], list[tuple[str,
 
 
 def _flat(environment: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {**_ONE_PROCESS}
     for key, value in environment.items():
         if key in _NOT_COMPARED:
             continue
@@ -113,7 +115,7 @@ def _flat(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 def word_of(key: str) -> str:
     """The name of a part of the circumstances, as sentences have it."""
-    words = {"device_name": "device model", "num_threads": "threads"}
+    words = {"device_name": "device model", "num_threads": "threads", "ranks": "processes of a run"}
     return words.get(key, key)
 
 

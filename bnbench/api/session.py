@@ -13,8 +13,10 @@ from bnbench.analysis.stops import follow
 from bnbench.api.finished import sort_runs
 from bnbench.api.luggage import Luggage, packed
 from bnbench.api.plugins import Names, installed_versions
+from bnbench.api.ranks import cells_on, check_options, facts_on, mistakes_on, team_for
 from bnbench.base.circumstances import session
 from bnbench.base.errors import BnbenchError, ConfigError
+from bnbench.base.ranks import World, world_of
 from bnbench.base.running import LOCAL, Running
 from bnbench.base.stopwatch import Phases
 from bnbench.base.user_code import was_interrupted
@@ -141,6 +143,8 @@ def prepare_work(
     from bnbench.engine.state.keeping import Keeping
     from bnbench.engine.today import Today
 
+    world = world_of()
+    check_options(world, options)
     luggage = _luggage(names, study, options)
     phases.enter("data")
     check_temporary_folder()
@@ -148,24 +152,26 @@ def prepare_work(
     library, networks = Library(options.data_dir, device), Networks()
     folder = ResultsFolder(output)
     folder.recover()
-    sources = _Sources(names, library, networks, study.seeds[0])
+    sources = _Sources(names, library, networks, study.seeds[0], world)
     runs = make_plan(study, sources.of)
     phases.enter("rehearsal")
     columns = [*study.asked_columns, *gate_columns(gates)]
     mistakes = list(class_mistakes(study.variants.values(), library, columns, loads=True))
     rehearsal = rehearse(runs, library, device, networks)
-    mistakes += [*rehearsal.mistakes, *claim_faults(study, rehearsal.looked)]
+    mistakes += [*rehearsal.mistakes, *claim_faults(study, rehearsal.looked), *mistakes_on(study, world)]
     # a network that is refused has no ways: that mistake comes first
     if mistakes := mistakes or [*way_faults(study, rehearsal.lines)]:
         raise ConfigError(mistakes)
     check_lines(gates, rehearsal.lines)
-    today = Today(rehearsal.cells, device, sources.packages)
+    cells = cells_on(rehearsal.cells, world)
+    today = Today(cells, device, sources.packages, world.size)
     todo, beside = sort_runs(runs, folder, options.again, today.of, beside=options.beside)
     local = any(names.needs_this_process(cell.settings) for cell in study.cells)
     states, running = FolderStates.of(output), options.running
     keeping = Keeping(states, running.save_every, resume=running.resume == "auto")
     training = TrainingOptions(1 if local else options.jobs, names.loader(), options.debug, keeping)
-    train = Scheduler(rehearsal.cells, library, device, training).train
+    training = replace(training, team=team_for(training, options, device, world))
+    train = Scheduler(cells, library, device, training).train
     close: Callable[[], None] = _nothing
     if luggage is not None:
         from bnbench.api.jobs import Elsewhere, Setup
@@ -207,8 +213,9 @@ class _Sources:
     packages: installed packages that such code imports, and their versions, by the settings (as JSON) that use it.
     """
 
-    def __init__(self, names: Names, library: Library, networks: Networks, seed: int) -> None:
+    def __init__(self, names: Names, library: Library, networks: Networks, seed: int, world: World) -> None:
         self._names, self._library, self._networks, self._seed = names, library, networks, seed
+        self._world = world
         self.packages: dict[str, dict[str, str]] = {}
 
     def packages_of(self, settings: Settings) -> dict[str, Any]:
@@ -227,7 +234,8 @@ class _Sources:
             plugins = reached.content()
         facts = {"data": self._library.dataset(settings).fingerprint, "plugins": plugins}
         further = self._library.fingerprints(settings)
-        return {**facts, "test_sets": further} if further else facts
+        facts |= {"test_sets": further} if further else {}
+        return {**facts, **facts_on(settings, data.sizes, self._world, self._networks, self._seed)}
 
 
 def check_temporary_folder() -> None:

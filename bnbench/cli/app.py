@@ -47,6 +47,7 @@ from bnbench.cli.options import (
     user_path,
     with_options,
 )
+from bnbench.cli.ranks import on_ranks
 from bnbench.cli.replicate import replicate
 from bnbench.cli.verify import verify
 from bnbench.cli.words import studies_and_overrides, study_and_overrides
@@ -257,9 +258,12 @@ def main() -> None:
     """The console script. A closed pipe (`bnbench list | head`) is not an error."""
     open_doors()
     _give_home()
+    sys.exit(close_doors(on_ranks(_run)))
+
+
+def _run() -> int:
     try:
         app()
-        code = EXIT_DONE
+        return EXIT_DONE
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else EXIT_DONE
-    sys.exit(close_doors(code))
+        return end.code if isinstance(end.code, int) else EXIT_DONE

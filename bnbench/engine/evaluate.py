@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bnbench.base.process_state import left_as_found
 from bnbench.base.seeding import generator
 from bnbench.data.prepared import Prepared
+from bnbench.engine.ranks.evaluate import answers_of_ranks
 from bnbench.engine.task_batches import evaluation_batches
 from bnbench.study.records import TestSamples
 from bnbench.tasks import Task, task_of
@@ -39,7 +40,9 @@ def evaluate(model: nn.Module, data: Prepared, splits: Sequence[str], size: int 
         with left_as_found(data.val_targets.device), torch.inference_mode():
             for split in splits:
                 batches = evaluation_batches(task, parts[split], split, data.sizes, size)
-                outputs, targets = _answers(model, task, batches)
+                outputs, targets = answers_of_ranks(model, task, batches, size is not None) or _answers(
+                    model, task, batches
+                )
                 if not task.makes_batches:
                     targets = parts[split][1]
                 targets = targets.cpu()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 
 import torch
@@ -38,7 +38,7 @@ class Trainer:
         self.library, self.device, self.debug, self.keeping = library, device, debug, keeping
         self._warm: set[tuple[str, str]] = set()
 
-    def train(self, runs: Sequence[RunSpec], choice: EngineChoice) -> Iterator[Event]:
+    def train(self, runs: Sequence[RunSpec], choice: EngineChoice) -> Generator[Event]:
         """Train replicas. Where several raise together, each is tried again alone: only the guilty one crashes."""
         left = {run.key: run for run in runs}
         with closing(self._events(runs, choice)) as events:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,6 +20,9 @@ from bnbench.engine.workers.server import can_start_workers, count_cores
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec
 
+if TYPE_CHECKING:
+    from bnbench.engine.ranks.lead import Team
+
 #: Seconds of predicted work below which everything is trained in this process: workers take one to start.
 WORTH_WORKERS = 4.0
 
@@ -29,13 +33,14 @@ class Options:
 
     workers: processes of one thread; None for what suits the device and the study. prepare: called in each worker
     first, to load what this process has loaded. debug: train in this process, and let an exception through.
-    keeping: of the runs' states.
+    keeping: of the runs' states. team: the processes that train each run together, None for one.
     """
 
     workers: int | None = None
     prepare: Callable[[], object] | None = None
     debug: bool = False
     keeping: Keeping = NOTHING_KEPT
+    team: Team | None = None
 
 
 class Scheduler:
@@ -74,13 +79,18 @@ class Scheduler:
         done = {run.key for job in jobs for run in job.runs}
         left = [group for group in groups if group.runs[0].key not in done]
         for part in _in_turn(left, runs):
-            yield from self._trainer.train(part.runs, part.choice)
+            if (team := self.options.team) is not None:
+                yield from team.train(self._trainer, part.runs[0], part.choice)
+            else:
+                yield from self._trainer.train(part.runs, part.choice)
 
     def _jobs(self, groups: Sequence[Cell]) -> tuple[list[Cell], int]:
         """The jobs for workers, and the number of workers; empty where their start costs more than it saves."""
         options, cores = self.options, default_workers(self.device)
         workers = options.workers if os.name == "posix" else None
-        here = options.debug or self.device.type != "cpu" or not can_start_workers()
+        here = (
+            options.debug or options.team is not None or self.device.type != "cpu" or not can_start_workers()
+        )
         if here or (workers or cores) < 2:
             return [], 0
         spread = [group for group in groups if group.choice.threads == 1]

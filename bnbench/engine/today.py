@@ -18,13 +18,17 @@ class Today:
     """The environment of runs that would be trained now, or that were.
 
     cells: as the rehearsal has decided them, by label. packages: the installed packages that a plugin imports, by
-    the settings (as JSON) that use it.
+    the settings (as JSON) that use it. ranks: the processes that train each run together.
     """
 
     def __init__(
-        self, cells: Mapping[str, Cell], device: torch.device, packages: Mapping[str, Mapping[str, str]]
+        self,
+        cells: Mapping[str, Cell],
+        device: torch.device,
+        packages: Mapping[str, Mapping[str, str]],
+        ranks: int = 1,
     ) -> None:
-        self._cells, self._device, self._packages = cells, device, packages
+        self._cells, self._device, self._packages, self._ranks = cells, device, packages, ranks
         self._environments: dict[str, dict[str, Any]] = {}
 
     def of(self, run: RunSpec) -> dict[str, Any]:
@@ -32,7 +36,7 @@ class Today:
         framework = run.settings.framework
         if framework not in self._environments:
             self._environments[framework] = dict(backend_of(run.settings).environment(self._device))
-        threads = {"num_threads": self._cells[run.label].choice.threads}
+        threads = {"num_threads": self._cells[run.label].choice.threads, "ranks": self._ranks}
         return {**self._environments[framework], **threads, **self._of_plugins(run)}
 
     def noted(self, event: RunEnded) -> RunEnded:

@@ -11,6 +11,7 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
+from bnbench.base.ranks import own_part, whole_shape
 from bnbench.base.seeding import generator
 from bnbench.base.stacked import Parameters, StackedLayer, aligned, stacks
 from bnbench.models.layers import Bias, Block
@@ -69,7 +70,7 @@ class SeededDropout(nn.Module):
         """The next mask, on the CPU: 0 or 1 / (1 - p), float32."""
         draw = generator(int(self.noise_seed), "mask", int(self.num_masks))
         self.num_masks += 1
-        kept = torch.rand(tuple(shape), generator=draw) >= self.p
+        kept = torch.rand(whole_shape(tuple(shape)), generator=draw)[own_part(shape[0])] >= self.p
         return kept.float() / (1 - self.p)
 
     def forward(self, x: Tensor) -> Tensor:

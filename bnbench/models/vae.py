@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from bnbench.base.ranks import own_part, whole_shape
 from bnbench.base.seeding import generator
 from bnbench.base.variational import Variational
 from bnbench.models import models
@@ -93,7 +94,7 @@ class Reparametrization(nn.Module):
             self.num_draws += 1
         else:
             draw = generator(0, "latent", "evaluation")
-        return torch.randn(tuple(shape), generator=draw)
+        return torch.randn(whole_shape(tuple(shape)), generator=draw)[own_part(shape[0])]
 
     def forward(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """(N, latent) each to (N, latent)."""

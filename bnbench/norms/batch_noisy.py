@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from bnbench.base.ranks import own_part, whole_shape
 from bnbench.base.seeding import generator
 from bnbench.norms import norms
 from bnbench.norms.batch_norm import fast, inference
@@ -78,8 +79,10 @@ class NoisyBatchNorm(BatchNormVariant):
         per_channel = torch.Size([y.shape[1]])
         mean = uniform(per_channel, -self.noise.mean_range, self.noise.mean_range)
         scale = uniform(per_channel, 1.0, self.noise.scale_max)
-        shifts = uniform(y.shape, -self.noise.spread, self.noise.spread) + column(mean, y)
-        scales = torch.randn(y.shape, generator=draw) * self.noise.spread + column(scale, y)
+        # where several processes train a batch, the noise of all of its samples is drawn in each
+        shape, own = torch.Size(whole_shape(tuple(y.shape))), own_part(len(y))
+        shifts = uniform(shape, -self.noise.spread, self.noise.spread)[own] + column(mean, y)
+        scales = torch.randn(shape, generator=draw)[own] * self.noise.spread + column(scale, y)
         return scales.to(y.device), shifts.to(y.device)
 
     def extra_repr(self) -> str:

@@ -4,8 +4,8 @@ With n the number of values of a channel on all processes together, per channel:
 
     mean = Σ x / n        var = Σ (x - mean)² / n        y = gamma * (x - mean) / sqrt(var + eps) + beta
 
-Two sums go round: first Σ x and n, then those of the centred values, so that data far from zero loses nothing. Processes
-may have batches of different sizes, and none at all. torch.nn.SyncBatchNorm refuses tensors on the CPU.
+Two sums go round: first Σ x and n, then those of the centred values, so that data far from zero loses nothing.
+Processes may have batches of different sizes, and none at all. torch.nn.SyncBatchNorm refuses tensors on the CPU.
 
 Backward, with g = dL/dy, x̂ = (x - mean) / sqrt(var + eps) and sums over all processes:
 
@@ -184,14 +184,13 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             self.num_batches_tracked.add_(1)
             if self.momentum is None:
                 share = 1.0 / float(self.num_batches_tracked)
-        mean, var = (
-            (self.running_mean, self.running_var) if tracks or not self.training else (None, None)
-        )
+        mean, var = (self.running_mean, self.running_var) if tracks or not self.training else (None, None)
         if not (self.training and self._is_shared()):
             uses_batch = self.training or (self.running_mean is None and self.running_var is None)
             return nn.functional.batch_norm(
                 input, mean, var, self.weight, self.bias, uses_batch, share, self.eps
             )
+        y: Tensor
         y, of_batch, biased, count = _Synchronised.apply(
             input, self.weight, self.bias, self.eps, self.process_group
         )

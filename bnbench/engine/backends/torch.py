@@ -12,6 +12,8 @@ from bnbench.data import Sizes
 from bnbench.engine.build import two_networks
 from bnbench.engine.choose import EngineChoice, choose
 from bnbench.engine.device import environment
+from bnbench.engine.ranks.group import current
+from bnbench.engine.ranks.stepper import Ranked
 from bnbench.engine.steppers.adversarial import Adversarial, check_networks
 from bnbench.engine.steppers.base import Stepper
 from bnbench.engine.steppers.compiled import Compiled
@@ -47,6 +49,8 @@ class TorchBackend:
         """The engine of the choice; two networks have a stepper of their own."""
         if two_networks(settings):
             return Adversarial(models[0], settings, device)
+        if (group := current()) is not None:
+            return Ranked(models[0], settings, device, group)
         match choice.engine:
             case "stacked":
                 return (Graphed if device.type == "cuda" else Stacked)(models, settings)
@@ -56,8 +60,10 @@ class TorchBackend:
                 return Sequential(models[0], settings, device)
 
     def environment(self, device: torch.device) -> Mapping[str, Any]:
-        """The device, the threads and the versions."""
-        return environment(device)
+        """The device, the threads and the versions; the processes of a run, where there are several."""
+        group = current()
+        ranks = {"ranks": group.size, "ranks_backend": group.backend} if group is not None else {}
+        return {**environment(device), **ranks}
 
     def notes(self, run: RunSpec) -> tuple[str, ...]:
         """No notes."""

@@ -9,6 +9,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import Store
 
 from bnbench.base.ranks import RankError, Rows, World
 from bnbench.norms.sync_batch import alone
@@ -89,7 +90,7 @@ class Group:
             there = torch.tensor([float(parameter.grad is not None) for parameter in group])
             flat = torch.cat([*parts, there.to(self.device, kind)])
             dist.all_reduce(flat)
-            *summed, there = flat.split([*map(len, parts), len(group)])
+            *summed, there = torch.split(flat, [*map(len, parts), len(group)])
             for parameter, values, has in zip(group, summed, there.tolist(), strict=True):
                 parameter.grad = values.view(parameter.shape).clone() if has else None
 
@@ -102,7 +103,7 @@ class Group:
         flat = torch.cat(raw)
         dist.broadcast(flat, src=0)
         if self.rank:
-            for tensor, values in zip(filled, flat.split([len(part) for part in raw]), strict=True):
+            for tensor, values in zip(filled, torch.split(flat, [len(part) for part in raw]), strict=True):
                 tensor.detach().copy_(values.clone().view(tensor.dtype).view(tensor.shape))
 
     def largest(self, value: int) -> int:
@@ -143,9 +144,7 @@ def _shapes(head: Sequence[int]) -> list[tuple[torch.dtype, tuple[int, ...]]] | 
     if head[0] < 0:
         return None
     starts = [1 + place * (2 + MOST_AXES) for place in range(head[0])]
-    return [
-        (_KINDS[head[start]], tuple(head[start + 2 : start + 2 + head[start + 1]])) for start in starts
-    ]
+    return [(_KINDS[head[start]], tuple(head[start + 2 : start + 2 + head[start + 1]])) for start in starts]
 
 
 def _bytes(shape: tuple[torch.dtype, tuple[int, ...]]) -> int:
@@ -161,7 +160,7 @@ def current() -> Group | None:
 
 
 @contextmanager
-def connected(world: World, device: torch.device, store: dist.Store) -> Iterator[Group]:
+def connected(world: World, device: torch.device, store: Store) -> Iterator[Group]:
     """Inside, the processes of a run are a group of torch.distributed; layers synchronise where a step asks for it.
 
     store: of names of this run alone. However it ends, the connections are closed: a process that still waits for

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from bnbench.base.errors import BnbenchError
-from bnbench.base.ranks import Rows, set_rows
+from bnbench.base.ranks import Rows
+from bnbench.engine.ranks.draws import rows_of
 from bnbench.engine.ranks.group import Group
 from bnbench.engine.steppers.base import autocast
 from bnbench.engine.steppers.sequential import Sequential
@@ -58,12 +59,8 @@ class Ranked(Sequential):
             if not len(inputs) and not self._synchronises:
                 self.group.gathered(None)
                 return targets.new_zeros((), dtype=torch.float32)
-            set_rows(rows)
-            try:
-                with alone(False):
-                    outputs = self.forward(inputs)
-            finally:
-                set_rows(None)
+            with rows_of(rows), alone(False):
+                outputs = self.forward(inputs)
             return self.objective(self._whole(outputs, rows), targets)
 
     def _whole(self, outputs: Any, rows: Rows) -> Any:
