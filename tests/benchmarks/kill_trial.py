@@ -34,7 +34,7 @@ MOST_KILLS = 4
 
 @dataclass
 class Kill:
-    """One kill. stage: where the command was. target: what was killed. lost: seconds of training, None where unknown."""
+    """One kill. stage: where the command was. target: what was killed. lost: seconds of training, None if unknown."""
 
     stage: str
     target: str

@@ -5,9 +5,9 @@
 Every trial kills a command two to four times in a row: at a random time, or in place of a random call that changes a
 file, inside the write of a state most of all; the command itself, one of its workers or all of its processes. Then the
 same command runs to its end, perhaps with other `--jobs`. Its results must equal those of the undisturbed study in
-every bit, a kill may lose the interval (1 s), one step and one save, and no process, temporary file or shared memory may
-be left. The campaign goes on where it stopped. --write puts its table into docs/resume.md. Exit code 1 where anything
-was wrong.
+every bit, a kill may lose the interval (1 s), one step and one save, and no process, temporary file or shared memory
+may be left. The campaign goes on where it stopped. --write puts its table into docs/resume.md.
+Exit code 1 where anything was wrong.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from bnbench.base import stopping
 from bnbench.base.errors import ResultsError
+from bnbench.base.running import SAVE_EVERY
 from bnbench.engine.replica import Replica
 from bnbench.engine.state.content import Content, size_of
 from bnbench.engine.state.keeping import Keeping
@@ -14,8 +15,10 @@ from bnbench.engine.state.kinds import Unkeepable
 from bnbench.engine.state.run_state import InTraining, RunStates
 from bnbench.study.events import RunPaused
 
-#: States take this share of the time of a training at most.
+#: With the usual interval, states take this share of the time of a training at most.
 SHARE = 0.01
+#: Seconds of a save from which on intervals are longer, in proportion.
+LONG_SAVE = SHARE * SAVE_EVERY
 #: Bytes a second that a disk takes, and seconds of a file: for the first state, whose cost nobody has measured.
 BYTES_A_SECOND, SECONDS_A_FILE = 200e6, 5e-3
 
@@ -30,8 +33,8 @@ def pause_reason(keeping: Keeping) -> str:
 class Saving:
     """The states of a training that is under way.
 
-    Made before its first step. A state is kept `keeping.every` seconds after the last one, and later where that would
-    take more than a hundredth of the time.
+    Made before its first step. A state is kept `keeping.every` seconds after the last one. Where a save takes longer
+    than `LONG_SAVE` the interval grows in proportion, so that the usual one costs a hundredth of the time at most.
     """
 
     def __init__(self, training: InTraining, keeping: Keeping) -> None:
@@ -60,13 +63,17 @@ class Saving:
             size = sum(size_of(content.tensors) for _, content in taken)
             # twice: described and written
             expected = 2 * size / BYTES_A_SECOND + SECONDS_A_FILE * len(taken)
-            if (wait := expected / SHARE - self.keeping.every) > 0:
+            if (wait := self._interval(expected) - self.keeping.every) > 0:
                 self._cost, self._due = expected, began + wait
                 return
         self._keep(taken, step)
         now = time.monotonic()
         self._cost = now - began
-        self._due = now + max(self.keeping.every, self._cost / SHARE)
+        self._due = now + self._interval(self._cost)
+
+    def _interval(self, cost: float) -> float:
+        """Seconds between two states, where one takes so many."""
+        return self.keeping.every * max(1.0, cost / LONG_SAVE)
 
     def _taken(self, active: Sequence[Replica], step: int) -> list[tuple[Replica, Content]]:
         assert self.states is not None
@@ -86,7 +93,7 @@ class Saving:
                 self.keeping.states.keep(replica.run, step, content.to_bytes())
                 self._kept[replica.run.key] = step
             except ResultsError as error:  # the run goes on: perhaps there is room again when it ends
-                self._failed = f"no state was kept at step {step}: {error}".partition("\n")[0]
+                self._failed = " ".join(str(error).splitlines())
 
     def paused(self, active: Sequence[Replica], step: int, reason: str) -> Iterator[RunPaused]:
         """Keep what is not kept yet, and say where each run goes on."""
