@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,14 @@ _QUIET: dict[str, Any] = {
 
 
 class Ray(Executors):
-    """One worker for each CPU of a Ray cluster. end: ends what was started here, such as the session."""
+    """One worker for each CPU of a Ray cluster. end: ends what was started here, such as the session.
+
+    folder: of a cluster that was started here; "" for somebody else's.
+    """
 
     def __init__(self, ray: Any, end: contextlib.ExitStack, most: int | None, owned: bool) -> None:
         self._ray, self._end, self._most, self.owned = ray, end, most, owned
+        self.folder = ""
         self._remote: dict[Function, Any] = {}
         self._running: set[Any] = set()
         self._nodes: dict[str, int] = {}
@@ -135,7 +140,9 @@ def open_ray(word: Word, jobs: int | None) -> Executors:
                 _temp_dir=folder,
                 **_QUIET,
             )
-        return Ray(ray, end, jobs, owned=True)
+        opened = Ray(ray, end, jobs, owned=True)
+        opened.folder = folder
+        return opened
     except ExecutorError:
         end.close()
         raise
@@ -151,9 +158,13 @@ def open_ray(word: Word, jobs: int | None) -> Executors:
 
 
 def _join(word: Word, jobs: int | None, end: contextlib.ExitStack) -> Executors:
-    """A session on a cluster that is there. `auto` is the one that this machine belongs to."""
+    """A session on a cluster that is there: auto is the one that this machine, or RAY_ADDRESS, belongs to."""
     import ray
 
+    if word.place != "auto" and find_spec("grpc") is None:
+        raise ExecutorError(
+            f"--executor {word.text}: Ray is installed without its client.", fix="pip install 'bnbench[ray]'"
+        )
     if ray.is_initialized():
         raise ExecutorError(
             f"--executor {word.text}: this process has a session of Ray already, on another cluster.",
@@ -161,10 +172,17 @@ def _join(word: Word, jobs: int | None, end: contextlib.ExitStack) -> Executors:
         )
     end.enter_context(_silent())
     end.callback(ray.shutdown)
+    _environment_read()
+    address = word.place if word.place == "auto" else f"ray://{word.place}"
     try:
         with _handlers_kept():
-            address = word.place if word.place == "auto" else f"ray://{word.place}"
             _within(_SESSION, lambda: ray.init(address=address, **_QUIET))
+    except TimeoutError:
+        raise ExecutorError(
+            f"--executor {word.text}: it listens, and opens no session within {_SESSION:.0f} s.",
+            "Ray's client server has failed now and then where gRPC forks.",
+            "start the head again: GRPC_ENABLE_FORK_SUPPORT=0 ray start --head; or run on the head: --executor ray:auto.",
+        ) from None
     except Exception as error:
         raise no_answer(word, error) from None
     return Ray(ray, end, jobs, owned=False)
@@ -226,6 +244,7 @@ def _alone() -> Iterator[None]:
     from ray._private import ray_constants
 
     before = ray_constants.ENABLE_RAY_CLUSTER
+    _environment_read()
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
         yield
@@ -256,12 +275,22 @@ def _silent() -> Iterator[None]:
     """Inside, Ray prints nothing: it would go to standard output, and what matters is said by us."""
     from ray._private import worker
 
-    before = getattr(worker, "print_to_stdstream", None)
+    before, logger = getattr(worker, "print_to_stdstream", None), logging.getLogger("ray")
+    level = logger.level
     worker.print_to_stdstream = lambda *_, **__: None
+    logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
         worker.print_to_stdstream = before
+        logger.setLevel(level)
+
+
+def _environment_read() -> None:
+    """Let Ray read the environment again, where it was imported before: of it, whether a cluster has a secret."""
+    from ray._raylet import Config
+
+    Config.initialize("")
 
 
 def _short_folder() -> str:

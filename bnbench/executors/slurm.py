@@ -98,8 +98,7 @@ class Slurm(Executors):
         with self._lock:
             jobs = [task.job for task in self._tasks.values() if task.job]
             self._tasks.clear()
-        if jobs:
-            self._queue.cancel(jobs)
+        self._queue.cancel(jobs)
         for path in self._session.iterdir():
             if path.is_file():
                 path.unlink(missing_ok=True)

@@ -176,7 +176,7 @@ class LocalQueue:
         }
 
     def cancel(self, jobs: Sequence[str]) -> None:
-        """SIGTERM, which submitit hands on to the worker; after ten seconds SIGKILL."""
+        """SIGTERM, which submitit hands on to the worker; after ten seconds SIGKILL. Waits for all that have ended."""
         self._waiting.clear()
         processes = [self._jobs[name]._process for name in jobs if name in self._jobs and not self._inside]
         for process in processes:
@@ -188,7 +188,9 @@ class LocalQueue:
         for process in processes:
             if process.poll() is None:  # submitit's controller kills its task when it is interrupted
                 process.send_signal(signal.SIGINT)
-                process.wait()
+        for job in () if self._inside else self._jobs.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                job._process.wait(_LOCAL_GRACE)
 
     def number(self, job: str) -> str:
         """That of its process."""

@@ -13,6 +13,8 @@ from bnbench.base.errors import nearest
 from bnbench.base.running import LOCAL
 from bnbench.executors.base import TIMEOUT, ExecutorError, Executors
 
+#: The cluster of Ray that this machine belongs to.
+RAY_AUTO = "ray:auto"
 #: How a word for each may look, for messages and help.
 FORMS = (
     LOCAL,
@@ -21,6 +23,7 @@ FORMS = (
     "dask://HOST:PORT",
     "ray",
     "ray://HOST:PORT",
+    RAY_AUTO,
     "slurm:FILE.yaml",
     "FILE.py:FACTORY",
 )
@@ -42,6 +45,8 @@ def read_word(text: str) -> Word:
     kind, _, rest = text.partition(":")
     if text in (LOCAL, "loky", "dask", "ray"):
         return Word(text, text)
+    if text == RAY_AUTO:
+        return Word(text, kind, rest)
     if kind in ("dask", "ray") and rest.startswith("//"):
         return Word(text, kind, _address(text, kind))
     if kind == "slurm" and rest:
@@ -89,7 +94,7 @@ def check_executor(text: str) -> Word:
         raise ExecutorError(
             f"--executor {text}: {package} is not installed.", fix=f"pip install 'bnbench[{word.kind}]'"
         )
-    if word.kind in ("dask", "ray") and word.place:
+    if word.kind in ("dask", "ray") and word.place and text != RAY_AUTO:
         _knock(word)
     if word.kind == "slurm":
         from bnbench.executors.slurm import check_file  # type: ignore[import-not-found, unused-ignore]
