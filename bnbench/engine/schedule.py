@@ -16,8 +16,9 @@ from bnbench.engine.library import Library, data_key
 from bnbench.engine.state.keeping import NOTHING_KEPT, Keeping
 from bnbench.engine.workers.packing import arrange
 from bnbench.engine.workers.pool import WorkerLife, run_in_workers
+from bnbench.engine.workers.room import packed
 from bnbench.engine.workers.server import can_start_workers, count_cores
-from bnbench.study.events import Event, RunEnded
+from bnbench.study.events import Event, RunEnded, RunStarted
 from bnbench.study.plan import RunSpec
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ class Scheduler:
             of_jobs = [run.settings.for_seed(run.seed) for job in jobs for run in job.runs]
             data = {data_key(settings): self.library.prepared(settings) for settings in of_jobs}
             life = WorkerLife(self.device, self.options.prepare, self.options.keeping)
-            yield from run_in_workers(jobs, data, processes, life)
+            ready = packed(jobs, data, processes, self.options.workers is not None, self.device)
+            events = run_in_workers(ready.jobs, data, processes, life, ready.room)
+            yield from _remarked(events, ready.remark)
         done = {run.key for job in jobs for run in job.runs}
         left = [group for group in groups if group.runs[0].key not in done]
         for part in _in_turn(left, runs):
@@ -98,6 +101,15 @@ class Scheduler:
         if len(jobs) < 2 or sum(group.seconds(len(group.runs)) for group in spread) < WORTH_WORKERS:
             return [], 0
         return jobs, processes
+
+
+def _remarked(events: Generator[Event], remark: str) -> Generator[Event]:
+    """The same; the first run that starts says it."""
+    with closing(events):
+        for event in events:
+            if remark and isinstance(event, RunStarted):
+                event, remark = replace(event, notes=(*event.notes, remark)), ""
+            yield event
 
 
 def default_workers(device: torch.device) -> int:

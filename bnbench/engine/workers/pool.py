@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
@@ -19,12 +19,14 @@ from typing import Any
 import torch
 
 from bnbench.base.errors import BnbenchError
+from bnbench.base.machine import killed_for_memory, why_killed
 from bnbench.base.user_code import guarded
 from bnbench.data.prepared import Prepared
 from bnbench.engine.cell import Cell
 from bnbench.engine.execute import Trainer, crashed
 from bnbench.engine.process import training_process
 from bnbench.engine.state.keeping import NOTHING_KEPT, Keeping
+from bnbench.engine.workers.room import Room
 from bnbench.engine.workers.server import start_server
 from bnbench.engine.workers.shared import SharedData, SharedLibrary
 from bnbench.study.events import Event, RunEnded, RunPaused
@@ -41,32 +43,44 @@ class WorkerLife:
 
 
 def run_in_workers(
-    jobs: Sequence[Cell], data: Mapping[str, Prepared], workers: int, life: WorkerLife
-) -> Iterator[Event]:
+    jobs: Sequence[Cell],
+    data: Mapping[str, Prepared],
+    workers: int,
+    life: WorkerLife,
+    room: Room | None = None,
+) -> Generator[Event]:
     """Train the jobs, in their order as workers get free. A worker that dies takes its runs along, and no others.
 
-    data: what the jobs need, by `data_key`. However this ends, no worker outlives it.
+    data: what the jobs need, by `data_key`. room: which jobs fit beside others; None for all. However this ends, no
+    worker outlives it.
     """
     start_server()
-    shared, waiting = SharedData(data), list(jobs)
+    shared, waiting, room = SharedData(data), list(jobs), room or Room()
     busy: dict[Any, _Worker] = {}
     try:
         while waiting or busy:
-            while waiting and len(busy) < workers:
+            while len(busy) < workers and (job := room.take(waiting, _held(busy))):
                 worker = _started(shared, life)
                 busy[worker.connection] = worker
-                worker.give(waiting.pop(0))
+                worker.give(job, room.need(job))
             for ready in connection.wait(list(busy)):
                 worker = busy[ready]
                 yield from worker.events(life.device)
-                if worker.is_idle and waiting and worker.alive:
-                    worker.give(waiting.pop(0))
-                elif worker.is_idle:
+                if not worker.is_idle:
+                    continue
+                if worker.alive and (job := room.take(waiting, _held(busy, worker), worker.holds)):
+                    worker.give(job, room.need(job))
+                else:
                     busy.pop(ready).stop()
     finally:
         for worker in busy.values():
             worker.stop()
         shared.close()
+
+
+def _held(busy: Mapping[Any, _Worker], but: _Worker | None = None) -> list[int]:
+    """Bytes that each of the others holds."""
+    return [worker.holds for worker in busy.values() if worker is not but]
 
 
 @contextlib.contextmanager
@@ -106,10 +120,12 @@ class _Worker:
             self.process.start()
         remote.close()
         self.alive = True
+        self.holds, self._killed_before = 0, killed_for_memory()
         self.left: dict[tuple[str, int], RunSpec] | None = None
 
-    def give(self, job: Cell) -> None:
-        """The next job. That a dead worker does not take it shows when its next event is asked for."""
+    def give(self, job: Cell, need: int = 0) -> None:
+        """The next job, which needs so many bytes. That a dead worker does not take it shows at its next event."""
+        self.holds = max(self.holds, need)  # what it frees stays with it
         self.left = {run.key: run for run in job.runs}
         with contextlib.suppress(OSError):
             self.connection.send(job)
@@ -138,15 +154,11 @@ class _Worker:
 
     def _death(self) -> BnbenchError:
         code = self.process.exitcode
-        ending = (
-            f"was killed by signal {-code}"
-            if code is not None and code < 0
-            else f"ended with exit code {code}"
-        )
-        hint = "The system kills processes when memory runs out." if code == -signal.SIGKILL else ""
-        return BnbenchError(
-            f"the worker process that trained it {ending}.", hint, "fewer --jobs, or a smaller study."
-        )
+        if code is not None and code < 0:
+            ending, fix = why_killed(-code, self._killed_before, self.holds or None)
+        else:
+            ending, fix = f"ended with exit code {code}", "fewer --jobs, or a smaller study."
+        return BnbenchError(f"the worker process that trained it {ending}.", fix=fix)
 
     def stop(self) -> None:
         """At once: it has nothing to put in order."""

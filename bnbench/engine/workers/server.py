@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+from bnbench.base import machine
+
 #: Loaded once in the server, so that a worker starts in a moment.
 _PRELOAD = ["bnbench.engine.workers.pool", "bnbench.engine.workers.preload"]
 
@@ -38,6 +40,4 @@ def start_server() -> None:
 
 def count_cores() -> int:
     """Cores that this process may use; 1 where processes can't share memory."""
-    if os.name != "posix":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return machine.count_cores() if os.name == "posix" else 1
