@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,9 +20,13 @@ from bnbench.base.user_code import raise_interrupt
 from bnbench.data import Sizes
 from bnbench.data.augmentations import augmentation_of
 from bnbench.data.prepared import Prepared
+from bnbench.engine.build import build_model, make_objective, two_networks
 from bnbench.engine.cell import Cell
 from bnbench.engine.loop import Training
+from bnbench.engine.steppers.base import autocast
 from bnbench.engine.task_batches import EVAL_BATCH, EVAL_LEAST, EVAL_VALUES, made_up_prepared
+from bnbench.study import Settings
+from bnbench.tasks import task_of
 
 #: Bytes of a process that has imported what training needs, and trains next to nothing; more where steps are those of
 #: torch's optimizers, whose first step imports a compiler, and where TensorFlow is imported.
@@ -118,42 +122,42 @@ def _place(tensor: Tensor) -> int:
 
 
 def measured_footprint(cell: Cell, sizes: Sizes, device: torch.device) -> Footprint:
-    """One step of one run on a few made-up samples, by a network of its own. A network that raises: by its weights."""
-    run = cell.runs[0]
-    if run.settings.is_only_a_look:
-        run = replace(run, settings=run.settings.model_copy(update={"epochs": 1, "steps": None}))
-    settings = run.settings
-    choice = cell.choice
-    if choice.engine in ("stacked", "compiled"):
-        choice = replace(choice, engine="sequential", compiles=False)
+    """One pass on a few made-up samples, by a network of its own. A network that raises: by its weights alone."""
+    settings = cell.runs[0].settings
     try:
         with left_as_found(device):
-            counts = settings.batch_size, SAMPLES
-            data = made_up_prepared(settings.task, sizes, counts, generator(0, "footprint"), device)
-            training = Training([run], data, augmentation_of(settings.augment), device, choice)
-            inputs, targets = next(training.batches())
-            samples = min(SAMPLES, targets.shape[1])
-            kept = Kept(training.stepper.models)
-            with kept.watched():
-                training.train_step(0, inputs[:, :samples], targets[:, :samples])
-            models = training.stepper.models
-            weights = _bytes(value for model in models for value in (*model.parameters(), *model.buffers()))
-            moments = _moments(training.stepper)
+            if two_networks(settings):
+                model, kept = _adversarial_step(cell, sizes, device)
+            else:
+                model = build_model(settings, sizes, cell.runs[0].seed).to(device).train()
+                kept = Kept([model])
+                draw = generator(0, "footprint")
+                inputs, targets = task_of(settings.task).made_up(sizes, SAMPLES, draw)
+                with kept.watched(), autocast(settings, device):
+                    make_objective(settings)(model(inputs.to(device)), targets.to(device))
     except BaseException as error:
         raise_interrupt(error)
         return Footprint(0, 0, 4 * cell.num_parameters, 8 * cell.num_parameters)
-    return Footprint(kept.total // samples, kept.largest // samples, weights, moments)
+    weights = sum(value.numel() * value.element_size() for value in (*model.parameters(), *model.buffers()))
+    return Footprint(kept.total // SAMPLES, kept.largest // SAMPLES, weights, _moments(settings) * weights)
 
 
-def _moments(stepper: Any) -> int:
-    """Bytes that torch's optimizers of a stepper keep; of others, as Adam's."""
-    optimizers = getattr(stepper, "optimizers", None) or [getattr(stepper, "optimizer", None)]
-    if not all(isinstance(optimizer, torch.optim.Optimizer) for optimizer in optimizers):
-        weights = (parameter for model in stepper.models for parameter in model.parameters())
-        return 2 * _bytes(weights)
-    states = (state for optimizer in optimizers for state in optimizer.state.values())
-    return _bytes(value for state in states for value in state.values() if isinstance(value, Tensor))
+def _adversarial_step(cell: Cell, sizes: Sizes, device: torch.device) -> tuple[nn.Module, Kept]:
+    """A whole step of both networks, of which each passes on what the other made."""
+    settings = cell.runs[0].settings
+    data = made_up_prepared(
+        settings.task, sizes, (settings.batch_size, SAMPLES), generator(0, "footprint"), device
+    )
+    training = Training(cell.runs[:1], data, augmentation_of(settings.augment), device, cell.choice)
+    inputs, targets = next(training.batches())
+    kept = Kept(training.stepper.models)
+    with kept.watched():
+        training.train_step(0, inputs[:, :SAMPLES], targets[:, :SAMPLES])
+    return training.stepper.models[0], kept
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+def _moments(settings: Settings) -> int:
+    """Copies of the weights that an optimizer keeps: of SGD, its momentum; of any other, as many as Adam's."""
+    if settings.optimizer.name != "sgd":
+        return 2
+    return 1 if settings.optimizer.options.get("momentum") else 0

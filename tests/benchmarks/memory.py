@@ -20,24 +20,32 @@ import time
 from pathlib import Path
 from typing import Any
 
-#: Overrides of studies: each with steps enough for its peak.
+_DIGITS: dict[str, Any] = {"dataset": "digits", "seeds": 1}
+_MLP: dict[str, Any] = {"name": "mlp", "hidden": [64]}
+_ADAM: dict[str, Any] = {"name": "adam", "lr": 1e-3}
+#: Studies, each with steps enough for its peak.
 CASES: dict[str, dict[str, Any]] = {
-    "mlp": {"dataset": "digits", "model": {"name": "mlp", "hidden": [64]}, "batch_size": 64},
-    "wide mlp": {"dataset": "digits", "model": {"name": "mlp", "hidden": [2000, 2000]}, "batch_size": 4, "seeds": 4},
-    "cnn": {"dataset": "digits", "model": {"name": "cnn", "channels": [32, 64]}, "batch_size": 128, "seeds": 1},
-    "small cnn": {"dataset": "digits", "model": {"name": "cnn", "channels": [4, 4]}, "batch_size": 8, "seeds": 1},
-    "large batch": {"dataset": "digits", "model": {"name": "cnn", "channels": [64, 64]}, "batch_size": 1000, "seeds": 1},
-    "resnet18": {"dataset": "digits", "model": {"name": "torchvision", "arch": "resnet18"}, "batch_size": 64, "seeds": 1},
+    "mlp": {"dataset": "digits", "model": _MLP, "batch_size": 64},
+    "wide mlp": {**_DIGITS, "model": {"name": "mlp", "hidden": [2000, 2000]}, "batch_size": 4, "seeds": 4},
+    "small cnn": {**_DIGITS, "model": {"name": "cnn", "channels": [4, 4]}, "batch_size": 8},
+    "cnn": {**_DIGITS, "model": {"name": "cnn", "channels": [64, 64]}, "batch_size": 1000},
+    "resnet18": {**_DIGITS, "model": {"name": "torchvision", "arch": "resnet18"}, "batch_size": 64},
     "transformer": {
-        "dataset": {"name": "stdlib_text", "window": 32}, "model": {"name": "transformer", "depth": 2, "width": 64, "heads": 2},
-        "optimizer": {"name": "adam", "lr": 1e-3}, "batch_size": 32, "seeds": 1,
+        "dataset": {"name": "stdlib_text", "window": 32},
+        "model": {"name": "transformer", "depth": 2, "width": 64, "heads": 2},
+        "optimizer": _ADAM,
+        "batch_size": 32,
+        "seeds": 1,
     },
     "gan": {
-        "dataset": "digits", "task": "gan", "model": {"name": "dcgan", "width": 16},
-        "optimizer": {"name": "adam", "lr": 2e-4}, "batch_size": 64, "seeds": 1,
+        **_DIGITS,
+        "task": "gan",
+        "model": {"name": "dcgan", "width": 16},
+        "optimizer": _ADAM,
+        "batch_size": 64,
     },
-    "keras": {"dataset": "digits", "model": {"name": "mlp", "hidden": [64]}, "framework": "keras", "seeds": 1},
-}  # fmt: skip
+    "keras": {**_DIGITS, "model": _MLP, "framework": "keras"},
+}
 STUDY = {
     "name": "memory",
     "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
@@ -53,11 +61,11 @@ def measure(name: str) -> dict[str, float]:
 
     from bnbench.api.plugins import known_names
     from bnbench.api.several import load_studies
+    from bnbench.engine.execute import Trainer
     from bnbench.engine.footprint import data_bytes
     from bnbench.engine.library import Library, data_key
     from bnbench.engine.process import training_process
     from bnbench.engine.rehearsal.rehearse import rehearse
-    from bnbench.engine.execute import Trainer
     from bnbench.engine.workers import pool
     from bnbench.engine.workers.room import Estimates
     from bnbench.study.plan import make_plan
@@ -75,7 +83,7 @@ def measure(name: str) -> dict[str, float]:
         if in_worker:
             peaks.watch(pool)
             key = data_key(runs[0].settings.for_seed(runs[0].seed))
-            for _ in pool.run_in_workers([cell], {key: data}, device, 1):
+            for _ in pool.run_in_workers([cell], {key: data}, 1, pool.WorkerLife(device)):
                 pass
         else:
             for _ in Trainer(library, device).train(cell.runs, cell.choice):

@@ -113,6 +113,7 @@ class _Worker:
     """One process and the job that it is at."""
 
     def __init__(self, shared: SharedData, life: WorkerLife) -> None:
+        self.holds, self._killed_before = 0, killed_for_memory()
         context = get_context("forkserver")
         self.connection, remote = context.Pipe()
         self.process = context.Process(target=_serve, args=(remote, shared, life), daemon=True)
@@ -120,7 +121,6 @@ class _Worker:
             self.process.start()
         remote.close()
         self.alive = True
-        self.holds, self._killed_before = 0, killed_for_memory()
         self.left: dict[tuple[str, int], RunSpec] | None = None
 
     def give(self, job: Cell, need: int = 0) -> None:
