@@ -90,7 +90,11 @@ def session() -> dict[str, Any]:
         "cpu_count": os.cpu_count(),
         "versions": {name: _version(name) for name in _PACKAGES},
         "git_revision": _git_revision(),
-        "command": ["bnbench", *sys.argv[1:]],
+        # a byte of a name that is no UTF-8 is half a character, which no file takes
+        "command": [
+            "bnbench",
+            *(os.fsencode(word).decode("utf-8", "backslashreplace") for word in sys.argv[1:]),
+        ],
     }
 
 

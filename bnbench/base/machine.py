@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnbench.base.errors import BnbenchError
+
 _PROC = Path("/proc")
+#: Fixes for a process that had not enough memory.
+LESS_MEMORY = "fewer --jobs, a smaller batch_size, or fewer seeds in one stack (engine: sequential)."
+#: Of torch's allocator: "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to
+#: allocate 4000000000000 bytes".
+_ASKED = re.compile(r"can't allocate memory: you tried to allocate (\d+) bytes")
+_OUT_OF_MEMORY = re.compile(r"\bout of memory\b|Cannot allocate memory", re.IGNORECASE)
 #: Version 1 says "no limit" with a number as large as this.
 _NO_LIMIT = 2**60
-GB = 10**9
+_MIB, _GIB = 2**20, 2**30
 
 
 @dataclass(frozen=True)
@@ -72,23 +81,40 @@ def why_killed(
 
     killed_before: `killed_for_memory` of when it started. estimate: bytes that it was thought to need.
     """
-    fix = "fewer --jobs, a smaller batch_size, or fewer seeds in one stack (engine: sequential)."
     if signal != 9:
         return f"was killed by signal {signal}", "fewer --jobs, or a smaller study."
     if killed_for_memory(proc) <= killed_before:
-        return "was killed by signal 9, by someone or by the system, which does so when memory runs out", fix
+        return (
+            "was killed by signal 9, by someone or by the system, which does so when memory runs out",
+            LESS_MEMORY,
+        )
     known = memory(proc)
     facts = [
         *([] if estimate is None else [f"its estimate: {amount(estimate)}"]),
         *([] if known.limit is None else [f"the {_place(known)} has {amount(known.limit)}"]),
     ]
     beside = f" ({'; '.join(facts)})" if facts else ""
-    return f"was ended by the system's out-of-memory killer{beside}", fix
+    return f"was ended by the system's out-of-memory killer{beside}", LESS_MEMORY
+
+
+def why_out_of_memory(error: BaseException) -> str:
+    """The sentence for an exception that means that memory has run out, of this machine or of a GPU; "" for others."""
+    text = str(error).strip()
+    asked = _ASKED.search(text)
+    if isinstance(error, BnbenchError) or not (
+        isinstance(error, MemoryError) or asked or _OUT_OF_MEMORY.search(text)
+    ):
+        return ""
+    if "CUDA" in text or "MPS" in text:
+        return f"memory ran out: {text.partition(chr(10))[0].rstrip('.')}"
+    size = f" at {amount(int(asked[1]))} for one tensor" if asked else ""
+    place = place_text(memory())
+    return f"memory ran out{size} ({type(error).__name__}){f': {place}' if place else ''}"
 
 
 def amount(number: float) -> str:
-    """For example "410 MB", "2.3 GB"."""
-    return f"{number / 1e6:,.0f} MB" if number < 0.9995 * GB else f"{number / GB:,.1f} GB"
+    """For example "410 MiB", "2.3 GiB"."""
+    return f"{number / _MIB:,.0f} MiB" if number < 0.9995 * _GIB else f"{number / _GIB:,.1f} GiB"
 
 
 def _place(known: Memory) -> str:

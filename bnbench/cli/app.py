@@ -11,12 +11,12 @@ from typing import Annotated
 
 import typer
 
-from bnbench.base.errors import EXIT_DONE
+from bnbench.base.errors import EXIT_DONE, BnbenchError
 from bnbench.base.terminal import close_doors, echo, open_doors
 from bnbench.base.words import ENGLISH
 from bnbench.cli.convert import convert
 from bnbench.cli.doctor import doctor
-from bnbench.cli.errors import Errors
+from bnbench.cli.errors import Errors, error_text
 from bnbench.cli.explain import explain
 from bnbench.cli.fold import fold
 from bnbench.cli.groups import with_groups
@@ -254,6 +254,18 @@ def _give_home() -> None:
             os.environ["HOME"] = os.path.join(tempfile.gettempdir(), f"bnbench-home-{os.getuid()}")
 
 
+def _check_folder() -> None:
+    """Raises BnbenchError where the current folder is gone: torch's libraries end the process then."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise BnbenchError(
+            f"the current folder can't be found: {error.strerror}.",
+            "It was removed or moved, or may not be read, since this shell entered it.",
+            "cd to another folder and run the command there.",
+        ) from None
+
+
 def main() -> None:
     """The console script. A closed pipe (`bnbench list | head`) is not an error."""
     open_doors()
@@ -263,7 +275,11 @@ def main() -> None:
 
 def _run() -> int:
     try:
+        _check_folder()
         app()
         return EXIT_DONE
+    except BnbenchError as error:
+        echo(error_text(error), err=True)
+        return error.exit_code
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else EXIT_DONE

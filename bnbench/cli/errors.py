@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from bnbench.base.errors import EXIT_INTERRUPTED, BnbenchError, ConfigError
+from bnbench.base.errors import EXIT_INTERRUPTED, EXIT_NOTHING_USABLE, BnbenchError, ConfigError
+from bnbench.base.machine import LESS_MEMORY, why_out_of_memory
 from bnbench.base.terminal import echo, indented
 from bnbench.base.user_code import signals_handled
 
@@ -26,6 +27,9 @@ class Errors:
         if isinstance(error, BnbenchError):
             echo(error_text(error), err=True)
             raise typer.Exit(error.exit_code) from None
+        if lack := why_out_of_memory(error):
+            echo(error_text(BnbenchError(f"{lack}.", fix=LESS_MEMORY)), err=True)
+            raise typer.Exit(EXIT_NOTHING_USABLE) from None
         if isinstance(error, KeyboardInterrupt):
             echo("Interrupted.", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 import torch
 
 from bnbench.base.circumstances import processor, versions
 from bnbench.base.errors import DeviceError
+from bnbench.base.machine import count_cores
 from bnbench.engine.process import is_forked, set_deterministic
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -32,8 +34,10 @@ def pick_device(name: DeviceName) -> torch.device:
     return torch.device(name)
 
 
-#: What torch would use: every core, or what OMP_NUM_THREADS says.
+#: What OMP_NUM_THREADS says, or else every core that torch sees and the container's quota pays for.
 _ALL_THREADS = torch.get_num_threads()
+if "OMP_NUM_THREADS" not in os.environ:
+    _ALL_THREADS = min(_ALL_THREADS, count_cores())
 
 
 def all_threads() -> int:

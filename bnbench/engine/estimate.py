@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,12 +25,14 @@ from bnbench.engine.device import synchronize
 from bnbench.engine.evaluate import evaluate
 from bnbench.engine.library import Library
 from bnbench.engine.loop import Training
+from bnbench.engine.memory_plan import with_memory
 from bnbench.engine.networks import Networks
 from bnbench.engine.probing import Timed
 from bnbench.engine.rehearsal.case import Case
 from bnbench.engine.rehearsal.mistakes import crash_mistake
 from bnbench.engine.rehearsal.rehearse import rehearse_cases
 from bnbench.engine.task_batches import EVAL_BATCH, EVAL_LEAST, made_up_prepared
+from bnbench.engine.workers.room import work_of
 from bnbench.study import Settings, Study
 from bnbench.study.cautions import step_cautions
 from bnbench.study.labels import cell_label
@@ -77,34 +79,23 @@ def estimate_study(
     mistakes = [*rehearsal.mistakes, *claim_faults(study, rehearsal.looked), *raised]
     if mistakes := mistakes or [*way_faults(study, rehearsal.lines)]:
         raise ConfigError(list(dict.fromkeys(mistakes)))
-    work = {label: _work(settings, shapes[label]) for label, settings in cells.items()}
+    work = {label: f"{work_of(settings)} {shapes[label]}" for label, settings in cells.items()}
     seconds = min(MOST_SECONDS, max(LEAST_SECONDS, ALL_SECONDS / len(set(work.values()))))
     timings: dict[str, Timing] = {}
     for label in cells:
         if work[label] not in timings:
             progress(f"Timing a few steps of {label} ({len(timings) + 1} of {len(set(work.values()))})")
             timings[work[label]] = _timing(rehearsal.cells[label], shapes[label], device, seconds)
-    return [_estimate(label, rehearsal.cells[label], shapes[label], timings[work[label]]) for label in cells]
+    found = [_estimate(label, rehearsal.cells[label], shapes[label], timings[work[label]]) for label in cells]
+    sizes = {label: shape.sizes for label, shape in shapes.items()}
+    held = {label: _data_bytes(settings, shapes[label]) for label, settings in cells.items()}
+    return with_memory(found, rehearsal.cells, sizes, held, device)
 
 
 def _case(cell: StudyCell, shape: Shape, seeds: tuple[int, ...]) -> Case:
     runs = tuple(RunSpec(cell.variant, cell.setting, seed, "", cell.settings) for seed in seeds)
     smallest = min(PROBE_SIZE, shape.num_train, shape.num_val, shape.num_test)
     return Case(runs, shape.sizes, shape.num_train, smallest)
-
-
-def _work(settings: Settings, shape: Shape) -> str:
-    """Settings of one key take steps of the same cost: numbers such as rates and momenta cost nothing."""
-    kinds = {key: getattr(settings, key) for key in ("model", "norm", "optimizer", "loss")}
-    facts = {key: (choice.name, _without_rates(choice.options)) for key, choice in kinds.items()}
-    modes = [getattr(settings, key) for key in ("batch_size", "precision", "engine", "framework", "train")]
-    clipped = settings.clip_norm is None, settings.clip.name
-    return repr((facts, modes, settings.augment, clipped, settings.probe, shape))
-
-
-def _without_rates(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a float, whether it is zero is all that matters: no momentum, no decay."""
-    return {key: bool(value) if isinstance(value, float) else value for key, value in options.items()}
 
 
 def shape_of(settings: Settings, library: Library) -> Shape:
@@ -157,11 +148,10 @@ def _sizes_of(settings: Settings, facts: DatasetFacts) -> Sizes:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a step and a sample of evaluation; bytes that one step keeps for its backward pass; of its probes."""
+    """Seconds a step and a sample of evaluation; of its probes."""
 
     step: float
     sample: float
-    activations: int
     probing: Timed | None = None
 
 
@@ -179,7 +169,7 @@ def _timing(cell: Cell, shape: Shape, device: torch.device, seconds: float) -> T
         with left_as_found(device):
             data = _made_up(settings, shape, device)
             training = Training([run], data, augmentation_of(settings.augment), device, choice)
-            step, activations = _timed_steps(training, settings.batch_size, device, seconds / 2)
+            step = _timed_steps(training, settings.batch_size, device, seconds / 2)
             model = training.stepper.models[0]
             sample = _timed_evaluation(model, data, step / settings.batch_size, seconds / 2)
             probing = training.probing.timed() if settings.probe else None
@@ -188,12 +178,12 @@ def _timing(cell: Cell, shape: Shape, device: torch.device, seconds: float) -> T
         if isinstance(error, DataError):
             raise
         raise ConfigError([crash_mistake(run.label, error)]) from error
-    return Timing(step, sample, activations, probing)
+    return Timing(step, sample, probing)
 
 
 def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstimate:
     settings = cell.runs[0].settings
-    probe = shape.num_probe or min(PROBE_SIZE, shape.num_train, settings.max_eval_samples or PROBE_SIZE)
+    probe = _probe_samples(settings, shape)
     epoch = steps_per_epoch(shape.num_train, settings.batch_size, settings.last_batch)
     steps = cell.steps
     every = settings.evaluate_every
@@ -205,15 +195,6 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
     precise = sum(min(way.samples, shape.num_train) for way in settings.evaluate if way.samples and cell.ways)
     samples += 2 * (len(cell.ways) * (probe + shape.num_val + tested) + precise)
     evaluation = samples * timing.sample
-    size = shape.bytes_a_value
-    # data as it came, the part to train on once more, and float32 to evaluate
-    held = (
-        2 * size * shape.num_train
-        + (size + 4) * (shape.num_val + shape.num_test)
-        + 4 * (probe + tested - shape.num_test)
-    )
-    # weights, gradients, two moments, the best weights
-    memory = int(held) * math.prod(shape.sizes.input_shape) + 4 * 5 * cell.num_parameters + timing.activations
     costs = timing.probing.costs(settings.probe, steps) if timing.probing and settings.probe else ()
     seconds = steps * timing.step + evaluation + sum(cost.seconds for cost in costs)
     return CellEstimate(
@@ -221,7 +202,7 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
         cell.num_parameters,
         steps,
         seconds,
-        memory,
+        memory_bytes=0,
         evaluation_seconds=evaluation,
         trained_parameters=cell.trained_parameters,
         warnings=(*cell.cautions, *step_cautions(settings, epoch)),
@@ -230,25 +211,26 @@ def _estimate(label: str, cell: Cell, shape: Shape, timing: Timing) -> CellEstim
     )
 
 
+def _data_bytes(settings: Settings, shape: Shape) -> int:
+    """Data as it came, the part to train on once more, and float32 to evaluate."""
+    probe, size = _probe_samples(settings, shape), shape.bytes_a_value
+    tested = shape.num_test * len(settings.test_sets)
+    held = 2 * size * shape.num_train + (size + 4) * (shape.num_val + shape.num_test) + 4 * (probe + tested)
+    return int(held) * math.prod(shape.sizes.input_shape)
+
+
+def _probe_samples(settings: Settings, shape: Shape) -> int:
+    return shape.num_probe or min(PROBE_SIZE, shape.num_train, settings.max_eval_samples or PROBE_SIZE)
+
+
 def _made_up(settings: Settings, shape: Shape, device: torch.device) -> Prepared:
     """Noise of the right shape: a few batches to train on, one to evaluate."""
     counts = min(4 * settings.batch_size, shape.num_train), min(EVAL_BATCH, max(shape.num_val, 2))
     return made_up_prepared(settings.task, shape.sizes, counts, generator(0, "estimate"), device)
 
 
-def _timed_steps(
-    training: Training, batch_size: int, device: torch.device, seconds: float
-) -> tuple[float, int]:
-    """Seconds a step, and the bytes that one step keeps for its backward pass.
-
-    Where whole batches take too long, a part of one stands for it.
-    """
-    saved: dict[int, int] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
+def _timed_steps(training: Training, batch_size: int, device: torch.device, seconds: float) -> float:
+    """Seconds a step. Where whole batches take too long, a part of one stands for it."""
     inputs, targets = next(training.batches())
     whole = targets.shape[1]
     count = min(whole, FIRST_SAMPLES) if device.type == "cpu" else whole
@@ -259,9 +241,7 @@ def _timed_steps(
         synchronize(device)
         return time.perf_counter() - start
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        step(count)
-    kept = sum(saved.values()) * whole // count
+    step(count)
     first = step(count)
     if count < whole:
         # two steps of so many samples should fit, if they take no less a sample than the first ones
@@ -273,7 +253,7 @@ def _timed_steps(
     while sum(times) < seconds / 2:
         times.append(step(count))
     gathering = _seconds_of(lambda: next(training.batches()))
-    return (statistics.median(times) * whole / count + gathering) * batch_size / whole, kept
+    return (statistics.median(times) * whole / count + gathering) * batch_size / whole
 
 
 def _timed_evaluation(model: Any, data: Prepared, seconds_a_sample: float, seconds: float) -> float:

@@ -9,6 +9,7 @@ from contextlib import closing
 import torch
 
 from bnbench.base.errors import BnbenchError
+from bnbench.base.machine import LESS_MEMORY, why_out_of_memory
 from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.data.augmentations import augmentation_of
 from bnbench.engine.choose import EngineChoice
@@ -76,6 +77,8 @@ class Trainer:
 def crashed(run: RunSpec, error: BaseException, device: torch.device) -> RunRecord:
     """The record of a run that raised: the message is the first line of its error, the traceback the rest."""
     message = str(error) if isinstance(error, BnbenchError) else text_of(error)
+    if lack := why_out_of_memory(error):
+        message = f"{lack}. Fix: {LESS_MEMORY}"
     trace = "" if isinstance(error, BnbenchError) else "".join(traceback.format_exception(error))
     return RunRecord(
         variant=run.variant,

@@ -31,6 +31,8 @@ from bnbench.tasks import task_of
 #: Bytes of a process that has imported what training needs, and trains next to nothing; more where steps are those of
 #: torch's optimizers, whose first step imports a compiler, and where TensorFlow is imported.
 STACK_PROCESS, PROCESS, KERAS_PROCESS = 360 * 10**6, 540 * 10**6, 900 * 10**6
+#: The part of each that processes forked from one server share: the libraries that it has imported for all.
+SHARED = 330 * 10**6
 #: Samples of the step that is measured.
 SAMPLES = 8
 #: Of each replica, so many times its weights: those that learn, gradients, the best ones, the last ones, and their way
@@ -68,6 +70,11 @@ def job_bytes(cell: Cell, footprint: Footprint, sizes: Sizes) -> int:
     values = max(1, math.prod(sizes.input_shape))
     evaluated = max(EVAL_LEAST, min(EVAL_BATCH, EVAL_VALUES // values))
     return process_bytes(cell) + footprint.of_replicas(count, settings.batch_size, evaluated)
+
+
+def together(needs: Iterable[int]) -> int:
+    """Bytes of worker processes side by side, each of which would need so many alone."""
+    return SHARED + sum(max(0, need - SHARED) for need in needs)
 
 
 def process_bytes(cell: Cell) -> int:

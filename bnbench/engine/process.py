@@ -20,7 +20,19 @@ from bnbench.base.errors import BnbenchError
 
 try:
     import torch
-except (ImportError, OSError) as error:  # OSError: a library that torch is linked with is missing
+except (
+    ImportError,
+    OSError,
+    MemoryError,
+) as error:  # OSError: a library that torch is linked with is missing
+    if isinstance(error, MemoryError) or any(
+        text in str(error) for text in ("map segment", "llocate memory")
+    ):
+        raise BnbenchError(
+            f"torch can't be imported: memory ran out: {type(error).__name__}: {error}",
+            "Its libraries alone take some gigabytes of address space.",
+            "a larger limit: ulimit -v unlimited, or more memory for the container.",
+        ) from error
     raise BnbenchError(
         f"torch can't be imported: {type(error).__name__}: {error}",
         "Training and checking a study need it; `bnbench report`, `bnbench list` and `bnbench.load` do not.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from bnbench.engine.state.keeping import NOTHING_KEPT, Keeping
 from bnbench.engine.workers.packing import arrange
 from bnbench.engine.workers.pool import WorkerLife, run_in_workers
 from bnbench.engine.workers.room import packed
-from bnbench.engine.workers.server import can_start_workers, count_cores
+from bnbench.engine.workers.server import can_start_workers, count_cores, start_server
 from bnbench.study.events import Event, RunEnded, RunStarted
 from bnbench.study.plan import RunSpec
 
@@ -56,6 +57,7 @@ class Scheduler:
     ) -> None:
         self.cells, self.library, self.device = cells, library, device
         self.options = options or Options()
+        self._remark = ""
         self._trainer = Trainer(library, device, self.options.debug, self.options.keeping)
 
     def train(self, runs: Sequence[RunSpec]) -> Generator[Event]:
@@ -85,22 +87,41 @@ class Scheduler:
             if (team := self.options.team) is not None:
                 yield from team.train(self._trainer, part.runs[0], part.choice)
             else:
-                yield from self._trainer.train(part.runs, part.choice)
+                yield from _remarked(self._trainer.train(part.runs, part.choice), self._remark)
+                self._remark = ""
 
     def _jobs(self, groups: Sequence[Cell]) -> tuple[list[Cell], int]:
-        """The jobs for workers, and the number of workers; empty where their start costs more than it saves."""
-        options, cores = self.options, default_workers(self.device)
-        workers = options.workers if os.name == "posix" else None
-        here = (
-            options.debug or options.team is not None or self.device.type != "cpu" or not can_start_workers()
-        )
-        if here or (workers or cores) < 2:
+        if self.options.debug or self.options.team is not None or not can_start_workers():
             return [], 0
-        spread = [group for group in groups if group.choice.threads == 1]
-        jobs, processes = arrange(spread, workers, cores)
-        if len(jobs) < 2 or sum(group.seconds(len(group.runs)) for group in spread) < WORTH_WORKERS:
+        jobs, processes = jobs_for_workers(groups, self.device, self.options.workers)
+        try:
+            if jobs:
+                start_server()
+        except OSError as error:  # such as a name of the temporary folder that is too long for a socket
+            self._remark = (
+                f"no worker process can be started ({error}; the temporary folder is {tempfile.gettempdir()}), so "
+                "everything is trained in this process; TMPDIR=/tmp may help"
+            )
             return [], 0
         return jobs, processes
+
+
+def jobs_for_workers(
+    groups: Sequence[Cell], device: torch.device, given: int | None = None
+) -> tuple[list[Cell], int]:
+    """The jobs for workers, and the number of workers; empty where their start costs more than it saves.
+
+    given: so many workers; None for what suits.
+    """
+    cores = default_workers(device)
+    workers = given if os.name == "posix" else None
+    if device.type != "cpu" or (workers or cores) < 2:
+        return [], 0
+    spread = [group for group in groups if group.choice.threads == 1]
+    jobs, processes = arrange(spread, workers, cores)
+    if len(jobs) < 2 or sum(group.seconds(len(group.runs)) for group in spread) < WORTH_WORKERS:
+        return [], 0
+    return jobs, processes
 
 
 def _remarked(events: Generator[Event], remark: str) -> Generator[Event]:

@@ -52,11 +52,13 @@ class ProbeCost:
 
 @dataclass(frozen=True)
 class CellEstimate:
-    """The cost of one variant: of one of its runs. memory_bytes: data, weights, optimizer, activations.
+    """The cost of one variant: of one of its runs. memory_bytes: of a process that trains it, with the data.
 
     trained_parameters: how many learn, None for all. evaluation_seconds: the part of `seconds` in which nothing is
     trained. warnings: limits of its answer. notes: remarks on its data. probes: what its probes cost, within `seconds`.
-    network: what was done to the normalizers of a network that was not written for bnbench.
+    network: what was done to the normalizers of a network that was not written for bnbench. worker_bytes: of a worker
+    that trains the largest of its jobs, with the data; 0 where it is trained in the command's own process. workers: how
+    many train at a time, by default. together_bytes: of all of them.
     """
 
     label: str
@@ -70,6 +72,9 @@ class CellEstimate:
     warnings: tuple[str, ...] = ()
     probes: tuple[ProbeCost, ...] = ()
     network: str = ""
+    worker_bytes: int = 0
+    workers: int = 0
+    together_bytes: int = 0
 
 
 def make_plan(study: Study, provenance: Callable[[Settings], Any]) -> list[RunSpec]:

@@ -78,7 +78,7 @@ def measure(name: str) -> dict[str, float]:
         runs = make_plan(study, lambda settings: "memory")
         cell = rehearse(runs, library, device).cells["batch"]
         data = library.prepared(runs[0].settings)
-        estimate, held = Estimates(device).job(cell, data), data_bytes([data])
+        estimate, held = Estimates(device).job(cell, data.sizes), data_bytes([data])
         in_worker = cell.choice.threads == 1 and cell.choice.engine != "keras"
         if in_worker:
             peaks.watch(pool)

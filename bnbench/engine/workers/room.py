@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import torch
 
 from bnbench.base.machine import Memory, amount, memory, place_text
+from bnbench.data import Sizes
 from bnbench.data.prepared import Prepared
 from bnbench.engine.cell import Cell
-from bnbench.engine.footprint import Footprint, data_bytes, job_bytes, measured_footprint
+from bnbench.engine.footprint import Footprint, data_bytes, job_bytes, measured_footprint, together
 from bnbench.engine.library import data_key
 from bnbench.study import Settings
 from bnbench.study.plan import RunSpec
@@ -36,7 +37,7 @@ class Room:
         own: bytes that the worker holds already which would train it: it gives none back.
         """
         for index, job in enumerate(waiting):
-            if self.free is None or not held or sum(held) + max(own, self.need(job)) <= self.free:
+            if self.free is None or not held or together([*held, max(own, self.need(job))]) <= self.free:
                 return waiting.pop(index)
         return None
 
@@ -58,14 +59,14 @@ def packed(
     data: by `data_key`; workers get a copy of it, which they share. given: the user has named the number of workers,
     who gets them, with a warning where they may not fit.
     """
-    now, sizes = memory(), Estimates(device)
+    now, estimates = memory(), Estimates(device)
     free = None if now.free is None else max(0.0, USABLE * now.free - data_bytes(data.values()))
 
     def need(job: Cell) -> int:
-        return sizes.job(job, data[data_key(_settings(job.runs[0]))])
+        return estimates.job(job, data[data_key(_settings(job.runs[0]))].sizes)
 
     whole = sorted(map(need, jobs), reverse=True)
-    wanted = sum(whole[:workers])
+    wanted = together(whole[:workers])
     if free is None or wanted <= free:
         return Packed(list(jobs), Room(free, _by_run(jobs, need)))
     if given:
@@ -119,12 +120,12 @@ class Estimates:
         self._device = device
         self._known: dict[str, Footprint] = {}
 
-    def job(self, job: Cell, data: Prepared) -> int:
-        """Bytes of a process that trains it, beside the data."""
-        key = f"{work_of(job.runs[0].settings)} {data.sizes}"
+    def job(self, job: Cell, sizes: Sizes) -> int:
+        """Bytes of a process that trains it, beside the data, whose sizes these are."""
+        key = f"{work_of(job.runs[0].settings)} {sizes}"
         if key not in self._known:
-            self._known[key] = measured_footprint(job, data.sizes, self._device)
-        return job_bytes(job, self._known[key], data.sizes)
+            self._known[key] = measured_footprint(job, sizes, self._device)
+        return job_bytes(job, self._known[key], sizes)
 
 
 def work_of(settings: Settings) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bnbench.base.kinds import KINDS
 from bnbench.base.listing import Described
+from bnbench.base.machine import Memory, amount, memory, place_text
 from bnbench.base.terminal import one_line
 from bnbench.reports.console import print_table, print_text
 from bnbench.reports.numbers import parameters_text, target_text
@@ -42,6 +43,8 @@ def print_plan(console: Console, study: Study, estimates: Sequence[CellEstimate]
     total = sum(cell.seconds for cell in estimates)
     time = _range(duration(least * total), duration(seeds * total))
     print_text(console, f"No mistakes. All runs together: about {time}, one after the other.")
+    for text in _memory(estimates, memory()):
+        print_text(console, text)
     print_text(console, f"Baseline: {study.baseline}. {_seeds(study)}.")
     for text in _probes(estimates):
         print_text(console, text)
@@ -67,6 +70,29 @@ def _networks(study: Study, estimates: Sequence[CellEstimate]) -> Iterator[str]:
         yield f"Network: {', '.join(names)}."
     for text, labels in done.items():
         yield f"{', '.join(labels)}: {text}."
+
+
+def _memory(estimates: Sequence[CellEstimate], here: Memory) -> Iterator[str]:
+    """What is in memory at a time, by default, and what this machine has; a warning where it is too much."""
+    workers = max(cell.workers for cell in estimates)
+    if workers:
+        largest = max(estimates, key=lambda cell: cell.worker_bytes)
+        needed = largest.together_bytes
+        text = (
+            f"{_count(workers, 'worker')} at a time, each with up to {amount(largest.worker_bytes)} "
+            f"({largest.label}); together about {amount(needed)}"
+        )
+    else:
+        largest = max(estimates, key=lambda cell: cell.memory_bytes)
+        needed = largest.memory_bytes
+        text = f"one process, about {amount(needed)} ({largest.label})"
+    place = place_text(here)
+    yield f"Memory: {text}{'; ' if place else ''}{place}."
+    if here.free is not None and needed > here.free:
+        yield (
+            "Warning: that is more than is free. Fewer workers train at a time then; what does not fit even alone "
+            "may be ended by the system: a smaller batch_size needs less."
+        )
 
 
 def _probes(estimates: Sequence[CellEstimate]) -> Iterator[str]:
