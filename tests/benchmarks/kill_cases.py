@@ -33,7 +33,7 @@ CASES = (
         "stack of 4 seeds; batch, batch_custom, layer; SGD with momentum; cosine; targets",
         {
             "dataset": "digits", "model": _MLP, "optimizer": _SGD, "schedule": {"name": "cosine"}, "batch_size": 64,
-            "epochs": 40, "evaluate_every": 100, "seeds": 4,
+            "epochs": 20, "evaluate_every": 100, "seeds": 4,
             "variants": {
                 "batch": {"norm": "batch"}, "batch_custom": {"norm": "batch_custom"}, "layer": {"norm": "layer"},
             },
@@ -46,7 +46,7 @@ CASES = (
         "stack of 2 seeds with probes; renorm, ghost; AdamW; step schedule; clipped gradients",
         {
             "dataset": "digits", "model": _MLP, "optimizer": {"name": "adamw", "lr": 0.003, "weight_decay": 0.01},
-            "schedule": {"name": "step", "milestones": [8, 14], "gamma": 0.3}, "batch_size": 64, "epochs": 20,
+            "schedule": {"name": "step", "milestones": [5, 9], "gamma": 0.3}, "batch_size": 64, "epochs": 12,
             "clip_norm": 1.0, "probe": True, "seeds": 2,
             "variants": {
                 "renorm": {"norm": {"name": "renorm", "relax_from": 100, "r_relaxed_at": 600, "d_relaxed_at": 400}},
@@ -59,7 +59,7 @@ CASES = (
         "convolutions; batch_noisy, batch_virtual, power; Adam; random crops and flips",
         {
             "dataset": "digits", "model": {"name": "cnn", "channels": [8, 16]}, "optimizer": _ADAM,
-            "batch_size": 64, "steps": 160, "evaluate_every": 80, "augment": "crop_flip", "seeds": 1,
+            "batch_size": 64, "steps": 120, "evaluate_every": 60, "augment": "crop_flip", "seeds": 1,
             "variants": {
                 "batch_noisy": {"norm": "batch_noisy"}, "batch_virtual": {"norm": "batch_virtual"},
                 "power": {"norm": "power"},
@@ -72,7 +72,7 @@ CASES = (
         "dropout from the global streams, one run after the other; lp, batch_group; a run that diverges",
         {
             "dataset": "digits", "model": {**_MLP, "dropout": {"p": 0.3, "place": "after_norm"}}, "optimizer": _SGD,
-            "batch_size": 32, "epochs": 20, "seeds": 2,
+            "batch_size": 32, "epochs": 8, "seeds": 2,
             "variants": {
                 "lp": {"norm": {"name": "lp", "p": 1}}, "batch_group": {"norm": "batch_group"},
                 "diverges": {"norm": "none", "optimizer.lr": 60.0},
@@ -115,7 +115,7 @@ CASES = (
         "regression, one variant in bf16; seeds that differ in their split; batch_mean_only; the norm alone learns",
         {
             "dataset": "diabetes", "task": "tabular_regression", "model": _MLP, "optimizer": _ADAM,
-            "batch_size": 32, "epochs": 40, "seeds": 2, "vary": ["split", "init", "order"],
+            "batch_size": 32, "epochs": 25, "seeds": 2, "vary": ["split", "init", "order"],
             "variants": {
                 "batch_mean_only": {"norm": "batch_mean_only"},
                 "bf16": {"norm": "batch", "precision": "bf16"},
@@ -127,7 +127,7 @@ CASES = (
         "auto",
         "seeds: auto with its looks",
         {
-            "dataset": "digits", "model": _MLP, "optimizer": _SGD, "batch_size": 64, "epochs": 40,
+            "dataset": "digits", "model": _MLP, "optimizer": _SGD, "batch_size": 64, "epochs": 12,
             "seeds": {"auto": True, "max": 6}, "variants": {"none": {"norm": "none"}, "rms": {"norm": "rms"}},
             "margin": {"metric": "test_accuracy", "value": 0.2},
         },
@@ -137,7 +137,7 @@ CASES = (
         "two worker processes: stacks of 2 seeds; batch, rms",
         {
             "dataset": "digits", "model": {"name": "mlp", "hidden": [96, 96, 96]}, "optimizer": _SGD, "batch_size": 64,
-            "epochs": 50, "seeds": 4, "variants": {"batch": {"norm": "batch"}, "rms": {"norm": "rms"}},
+            "epochs": 40, "seeds": 4, "variants": {"batch": {"norm": "batch"}, "rms": {"norm": "rms"}},
         },
         weight=5,
         workers=True,

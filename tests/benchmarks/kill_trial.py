@@ -29,7 +29,7 @@ LONG_SAVE = 0.3
 #: So long a command may take at most, in seconds.
 PATIENCE = 400.0
 #: At most so many kills in a row before the command runs to its end.
-MOST_KILLS = 4
+MOST_KILLS = 5
 
 
 @dataclass

@@ -13,12 +13,16 @@ Exit code 1 where anything was wrong.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -39,6 +43,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--minutes", type=float, default=1e9, help="Stop after so long; the next call goes on."
     )
+    parser.add_argument(
+        "--part", default="1/1", help="K/N: every N-th trial alone, beside other such processes."
+    )
     parser.add_argument("--work", type=Path, default=Path("kills"), help="Where studies are trained.")
     parser.add_argument(
         "--keras-python", default="", help="A Python with TensorFlow, where this one has none."
@@ -49,22 +56,23 @@ def main(words: Sequence[str] | None = None) -> int:
     folder = given.work.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / f"kills-{given.seed}.jsonl"
-    done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
     place = Place(folder, {False: sys.executable, True: given.keras_python or sys.executable})
-    cases = [case for case in CASES if not given.only or case.name in given.only.split(",")]
-    _import_all()
+    only = given.only.split(",") if given.only else [case.name for case in CASES]
+    _import_all(folder)
+    part, parts = map(int, given.part.split("/"))
     end = time.monotonic() + 60 * given.minutes
-    known = {outcome["number"] for outcome in done}
-    for number, case in trials(cases, given.seed):
+    for number, case in trials(CASES, given.seed):
+        done = _done(kept)
         if sum(len(outcome["kills"]) for outcome in done) >= given.kills or time.monotonic() > end:
             break
-        if number in known:
+        known = {outcome["number"] for outcome in done}
+        if number in known or number % parts != part - 1 or case.name not in only:
             continue
         outcome = Trial(number, given.seed, case, place).run()
-        done.append(outcome.plain())
         with kept.open("a") as file:
             file.write(json.dumps(outcome.plain()) + "\n")
-        _show(outcome, sum(len(each["kills"]) for each in done))
+        _show(outcome, sum(len(each["kills"]) for each in _done(kept)))
+    done = _done(kept)
     if given.write:
         write_table(ROOT / "docs" / "resume.md", done)
     faults = [fault for outcome in done for fault in outcome["faults"]]
@@ -72,18 +80,30 @@ def main(words: Sequence[str] | None = None) -> int:
     return 1 if faults else 0
 
 
-def _import_all() -> None:
+def _done(kept: Path) -> list[dict[str, Any]]:
+    """The outcomes so far, in the order of their numbers."""
+    lines = kept.read_text().splitlines() if kept.exists() else []
+    return sorted(map(json.loads, lines), key=lambda outcome: outcome["number"])
+
+
+def _import_all(folder: Path) -> None:
     """What a command imports: it is forked from here, and a fork must not find threads."""
     import torch
 
-    import bnbench.api.compare
-    import bnbench.cli.run
-    import bnbench.engine.schedule
-    import bnbench.reports.page.html  # noqa: F401
-    from bnbench.base.kinds import KINDS
-
-    for kind in KINDS:
-        kind.registry().names()
+    names = folder / "modules.txt"
+    if not names.exists():
+        words = ["compare", "smoke", "--output", str(folder / "smoke"), "--quiet", "--jobs", "1"]
+        program = (
+            "import sys, pathlib, bnbench.cli.app as app\n"
+            f"sys.argv = ['bnbench', *{words!r}]\n"
+            "try: app.main()\n"
+            f"finally: pathlib.Path({str(names)!r}).write_text('\\n'.join(sorted(sys.modules)))\n"
+        )
+        subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+    for name in names.read_text().split():
+        if name.partition(".")[0] != "__main__":
+            with suppress(Exception):
+                importlib.import_module(name)
     torch.set_num_threads(1)
 
 
