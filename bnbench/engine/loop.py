@@ -24,6 +24,7 @@ from bnbench.engine.build import build_model, make_schedule
 from bnbench.engine.choose import EngineChoice
 from bnbench.engine.inference import Evaluation
 from bnbench.engine.probing import Course, Probing
+from bnbench.engine.ranks.group import current
 from bnbench.engine.replica import Replica
 from bnbench.engine.state.going_on import Group, groups_of
 from bnbench.engine.state.keeping import PLAIN, Handling
@@ -116,10 +117,10 @@ class Training:
         self.stream = BatchStream(settings, self.seeds, data, augmentation, device)
         evaluation = Evaluation(settings, data, device, models[0])
         models = [model.to(device) for model in models]
+        self.planned_steps = planned_steps(settings, data)
         if handling.warm_up and not choice.compiles:
             self._warm_up(models[:2])
         self.steps_per_epoch = self.stream.steps_per_epoch
-        self.planned_steps = planned_steps(settings, data)
         self.stepper = self._make_stepper(models)
         self.lr_factor = make_schedule(settings, self.planned_steps, self.steps_per_epoch)
         self.step_losses = torch.zeros(self.planned_steps, len(self.seeds), device=device)
@@ -161,6 +162,8 @@ class Training:
                     stepper.step(inputs[: len(models)], targets[: len(models)])
         except BaseException as error:  # no warm-up for a model that can't be copied; other errors come again
             raise_interrupt(error)
+            if current() is not None:  # the other processes of this run have to hear of it
+                raise
 
     def _prepare(self) -> None:
         if self.planned_steps:
@@ -184,7 +187,8 @@ class Training:
         )
         self.clock.start()
         while active and step < self.planned_steps:
-            if (reason := pause_reason(self.saving.keeping)) or self.saving.is_due():
+            reason = self.stepper.agreed(pause_reason(self.saving.keeping))
+            if reason or self.saving.is_due():
                 self.clock.stop()
                 if reason:
                     yield from self.saving.paused(active, step, reason)

@@ -18,6 +18,8 @@ from bnbench.norms.sync_batch import alone
 PATIENCE = timedelta(minutes=10)
 #: Tensors that a network's outputs have at most, and axes of each.
 MOST_TENSORS, MOST_AXES = 8, 8
+#: Where the first tensor is described, after their number and the wish to pause.
+_FIRST = 2
 _KINDS = (
     torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
     torch.uint8, torch.bool, torch.complex64, torch.complex128,
@@ -34,6 +36,8 @@ class Group:
         self.world, self.device = world, device
         self.rank, self.size = world.rank, world.size
         self.backend = "nccl" if device.type == "cuda" else "gloo"
+        #: Whether this process wants the run to pause, and whether any did when they last exchanged tensors.
+        self.wish, self.wished = False, False
 
     def rows(self, total: int) -> Rows:
         """The samples of a batch of `total` that are this process's; the first processes have one more."""
@@ -44,6 +48,7 @@ class Group:
     def gathered(self, tensors: Sequence[Tensor] | None) -> list[list[Tensor] | None]:
         """The tensors of every process, by rank: any shapes, as many on each. None: this process has none."""
         heads = self._heads(tensors)
+        self.wished = any(head[1] for head in heads)
         if all(head[0] < 0 for head in heads):
             return [None] * self.size
         shapes = [_shapes(head) for head in heads]
@@ -63,17 +68,18 @@ class Group:
         return results
 
     def _heads(self, tensors: Sequence[Tensor] | None) -> list[list[int]]:
-        """Of each process: how many tensors it has, then the kind, the number of axes and the axes of each."""
+        """Of each process: how many tensors it has, its wish, then the kind, number of axes and axes of each."""
         if tensors is not None and (
             len(tensors) > MOST_TENSORS or any(tensor.dim() > MOST_AXES for tensor in tensors)
         ):
             raise RankError(f"a network with {len(tensors)} outputs can't be trained on several processes.")
-        head = torch.full((1 + MOST_TENSORS * (2 + MOST_AXES),), -1, dtype=torch.int64)
+        head = torch.full((_FIRST + MOST_TENSORS * (2 + MOST_AXES),), -1, dtype=torch.int64)
+        head[1] = int(self.wish)
         if tensors is not None:
             head[0] = len(tensors)
             for place, tensor in enumerate(tensors):
                 numbers = [_KINDS.index(tensor.dtype), tensor.dim(), *tensor.shape]
-                start = 1 + place * (2 + MOST_AXES)
+                start = _FIRST + place * (2 + MOST_AXES)
                 head[start : start + len(numbers)] = torch.tensor(numbers)
         head = head.to(self.device)
         heads = [torch.empty_like(head) for _ in range(self.size)]
@@ -106,12 +112,6 @@ class Group:
             for tensor, values in zip(filled, torch.split(flat, [len(part) for part in raw]), strict=True):
                 tensor.detach().copy_(values.clone().view(tensor.dtype).view(tensor.shape))
 
-    def largest(self, value: int) -> int:
-        """The largest number that any process has."""
-        number = torch.tensor([value], dtype=torch.int64, device=self.device)
-        dist.all_reduce(number, op=dist.ReduceOp.MAX)
-        return int(number)
-
     def check_same(self, model: nn.Module) -> None:
         """Raises RankError where the processes have other weights: they have made other steps."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
@@ -143,7 +143,7 @@ def _flat_gradient(parameter: nn.Parameter) -> Tensor:
 def _shapes(head: Sequence[int]) -> list[tuple[torch.dtype, tuple[int, ...]]] | None:
     if head[0] < 0:
         return None
-    starts = [1 + place * (2 + MOST_AXES) for place in range(head[0])]
+    starts = [_FIRST + place * (2 + MOST_AXES) for place in range(head[0])]
     return [(_KINDS[head[start]], tuple(head[start + 2 : start + 2 + head[start + 1]])) for start in starts]
 
 

@@ -40,6 +40,11 @@ class Ranked(Sequential):
             "the other, without stacks and workers"
         )
 
+    def agreed(self, reason: str) -> str:
+        """All pause after the same step: the one before which all knew that one of them wants it."""
+        self.group.wish = bool(reason)
+        return (reason or "another process was asked to stop") if self.group.wished else ""
+
     def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One update with the whole batch, of which this process takes its part; the objective before it, (1,)."""
         self.optimizer.zero_grad(set_to_none=True)

@@ -16,6 +16,7 @@ from bnbench.engine.batch_stream import BatchStream
 from bnbench.engine.choose import EngineChoice
 from bnbench.engine.device import environment
 from bnbench.engine.probing import Probing
+from bnbench.engine.ranks.group import current
 from bnbench.engine.replica import Replica
 from bnbench.engine.state.content import Content
 from bnbench.engine.state.kinds import Unkeepable, WrongState
@@ -175,7 +176,9 @@ def identity(run: RunSpec, choice: EngineChoice, data: str, planned_steps: int) 
 
 def circumstances(device: torch.device) -> dict[str, Any]:
     """What can change the last bits of a number: the machine, the versions, the threads."""
-    return {**environment(device), "processor_flags": torch.backends.cpu.get_cpu_capability()}
+    group = current()
+    ranks = {"ranks": group.size} if group is not None else {}
+    return {**environment(device), **ranks, "processor_flags": torch.backends.cpu.get_cpu_capability()}
 
 
 def _same_streams(one: Any, other: Any) -> bool:

@@ -35,6 +35,10 @@ class Stepper:
     def prepare(self, inputs: Tensor, targets: Tensor) -> None:
         """Before the clock starts: whatever has to be done once. Leaves the models as they are."""
 
+    def agreed(self, reason: str) -> str:
+        """Why runs pause now, "" where they go on. reason: this process's own; those of one run agree on it."""
+        return reason
+
     def scale_rates(self, factor: float) -> None:
         """Set every learning rate to `factor` times the one in the settings."""
         raise NotImplementedError
