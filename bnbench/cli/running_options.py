@@ -47,7 +47,7 @@ def read_executor(text: str) -> str:
     try:
         return read_word(text).text
     except ExecutorError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(str(error).removeprefix("--executor ")) from None
 
 
 Executor = Annotated[

@@ -91,7 +91,8 @@ def open_file(place: str, jobs: int | None) -> Executors:
         raise ExecutorError(f"{shown}: {where}: {first_line(error)}") from error
     factory = getattr(module, name, None)
     if not callable(factory):
-        names = ", ".join(key for key, value in vars(module).items() if callable(value) and key[0] != "_")
+        own = (key for key, value in vars(module).items() if _is_of(value, module.__name__))
+        names = ", ".join(key for key in own if not key.startswith("_"))
         raise ExecutorError(f"{shown}: the file has no function {name}. It has: {names or 'none'}.")
     try:
         with guarded():
@@ -100,6 +101,10 @@ def open_file(place: str, jobs: int | None) -> Executors:
         raise_interrupt(error)
         raise ExecutorError(f"{shown}: it raised {first_line(error)}.") from error
     return _of_object(executor, shown, jobs)
+
+
+def _is_of(value: object, module: str) -> bool:
+    return callable(value) and getattr(value, "__module__", None) == module
 
 
 def _count(factory: Callable[..., Any], jobs: int | None) -> dict[str, int]:
