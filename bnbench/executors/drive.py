@@ -202,6 +202,8 @@ class Driver:
             yield from self._again(_Task(task.job.part(missing), task.tries), "its results did not arrive")
 
     def _failed(self, task: _Task, error: BaseException) -> Generator[Event]:
+        if isinstance(error, ExecutorError):
+            raise error
         _check_import(error)
         executors = self.executors
         if executors.preempted(error):

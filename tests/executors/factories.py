@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def _prefixed(word: str, moved: dict[str, str]) -> str:
 
 
 def another_version() -> Executor:
-    return Changed(lambda job: _replaced(job, versions={**job.versions, "torch": "1.0"}))
+    return Changed(lambda job: replace(job, versions={**job.versions, "torch": "1.0"}))
 
 
 def other_data() -> Executor:
@@ -68,7 +69,7 @@ def other_data() -> Executor:
             label: {**cell, "provenance": {**cell["provenance"], "data": "other"}}
             for label, cell in job.cells.items()
         }
-        return _replaced(job, cells=cells)
+        return replace(job, cells=cells)
 
     return Changed(other)
 
@@ -104,12 +105,6 @@ def raises() -> Executor:
 
 def nothing() -> int:
     return 3
-
-
-def _replaced(job: Job, **fields: Any) -> Job:
-    from dataclasses import replace
-
-    return replace(job, **fields)
 
 
 def _is_first(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def running(factory: str, **options: object) -> bnbench.Running:
+def running(factory: str, **options: Any) -> bnbench.Running:
     return bnbench.Running(executor=f"{FACTORIES}:{factory}", **options)
 
 
@@ -166,9 +167,9 @@ def test_the_users_code_travels_with_what_it_imports(factory: str, tmp_path: Pat
     code.mkdir()
     (code / "mine.py").write_text(NORM)
     (code / "side.py").write_text("EPS = 0.5\n")
-    word = {f"variants.mine.norm={code}/mine.py:Mine"}
-    for name, more in (("here", {}), ("there", {"running": running(factory)})):
-        bnbench.compare(STUDY, overrides=list(word), output=tmp_path / name, **more)
+    word = f"variants.mine.norm={code}/mine.py:Mine"
+    for name, options in (("here", None), ("there", running(factory))):
+        bnbench.compare(STUDY, overrides=[word], output=tmp_path / name, running=options)
     assert_same(tmp_path / "there", tmp_path / "here")
 
 
@@ -224,9 +225,8 @@ def test_seeds_auto_works_on_an_executor(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(drive.Driver, "executors", property(counted))
     study = {**STUDY, "seeds": {"auto": True, "max": 8}}
-    options = {"overrides": ["steps=4"]}
-    bnbench.compare(study, output=tmp_path / "there", running=running("forked"), **options)
+    bnbench.compare(study, overrides=["steps=4"], output=tmp_path / "there", running=running("forked"))
     monkeypatch.undo()
-    bnbench.compare(study, output=tmp_path / "here", jobs=1, **options)
+    bnbench.compare(study, overrides=["steps=4"], output=tmp_path / "here", jobs=1)
     assert_same(tmp_path / "there", tmp_path / "here")
     assert opened == ["open"]
