@@ -25,10 +25,11 @@ from bnbench.api.arguments import (
     study_of,
     words_of,
 )
+from bnbench.api.carrying_out import carry_out_all
 from bnbench.api.comparison import Comparison
 from bnbench.api.own_models import with_model
 from bnbench.api.plugins import Names, forget_plugins, known_names
-from bnbench.api.session import Options, Work, carry_out
+from bnbench.api.session import Options, Work
 from bnbench.api.several import load_studies, prepare_works
 from bnbench.api.shipped import find_study
 from bnbench.api.summaries import gates_of, summarize_work, write_summaries
@@ -223,9 +224,9 @@ def _trained(
             of = f"-{study.baseline}" if request.alone else ""
             gates = gates_of(fail_if, [study])
             (work,) = prepare_works([study], names, request.output, options, gates, of)
-            for runs in work.rounds():
-                carry_out(work, runs, listener)
-            return _result(work, gates[0])
+            with work.present():
+                carry_out_all(work, listener)
+                return _result(work, gates[0])
         finally:
             forget_plugins()
 

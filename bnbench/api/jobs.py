@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -62,10 +62,13 @@ class Setup:
 
 
 class Elsewhere:
-    """Trains the runs of a study by an executor, which is opened when it is needed."""
+    """Trains the runs of a study by an executor, which is opened when it is needed.
 
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
+    claim: asked before jobs are made; the runs that no other process trains.
+    """
+
+    def __init__(self, setup: Setup, claim: Callable[[Sequence[RunSpec]], tuple[RunSpec, ...]]) -> None:
+        self.setup, self._claim = setup, claim
         self._mark = DriverMark.of_this_process(setup.folder.path)
         self._written_reason = ""
         self._notes: dict[RunId, str] = {}
@@ -86,6 +89,7 @@ class Elsewhere:
 
         Raises ExecutorError where there are no workers, or where one refuses a job.
         """
+        runs = self._claim(runs)
         if not runs:
             return
         self._open = {_id(run): run for run in runs}
@@ -180,6 +184,14 @@ class Elsewhere:
         for key in self._left(job):
             run = self._open.pop(key)
             yield RunEnded(run, crashed(run, error, self.setup.device))
+
+
+def train_elsewhere(
+    setup: Setup, claim: Callable[[Sequence[RunSpec]], tuple[RunSpec, ...]]
+) -> tuple[Callable[[Sequence[RunSpec]], Generator[Event]], Callable[[], None]]:
+    """What trains by an executor, and what ends it."""
+    elsewhere = Elsewhere(setup, claim)
+    return elsewhere.train, elsewhere.close
 
 
 def _id(run: RunSpec) -> RunId:

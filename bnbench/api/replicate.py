@@ -26,9 +26,10 @@ from bnbench.api.arguments import (
     running_of,
     words_of,
 )
+from bnbench.api.carrying_out import carry_out_all
 from bnbench.api.findings import Asked, find_finding, read_finding, read_findings, shipped_findings
 from bnbench.api.plugins import Names, forget_plugins, known_names
-from bnbench.api.session import Options, Work, carry_out, prepare_work
+from bnbench.api.session import Options, Work, prepare_work
 from bnbench.base.errors import BnbenchError, ConfigError, Mistake, ResultsError
 from bnbench.base.files import write_whole
 from bnbench.base.running import Running
@@ -208,9 +209,9 @@ def _run(job: Job, names: Names, options: Options, output: Path, listener: Calla
         return
     clock = CpuClock(options.jobs)
     work = job.prepare(names, options)
-    for runs in work.rounds():
-        carry_out(work, runs, listener)
-    job.finish(work, clock.seconds(work))
+    with work.present():
+        carry_out_all(work, listener)
+        job.finish(work, clock.seconds(work))
 
 
 def kept_values(job: Job, output: Path) -> list[Replicated]:

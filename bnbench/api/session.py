@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,30 +13,38 @@ from bnbench.analysis.gates import check_lines, gate_columns
 from bnbench.analysis.stops import follow
 from bnbench.api.finished import sort_runs
 from bnbench.api.luggage import Luggage, packed
-from bnbench.api.plugins import Names, installed_versions
-from bnbench.api.ranks import cells_on, check_options, facts_on, mistakes_on, team_for
-from bnbench.base.circumstances import session
+from bnbench.api.plugins import Names
+from bnbench.api.ranks import cells_on, check_options, mistakes_on, team_for
+from bnbench.api.sources import Sources
+from bnbench.api.turns import Turns
 from bnbench.base.errors import BnbenchError, ConfigError
 from bnbench.base.ranks import World, world_of
 from bnbench.base.running import LOCAL, Running
 from bnbench.base.stopwatch import Phases
-from bnbench.base.user_code import was_interrupted
+from bnbench.base.time_limit import left_for_the_report
 from bnbench.executors.words import check_executor
 from bnbench.results import ResultsFolder
 from bnbench.results.beside import FinishedRun
+from bnbench.results.claims import Claims
 from bnbench.results.states import FolderStates
-from bnbench.study import Settings, Study
+from bnbench.study import Study
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec, make_plan
 from bnbench.study.probed_claims import claim_faults, way_faults
 
-if TYPE_CHECKING:
-    from bnbench.engine.library import Library
-    from bnbench.engine.networks import Networks
-
 
 def _nothing() -> None:
     """There is nothing to close."""
+
+
+if TYPE_CHECKING:
+    import torch
+
+    from bnbench.engine.library import Library
+    from bnbench.engine.networks import Networks
+    from bnbench.engine.rehearsal.rehearse import Rehearsal
+    from bnbench.engine.state.keeping import Keeping
+    from bnbench.engine.today import Today
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,8 @@ class Work:
     """A study that is ready to run: its runs, those still to do, and the folder they go to.
 
     beside: finished runs of other folders, which are copied when the folder is opened. states: of its runs;
-    half_done: those that go on from theirs, where they have any. close: ends what was started to train them.
+    half_done: those that go on from theirs, where they have any. turns: of this process, beside others on the folder.
+    close: ends what was started to train them.
     """
 
     study: Study
@@ -54,9 +64,16 @@ class Work:
     phases: Phases
     today: Callable[[RunSpec], Mapping[str, Any]]
     states: FolderStates
+    turns: Turns
     beside: tuple[FinishedRun, ...] = ()
     half_done: tuple[RunSpec, ...] = ()
     close: Callable[[], None] = _nothing
+    time_limit: float | None = None
+
+    @property
+    def left_over(self) -> str:
+        """A sentence about the runs that the time or a signal left for the next command; "" where there are none."""
+        return self.turns.sentence(self.time_limit, at_most=bool(self.study.looks))
 
     def check(self) -> None:
         """Raises ResultsError where the folder is someone else's, or answers another question. Touches nothing."""
@@ -98,11 +115,23 @@ class Work:
 
         A run that has left its folder by then is to be trained. Raises ResultsError.
         """
+        self.turns.check_plan()
         copied = self.folder.open_for(self.study, self.runs, self.beside)
-        self.states.drop_others(self.half_done)
+        held = self.turns.claims.of_others(self.runs)
+        self.states.drop_others([*self.half_done, *(run for run in self.runs if run.key in held)])
         lost = {finished.run.key for finished in self.beside} - {finished.run.key for finished in copied}
         todo = {run.key for run in self.todo} | lost
         return replace(self, todo=tuple(run for run in self.runs if run.key in todo), beside=copied)
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        """Inside, other processes see that this one trains; what killed ones left behind is removed first."""
+        if not self.todo:
+            self.turns.claims.sweep()
+            yield
+            return
+        with self.turns.present():
+            yield
 
     def has_records(self) -> bool:
         """Whether any run has a result."""
@@ -114,7 +143,8 @@ class Options:
     """Options for preparing studies. again: the finished runs to train again.
 
     jobs: worker processes; None for what suits the device. beside: whether finished runs of the folders beside
-    the study's own count, too. running: where and for how long.
+    the study's own count, too. running: where and for how long. started: when the command did, by the monotonic clock.
+    measured: what its runs took so far, for the studies that follow.
     """
 
     device: str
@@ -124,6 +154,14 @@ class Options:
     jobs: int | None = None
     beside: bool = False
     running: Running = field(default_factory=Running)
+    started: float = field(default_factory=time.monotonic)
+    measured: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the training has to end, by the monotonic clock; None where it has all the time."""
+        limit = self.running.time_limit
+        return None if limit is None else self.started + limit - left_for_the_report(limit)
 
 
 def prepare_work(
@@ -133,14 +171,12 @@ def prepare_work(
 
     gates: the study's --fail-if.
     """
-    from bnbench.engine.data_notes import class_mistakes
     from bnbench.engine.device import pick_device
     from bnbench.engine.library import Library
     from bnbench.engine.networks import Networks
-    from bnbench.engine.rehearsal.rehearse import rehearse
     from bnbench.engine.schedule import Options as TrainingOptions
     from bnbench.engine.schedule import Scheduler
-    from bnbench.engine.state.keeping import Keeping
+    from bnbench.engine.time_left import TimeLeft
     from bnbench.engine.today import Today
 
     world = world_of()
@@ -152,9 +188,44 @@ def prepare_work(
     library, networks = Library(options.data_dir, device), Networks()
     folder = ResultsFolder(output)
     folder.recover()
-    sources = _Sources(names, library, networks, study.seeds[0], world)
+    sources = Sources(names, library, networks, study.seeds[0], world)
     runs = make_plan(study, sources.of)
     phases.enter("rehearsal")
+    rehearsal = _rehearsed(study, runs, (library, networks, device, world), gates)
+    cells = cells_on(rehearsal.cells, world)
+    today = Today(cells, device, sources.packages, world.size)
+    running, keeping = options.running, _keeping(output, options)
+    time_left = TimeLeft(keeping, options.measured)
+    turns = Turns(Claims(output), folder, runs, time_left, running.on_lock, again=options.again == "all")
+    todo, beside = sort_runs(runs, folder, options.again, today.of, beside=options.beside)
+    jobs = 1 if any(names.needs_this_process(cell.settings) for cell in study.cells) else options.jobs
+    training = TrainingOptions(jobs, names.loader(), options.debug, keeping, admit=turns.admit)
+    training = replace(training, team=team_for(training, options, device, world))
+    train = Scheduler(cells, library, device, training).train
+    close: Callable[[], None] = _nothing
+    if luggage is not None:
+        from bnbench.api.jobs import Setup, train_elsewhere
+
+        packages = {run.label: sources.packages_of(run.settings) for run in runs}
+        common = Setup(study.name, rehearsal.cells, packages, luggage, folder, device, str(options.data_dir))
+        common = replace(common, running=running, workers=options.jobs, deadline=keeping.deadline)
+        train, close = train_elsewhere(common, turns.claim)
+    where = folder, _noting(train, today), phases, today.of, FolderStates.of(output), turns
+    half_done = _half_done(todo, folder, options)
+    return Work(study, tuple(runs), todo, *where, beside, half_done, close, running.time_limit)
+
+
+def _rehearsed(
+    study: Study,
+    runs: Sequence[RunSpec],
+    place: tuple[Library, Networks, torch.device, World],
+    gates: Sequence[str],
+) -> Rehearsal:
+    """Raises ConfigError with all mistakes that show in the networks and the data, and GateError."""
+    from bnbench.engine.data_notes import class_mistakes
+    from bnbench.engine.rehearsal.rehearse import rehearse
+
+    library, networks, device, world = place
     columns = [*study.asked_columns, *gate_columns(gates)]
     mistakes = list(class_mistakes(study.variants.values(), library, columns, loads=True))
     rehearsal = rehearse(runs, library, device, networks)
@@ -163,33 +234,27 @@ def prepare_work(
     if mistakes := mistakes or [*way_faults(study, rehearsal.lines)]:
         raise ConfigError(mistakes)
     check_lines(gates, rehearsal.lines)
-    cells = cells_on(rehearsal.cells, world)
-    today = Today(cells, device, sources.packages, world.size)
-    todo, beside = sort_runs(runs, folder, options.again, today.of, beside=options.beside)
-    local = any(names.needs_this_process(cell.settings) for cell in study.cells)
-    states, running = FolderStates.of(output), options.running
-    keeping = Keeping(states, running.save_every, resume=running.resume == "auto")
-    training = TrainingOptions(1 if local else options.jobs, names.loader(), options.debug, keeping)
-    training = replace(training, team=team_for(training, options, device, world))
-    train = Scheduler(cells, library, device, training).train
-    close: Callable[[], None] = _nothing
-    if luggage is not None:
-        from bnbench.api.jobs import Elsewhere, Setup
+    return rehearsal
 
-        packages = {run.label: sources.packages_of(run.settings) for run in runs}
-        common = Setup(study.name, rehearsal.cells, packages, luggage, folder, device, str(options.data_dir))
-        elsewhere = Elsewhere(
-            replace(common, running=running, workers=options.jobs, deadline=keeping.deadline)
-        )
-        train, close = elsewhere.train, elsewhere.close
+
+def _keeping(output: Path, options: Options) -> Keeping:
+    from bnbench.engine.state.keeping import Keeping
+
+    running = options.running
+    return Keeping(FolderStates.of(output), running.save_every, running.resume == "auto", options.deadline)
+
+
+def _noting(
+    train: Callable[[Sequence[RunSpec]], Generator[Event]], today: Today
+) -> Callable[[Sequence[RunSpec]], Generator[Event]]:
+    """The same, with today's circumstances in the records."""
 
     def events(runs: Sequence[RunSpec]) -> Generator[Event]:
         with closing(train(runs)) as events:
             for event in events:
                 yield today.noted(event) if isinstance(event, RunEnded) and not event.kept else event
 
-    half_done = _half_done(todo, folder, options)
-    return Work(study, tuple(runs), todo, folder, events, phases, today.of, states, beside, half_done, close)
+    return events
 
 
 def _half_done(todo: Sequence[RunSpec], folder: ResultsFolder, options: Options) -> tuple[RunSpec, ...]:
@@ -207,37 +272,6 @@ def _luggage(names: Names, study: Study, options: Options) -> Luggage | None:
     return packed(names, study)
 
 
-class _Sources:
-    """What else than the settings identifies a run: the content of its data, and the source of the user's own code.
-
-    packages: installed packages that such code imports, and their versions, by the settings (as JSON) that use it.
-    """
-
-    def __init__(self, names: Names, library: Library, networks: Networks, seed: int, world: World) -> None:
-        self._names, self._library, self._networks, self._seed = names, library, networks, seed
-        self._world = world
-        self.packages: dict[str, dict[str, str]] = {}
-
-    def packages_of(self, settings: Settings) -> dict[str, Any]:
-        """The installed packages that such code imports, as a part of a run's environment."""
-        packages = self.packages.get(settings.model_dump_json())
-        return {"packages": packages} if packages else {}
-
-    def of(self, settings: Settings) -> dict[str, Any]:
-        """As plain values."""
-        data = self._library.prepared(settings)
-        plugins: Any = []
-        if self._names.uses_plugins(settings):
-            built = self._networks.objects(settings, data.sizes, self._seed)
-            reached = self._names.reached(settings, built)
-            self.packages[settings.model_dump_json()] = installed_versions(reached.installed)
-            plugins = reached.content()
-        facts = {"data": self._library.dataset(settings).fingerprint, "plugins": plugins}
-        further = self._library.fingerprints(settings)
-        facts |= {"test_sets": further} if further else {}
-        return {**facts, **facts_on(settings, data.sizes, self._world, self._networks, self._seed)}
-
-
 def check_temporary_folder() -> None:
     """Raises BnbenchError where there is none: torch needs one, and says something else in its absence."""
     import tempfile
@@ -250,18 +284,3 @@ def check_temporary_folder() -> None:
             "The disk may be full, or these folders read-only.",
             "free some space, or name a folder: export TMPDIR=DIR",
         ) from None
-
-
-def carry_out(work: Work, runs: Sequence[RunSpec], listener: Callable[[Event], None]) -> None:
-    """Train these runs of a study; every run is on disk as soon as it ends."""
-    now = session()
-    with closing(work.events(runs)) as events:  # whatever comes in between, no worker is left behind
-        for event in events:
-            if isinstance(event, RunEnded) and not event.kept:
-                with work.phases.during("files"):
-                    environment = {**event.record.environment, "session": now}
-                    event = replace(event, record=replace(event.record, environment=environment))
-                    work.folder.save(event.run, event.record, event.weights, event.extras)
-            listener(event)
-            if was_interrupted():
-                raise KeyboardInterrupt

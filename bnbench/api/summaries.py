@@ -12,6 +12,7 @@ from bnbench.analysis.gates import read_gates, share_gates
 from bnbench.analysis.stored import stored_summary
 from bnbench.analysis.summary import summarize
 from bnbench.api.session import Work
+from bnbench.api.turns import under_way
 from bnbench.base.errors import GateError, ResultsError, unknown_name
 from bnbench.base.files import to_json
 from bnbench.base.metrics import metric_of
@@ -82,7 +83,8 @@ def summarize_work(work: Work, fail_if: Sequence[str] = ()) -> tuple[StudyResult
         for cell in results.cells
         for run in cell.records
     )
-    return results, replace(summary, limits=(*summary.limits, *changed))
+    limits = [work.left_over, under_way(work.folder.path)]
+    return results, replace(summary, limits=(*summary.limits, *changed, *filter(None, limits)))
 
 
 def rewrite_summaries(

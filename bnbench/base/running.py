@@ -15,6 +15,8 @@ SAVE_EVERY = 30.0
 Resume = Literal["auto", "never"]
 #: The executor that is this machine's own processes.
 LOCAL = "local"
+#: What a second process does on a results folder: train other runs, or wait.
+OnLock = Literal["join", "wait"]
 #: How often a job whose worker was lost is tried again.
 RETRIES = 2
 
@@ -32,7 +34,7 @@ class Running:
 
     save_every: float = SAVE_EVERY
     resume: Resume = "auto"
-    on_lock: Literal["join", "wait"] = "join"
+    on_lock: OnLock = "join"
     time_limit: float | None = None
     executor: str = LOCAL
     retries: int = RETRIES
@@ -56,6 +58,11 @@ def faults(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     retries = values.get("retries", 0)
     if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
         yield "retries", f"{retries!r} is not a number of times, 0 or more."
+    if "on_lock" in values and values["on_lock"] not in get_args(OnLock):
+        yield "on_lock", unknown_name("choice", str(values["on_lock"]), get_args(OnLock))
+    limit = values.get("time_limit")
+    if limit is not None and not (_is_number(limit, 0) and limit > 0):
+        yield "time_limit", f"{limit!r} is not a number of seconds above 0."
 
 
 def _is_number(given: object, low: float) -> bool:

@@ -12,20 +12,25 @@ from types import FrameType
 from typing import Any, NoReturn
 
 #: The signals that end a command, and whether one came: code may raise a KeyboardInterrupt by itself.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+)
 _handled: list[int] = []
 _received: list[int] = []
 
 
 @contextlib.contextmanager
 def signals_handled() -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM raise KeyboardInterrupt, which `is_interrupt` knows; ignored signals stay ignored."""
+    """Inside, Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 raise KeyboardInterrupt, which `is_interrupt` knows.
+
+    Signals that are ignored stay ignored.
+    """
     before: dict[signal.Signals, Any] = {}
     _received.clear()
     with contextlib.suppress(ValueError):  # only the main thread may ask for signals
         for number in _SIGNALS:
             if (old := signal.getsignal(number)) is not signal.SIG_IGN:
-                signal.signal(number, _interrupt)
+                signal.signal(number, interrupt)
                 before[number] = old
     _handled[:] = before
     try:
@@ -37,7 +42,8 @@ def signals_handled() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def interrupt(number: int, frame: FrameType | None = None) -> NoReturn:
+    """The handler of these signals."""
     _received.append(number)
     raise KeyboardInterrupt
 
@@ -54,6 +60,16 @@ def _in_worker() -> bool:
     with contextlib.suppress(ValueError):
         return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     return False
+
+
+def handled() -> tuple[int, ...]:
+    """The signals that a command handles now; none outside of one."""
+    return tuple(_handled)
+
+
+def received() -> tuple[int, ...]:
+    """The signals that came."""
+    return tuple(_received)
 
 
 def was_interrupted() -> bool:

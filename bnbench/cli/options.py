@@ -280,9 +280,8 @@ class Training(RunningOptions):
         again: Literal["none", "changed", "all"] = (
             "all" if self.force else "changed" if self.refresh else "none"
         )
-        return Options(
-            self.device, data_folder(self.data_dir), again, self.debug, self.jobs, running=self.running()
-        )
+        given = again, self.debug, self.jobs
+        return Options(self.device, data_folder(self.data_dir), *given, **self.running_and_start())
 
     def display(self, verbose: bool) -> Display:
         """The output options."""

@@ -121,7 +121,7 @@ def run(
         again: Literal["none", "all"] = "all" if training.force else "none"
         data = data_folder(training.data_dir)
         given = training.debug, training.jobs
-        options = Options(training.device, data, again, *given, running=training.running())
+        options = Options(training.device, data, again, *given, **training.running_and_start())
         display = Display(training.format, None, training.quiet)
         raise typer.Exit(_run(names, overrides, training.output, options, display))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bnbench.base.errors import ResultsError
@@ -95,18 +96,15 @@ def run_works(
         if several and not display.quiet:
             head = f"Study {work.study.name} ({index + 1} of {len(works)})"
             console.print(head, style="bold", markup=False, highlight=False)
-        interrupted = train_work(console, work, display)
-        if not interrupted or work.has_records():
-            fail_if = gates[index] if gates else ()
-            summaries[work.study.name] = _show_run(work, shown, fail_if, several=several or bool(collection))
-            if (
-                not display.quiet
-                and not collection
-                and (display.format != TABLE or display.tables is not None)
-            ):
-                console.print(f"Results: {work.folder.path}", soft_wrap=True, highlight=False, markup=False)
-        if interrupted:
-            show_interruption(console, work, works[index + 1 :])
+        with work.present():
+            interrupted = train_work(console, work, display)
+            if not (interrupted or work.turns.stopped) or work.has_records():
+                fail_if = gates[index] if gates else ()
+                shows_several = several or bool(collection)
+                summaries[work.study.name] = _show_run(work, shown, fail_if, several=shows_several)
+                _show_place(console, work, display, bool(collection))
+        if interrupted or work.turns.stopped:
+            show_interruption(console, work, works[index + 1 :], interrupted=interrupted)
             break
     if collection and summaries:
         show_claims(_collected(collection, works, summaries), display)
@@ -117,7 +115,14 @@ def run_works(
 
         trained = [run for work in works for run in work.todo]
         print_profile(console, works[0].phases.seconds(), trained, list(summaries.values()))
-    return exit_code(list(summaries.values()), interrupted=interrupted)
+    stopped = bool(works[index].turns.stopped)
+    return exit_code(list(summaries.values()), interrupted=interrupted, unfinished=stopped)
+
+
+def _show_place(console: Console, work: Work, display: Display, collected: bool) -> None:
+    """Where the results are, where the answer does not say it."""
+    if not display.quiet and not collected and (display.format != TABLE or display.tables is not None):
+        console.print(f"Results: {work.folder.path}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _collection(works: Sequence[Work]) -> str:
@@ -137,25 +142,35 @@ def _collected(collection: str, works: Sequence[Work], summaries: Mapping[str, S
 
 
 def train_work(console: Console, work: Work, display: Display) -> bool:
-    """Train what is left to do of a study; whether it was interrupted."""
-    from bnbench.api.session import carry_out
+    """Train what is left to do of a study; whether it was interrupted. `work.turns` says what else ended it early."""
+    from bnbench.api.carrying_out import carry_out
+    from bnbench.base.pausing import CTRL_C, pausing
     from bnbench.base.user_code import guarded
     from bnbench.listeners.progress import LiveProgress
 
     show_plan(console, work, display.quiet)
     work.phases.enter("runs")
+    work.turns.say = partial(_say, console, display.quiet)
     try:
         for runs in work.rounds():
             show_look(console, work, runs, display.quiet)
             planned = runs if work.study.looks else work.runs
             with (
+                pausing(),
                 guarded(),
                 LiveProgress(console, planned, runs, quiet=display.quiet, verbose=display.verbose) as live,
             ):
                 carry_out(work, runs, live.on)
+            if work.turns.stopped:
+                break
     except KeyboardInterrupt:
         return True
-    return False
+    return work.turns.stopped == CTRL_C
+
+
+def _say(console: Console, quiet: bool, text: str) -> None:
+    if not quiet:
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def _show_run(work: Work, display: Display, fail_if: Sequence[str], *, several: bool) -> Summary:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import typer
 
 from bnbench.base.running import LOCAL, RETRIES, SAVE_EVERY, Running, faults
+from bnbench.base.running import OnLock as OnLockChoice
 from bnbench.base.running import Resume as ResumeChoice
+from bnbench.base.time_limit import read_time
 
 _PANEL = "Machines and time"
 
@@ -19,6 +22,14 @@ def read_seconds(text: Any) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a number of seconds, such as 30.") from None
+
+
+def read_limit(text: Any) -> float:
+    """Seconds from a time as it is written. Raises BadParameter."""
+    try:
+        return read_time(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 SaveEvery = Annotated[
@@ -35,6 +46,25 @@ Resume = Annotated[
     ResumeChoice,
     typer.Option(
         "--resume", rich_help_panel=_PANEL, help="never: begin half-done runs again from their first step."
+    ),
+]
+OnLock = Annotated[
+    OnLockChoice,
+    typer.Option(
+        "--on-lock",
+        rich_help_panel=_PANEL,
+        help="Where another process trains into the results folder: join trains other runs, wait waits for it.",
+    ),
+]
+TimeLimit = Annotated[
+    Any,
+    typer.Option(
+        "--time-limit",
+        parser=read_limit,
+        metavar="TIME",
+        rich_help_panel=_PANEL,
+        help="Such as 10m, 90s, 1h30m or 2:30:00, for the whole command. Then runs save their state, tables of what "
+        "is there follow, and the exit code is 5; the same command goes on.",
     ),
 ]
 
@@ -80,9 +110,12 @@ class RunningOptions:
     resume: Resume = "auto"
     executor: Executor = LOCAL
     retries: Retries = RETRIES
+    on_lock: OnLock = "join"
+    time_limit: TimeLimit = None
 
     def __post_init__(self) -> None:
-        """Raises BadParameter with all that is wrong."""
+        """The command begins now. Raises BadParameter with all that is wrong."""
+        object.__setattr__(self, "started", time.monotonic())
         given = {field.name: getattr(self, field.name) for field in fields(RunningOptions)}
         wrong = [f"--{name.replace('_', '-')}: {text}" for name, text in faults(given)]
         if wrong:
@@ -90,6 +123,8 @@ class RunningOptions:
 
     def running(self) -> Running:
         """The same, for the functions that train."""
-        return Running(
-            save_every=self.save_every, resume=self.resume, executor=self.executor, retries=self.retries
-        )
+        return Running(**{field.name: getattr(self, field.name) for field in fields(RunningOptions)})
+
+    def running_and_start(self) -> dict[str, Any]:
+        """Arguments of `bnbench.api.session.Options`: how to train, and when the command began."""
+        return {"running": self.running(), "started": self.started}  # type: ignore[attr-defined]

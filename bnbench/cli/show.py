@@ -41,10 +41,21 @@ def show_look(console: Console, work: Work, runs: Sequence[RunSpec], quiet: bool
     )  # fmt: skip
 
 
-def show_interruption(console: Console, work: Work, others: Sequence[Work]) -> None:
-    """Report the results kept after Ctrl-C and the studies that did not start."""
-    if work.has_records():
-        console.print("Interrupted. Finished runs are kept; the same command goes on from here.")
+def show_interruption(console: Console, work: Work, others: Sequence[Work], *, interrupted: bool) -> None:
+    """Report what is kept after Ctrl-C, a signal or the time limit, and the studies that did not start."""
+    if not interrupted:
+        console.print(work.left_over, soft_wrap=True, markup=False, highlight=False)
+    elif work.has_records():
+        states = " and the states of paused ones" if work.turns.paused else ""
+        console.print(
+            f"Interrupted. Finished runs{states} are kept; the same command goes on from here.",
+            soft_wrap=True,
+        )
+    elif work.turns.paused:
+        console.print(
+            "Interrupted. No run had finished; the states of paused ones are kept, and the same command goes on.",
+            soft_wrap=True,
+        )
     else:
         console.print("Interrupted. No run had finished, so nothing was saved.")
     if others:

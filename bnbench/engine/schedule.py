@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,7 +36,8 @@ class Options:
 
     workers: processes of one thread; None for what suits the device and the study. prepare: called in each worker
     first, to load what this process has loaded. debug: train in this process, and let an exception through.
-    keeping: of the runs' states. team: the processes that train each run together, None for one.
+    keeping: of the runs' states. team: the processes that train each run together, None for one. admit: asked before a
+    job starts; the runs of it that are to be trained now.
     """
 
     workers: int | None = None
@@ -43,6 +45,7 @@ class Options:
     debug: bool = False
     keeping: Keeping = NOTHING_KEPT
     team: Team | None = None
+    admit: Callable[[Cell], tuple[RunSpec, ...]] = attrgetter("runs")
 
 
 class Scheduler:
@@ -79,16 +82,23 @@ class Scheduler:
             data = {data_key(settings): self.library.prepared(settings) for settings in of_jobs}
             life = WorkerLife(self.device, self.options.prepare, self.options.keeping)
             ready = packed(jobs, data, processes, self.options.workers is not None, self.device)
-            events = run_in_workers(ready.jobs, data, processes, life, ready.room)
+            room = replace(ready.room, admit=self.options.admit)
+            events = run_in_workers(ready.jobs, data, processes, life, room)
             yield from _remarked(events, ready.remark)
         done = {run.key for job in jobs for run in job.runs}
         left = [group for group in groups if group.runs[0].key not in done]
-        for part in _in_turn(left, runs):
+        for part in self._admitted(_in_turn(left, runs)):
             if (team := self.options.team) is not None:
                 yield from team.train(self._trainer, part.runs[0], part.choice)
             else:
                 yield from _remarked(self._trainer.train(part.runs, part.choice), self._remark)
                 self._remark = ""
+
+    def _admitted(self, jobs: Iterable[Cell]) -> Iterator[Cell]:
+        """What may start now of each job, asked for when its turn comes."""
+        for job in jobs:
+            if runs := self.options.admit(job):
+                yield job.part(runs)
 
     def _jobs(self, groups: Sequence[Cell]) -> tuple[list[Cell], int]:
         if self.options.debug or self.options.team is not None or not can_start_workers():

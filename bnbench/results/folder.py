@@ -150,7 +150,11 @@ class ResultsFolder:
 
     def version_of(self, run: RunSpec) -> tuple[int, int] | None:
         """Changes when this run is written again; None where it is not there."""
-        return identity_of(self._run_folder(run))
+        try:
+            state = (self._run_folder(run) / RUN).stat()
+        except OSError:
+            return None
+        return state.st_ino, state.st_mtime_ns  # a number may be used again
 
     def finished(self, run: RunSpec) -> RunRecord | None:
         """The record of this very run, where it is there with a result."""

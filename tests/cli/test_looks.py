@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bnbench.api import session
+from bnbench.api import carrying_out
 from bnbench.cli.app import app
 from bnbench.study.events import Event, RunEnded
 
@@ -86,7 +86,7 @@ def test_interrupted_and_gone_on_it_is_the_same_study(
     assert bnbench("compare", "s.yaml")[0] == 0
     whole, runs = decisions(), num_runs()
     shutil.rmtree("results")
-    carry_out, ended = session.carry_out, []
+    carry_out, ended = carrying_out.carry_out, []
 
     def interrupted(work: Any, runs: Any, listener: Any) -> None:
         def listen(event: Event) -> None:
@@ -97,10 +97,10 @@ def test_interrupted_and_gone_on_it_is_the_same_study(
 
         carry_out(work, runs, listen)
 
-    monkeypatch.setattr(session, "carry_out", interrupted)
+    monkeypatch.setattr(carrying_out, "carry_out", interrupted)
     assert bnbench("compare", "s.yaml", "-q")[0] == 130
     assert told()["comparisons"][0]["verdict"] != whole[1] or stop_after > 15
-    monkeypatch.setattr(session, "carry_out", carry_out)
+    monkeypatch.setattr(carrying_out, "carry_out", carry_out)
     assert bnbench("compare", "s.yaml", "-q")[0] == 0
     assert decisions() == whole
     assert num_runs() == runs

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from bnbench.api import session
+from bnbench.api import carrying_out
+from bnbench.api.session import Work
 from bnbench.cli.app import app
 
 Run = Callable[..., Result]
@@ -127,14 +128,14 @@ def test_all_mistakes_are_told_before_anything_is_trained(
 
 
 def test_a_study_that_is_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out = session.carry_out
+    carry_out = carrying_out.carry_out
 
-    def interrupted(work: session.Work, *args: object) -> None:
+    def interrupted(work: Work, *args: object) -> None:
         if work.study.name == "b":
             raise KeyboardInterrupt
         carry_out(work, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(session, "carry_out", interrupted)
+    monkeypatch.setattr(carrying_out, "carry_out", interrupted)
     Path("c.yaml").write_text(STUDY.format(width=4, more=""))
     result = run("compare", "a.yaml", "b.yaml", "c.yaml", "seeds=1", "--format", "json")
     assert result.exit_code == 130

@@ -194,9 +194,13 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_no_process(how: signal.S
     else:
         process.send_signal(how)
     output, _ = process.communicate(timeout=60)
-    if how != signal.SIGKILL:
+    if how == signal.SIGINT:
         assert process.returncode == 130, output
-        assert "Interrupted. Finished runs are kept" in output
+        assert "Interrupted. Finished runs" in output
+    if how == signal.SIGTERM:
+        assert process.returncode == 5, output
+        assert "Stopped by SIGTERM: 2 of 4 runs are done" in output
+    if how != signal.SIGKILL:
         assert outcomes(folder) == {"quick": ["finished", "finished"], "slow": []}
     assert "Traceback" not in output
     deadline = time.monotonic() + 20

@@ -230,22 +230,24 @@ from results.test_claims import RunSpec, SETTINGS
 from bnbench.results.claims import Claims
 runs = [RunSpec("batch", {{}}, seed, "0123456789ab", SETTINGS) for seed in range({count})]
 claims = Claims(Path({folder!r}))
+print("ready", flush=True)
 while not Path({go!r}).exists(): time.sleep(0.001)
 with claims.present():
     for run in runs:
         if claims.take([run]):
             print(run.seed, flush=True)
-    {end}
+            time.sleep(0.01)  # the others' turn
+    print("done", flush=True)
+    sys.stdin.read()
 """
 
 
-def _taker(tmp_path: Path, count: int, end: str = "sys.stdin.read()") -> subprocess.Popen[str]:
+def _taker(tmp_path: Path, count: int) -> subprocess.Popen[str]:
     code = _TAKER.format(
         tests=str(Path(__file__).parents[1]),
         folder=str(tmp_path / "results"),
         go=str(tmp_path / "go"),
         count=count,
-        end=end,
     )
     return subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -256,20 +258,28 @@ def _taker(tmp_path: Path, count: int, end: str = "sys.stdin.read()") -> subproc
 def test_eight_processes_at_once_share_the_runs_and_the_killed_ones_runs_are_free(tmp_path: Path) -> None:
     """Each run has one owner; after SIGKILL of three of them a ninth gets what these had, and nothing else."""
     takers = [_taker(tmp_path, 200) for _ in range(8)]
-    time.sleep(2)
+    assert [_line(process) for process in takers] == ["ready"] * 8
     (tmp_path / "go").touch()
-    time.sleep(2)
+    taken: dict[int, set[int]] = {process.pid: set() for process in takers}
+    for process in takers:
+        while (line := _line(process)) != "done":
+            taken[process.pid].add(int(line))
+    assert all(taken.values())
     killed = takers[:3]
     for process in killed:
         process.send_signal(signal.SIGKILL)
-    said = {process.pid: process.communicate()[0] for process in killed}
-    taken = {pid: {int(line) for line in text.split()} for pid, text in said.items()}
+        process.communicate()
     ninth = Claims(tmp_path / "results")
     with ninth.present():
         free = {run.seed for run in ninth.take([run_of(seed) for seed in range(200)])}
     for process in takers[3:]:
-        taken[process.pid] = {int(line) for line in process.communicate()[0].split()}
+        process.communicate()
         assert process.returncode == 0
     assert sorted(seed for seeds in taken.values() for seed in seeds) == list(range(200))
     assert free == set().union(*(taken[process.pid] for process in killed))
     assert list((tmp_path / "results").iterdir()) == []
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()

@@ -7,10 +7,11 @@ the threads of its progress display and of torch in it, is not safe.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from types import ModuleType
@@ -20,6 +21,7 @@ import torch
 
 from bnbench.base.errors import BnbenchError
 from bnbench.base.machine import killed_for_memory, why_killed
+from bnbench.base.stopping import ask_to_stop, stop_asked
 from bnbench.base.user_code import guarded
 from bnbench.data.prepared import Prepared
 from bnbench.engine.cell import Cell
@@ -31,6 +33,9 @@ from bnbench.engine.workers.server import start_server
 from bnbench.engine.workers.shared import SharedData, SharedLibrary
 from bnbench.study.events import Event, RunEnded, RunPaused
 from bnbench.study.plan import RunSpec
+
+#: Seconds after which the parent looks whether it was asked to stop.
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -51,27 +56,32 @@ def run_in_workers(
 ) -> Generator[Event]:
     """Train the jobs, in their order as workers get free. A worker that dies takes its runs along, and no others.
 
-    data: what the jobs need, by `data_key`. room: which jobs fit beside others; None for all. However this ends, no
-    worker outlives it.
+    data: what the jobs need, by `data_key`. room: which jobs fit beside others; None for all. Where this process is
+    asked to stop, the workers are, too. However this ends, no worker outlives it.
     """
     start_server()
     shared, waiting, room = SharedData(data), list(jobs), room or Room()
     busy: dict[Any, _Worker] = {}
     try:
-        while waiting or busy:
-            while len(busy) < workers and (job := room.take(waiting, _held(busy))):
+        while True:
+            while len(busy) < workers and (given := room.admitted(waiting, _held(busy))):
                 worker = _started(shared, life)
                 busy[worker.connection] = worker
-                worker.give(job, room.need(job))
-            for ready in connection.wait(list(busy)):
+                worker.give(*given)
+            if not busy:
+                return
+            for ready in connection.wait(list(busy), LOOK_SECONDS):
                 worker = busy[ready]
                 yield from worker.events(life.device)
                 if not worker.is_idle:
                     continue
-                if worker.alive and (job := room.take(waiting, _held(busy, worker), worker.holds)):
-                    worker.give(job, room.need(job))
+                if worker.alive and (given := room.admitted(waiting, _held(busy, worker), worker.holds)):
+                    worker.give(*given)
                 else:
                     busy.pop(ready).stop()
+            if stop_asked():
+                for worker in busy.values():
+                    worker.ask_to_stop()
     finally:
         for worker in busy.values():
             worker.stop()
@@ -120,7 +130,7 @@ class _Worker:
         with _without_main():
             self.process.start()
         remote.close()
-        self.alive = True
+        self.alive, self.asked_to_stop = True, False
         self.left: dict[tuple[str, int], RunSpec] | None = None
 
     def give(self, job: Cell, need: int = 0) -> None:
@@ -150,7 +160,17 @@ class _Worker:
             return
         if isinstance(event, RunEnded | RunPaused):
             del self.left[event.run.key]
+        if isinstance(event, RunPaused) and stop_asked():
+            event = replace(event, reason=stop_asked())  # the worker knows its parent's signal alone
         yield event
+
+    def ask_to_stop(self) -> None:
+        """Let its runs save their states and pause."""
+        if self.asked_to_stop or self.process.pid is None:
+            return
+        self.asked_to_stop = True
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGTERM)
 
     def _death(self) -> BnbenchError:
         code = self.process.exitcode
@@ -169,7 +189,7 @@ class _Worker:
 
 def _serve(parent: Connection, library: SharedLibrary, life: WorkerLife) -> None:
     """A worker's life: job after job, until the parent goes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _hear_the_parent()
     with guarded(), training_process(for_good=True):  # stdout is the parent's
         failure = _failure_of(life.prepare)
         trainer = Trainer(library, life.device, keeping=life.keeping)
@@ -181,6 +201,14 @@ def _serve(parent: Connection, library: SharedLibrary, life: WorkerLife) -> None
                 ):
                     parent.send(event)
                 parent.send(None)
+
+
+def _hear_the_parent() -> None:
+    """SIGTERM is the parent's word to pause; other signals go to a whole terminal or job, and so to the parent."""
+    signal.signal(signal.SIGTERM, lambda number, frame: ask_to_stop("SIGTERM"))
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1))
 
 
 def _failure_of(prepare: Callable[[], object] | None) -> BaseException | None:

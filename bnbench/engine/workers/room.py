@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import torch
 
@@ -22,14 +23,25 @@ USABLE = 0.9
 
 @dataclass
 class Room:
-    """Bytes that workers may have together, and what each job needs. free: None where anything is let in."""
+    """Bytes that workers may have together, and what each job needs. free: None where anything is let in.
+
+    admit: asked before a job starts; the runs of it that are to be trained now.
+    """
 
     free: float | None = None
     needs: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    admit: Callable[[Cell], tuple[RunSpec, ...]] = attrgetter("runs")
 
     def need(self, job: Cell) -> int:
         """Bytes of a worker that trains it; 0 where that is not known."""
         return self.needs.get(job.runs[0].key, 0)
+
+    def admitted(self, waiting: list[Cell], held: Sequence[int], own: int = 0) -> tuple[Cell, int] | None:
+        """The next job that may start now, and the bytes that it needs; None where there is none."""
+        while job := self.take(waiting, held, own):
+            if runs := self.admit(job):
+                return job.part(runs), self.need(job)
+        return None
 
     def take(self, waiting: list[Cell], held: Sequence[int], own: int = 0) -> Cell | None:
         """Take the first job that fits beside what others hold; any job where nobody holds anything.

@@ -28,10 +28,11 @@ def start_server() -> None:
     from multiprocessing import forkserver, resource_tracker  # not there on Windows
 
     forkserver.set_forkserver_preload(_PRELOAD)
-    resource_tracker.ensure_running()  # started by the server's start, it would lift the block
-    # Ctrl-C goes to every process of the terminal: it is this one's to handle
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # a signal may go to every process of the terminal or of the job: it is this one's to handle
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGUSR1})
     try:
+        resource_tracker.ensure_running()  # started by the server's start, it would lift the block
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)

@@ -1,0 +1,65 @@
+"""Signals while runs are trained: the first one lets them save their states and pause; a second one ends at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from bnbench.base.stopping import ask_to_stop, stop_asked
+from bnbench.base.user_code import handled, interrupt
+
+#: Seconds for saving states after a signal, and after Ctrl-C, where somebody waits; then the command ends as it is.
+GRACE, GRACE_OF_CTRL_C = 10.0, 2.0
+#: How Ctrl-C is named as a reason.
+CTRL_C = "Ctrl-C"
+#: Of these a second one ends at once. SLURM sends SIGTERM after SIGUSR1, and that is no second one.
+_HURRY = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def pausing() -> Iterator[None]:
+    """Inside, signals that a command handles ask its runs to pause. Outside of a command nothing changes."""
+    numbers = handled()
+    if not numbers or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pause = _Pause()
+    before: dict[int, Any] = {number: signal.signal(number, pause.ask) for number in numbers}
+    if alarm := hasattr(signal, "SIGALRM"):
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, pause.expire)
+    try:
+        yield
+    finally:
+        if alarm:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Pause:
+    """What came so far."""
+
+    def __init__(self) -> None:
+        self._asked: list[int] = []
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        if number in self._asked and number in _HURRY:
+            interrupt(number)
+        self._asked.append(number)
+        if not stop_asked():
+            ask_to_stop(CTRL_C if number == signal.SIGINT else signal.Signals(number).name)
+        if len(self._asked) == 1 or number == signal.SIGINT:
+            self._wait_for(GRACE_OF_CTRL_C if number == signal.SIGINT else GRACE)
+
+    def expire(self, number: int, frame: FrameType | None) -> None:
+        interrupt(self._asked[0] if self._asked else number)
+
+    def _wait_for(self, seconds: float) -> None:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+        else:  # nothing would end the waiting
+            interrupt(self._asked[0])
