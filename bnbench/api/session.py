@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from bnbench.engine.today import Today
 
 
+#: Trains these runs, event by event.
+Trains = Callable[[Sequence[RunSpec]], Generator[Event]]
+
+
 @dataclass(frozen=True)
 class Work:
     """A study that is ready to run: its runs, those still to do, and the folder they go to.
@@ -60,7 +64,7 @@ class Work:
     runs: tuple[RunSpec, ...]
     todo: tuple[RunSpec, ...]
     folder: ResultsFolder
-    events: Callable[[Sequence[RunSpec]], Generator[Event]]
+    events: Trains
     phases: Phases
     today: Callable[[RunSpec], Mapping[str, Any]]
     states: FolderStates
@@ -201,7 +205,7 @@ def prepare_work(
     jobs = 1 if any(names.needs_this_process(cell.settings) for cell in study.cells) else options.jobs
     training = TrainingOptions(jobs, names.loader(), options.debug, keeping, admit=turns.admit)
     training = replace(training, team=team_for(training, options, device, world))
-    train = Scheduler(cells, library, device, training).train
+    train: Trains = Scheduler(cells, library, device, training).train
     close: Callable[[], None] = _nothing
     if luggage is not None:
         from bnbench.api.jobs import Setup, train_elsewhere
@@ -244,9 +248,7 @@ def _keeping(output: Path, options: Options) -> Keeping:
     return Keeping(FolderStates.of(output), running.save_every, running.resume == "auto", options.deadline)
 
 
-def _noting(
-    train: Callable[[Sequence[RunSpec]], Generator[Event]], today: Today
-) -> Callable[[Sequence[RunSpec]], Generator[Event]]:
+def _noting(train: Trains, today: Today) -> Trains:
     """The same, with today's circumstances in the records."""
 
     def events(runs: Sequence[RunSpec]) -> Generator[Event]:
