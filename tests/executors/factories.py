@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bnbench.executors.job import Job, JobResult
+from bnbench.executors.job import Job, JobResult, Paused
 
 #: A folder for marks of what has happened, for all processes.
 MARKS = "BNBENCH_TEST_MARKS"
@@ -149,10 +149,10 @@ def _never_batch(payload: bytes) -> bytes:
 
 
 def _preempted_once(payload: bytes) -> bytes:
-    from bnbench.api import worker
+    from bnbench.api.worker import do_job
 
     if _is_first("preempted"):
         job = Job.from_bytes(payload)
-        paused = tuple(worker.Paused(run, 0, "SIGTERM") for run in job.runs)
+        paused = tuple(Paused(run, 0, "SIGTERM") for run in job.runs)
         return JobResult(job.key, paused=paused).to_bytes()
-    return worker.do_job(payload)
+    return do_job(payload)

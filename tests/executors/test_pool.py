@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import bnbench
+from bnbench.api import jobs
 from bnbench.base.errors import BnbenchError
-from bnbench.executors import drive
 from bnbench.study.events import RunEnded, RunStarted
 from tests.executors import factories
 from tests.same_results import assert_same, leftovers
@@ -215,18 +215,16 @@ def test_a_full_shared_folder_is_one_message_and_loses_nothing(
 def test_seeds_auto_works_on_an_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rounds share one executor."""
     opened: list[str] = []
-    real = drive.Driver.executors.fget
-    assert real is not None
+    real = jobs.open_executor
 
-    def counted(self: drive.Driver) -> object:
-        if self._executors is None:
-            opened.append("open")
-        return real(self)
+    def counted(word: str, workers: int | None) -> object:
+        opened.append(word)
+        return real(word, workers)
 
-    monkeypatch.setattr(drive.Driver, "executors", property(counted))
+    monkeypatch.setattr(jobs, "open_executor", counted)
     study = {**STUDY, "seeds": {"auto": True, "max": 8}}
     bnbench.compare(study, overrides=["steps=4"], output=tmp_path / "there", running=running("forked"))
     monkeypatch.undo()
     bnbench.compare(study, overrides=["steps=4"], output=tmp_path / "here", jobs=1)
     assert_same(tmp_path / "there", tmp_path / "here")
-    assert opened == ["open"]
+    assert len(opened) == 1
