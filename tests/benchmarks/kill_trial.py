@@ -5,12 +5,14 @@ Oracle: the same study that nothing disturbed.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,9 @@ def reference(case: Case, place: Place) -> tuple[Path, float]:
     """The results of the undisturbed study, made where they are not there yet, and the seconds that it took."""
     folder = place.folder / "undisturbed" / case.name
     timing = place.folder / "undisturbed" / f"{case.name}.seconds"
-    if not timing.exists():
+    with _alone(folder.with_suffix(".lock")):
+        if timing.exists():
+            return folder, float(timing.read_text())
         shutil.rmtree(folder, ignore_errors=True)
         scratch = place.folder / "undisturbed" / f"{case.name}.scratch"
         command = Command(
@@ -81,7 +85,16 @@ def reference(case: Case, place: Place) -> tuple[Path, float]:
         if code != 0:
             raise RuntimeError(f"{case.name}: exit {code}\n{command.output.read_text()}")
         timing.write_text(f"{time.monotonic() - began:.2f}")
-    return folder, float(timing.read_text())
+        return folder, float(timing.read_text())
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Inside, no other part of the campaign is here."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _words(case: Case, place: Place, results: Path, jobs: int) -> list[str]:
