@@ -21,6 +21,8 @@ from typing import Any
 from tests.faulty_disk import VARIABLE, Fault, environment
 
 ROOT = Path(__file__).parents[2]
+#: What a forked command has in its environment beside this process's. Torch's caches are no leftovers of a kill.
+_CHANGED = ("OMP_NUM_THREADS", "TMPDIR", "TORCHINDUCTOR_CACHE_DIR")
 #: So long a process may outlive the one that started it, in seconds.
 GRACE = 20.0
 
@@ -88,7 +90,7 @@ class Command:
                 os.dup2(output.fileno(), 1)
                 os.dup2(output.fileno(), 2)
             changed = self._environment()
-            os.environ.update({name: changed[name] for name in ("OMP_NUM_THREADS", "TMPDIR")})
+            os.environ.update({name: changed[name] for name in _CHANGED})
             sys.argv = ["bnbench", *self.words]
             _hook(self.notes)
             if self.fault:
