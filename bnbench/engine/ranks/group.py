@@ -98,7 +98,9 @@ class Group:
             dist.all_reduce(flat)
             *summed, there = torch.split(flat, [*map(len, parts), len(group)])
             for parameter, values, has in zip(group, summed, there.tolist(), strict=True):
-                parameter.grad = values.view(parameter.shape).clone() if has else None
+                # laid out as the parameter is: torch's fused optimizers take that for granted
+                laid_out = torch.empty_like(parameter.detach()).copy_(values.view(parameter.shape)) if has else None
+                parameter.grad = laid_out
 
     def from_first(self, tensors: Sequence[Tensor]) -> None:
         """Every process gets the values of rank 0, in place."""
