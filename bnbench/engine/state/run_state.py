@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from bnbench.engine.backends.base import backend_of
 from bnbench.engine.batch_stream import BatchStream
 from bnbench.engine.choose import EngineChoice
-from bnbench.engine.device import environment
 from bnbench.engine.probing import Probing
 from bnbench.engine.ranks.group import current
 from bnbench.engine.replica import Replica
@@ -113,7 +113,7 @@ class RunStates:
         return {
             **belongs_to(training, replica.run),
             "step": step,
-            "made_by": circumstances(training.device),
+            "made_by": circumstances(training),
             "resumed": training.resumed[training.replicas.index(replica)],
         }
 
@@ -131,7 +131,7 @@ class RunStates:
             put_streams(found["streams"], training.device)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             raise WrongState(f"it does not fit: {type(error).__name__}: {error}") from error
-        then, now = content.facts["made_by"], circumstances(training.device)
+        then, now = content.facts["made_by"], circumstances(training)
         elsewhere = {
             name: [then.get(name), now.get(name)]
             for name in sorted(then.keys() | now.keys())
@@ -174,11 +174,12 @@ def identity(run: RunSpec, choice: EngineChoice, data: str, planned_steps: int) 
     }
 
 
-def circumstances(device: torch.device) -> dict[str, Any]:
-    """What can change the last bits of a number: the machine, the versions, the threads."""
+def circumstances(training: InTraining) -> dict[str, Any]:
+    """What can change the last bits of a number: the machine, the versions, those of the framework too, the threads."""
+    of_backend = backend_of(training.runs[0].settings).environment(training.device)
     group = current()
     ranks = {"ranks": group.size} if group is not None else {}
-    return {**environment(device), **ranks, "processor_flags": torch.backends.cpu.get_cpu_capability()}
+    return {**of_backend, **ranks, "processor_flags": torch.backends.cpu.get_cpu_capability()}
 
 
 def _same_streams(one: Any, other: Any) -> bool:

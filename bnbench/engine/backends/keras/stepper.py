@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -58,6 +60,30 @@ class KerasStepper(Stepper):
         loss = self.update(self.model.inputs(images[0]), labels[0].numpy())
         return torch.tensor([float(loss)])
 
+    def kept(self, index: int) -> dict[str, Any]:
+        """Copies of every variable: weights, running statistics, seeds of layers, moments, the rate and its count."""
+        return {
+            "network": _values(self.model.network.variables),
+            "optimizer": _values(self.optimizer.variables),
+            "factor": self._factor,
+            "notes": self.notes,
+        }
+
+    def put_back(self, index: int, kept: dict[str, Any]) -> None:
+        """Give every variable its value of then. Raises ValueError where there are others."""
+        _assign(self.model.network.variables, kept["network"])
+        _assign(self.optimizer.variables, kept["optimizer"])
+        self._factor = kept["factor"]
+
     def layers(self, model: nn.Module) -> tuple[str, ...]:
         """Keras's layers."""
         return tuple(self.model.lines)
+
+
+def _values(variables: Sequence[Any]) -> list[Tensor]:
+    return [torch.from_numpy(np.array(variable.numpy())) for variable in variables]
+
+
+def _assign(variables: Sequence[Any], values: Sequence[Tensor]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value.numpy())
