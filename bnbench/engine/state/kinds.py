@@ -109,4 +109,4 @@ def recomputed(module: nn.Module) -> set[str]:
 
 def said(path: str) -> str:
     """A place for people: "model.blocks.0.counter"."""
-    return path.replace("._modules.", ".").replace("stepper.", "", 1)
+    return re.sub(r"\._(modules|buffers|parameters)\.", ".", path).removeprefix(".").removeprefix("stepper.")

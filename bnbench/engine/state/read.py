@@ -115,6 +115,15 @@ class Reader:
             made.update(found)
         return made
 
+    def _hooks(self, parts: list[Any], live: Any) -> Any:
+        number, nodes = parts
+        if not isinstance(live, dict) or len(live) != len(nodes):
+            raise WrongState("hooks that the state refers to are not there")
+        made = self._kept(number, live)
+        for key, value in zip(list(made), self._values(nodes, list(made.values())), strict=True):
+            made[key] = value
+        return made
+
     def _set(self, parts: list[Any], live: Any) -> Any:
         number, name, nodes = parts
         values = self._values(nodes, list(live) if isinstance(live, set | frozenset) else [])
@@ -268,6 +277,7 @@ _READERS: dict[str, Callable[[Reader, list[Any], Any], Any]] = {
     "list": Reader._list,
     "tuple": Reader._tuple,
     "dict": Reader._dict,
+    "hooks": Reader._hooks,
     "set": Reader._set,
     "deque": Reader._deque,
     "bytes": Reader._bytes,

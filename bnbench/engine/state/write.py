@@ -206,13 +206,19 @@ class Writer:
         if isinstance(value, nn.Module):
             skipped = recomputed(value)
         pairs = [
-            [name, self.node(item, f"{path}.{name}")]
+            [name, self._attribute(name, item, f"{path}.{name}")]
             for name, item in attributes(value)
             if name not in skipped and not (name in OF_TORCH and _is_empty(item))
         ]
         kind, base = type(value), base_of(type(value))
         content = None if base is object else self._content(value, base, path)
         return ["object", number, f"{kind.__module__}.{kind.__qualname__}", pairs, content, sorted(skipped)]
+
+    def _attribute(self, name: str, value: Any, path: str) -> Any:
+        if "hooks" in name and isinstance(value, dict):
+            # their keys are numbers that torch counts up in a process: the order counts
+            return ["hooks", self._number(value), self._items(value.values(), path)]
+        return self.node(value, path)
 
     def _content(self, value: Any, base: Any, path: str) -> Any:
         inside = f"{path}.<items>"
