@@ -69,6 +69,10 @@ class Moves(Remembers):
 class Grows(Remembers):
     """A buffer that gets another shape, one that state_dict leaves out, and one that is not there at first."""
 
+    past: Tensor
+    hidden: Tensor
+    late: Tensor | None
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("past", torch.zeros(0))

@@ -62,6 +62,7 @@ class RunStates:
     def __init__(self, training: InTraining) -> None:
         self.training = training
         self._start: list[Writer] = []
+        self._stacked = training.choice.engine == "stacked"
         self._streams = streams_now(training.device)
         self._outside = Outside(code_of(training.stream))
         #: Why no state of a run can be kept, by its place; "" where one can.
@@ -87,8 +88,7 @@ class RunStates:
         training, replica = self.training, self.training.replicas[index]
         if self.why_not[index]:
             raise Unkeepable(self.why_not[index])
-        streams = streams_now(training.device)
-        if training.choice.engine == "stacked" and not _same_streams(streams, self._streams):
+        if self._stacked and not _same_streams(streams_now(training.device), self._streams):
             raise Unkeepable("a layer of the stack draws from the global random streams")
         self._outside.check()
         start = self._start[index]
@@ -104,7 +104,8 @@ class RunStates:
             "measured": replica.kept(step),
             "probes": training.probing.kept(replica),
             "draws": training.stream.draws(index) if step % training.stream.steps_per_epoch else {},
-            "streams": streams_now(training.device),
+            # those of a stack follow from whoever stands first in it, and nothing draws from them
+            "streams": {} if self._stacked else streams_now(training.device),
             "seconds": (training.seconds(replica), training.probe_seconds(replica)),
         }
 
@@ -128,7 +129,8 @@ class RunStates:
             replica.put_back(found["measured"])
             training.probing.put_back(replica, found["probes"])
             replica.seconds_before, replica.probe_seconds_before = found["seconds"]
-            put_streams(found["streams"], training.device)
+            if not self._stacked:
+                put_streams(found["streams"], training.device)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             raise WrongState(f"it does not fit: {type(error).__name__}: {error}") from error
         then, now = content.facts["made_by"], circumstances(training)
