@@ -139,7 +139,7 @@ CASES = (
             "dataset": "digits", "model": {"name": "mlp", "hidden": [96, 96, 96]}, "optimizer": _SGD, "batch_size": 64,
             "epochs": 40, "seeds": 4, "variants": {"batch": {"norm": "batch"}, "rms": {"norm": "rms"}},
         },
-        weight=5,
+        weight=2,
         workers=True,
     ),
     Case(

@@ -31,7 +31,7 @@ LONG_SAVE = 0.3
 #: So long a command may take at most, in seconds.
 PATIENCE = 400.0
 #: At most so many kills in a row before the command runs to its end.
-MOST_KILLS = 5
+MOST_KILLS = 8
 
 
 @dataclass
@@ -121,7 +121,7 @@ class Trial:
         undisturbed, seconds = reference(self.case, self.place)
         shutil.rmtree(self.scratch, ignore_errors=True)
         ended = False
-        for index in range(self.draw.randint(2, MOST_KILLS)):
+        for index in range(self.draw.randint(4, MOST_KILLS)):
             if ended := not self._killed(index, seconds):
                 break
         while not ended:  # runs whose worker was killed are crashed ones: the same command tries them again
@@ -134,7 +134,7 @@ class Trial:
 
     def _command(self, index: int, fault: Fault | None = None) -> tuple[Command, int]:
         jobs = self.draw.choice([1, 2, 2]) if self.case.workers else 1
-        forked = not self.case.keras and jobs == 1 and self.draw.random() < 0.8
+        forked = not self.case.keras and jobs == 1 and self.draw.random() < 0.93
         words = _words(self.case, self.place, self.results, jobs)
         command = Command(
             words, self.scratch / f"command-{index}", self.place.pythons[self.case.keras], forked, fault
@@ -175,7 +175,7 @@ class Trial:
             if self.draw.random() < 0.7
             else self.draw.choice(["runs/", "summary", "report.html", "plan", ""])
         )
-        at = self.draw.randint(1, 60 if only in (".states", "runs/", "") else 6)
+        at = self.draw.randint(1, 40 if only in (".states", "runs/", "") else 6)
         log = self.scratch / f"calls-{index}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
         return Fault("kill", at, str(self.results), str(log), only)

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/kills.py --kills 300 --seed 1 --write
 
-Every trial kills a command two to four times in a row: at a random time, or in place of a random call that changes a
+Every trial kills a command four to eight times in a row: at a random time, or in place of a random call that changes a
 file, inside the write of a state most of all; the command itself, one of its workers or all of its processes. Then the
 same command runs to its end, perhaps with other `--jobs`. Its results must equal those of the undisturbed study in
 every bit, a kill may lose the interval (1 s), one step and one save, and no process, temporary file or shared memory
