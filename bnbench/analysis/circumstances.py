@@ -12,7 +12,9 @@ from bnbench.study.labels import cell_label
 from bnbench.study.records import RunRecord
 
 #: What of a run's environment follows from its settings, or changes no number.
-_NOT_COMPARED = ("num_threads", "engine", "engine_reason", "replicas", "resumed", "session", "ranks_backend")
+_NOT_COMPARED = (
+    "num_threads", "engine", "engine_reason", "replicas", "resumed", "session", "ranks_backend", "machine",
+)  # fmt: skip
 #: What the environment of a run that one process trained does not state.
 _ONE_PROCESS = {"ranks": 1}
 _REFRESH = "`--refresh changed` trains again those that differ from today's."
@@ -24,7 +26,8 @@ def mixed_circumstances(runs: Iterable[RunRecord]) -> tuple[str, ...]:
     """A sentence where the runs were not all trained under the same circumstances; else nothing."""
     runs = [run for run in runs if run.environment and run.outcome != "crashed"]
     parts = [
-        f"{word_of(key)}: " + ", ".join(f"{value} ({runs_text(group)})" for value, group in values.items())
+        f"{_counted(key, len(values))}: "
+        + ", ".join(f"{value} ({runs_text(group)})" for value, group in values.items())
         for key, values in _differing(runs)
     ]
     return (
@@ -75,6 +78,8 @@ def _differing(runs: Sequence[RunRecord]) -> Iterator[tuple[str, dict[str, list[
     keys = dict.fromkeys(key for run in runs for key in _flat(run.environment))
     if all(run.environment.get("device") == "cpu" for run in runs) and "processor" in keys:
         keys.pop("device_name", None)
+    if len({run.environment["processor"] for run in runs if "processor" in run.environment}) > 1:
+        keys.pop("processor_flags", None)  # of another processor they are others
     for key in keys:
         values: dict[str, list[RunRecord]] = {}
         for run in runs:
@@ -113,9 +118,18 @@ def _flat(environment: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _counted(key: str, count: int) -> str:
+    return f"{count} kinds of processor" if key == "processor" else word_of(key)
+
+
 def word_of(key: str) -> str:
     """The name of a part of the circumstances, as sentences have it."""
-    words = {"device_name": "device model", "num_threads": "threads", "ranks": "processes of a run"}
+    words = {
+        "device_name": "device model",
+        "num_threads": "threads",
+        "processor_flags": "hash of the processor's flags",
+        "ranks": "processes of a run",
+    }
     return words.get(key, key)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bnbench.study.records import RunRecord
@@ -17,15 +17,19 @@ def shares_time(run: RunRecord) -> bool:
 def why_not_comparable(runs: Iterable[RunRecord], others: Iterable[RunRecord]) -> str:
     """Why the seconds of the runs say nothing beside those of the others; "" where they can be compared.
 
-    Seconds depend on the device, its model, the number of threads, the engine, and on how many replicas
-    shared a step. Runs that crashed have no seconds; of runs that do not say where they ran, nothing is
+    Seconds depend on the device, its model, the number of threads, the engine, on how many replicas
+    shared a step, and on the machine: both runs of a seed must be of one. Runs that crashed
+    have no seconds; of runs that do not say where they ran, nothing is
     held against them.
     """
+    runs, others = list(runs), list(others)
     places, other_places = _places(runs), _places(others)
     for key in ("device", "device_name", "num_threads", "engine"):
         values, other_values = _values(places, key), _values(other_places, key)
         if len(values | other_values) > 1:
             return _reason(key, sorted(values), sorted(other_values))
+    if apart := _apart(runs, others):
+        return apart
     values, other_values = _values(places, "replicas"), _values(other_places, "replicas")
     return "in stacks of other sizes" if values and other_values and values != other_values else ""
 
@@ -35,12 +39,49 @@ def engine_of(run: RunRecord) -> str:
     return str(run.environment.get("engine", "sequential"))
 
 
-def how_trained(runs: Iterable[RunRecord]) -> tuple[str, ...]:
+#: So many machines are named; the rest is counted.
+_NAMED = 4
+
+
+def how_trained(runs: Sequence[RunRecord]) -> tuple[str, ...]:
     """A line for every way in which runs were trained: engine, device, threads, stacks, and how many runs."""
     ways = Counter(
         _way(run.environment) for run in runs if run.outcome != "crashed" and "engine" in run.environment
     )
-    return tuple(f"{_plural(count, 'run')} trained by {way}." for way, count in ways.items())
+    lines = [f"{_plural(count, 'run')} trained by {way}." for way, count in ways.items()]
+    return (*lines, *_machines(runs))
+
+
+def _machines(runs: Iterable[RunRecord]) -> Iterator[str]:
+    """A line on where the runs were trained, if that was on more than one machine."""
+    machines = Counter(_machine(run) for run in runs if run.outcome != "crashed" and _machine(run))
+    if len(machines) < 2:
+        return
+    seeds: dict[int, set[str]] = {}
+    for run in runs:
+        seeds.setdefault(run.seed, set()).add(_machine(run))
+    whole = all(len(places) == 1 for places in seeds.values())
+    most = ", ".join(f"{name} ({_plural(count, 'run')})" for name, count in machines.most_common(_NAMED))
+    more = f" and {len(machines) - _NAMED} more" if len(machines) > _NAMED else ""
+    pairs = (
+        "; the runs of a seed are all of one machine" if whole else "; some seeds have runs of more than one"
+    )
+    yield f"Trained on {len(machines)} machines: {most}{more}{pairs}."
+
+
+def _machine(run: RunRecord) -> str:
+    """ "" where the run does not say."""
+    return str(run.environment.get("machine", ""))
+
+
+def _apart(runs: Sequence[RunRecord], others: Sequence[RunRecord]) -> str:
+    """Which machines the runs of a seed come from, where they are not one; "" else."""
+    machines = {run.seed: _machine(run) for run in others if run.outcome != "crashed"}
+    for run in runs:
+        here, there = _machine(run), machines.get(run.seed, "")
+        if run.outcome != "crashed" and here and there and here != there:
+            return f"of seed {run.seed} on another machine ({here}, not {there})"
+    return ""
 
 
 def _way(environment: Mapping[str, Any]) -> str:

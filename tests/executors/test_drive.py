@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from fake_cluster import simulate
@@ -13,7 +14,12 @@ from bnbench.executors.base import ExecutorError, Executors
 from bnbench.executors.drive import Done, Driver, Driving, Event, Handed, Lost
 from bnbench.executors.job import Job, JobResult, Paused, RunId
 
-CELLS = {label: {"choice": {}} for label in "abcdefgh"}
+CELLS: dict[str, Any] = {label: {"choice": {}} for label in "abcdefgh"}
+
+
+@pytest.fixture(autouse=True)
+def short_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnbench.executors.drive.TICK", 0.01)
 
 
 def a_job(*labels: str, slots: int = 1) -> Job:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import bnbench
-from bnbench.api import jobs
 from bnbench.base.errors import BnbenchError
+from bnbench.executors.words import open_executor
 from bnbench.study.events import RunEnded, RunStarted
 from tests.executors import factories
 from tests.same_results import assert_same, leftovers
@@ -215,13 +215,12 @@ def test_a_full_shared_folder_is_one_message_and_loses_nothing(
 def test_seeds_auto_works_on_an_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rounds share one executor."""
     opened: list[str] = []
-    real = jobs.open_executor
 
     def counted(word: str, workers: int | None) -> object:
         opened.append(word)
-        return real(word, workers)
+        return open_executor(word, workers)
 
-    monkeypatch.setattr(jobs, "open_executor", counted)
+    monkeypatch.setattr("bnbench.api.jobs.open_executor", counted)
     study = {**STUDY, "seeds": {"auto": True, "max": 8}}
     bnbench.compare(study, overrides=["steps=4"], output=tmp_path / "there", running=running("forked"))
     monkeypatch.undo()
