@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bnbench.api.fold import fold
     from bnbench.api.load import load, report
     from bnbench.api.look import look
+    from bnbench.api.merge import merge
     from bnbench.api.precise import precise_statistics
     from bnbench.api.rebuild import rebuild
     from bnbench.api.replicate import findings, load_replication, replicate
@@ -48,6 +49,7 @@ __all__ = [
     "load",
     "load_replication",
     "look",
+    "merge",
     "precise_statistics",
     "rebuild",
     "replicate",
@@ -75,6 +77,7 @@ _HOMES = {
     "load": "bnbench.api.load",
     "load_replication": "bnbench.api.replicate",
     "look": "bnbench.api.look",
+    "merge": "bnbench.api.merge",
     "precise_statistics": "bnbench.api.precise",
     "rebuild": "bnbench.api.rebuild",
     "replicate": "bnbench.api.replicate",

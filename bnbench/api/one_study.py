@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bnbench.analysis.circumstances import ranges
 from bnbench.base.errors import ResultsError
+from bnbench.base.files import free_name
 from bnbench.results import StudyResults
 
 
@@ -24,11 +25,11 @@ def check_apart(folders: Mapping[str, StudyResults]) -> None:
             here = {seed for seeds in left_seeds.values() for seed in seeds}
             there = {seed for seeds in right_seeds.values() for seed in seeds}
             both = ranges(sorted(here & there)) if here & there else ""
-            merge = f"{_merge(one, other, sorted(here | there))}\nor " if left_seeds != right_seeds else ""
+            merge = f"{_merge(one, other)}\nor " if left_seeds != right_seeds else ""
             raise ResultsError(
                 f"{one} and {other} hold runs of one study ({left.name}), so they are not two workloads: "
                 f"{ranges(sorted(here))} and {ranges(sorted(there))}.",
-                f"In both: {both}; put together, those of {one} are kept." if both and merge else "",
+                f"In both: {both}; equal ones become one." if both and merge else "",
                 f"{merge}{alone}",
             )
         twice = sorted(cell for cell in shared if left_seeds[cell] & right_seeds[cell])
@@ -64,9 +65,6 @@ def _seeds(results: StudyResults) -> dict[str, set[int]]:
     return seeds
 
 
-def _merge(one: str, other: str, seeds: list[int]) -> str:
-    """Commands that put both together."""
-    copied = f"cp -rn {shlex.quote(str(Path(other) / 'runs'))}/. {shlex.quote(str(Path(one) / 'runs'))}/"
-    study = shlex.quote(str(Path(one) / "study.yaml"))
-    words = f"'seeds=[{', '.join(map(str, seeds))}]' --output {shlex.quote(one)}"
-    return f"put them together: {copied} && bnbench compare {study} {words}"
+def _merge(one: str, other: str) -> str:
+    """The command that puts both together."""
+    return f"put them together: bnbench merge {shlex.join((one, other))} --output {free_name(Path(one))}"

@@ -31,6 +31,7 @@ from bnbench.study import Study
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec, make_plan
 from bnbench.study.probed_claims import claim_faults, way_faults
+from bnbench.study.shards import check_shard, part_of
 
 
 def _nothing() -> None:
@@ -55,9 +56,9 @@ Trains = Callable[[Sequence[RunSpec]], Generator[Event]]
 class Work:
     """A study that is ready to run: its runs, those still to do, and the folder they go to.
 
-    beside: finished runs of other folders, which are copied when the folder is opened. states: of its runs;
-    half_done: those that go on from theirs, where they have any. turns: of this process, beside others on the folder.
-    close: ends what was started to train them.
+    part: the runs of the asked shard, or all of them. beside: finished runs of other folders, which are copied when
+    the folder is opened. states: of its runs; half_done: those that go on from theirs, where they have any. turns: of
+    this process, beside others on the folder. close: ends what was started to train them.
     """
 
     study: Study
@@ -71,6 +72,7 @@ class Work:
     turns: Turns
     beside: tuple[FinishedRun, ...] = ()
     half_done: tuple[RunSpec, ...] = ()
+    part: tuple[RunSpec, ...] = ()
     close: Callable[[], None] = _nothing
     time_limit: float | None = None
 
@@ -183,6 +185,8 @@ def prepare_work(
     from bnbench.engine.time_left import TimeLeft
     from bnbench.engine.today import Today
 
+    if options.running.shard:
+        check_shard(study, gates)
     world = world_of()
     check_options(world, options)
     luggage = _luggage(names, study, options)
@@ -196,12 +200,14 @@ def prepare_work(
     runs = make_plan(study, sources.of)
     phases.enter("rehearsal")
     rehearsal = _rehearsed(study, runs, (library, networks, device, world), gates)
-    cells = cells_on(rehearsal.cells, world)
+    cells, part = cells_on(rehearsal.cells, world), tuple(runs)
+    if options.running.shard:
+        part = part_of(runs, options.running.shard, lambda run: rehearsal.cells[run.label].seconds_alone)
     today = Today(cells, device, sources.packages, world.size)
     running, keeping = options.running, _keeping(output, options)
     time_left = TimeLeft(keeping, options.measured)
-    turns = Turns(Claims(output), folder, runs, time_left, running.on_lock, again=options.again == "all")
-    todo, beside = sort_runs(runs, folder, options.again, today.of, beside=options.beside)
+    turns = Turns(Claims(output), folder, runs, time_left, running.on_lock, again=options.again == "all", part=part)
+    todo, beside = sort_runs(part, folder, options.again, today.of, beside=options.beside)
     jobs = 1 if any(names.needs_this_process(cell.settings) for cell in study.cells) else options.jobs
     training = TrainingOptions(jobs, names.loader(), options.debug, keeping, admit=turns.admit)
     training = replace(training, team=team_for(training, options, device, world))
@@ -215,8 +221,10 @@ def prepare_work(
         common = replace(common, running=running, workers=options.jobs, deadline=keeping.deadline)
         train, close = train_elsewhere(common, turns.claim)
     where = folder, _noting(train, today), phases, today.of, FolderStates.of(output), turns
-    half_done = _half_done(todo, folder, options)
-    return Work(study, tuple(runs), todo, *where, beside, half_done, close, running.time_limit)
+    own = {run.key for run in part}
+    others = [run for run in runs if run.key not in own]  # the states of other shards stay
+    half_done = _half_done([*todo, *others], folder, options)
+    return Work(study, tuple(runs), todo, *where, beside, half_done, part, close, running.time_limit)
 
 
 def _rehearsed(

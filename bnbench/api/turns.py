@@ -38,7 +38,7 @@ class Turns:
     """The turns of this process at the runs of one results folder.
 
     before: which version each run had when the study was prepared: a run that has another one since is done, by whom it
-    may be. again: whether finished runs are trained again. say: gets sentences for the user. paused: at which step each
+    may be. part: the runs of the asked shard; None for all. again: whether finished runs are trained again. say: gets sentences for the user. paused: at which step each
     paused run stopped. refused: runs that did not fit into the time.
     """
 
@@ -49,6 +49,7 @@ class Turns:
     on_lock: OnLock = "join"
     again: bool = False
     say: Callable[[str], None] = _silent
+    part: Sequence[RunSpec] | None = None
     paused: dict[tuple[str, int], int] = field(default_factory=dict)
     refused: set[tuple[str, int]] = field(default_factory=set)
 
@@ -80,9 +81,10 @@ class Turns:
         cause = f"Stopped by {self._reason}"
         if self._reason == TIME_LIMIT:
             cause = f"Time limit of {time_text(limit)}" if limit else "Time limit"
-        done = sum(self.folder.version_of(run) is not None for run in self.runs)
+        runs = self.runs if self.part is None else self.part
+        done = sum(self.folder.version_of(run) is not None for run in runs)
         if self.again:
-            done = sum(self._is_done(run) for run in self.runs)
+            done = sum(self._is_done(run) for run in runs)
         paused = (
             f", {len(self.paused)} {_are(len(self.paused))} paused at a kept state" if self.paused else ""
         )
@@ -92,7 +94,7 @@ class Turns:
             if self.again
             else "The same command goes on."
         )
-        return f"{cause}: {done} of {most}{len(self.runs)} runs {_are(done)} done{paused}. {goes_on}"
+        return f"{cause}: {done} of {most}{len(runs)} runs {_are(done)} done{paused}. {goes_on}"
 
     def check_plan(self) -> None:
         """Raises ResultsError where another process trains another selection of runs into the folder."""

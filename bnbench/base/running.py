@@ -19,6 +19,8 @@ LOCAL = "local"
 OnLock = Literal["join", "wait"]
 #: How often a job whose worker was lost is tried again.
 RETRIES = 2
+#: As many parts as a study may have seeds.
+MOST_SHARDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,25 @@ def faults(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     limit = values.get("time_limit")
     if limit is not None and not (_is_number(limit, 0) and limit > 0):
         yield "time_limit", f"{limit!r} is not a number of seconds above 0."
+    if values.get("shard") is not None and (problem := _shard_fault(values["shard"])):
+        yield "shard", problem
+
+
+def _shard_fault(given: object) -> str:
+    """What is wrong with a part of so many; "" where nothing is."""
+    whole = (
+        isinstance(given, tuple | list)
+        and len(given) == 2
+        and all(isinstance(number, int) and not isinstance(number, bool) for number in given)
+    )
+    if not whole:
+        return f"{given!r} is not a part of so many, such as (2, 8): the second of eight."
+    part, parts = given  # type: ignore[misc]
+    if not 1 <= parts <= MOST_SHARDS:
+        return f"{part}/{parts}: a study has 1 to {MOST_SHARDS:,} parts, such as 2/8: the second of eight."
+    if not 1 <= part <= parts:
+        return f"{part}/{parts}: the parts are numbered from 1/{parts} to {parts}/{parts}."
+    return ""
 
 
 def _is_number(given: object, low: float) -> bool:

@@ -20,6 +20,7 @@ from bnbench.cli.errors import Errors, error_text
 from bnbench.cli.explain import explain
 from bnbench.cli.fold import fold
 from bnbench.cli.groups import with_groups
+from bnbench.cli.merge import merge
 from bnbench.cli.options import (
     TABLE,
     CompareModel,
@@ -152,6 +153,9 @@ def report(
             kind=figure_format,
         )
         raise typer.Exit(code)
+
+
+app.command()(merge)
 
 
 @app.command()

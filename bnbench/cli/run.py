@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bnbench.base.errors import ResultsError
+from bnbench.base.errors import EXIT_DONE, ResultsError
 from bnbench.cli.exit_code import exit_code
 from bnbench.cli.options import TABLE, Display, Training
 from bnbench.cli.show import (
@@ -17,6 +17,7 @@ from bnbench.cli.show import (
     show_interruption,
     show_look,
     show_plan,
+    show_shard,
     show_together,
     write_and_warn,
 )
@@ -46,7 +47,7 @@ def run_variant(study: str, variant: str | None, overrides: Sequence[str], train
         loaded = load_variant(find_study(study), variant, names.overrides, names.vocabulary)
         of = f"-{loaded.baseline}"
         works = prepare_works([loaded], names, training.output, training.options(), of=of)
-        return run_works(works, training.display(verbose=True))
+        return run_works(works, training.display(verbose=True), shard=training.shard)
 
 
 def run_studies(
@@ -73,7 +74,7 @@ def run_studies(
         loaded = load_studies(studies, names)
         gates = gates_of(fail_if, loaded)
         works = prepare_works(loaded, names, training.output, training.options(), gates)
-        return run_works(works, display, gates=gates, profile=profile)
+        return run_works(works, display, gates=gates, profile=profile, shard=training.shard)
 
 
 def run_works(
@@ -82,10 +83,11 @@ def run_works(
     *,
     gates: Sequence[Sequence[str]] = (),
     profile: bool = False,
+    shard: tuple[int, int] | None = None,
 ) -> int:
     """Train study after study and show each, then a joint summary. Returns the exit code.
 
-    profile: show at the end where the time went.
+    shard: the part that the works are. profile: show at the end where the time went.
     """
     console = console_on(stderr=True)
     summaries: dict[str, Summary] = {}
@@ -98,7 +100,7 @@ def run_works(
             console.print(head, style="bold", markup=False, highlight=False)
         with work.present():
             interrupted = train_work(console, work, display)
-            if not (interrupted or work.turns.stopped) or work.has_records():
+            if not (interrupted or work.turns.stopped or not work.part) or work.has_records():
                 fail_if = gates[index] if gates else ()
                 shows_several = several or bool(collection)
                 summaries[work.study.name] = _show_run(work, shown, fail_if, several=shows_several)
@@ -106,6 +108,10 @@ def run_works(
         if interrupted or work.turns.stopped:
             show_interruption(console, work, works[index + 1 :], interrupted=interrupted)
             break
+    if shard and not interrupted:
+        show_shard(console, works, shard, display)
+        if not any(work.part for work in works) and not summaries:
+            return EXIT_DONE
     if collection and summaries:
         show_claims(_collected(collection, works, summaries), display)
     elif several and summaries:
@@ -154,7 +160,7 @@ def train_work(console: Console, work: Work, display: Display) -> bool:
     try:
         for runs in work.rounds():
             show_look(console, work, runs, display.quiet)
-            planned = runs if work.study.looks else work.runs
+            planned = runs if work.study.looks else work.part
             with (
                 pausing(),
                 guarded(),

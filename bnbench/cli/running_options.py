@@ -102,6 +102,32 @@ Retries = Annotated[
 ]
 
 
+def read_shard(text: Any) -> tuple[int, int]:
+    """Numbers of a text such as 2/8. Raises BadParameter."""
+    if isinstance(text, tuple):
+        return text
+    part, slash, parts = str(text).partition("/")
+    if not (slash and _is_whole(part) and _is_whole(parts)):
+        raise typer.BadParameter(f"{text!r} is not a part of so many, such as 2/8: the second of eight.")
+    return int(part), int(parts)
+
+
+def _is_whole(text: str) -> bool:
+    return text.strip().isascii() and text.strip().isdecimal() and len(text) < 10
+
+
+Shard = Annotated[
+    Any,
+    typer.Option(
+        "--shard",
+        parser=read_shard,
+        metavar="K/N",
+        rich_help_panel=_PANEL,
+        help="Train the K-th of N parts of the runs, on one of N machines; `bnbench merge` puts them together.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class RunningOptions:
     """How runs are trained."""
@@ -112,6 +138,7 @@ class RunningOptions:
     retries: Retries = RETRIES
     on_lock: OnLock = "join"
     time_limit: TimeLimit = None
+    shard: Shard = None
 
     def __post_init__(self) -> None:
         """The command begins now. Raises BadParameter with all that is wrong."""

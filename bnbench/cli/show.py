@@ -65,9 +65,17 @@ def show_interruption(console: Console, work: Work, others: Sequence[Work], *, i
 
 def show_plan(console: Console, work: Work, quiet: bool) -> None:
     """Report the number of finished runs and the study's warnings."""
+    from bnbench.analysis.circumstances import ranges
+
     if quiet:
         return
-    done = len(work.runs) - len(work.todo)
+    if len(work.part) < len(work.runs):
+        seeds = ranges(sorted({run.seed for run in work.part}))
+        console.print(
+            f"This shard has {len(work.part)} of {len(work.runs)} runs{seeds and f': {seeds}'}.",
+            soft_wrap=True, markup=False, highlight=False,
+        )  # fmt: skip
+    done = len(work.part) - len(work.todo)
     if done:
         most = "up to " if work.study.looks else ""
         copied = ""
@@ -75,12 +83,25 @@ def show_plan(console: Console, work: Work, quiet: bool) -> None:
             sources = ", ".join(dict.fromkeys(str(finished.results) for finished in work.beside))
             copied = f" ({'all' if len(work.beside) == done else len(work.beside)} copied from {sources})"
         console.print(
-            f"{done} of {most}{len(work.runs)} runs are finished already{copied}; --force trains them again.",
+            f"{done} of {most}{len(work.part)} runs are finished already{copied}; --force trains them again.",
             soft_wrap=True, markup=False, highlight=False,
         )  # fmt: skip
     show_others(console, work.folder)
     for warning in work.study.warnings:
         console.print(f"Warning: {warning}", soft_wrap=True, markup=False)
+
+
+def show_shard(console: Console, works: Sequence[Work], shard: tuple[int, int], display: Display) -> None:
+    """Report that a shard is complete, and how the parts come together."""
+    part, parts = shard
+    if display.quiet or any(not work.folder.has(run) for work in works for run in work.part):
+        return
+    path = works[0].folder.path if len(works) == 1 else works[0].folder.path.parent
+    console.print(
+        f"Shard {part}/{parts} is complete: {path}. The folders of all {parts} become one: "
+        "bnbench merge FOLDER... --output FOLDER",
+        soft_wrap=True, markup=False, highlight=False,
+    )  # fmt: skip
 
 
 def show_others(console: Console, folder: ResultsFolder) -> None:

@@ -45,6 +45,11 @@ class Cell:
         """Some of its runs."""
         return replace(self, runs=runs)
 
+    @property
+    def seconds_alone(self) -> float:
+        """Predicted for one run by itself, whatever engine this machine has chosen: the same on every machine."""
+        return replace(self, choice=replace(self.choice, engine="sequential")).seconds(1)
+
     def seconds(self, count: int) -> float:
         """Predicted for that many of the runs, together where they stack."""
         alone, together, product = self._costs()

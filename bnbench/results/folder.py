@@ -63,7 +63,7 @@ class ResultsFolder:
         """Raises ResultsError where the folder is someone else's, or answers another question. Touches nothing."""
         with disk_errors(self.path):
             if not os.path.lexists(self.path / PLAN):
-                self._check_unplanned()
+                self.check_unplanned()
                 return
             if os.path.lexists(runs_there := self.path / RUNS) and not runs_there.is_dir():
                 raise ResultsError(
@@ -93,7 +93,7 @@ class ResultsFolder:
         cell = Cell(planned["variant"], planned["setting"], planned["cell"], tuple(planned["seeds"]))
         return any(record.outcome != "crashed" for record in load_runs(self.path, cell, []))
 
-    def _check_unplanned(self) -> None:
+    def check_unplanned(self) -> None:
         """The folder is empty, or holds only bnbench's own files: copied runs, files that a kill left half-written."""
         if not self.path.is_dir():
             if os.path.lexists(self.path) and not self.path.is_symlink():
@@ -123,16 +123,24 @@ class ResultsFolder:
         """
         self.check_for(study, runs)
         self.recover()
+        self.clean()
+        self.write_plan(_plan(study, runs), [finished.results for finished in beside])
+        self.write(STUDY, to_yaml(resolved(study, self.path)))
+        return tuple(finished for finished in beside if self._take(finished))
+
+    def clean(self) -> None:
+        """Remove what a kill left of files that are written when the folder is opened."""
         with disk_errors(self.path):
             for path in self.path.glob(f".*{WRITING}") if self.path.is_dir() else ():
                 path.unlink(missing_ok=True)
-        plan = _plan(study, runs)
-        sources = dict.fromkeys([self.path, *(finished.results for finished in beside)])
-        looks = [look for source in sources for look in earlier_looks(source, plan)]
-        plan["earlier"] = [look for index, look in enumerate(looks) if look not in looks[:index]]
-        self.write(PLAN, to_json({"schema_version": SCHEMA_VERSION, **plan}))
-        self.write(STUDY, to_yaml(resolved(study, self.path)))
-        return tuple(finished for finished in beside if self._take(finished))
+
+    def write_plan(self, plan: Mapping[str, Any], sources: Sequence[Path]) -> None:
+        """Write the plan, with the results that this folder and others showed earlier, under another design."""
+        looks = [
+            look for source in dict.fromkeys([self.path, *sources]) for look in earlier_looks(source, plan)
+        ]
+        earlier = [look for index, look in enumerate(looks) if look not in looks[:index]]
+        self.write(PLAN, to_json({"schema_version": SCHEMA_VERSION, **plan, "earlier": earlier}))
 
     def recover(self) -> None:
         """Bring runs that a kill left beside their places there, and clean up what it left half-written."""
@@ -191,17 +199,24 @@ class ResultsFolder:
                 _write_run(target, content)
 
     def _take(self, finished: FinishedRun) -> bool:
-        """Copy a finished run of another folder here, whole or not at all; False where it is gone by now."""
-        target = self._run_folder(finished.run)
-        content = to_json(run_json(finished.renamed())).encode("utf-8")
+        """Copy a finished run of another folder here, under the names that it has here; False where it is gone."""
+        return self.take(finished.folder, finished.state, finished.renamed())
+
+    def take(self, folder: Path, state: tuple[int, int] | None, record: RunRecord) -> bool:
+        """Copy a run that lies in another folder here, whole or not at all; False where it is gone by now.
+
+        state: which folder it was when its record was read.
+        """
+        target = run_folder(self.path, record.variant, record.cell, record.seed)
+        content = to_json(run_json(record)).encode("utf-8")
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with aside_of(target) as aside, kept_open(finished.folder) as before:
+            with aside_of(target) as aside, kept_open(folder) as before:
                 try:
-                    copy_files(finished.folder, aside)
+                    copy_files(folder, aside)
                 except FileNotFoundError:
                     return False
-                if before is None or before != finished.state or before != identity_of(finished.folder):
+                if before is None or before != state or before != identity_of(folder):
                     return False
                 write_file(aside / RUN, content)
                 put(aside, target)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from bnbench.base.files import key_text, value_text
 
@@ -50,7 +50,20 @@ def with_facts(cells: Sequence[dict[str, Any]], facts: Sequence[Mapping[str, Any
     return shared
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], answered: Collection[str]) -> list[str]:
+class Places(NamedTuple):
+    """How a message names the two studies."""
+
+    old: str = "there"
+    new: str = "now"
+
+
+#: Of a folder, and of the study that is to go on in it.
+_THEN_AND_NOW = Places()
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], answered: Collection[str], places: Places = _THEN_AND_NOW
+) -> list[str]:
     """The differences of a planned study from the folder's study; empty where both ask the same question.
 
     answered: the identities of the old cells that have a result. The others are free to change.
@@ -58,11 +71,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], answered: Collec
     answered_cells = [cell for cell in old["cells"] if cell["cell"] in answered]
     if not answered_cells:
         return []
-    named = [f"name: {old['name']} there, {new['name']} now"] if old["name"] != new["name"] else []
+    named = [_pair("name", old["name"], new["name"], places)] if old["name"] != new["name"] else []
     kept = _by_variant(new)
     # without what the command line added, it is the study's own question again
     gone = sorted({cell["variant"] for cell in answered_cells} - set(kept) - set(old.get("added", ())))
-    named += [f"variant {name}: only there" for name in gone]
+    named += [f"variant {name}: only {places.old}" for name in gone]
     changed = Counter[str]()
     counted = 0
     for variant, cells in _by_variant(old).items():
@@ -70,7 +83,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], answered: Collec
             continue
         counted += 1
         if set(cells) != set(kept[variant]):
-            changed[f"sweep: {_sweep(cells)} there, {_sweep(kept[variant])} now"] += 1
+            changed[_pair("sweep", _sweep(cells), _sweep(kept[variant]), places)] += 1
             before, now = next(iter(cells.values())), next(iter(kept[variant].values()))
             pairs = [(cells[key], kept[variant][key]) for key in cells if key in kept[variant]] or [
                 (before, now)
@@ -82,7 +95,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], answered: Collec
             text: None
             for before, now in pairs
             if before["cell"] != now["cell"] and before["cell"] in answered
-            for text in _facts_differ(old, before, new, now, swept)
+            for text in _facts_differ(_facts(old, before), _facts(new, now), swept, places)
         }
         for text in texts:
             changed[f"{text}\0{variant}"] += 1
@@ -119,17 +132,19 @@ def _sweep(cells: Mapping[str, Mapping[str, Any]]) -> str:
     return "; ".join(f"{key}={_text(value)}" for key, value in values.items()) or "none"
 
 
+def _facts(plan: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {**plan.get("facts", {}), **cell.get("facts", {})}
+
+
+def _pair(key: str, old: str, new: str, places: Places) -> str:
+    return f"{key}: {old} {places.old}, {new} {places.new}"
+
+
 def _facts_differ(
-    old: Mapping[str, Any],
-    before: Mapping[str, Any],
-    new: Mapping[str, Any],
-    now: Mapping[str, Any],
-    swept: Collection[str],
+    old_facts: Mapping[str, Any], now_facts: Mapping[str, Any], swept: Collection[str], places: Places
 ) -> list[str]:
-    now_facts = {**new.get("facts", {}), **now.get("facts", {})}
-    old_facts = {**old.get("facts", {}), **before.get("facts", {})}
     if not old_facts:
-        return ["other settings, data or source than there"]
+        return [f"other settings, data or source than {places.old}"]
     texts = []
     for key in dict.fromkeys([*old_facts, *now_facts]):
         a, b = old_facts.get(key, _ABSENT), now_facts.get(key, _ABSENT)
@@ -141,13 +156,19 @@ def _facts_differ(
             texts.append(_WORDS[key])
         elif key.startswith("plugins"):
             name = key.removeprefix("plugins").strip(".") or "a plugin"
-            change = "not used there" if a is _ABSENT else "not used now" if b is _ABSENT else "changed since"
+            change = _change(a, b, places)
             texts.append(f"source of {name}: {change}")
         elif key.startswith("test_sets.") and _ABSENT not in (a, b):
             texts.append(f"{key}: its data has other content")
         else:
-            texts.append(f"{key}: {_text(a)} there, {_text(b)} now")
+            texts.append(_pair(key, _text(a), _text(b), places))
     return texts or (["the seeds, settings or data are identified in another way"] if not swept else [])
+
+
+def _change(old: Any, new: Any, places: Places) -> str:
+    if _ABSENT in (old, new):
+        return f"not used {places.old if old is _ABSENT else places.new}"
+    return "changed since" if places == _THEN_AND_NOW else "differs"
 
 
 def _text(value: Any) -> str:

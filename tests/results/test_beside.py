@@ -296,5 +296,5 @@ def test_folders_with_the_same_runs_are_not_two_workloads(work: Path) -> None:
     done = run("report", "results/s", "results/s+primary=test_loss")
     assert done.exit_code == 1
     assert "hold runs of one study (s), so they are not two workloads" in said(done)
-    assert "cp -rn" not in said(done)
+    assert "bnbench merge" not in said(done)
     assert "bnbench report results/s, then bnbench report results/s+primary=test_loss" in said(done)
