@@ -69,20 +69,16 @@ def faults(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "shard", problem
 
 
-def _shard_fault(given: object) -> str:
+def _shard_fault(given: Any) -> str:
     """What is wrong with a part of so many; "" where nothing is."""
-    whole = (
-        isinstance(given, tuple | list)
-        and len(given) == 2
-        and all(isinstance(number, int) and not isinstance(number, bool) for number in given)
-    )
-    if not whole:
+    numbers = given if isinstance(given, tuple | list) else ()
+    if len(numbers) != 2 or not all(type(number) is int for number in numbers):
         return f"{given!r} is not a part of so many, such as (2, 8): the second of eight."
-    part, parts = given  # type: ignore[misc]
-    if not 1 <= parts <= MOST_SHARDS:
-        return f"{part}/{parts}: a study has 1 to {MOST_SHARDS:,} parts, such as 2/8: the second of eight."
-    if not 1 <= part <= parts:
-        return f"{part}/{parts}: the parts are numbered from 1/{parts} to {parts}/{parts}."
+    number, count = numbers
+    if not 1 <= count <= MOST_SHARDS:
+        return f"{number}/{count}: a study has 1 to {MOST_SHARDS:,} parts, such as 2/8: the second of eight."
+    if not 1 <= number <= count:
+        return f"{number}/{count}: the parts are numbered from 1/{count} to {count}/{count}."
     return ""
 
 

@@ -123,9 +123,11 @@ def test_the_workflow_of_github_actions(tmp_path: Path, monkeypatch: pytest.Monk
     study = tmp_path / "whole/study.yaml"
     (training,) = commands(workflow, "train")
     for part in (1, 2):
-        words = training.replace("${{ matrix.shard }}/8", f"{part}/2").replace("quickstart seeds=8", str(study))
-        assert f"{study} --shard {part}/2 --output" in words
-        done = run(*shlex.split(words)[1:])
+        text = training.replace("${{ matrix.shard }}/8", f"{part}/2").replace(
+            "quickstart seeds=8", str(study)
+        )
+        assert f"{study} --shard {part}/2 --output" in text
+        done = run(*shlex.split(text)[1:])
         assert done.exit_code == 0, done.output
         assert f"This shard has {(4, 2)[part - 1]} of 6 runs" in said(done)
         assert f"Shard {part}/2 is complete" in said(done)
