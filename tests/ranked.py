@@ -38,7 +38,9 @@ def in_ranks(size: int, work: Callable[[Group], Any]) -> list[Any]:
     with tempfile.TemporaryDirectory() as folder:
         pipes = [context.Pipe(duplex=False) for _ in range(size)]
         processes = [
-            context.Process(target=_child, args=(World(rank, size), Path(folder) / "store", work, pipes[rank][1]))
+            context.Process(
+                target=_child, args=(World(rank, size), Path(folder) / "store", work, pipes[rank][1])
+            )
             for rank in range(size)
         ]
         for process in processes:
@@ -73,7 +75,11 @@ def _child(world: World, store: Path, work: Callable[[Group], Any], end: Connect
 
 def settings_of(vocabulary: Vocabulary, **changes: Any) -> Settings:
     """The settings of a study of digits, changed."""
-    study = {"dataset": "digits", "model": {"name": "mlp", "hidden": [7, 6]}, "optimizer": {"name": "sgd", "lr": 0.1}}
+    study = {
+        "dataset": "digits",
+        "model": {"name": "mlp", "hidden": [7, 6]},
+        "optimizer": {"name": "sgd", "lr": 0.1},
+    }
     (settings,) = load_study({**study, **changes}, [], vocabulary).variants.values()
     return settings
 
@@ -100,14 +106,20 @@ class Case:
         """The state of the network, the gradient of the last step, and all losses. group: of several processes."""
         model = copy.deepcopy(self.model)
         stepper: Sequential = (
-            Sequential(model, self.settings, CPU) if group is None else Ranked(model, self.settings, CPU, group)
+            Sequential(model, self.settings, CPU)
+            if group is None
+            else Ranked(model, self.settings, CPU, group)
         )
         losses = []
         for step in range(steps):
             stepper.scale_rates(1.0)
             losses.append(stepper.step(*self._inputs(step)))
         grads = {f"gradient of {name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
-        return {**{name: value.clone() for name, value in model.state_dict().items()}, **grads, "losses": torch.cat(losses)}
+        return {
+            **{name: value.clone() for name, value in model.state_dict().items()},
+            **grads,
+            "losses": torch.cat(losses),
+        }
 
 
 def furthest(one: dict[str, Tensor], other: dict[str, Tensor], only: str = "") -> float:

@@ -206,7 +206,9 @@ def prepare_work(
     today = Today(cells, device, sources.packages, world.size)
     running, keeping = options.running, _keeping(output, options)
     time_left = TimeLeft(keeping, options.measured)
-    turns = Turns(Claims(output), folder, runs, time_left, running.on_lock, again=options.again == "all", part=part)
+    turns = Turns(
+        Claims(output), folder, runs, time_left, running.on_lock, again=options.again == "all", part=part
+    )
     todo, beside = sort_runs(part, folder, options.again, today.of, beside=options.beside)
     jobs = 1 if any(names.needs_this_process(cell.settings) for cell in study.cells) else options.jobs
     training = TrainingOptions(jobs, names.loader(), options.debug, keeping, admit=turns.admit)

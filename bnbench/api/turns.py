@@ -38,8 +38,8 @@ class Turns:
     """The turns of this process at the runs of one results folder.
 
     before: which version each run had when the study was prepared: a run that has another one since is done, by whom it
-    may be. part: the runs of the asked shard; None for all. again: whether finished runs are trained again. say: gets sentences for the user. paused: at which step each
-    paused run stopped. refused: runs that did not fit into the time.
+    may be. part: the runs of the asked shard; None for all. again: whether finished runs are trained again. say: gets
+    sentences for the user. paused: at which step each paused run stopped. refused: runs that did not fit into the time.
     """
 
     claims: Claims

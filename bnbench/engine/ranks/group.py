@@ -99,7 +99,9 @@ class Group:
             *summed, there = torch.split(flat, [*map(len, parts), len(group)])
             for parameter, values, has in zip(group, summed, there.tolist(), strict=True):
                 # laid out as the parameter is: torch's fused optimizers take that for granted
-                laid_out = torch.empty_like(parameter.detach()).copy_(values.view(parameter.shape)) if has else None
+                laid_out = (
+                    torch.empty_like(parameter.detach()).copy_(values.view(parameter.shape)) if has else None
+                )
                 parameter.grad = laid_out
 
     def from_first(self, tensors: Sequence[Tensor]) -> None:
