@@ -32,8 +32,9 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class RayNodes:
-    """address, client: for drivers on this machine, and for clients elsewhere. environment: of drivers."""
+    """folder: of its files. address, client: for drivers on this machine, and elsewhere. environment: of drivers."""
 
+    folder: str
     address: str
     client: str
     environment: dict[str, str]
@@ -77,7 +78,9 @@ def ray_nodes() -> Iterator[RayNodes]:
             raise RuntimeError(f"Ray did not start: {(Path(folder) / 'stderr').read_text()[-3000:]}")
         found = json.loads(line)
         joining = {**environment, "RAY_ADDRESS": found["address"]}
-        yield RayNodes(found["address"], f"ray://127.0.0.1:{found['port']}", joining, process)
+        yield RayNodes(
+            folder, found["address"], f"ray://127.0.0.1:{found['port']}", joining, process
+        )
     finally:
         with contextlib.suppress(OSError):
             process.stdin.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -222,6 +223,8 @@ def make_jobs(setup: Setup, runs: Sequence[RunSpec], driver: Driver, mark: Drive
     }
     seeds = {seed: index for index, seed in enumerate(dict.fromkeys(run.seed for run in runs))}
     machines, workers = executors.machines, executors.workers
+    if executors.job_seconds:  # of a queue: each job has a machine of its own, and so much to do
+        machines = workers = min(workers, math.ceil(_seconds(setup, runs) / executors.job_seconds) or 1)
     blank = Job(
         "",
         setup.study,
@@ -247,6 +250,12 @@ def make_jobs(setup: Setup, runs: Sequence[RunSpec], driver: Driver, mark: Drive
             job = replace(blank, key=key, runs=ids, seconds=seconds, place=place, slots=min(slots, workers))
             jobs.append(job)
     return sorted(jobs, key=lambda job: -job.seconds)
+
+
+def _seconds(setup: Setup, runs: Sequence[RunSpec]) -> float:
+    """Predicted, of one worker that trains them all."""
+    groups = [setup.cells[group[0].label].part(tuple(group)) for group in replicas(runs)]
+    return sum(group.seconds(len(group.runs)) for group in groups)
 
 
 def _cell_values(setup: Setup, run: RunSpec) -> dict[str, Any]:

@@ -205,6 +205,8 @@ class Driver:
         if isinstance(error, ExecutorError):
             raise error
         _check_import(error)
+        if isinstance(error, ExecutorError):  # it can't take this job, nor any other
+            raise error
         executors = self.executors
         if executors.preempted(error):
             self._waiting.append(_Task(task.job, task.tries))

@@ -181,7 +181,7 @@ def _join(word: Word, jobs: int | None, end: contextlib.ExitStack) -> Executors:
         raise ExecutorError(
             f"--executor {word.text}: it listens, and opens no session within {_SESSION:.0f} s.",
             "Ray's client server has failed now and then where gRPC forks.",
-            "start the head again: GRPC_ENABLE_FORK_SUPPORT=0 ray start --head; or run on the head: --executor ray:auto.",
+            "start the head again: GRPC_ENABLE_FORK_SUPPORT=0 ray start --head; or --executor ray:auto on the head.",
         ) from None
     except Exception as error:
         raise no_answer(word, error) from None

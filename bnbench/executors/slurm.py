@@ -19,7 +19,7 @@ from bnbench.base.owner import owner_of, this_process
 from bnbench.executors.base import ExecutorError, Executors, Function
 from bnbench.executors.slurm_file import SlurmFile, read_slurm_file
 from bnbench.executors.slurm_queue import Call, Queue, check_slurm, open_queue
-from bnbench.executors.slurm_worker import BEGUN, GOOD, PAYLOAD, RESULT
+from bnbench.executors.slurm_worker import BEGUN, EARLY, GOOD, PAYLOAD, RESULT
 from bnbench.executors.words import Word
 
 #: Without `folder`: beside the file.
@@ -133,6 +133,8 @@ class Slurm(Executors):
                 task.path.with_name(name + ending).unlink()
         if content.startswith(GOOD):
             task.future.set_result(content[1:])
+        elif content.startswith(EARLY):
+            task.future.set_exception(PreemptedError(f"job {task.job}: {content[1:].decode()} before it began"))
         else:
             self._lost = True
             task.future.set_exception(RuntimeError(content[1:].decode("utf-8", "replace")))

@@ -16,13 +16,13 @@ from pathlib import Path
 from types import FrameType
 
 from bnbench.base.files import write_whole
-from bnbench.base.stopping import ask_to_stop
+from bnbench.base.stopping import ask_to_stop, stop_asked
 from bnbench.base.user_code import text_of
 
 #: SLURM warns by SIGTERM before it preempts or cancels a job, and by SIGUSR2 before its time is over, as submitit asks.
 SIGNALS = ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGINT")
-#: The first byte of a result: what the function gave, or why it gave nothing.
-GOOD, BAD = b"+", b"-"
+#: The first byte of a result: what the function gave; why it gave nothing; which signal came before its call.
+GOOD, BAD, EARLY = b"+", b"-", b"="
 #: What stands beside a task: what it gets, that it was begun, what it gave.
 PAYLOAD, BEGUN, RESULT = ".payload", ".begun", ".result"
 
@@ -39,7 +39,7 @@ def work(task: str, module: str, name: str) -> None:
     write_whole(Path(task + BEGUN), f"{socket.gethostname()} {os.getpid()}\n")
     try:
         function: Callable[[bytes], bytes] = getattr(importlib.import_module(module), name)
-        content = GOOD + function(payload.read_bytes())
+        content = EARLY + stop_asked().encode() if stop_asked() else GOOD + function(payload.read_bytes())
     except BaseException as error:  # whatever stops a worker reaches the driver, which decides
         content = BAD + f"{text_of(error)} (on {socket.gethostname()})".encode()
     if payload.exists():  # its driver has not given it up

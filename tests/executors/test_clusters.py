@@ -1,0 +1,127 @@
+"""A study by Ray's two nodes, by submitit's processes and by a real SLURM. Oracle: the same study with --jobs 2."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bnbench.executors import ray_guard
+from tests.ray_cluster import RayNodes
+from tests.same_results import assert_same
+
+pytestmark = [pytest.mark.executors, pytest.mark.xdist_group("clusters")]
+
+_STUDY = """
+name: tiny
+dataset: digits
+max_train_samples: 256
+max_eval_samples: 64
+model: {name: mlp, hidden: [16]}
+optimizer: {name: sgd, lr: 0.1}
+batch_size: 32
+epochs: 150
+eval_every: 10 epochs
+seeds: 2
+variants: [none, batch]
+"""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """word: of --executor. workers: the processes that train for it at the moment."""
+
+    word: str
+    workers: Callable[[], list[int]]
+
+
+@pytest.fixture(params=["ray", "local", "slurm"])
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
+    if request.param == "ray":
+        nodes: RayNodes = request.getfixturevalue("two_nodes")
+        return Cluster("ray:auto", lambda: [one for one in ray_guard.left(nodes.folder) if _trains(one)])
+    pytest.importorskip("submitit")
+    request.getfixturevalue("slurm_cluster" if request.param == "slurm" else "found_by_workers")
+    (tmp_path / "cluster.yaml").write_text(f"cluster: {request.param}\npoll_seconds: 0.3\nmax_jobs: 2\n")
+    return Cluster(f"slurm:{tmp_path}/cluster.yaml", lambda: _begun(tmp_path / "slurm-jobs"))
+
+
+def _trains(process: int) -> bool:
+    """Whether it is a worker of Ray that is at a job, by its title."""
+    with contextlib.suppress(OSError):
+        return (Path(f"/proc/{process}/cmdline")).read_bytes().startswith(b"ray::do_job")
+    return False
+
+
+def _begun(folder: Path) -> list[int]:
+    return [int(path.read_text().split()[1]) for path in folder.glob("*/*.begun")]
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """bnbench compare, with states ten times a second."""
+    study = folder.parent / "study.yaml"
+    study.write_text(_STUDY)
+    command = ["-m", "bnbench", "compare", str(study), "--output", str(folder), "--save-every", "0.1", *words]
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What it printed. Raises AssertionError where it failed."""
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    return said
+
+
+def until_it_trains(process: subprocess.Popen[str], folder: Path, cluster: Cluster) -> int:
+    """Wait for a state on the disk; the number of a process that trains."""
+    end = time.monotonic() + 90
+    while time.monotonic() < end and process.poll() is None:
+        if list(folder.glob(".states/*/*/step-*.safetensors")) and (workers := cluster.workers()):
+            return workers[0]
+        time.sleep(0.02)
+    process.kill()
+    raise AssertionError(process.communicate()[0])
+
+
+@pytest.fixture(scope="module")
+def by_jobs(found_by_workers: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of --jobs 2."""
+    folder = tmp_path_factory.mktemp("jobs") / "results"
+    finish(start(folder, "--jobs", "2"))
+    return folder
+
+
+def test_a_killed_worker_costs_no_bit(cluster: Cluster, by_jobs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    process = start(folder, "--executor", cluster.word)
+    os.kill(until_it_trains(process, folder, cluster), signal.SIGKILL)
+    said = finish(process)
+    assert "a worker was lost" in said
+    assert_same(folder, by_jobs)
+
+
+def test_a_killed_driver_costs_no_bit(cluster: Cluster, by_jobs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    process = start(folder, "--executor", cluster.word)
+    until_it_trains(process, folder, cluster)
+    process.kill()
+    process.communicate()
+    finish(start(folder, "--executor", cluster.word))
+    assert_same(folder, by_jobs)
+    assert cluster.workers() == []
