@@ -78,9 +78,7 @@ def ray_nodes() -> Iterator[RayNodes]:
             raise RuntimeError(f"Ray did not start: {(Path(folder) / 'stderr').read_text()[-3000:]}")
         found = json.loads(line)
         joining = {**environment, "RAY_ADDRESS": found["address"]}
-        yield RayNodes(
-            folder, found["address"], f"ray://127.0.0.1:{found['port']}", joining, process
-        )
+        yield RayNodes(folder, found["address"], f"ray://127.0.0.1:{found['port']}", joining, process)
     finally:
         with contextlib.suppress(OSError):
             process.stdin.close()

@@ -1,6 +1,7 @@
 """A real SLURM on this machine, for tests: slurmctld, slurmd and munged in a temporary folder, bound to 127.0.0.1.
 
-`python tests/slurm_cluster.py` starts one and prints the variable that the commands of SLURM need, until Ctrl-C.
+`python tests/slurm_cluster.py` starts one and prints the variable that the commands of SLURM need; it ends at the end of
+standard input.
 """
 
 from __future__ import annotations
@@ -80,8 +81,29 @@ def slurm() -> Iterator[Mapping[str, str]]:
     """One node of two CPUs, no accounting. Gives the environment that sbatch, squeue and jobs need.
 
     Partitions: usual, and urgent, whose jobs preempt those of usual: 20 seconds after SIGTERM. On leaving, jobs are
-    killed and daemons ended; nothing stays.
+    killed and daemons ended; nothing stays, even where this process is killed.
     """
+    with subprocess.Popen(
+        [sys.executable, __file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as keeper:
+        assert keeper.stdin is not None
+        assert keeper.stdout is not None
+        name, _, value = keeper.stdout.readline().strip().removeprefix("export ").partition("=")
+        if not name:
+            raise RuntimeError("SLURM did not start; what it said is above")
+        try:
+            yield {name: value}
+        finally:
+            keeper.stdin.close()
+            keeper.wait()
+
+
+@contextlib.contextmanager
+def _started() -> Iterator[Mapping[str, str]]:
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     environment = {"SLURM_CONF": str(folder / "slurm.conf")}
     try:
@@ -215,14 +237,14 @@ def _left(environment: Mapping[str, str]) -> list[int]:
 
 
 def main() -> None:
-    """Start one, and keep it until Ctrl-C."""
+    """Start one, and keep it until the end of standard input."""
     if why_not():
         raise SystemExit(why_not())
-    with slurm() as environment, contextlib.suppress(KeyboardInterrupt):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _started() as environment, contextlib.suppress(KeyboardInterrupt):
         print(f"export SLURM_CONF={environment['SLURM_CONF']}", flush=True)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        signal.pause()
+        sys.stdin.read()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

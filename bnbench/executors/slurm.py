@@ -134,7 +134,9 @@ class Slurm(Executors):
         if content.startswith(GOOD):
             task.future.set_result(content[1:])
         elif content.startswith(EARLY):
-            task.future.set_exception(PreemptedError(f"job {task.job}: {content[1:].decode()} before it began"))
+            task.future.set_exception(
+                PreemptedError(f"job {task.job}: {content[1:].decode()} before it began")
+            )
         else:
             self._lost = True
             task.future.set_exception(RuntimeError(content[1:].decode("utf-8", "replace")))
