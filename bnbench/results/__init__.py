@@ -15,7 +15,7 @@
         probes.csv     what its probes measured inside the network, where the study has `probe`
         samples.png    what its network makes in the end, where its task makes images (see sheets.py)
         test_samples.safetensors   right or wrong, and the loss, of each test sample in the end
-    .states/           the states of runs that are under way, while there are any (see states.py)
+    .states/           the states of runs that are under way, while there are any
 
 A folder answers one question (`question.py`). A run's folder is named after the hash of what identifies it, and takes
 its place in one step (`placing.py`).

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "bnbench"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: What a run writes, and a user's own.
 NOT_OURS = {
+    "FILE.yaml",
     "workloads.json", "claims.json", "probes.csv", "steps.csv", "history.csv", "summary.json", "summary.csv",
     "run.json", "plan.json", "report.html", "X.json",
     "study.yaml", "environment.json", "file.yaml", "path.py", "FILE.py", "train.csv", "val.csv", "test.csv",
