@@ -145,9 +145,9 @@ class Trial:
         """Whether a command was killed before its end."""
         fault = self._fault(index) if self.draw.random() < 0.45 else None
         command, jobs = self._command(index, fault)
-        instant = self.draw.random() * (
-            seconds * (1.1 if index == 0 else 0.7) + (0 if command.forked else 4.0)
-        )
+        # what is kept is not trained again, so later commands end sooner
+        share = self.draw.uniform(0.0, 0.8) if index == 0 else self.draw.uniform(0.0, 0.5)
+        instant = share * seconds + (0.0 if command.forked else self.draw.uniform(0.0, 6.0))
         process = command.start()
         self.sessions.append(process)
         if fault:
@@ -175,7 +175,7 @@ class Trial:
             if self.draw.random() < 0.7
             else self.draw.choice(["runs/", "summary", "report.html", "plan", ""])
         )
-        at = self.draw.randint(1, 40 if only in (".states", "runs/", "") else 6)
+        at = self.draw.randint(1, 24 if only in (".states", "runs/", "") else 5)
         log = self.scratch / f"calls-{index}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
         return Fault("kill", at, str(self.results), str(log), only)
