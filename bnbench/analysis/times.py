@@ -43,8 +43,9 @@ def engine_of(run: RunRecord) -> str:
 _NAMED = 4
 
 
-def how_trained(runs: Sequence[RunRecord]) -> tuple[str, ...]:
+def how_trained(runs: Iterable[RunRecord]) -> tuple[str, ...]:
     """A line for every way in which runs were trained: engine, device, threads, stacks, and how many runs."""
+    runs = list(runs)
     ways = Counter(
         _way(run.environment) for run in runs if run.outcome != "crashed" and "engine" in run.environment
     )
@@ -52,7 +53,7 @@ def how_trained(runs: Sequence[RunRecord]) -> tuple[str, ...]:
     return (*lines, *_machines(runs))
 
 
-def _machines(runs: Iterable[RunRecord]) -> Iterator[str]:
+def _machines(runs: Sequence[RunRecord]) -> Iterator[str]:
     """A line on where the runs were trained, if that was on more than one machine."""
     machines = Counter(_machine(run) for run in runs if run.outcome != "crashed" and _machine(run))
     if len(machines) < 2:

@@ -62,20 +62,23 @@ class Setup:
     deadline: float | None = None
 
 
+#: Asked before a job starts: the runs of it that are to be trained now.
+Admit = Callable[[Cell], tuple[RunSpec, ...]]
+
+
 class Elsewhere:
     """Trains the runs of a study by an executor, which is opened when it is needed.
 
-    claim: asked before jobs are made; the runs that no other process trains.
+    admit: asked before a job leaves; the runs of it that are to be trained now.
     """
 
-    def __init__(self, setup: Setup, claim: Callable[[Sequence[RunSpec]], tuple[RunSpec, ...]]) -> None:
-        self.setup, self._claim = setup, claim
+    def __init__(self, setup: Setup, admit: Admit) -> None:
+        self.setup, self._admit = setup, admit
         self._mark = DriverMark.of_this_process(setup.folder.path)
         self._written_reason = ""
         self._notes: dict[RunId, str] = {}
-        driving = Driving(
-            do_job, self._encoded, self._left, self._reason_to_stop, retries=setup.running.retries
-        )
+        driving = Driving(do_job, self._encoded, self._left, self._admitted, self._reason_to_stop)
+        driving = replace(driving, retries=setup.running.retries)
         opening = partial(open_executor, setup.running.executor, setup.workers)
         self._driver = Driver(opening, driving)
         self._open: dict[RunId, RunSpec] = {}
@@ -90,13 +93,13 @@ class Elsewhere:
 
         Raises ExecutorError where there are no workers, or where one refuses a job.
         """
-        runs = self._claim(runs)
         if not runs:
             return
         self._open = {_id(run): run for run in runs}
         self._before = {key: self.setup.folder.version_of(run) for key, run in self._open.items()}
         self._mark = replace(self._mark, owned=self._driver.executors.owned)
         self._mark.write()
+        whole, whole_so_far = False, True  # whether every worker ended as it should
         try:
             jobs = make_jobs(self.setup, runs, self._driver, self._mark)
             with closing(self._driver.drive(jobs)) as steps:
@@ -107,13 +110,17 @@ class Elsewhere:
                         case Done(job, result):
                             yield from self._done(job, result)
                         case Retried(job, reason):
+                            whole_so_far = False
                             yield from self._found(job.runs)
                             note = f"a worker was lost ({reason}): its runs are tried again"
                             self._notes |= dict.fromkeys(self._left(job), note)
                         case Lost(job, reason):
                             yield from self._lost(job, reason)
+            whole = whole_so_far
         finally:
             self._mark.remove()
+            if not whole:  # what a killed worker was writing
+                self.setup.folder.recover()
 
     def _reason_to_stop(self) -> str:
         limit = self.setup.deadline
@@ -135,6 +142,16 @@ class Elsewhere:
         boot = self._mark.process.boot
         until = {"boot": boot, "monotonic": limit, "left": left, "wall": time.time() + left}
         return job.with_options(until=until).to_bytes()
+
+    def _admitted(self, job: Job) -> list[RunId]:
+        """The runs that are to be trained now: they fit into the time, and no other process is at them."""
+        admitted: list[RunId] = []
+        by_label: dict[str, list[RunSpec]] = {}
+        for key in self._left(job):
+            by_label.setdefault(key.label, []).append(self._open[key])
+        for label, runs in by_label.items():
+            admitted += map(_id, self._admit(self.setup.cells[label].part(tuple(runs))))
+        return admitted
 
     def _left(self, job: Job) -> list[RunId]:
         return [run for run in job.runs if run in self._open]
@@ -188,10 +205,10 @@ class Elsewhere:
 
 
 def train_elsewhere(
-    setup: Setup, claim: Callable[[Sequence[RunSpec]], tuple[RunSpec, ...]]
+    setup: Setup, admit: Admit
 ) -> tuple[Callable[[Sequence[RunSpec]], Generator[Event]], Callable[[], None]]:
     """What trains by an executor, and what ends it."""
-    elsewhere = Elsewhere(setup, claim)
+    elsewhere = Elsewhere(setup, admit)
     return elsewhere.train, elsewhere.close
 
 

@@ -221,7 +221,7 @@ def prepare_work(
         packages = {run.label: sources.packages_of(run.settings) for run in runs}
         common = Setup(study.name, rehearsal.cells, packages, luggage, folder, device, str(options.data_dir))
         common = replace(common, running=running, workers=options.jobs, deadline=keeping.deadline)
-        train, close = train_elsewhere(common, turns.claim)
+        train, close = train_elsewhere(common, turns.admit)
     where = folder, _noting(train, today), phases, today.of, FolderStates.of(output), turns
     own = {run.key for run in part}
     others = [run for run in runs if run.key not in own]  # the states of other shards stay

@@ -55,13 +55,15 @@ class Driving:
     """How jobs are driven.
 
     function: what a worker calls. encode: the bytes of a job at the moment when it leaves. left: those runs of a job
-    that are not done yet, asked for after `Done` and `Retried`. stop: the reason to stop, "" where there is none: no
+    that are not done yet, asked for after `Done` and `Retried`. admit: those that are to be done
+    now, asked for when there is room for the job. stop: the reason to stop, "" where there is none: no
     further job leaves, and those under way have so many seconds of grace.
     """
 
     function: Function
     encode: Callable[[Job], bytes] = Job.to_bytes
     left: Callable[[Job], Sequence[RunId]] = lambda job: job.runs
+    admit: Callable[[Job], Sequence[RunId]] = lambda job: job.runs
     stop: Callable[[], str] = lambda: ""
     retries: int = RETRIES
     grace: float = GRACE
@@ -160,8 +162,10 @@ class Driver:
             if self._flying and (self._alone or task.alone or task.job.slots > room):
                 return
             self._waiting.popleft()
-            self._submit(task)
-            yield Handed(task.job)
+            if runs := self._driving.admit(task.job):
+                task.job = task.job.part(runs)
+                self._submit(task)
+                yield Handed(task.job)
 
     def _submit(self, task: _Task) -> None:
         payload = self._driving.encode(task.job)

@@ -25,9 +25,9 @@ from bnbench.base.owner import Owner, owner_of, this_process
 from bnbench.base.stopping import ask_to_stop
 
 #: Seconds between two looks at the driver.
-LOOK = 1.0
+LOOK = 0.5
 #: So often in a row a worker misses the driver's file before it believes that.
-_MISSES = 4
+_MISSES = 6
 _STOP = "stop: "
 
 
@@ -83,7 +83,7 @@ class DriverMark:
                 return False
             if self._wish() is not None:
                 break
-            time.sleep(LOOK / 2)
+            time.sleep(LOOK / 4)
         else:
             return False
         probe = Path(f"{self.file[: -len(WRITING)]}-{secrets.token_hex(4)}{WRITING}")
@@ -104,26 +104,24 @@ class DriverMark:
 
     @contextmanager
     def watched(self, shared: bool) -> Iterator[None]:
-        """Inside, a thread looks at the driver's file, and asks the runs of this process to stop where it says so."""
+        """Inside, a thread looks at the driver, and asks the runs of this process to stop where it does or is gone."""
         over = threading.Event()
 
         def look() -> None:
             misses = 0
             while not over.wait(LOOK):
-                wish = self._wish()
+                wish = self._wish() if shared else ""
                 misses = misses + 1 if wish is None else 0
-                if wish or misses >= _MISSES:
+                if wish or misses >= _MISSES or self.process.is_dead:
                     ask_to_stop(wish or "its driver is gone")
 
         thread = threading.Thread(target=look, name="bnbench-driver", daemon=True)
-        if shared:
-            thread.start()
+        thread.start()
         try:
             yield
         finally:
             over.set()
-            if shared:
-                thread.join()
+            thread.join()
 
     def end_with_it(self) -> None:
         """Let this process end itself once the driver that started it is gone, also between two jobs."""

@@ -26,6 +26,8 @@ class Pool(Executors):
 
     def __init__(self, executor: Executor, workers: int, end: Callable[[], object] | None = None) -> None:
         self._executor, self._workers, self._end, self._closed = executor, workers, end, False
+        # whose workers another executor's are, such as those of a cluster, can't be known
+        self.owned = hasattr(executor, "_processes")
 
     @property
     def workers(self) -> int:

@@ -203,13 +203,15 @@ def test_a_full_shared_folder_is_one_message_and_loses_nothing(
 
     first = {**STUDY, "seeds": [0]}
     bnbench.compare(first, output=tmp_path / "out", running=running("forked"))
-    before = sorted((tmp_path / "out").glob("runs/*/*/run.json"))
+    before = {path: path.read_bytes() for path in (tmp_path / "out").glob("runs/*/seed-0/*")}
     monkeypatch.setattr(placing, "_take", full)  # the workers are forked from here
     with pytest.raises(BnbenchError, match="The disk is full") as error:
         bnbench.compare(STUDY, output=tmp_path / "out", running=running("forked"), force=True)
     assert str(tmp_path / "out") in str(error.value)
     assert "free some space" in str(error.value)
-    assert sorted((tmp_path / "out").glob("runs/*/*/run.json")) == before
+    assert {path: path.read_bytes() for path in (tmp_path / "out").glob("runs/*/seed-*/*")} == before
+    assert len(before) > 4
+    assert not leftovers(tmp_path / "out")
 
 
 def test_seeds_auto_works_on_an_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
