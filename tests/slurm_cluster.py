@@ -1,7 +1,7 @@
 """A real SLURM on this machine, for tests: slurmctld, slurmd and munged in a temporary folder, bound to 127.0.0.1.
 
-`python tests/slurm_cluster.py` starts one and prints the variable that the commands of SLURM need; it ends at the end of
-standard input.
+`python tests/slurm_cluster.py` starts one and prints the variable that the commands of SLURM need; it ends at the end
+of standard input.
 """
 
 from __future__ import annotations
