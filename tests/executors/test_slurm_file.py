@@ -47,7 +47,15 @@ def test_every_mistake_is_named_at_once_with_its_line(write_study: Write) -> Non
 
 @pytest.mark.parametrize(
     ("text", "minutes"),
-    [("90", 90), ("2h", 120), ("90m", 90), ("1:30:00", 90), ("2-12:00:00", 3600), ("45:30", 45.5), ("1d", 1440)],
+    [
+        ("90", 90),
+        ("2h", 120),
+        ("90m", 90),
+        ("1:30:00", 90),
+        ("2-12:00:00", 3600),
+        ("45:30", 45.5),
+        ("1d", 1440),
+    ],
 )
 def test_a_time_is_minutes_or_as_sbatch_writes_it(write_study: Write, text: str, minutes: float) -> None:
     assert read_slurm_file(write_study(f"time: {text}")).time == minutes
