@@ -55,7 +55,8 @@ class Turns:
 
     def __post_init__(self) -> None:
         self.before = {run.key: self.folder.version_of(run) for run in self.runs}
-        self._depth, self._reason = 0, ""
+        self._depth, self._reason, self._trained = 0, "", False
+        self._ended: set[tuple[str, int]] = set()
 
     @contextmanager
     def present(self) -> Iterator[None]:
@@ -81,20 +82,26 @@ class Turns:
         cause = f"Stopped by {self._reason}"
         if self._reason == TIME_LIMIT:
             cause = f"Time limit of {time_text(limit)}" if limit else "Time limit"
+            if not self._trained:
+                cause += ", which was over before a run began"
         runs = self.runs if self.part is None else self.part
-        done = sum(self.folder.version_of(run) is not None for run in runs)
         if self.again:
             done = sum(self._is_done(run) for run in runs)
-        paused = (
-            f", {len(self.paused)} {_are(len(self.paused))} paused at a kept state" if self.paused else ""
-        )
-        most = "up to " if at_most else ""
-        goes_on = (
-            "Without --force the same command goes on; runs that were not trained again keep their earlier results."
-            if self.again
-            else "The same command goes on."
-        )
-        return f"{cause}: {done} of {most}{len(runs)} runs {_are(done)} done{paused}. {goes_on}"
+        else:
+            done = sum(self.folder.version_of(run) is not None for run in runs)
+        kept = sum(step > 0 for step in self.paused.values())
+        paused = f", {kept} {_are(kept)} paused at a kept state" if kept else ""
+        total = f"{'up to ' if at_most else ''}{len(runs)}"
+        return f"{cause}: {done} of {total} runs {_are(done)} done{paused}. {self._what_goes_on()}"
+
+    def _what_goes_on(self) -> str:
+        if self.again:
+            return (
+                "Those that were not trained again keep their earlier results; --force begins again with all."
+            )
+        if self._reason == TIME_LIMIT and not self._trained:
+            return "Give it more time than it takes to get ready."
+        return "The same command goes on."
 
     def check_plan(self) -> None:
         """Raises ResultsError where another process trains another selection of runs into the folder."""
@@ -117,7 +124,7 @@ class Turns:
             if left and not self._must_stop():
                 self._wait_for_one(left)
                 left = self._left(left)
-        if self._left(runs):
+        if not all(self._is_done(run) for run in runs):
             self._reason = stop_asked() or TIME_LIMIT
 
     def admit(self, job: Cell) -> tuple[RunSpec, ...]:
@@ -136,7 +143,9 @@ class Turns:
         taken = self.claims.take(runs)
         done = {run.key: run for run in taken if self._is_done(run)}  # its owner has left since
         self.claims.release(done.values())
-        return tuple(run for run in taken if run.key not in done)
+        mine = tuple(run for run in taken if run.key not in done)
+        self._trained |= bool(mine)
+        return mine
 
     def hear(self, event: Event) -> None:
         """To be called with every event, once its run is on disk."""
@@ -145,6 +154,7 @@ class Turns:
             self.paused[event.run.key] = event.step
         elif isinstance(event, RunEnded):
             self.paused.pop(event.run.key, None)
+            self._ended.add(event.run.key)
         if isinstance(event, RunPaused | RunEnded):
             self.claims.release([event.run])
 
@@ -156,7 +166,7 @@ class Turns:
         return tuple(run for run in runs if not self._is_done(run) and run.key not in self.refused)
 
     def _is_done(self, run: RunSpec) -> bool:
-        return self.folder.version_of(run) != self.before[run.key]
+        return run.key in self._ended or self.folder.version_of(run) != self.before[run.key]
 
     def _meet(self) -> None:
         """Say who else is here; wait for them to leave where that was asked for."""

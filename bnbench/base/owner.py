@@ -9,6 +9,7 @@ import functools
 import os
 import platform
 import secrets
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,6 +60,14 @@ def owner_of(values: Mapping[str, Any]) -> Owner:
     """From the values of its fields. Raises KeyError, TypeError and ValueError."""
     names = ("host", "machine", "boot", "space", "start", "word")
     return Owner(**{name: str(values[name]) for name in names}, pid=int(values["pid"]))
+
+
+def age_of_this_process() -> float:
+    """Seconds since it began; 0 where the system does not tell."""
+    with suppress(AttributeError, ValueError, OSError):
+        ticks = int(_start_of(os.getpid())) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks)
+    return 0.0
 
 
 @functools.cache

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from typing import Any
 
+from bnbench.base.owner import age_of_this_process
+
 #: So much of a limit is left for what comes after the training, within these bounds in seconds.
-SHARE_LEFT, LEAST_LEFT, MOST_LEFT = 0.1, 3.0, 30.0
+SHARE_LEFT, LEAST_LEFT, MOST_LEFT = 0.1, 5.0, 30.0
 #: Of a short limit, at most this share.
 MOST_SHARE = 0.5
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
@@ -15,6 +18,20 @@ _WRITTEN = re.compile(
     r"(?:(?P<d>\d+)d)?(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m(?:in)?)?(?:(?P<s>\d+(?:\.\d+)?)s?)?", re.IGNORECASE
 )
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)(\d+(?:\.\d+)?)")
+
+
+_began: float | None = None
+
+
+def begin_command() -> None:
+    """The command of this process began when the process did: its imports take a part of the limit, too."""
+    global _began
+    _began = time.monotonic() - age_of_this_process()
+
+
+def command_began() -> float:
+    """When it began, by the monotonic clock; now, where it is no command's process."""
+    return time.monotonic() if _began is None else _began
 
 
 def read_time(text: Any) -> float:
@@ -54,6 +71,6 @@ def time_text(seconds: float) -> str:
 def left_for_the_report(limit: float) -> float:
     """Seconds of a limit in which nothing is trained: states are saved, tables are made, report.html is drawn.
 
-    A tenth, at least 3 s and at most 30 s; of a limit below 6 s, half.
+    A tenth, at least 5 s and at most 30 s; of a limit below 10 s, half.
     """
     return min(max(SHARE_LEFT * limit, LEAST_LEFT), MOST_LEFT, MOST_SHARE * limit)

@@ -13,6 +13,7 @@ import typer
 
 from bnbench.base.errors import EXIT_DONE, BnbenchError
 from bnbench.base.terminal import close_doors, echo, open_doors
+from bnbench.base.time_limit import begin_command
 from bnbench.base.words import ENGLISH
 from bnbench.cli.convert import convert
 from bnbench.cli.doctor import doctor
@@ -58,6 +59,7 @@ app = typer.Typer(
     help="Does this normalization layer help this network, by how much, and can the answer be trusted?",
     epilog="Exit codes: 0 done; 1 nothing usable came out; 2 usage; 3 some runs crashed; 4 a --fail-if holds, "
     "a layer fails a check of verify, doctor --strict finds an error, or a proof of convert or fold fails; "
+    "5 not everything is trained (--time-limit, SIGTERM, SIGHUP or SIGUSR1, a shard): the same command goes on; "
     "130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -272,6 +274,7 @@ def _check_folder() -> None:
 
 def main() -> None:
     """The console script. A closed pipe (`bnbench list | head`) is not an error."""
+    begin_command()
     open_doors()
     _give_home()
     sys.exit(close_doors(on_ranks(_run)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from bnbench.base.running import LOCAL, RETRIES, SAVE_EVERY, Running, faults
 from bnbench.base.running import OnLock as OnLockChoice
 from bnbench.base.running import Resume as ResumeChoice
-from bnbench.base.time_limit import read_time
+from bnbench.base.time_limit import command_began, read_time
 
 _PANEL = "Machines and time"
 
@@ -142,7 +141,7 @@ class RunningOptions:
 
     def __post_init__(self) -> None:
         """The command begins now. Raises BadParameter with all that is wrong."""
-        object.__setattr__(self, "started", time.monotonic())
+        object.__setattr__(self, "started", command_began())
         given = {field.name: getattr(self, field.name) for field in fields(RunningOptions)}
         wrong = [f"--{name.replace('_', '-')}: {text}" for name, text in faults(given)]
         if wrong:
