@@ -33,6 +33,7 @@ from bnbench.api.session import Options, Work
 from bnbench.api.several import load_studies, prepare_works
 from bnbench.api.shipped import find_study
 from bnbench.api.summaries import gates_of, summarize_work, write_summaries
+from bnbench.api.under_way import until_settled
 from bnbench.base.errors import BnbenchError
 from bnbench.base.running import Running
 from bnbench.listeners import Hears
@@ -232,8 +233,10 @@ def _trained(
 
 
 def _result(work: Work, fail_if: Sequence[str]) -> Comparison:
-    results, summary = summarize_work(work, fail_if)
-    warning = write_summaries(work.folder, results, summary)
-    if warning:
-        summary = replace(summary, warnings=(*summary.warnings, warning))
-    return Comparison(work.folder.path, summary, results)
+    def write() -> Comparison:
+        results, summary = summarize_work(work, fail_if)
+        if warning := write_summaries(work.folder, results, summary):
+            summary = replace(summary, warnings=(*summary.warnings, warning))
+        return Comparison(work.folder.path, summary, results)
+
+    return until_settled(work.folder.path, write)

@@ -13,6 +13,7 @@ from bnbench.analysis.inside.export import index_records, probe_records
 from bnbench.analysis.rows import comparison_rows, history_rows, rows
 from bnbench.analysis.serial import as_json
 from bnbench.api.arguments import PathLike, path_of
+from bnbench.api.under_way import paused_runs
 from bnbench.base.errors import BnbenchError, UnknownNameError
 from bnbench.base.terminal import one_line
 from bnbench.reports.sentences.headline import headline
@@ -108,6 +109,24 @@ class Comparison:
     def runs(self) -> list[Record]:
         """One record a planned run: outcome, final and best metrics, seconds. The rows of summary.csv."""
         return rows(self.summary)
+
+    @property
+    def unfinished(self) -> list[Record]:
+        """One record a planned run that is not done: variant, setting, seed, and the step of its kept state or None.
+
+        Such as after `bnbench.Running(time_limit=600)`; the same call goes on from there. Empty where all are done.
+        """
+        steps = paused_runs(self._results, self.folder)
+        records = []
+        for cell in self._results.cells:
+            ended = {record.seed for record in cell.records}
+            for seed in cell.seeds:
+                if seed not in ended:
+                    at = steps.get((cell.variant, cell.cell, seed))
+                    records.append(
+                        {"variant": cell.variant, "setting": dict(cell.setting), "seed": seed, "step": at}
+                    )
+        return records
 
     @property
     def history(self) -> list[Record]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from bnbench.analysis.contents import Summary
 from bnbench.api.arguments import PathLike, path_of, words_of
 from bnbench.api.comparison import Comparison
 from bnbench.api.summaries import load_results, rewrite_summaries, summarize_results
+from bnbench.api.under_way import until_settled, with_left_over
 from bnbench.base.words import ENGLISH, known_language
-from bnbench.results import ResultsFolder
+from bnbench.results import ResultsFolder, StudyResults
 
 
 def load(folder: PathLike) -> Comparison:
@@ -24,7 +26,7 @@ def load(folder: PathLike) -> Comparison:
     """
     path = path_of(folder)
     results = load_results(ResultsFolder(path))
-    return Comparison(path, summarize_results(results), results)
+    return Comparison(path, with_left_over(summarize_results(results), results, path), results)
 
 
 def report(folder: PathLike, *, fail_if: str | Iterable[str] = (), language: str = ENGLISH) -> Comparison:
@@ -43,9 +45,15 @@ def report(folder: PathLike, *, fail_if: str | Iterable[str] = (), language: str
         Of captions and claims: "en" or "cs".
     """
     place = ResultsFolder(path_of(folder))
-    results = load_results(place)
-    summary = summarize_results(results, words_of("fail_if", fail_if))
-    summary = replace(summary, language=known_language(language))
-    if warning := rewrite_summaries(place, results, summary):
+    asked, code = words_of("fail_if", fail_if), known_language(language)
+
+    def write() -> tuple[StudyResults, Summary, str]:
+        results = load_results(place)
+        summary = with_left_over(summarize_results(results, asked), results, place.path)
+        summary = replace(summary, language=code)
+        return results, summary, rewrite_summaries(place, results, summary)
+
+    results, summary, warning = until_settled(place.path, write)
+    if warning:
         summary = replace(summary, warnings=(*summary.warnings, warning))
     return Comparison(place.path, summary, results)

@@ -198,20 +198,23 @@ def replicate(
             known = known_names((), words)
             planned = plan_jobs(words_of("names", names), known, folder, ARGUMENT)
             for job in planned:
-                _run(job, known, options, folder, listener)
+                if not _run(job, known, options, folder, listener):
+                    break  # the time is over
         finally:
             forget_plugins()
     return load_replication(folder).only(one.finding.name for job in planned for one in job.asked)
 
 
-def _run(job: Job, names: Names, options: Options, output: Path, listener: Callable[..., None]) -> None:
+def _run(job: Job, names: Names, options: Options, output: Path, listener: Callable[..., None]) -> bool:
+    """Whether its study is done, and not stopped by the time limit."""
     if options.again == "none" and kept_values(job, output):
-        return
+        return True
     clock = CpuClock(options.jobs)
     work = job.prepare(names, options)
     with work.present():
         carry_out_all(work, listener)
         job.finish(work, clock.seconds(work))
+    return not work.turns.stopped
 
 
 def kept_values(job: Job, output: Path) -> list[Replicated]:

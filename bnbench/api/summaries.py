@@ -12,7 +12,7 @@ from bnbench.analysis.gates import read_gates, share_gates
 from bnbench.analysis.stored import stored_summary
 from bnbench.analysis.summary import summarize
 from bnbench.api.session import Work
-from bnbench.api.turns import under_way
+from bnbench.api.under_way import left_over
 from bnbench.base.errors import GateError, ResultsError, unknown_name
 from bnbench.base.files import to_json
 from bnbench.base.metrics import metric_of
@@ -75,7 +75,12 @@ def summarize_work(work: Work, fail_if: Sequence[str] = ()) -> tuple[StudyResult
 
     Raises ResultsError and GateError.
     """
-    results = load_results(work.folder)
+    try:
+        results = load_results(work.folder)
+    except ResultsError as error:
+        raise ResultsError(
+            work.left_over or error.what, "" if work.left_over else error.why, error.fix
+        ) from None
     summary = summarize_results(results, fail_if)
     specs = {(run.variant, run.cell, run.seed): run for run in work.runs}
     changed = other_circumstances(
@@ -83,8 +88,8 @@ def summarize_work(work: Work, fail_if: Sequence[str] = ()) -> tuple[StudyResult
         for cell in results.cells
         for run in cell.records
     )
-    limits = [work.left_over, under_way(work.folder.path)]
-    return results, replace(summary, limits=(*summary.limits, *changed, *filter(None, limits)))
+    left = [work.left_over] if work.left_over else left_over(results, work.folder.path)
+    return results, replace(summary, limits=(*summary.limits, *changed, *left))
 
 
 def rewrite_summaries(

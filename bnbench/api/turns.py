@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnbench.api.under_way import are, names_of
 from bnbench.base.errors import ResultsError
 from bnbench.base.files import free_name
 from bnbench.base.stopping import stop_asked
 from bnbench.base.time_limit import time_text
 from bnbench.results import ResultsFolder
-from bnbench.results.claims import Claims, Present, are_training, plan_word
+from bnbench.results.claims import Claims, Present, plan_word
 from bnbench.study.events import Event, RunEnded, RunPaused
 from bnbench.study.plan import RunSpec
 
@@ -70,6 +70,10 @@ class Turns:
             finally:
                 self._depth -= 1
 
+    def stop(self, reason: str) -> None:
+        """The training ended early, for this reason."""
+        self._reason = reason
+
     @property
     def stopped(self) -> str:
         """Why runs were left for the next command; "" where none was."""
@@ -90,9 +94,9 @@ class Turns:
         else:
             done = sum(self.folder.version_of(run) is not None for run in runs)
         kept = sum(step > 0 for step in self.paused.values())
-        paused = f", {kept} {_are(kept)} paused at a kept state" if kept else ""
+        paused = f", {kept} {are(kept)} paused at a kept state" if kept else ""
         total = f"{'up to ' if at_most else ''}{len(runs)}"
-        return f"{cause}: {done} of {total} runs {_are(done)} done{paused}. {self._what_goes_on()}"
+        return f"{cause}: {done} of {total} runs {are(done)} done{paused}. {self._what_goes_on()}"
 
     def _what_goes_on(self) -> str:
         if self.again:
@@ -174,9 +178,9 @@ class Turns:
         if not others:
             return
         if self.on_lock == "join":
-            self.say(f"Here already: {_names(others)}. This command trains the runs that are left.")
+            self.say(f"Here already: {names_of(others)}. This command trains the runs that are left.")
             return
-        self.say(f"Waiting for {_names(others)} (--on-lock wait).")
+        self.say(f"Waiting for {names_of(others)} (--on-lock wait).")
         while self.claims.others() and not self._must_stop():
             time.sleep(_LOOK_SECONDS)
 
@@ -192,29 +196,11 @@ class Turns:
             if said != owners.keys():
                 said = owners.keys()
                 self.say(
-                    f"Waiting for {_names(owners.values())}, which {_trains(owners.values(), len(held))}."
+                    f"Waiting for {names_of(owners.values())}, which {_trains(owners.values(), len(held))}."
                 )
             time.sleep(_LOOK_SECONDS)
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def _names(others: Iterable[Present]) -> str:
-    return " and ".join(str(other.owner) for other in others)
 
 
 def _trains(others: Iterable[Present], count: int) -> str:
     verb = "train" if len(list(others)) > 1 else "trains"
     return f"{verb} {count} run{'s' * (count != 1)}"
-
-
-def under_way(results: Path) -> str:
-    """A sentence about the runs of a folder that are being trained; "" where none is."""
-    others = are_training(results)
-    count = sum(len(other.claims) for other in others)
-    if not count:
-        return ""
-    runs = "run" if count == 1 else "runs"
-    return f"{count} {runs} {_are(count)} still being trained by {_names(others)}."

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from bnbench.base.stopping import ask_to_stop, stop_asked
-from bnbench.base.user_code import handled, interrupt
+from bnbench.base.user_code import handled, interrupt, received
 
 #: Seconds for saving states after a signal, and after Ctrl-C, where somebody waits; then the command ends as it is.
 GRACE, GRACE_OF_CTRL_C = 10.0, 2.0
@@ -40,6 +40,11 @@ def pausing() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def grace_is_over() -> bool:
+    """Whether the command ends as the runs did not pause in time; else somebody wanted it to end at once."""
+    return signal.SIGALRM in received()[-1:] if hasattr(signal, "SIGALRM") else False
+
+
 class _Pause:
     """What came so far."""
 
@@ -56,7 +61,7 @@ class _Pause:
             self._wait_for(GRACE_OF_CTRL_C if number == signal.SIGINT else GRACE)
 
     def expire(self, number: int, frame: FrameType | None) -> None:
-        interrupt(self._asked[0] if self._asked else number)
+        interrupt(number)
 
     def _wait_for(self, seconds: float) -> None:
         if hasattr(signal, "setitimer"):

@@ -97,7 +97,7 @@ def train(
     ] = None,
 ) -> None:
     """Train one variant of a study, on one or more seeds, epoch by epoch."""
-    with Errors(training.debug):
+    with Errors(training.debug, trains=True):
         from bnbench.cli.run import run_variant
 
         study, overrides = study_and_overrides(words)
@@ -117,7 +117,7 @@ def compare(
 
     With several studies, also prints a joint summary. A collection of studies, such as claims, prints its claims.
     """
-    with Errors(training.debug):
+    with Errors(training.debug, trains=True):
         from bnbench.cli.run import run_studies
 
         studies, given = studies_and_overrides(words)
@@ -173,7 +173,7 @@ def look(
 
     The study's own probe counts, else the default one. With epochs=0 the networks are looked at before any training.
     """
-    with Errors(training.debug):
+    with Errors(training.debug, trains=True):
         from bnbench.cli.look import look_inside
 
         study, given = study_and_overrides(words)

@@ -11,6 +11,7 @@ import typer
 from bnbench.base.errors import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
+    EXIT_NOT_EVERYTHING,
     EXIT_NOTHING_USABLE,
     EXIT_SOME_RUNS_CRASHED,
     BnbenchError,
@@ -110,7 +111,7 @@ def run(
     ],
 ) -> None:
     """Train the studies of findings, and judge their claims. What is done is not trained again."""
-    with Errors(training.debug):
+    with Errors(training.debug, trains=True):
         from bnbench.api.arguments import data_folder
         from bnbench.api.session import Options
         from bnbench.cli.words import studies_and_overrides
@@ -162,10 +163,10 @@ def _run(
         for number, job in enumerate(jobs, start=1):
             if not display.quiet:
                 echo(f"Study {job.study.name} ({number} of {len(jobs)}): {job.title}", err=True)
+            waiting = ", ".join(other.study.name for other in jobs[number:])
             try:
-                found, crashed = _run_job(job, known, options, output, display)
+                found, crashed, stopped = _run_job(job, known, options, output, display)
             except KeyboardInterrupt:
-                waiting = ", ".join(other.study.name for other in jobs[number:])
                 echo("Interrupted. Finished runs are kept; the same command goes on from here.", err=True)
                 if waiting:
                     echo(f"Not started: {waiting}.", err=True)
@@ -177,6 +178,10 @@ def _run(
                 continue
             done += [one.finding.name for one in found]
             code = EXIT_SOME_RUNS_CRASHED if crashed else code
+            if stopped:
+                echo(stopped + (f"\nNot started: {waiting}." if waiting else ""), err=True)
+                code = code or EXIT_NOT_EVERYTHING
+                break
         if done:
             whole = load_replication(output)
             _show(whole.only(done), whole, output, display)
@@ -187,8 +192,11 @@ def _run(
 
 def _run_job(
     job: Job, names: Names, options: Options, output: Path, display: Display
-) -> tuple[list[Replicated], bool]:
-    """The values of one study's findings, and whether any run crashed. Raises KeyboardInterrupt and BnbenchError."""
+) -> tuple[list[Replicated], bool, str]:
+    """The values of one study's findings, whether any run crashed, and why it ended early ("" where it did not).
+
+    Raises KeyboardInterrupt and BnbenchError.
+    """
     from bnbench.api.replicate import CpuClock, kept_values
     from bnbench.cli.run import train_work
     from bnbench.cli.show import console_on
@@ -196,13 +204,16 @@ def _run_job(
     if options.again == "none" and (kept := kept_values(job, output)):
         if not display.quiet:
             echo("Done already; --force trains it again.", err=True)
-        return kept, False
+        return kept, False, ""
     clock = CpuClock(options.jobs)
     work = job.prepare(names, options)
-    if train_work(console_on(stderr=True), work, display):
-        raise KeyboardInterrupt
-    records = [run for cell in work.folder.load().cells for run in cell.records]
-    return job.finish(work, clock.seconds(work)), any(run.outcome == "crashed" for run in records)
+    with work.present():
+        if train_work(console_on(stderr=True), work, display):
+            raise KeyboardInterrupt
+        records = [run for cell in work.folder.load().cells for run in cell.records]
+        crashed = any(run.outcome == "crashed" for run in records)
+        found = job.finish(work, clock.seconds(work)) if records else []
+    return found, crashed, work.left_over
 
 
 def _show(shown: Replication, whole: Replication, folder: Path, display: Display) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ def show_folders(
     from bnbench.analysis.gates import share_gates
     from bnbench.api.one_study import check_apart
     from bnbench.api.several import load_folders
-    from bnbench.api.summaries import summarize_results
+    from bnbench.api.under_way import until_settled, words_present
     from bnbench.results.collection import read_collection
 
     collection = read_collection(folders[0]) if len(folders) == 1 else None
@@ -41,6 +41,7 @@ def show_folders(
     several, page = len(folders) > 1 or collection is not None, display.format == TABLE
     brief = collection and display.tables is None
     shown = replace(display, quiet=True, format=TABLE) if brief else display
+    before = {folder: words_present(folder) for folder in folders}
     studies, errors = load_folders(folders)
     for error in errors:
         echo(f"Error: {error}\nLeft out; the others follow.", err=True)
@@ -49,9 +50,9 @@ def show_folders(
     gates = share_gates(fail_if, variants)
     summaries: dict[str, Summary] = {}
     for (name, (folder, results)), gate in zip(studies.items(), gates, strict=True):
-        summary = replace(summarize_results(results, gate), language=display.language)
+        write = _write_again(folder, results, gate, display.language, page=page)
+        results, summary = until_settled(folder.path, write, before[folder.path])
         summaries[name] = summary
-        _write_again(folder, results, summary, page=page)
         if shown.visible:
             print_study(name, summary, shown, folder, several=several)
         if not shown.quiet:
@@ -83,12 +84,24 @@ def _study_folders(paths: Sequence[Path]) -> list[Path]:
     return folders or list(paths)
 
 
-def _write_again(folder: ResultsFolder, results: StudyResults, summary: Summary, *, page: bool) -> None:
-    """Write the files again; a folder that can't be written is a warning."""
-    from bnbench.api.summaries import rewrite_summaries
+def _write_again(
+    folder: ResultsFolder, results: StudyResults, gates: Sequence[str], language: str, *, page: bool
+) -> Callable[[], tuple[StudyResults, Summary]]:
+    """What writes the files again: first with these results, then with what the folder holds by then."""
+    from bnbench.api.summaries import load_results, rewrite_summaries, summarize_results
+    from bnbench.api.under_way import with_left_over
 
-    if warning := rewrite_summaries(folder, results, summary, page=page):
-        echo(f"Warning: {warning}", err=True)
+    read = iter([results])
+
+    def write() -> tuple[StudyResults, Summary]:
+        now = next(read, None) or load_results(folder)
+        summary = with_left_over(summarize_results(now, gates), now, folder.path)
+        summary = replace(summary, language=language)
+        if warning := rewrite_summaries(folder, now, summary, page=page):
+            echo(f"Warning: {warning}", err=True)
+        return now, summary
+
+    return write
 
 
 def _write_figures(summary: Summary, results: StudyResults, folder: Path, kind: str, quiet: bool) -> None:

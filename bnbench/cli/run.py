@@ -150,7 +150,8 @@ def _collected(collection: str, works: Sequence[Work], summaries: Mapping[str, S
 def train_work(console: Console, work: Work, display: Display) -> bool:
     """Train what is left to do of a study; whether it was interrupted. `work.turns` says what else ended it early."""
     from bnbench.api.carrying_out import carry_out
-    from bnbench.base.pausing import CTRL_C, pausing
+    from bnbench.base.pausing import CTRL_C, grace_is_over, pausing
+    from bnbench.base.stopping import stop_asked
     from bnbench.base.user_code import guarded
     from bnbench.listeners.progress import LiveProgress
 
@@ -170,7 +171,9 @@ def train_work(console: Console, work: Work, display: Display) -> bool:
             if work.turns.stopped:
                 break
     except KeyboardInterrupt:
-        return True
+        if not grace_is_over():
+            return True
+        work.turns.stop(stop_asked())
     return work.turns.stopped == CTRL_C
 
 
@@ -181,24 +184,31 @@ def _say(console: Console, quiet: bool, text: str) -> None:
 
 def _show_run(work: Work, display: Display, fail_if: Sequence[str], *, several: bool) -> Summary:
     """Keep what the runs say, then show it: whatever comes between the two, the files are there."""
-    from bnbench.api.summaries import summarize_work
+    from bnbench.api.under_way import until_settled
 
-    work.phases.enter("statistics")
-    results, summary = summarize_work(work, fail_if)
-    summary = replace(summary, language=display.language)
-    work.phases.enter("tables and report.html")
-    error: ResultsError | None = None
-    try:
-        write_and_warn(work.folder, results, summary)
-        if display.inside:
-            from bnbench.cli.look import write_inside
-
-            write_inside(summary, work.folder, display.inside)
-    except ResultsError as unwritten:  # the disk is full: print the result first
-        error = unwritten
+    summary, error = until_settled(work.folder.path, partial(_keep, work, display, fail_if))
     if display.visible:
         print_study(work.study.name, summary, display, work.folder, several=several)
     show_gates(work.study.name, summary, several)
     if error:
         raise error
     return summary
+
+
+def _keep(work: Work, display: Display, fail_if: Sequence[str]) -> tuple[Summary, ResultsError | None]:
+    """Write the files of the summary; the error where the disk is full: the result is to be printed first."""
+    from bnbench.api.summaries import summarize_work
+
+    work.phases.enter("statistics")
+    results, summary = summarize_work(work, fail_if)
+    summary = replace(summary, language=display.language)
+    work.phases.enter("tables and report.html")
+    try:
+        write_and_warn(work.folder, results, summary)
+        if display.inside:
+            from bnbench.cli.look import write_inside
+
+            write_inside(summary, work.folder, display.inside)
+    except ResultsError as error:
+        return summary, error
+    return summary, None

@@ -131,6 +131,17 @@ class FolderStates:
         return self.results / STATES / f"{run.variant}-{run.cell}" / f"seed-{run.seed}"
 
 
+def kept_steps(results: Path) -> dict[tuple[str, int], int]:
+    """The last step that is kept of each run, by the folder of its cell and its seed; by the files' names alone."""
+    steps = {}
+    for cell in _listed(results / STATES):
+        for run in _listed(cell):
+            seed = run.name.removeprefix("seed-")
+            if seed.isdecimal() and (kept := _kept(run)):
+                steps[cell.name, int(seed)] = max(one.step for one in kept)
+    return steps
+
+
 def _write(target: Path, content: bytes) -> None:
     with written_aside(target) as aside:
         write_file(aside, content)
