@@ -47,6 +47,7 @@ def test_a_state_that_can_t_be_written_is_a_warning(root: Path) -> None:
     assert "Fix: see whether that folder may be written to." in one.said
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_when_the_first_run_ends(root: Path) -> None:
     """The run can't be kept, so the command ends; it goes on from the state of before, when there is room."""
     one = tried(root, "full", 4, "runs/")

@@ -42,6 +42,7 @@ LANGUAGES = {
     "{eval-rst}",
     "{include}",
     "{list-table}",
+    "{literalinclude}",
 }
 MINIMAL = {
     "dataset": "digits",
