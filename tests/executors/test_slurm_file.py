@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,15 @@ def test_what_is_packed_into_a_job_fits_into_its_time(write_study: Write) -> Non
 def test_a_file_without_keys_is_refused_with_an_example(write_study: Write, text: str) -> None:
     with pytest.raises(ConfigError, match="partition: gpu"):
         read_slurm_file(write_study(text))
+
+
+def test_the_documented_file_is_right(write_study: Write) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "machines.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    file = read_slurm_file(write_study(text))
+    assert (file.time, file.max_jobs, file.further) == (120, 50, {"reservation": "night"})
+    named = set(re.findall(r"^(\w+):", text, re.MULTILINE)) | {"account", "qos", "constraint", "cluster"}
+    assert set(type(file).model_fields) - named <= {"further", "name"}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="submitit is not installed")
