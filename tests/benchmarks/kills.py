@@ -92,7 +92,16 @@ def _import_all(folder: Path) -> None:
 
     names = folder / "modules.txt"
     if not names.exists():
-        words = ["compare", "smoke", "--output", str(folder / "smoke"), "--quiet", "--jobs", "1"]
+        words = [
+            "compare",
+            "smoke",
+            "engine=sequential",
+            "--output",
+            str(folder / "smoke"),
+            "--quiet",
+            "--jobs",
+            "1",
+        ]
         program = (
             "import sys, pathlib, bnbench.cli.app as app\n"
             f"sys.argv = ['bnbench', *{words!r}]\n"
