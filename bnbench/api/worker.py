@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnbench.api.worker_child import do_in_child
 from bnbench.base.circumstances import bnbench_version, machine, session
 from bnbench.base.errors import BnbenchError, DataError
 from bnbench.base.files import key_text
@@ -44,12 +45,21 @@ class RefusedError(BnbenchError):
 def do_job(payload: bytes) -> bytes:
     """Train a job's runs in this process; the bytes of its `JobResult`.
 
-    A run that raises is recorded as crashed. Where the job can't be taken at all, the result says why.
+    A run that raises is recorded as crashed. Where the job can't be taken at all, the result says why. Where this is no
+    main thread, a child process trains. Raises ChildLostError where that is lost.
     """
     key = ""
     try:
         job = Job.from_bytes(payload)
         key = job.key
+        _refuse_threads(job)
+    except BnbenchError as error:
+        return JobResult(key, refused=_with_place(str(error))).to_bytes()
+    except BaseException as error:
+        return JobResult(key, refused=_with_place(f"the job can't be read: {first_line(error)}.")).to_bytes()
+    if threading.current_thread() is not threading.main_thread():
+        return do_in_child(payload)
+    try:
         result = _done(job)
     except BnbenchError as error:
         result = JobResult(key, refused=_with_place(str(error)))
@@ -69,27 +79,29 @@ def _with_place(text: str) -> str:
     return f"the worker on {machine()} refused a job: {text}"
 
 
-def _done(job: Job) -> JobResult:
-    mark = DriverMark.of(job.options["driver"])
-    if mark.is_this_process:
+def _refuse_threads(job: Job) -> None:
+    """Raises RefusedError for a thread of the driver itself."""
+    if DriverMark.of(job.options["driver"]).is_this_process:
         raise RefusedError(
             "the executor's workers are threads of the process that sends the jobs.",
             "Threads share torch's random streams and its number of threads, so runs would mix.",
             "an executor of processes, or --executor loky.",
         )
+
+
+def _done(job: Job) -> JobResult:
+    mark = DriverMark.of(job.options["driver"])
     _check_versions(job.versions)
     mark.end_with_it()
     from bnbench.engine.process import training_process
 
-    in_main = threading.current_thread() is threading.main_thread()
     with ExitStack() as stack:
         stack.enter_context(guarded())
-        # a process of its own is set up once; one that is shared, such as Dask's, is left as found
-        stack.enter_context(training_process(for_good=in_main and mark.owned))
+        # a process of our own is set up once; somebody else's is left as found
+        stack.enter_context(training_process(for_good=mark.owned))
         go_on()
         stack.callback(go_on)
-        if in_main:
-            stack.enter_context(_signals())
+        stack.enter_context(_signals())
         shared = mark.shares()
         stack.enter_context(mark.watched(shared))
         return _trained(job, shared, stack)

@@ -1,4 +1,4 @@
-"""A study by Ray's two nodes, by submitit's processes and by a real SLURM. Oracle: the same study with --jobs 2."""
+"""A study by every executor that was tried, with kills. Oracle: the same study with --jobs 2, bit for bit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bnbench.executors import ray_guard
+from tests.executors import parsl_factory
 from tests.ray_cluster import RayNodes
 from tests.same_results import assert_same
 
@@ -35,6 +36,12 @@ variants: [none, batch]
 """
 
 
+#: By the name of an executor that starts workers on this machine, what it needs.
+_OF_THIS_MACHINE = {"loky": "loky", "dask": "distributed", "parsl": "parsl"}
+#: In the environment of a command and of all that it starts.
+_MARK = "BNBENCH_TEST_COMMAND"
+
+
 @dataclass(frozen=True)
 class Cluster:
     """word: of --executor. workers: the processes that train for it at the moment."""
@@ -43,8 +50,14 @@ class Cluster:
     workers: Callable[[], list[int]]
 
 
-@pytest.fixture(params=["ray", "local", "slurm"])
-def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
+@pytest.fixture(params=["loky", "dask", "parsl", "ray", "local", "slurm"])
+def cluster(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    if request.param in _OF_THIS_MACHINE:
+        pytest.importorskip(_OF_THIS_MACHINE[request.param])
+        request.getfixturevalue("found_by_workers")
+        monkeypatch.setenv(_MARK, str(tmp_path))
+        word = f"{parsl_factory.__file__}:workers" if request.param == "parsl" else request.param
+        return Cluster(word, lambda: _marked(str(tmp_path)))
     if request.param == "ray":
         nodes: RayNodes = request.getfixturevalue("two_nodes")
         return Cluster("ray:auto", lambda: [one for one in ray_guard.left(nodes.folder) if _trains(one)])
@@ -52,6 +65,19 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
     request.getfixturevalue("slurm_cluster" if request.param == "slurm" else "found_by_workers")
     (tmp_path / "cluster.yaml").write_text(f"cluster: {request.param}\npoll_seconds: 0.3\nmax_jobs: 2\n")
     return Cluster(f"slurm:{tmp_path}/cluster.yaml", lambda: _begun(tmp_path / "slurm-jobs"))
+
+
+def _marked(mark: str) -> list[int]:
+    """What a command has started, the busiest first; the command itself leads a session of its own."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            if f"{_MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                is_command = b"--save-every" in (folder / "cmdline").read_bytes()
+                if fields[0] != "Z" and not is_command:
+                    found.append((-int(fields[11]), int(folder.name)))
+    return [process for _, process in sorted(found)]
 
 
 def _trains(process: int) -> bool:
@@ -125,4 +151,7 @@ def test_a_killed_driver_costs_no_bit(cluster: Cluster, by_jobs: Path, tmp_path:
     process.communicate()
     finish(start(folder, "--executor", cluster.word))  # or the jobs in the queue have done it all by now
     assert_same(folder, by_jobs)
+    end = time.monotonic() + 30  # what a killed driver has left behind ends by itself
+    while cluster.workers() and time.monotonic() < end:
+        time.sleep(0.1)
     assert cluster.workers() == []
