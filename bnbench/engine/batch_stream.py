@@ -76,6 +76,15 @@ class BatchStream:
         """Where the generators of a replica are, in the epoch that is under way."""
         return {name: each[replica].get_state() for name, each in self._draws.items() if each}
 
+    def check_draws(self, step: int, draws: Draws) -> None:
+        """Raises ValueError where these are not the generators' states that a run needs to go on after `step`."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if place:
+            self._draws_of(epoch, [draws] * len(self.seeds))
+            needed = {name for name, each in self._draws_of(epoch, None).items() if each}
+            if needed != draws.keys():
+                raise ValueError(f"generators of {sorted(draws)} in place of {sorted(needed)}")
+
     def _batch(self, index: Tensor, draws: Sequence[torch.Generator], made: Any) -> tuple[Tensor, Tensor]:
         inputs, targets = self._gather(index)
         if self.augmentation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import torch
 
@@ -17,7 +18,7 @@ from bnbench.engine.device import environment
 from bnbench.engine.library import Prepares
 from bnbench.engine.loop import train_replicas
 from bnbench.engine.state.keeping import NOTHING_KEPT, Handling, Keeping
-from bnbench.study.events import Event, RunEnded, RunPaused
+from bnbench.study.events import Event, RunEnded, RunPaused, RunStarted
 from bnbench.study.layer_names import label_of
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import RunRecord
@@ -40,9 +41,15 @@ class Trainer:
         self._warm: set[tuple[str, str]] = set()
 
     def train(self, runs: Sequence[RunSpec], choice: EngineChoice) -> Generator[Event]:
-        """Train replicas. Where several raise together, each is tried again alone: only the guilty one crashes."""
-        left = {run.key: run for run in runs}
-        with closing(self._events(runs, choice)) as events:
+        """Train replicas. Where several raise together, each is tried again alone: only the guilty one crashes.
+
+        A run that raises where it went on from a state begins again, so that no state can make it crash.
+        """
+        yield from self._tried(runs, choice, self.keeping)
+
+    def _tried(self, runs: Sequence[RunSpec], choice: EngineChoice, keeping: Keeping) -> Generator[Event]:
+        left, went_on = {run.key: run for run in runs}, False
+        with closing(self._events(runs, choice, keeping)) as events:
             while True:
                 try:
                     event = next(events)
@@ -52,23 +59,26 @@ class Trainer:
                     raise_interrupt(raised)
                     error = raised
                     break
+                went_on |= isinstance(event, RunStarted) and event.step > 0
                 if isinstance(event, RunEnded | RunPaused):
                     del left[event.run.key]
                 yield event
         if self.debug:
             raise error
-        if len(runs) == 1:
+        if len(runs) == 1 and not went_on:
             yield RunEnded(runs[0], crashed(runs[0], error, self.device))
             return
+        if len(runs) == 1:
+            keeping = replace(keeping, resume=False)
         for run in left.values():
-            yield from self.train([run], choice)
+            yield from self._tried([run], choice, keeping)
 
-    def _events(self, runs: Sequence[RunSpec], choice: EngineChoice) -> Generator[Event]:
+    def _events(self, runs: Sequence[RunSpec], choice: EngineChoice, keeping: Keeping) -> Generator[Event]:
         first, cell = runs[0], (runs[0].cell, runs[0].settings.engine)
         data = self.library.prepared(first.settings.for_seed(first.seed))
         cold = cell not in self._warm
         self._warm.add(cell)
-        handling = Handling(cold, self.keeping)
+        handling = Handling(cold, keeping)
         yield from train_replicas(
             runs, data, augmentation_of(first.settings.augment), self.device, choice, handling
         )

@@ -83,9 +83,12 @@ def _start(
     training = make(group.runs, handling=handling)
     try:
         training.go_on_from(group)
-    except WrongState:
+    except WrongState as error:
         before.restore()
         training = make(group.runs, handling=handling)
+        training.saving.unused = (
+            f"it began again, as its state of step {group.step} could not be used: {error}"
+        )
     return training.events()
 
 

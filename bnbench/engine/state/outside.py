@@ -35,7 +35,7 @@ _INSTALLED = tuple(
     }
 )  # fmt: skip
 #: Looked into; of everything else the class alone counts.
-_DATA = (list, tuple, dict, OrderedDict, defaultdict, deque, set, frozenset, bytes, bytearray, complex)
+_DATA = (list, tuple, deque, bytearray, complex)
 _DRAWS = (np.ndarray, torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
@@ -48,7 +48,7 @@ class Outside:
     def __init__(self, also: Iterable[Any] = ()) -> None:
         self._also = list(also)
         self._places: dict[str, Mapping[str, Any]] = {}
-        self._before: dict[str, str] = {}
+        self.before: dict[str, str] = {}
 
     def begin(self, writers: Iterable[Writer]) -> None:
         """Note what is there now. writers: that have described the run's objects."""
@@ -59,7 +59,7 @@ class Outside:
             for variables in _globals_of(each):
                 self._add(variables)
         if self._places:
-            self._before = self._digests()
+            self.before = self._digests()
 
     def _add(self, variables: Mapping[str, Any]) -> None:
         file = variables.get("__file__")
@@ -75,8 +75,13 @@ class Outside:
         if not self._places:
             return
         for name, digest in self._digests().items():
-            if self._before.get(name) != digest:
+            if self.before.get(name) != digest:
                 raise Unkeepable(f"{name} changes while the run trains, and lies outside of its network")
+
+    def differs(self, kept: Mapping[str, str]) -> str:
+        """What had another value where a state was kept; "" where nothing had."""
+        names = [name for name in sorted({*kept, *self.before}) if kept.get(name) != self.before.get(name)]
+        return names[0] if names else ""
 
     def _digests(self) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -147,15 +152,19 @@ def _feed(digest: Any, value: Any, seen: set[int]) -> None:
     if kind in PLAIN or kind is bytes:
         digest.update(repr(value).encode("utf-8", "backslashreplace"))
         return
-    if id(value) in seen:
-        return
-    seen.add(id(value))
+    if kind is not tuple:
+        if id(value) in seen:
+            return
+        seen.add(id(value))
     if isinstance(value, Tensor):
         _feed_tensor(digest, value)
     elif kind in (dict, OrderedDict, defaultdict):
         for key, item in list(value.items()):
             _feed(digest, key, seen)
             _feed(digest, item, seen)
+    elif kind in (set, frozenset):  # in an order that is the same in every process
+        for each in sorted(map(_digest, value)):
+            digest.update(each.encode())
     elif kind in _DATA:
         for item in list(value) if kind is not complex else [value.real, value.imag]:
             _feed(digest, item, seen)

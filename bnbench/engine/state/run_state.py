@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from bnbench.base.user_code import text_of
 from bnbench.engine.backends.base import backend_of
 from bnbench.engine.batch_stream import BatchStream
 from bnbench.engine.choose import EngineChoice
@@ -71,8 +72,8 @@ class RunStates:
             writer = self._writer(index, None)
             try:
                 writer.node(self._living(index), "")
-            except Unkeepable as error:
-                self.why_not[index] = str(error)
+            except Exception as error:
+                self.why_not[index] = reason_of(error)
             self._start.append(writer)
         self._outside.begin(self._start)
 
@@ -114,6 +115,7 @@ class RunStates:
         return {
             **belongs_to(training, replica.run),
             "step": step,
+            "outside": self._outside.before,
             "made_by": circumstances(training),
             "resumed": training.resumed[training.replicas.index(replica)],
         }
@@ -121,6 +123,10 @@ class RunStates:
     def put(self, index: int, content: Content) -> dict[str, Tensor]:
         """Let a run go on from there; where its generators of the epoch are. Raises WrongState."""
         training, replica = self.training, self.training.replicas[index]
+        if name := self._outside.differs(content.facts.get("outside", {})):
+            raise WrongState(
+                f"{name} has another value than where it was kept, and lies outside of the network"
+            )
         reader = Reader(content.tensors, training.device)
         living = self._living(index)
         try:
@@ -129,6 +135,8 @@ class RunStates:
             replica.put_back(found["measured"])
             training.probing.put_back(replica, found["probes"])
             replica.seconds_before, replica.probe_seconds_before = found["seconds"]
+            draws: dict[str, Tensor] = found["draws"]
+            training.stream.check_draws(content.facts["step"], draws)
             if not self._stacked:
                 put_streams(found["streams"], training.device)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
@@ -141,7 +149,6 @@ class RunStates:
         }
         before = content.facts["resumed"]
         training.resumed[index] = [*before, {"step": content.facts["step"], "elsewhere": elsewhere}]
-        draws: dict[str, Tensor] = found["draws"]
         return draws
 
     def put_double(self, content: Content) -> None:
@@ -150,6 +157,11 @@ class RunStates:
         reader = Reader(content.tensors, self.training.device)
         living = {"stepper": stepper.kept(1), "schedule": self.training.lr_factor}
         stepper.put_back(1, reader.value(content.node, living)["stepper"])
+
+
+def reason_of(error: Exception) -> str:
+    """Why no state is kept, where this was raised on the way."""
+    return str(error) if isinstance(error, Unkeepable) else text_of(error).partition("\n")[0]
 
 
 def code_of(stream: BatchStream) -> list[Any]:

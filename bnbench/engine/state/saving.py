@@ -11,8 +11,7 @@ from bnbench.base.running import SAVE_EVERY
 from bnbench.engine.replica import Replica
 from bnbench.engine.state.content import Content, size_of
 from bnbench.engine.state.keeping import Keeping
-from bnbench.engine.state.kinds import Unkeepable
-from bnbench.engine.state.run_state import InTraining, RunStates
+from bnbench.engine.state.run_state import InTraining, RunStates, reason_of
 from bnbench.study.events import RunPaused
 
 #: With the usual interval, states take this share of the time of a training at most.
@@ -43,7 +42,7 @@ class Saving:
         self.states = RunStates(training) if keeping.states is not None else None
         self._cost: float | None = None
         self._kept = dict.fromkeys((run.key for run in training.runs), 0)
-        self._failed = ""
+        self._failed = self.unused = ""
         self._spent = time.monotonic() - began
         self._due = began + self.keeping.every
 
@@ -82,8 +81,8 @@ class Saving:
             index = self.training.replicas.index(replica)
             try:
                 taken.append((replica, self.states.taken(index, step)))
-            except Unkeepable as error:
-                self.states.why_not[index] = str(error)
+            except Exception as error:  # whatever a user's objects raise where they are looked at
+                self.states.why_not[index] = reason_of(error)
         return taken
 
     def _keep(self, taken: Sequence[tuple[Replica, Content]], step: int) -> None:
@@ -104,8 +103,9 @@ class Saving:
             yield RunPaused(replica.run, self._kept[replica.run.key], reason)
 
     def notes(self, replica: Replica) -> tuple[str, ...]:
-        """Why no state of a run was kept, where one was due."""
-        if self.states is None or not (why := self.states.why_not[self.training.replicas.index(replica)]):
-            return (self._failed,) if self._failed else ()
-        was_due = self._cost is not None
-        return (f"no state of this run is kept, so after a kill it begins again: {why}",) if was_due else ()
+        """Why no state of a run was kept, where one was due; why one that was there was not used."""
+        found = [self.unused, self._failed]
+        why = self.states.why_not[self.training.replicas.index(replica)] if self.states is not None else ""
+        if why and self._cost is not None:
+            found.append(f"no state of this run is kept, so after a kill it begins again: {why}")
+        return tuple(filter(None, found))
