@@ -17,6 +17,7 @@ ADDED_LATER = (
 OPTIONS_ADDED_LATER: dict[str, dict[str, Any]] = {
     "optimizer": {"groups": None},
     "init": {"std": None},
+    "norm": {"running": "each"},
 }
 
 
