@@ -89,8 +89,10 @@ class Ranked(Sequential):
         return _pytree.tree_unflatten(leaves, form)
 
     def _of_first(self, loss: Tensor) -> Tensor:
-        self.group.from_first([loss])
-        return loss
+        """Rank 0's, which always has samples; in float64, whatever the other processes have."""
+        number = loss.to(torch.float64, copy=True)
+        self.group.from_first([number])
+        return number
 
 
 def _no_rows(output: Tensor, count: int) -> BnbenchError:
