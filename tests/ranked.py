@@ -123,7 +123,7 @@ class Case:
 
 
 def furthest(one: dict[str, Tensor], other: dict[str, Tensor], only: str = "") -> float:
-    """The largest difference of all numbers, relative to 1 or to the largest number of a tensor, whichever is larger."""
+    """The largest difference of all numbers, relative to the larger of 1 and the largest number of a tensor."""
     assert one.keys() == other.keys()
     gaps = [0.0]
     for name, value in one.items():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +20,8 @@ GRACE, GRACE_OF_CTRL_C = 10.0, 2.0
 CTRL_C = "Ctrl-C"
 #: Of these a second one ends at once. SLURM sends SIGTERM after SIGUSR1, and that is no second one.
 _HURRY = (signal.SIGINT, signal.SIGTERM)
+#: torchrun sends on what the terminal has sent to all of its processes already, at most so many seconds later.
+_RELAYED, _ECHO = "TORCHELASTIC_RUN_ID", 1.0
 
 
 @contextmanager
@@ -50,9 +54,13 @@ class _Pause:
 
     def __init__(self) -> None:
         self._asked: list[int] = []
+        self._last = 0.0
 
     def ask(self, number: int, frame: FrameType | None) -> None:
+        since, self._last = time.monotonic() - self._last, time.monotonic()
         if number in self._asked and number in _HURRY:
+            if _RELAYED in os.environ and since < _ECHO:
+                return
             interrupt(number)
         self._asked.append(number)
         if not stop_asked():

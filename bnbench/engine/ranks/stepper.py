@@ -56,7 +56,10 @@ class Ranked(Sequential):
         self.group.add_gradients(self._parameters)
         self.group.from_first(self._buffers)
         self.update()
-        return self._of_first(loss.detach()).unsqueeze(0)
+        loss = loss.detach()
+        if rows.total < self.group.size:  # who has no sample has no loss either
+            loss = self._of_first(loss)
+        return loss.unsqueeze(0)
 
     def _objective(self, inputs: Tensor, targets: Tensor, rows: Rows) -> Tensor:
         """Of the whole batch; without a gradient where this process has no sample and nothing to synchronise."""
