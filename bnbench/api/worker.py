@@ -139,6 +139,7 @@ class _Study:
     """What this process keeps of the study that it was last at. key: stands for code, data folder and device."""
 
     key: str
+    data_dir: Path
     library: Library
     trainer: Trainer
     checked: set[str] = field(default_factory=set)
@@ -164,7 +165,7 @@ def _study_of(job: Job, stack: ExitStack) -> _Study:
         if load:
             load()
         library = Library(data_dir, device)
-        _kept.append(_Study(key, library, Trainer(library, device)))
+        _kept.append(_Study(key, data_dir, library, Trainer(library, device)))
     return _kept[0]
 
 
@@ -210,11 +211,14 @@ def _id(run: RunSpec) -> RunId:
 
 def _check_identity(run: RunSpec, study: _Study) -> None:
     """Raises RefusedError where this machine would train another run than it was asked for."""
+    from bnbench.data.once import prepared_once
+
     if run.cell in study.checked:
         return
     try:
-        dataset = study.library.dataset(run.settings)
-        further = study.library.fingerprints(run.settings)
+        with prepared_once(study.data_dir):
+            dataset = study.library.dataset(run.settings)
+            further = study.library.fingerprints(run.settings)
     except DataError as error:
         raise RefusedError(f"{run.label}: {error.what}", error.why, error.fix) from None
     facts = {"data": dataset.fingerprint, **({"test_sets": further} if further else {})}
