@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from bnbench.base.errors import BnbenchError, ConfigError
 from bnbench.base.ranks import World, world_of
 from bnbench.base.running import LOCAL, Running
 from bnbench.base.stopwatch import Phases
-from bnbench.base.time_limit import left_for_the_report
+from bnbench.base.time_limit import command_began, left_for_the_report
 from bnbench.executors.words import check_executor
 from bnbench.results import ResultsFolder
 from bnbench.results.beside import FinishedRun
@@ -160,7 +159,7 @@ class Options:
     jobs: int | None = None
     beside: bool = False
     running: Running = field(default_factory=Running)
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=command_began)
     measured: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @property

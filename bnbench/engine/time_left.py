@@ -50,7 +50,7 @@ class TimeLeft:
     """
 
     def __init__(
-        self, keeping: Keeping, measured: list[_Job], now: Callable[[], float] = time.monotonic
+        self, keeping: Keeping, measured: list[_Job], now: Callable[[], float] = lambda: time.monotonic()
     ) -> None:
         self._keeping, self._jobs, self._now = keeping, measured, now
         self._of_run: dict[_Key, _Job] = {}
