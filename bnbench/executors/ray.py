@@ -5,21 +5,24 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
+import socket
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-from bnbench.executors import ray_guard
-from bnbench.executors.base import ExecutorError, Executors, Function
+from bnbench.base.user_code import first_line
+from bnbench.executors.base import TIMEOUT, ExecutorError, Executors, Function
+from bnbench.executors.ray_session import (
+    alone,
+    as_found,
+    environment_read,
+    guarded,
+    handlers_kept,
+    short_folder,
+    silent,
+    within,
+)
 from bnbench.executors.words import Word, no_answer
 
 #: Seconds for which the list of nodes counts as known.
@@ -28,16 +31,6 @@ _KNOWN = 5.0
 _SESSION = 30.0
 #: Bytes of Ray's store of objects: payloads and results, no data sets. Ray takes no less.
 _STORE = 80 * 2**20
-#: For a cluster of this machine: it listens to 127.0.0.1 alone (Ray's word for it is of other systems), lets nobody
-#: else in, reports to nobody, writes nothing into HOME, and trains no more slowly than other processes.
-_ENVIRONMENT = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_enable_metrics_collection": "0",
-    "RAY_worker_niceness": "0",
-}
 _QUIET: dict[str, Any] = {
     "log_to_driver": False,
     "configure_logging": False,
@@ -119,18 +112,18 @@ def open_ray(word: Word, jobs: int | None) -> Executors:
     try:
         if word.place:
             return _join(word, jobs, end)
-        end.enter_context(_as_found())
+        end.enter_context(as_found())
         import ray
 
         if ray.is_initialized():  # by the user's script or notebook: it stays, and so does its environment
             end.close()
             return Ray(ray, end, jobs, owned=False)
-        end.enter_context(_alone())
-        end.enter_context(_silent())
-        folder = _short_folder()
-        end.enter_context(_guarded(folder))
+        end.enter_context(alone())
+        end.enter_context(silent())
+        folder = short_folder()
+        end.enter_context(guarded(folder))
         end.callback(ray.shutdown)
-        with _handlers_kept():  # not in a thread: at its end, Ray's processes would end
+        with handlers_kept():  # not in a thread: at its end, Ray's processes would end
             ray.init(
                 address="local",
                 num_cpus=jobs or len(os.sched_getaffinity(0)),
@@ -149,7 +142,7 @@ def open_ray(word: Word, jobs: int | None) -> Executors:
     except Exception as error:
         end.close()
         raise ExecutorError(
-            f"--executor {word.text}: Ray does not start here: {_first_line(error)}",
+            f"--executor {word.text}: Ray does not start here: {first_line(error)}",
             fix="--executor local, or loky.",
         ) from None
     except BaseException:  # Ctrl-C while it starts
@@ -170,13 +163,14 @@ def _join(word: Word, jobs: int | None, end: contextlib.ExitStack) -> Executors:
             f"--executor {word.text}: this process has a session of Ray already, on another cluster.",
             fix='--executor ray (executor="ray") to use that one.',
         )
-    end.enter_context(_silent())
+    _check_auto(word)
+    end.enter_context(silent())
     end.callback(ray.shutdown)
-    _environment_read()
+    environment_read()
     address = word.place if word.place == "auto" else f"ray://{word.place}"
     try:
-        with _handlers_kept():
-            _within(_SESSION, lambda: ray.init(address=address, **_QUIET))
+        with handlers_kept():
+            within(_SESSION, lambda: ray.init(address=address, **_QUIET))
     except TimeoutError:
         raise ExecutorError(
             f"--executor {word.text}: it listens, and opens no session within {_SESSION:.0f} s.",
@@ -184,121 +178,25 @@ def _join(word: Word, jobs: int | None, end: contextlib.ExitStack) -> Executors:
             "start the head again: GRPC_ENABLE_FORK_SUPPORT=0 ray start --head; or --executor ray:auto on the head.",
         ) from None
     except Exception as error:
+        if word.place == "auto":
+            raise _no_cluster(word, first_line(error)) from None
         raise no_answer(word, error) from None
     return Ray(ray, end, jobs, owned=False)
 
 
-def _within(seconds: float, call: Callable[[], object]) -> None:
-    """Call it in a thread, as it may hang. Raises TimeoutError, or what it raised."""
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            call()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True, name="bnbench-ray")
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise TimeoutError
-    if failed:
-        raise failed[0]
-
-
-@contextlib.contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Ray takes SIGTERM and breakpoints for itself. Afterwards they are as they were."""
-    handlers: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    breakpoints = os.environ.get("PYTHONBREAKPOINT")
+def _check_auto(word: Word) -> None:
+    """Raises ExecutorError where nothing listens at RAY_ADDRESS, which Ray itself finds out after a minute."""
+    host, _, port = os.environ.get("RAY_ADDRESS", "").rpartition(":")
+    if word.place != "auto" or "/" in host or not port.isdecimal():
+        return
     try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        os.environ.pop("PYTHONBREAKPOINT", None)
-        if breakpoints is not None:
-            os.environ["PYTHONBREAKPOINT"] = breakpoints
+        socket.create_connection((host, int(port)), timeout=TIMEOUT).close()
+    except OSError as error:
+        raise _no_cluster(word, f"RAY_ADDRESS is {host}:{port}, and there is {error}.") from None
 
 
-@contextlib.contextmanager
-def _as_found() -> Iterator[None]:
-    """Inside, the environment is that of a cluster of this machine; afterwards it is as it was."""
-    before = dict(os.environ)
-    os.environ.update(_ENVIRONMENT)
-    try:
-        yield
-    finally:
-        for name in [*_ENVIRONMENT, "RAY_CLIENT_MODE"]:
-            os.environ.pop(name, None)
-            if name in before:
-                os.environ[name] = before[name]
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Inside, Ray takes 127.0.0.1 for this machine's address, also where it was imported before."""
-    from ray._private import ray_constants
-
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    _environment_read()
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-@contextlib.contextmanager
-def _guarded(folder: str) -> Iterator[None]:
-    """Afterwards nothing is left of the cluster that has this folder, even where this process is killed inside."""
-    guard = subprocess.Popen(
-        [sys.executable, "-S", "-E", str(Path(ray_guard.__file__)), folder],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+def _no_cluster(word: Word, reason: str) -> ExecutorError:
+    return ExecutorError(
+        f"--executor {word.text}: no cluster of Ray was found from this machine: {reason}",
+        fix="start one (ray start --head), set RAY_ADDRESS to one, or --executor ray for one of this machine alone.",
     )
-    try:
-        yield
-    finally:
-        assert guard.stdin is not None
-        guard.stdin.close()
-        guard.wait()
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Inside, Ray prints nothing: it would go to standard output, and what matters is said by us."""
-    from ray._private import worker
-
-    before, logger = getattr(worker, "print_to_stdstream", None), logging.getLogger("ray")
-    level = logger.level
-    worker.print_to_stdstream = lambda *_, **__: None
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        worker.print_to_stdstream = before
-        logger.setLevel(level)
-
-
-def _environment_read() -> None:
-    """Let Ray read the environment again, where it was imported before: of it, whether a cluster has a secret."""
-    from ray._raylet import Config
-
-    Config.initialize("")
-
-
-def _short_folder() -> str:
-    """Ray's sockets lie in it, and the path of a socket has at most 107 bytes."""
-    usual = tempfile.gettempdir()
-    return tempfile.mkdtemp(prefix="bnray-", dir=usual if len(usual) < 24 else "/tmp")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
