@@ -125,7 +125,8 @@ def test_on_lock_is_one_of_two_words(run: Callable[..., Result]) -> None:
 # What fits
 
 
-SETTINGS: Any = Settings.model_construct(**{"batch_size": 64})
+VALUES: dict[str, Any] = {"batch_size": 64}
+SETTINGS = Settings.model_construct(**VALUES)
 
 
 def job(label: str, seeds: int = 1, steps: int = 1000) -> Cell:

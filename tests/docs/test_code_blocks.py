@@ -184,7 +184,6 @@ def test_the_workflow_in_ci_md_runs_in_a_checkout(tmp_path: Path) -> None:
     commands = [step["run"] for step in steps if "bnbench" in step.get("run", "")]
     assert len(commands) == 2
     for command in commands:
-        # `timeout` starts a program, not a function of the shell
         shell(tmp_path, command.replace("bnbench ", f'"{sys.executable}" -m bnbench '))
     assert "| none" in (tmp_path / "summary.md").read_text()
 
