@@ -139,3 +139,34 @@ def test_a_variable_of_a_module_that_is_another_one(with_layer: Any, monkeypatch
     )
     assert any(note.startswith(reason) for note in ends(events)[3].record.notes)
     assert "resumed" not in ends(events)[3].record.environment
+
+
+class _Brightens:
+    """A user's transform of one image, brighter with every image."""
+
+    def __init__(self) -> None:
+        self.images = 0
+
+    def __call__(self, image: Any) -> Any:
+        self.images += 1
+        return image + self.images % 3
+
+
+def test_what_an_augmentation_remembers(using: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its draws are in the state; what it counts for itself is not, so no state is kept."""
+    from bnbench.data.augmentations import AugmentationFacts, augmentations
+
+    augmentations.names()
+    facts = AugmentationFacts(of_one_image=True)
+    given = using(
+        models,
+        "model",
+        lambda input_shape, num_classes, norm: nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes)),
+        ModelFacts(),
+        "sequential",
+    )
+    monkeypatch.setitem(augmentations._entries, "brightens", Entry("brightens", _Brightens, facts))
+    chosen = given.settings.model_copy(update={"augment": type(given.settings.model)(name="brightens")})
+    states = Memory()
+    assert paused(trained(replace(given, settings=chosen), [3], states, 4)) == {3: 0}
+    assert not states.kept

@@ -92,11 +92,11 @@ class Augmentation:
                 inputs, targets = step.augmented(inputs, targets, draw, pixels)
             return inputs, targets
         if self.facts.of_one_image:
-            return transformed(Named(self.name, self._transform), inputs, targets, draw, pixels)
+            return transformed(Named(self.name, self.transform), inputs, targets, draw, pixels)
         return self.function(inputs, draw, **self.options), targets
 
     @cached_property
-    def _transform(self) -> Callable[..., Any]:
+    def transform(self) -> Callable[..., Any]:
         """The transform of one image."""
         made: Callable[..., Any] = self.function(**self.options)
         return made

@@ -42,11 +42,12 @@ _DRAWS = (np.ndarray, torch.Generator, np.random.Generator, np.random.RandomStat
 class Outside:
     """The data in the files of users that a run's objects come from.
 
-    also: functions and classes that a run calls and no object of it refers to.
+    also: functions and classes that a run calls and no object of it refers to. objects: by their names, those that it
+    calls and that no state fills.
     """
 
-    def __init__(self, also: Iterable[Any] = ()) -> None:
-        self._also = list(also)
+    def __init__(self, also: Iterable[Any] = (), objects: Mapping[str, Any] | None = None) -> None:
+        self._also, self._objects = list(also), objects or {}
         self._places: dict[str, Mapping[str, Any]] = {}
         self.before: dict[str, str] = {}
 
@@ -55,10 +56,10 @@ class Outside:
         kinds = {type(value) for writer in writers for value in writer.found.values()}
         functions = {id(each): each for w in writers for each in w.found.values() if callable(each)}
         self._places = {}
-        for each in [*kinds, *functions.values(), *self._also]:
+        for each in [*kinds, *functions.values(), *self._also, *map(type, self._objects.values())]:
             for variables in _globals_of(each):
                 self._add(variables)
-        if self._places:
+        if self._places or self._objects:
             self.before = self._digests()
 
     def _add(self, variables: Mapping[str, Any]) -> None:
@@ -72,7 +73,7 @@ class Outside:
 
     def check(self) -> None:
         """Raises Unkeepable where something has changed since."""
-        if not self._places:
+        if not self.before:
             return
         for name, digest in self._digests().items():
             if self.before.get(name) != digest:
@@ -84,7 +85,7 @@ class Outside:
         return names[0] if names else ""
 
     def _digests(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+        found = {name: _digest(value) for name, value in self._objects.items()}
         for file, variables in self._places.items():
             for name, value in list(variables.items()):
                 if not name.startswith("__"):

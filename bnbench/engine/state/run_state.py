@@ -65,7 +65,7 @@ class RunStates:
         self._start: list[Writer] = []
         self._stacked = training.choice.engine == "stacked"
         self._streams = streams_now(training.device)
-        self._outside = Outside(code_of(training.stream))
+        self._outside = Outside(code_of(training.stream), transforms_of(training.stream))
         #: Why no state of a run can be kept, by its place; "" where one can.
         self.why_not = [""] * len(training.runs)
         for index in range(len(training.runs)):
@@ -171,6 +171,12 @@ def code_of(stream: BatchStream) -> list[Any]:
     measures = settings.probe.what if settings.probe else ()
     factories = [probes.get(name).factory for name in measures]
     return [*(step.function for step in steps), *factories, type(task_of(settings.task))]
+
+
+def transforms_of(stream: BatchStream) -> dict[str, Any]:
+    """The transforms of an augmentation that is made for one image: a user's may remember something."""
+    steps = (stream.augmentation, *stream.augmentation.steps) if stream.augmentation else ()
+    return {f"augment {step.name}": step.transform for step in steps if step.facts.of_one_image}
 
 
 def belongs_to(training: InTraining, run: RunSpec) -> dict[str, Any]:
