@@ -1,6 +1,6 @@
 """What executors cost: a sweep of 200 short runs on 1 and 2 local workers, and jobs of SLURM.
 
-    python tests/benchmarks/executors.py [--rounds 3] [--runs 200] [--only loky dask ray jobs] [--write]
+    python tests/benchmarks/executors.py [--rounds 3] [--runs 200] [--workers 1 2] [--only jobs loky ...] [--write]
 
 Each round trains the sweep by every executor in turn, on one thread a run, so that load from elsewhere meets all of
 them. Every run is a job of its own. `start-up` lasts from the call until the first run has ended, less that run's
@@ -125,17 +125,17 @@ def jobs_of(queue: str) -> float:
         return (time.perf_counter() - began) * 2 / EMPTY_JOBS
 
 
-def measure(only: Sequence[str], rounds: int, runs: int) -> tuple[list[Trained], dict[str, list[float]]]:
+def measure(options: argparse.Namespace) -> tuple[list[Trained], dict[str, list[float]]]:
     """Everything, each in a process of its own."""
     trained: list[Trained] = []
     queues: dict[str, list[float]] = {}
-    for round_ in range(rounds):
-        for workers in WORKERS:
-            for contender in (name for name in LOCAL if name in only):
-                numbers = _alone("--train", contender, str(workers), "--runs", str(runs))
+    for round_ in range(options.rounds):
+        for workers in options.workers:
+            for contender in (name for name in LOCAL if name in options.only):
+                numbers = _alone("--train", contender, str(workers), "--runs", str(options.runs))
                 trained.append(Trained(contender, workers, round_, **numbers))
                 print(trained[-1], flush=True)
-        for queue in (name for name in QUEUES if name in only):
+        for queue in (name for name in QUEUES if name in options.only):
             queues.setdefault(queue, []).append(_alone("--queue", queue)["each"])
             print(queue, queues[queue][-1], flush=True)
     return trained, queues
@@ -187,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--workers", type=int, nargs="*", default=WORKERS)
     parser.add_argument("--only", nargs="*", default=[*LOCAL, *QUEUES])
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--train", nargs=2, help=argparse.SUPPRESS)
@@ -199,7 +200,7 @@ def main() -> None:
         print(json.dumps({"each": jobs_of(options.queue)}))
         return
     load = os.getloadavg()[0]
-    trained, queues = measure(options.only, options.rounds, options.runs)
+    trained, queues = measure(options)
     each = statistics.median(one.training for one in trained) if trained else 0.0
     shared = f" The machine was shared: its load was {load:.0f} before." if load > 0.5 else ""
     text = (
