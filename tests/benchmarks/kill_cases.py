@@ -137,7 +137,7 @@ CASES = (
         "two worker processes: stacks of 2 seeds; batch, rms",
         {
             "dataset": "digits", "model": {"name": "mlp", "hidden": [96, 96, 96]}, "optimizer": _SGD, "batch_size": 64,
-            "epochs": 40, "seeds": 4, "variants": {"batch": {"norm": "batch"}, "rms": {"norm": "rms"}},
+            "epochs": 30, "seeds": 4, "variants": {"batch": {"norm": "batch"}, "rms": {"norm": "rms"}},
         },
         weight=2,
         workers=True,

@@ -23,6 +23,11 @@ from tests.faulty_disk import VARIABLE, Fault, environment
 ROOT = Path(__file__).parents[2]
 #: What a forked command has in its environment beside this process's. Torch's caches are no leftovers of a kill.
 _CHANGED = ("OMP_NUM_THREADS", "TMPDIR", "TORCHINDUCTOR_CACHE_DIR")
+#: The same command, which takes workers for a study of any length.
+_WITH_WORKERS = (
+    "import bnbench.engine.schedule as schedule; schedule.WORTH_WORKERS = 0.0; "
+    "from bnbench.cli.app import main; main()"
+)
 #: So long a process may outlive the one that started it, in seconds.
 GRACE = 20.0
 
@@ -32,6 +37,7 @@ class Command:
     """`bnbench compare` with these words. scratch: its temporary folder, its output and its notes.
 
     forked: from this process; else it is a process of its own, of that python. fault: of the disk, None for none.
+    workers: whether it starts worker processes, even where the study is too short to be worth them.
     """
 
     words: Sequence[str]
@@ -39,6 +45,7 @@ class Command:
     python: str = sys.executable
     forked: bool = False
     fault: Fault | None = None
+    workers: bool = False
 
     @property
     def output(self) -> Path:
@@ -62,7 +69,7 @@ class Command:
             return self._fork()
         with self.output.open("ab") as output:
             process = subprocess.Popen(
-                [self.python, "-m", "bnbench", *self.words],
+                [self.python, *(["-c", _WITH_WORKERS] if self.workers else ["-m", "bnbench"]), *self.words],
                 cwd=ROOT, env=self._environment(), stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         process.returncode = 0  # it is waited for by its id
@@ -230,15 +237,19 @@ class Notes:
             return "writing a state"
         return "training" if any(results.glob(".states/*/*")) or not _all_there(results) else "results"
 
-    def lost(self, killed: float, kept: Mapping[str, int]) -> tuple[float, float] | None:
+    def lost(self, killed: float, kept: Mapping[str, int], results: Path) -> tuple[float, float] | None:
         """Seconds of training that a kill lost, and the most that it may have; None where no run was in training.
 
         kept: by run, the step of its last whole state. The most: what the steps and saves took that may lie between.
+        A run that is on disk by then has lost nothing.
         """
         steps = [(run, step, at) for kind, run, step, at in self.lines if kind == "step"]
         if not steps:
             return None
         run = steps[-1][0]
+        variant, _, seed = run.rpartition(" ")
+        if any(results.glob(f"runs/{variant}-{'?' * 12}/seed-{seed}/run.json")):
+            return None
         own = [(step, at) for name, step, at in steps if name == run]
         since = next((at for step, at in own if step >= kept.get(run, 0)), own[-1][1])
         gaps = [later - earlier for (_, earlier), (_, later) in pairwise(own)]

@@ -137,7 +137,12 @@ class Trial:
         forked = not self.case.keras and jobs == 1 and self.draw.random() < 0.93
         words = _words(self.case, self.place, self.results, jobs)
         command = Command(
-            words, self.scratch / f"command-{index}", self.place.pythons[self.case.keras], forked, fault
+            words,
+            self.scratch / f"command-{index}",
+            self.place.pythons[self.case.keras],
+            forked,
+            fault,
+            workers=jobs > 1,
         )
         return command, jobs
 
@@ -155,10 +160,17 @@ class Trial:
             if len(calls(fault)) >= fault.at and code in (0, 3):
                 target = "a worker"  # which met the fault; the command went on without it
         else:
-            code, target = wait(process, instant), ""
+            target = self._target(jobs)
+            if target in ("a worker", "all processes"):
+                code, instant = self._workers_there(process), self.draw.uniform(0.0, 3.0)
+            else:
+                code = None
+            code = wait(process, instant) if code is None else code
             if code is None:
-                target = self._kill(process, jobs)
+                target = self._kill(process, target)
                 code = wait(process, PATIENCE if target == "a worker" else 10.0)
+            else:
+                target = ""
         killed = time.monotonic()
         self._check_rest(process, command)
         if not target or (target == "itself" and code != -signal.SIGKILL):
@@ -180,14 +192,23 @@ class Trial:
         log.parent.mkdir(parents=True, exist_ok=True)
         return Fault("kill", at, str(self.results), str(log), only)
 
-    def _kill(self, process: int, jobs: int) -> str:
-        """Kill the command, a worker of it, or all of its processes at once."""
-        target = self.draw.choice(
-            ["the command", "all processes", "a worker", "a worker"] if jobs > 1 else ["the command"]
-        )
+    def _target(self, jobs: int) -> str:
+        """What is to be killed: the command, a worker of it, or all of its processes at once."""
+        others = ["all processes", "a worker", "a worker", "a worker"] if jobs > 1 else []
+        return self.draw.choice(["the command", *others])
+
+    def _workers_there(self, process: int) -> int | None:
+        """Wait until workers train, or all is done; the exit code then."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and not workers(process, process):
+            if (code := wait(process, 0.05)) is not None:
+                return code
+        return None
+
+    def _kill(self, process: int, target: str) -> str:
         training = workers(process, process) if target == "a worker" else []
-        if target == "a worker" and training:
-            os.kill(self.draw.choice(training), signal.SIGKILL)
+        if training:
+            _end(self.draw.choice(training))
             return target
         os.kill(process, signal.SIGKILL)
         if target == "all processes":
@@ -213,7 +234,7 @@ class Trial:
         if fault and (found := calls(fault)):
             stage = "writing a state" if ".states" in found[-1] and "step-" in found[-1] else "results"
         kill = Kill(stage, target, jobs)
-        found_loss = notes.lost(killed, kept_steps(self.results))
+        found_loss = notes.lost(killed, kept_steps(self.results), self.results)
         if found_loss and stage in ("training", "writing a state"):
             longest = max(notes.costs(), default=0.0)
             kill.lost = round(found_loss[0], 3)
