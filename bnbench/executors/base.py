@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future
+from contextlib import contextmanager
 from typing import Self
 
 from bnbench.base.errors import BnbenchError
@@ -13,6 +15,19 @@ from bnbench.base.errors import BnbenchError
 TIMEOUT = 10.0
 #: What a worker calls: bytes in, bytes out.
 Function = Callable[[bytes], bytes]
+
+
+@contextmanager
+def ctrl_c_kept() -> Iterator[None]:
+    """Inside, processes and threads that are started never get a Ctrl-C, which is the driver's to handle."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ExecutorError(BnbenchError):

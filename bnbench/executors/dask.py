@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 from urllib.parse import urlsplit
 
-from bnbench.executors.base import TIMEOUT, ExecutorError, Executors, Function
+from bnbench.executors.base import TIMEOUT, ExecutorError, Executors, Function, ctrl_c_kept
 from bnbench.executors.words import Word, no_answer
 
 #: Seconds for which the list of workers counts as known.
@@ -95,7 +95,7 @@ def _on_this_machine(jobs: int | None) -> Executors:
     from distributed import Client, LocalCluster
 
     # a worker that dies is ours to judge: Dask would blame a job after some more tries of its own
-    with _quiet(), dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+    with _quiet(), ctrl_c_kept(), dask.config.set({"distributed.scheduler.allowed-failures": 0}):
         cluster = LocalCluster(
             n_workers=jobs,
             threads_per_worker=1,

@@ -12,7 +12,7 @@ from typing import Any
 
 from bnbench.base.user_code import first_line, guarded, raise_interrupt
 from bnbench.base.user_file import import_file, line_of
-from bnbench.executors.base import ExecutorError, Executors, Function
+from bnbench.executors.base import ExecutorError, Executors, Function, ctrl_c_kept
 
 #: Names that a factory may have for its number of workers.
 _COUNTS = ("jobs", "max_workers", "workers", "n_workers", "num_workers")
@@ -37,7 +37,8 @@ class Pool(Executors):
     def submit(self, function: Function, payload: bytes, place: int = 0) -> Future[bytes]:
         """Raises BrokenExecutor where it takes no more."""
         try:
-            return self._executor.submit(function, payload)
+            with ctrl_c_kept():  # it may start a process
+                return self._executor.submit(function, payload)
         except RuntimeError as error:  # it was shut down, or its last worker is gone
             raise error if isinstance(error, BrokenExecutor) else BrokenExecutor(str(error)) from error
 
@@ -97,7 +98,7 @@ def open_file(place: str, jobs: int | None) -> Executors:
         names = ", ".join(key for key in own if not key.startswith("_"))
         raise ExecutorError(f"{shown}: the file has no function {name}. It has: {names or 'none'}.")
     try:
-        with guarded():
+        with guarded(), ctrl_c_kept():
             executor = factory(**_count(factory, jobs))
     except BaseException as error:
         raise_interrupt(error)

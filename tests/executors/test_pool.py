@@ -161,7 +161,7 @@ class Mine(nn.Module):
 """
 
 
-@pytest.mark.parametrize("factory", ["forked", "moved"])
+@pytest.mark.parametrize("factory", [pytest.param("forked", marks=pytest.mark.slow), "moved"])
 def test_the_users_code_travels_with_what_it_imports(factory: str, tmp_path: Path) -> None:
     code = tmp_path / "code"
     code.mkdir()
@@ -214,6 +214,7 @@ def test_a_full_shared_folder_is_one_message_and_loses_nothing(
     assert not leftovers(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_seeds_auto_works_on_an_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rounds share one executor."""
     opened: list[str] = []
