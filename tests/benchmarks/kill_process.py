@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ def _hook(notes: Path) -> None:
         keep(self, run, step, content)
         note("kept", run, step)
 
-    Training.train_step = noted_step  # type: ignore[method-assign]
+    Training.train_step = noted_step  # type: ignore[method-assign, assignment]
     FolderStates.keep = noted_keep  # type: ignore[method-assign]
 
 
@@ -267,17 +267,9 @@ class Notes:
 
 
 def _all_there(results: Path) -> bool:
-    planned = (
-        json.loads((results / "plan.json").read_text())
-        if (results / "plan.json").exists()
-        else {"cells": [1]}
-    )
-    if not planned["cells"] or planned["cells"] == [1]:
+    """Whether every planned run is on disk."""
+    if not (results / "plan.json").exists():
         return False
-    count = sum(len(cell["seeds"]) for cell in planned["cells"])
-    return len(list(results.glob("runs/*/seed-*/run.json"))) >= count
-
-
-def with_fault(command: Command, fault: Fault | None) -> Command:
-    """The same command on another disk."""
-    return replace(command, fault=fault)
+    planned = json.loads((results / "plan.json").read_text())["cells"]
+    there = len(list(results.glob("runs/*/seed-*/run.json")))
+    return bool(there) and there >= sum(len(cell["seeds"]) for cell in planned)
