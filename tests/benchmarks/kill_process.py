@@ -78,7 +78,7 @@ class Command:
     def _environment(self) -> dict[str, str]:
         base = environment(self.fault) if self.fault else dict(os.environ)
         paths = [str(ROOT), *([base["PYTHONPATH"]] if base.get("PYTHONPATH") else [])]
-        caches = {"TORCHINDUCTOR_CACHE_DIR": str(self.scratch.parent / "inductor")}
+        caches = {"TORCHINDUCTOR_CACHE_DIR": str(self.scratch.parents[1] / "inductor")}
         threads = {
             "OMP_NUM_THREADS": "1",
             "TMPDIR": str(self.temporary),
