@@ -101,7 +101,8 @@ def _on_this_machine(jobs: int | None) -> Executors:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
         )
         return Dask(Client(cluster, set_as_default=False), cluster, jobs)

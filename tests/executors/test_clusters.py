@@ -110,14 +110,14 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 def finish(process: subprocess.Popen[str]) -> str:
     """What it printed. Raises AssertionError where it failed."""
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     return said
 
 
 def until_it_trains(process: subprocess.Popen[str], folder: Path, cluster: Cluster) -> int:
     """Wait for a state on the disk; the number of a process that trains."""
-    end = time.monotonic() + 90
+    end = time.monotonic() + 240
     while time.monotonic() < end and process.poll() is None:
         if list(folder.glob(".states/*/*/step-*.safetensors")) and (workers := cluster.workers()):
             return workers[0]
