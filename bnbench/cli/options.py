@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bnbench.base.running import LOCAL
 from bnbench.cli.running_options import RunningOptions
 from bnbench.cli.words import command_without_seeds
 
@@ -262,6 +263,14 @@ class Training(RunningOptions):
     probe: ProbeOption = False
     quiet: Quiet = False
     debug: Debug = False
+
+    def __post_init__(self) -> None:
+        """Raises BadParameter where options contradict each other."""
+        super().__post_init__()
+        if self.debug and self.executor != LOCAL:
+            raise typer.BadParameter(
+                f"--debug trains in this process, and --executor {self.executor} does not: leave one of them out."
+            )
 
     def overrides(self, words: Sequence[str]) -> list[str]:
         """The overrides, with what --probe and --model stand for."""

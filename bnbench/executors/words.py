@@ -86,6 +86,10 @@ def _file(text: str, file: str) -> str:
     return str(path.absolute())
 
 
+#: A scheduler of Dask speaks first: bytes of the length of its greeting, which has some hundred.
+_LENGTH, _LONGEST_GREETING = 8, 2**20
+
+
 def check_executor(text: str) -> Word:
     """The word, if what it names is installed and answers. Raises ExecutorError. Starts nothing."""
     word = read_word(text)
@@ -104,12 +108,30 @@ def check_executor(text: str) -> Word:
 
 
 def _knock(word: Word) -> None:
-    """Raises ExecutorError where nothing listens at the address."""
+    """Raises ExecutorError where nothing listens at the address, or something that is no scheduler of Dask."""
     parts = urlsplit(f"//{word.place}")
     try:
-        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=TIMEOUT).close()
+        with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=TIMEOUT) as line:
+            greeting = _first_bytes(line) if word.kind == "dask" else b""
     except OSError as error:
         raise no_answer(word, error) from None
+    if greeting and int.from_bytes(greeting, "little") > _LONGEST_GREETING:
+        raise ExecutorError(
+            f"--executor {word.text}: what listens there is no scheduler of Dask.",
+            f"It begins with {greeting!r}.",
+            "the address that `dask scheduler` prints as tcp://HOST:PORT.",
+        )
+
+
+def _first_bytes(line: socket.socket) -> bytes:
+    """The length of a scheduler's greeting: its client would wait for one forever. Raises OSError."""
+    greeting = b""
+    while len(greeting) < _LENGTH:
+        part = line.recv(_LENGTH - len(greeting))
+        if not part:
+            raise ConnectionError("it listens, and hangs up before it says anything")
+        greeting += part
+    return greeting
 
 
 def no_answer(word: Word, error: BaseException) -> ExecutorError:
