@@ -31,7 +31,9 @@ def follow(world: World) -> int:
     """Do what rank 0 asks for until it ends. Returns its exit code. Raises RankError where rank 0 never came."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 hears of it, and lets the others end
     signal.signal(signal.SIGTERM, _terminated)
-    follower = _Follower(Messages(meet(world), world), world)
+    messages = Messages(meet(world), world)
+    messages.beat()
+    follower = _Follower(messages, world)
     with training_process(for_good=True):
         try:
             return follower.run()
@@ -93,6 +95,8 @@ class _Follower:
         if trainer is None:
             raise RankError("asked to train before it was asked to load.")
         self._check_data(trainer, command)
+        if not self._messages.ready(number, _gave_up):
+            return Answer()
         with (
             connected(self._world, trainer.device, self._messages.store_of(number)) as group,
             followed(trainer, group, command),

@@ -12,7 +12,7 @@ import torch
 
 from bnbench.base.ranks import RankError, World
 from bnbench.engine.choose import EngineChoice
-from bnbench.engine.execute import Trainer
+from bnbench.engine.execute import Trainer, crashed
 from bnbench.engine.ranks.group import connected
 from bnbench.engine.ranks.messages import Answer, End, Load, Messages, Train, is_lost, meet
 from bnbench.engine.ranks.states import shared
@@ -47,6 +47,12 @@ class Team:
         """Train a run on all processes. Raises RankError where one of them is gone."""
         kept = trainer.keeping.states is not None
         self._command(Train(run, choice, trainer.keeping.resume, kept))
+        if (fault := self._messages.gather(self._number)) is not None:
+            rank, error = fault
+            if not error:
+                raise self._fault(rank, None)
+            yield RunEnded(run, crashed(run, RankError(f"rank {rank}: {error}"), trainer.device))
+            return
         end: Event | None = None
         with (
             connected(self.world, trainer.device, self._messages.store_of(self._number)) as group,
@@ -65,7 +71,7 @@ class Team:
         """The end of a run, once all have ended it: a crash where another process failed, for its reason."""
         error = event.record.error if event.record.outcome == "crashed" else ""
         lost = is_lost([error]) if error else False
-        answers = self._messages.answers(self._number, LAST_WORDS if error else 60.0)
+        answers = self._messages.answers(self._number, *([LAST_WORDS] if error else []))
         if error and not lost:
             return event
         for rank, answer in answers.items():

@@ -6,9 +6,11 @@ connections are gone because a process is.
 
 from __future__ import annotations
 
+import itertools
 import pickle
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,8 +25,10 @@ from bnbench.study.plan import RunSpec
 
 #: Seconds for all processes to meet at the start.
 MEETING = 60.0
-#: Seconds that rank 0 waits for what another process says at the end of a run, where it has not failed itself.
-ANSWER = 60.0
+#: Seconds that rank 0 waits for the answer of a process that gives signs of life.
+ANSWER = 600.0
+#: Seconds between two signs of life, and without one until a process counts as gone.
+_BEAT, SILENCE = 1.0, 60.0
 #: Seconds between two looks at the store.
 _LOOK = 0.01
 
@@ -106,19 +110,83 @@ class Messages:
         """Of every other process, by rank; None of those that have said nothing by then."""
         waiting = list(range(1, self.world.size))
         found: dict[int, Answer | None] = dict.fromkeys(waiting)
-        end = time.monotonic() + seconds
+        end, beats = time.monotonic() + seconds, Beats(self, waiting)
         while waiting:
+            if beats.silent(waiting) is not None:
+                break
             for rank in [rank for rank in waiting if self.store.check([f"answer/{number}/{rank}"])]:
-                found[rank] = pickle.loads(self.store.get(f"answer/{number}/{rank}"))
+                found[rank] = self._answer(number, rank)
                 waiting.remove(rank)
             if not waiting or time.monotonic() > end:
                 break
             time.sleep(_LOOK)
         return found
 
+    def ready(self, number: int, given_up: Callable[[], bool]) -> bool:
+        """State that this process can begin, and wait for rank 0's word; whether all begin."""
+        self.store.set(f"ready/{number}/{self.world.rank}", "1")
+        while not self.store.check([f"go/{number}"]):
+            if given_up():
+                return False
+            time.sleep(_LOOK)
+        return bool(int(self.store.get(f"go/{number}")))
+
+    def gather(self, number: int) -> tuple[int, str] | None:
+        """Wait until all processes can begin, and let them. Else who can't, and why: "" where it is gone."""
+        waiting, fault = set(range(1, self.world.size)), None
+        beats = Beats(self, waiting)
+        while waiting and fault is None:
+            for rank in sorted(waiting):
+                if self.store.check([f"ready/{number}/{rank}"]):
+                    waiting.discard(rank)
+                elif self.store.check([f"answer/{number}/{rank}"]):
+                    fault = rank, self._answer(number, rank).error
+            if fault is None and (silent := beats.silent(waiting)) is not None:
+                fault = silent, ""
+            time.sleep(_LOOK if waiting else 0)
+        self.store.set(f"go/{number}", str(int(fault is None)))
+        return fault
+
+    def _answer(self, number: int, rank: int) -> Answer:
+        answer: Answer = pickle.loads(self.store.get(f"answer/{number}/{rank}"))
+        return answer
+
+    def beat(self) -> None:
+        """Let rank 0 see, from now on, that this process lives: by a thread that ends with it."""
+
+        def go_on() -> None:
+            for count in itertools.count():
+                try:
+                    self.store.set(f"beat/{self.world.rank}", str(count))
+                except RuntimeError:  # the store is gone
+                    return
+                time.sleep(_BEAT)
+
+        threading.Thread(target=go_on, daemon=True).start()
+
     def store_of(self, number: int) -> Store:
         """A store of names of one run alone."""
         return PrefixStore(f"run/{number}", self.store)
+
+
+class Beats:
+    """The signs of life of other processes, as rank 0 sees them by its own clock."""
+
+    def __init__(self, messages: Messages, ranks: Iterable[int]) -> None:
+        self._messages = messages
+        self._seen = dict.fromkeys(ranks, ("", time.monotonic()))
+
+    def silent(self, ranks: Iterable[int]) -> int | None:
+        """One of these that has given none for too long."""
+        now, store = time.monotonic(), self._messages.store
+        for rank in ranks:
+            key = f"beat/{rank}"
+            beat = store.get(key).decode() if store.check([key]) else ""
+            if beat != self._seen[rank][0]:
+                self._seen[rank] = beat, now
+            elif now - self._seen[rank][1] > SILENCE:
+                return rank
+        return None
 
 
 #: What the libraries of the connections say where the process at the other end is gone, or silent.
