@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from bnbench.base.files import read_text
 from bnbench.base.user_code import first_line
-from bnbench.executors.base import TIMEOUT, ExecutorError
+from bnbench.executors.base import TIMEOUT, ExecutorError, ctrl_c_kept
 from bnbench.executors.slurm_file import SlurmFile
 from bnbench.executors.slurm_worker import work
 
@@ -158,7 +159,8 @@ class LocalQueue:
     def _fill(self) -> None:
         running = sum(not self._is_over(job) for job in self._jobs.values())
         for name in list(self._waiting)[: max(0, self.most - running)]:
-            job = self._executor.submit(work, *self._waiting.pop(name))
+            with ctrl_c_kept():
+                job = self._executor.submit(work, *self._waiting.pop(name))
             if self._inside:
                 job.results()
             self._jobs[name] = job
@@ -186,8 +188,8 @@ class LocalQueue:
         while time.monotonic() < end and any(process.poll() is None for process in processes):
             time.sleep(0.05)
         for process in processes:
-            if process.poll() is None:  # submitit's controller kills its task when it is interrupted
-                process.send_signal(signal.SIGINT)
+            if process.poll() is None:
+                _kill(process)
         for job in () if self._inside else self._jobs.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 job._process.wait(_LOCAL_GRACE)
@@ -195,6 +197,16 @@ class LocalQueue:
     def number(self, job: str) -> str:
         """That of its process."""
         return str(self._jobs[job].job_id) if job in self._jobs else job
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """A process of submitit's with the worker that it has started."""
+    children = ""
+    with contextlib.suppress(OSError):
+        children = read_text(Path(f"/proc/{process.pid}/task/{process.pid}/children"))
+    for number in (process.pid, *map(int, children.split())):
+        with contextlib.suppress(OSError):
+            os.kill(number, signal.SIGKILL)
 
 
 def _executor(file: SlurmFile, folder: Path) -> Any:

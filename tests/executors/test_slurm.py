@@ -92,6 +92,19 @@ def test_what_is_cancelled_is_ours_alone(slurm_cluster: None, open_slurm: Opened
     subprocess.run(["scancel", other])
 
 
+def test_a_local_worker_that_does_not_listen_is_killed(
+    found_by_workers: None, open_slurm: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bnbench.executors.slurm_queue._LOCAL_GRACE", 0.5)
+    executors = open_slurm("cluster: local", jobs=1)
+    executors.submit(do, b"deaf")
+    until(lambda: list(tmp_path.glob("slurm-jobs/*/*.begun")))
+    (begun,) = tmp_path.glob("slurm-jobs/*/*.begun")
+    worker = int(begun.read_text().split()[1])
+    executors.close(cancel=True)
+    until(lambda: not Path(f"/proc/{worker}/fd").exists() or not Path(f"/proc/{worker}/cmdline").read_bytes())
+
+
 def test_jobs_of_a_driver_that_was_killed_leave_the_queue_before_a_new_one_begins(
     slurm_cluster: None, open_slurm: Opened, tmp_path: Path
 ) -> None:

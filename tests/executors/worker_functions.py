@@ -20,6 +20,8 @@ def do(payload: bytes) -> bytes:
         while not stop_asked() and time.monotonic() < end:
             time.sleep(0.02)
         return stop_asked().encode()
+    if word == b"deaf":  # to every wish
+        time.sleep(60)
     return payload + b" in process %d" % os.getpid()
 
 
