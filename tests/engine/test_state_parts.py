@@ -58,7 +58,7 @@ def parts_of(node: Any) -> Iterator[tuple[str, list[Any]]]:
             yield from parts_of(item)
 
 
-@pytest.fixture(scope="module", params=["stacked", "sequential"])
+@pytest.fixture(scope="module", params=["stacked", pytest.param("sequential", marks=pytest.mark.slow)])
 def kept(
     request: pytest.FixtureRequest, vocabulary: Any, tmp_path_factory: Any
 ) -> tuple[Study, Any, Content]:

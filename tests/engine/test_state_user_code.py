@@ -5,7 +5,7 @@ Those that are kept go on bit for bit; of those that can't be, no state is there
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,12 @@ REASONS = {
     layers.Backwards: "model.2.last is a tensor with a history",
     layers.Views: "tensors share memory in another way than at the start of the run",
 }
+
+
+def some_of(every: Iterable[Any], *always: Any) -> list[Any]:
+    """All of them as parameters of a test; but for a few they are slow."""
+    marks = {True: (), False: (pytest.mark.slow,)}
+    return [pytest.param(one, id=one.__name__, marks=marks[one in always]) for one in every]
 
 
 @pytest.fixture
@@ -64,11 +70,12 @@ def with_layer(using: Any) -> Callable[[type[nn.Module]], Study]:
     return study
 
 
-@pytest.mark.parametrize("layer", layers.REMEMBERED)
+@pytest.mark.parametrize("layer", some_of(layers.REMEMBERED, layers.Counts, layers.Grows, layers.Draws))
 def test_what_a_layer_remembers_is_kept(layer: type[nn.Module], with_layer: Any) -> None:
     pause_and_go_on(with_layer(layer), [3], 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", layers.REMEMBERED)
 def test_the_layers_of_these_tests_do_remember(layer: type[nn.Module], with_layer: Any) -> None:
     """Each has other numbers than a network without it: else the test above would see no difference."""
@@ -78,7 +85,7 @@ def test_the_layers_of_these_tests_do_remember(layer: type[nn.Module], with_laye
     assert ends(trained(given, [3]))[3].record.step_losses[-3:] != plain.step_losses[-3:]
 
 
-@pytest.mark.parametrize("layer", REASONS, ids=lambda layer: layer.__name__)
+@pytest.mark.parametrize("layer", some_of(REASONS, layers.CountsInModule, layers.Iterates))
 def test_what_no_state_can_hold(layer: type[nn.Module], with_layer: Any) -> None:
     """There is no state, so nothing can go on wrongly; the run says so once, where a state was due."""
     given, states = with_layer(layer), Memory()
@@ -94,7 +101,7 @@ def test_what_no_state_can_hold(layer: type[nn.Module], with_layer: Any) -> None
 
 
 @pytest.mark.parametrize("engine", ["stacked", "sequential"])
-@pytest.mark.parametrize("optimizer", others.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", some_of(others.OPTIMIZERS, others.lookahead, others.foreach))
 def test_what_an_optimizer_remembers(optimizer: Any, engine: str, using: Any) -> None:
     given = using(optimizers, "optimizer", optimizer, None, engine, lr=0.1)
     if engine == "stacked" and optimizer is others.hooked:
