@@ -1,7 +1,7 @@
 """A Ray cluster of two nodes on this machine, for tests: bound to 127.0.0.1, with a secret and ports of its own.
 
-`python tests/ray_cluster.py` starts one, prints its addresses, ends the second node when it reads a line, and all of it
-at the end of standard input.
+`RAY_TMPDIR=FOLDER python tests/ray_cluster.py` starts one, prints its addresses, ends the second node when it reads a
+line, and all of it at the end of standard input, with the folder.
 """
 
 from __future__ import annotations
@@ -106,6 +106,9 @@ def _main() -> None:
             print("lost", flush=True)
     finally:
         cluster.shutdown()
+        shutil.rmtree(
+            os.environ["RAY_TMPDIR"], ignore_errors=True
+        )  # also where nobody waits for this process
 
 
 if __name__ == "__main__":
