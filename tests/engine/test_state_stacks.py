@@ -9,9 +9,16 @@ import random
 from typing import Any
 
 import pytest
+import torch
 
+from bnbench.engine.loop import Training
+from bnbench.engine.stacked.stack import Stack
+from bnbench.engine.state.content import Content
+from bnbench.engine.state.run_state import RunStates
+from bnbench.engine.steppers.stacked import Stacked
 from bnbench.study.events import RunStarted
-from tests.resuming import Memory, assert_equal, ends, paused, study_of, trained
+from tests.resuming import CPU, Memory, assert_equal, ends, paused, study_of, trained
+from tests.training import chosen_for
 
 SEEDS = [0, 1, 2, 3, 4]
 
@@ -91,3 +98,29 @@ def test_what_ended_is_not_in_the_state(vocabulary: Any, tmp_path: Any) -> None:
     for seed, event in ends(trained(given, [0, 1], states)).items():
         assert_equal(whole[seed], event)
     assert max(steps) < given.steps
+
+
+def test_a_state_moves_no_tensor_of_a_stack(vocabulary: Any, tmp_path: Any) -> None:
+    """A CUDA graph has recorded where they lie: parameters, buffers and moments are filled in place."""
+    given = study_of(
+        vocabulary, tmp_path, ["engine=stacked", "norm=batch", "optimizer={name: adam, lr: 0.02}"]
+    )
+    choice = chosen_for(given.settings, given.data.sizes)
+
+    def training() -> tuple[Training, Stack]:
+        made = Training(given.runs(SEEDS), given.data, None, CPU, choice)
+        assert isinstance(made.stepper, Stacked)
+        return made, made.stepper.stack
+
+    trained_one, stack = training()
+    states = RunStates(trained_one)
+    list(trained_one.events())
+    contents = [Content.of(states.taken(index, given.steps).to_bytes()) for index in range(len(SEEDS))]
+    other, filled = training()
+    places = [tensor.data_ptr() for tensor in filled.state()]
+    own = RunStates(other)
+    for index, content in enumerate(contents):
+        own.put(index, content)
+    assert [tensor.data_ptr() for tensor in filled.state()] == places
+    for tensor, wanted in zip(filled.state(), stack.state(), strict=True):
+        assert torch.equal(tensor, wanted)
