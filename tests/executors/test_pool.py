@@ -120,7 +120,7 @@ def _metrics(path: Path) -> list[list[str]]:
     ("factory", "words"),
     [
         ("another_version", ["other versions: torch", "on the worker, 1.0 on the machine that sent the job"]),
-        ("other_data", ["its data differ from the driver's: digits", "batch"]),
+        ("other_data", ["its data differ from the driver's: digits"]),
         ("raises", ["raises: it raised ValueError: no such partition"]),
         ("nothing", ["it returned int, which has no submit and shutdown"]),
         ("missing", ["the file has no function missing", "forked"]),
