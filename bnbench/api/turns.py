@@ -70,6 +70,11 @@ class Turns:
             finally:
                 self._depth -= 1
 
+    @property
+    def gives_up(self) -> float | None:
+        """When runs that do not pause are given up, by the monotonic clock; None where there is no limit."""
+        return self.time_left.gives_up
+
     def stop(self, reason: str) -> None:
         """The training ended early, for this reason."""
         self._reason = reason

@@ -25,8 +25,11 @@ _RELAYED, _ECHO = "TORCHELASTIC_RUN_ID", 1.0
 
 
 @contextmanager
-def pausing() -> Iterator[None]:
-    """Inside, signals that a command handles ask its runs to pause. Outside of a command nothing changes."""
+def pausing(until: float | None = None) -> Iterator[None]:
+    """Inside, signals that a command handles ask its runs to pause. Outside of a command nothing changes.
+
+    until: by the monotonic clock, when runs that hang are given up.
+    """
     numbers = handled()
     if not numbers or threading.current_thread() is not threading.main_thread():
         yield
@@ -35,6 +38,8 @@ def pausing() -> Iterator[None]:
     before: dict[int, Any] = {number: signal.signal(number, pause.ask) for number in numbers}
     if alarm := hasattr(signal, "SIGALRM"):
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, pause.expire)
+        if until is not None:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, until - time.monotonic()))
     try:
         yield
     finally:

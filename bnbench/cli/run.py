@@ -150,6 +150,7 @@ def _collected(collection: str, works: Sequence[Work], summaries: Mapping[str, S
 def train_work(console: Console, work: Work, display: Display) -> bool:
     """Train what is left to do of a study; whether it was interrupted. `work.turns` says what else ended it early."""
     from bnbench.api.carrying_out import carry_out
+    from bnbench.api.turns import TIME_LIMIT
     from bnbench.base.pausing import CTRL_C, grace_is_over, pausing
     from bnbench.base.stopping import stop_asked
     from bnbench.base.user_code import guarded
@@ -163,7 +164,7 @@ def train_work(console: Console, work: Work, display: Display) -> bool:
             show_look(console, work, runs, display.quiet)
             planned = runs if work.study.looks else work.part
             with (
-                pausing(),
+                pausing(work.turns.gives_up),
                 guarded(),
                 LiveProgress(console, planned, runs, quiet=display.quiet, verbose=display.verbose) as live,
             ):
@@ -173,7 +174,7 @@ def train_work(console: Console, work: Work, display: Display) -> bool:
     except KeyboardInterrupt:
         if not grace_is_over():
             return True
-        work.turns.stop(stop_asked())
+        work.turns.stop(stop_asked() or TIME_LIMIT)
     return work.turns.stopped == CTRL_C
 
 

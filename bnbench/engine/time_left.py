@@ -12,6 +12,8 @@ from bnbench.study.events import Evaluated, Event, RunEnded, RunPaused, RunStart
 
 #: A run must fit with this much to spare: the machine may be busier than it was.
 TO_SPARE = 1.2
+#: Seconds after the deadline in which runs save their states.
+GRACE = 10.0
 #: Less of a job than this share says nothing about its time: it goes by in the first steps.
 LEAST_SHARE = 0.02
 
@@ -60,6 +62,12 @@ class TimeLeft:
         """Whether the deadline has passed."""
         deadline = self._keeping.deadline
         return deadline is not None and self._now() >= deadline
+
+    @property
+    def gives_up(self) -> float | None:
+        """When runs that did not pause at the deadline are given up: they hang, or their steps are very long."""
+        deadline = self._keeping.deadline
+        return None if deadline is None else deadline + GRACE
 
     def fits(self, job: Cell) -> bool:
         """Whether the job would end before the deadline."""

@@ -14,7 +14,7 @@ from rich.table import Column
 from bnbench.base.terminal import one_line
 from bnbench.reports.numbers import metric_text, outcome_text
 from bnbench.reports.sentences.runs import why_it_failed
-from bnbench.study.events import Evaluated, Event, RunEnded, RunStarted, Stepped
+from bnbench.study.events import Evaluated, Event, RunEnded, RunPaused, RunStarted, Stepped
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import HistoryRow
 
@@ -94,6 +94,13 @@ class LiveProgress:
             case RunEnded():
                 self._show_notes(event.record.notes)
                 self._show_end(event)
+            case RunPaused():
+                self._show_pause(event)
+
+    def _show_pause(self, event: RunPaused) -> None:
+        if self._run_lines:
+            kept = f"its state of step {event.step:,} is kept" if event.step else "it has no state yet"
+            self._print(f"{self._name(event.run)}  paused ({event.reason}): {kept}")
 
     def _show_resumption(self, event: RunStarted) -> None:
         if event.step and self._run_lines:
@@ -184,6 +191,10 @@ class _Bars:
                 self._remove(key)
                 self._show_first_bars()
                 self.progress.update(self.study, completed=self._whole(), count=f"{self.done}/{self.total}")
+
+            case RunPaused():
+                self._remove(key)
+                self._show_first_bars()
 
     def _move(self, key: Key, step: int, metrics: str = "") -> None:
         if key not in self.runs:
