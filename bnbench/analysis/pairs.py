@@ -135,7 +135,13 @@ def grain_of(records: Iterable[RunRecord], column: str) -> float | None:
     is no bound (a loss), or no run says how many samples there were.
     """
     metric, part = metric_of(column), parted(column)[0]
-    grains = [[_grain(record, metric, one) for one in GAPS.get(part, (part,))] for record in records]
+    known: dict[tuple[object, ...], list[float | None]] = {}  # most runs have the same samples
+    for record in records:
+        counts = tuple((split, tuple(each)) for split, each in record.class_counts.items())
+        key = (counts, tuple(record.num_samples.items()), record.class_names)
+        if key not in known:
+            known[key] = [_grain(record, metric, one) for one in GAPS.get(part, (part,))]
+    grains = list(known.values())
     return max((math.hypot(*each) for each in grains if None not in each), default=None)  # type: ignore[arg-type]
 
 

@@ -12,6 +12,7 @@ part, a further test set of the study ("dark_accuracy"), or a gap: the differenc
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ METRICS: dict[str, Metric] = {
 CLASSIFICATION = tuple(METRICS.values())
 
 
+@functools.lru_cache(maxsize=2048)
 def recall_of(class_name: str) -> Metric:
     """The recall of one class."""
     return dataclasses.replace(
@@ -125,6 +127,7 @@ def columns_of(names: Iterable[str], parts: Iterable[str] = SPLITS) -> tuple[str
     return tuple(f"{part}_{name}" for part in parts for name in names)
 
 
+@functools.lru_cache(maxsize=8192)
 def parted(column: str) -> tuple[str, str]:
     """The part and the metric of a column: ("val", "macro_f1") of "val_macro_f1", ("gap", "loss") of "gap_loss"."""
     gap = next((gap for gap in GAPS if column.startswith(f"{gap}_")), None)
@@ -145,6 +148,13 @@ def metric_named(name: str) -> Metric | None:
     """The metric "accuracy", or "recall:cat"; None where no metric has that name."""
     family, _, class_name = name.partition(":")
     return recall_of(class_name) if family == RECALL and class_name else METRICS.get(name)
+
+
+@functools.lru_cache(maxsize=256)
+def are_shares(columns: tuple[str, ...]) -> tuple[bool, ...]:
+    """Of each of these columns, whether it is known and holds numbers from 0 to 1."""
+    metrics = (metric_named(parted(column)[1]) for column in columns)
+    return tuple(metric is not None and metric.percent for metric in metrics)
 
 
 def metric_of(column: str) -> Metric:
@@ -183,6 +193,7 @@ def declare(metrics: Iterable[Metric], kept: Iterable[Metric] | None = None) -> 
             )
         if metric.name not in METRICS or not same_meaning(METRICS[metric.name], metric):
             METRICS[metric.name] = metric
+            are_shares.cache_clear()
 
 
 def same_meaning(one: Metric, other: Metric) -> bool:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from bnbench.base.errors import UnknownNameError
 from bnbench.base.files import key_text
-from bnbench.base.metrics import GAPS, RECALL, metric_named, metric_of, parted
+from bnbench.base.metrics import GAPS, RECALL, are_shares, metric_named, metric_of, parted
 from bnbench.base.task_facts import gap_asked
 from bnbench.study import DEFAULT_PRIMARY, name_fault
 from bnbench.study.records import RunRecord
@@ -174,11 +174,12 @@ def _check_amount(name: str, value: float) -> None:
 
 
 def _check_metrics(values: Mapping[str, float]) -> None:
-    for column, value in values.items():
-        metric = metric_named(parted(column)[1])
+    for (column, value), is_share in zip(values.items(), are_shares(tuple(values)), strict=True):
+        if 0 <= value <= 1:
+            continue
         if math.isfinite(value) and abs(value) > LARGEST:
             raise ValueError(f"{column} is {value:g}, more than any metric can be")
-        if metric and metric.percent and not (math.isnan(value) or 0 <= value <= 1):
+        if is_share and not math.isnan(value):
             raise ValueError(f"{column} is {value:g}, not a share from 0 to 1")
 
 

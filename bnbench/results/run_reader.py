@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from bnbench.base.files import read_csv, read_text, to_number
+from bnbench.base.files import read_text, to_number
 from bnbench.results.checks import check_run
 from bnbench.results.contents import Cell
 from bnbench.results.files import HISTORY, RUN, RUNS, SCHEMA_VERSION, STEPS
@@ -173,16 +175,21 @@ def _folder_of(results: Path, cell: Cell, run: RunRecord) -> Path:
 
 
 def _read_history(path: Path) -> Iterator[HistoryRow]:
-    for row in read_csv(path):
-        if None in row or None in row.values():
+    rows = csv.reader(io.StringIO(read_text(path), newline=""))
+    names = next((row for row in rows if row), [])
+    for cells in rows:
+        if not cells:
+            continue
+        if len(cells) != len(names):
             raise ValueError(f"{path.name} has a row of the wrong length")
+        row = dict(zip(names, cells, strict=True))
         loss = row.pop("batch_loss")
         yield HistoryRow(
             step=int(row.pop("step")),
             epoch=float(row.pop("epoch")),
             train_seconds=float(row.pop("train_seconds")),
             batch_loss=float(loss) if loss else None,
-            metrics={name: to_number(value) for name, value in row.items()},
+            metrics={name: float(value) if value else math.nan for name, value in row.items()},
         )
 
 

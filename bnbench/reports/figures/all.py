@@ -54,9 +54,12 @@ def find_figure(summary: Summary, name: str) -> Figure:
     return made[name]
 
 
-def leading_figures(summary: Summary) -> list[str]:
-    """The names of the two that answer the study's question: how it went, and how far the variants differ."""
-    names = [figure.name for figure in figures(summary)]
+def leading_figures(summary: Summary, made: Sequence[Figure]) -> list[str]:
+    """The names of the two that answer the study's question: how it went, and how far the variants differ.
+
+    made: all of the study's.
+    """
+    names = [figure.name for figure in made]
     primary = metric_of(summary.primary).name
     courses = ("sweep", f"val_{primary}", "val_accuracy", "val_loss")
     effects = (f"differences_best_{primary}", f"differences_{primary}", "differences_accuracy", "heat_1")
@@ -139,6 +142,8 @@ def _curves(summary: Summary) -> Iterator[Figure]:
     seeds, means = figure_data.seed_rows(summary), figure_data.mean_rows(summary)
     at_best = figure_data.at_best_setting(means, summary)
     names, say = figure_data.variant_names(summary), phrases(summary.language)
+    drawn, planned = figure_data.drawn_runs(summary), max(len(variant.runs) for variant in summary.variants)
+    some = say("figure.curves.some_runs", drawn=drawn, all=planned) if drawn < planned else ""
     for column in sorted(figure_data.curves(summary), key=lambda column: not column.startswith("val_")):
         metric = metric_of(column)
         log = not metric.percent and _spans_decades([row[column] for row in at_best], 3)
@@ -146,7 +151,7 @@ def _curves(summary: Summary) -> Iterator[Figure]:
         yield Figure(
             name=column,
             title=say("figure.curves.title", metric=words(metric.name, summary.language)),
-            caption=say("figure.curves.caption") + say("figure.best") * bool(summary.best_settings),
+            caption=say("figure.curves.caption") + some + say("figure.best") * bool(summary.best_settings),
             alternative=curve_words(at_best, column),
             table=curve_table(means, metric.name),
             data={"seeds": seeds, "means": means},

@@ -30,6 +30,8 @@ NO_NUMBER = NOTHING
 AXES = ("step", "epoch", "second")
 #: Evaluations of one run that are drawn; a longer history keeps every second, third, ... and its last.
 MAX_POINTS = 150
+#: Runs whose curves are drawn, of all variants together; of each variant at settings at least LEAST_RUNS.
+MAX_RUNS, LEAST_RUNS = 1_000, 3
 
 
 def metrics(summary: Summary) -> list[str]:
@@ -83,21 +85,27 @@ def in_unit(column: str, value: float | None) -> float | None:
 
 
 def seed_rows(summary: Summary) -> list[Row]:
-    """Every run's curves: one row an evaluation, one column a metric."""
+    """The curves of runs, see `drawn_runs`: one row an evaluation, one column a metric."""
+    columns, count = curves(summary), drawn_runs(summary)
     return [
         {
-            **_cell(variant),
+            **cell,
             "seed": run.seed,
             "outcome": run.outcome,
             **_axes([row]),
-            **{column: in_unit(column, row.metrics.get(column)) for column in curves(summary)},
+            **{column: in_unit(column, row.metrics.get(column)) for column in columns},
         }
         for variant in baseline_first(summary)
-        for steps in [_drawn_steps(variant)]
-        for run in variant.runs
+        for cell, steps in [(_cell(variant), _drawn_steps(variant))]
+        for run in variant.runs[:count]
         for row in run.history
         if row.step in steps
     ]
+
+
+def drawn_runs(summary: Summary) -> int:
+    """Of each variant at each setting, the number of its runs that are drawn one by one: its first."""
+    return max(LEAST_RUNS, MAX_RUNS // len(summary.variants))
 
 
 def mean_rows(summary: Summary) -> list[Row]:
@@ -106,12 +114,22 @@ def mean_rows(summary: Summary) -> list[Row]:
     "val_loss", "val_loss_low", "val_loss_high": mean, and mean -/+ one standard deviation (n-1; None for
     one seed); "val_loss_n": over how many seeds. Seconds are the mean over the seeds.
     """
+    columns = curves(summary)
     return [
-        {**_cell(variant), **_axes(evaluations), **_means(evaluations, curves(summary))}
+        {**_cell(variant), **_axes(evaluations), **_means(evaluations, columns)}
         for variant in baseline_first(summary)
-        for step in sorted(_drawn_steps(variant))
-        for evaluations in [[row for run in variant.runs for row in run.history if row.step == step]]
+        for evaluations in _drawn_evaluations(variant)
     ]
+
+
+def _drawn_evaluations(variant: VariantSummary) -> Iterator[list[HistoryRow]]:
+    """Of each drawn step, the evaluations of all runs."""
+    by_step: dict[int, list[HistoryRow]] = {step: [] for step in sorted(_drawn_steps(variant))}
+    for run in variant.runs:
+        for row in run.history:
+            if row.step in by_step:
+                by_step[row.step].append(row)
+    yield from by_step.values()
 
 
 def _cell(variant: VariantSummary) -> Row:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from bnbench.analysis.claims import Claim
 from bnbench.analysis.contents import Summary
 from bnbench.base.words import Say, phrases
-from bnbench.reports.figures.all import Figure, figures, find_figure, leading_figures
+from bnbench.reports.figures.all import Figure, figures, leading_figures
 from bnbench.reports.figures.files import render
 from bnbench.reports.page.html import embedded, page_template
 from bnbench.reports.tables.claims import (
@@ -111,8 +111,9 @@ def _rows(claim: Claim, say: Say, language: str) -> list[tuple[str, str, str]]:
 
 def _figures(summary: Summary) -> list[Figure]:
     """Those that answer the study's question; of a study with probes also one unit and the histograms of all layers."""
-    names = [figure.name for figure in figures(summary)]
-    return [find_figure(summary, name) for name in (*leading_figures(summary), *_INSIDE) if name in names]
+    made = {figure.name: figure for figure in figures(summary)}
+    leading = leading_figures(summary, list(made.values()))
+    return [made[name] for name in (*leading, *_INSIDE) if name in made]
 
 
 def _picture(figure: Figure, summary: Summary) -> tuple[str, str, str, str]:

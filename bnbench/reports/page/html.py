@@ -46,8 +46,9 @@ _SECTIONS = {
 
 def to_html(summary: Summary, results: StudyResults) -> str:
     """The verdicts, figures, tables, methods, layers, study and environment of a results folder."""
-    drawn = [figure for figure in figures(summary) if not figure.name.startswith("train_")]
-    leading = leading_figures(summary)
+    made = figures(summary)
+    drawn = [figure for figure in made if not figure.name.startswith("train_")]
+    leading = leading_figures(summary, made)
     answer = headline(summary)
     verdicts = [
         line for line in (*verdict_sentences(summary), *speed_sentences(summary)) if line not in answer
