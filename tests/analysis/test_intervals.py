@@ -156,3 +156,19 @@ def test_against_r_fisher_tea() -> None:
     for table in ((0, 5, 5, 5), (2, 10, 8, 9), (1, 3, 2, 8)):
         k, n, j, m = table
         assert fisher_p(*table) == pytest.approx(stats.fisher_exact([[k, n - k], [j, m - j]]).pvalue)
+
+
+def test_the_draws_of_many_pairs_are_those_of_one_table() -> None:
+    """Resamples are drawn and judged in parts that fit the cache; the oracle draws and judges all at once."""
+    import numpy as np
+
+    from bnbench.analysis.methods import resampling
+
+    centred = np.random.default_rng(3).standard_normal(137)
+    centred -= centred.mean()
+    draws = centred[
+        np.random.default_rng(resampling._SEED).integers(0, 137, size=(resampling.RESAMPLES, 137))
+    ]
+    expected = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / np.sqrt(137))
+    assert np.array_equal(resampling._studentised(centred, 0.0), expected)
+    assert np.array_equal(resampling._studentised(centred, 0.0), expected)  # from the table that was kept

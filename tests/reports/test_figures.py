@@ -321,3 +321,16 @@ def test_a_legend_has_further_ways_of_inference_only_where_they_are_drawn() -> N
     assert curves["legend"] == lines["legend"] == {"values": ["none", "batch", "layer"]}
     assert (curves["scale"]["domain"], curves["scale"]["range"]) == (names, colours(names))
     assert "values" not in {**sweep["legend"], **plain["legend"]}
+
+
+def test_curves_of_many_seeds_show_the_first_ones_and_say_so() -> None:
+    """600 runs of two variants: 500 of each are drawn one by one; the mean is of all 600."""
+    runs = [[run(name, seed, [2.0, 1.0 + seed]) for seed in range(600)] for name in ("none", "batch")]
+    summary = study(*(cell(many[0].variant, *many, seeds=600) for many in runs))
+    drawn = {row["seed"] for row in figure_data.seed_rows(summary) if row["variant"] == "batch"}
+    assert drawn == set(range(500))
+    last = [row for row in figure_data.mean_rows(summary) if row["variant"] == "batch"][-1]
+    assert (last["val_loss"], last["val_loss_n"]) == (1.0 + 599 / 2, 600)
+    captions = {figure.name: figure.caption for figure in figures(summary)}
+    assert "the first 500 of 600 seeds" in captions["val_loss"]
+    assert "Drawn one by one" not in {f.name: f.caption for f in figures(study(NONE, BATCH))}["val_loss"]
