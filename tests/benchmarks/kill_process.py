@@ -209,8 +209,9 @@ def shared_memory(session_ids: Sequence[int]) -> list[str]:
 
 
 def temporary_files(folder: Path) -> list[str]:
-    """What lies in a temporary folder, at most the first few names."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))[:5] if folder.is_dir() else []
+    """What lies in a temporary folder, at most the first few names; torch's own caches are no leftovers."""
+    names = (path.relative_to(folder) for path in folder.rglob("*")) if folder.is_dir() else ()
+    return sorted(str(name) for name in names if not name.parts[0].startswith("torchinductor_"))[:5]
 
 
 @dataclass(frozen=True)
