@@ -215,7 +215,8 @@ def prepare_work(
     train: Trains = Scheduler(cells, library, device, training).train
     close: Callable[[], None] = _nothing
     if luggage is not None:
-        from bnbench.api.jobs import Setup, train_elsewhere
+        from bnbench.api.job_making import Setup
+        from bnbench.api.jobs import train_elsewhere
 
         packages = {run.label: sources.packages_of(run.settings) for run in runs}
         common = Setup(study.name, rehearsal.cells, packages, luggage, folder, device, str(options.data_dir))
