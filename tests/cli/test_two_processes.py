@@ -303,7 +303,7 @@ def test_four_started_at_once_one_killed_give_the_results_of_one(
     pids = {int(re.search(r'"pid": (\d+)', path.read_text())[1]) for path in owners}  # type: ignore[index]
     victim = next(process for process in processes if process.pid in pids)
     os.killpg(victim.pid, signal.SIGKILL)
-    outputs = [process.communicate(timeout=200) for process in processes]
+    outputs = [process.communicate(timeout=400) for process in processes]
     for process, (_, error) in zip(processes, outputs, strict=True):
         assert process.returncode == (-signal.SIGKILL if process is victim else 0), error
         assert "Traceback" not in error
