@@ -10,12 +10,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from bnbench.analysis.pairs import Spread, number
+from bnbench.base.metrics import CLASSIFICATION, RECALL, parted
 from bnbench.results import Cell, StudyResults
 from bnbench.study.labels import Labelled
 from bnbench.study.records import RunRecord
 
 #: The splits whose floors are reported.
 SPLITS = ("test", "val")
+
+#: None of them is a mean over samples, but for the loss and the accuracy.
+_OF_CLASSES = frozenset(metric.name for metric in CLASSIFICATION)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def floors_of_means(results: StudyResults) -> Iterator[NoiseFloor]:
     for cell in results.cells:
         errors: dict[str, list[tuple[float, int]]] = {}
         runs = [run for run in cell.records if run.outcome != "crashed"]
-        for run in runs:
+        for run in filter(_has_further_means, runs):
             try:
                 samples = results.samples(cell, run)
             except (ValueError, OSError):  # `NewSamples` says which can't be read
@@ -61,6 +65,12 @@ def floors_of_means(results: StudyResults) -> Iterator[NoiseFloor]:
         for metric, found in errors.items():
             sampling = sum(error for error, _ in found) / len(found)
             yield replace(_floor(cell, metric, runs, found[0][1]), sampling_error=sampling)
+
+
+def _has_further_means(run: RunRecord) -> bool:
+    """Whether its answers can hold more than right or wrong and the loss: most need not be read then."""
+    names = [name for part, name in map(parted, run.final) if part == "test"]
+    return any(not name.startswith(f"{RECALL}:") and name not in _OF_CLASSES for name in names)
 
 
 def _floor(cell: Cell, metric: str, runs: list[RunRecord], num_samples: int | None) -> NoiseFloor:
