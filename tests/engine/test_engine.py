@@ -244,7 +244,7 @@ class _FakeLibrary(Library):
     def prepared(self, settings: Settings) -> Prepared:
         self.asked += 1
         if self.asked - 1 in self.broken:
-            raise RuntimeError("out of memory, say")
+            raise RuntimeError("a broken disk, say")
         return self.data
 
 
@@ -259,9 +259,9 @@ def test_a_run_that_crashes_is_recorded_and_the_rest_go_on(settings: Any, data: 
     ]
     assert [record.outcome for record in records] == ["finished", "crashed", "finished"]
     assert records[1].error is not None
-    assert records[1].error.splitlines()[0] == "RuntimeError: out of memory, say"
+    assert records[1].error.splitlines()[0] == "RuntimeError: a broken disk, say"
     assert "test_engine.py" in records[1].error
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(RuntimeError, match="a broken disk"):
         list(Trainer(_FakeLibrary(data, broken=[0]), CPU, debug=True).train(runs, STACKED))
 
 
