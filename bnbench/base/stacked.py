@@ -108,6 +108,8 @@ class Parameters:
 class StackedLayer:
     """One layer of S models at once, in training mode.
 
+    What it keeps from step to step is in buffers of its modules: states of half-done runs hold those.
+
     modules: the layer of each model. parameters: where their parameters and buffers lie now.
     """
 

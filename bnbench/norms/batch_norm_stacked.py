@@ -47,7 +47,7 @@ class _StackedBatchNorm(StackedLayer):
         return x if self.padded == self.channels else nn.functional.pad(x, (0, self.padded - self.channels))
 
     def why_not_graphed(self) -> str:
-        """A running average over all batches so far weighs each step by Python's own count."""
+        """A running average over all batches so far weighs each step by a number of Python."""
         return "" if self.momentum is not None else "with momentum: null weighs every step differently"
 
     def _cut(self, x: Tensor) -> Tensor:
@@ -61,10 +61,6 @@ class _StackedBatchNorm(StackedLayer):
 class StackedTorchBatchNorm(_StackedBatchNorm):
     """torch.nn.BatchNorm1d on (N, C): torch's own kernel once, over S times C channels."""
 
-    def __init__(self, modules: Sequence[nn.BatchNorm1d], parameters: Parameters) -> None:
-        super().__init__(modules, parameters)
-        self._seen = 0 if self.batches is None else int(self.batches)
-
     def _columns(self, x: Tensor) -> Tensor:
         """(S, N, C) to (N, S * padded C)."""
         return self._pad(x).transpose(0, 1).reshape(x.shape[1], -1)
@@ -74,10 +70,11 @@ class StackedTorchBatchNorm(_StackedBatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize with the batch's statistics; the running ones move."""
-        self._seen += 1
+        momentum = 0.0 if self.momentum is None else self.momentum
         if self.batches is not None:
             self.batches.add_(1)
-        momentum = 1 / self._seen if self.momentum is None else self.momentum
+            if self.momentum is None:  # by the buffer: a state brings that back, and no count beside it
+                momentum = 1 / int(self.batches)
         mean, var = (None if t is None else t.view(-1) for t in (self.running_mean, self.running_var))
         self._x, self._count = self._columns(x), x.shape[1]
         y, *self._saved = torch.native_batch_norm(

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import prune
 
+from bnbench.base import stacked
 from bnbench.base.registry import Entry, Registry
 from bnbench.models import ModelFacts, models
 from bnbench.models.layers import NormLayer, linear_block
@@ -146,6 +148,57 @@ def test_a_variable_of_a_module_that_is_another_one(with_layer: Any, monkeypatch
     )
     assert any(note.startswith(reason) for note in ends(events)[3].record.notes)
     assert "resumed" not in ends(events)[3].record.environment
+
+
+@pytest.fixture
+def in_a_stack(using: Any) -> Callable[[Callable[[], nn.Module]], Study]:
+    """A stack of networks with this layer in it."""
+
+    def study(layer: Callable[[], nn.Module]) -> Study:
+        def build(input_shape: Any, num_classes: int, norm: NormLayer) -> nn.Module:
+            return nn.Sequential(nn.Flatten(), linear_block(64, 6, norm), layer(), nn.Linear(6, num_classes))
+
+        given: Study = using(models, "model", build, ModelFacts(), "stacked")
+        return given
+
+    return study
+
+
+def _pruned() -> nn.Module:
+    """Torch computes its weight before every forward, from what is left of another one."""
+    return prune.random_unstructured(nn.Linear(6, 6), "weight", 0.3)  # type: ignore[no-any-return, no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    "layer", [lambda: nn.BatchNorm1d(6, momentum=None), _pruned], ids=["average of all batches", "pruned"]
+)
+def test_layers_of_torch_in_a_stack(layer: Any, in_a_stack: Any) -> None:
+    """The weight of a batch in an average of all is one over their number, which a state has to bring back."""
+    pause_and_go_on(in_a_stack(layer), [3, 5], 4)
+
+
+class _Scaled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class _CountingForm(stacked.StackedLayer):
+    """A stacked form that counts its steps for itself."""
+
+    def __init__(self, modules: Any, parameters: Any) -> None:
+        self.steps = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += 1
+        return x / self.steps
+
+    def backward(self, grad: Tensor, needed: bool) -> Tensor:
+        return grad / self.steps
+
+
+def test_a_stacked_form_that_counts_for_itself(in_a_stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(stacked._FORMS, _Scaled, (_CountingForm, lambda module: True))
+    assert paused(trained(in_a_stack(_Scaled), [3, 5], Memory(), 4)) == {3: 0, 5: 0}
 
 
 class _Brightens:

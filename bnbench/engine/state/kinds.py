@@ -37,7 +37,7 @@ PLAIN = frozenset({type(None), bool, int, float, str})
 #: Never changed by anything: the new run has an equal one.
 IMMUTABLE: tuple[type, ...] = (
     range, slice, type(Ellipsis), np.dtype, re.Pattern, enum.Enum, decimal.Decimal,
-    datetime.date, datetime.timedelta, torch.memory_format, torch.layout,
+    datetime.date, datetime.timedelta, torch.memory_format, torch.layout, torch.qscheme,
 )  # fmt: skip
 #: Code: the new run has the same.
 CODE: tuple[type, ...] = (
@@ -102,9 +102,13 @@ def attributes(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def recomputed(module: nn.Module) -> set[str]:
-    """Attributes that torch's older weight_norm and spectral_norm compute before every forward."""
-    hooks = module._forward_pre_hooks.values()
-    return {hook.name for hook in hooks if type(hook).__module__.startswith("torch.nn.utils.")}  # type: ignore[attr-defined]
+    """Attributes that torch's older weight_norm and spectral_norm, and its pruning, compute before every forward."""
+    hooks = [
+        vars(hook)
+        for hook in module._forward_pre_hooks.values()
+        if type(hook).__module__.startswith("torch.nn.utils.")
+    ]
+    return {hook[name] for hook in hooks for name in ("name", "_tensor_name") if name in hook}
 
 
 def said(path: str) -> str:

@@ -29,6 +29,10 @@ class Stacked(TorchStepper):
         )
         super().__init__(models, self.stack.optimizer)
         self.settings = settings
+        self._counts = [
+            [name for name, value in vars(layer).items() if type(value) in (int, float)]
+            for layer in self.stack.layers
+        ]
 
     def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One update; each replica's objective before it, (S,)."""
@@ -48,9 +52,14 @@ class Stacked(TorchStepper):
         return {
             "model": self.stack.models[index],
             "optimizer": share_of(self.stack, index),
-            "shared": Unchanged([self._objective, own, groups]),
+            "shared": Unchanged([self._objective, own, groups, self._counted()]),
             "notes": self.notes,
         }
+
+    def _counted(self) -> list[dict[str, Any]]:
+        """Numbers of the stacked forms: one that counts for itself, not in a buffer, can't go on."""
+        layers = zip(self.stack.layers, self._counts, strict=True)
+        return [{name: getattr(layer, name, None) for name in names} for layer, names in layers]
 
     def put_back(self, index: int, kept: dict[str, Any]) -> None:
         """Its share of what the optimizer keeps."""
