@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import textwrap
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,20 @@ from bnbench.study import Vocabulary
 
 # a shell that starts pytest in the background has Ctrl-C ignored, and so would every command that is tested
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", metavar="K/N", help="only the K-th of N parts of the tests, by their names")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests of other parts. Every test is in one part, the same one everywhere."""
+    if not (text := config.getoption("--part")):
+        return
+    part, parts = map(int, text.split("/"))
+    chosen = [item for item in items if zlib.crc32(item.nodeid.encode()) % parts == part - 1]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    items[:] = chosen
 
 
 @pytest.fixture(scope="session")
