@@ -16,6 +16,7 @@ from bnbench.base.terminal import close_doors, echo, open_doors
 from bnbench.base.time_limit import begin_command
 from bnbench.base.words import ENGLISH
 from bnbench.cli.convert import convert
+from bnbench.cli.display import TABLE, Display, InsideFigures
 from bnbench.cli.doctor import doctor
 from bnbench.cli.errors import Errors, error_text
 from bnbench.cli.explain import explain
@@ -23,18 +24,15 @@ from bnbench.cli.fold import fold
 from bnbench.cli.groups import with_groups
 from bnbench.cli.merge import merge
 from bnbench.cli.options import (
-    TABLE,
     CompareModel,
     DataDir,
     Debug,
     Device,
     DeviceOption,
-    Display,
     FailIf,
     FigureFormat,
     Figures,
     FormatOption,
-    InsideFigures,
     LanguageOption,
     LookFigures,
     ManyWords,

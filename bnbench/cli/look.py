@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnbench.cli.options import TABLE, Display, InsideFigures, Training
+from bnbench.cli.display import TABLE, Display, InsideFigures
+from bnbench.cli.options import Training
 
 if TYPE_CHECKING:
     from bnbench.analysis.contents import Summary

@@ -11,18 +11,9 @@ import typer
 from bnbench.base.errors import EXIT_DONE, EXIT_NOT_EVERYTHING
 from bnbench.base.terminal import echo
 from bnbench.base.words import ENGLISH
+from bnbench.cli.display import TABLE, Display
 from bnbench.cli.errors import Errors
-from bnbench.cli.options import (
-    TABLE,
-    Debug,
-    Display,
-    FailIf,
-    FormatOption,
-    LanguageOption,
-    Quiet,
-    TablesOption,
-    user_path,
-)
+from bnbench.cli.options import Debug, FailIf, FormatOption, LanguageOption, Quiet, TablesOption, user_path
 
 Folders = Annotated[
     list[Path],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bnbench.base.running import LOCAL
+from bnbench.cli.display import TABLE, Display
 from bnbench.cli.running_options import RunningOptions
 from bnbench.cli.words import command_without_seeds
 
@@ -46,10 +47,6 @@ def user_file(text: str) -> Path:
     return path
 
 
-#: The format for a terminal, instead of a document.
-TABLE = "table"
-
-
 def read_format(text: str) -> str:
     """The name of a format. Raises BadParameter with the nearest one."""
     names = format_names()
@@ -61,36 +58,6 @@ def read_format(text: str) -> str:
 def format_names() -> tuple[str, ...]:
     """The choices of --format."""
     return (TABLE, *FORMATS)
-
-
-@dataclass(frozen=True)
-class InsideFigures:
-    """The figures that `look` writes. folder: None for one in the results folder. format: of the files."""
-
-    folder: Path | None = None
-    format: str = "svg"
-
-
-@dataclass(frozen=True)
-class Display:
-    """The output of a command. tables: the names of --tables, None for the short answer (of a document, everything).
-
-    command: as it was typed, to be named where more seeds are advised. language: of captions and claims. inside: of
-    `look`, which shows the inside of the networks in place of the answer, and writes these figures.
-    """
-
-    format: str = TABLE
-    tables: tuple[str, ...] | None = None
-    quiet: bool = False
-    verbose: bool = False
-    command: str = ""
-    language: str = ENGLISH
-    inside: InsideFigures | None = None
-
-    @property
-    def visible(self) -> bool:
-        """Whether a result is printed: --quiet leaves documents alone."""
-        return not self.quiet or self.format != TABLE
 
 
 def read_language(text: str) -> str:

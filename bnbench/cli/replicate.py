@@ -17,15 +17,14 @@ from bnbench.base.errors import (
     BnbenchError,
 )
 from bnbench.base.terminal import echo
+from bnbench.cli.display import TABLE, Display
 from bnbench.cli.errors import Errors, error_text
 from bnbench.cli.groups import with_groups
 from bnbench.cli.options import (
-    TABLE,
     DataDir,
     Debug,
     Device,
     DeviceOption,
-    Display,
     Force,
     FormatOption,
     Jobs,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnbench.base.terminal import echo
+from bnbench.cli.display import TABLE, Display
 from bnbench.cli.exit_code import exit_code
-from bnbench.cli.options import TABLE, Display
 from bnbench.cli.show import console_on, print_study, show_gates, show_others, show_together
 from bnbench.cli.show_claims import Collected, show_claims
 

@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bnbench.base.errors import EXIT_DONE, ResultsError
+from bnbench.cli.display import TABLE, Display
 from bnbench.cli.exit_code import exit_code
-from bnbench.cli.options import TABLE, Display, Training
+from bnbench.cli.options import Training
 from bnbench.cli.show import (
     console_on,
     print_study,

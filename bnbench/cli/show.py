@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bnbench.base.errors import ResultsError
 from bnbench.base.terminal import echo
-from bnbench.cli.options import TABLE, Display
+from bnbench.cli.display import TABLE, Display
 
 if TYPE_CHECKING:
     from rich.console import Console

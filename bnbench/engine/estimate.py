@@ -27,7 +27,7 @@ from bnbench.engine.library import Library
 from bnbench.engine.loop import Training
 from bnbench.engine.memory_plan import with_memory
 from bnbench.engine.networks import Networks
-from bnbench.engine.probing import Timed
+from bnbench.engine.probe_steps import Timed
 from bnbench.engine.rehearsal.case import Case
 from bnbench.engine.rehearsal.mistakes import crash_mistake
 from bnbench.engine.rehearsal.rehearse import rehearse_cases

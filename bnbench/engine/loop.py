@@ -23,7 +23,8 @@ from bnbench.engine.batch_stream import BatchStream, Draws, planned_steps
 from bnbench.engine.build import build_model, make_schedule
 from bnbench.engine.choose import EngineChoice
 from bnbench.engine.inference import Evaluation
-from bnbench.engine.probing import Course, Probing
+from bnbench.engine.probe_steps import Course
+from bnbench.engine.probing import Probing
 from bnbench.engine.ranks.group import current
 from bnbench.engine.replica import Replica
 from bnbench.engine.state.going_on import Group, groups_of

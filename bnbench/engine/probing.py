@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from bnbench.engine.build import make_objective, make_optimizers
 from bnbench.engine.device import synchronize
 from bnbench.engine.mirror import Mirror
 from bnbench.engine.private_copy import private_copy
+from bnbench.engine.probe_steps import Course, Timed, measures_by_step
 from bnbench.engine.probed_stack import ProbedStack
 from bnbench.engine.replica import Replica
 from bnbench.engine.state.probe_rows import columns_of, rows_of
@@ -30,46 +31,7 @@ from bnbench.probes.layers import Found, chosen, find_layers
 from bnbench.probes.together import Together
 from bnbench.study import Settings
 from bnbench.study.events import RunEnded
-from bnbench.study.plan import ProbeCost
-from bnbench.study.probe import Probe
 from bnbench.study.records import DEPTH, HIDDEN, ProbeRow
-
-
-@dataclass(frozen=True)
-class Course:
-    """A run's way through its steps. factor: of the schedule on the learning rate, by step. planned: its steps."""
-
-    factor: Callable[[int], float]
-    planned: int
-
-    def at(self, step: int) -> float:
-        """The factor of the update after `step`; after the last one that of the last."""
-        return self.factor(min(step, self.planned - 1)) if self.planned else 1.0
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Seconds of one look with the cheap measures, and of the pass that they share. layers: how many are looked at."""
-
-    look: float
-    one_pass: float
-    layers: int
-
-    def costs(self, probe: Probe, planned: int) -> tuple[ProbeCost, ...]:
-        """What a run of so many steps pays: for all cheap measures together, and for each costly one."""
-        by_step = measures_by_step(probe, planned)
-        counts = {name: sum(name in names for names in by_step.values()) for name in probe.what}
-        costly = [name for name in probe.what if probes.get(name).facts.costly]
-        cheap = tuple(name for name in probe.what if name not in costly)
-        costs = []
-        if cheap:
-            steps = counts[cheap[0]]
-            costs.append(ProbeCost(cheap, steps, steps * self.look))
-        for name in costly:
-            passes = probes.get(name).facts.passes
-            each = self.one_pass * (passes(self.layers) if passes else 1.0)
-            costs.append(ProbeCost((name,), counts[name], counts[name] * each))
-        return tuple(costs)
 
 
 class Probing:
@@ -271,18 +233,6 @@ class _Network:
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         """A copy of every layer's weight, by the layer's name."""
         return {layer.name: layer.of(model).weight.clone() for layer in self.layers}
-
-
-def measures_by_step(probe: Probe, planned: int) -> dict[int, tuple[str, ...]]:
-    """What is called at each step of a run of so many, in the order of the study; costly measures at fewer steps."""
-    steps, costly = set(probe.steps(planned)), set(probe.costly_steps(planned))
-    by_step = {
-        step: tuple(
-            name for name in probe.what if step in (costly if probes.get(name).facts.costly else steps)
-        )
-        for step in sorted(steps | costly)
-    }
-    return {step: names for step, names in by_step.items() if names}
 
 
 def _loss(model: nn.Module, objective: Objective, settings: Settings, device: torch.device) -> Objective:

@@ -9,7 +9,7 @@ import pytest
 
 from bnbench.analysis.settings import baselines_of, free_keys
 from bnbench.analysis.summary import summarize
-from bnbench.reports.figures.data import sweep_mean_rows, swept_values
+from bnbench.reports.figures.sweep_data import sweep_mean_rows, swept_values
 from bnbench.results import Cell, StudyResults
 from bnbench.study.records import RunRecord
 

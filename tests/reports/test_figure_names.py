@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bnbench.analysis.contents import Summary
-from bnbench.reports.figures import data as figure_data
+from bnbench.reports.figures import sweep_data
 from bnbench.reports.figures.all import figures
 from bnbench.reports.figures.files import write_figures
 
@@ -68,7 +68,7 @@ def test_a_heat_map_of_a_loss_tells_its_cells_apart(tmp_path: Path) -> None:
 
 
 def test_as_many_decimals_as_it_takes_to_tell_values_apart() -> None:
-    texts = figure_data.distinct_texts
+    texts = sweep_data.distinct_texts
     assert texts([0.164, 0.187], percent=False) == {0.164: "0.164", 0.187: "0.187"}
     assert texts([0.1641, 0.1642], percent=False) == {0.1641: "0.1641", 0.1642: "0.1642"}
     assert texts([0.0004, 0.3], percent=False) == {0.0004: "0.0004", 0.3: "0.3000"}

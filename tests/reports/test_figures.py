@@ -18,6 +18,7 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.summary import summarize
 from bnbench.base.errors import ResultsError, UnknownNameError
 from bnbench.reports.figures import data as figure_data
+from bnbench.reports.figures import sweep_data
 from bnbench.reports.figures.all import Figure, figures, find_figure, specification
 from bnbench.reports.figures.charts import colour_of, dash_of
 from bnbench.reports.figures.colours import BASELINE_COLOUR, COLOURS, colours
@@ -164,12 +165,12 @@ def test_differences_are_in_points_with_their_interval() -> None:
 
 def test_a_sweep_has_a_row_a_cell_and_one_a_run() -> None:
     summary = sweep("optimizer.lr")
-    assert figure_data.swept_keys(summary) == ["optimizer.lr"]
-    first = figure_data.sweep_mean_rows(summary, "test_accuracy")[0]
+    assert sweep_data.swept_keys(summary) == ["optimizer.lr"]
+    first = sweep_data.sweep_mean_rows(summary, "test_accuracy")[0]
     # losses 0.135 and 0.235: accuracies 98.65 and 97.65 %
     assert (first["key_0"], first["mean"], first["mean_n"]) == (0.01, pytest.approx(98.15), 2)
     assert first["mean_high"] - first["mean"] == pytest.approx(0.7071, abs=1e-3)
-    assert len(figure_data.sweep_seed_rows(summary, "test_accuracy")) == 8
+    assert len(sweep_data.sweep_seed_rows(summary, "test_accuracy")) == 8
     assert figure_data.best_settings(summary) == {"none": "optimizer.lr=0.01", "batch": "optimizer.lr=0.01"}
 
 
@@ -180,8 +181,8 @@ def test_curves_of_a_sweep_are_drawn_at_the_best_setting() -> None:
 
 
 def test_swept_values_are_numbers_in_order_or_texts() -> None:
-    assert figure_data.swept_values(sweep("optimizer.lr"), "optimizer.lr") == [0.01, 1.0]
-    assert figure_data.swept_values(sweep("x"), "missing") == []
+    assert sweep_data.swept_values(sweep("optimizer.lr"), "optimizer.lr") == [0.01, 1.0]
+    assert sweep_data.swept_values(sweep("x"), "missing") == []
 
 
 def names(found: list[Figure]) -> list[str]:

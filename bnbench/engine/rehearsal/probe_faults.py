@@ -11,7 +11,7 @@ from bnbench.base.errors import Mistake
 from bnbench.base.process_state import left_as_found
 from bnbench.base.user_code import raise_interrupt, text_of
 from bnbench.engine.build import CPU, two_networks
-from bnbench.engine.probing import measures_by_step
+from bnbench.engine.probe_steps import measures_by_step
 from bnbench.engine.rehearsal.case import Case
 from bnbench.probes import probes
 from bnbench.probes.layers import Found, chosen, find_layers

@@ -20,6 +20,7 @@ from bnbench.reports.figures import (
     forest,
     heat_map,
     inside,  # noqa: F401  (it registers its kinds)
+    sweep_data,
 )
 from bnbench.reports.figures import data as figure_data
 from bnbench.reports.figures.figure import INSIDE, KINDS, Figure, kind_of_figure, specification
@@ -69,19 +70,19 @@ def leading_figures(summary: Summary, made: Sequence[Figure]) -> list[str]:
 @kind_of_figure
 def _sweeps(summary: Summary) -> Iterator[Figure]:
     """The primary metric over the one key that is swept."""
-    keys = figure_data.swept_keys(summary)
+    keys = sweep_data.swept_keys(summary)
     if len(keys) != 1:
         return
     column, say = summary.primary, phrases(summary.language)
-    rows = figure_data.sweep_mean_rows(summary, column)
-    values = figure_data.swept_values(summary, keys[0])
+    rows = sweep_data.sweep_mean_rows(summary, column)
+    values = sweep_data.swept_values(summary, keys[0])
     yield Figure(
         name="sweep",
         title=say("figure.sweep.title", metric=words(column, summary.language), key=keys[0]),
         caption=say("figure.sweep.caption"),
         alternative=sweep_words(rows, keys[0], column),
         table=sweep_table(rows, column),
-        data={"sweep_means": rows, "sweep_runs": figure_data.sweep_seed_rows(summary, column)},
+        data={"sweep_means": rows, "sweep_runs": sweep_data.sweep_seed_rows(summary, column)},
         draw=partial(
             charts.sweep_chart,
             figure_data.variant_names(summary),
@@ -97,14 +98,14 @@ def _sweeps(summary: Summary) -> Iterator[Figure]:
 @kind_of_figure
 def _heat_maps(summary: Summary) -> Iterator[Figure]:
     """The primary metric over the two keys that are swept, one map a variant."""
-    keys = figure_data.swept_keys(summary)
+    keys = sweep_data.swept_keys(summary)
     if len(keys) != 2:
         return
     column, say = summary.primary, phrases(summary.language)
-    rows = figure_data.sweep_mean_rows(summary, column)
-    values = [figure_data.swept_values(summary, key) for key in keys]
+    rows = sweep_data.sweep_mean_rows(summary, column)
+    values = [sweep_data.swept_values(summary, key) for key in keys]
     means = [row["mean"] for row in rows if row["mean"] is not None]
-    texts = figure_data.distinct_texts(means, percent=metric_of(column).percent)
+    texts = sweep_data.distinct_texts(means, percent=metric_of(column).percent)
     colour = heat_map.colour_scale(means)
     for index, variant in enumerate(figure_data.variant_names(summary), start=1):
         cells = [

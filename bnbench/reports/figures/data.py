@@ -6,7 +6,6 @@ finite is None, and a line breaks there.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,10 +13,10 @@ from typing import Any
 from bnbench.analysis.contents import Summary, VariantSummary
 from bnbench.analysis.convergence import TargetSummary
 from bnbench.analysis.difference import Difference
-from bnbench.analysis.pairs import Phase, Spread
+from bnbench.analysis.pairs import Spread
 from bnbench.base.metrics import METRICS, columns_of, metric_of, value_of
 from bnbench.base.terminal import one_line
-from bnbench.reports.numbers import MAX_DECIMALS, NOTHING, difference_text, verdict_text
+from bnbench.reports.numbers import NOTHING, difference_text, verdict_text
 from bnbench.reports.tables.table import baseline_first
 from bnbench.study.records import HistoryRow
 
@@ -96,7 +95,7 @@ def seed_rows(summary: Summary) -> list[Row]:
             **{column: in_unit(column, row.metrics.get(column)) for column in columns},
         }
         for variant in baseline_first(summary)
-        for cell, steps in [(_cell(variant), _drawn_steps(variant))]
+        for cell, steps in [(cell_of(variant), _drawn_steps(variant))]
         for run in variant.runs[:count]
         for row in run.history
         if row.step in steps
@@ -116,7 +115,7 @@ def mean_rows(summary: Summary) -> list[Row]:
     """
     columns = curves(summary)
     return [
-        {**_cell(variant), **_axes(evaluations), **_means(evaluations, columns)}
+        {**cell_of(variant), **_axes(evaluations), **_means(evaluations, columns)}
         for variant in baseline_first(summary)
         for evaluations in _drawn_evaluations(variant)
     ]
@@ -132,7 +131,8 @@ def _drawn_evaluations(variant: VariantSummary) -> Iterator[list[HistoryRow]]:
     yield from by_step.values()
 
 
-def _cell(variant: VariantSummary) -> Row:
+def cell_of(variant: VariantSummary) -> Row:
+    """The columns that name a cell of the study."""
     return {"variant": name_of(variant.variant), "setting": setting_text(variant.setting)}
 
 
@@ -155,11 +155,12 @@ def _means(evaluations: Sequence[HistoryRow], columns: Sequence[str]) -> Row:
     means: Row = {}
     for column in columns:
         spread = Spread.of(value_of(row.metrics, column) for row in evaluations)
-        means |= {column: in_unit(column, spread.mean), **_band(column, column, spread)}
+        means |= {column: in_unit(column, spread.mean), **band(column, column, spread)}
     return means
 
 
-def _band(name: str, column: str, spread: Spread) -> Row:
+def band(name: str, column: str, spread: Spread) -> Row:
+    """The ends of a spread, as columns NAME_low and so on."""
     known = spread.mean is not None and spread.std is not None
     low, high = (spread.mean - spread.std, spread.mean + spread.std) if known else (None, None)  # type: ignore[operator]
     return {
@@ -176,7 +177,7 @@ def survival_rows(summary: Summary, index: int) -> list[Row]:
     """
     return [
         {
-            **_cell(variant),
+            **cell_of(variant),
             "by": axis,
             "x": x,
             "k": k,
@@ -225,84 +226,4 @@ def difference_rows(
         for difference in comparisons
         for split in splits
         if difference.at == "final" and difference.metric == f"{split}_{metric}"
-    ]
-
-
-def swept_keys(summary: Summary) -> list[str]:
-    """The keys that take more than one value over the study's settings, but those that follow others."""
-    return list(summary.swept_keys)
-
-
-def swept_values(summary: Summary, key: str) -> list[Any]:
-    """The values of a swept key: numbers in order, anything else as text in the study's order."""
-    given = (variant.setting[key] for variant in summary.variants if key in variant.setting)
-    values = list(dict.fromkeys(map(_axis_value, given)))
-    return sorted(values) if all(isinstance(value, float) for value in values) else [str(v) for v in values]
-
-
-def _axis_value(value: Any) -> float | str:
-    return (
-        float(value)
-        if isinstance(value, int | float) and not isinstance(value, bool)
-        else name_of(str(value))
-    )
-
-
-def _swept(summary: Summary) -> Iterator[tuple[VariantSummary, Row]]:
-    """Every cell with key_0, key_1, ...: the values of the swept keys, in their order.
-
-    A variant without a key is the same at each of its values: it stands at all of them.
-    """
-    keys = swept_keys(summary)
-    values = [[_axis_value(value) for value in swept_values(summary, key)] for key in keys]
-    for variant in baseline_first(summary):
-        here = [
-            [_axis_value(variant.setting[key])] if key in variant.setting else everywhere
-            for key, everywhere in zip(keys, values, strict=True)
-        ]
-        for at in itertools.product(*here):
-            yield variant, {f"key_{i}": value for i, value in enumerate(at)}
-
-
-def sweep_mean_rows(summary: Summary, column: str, at: Phase = "final") -> list[Row]:
-    """One row a cell: the swept values by their key, the mean over seeds and its standard deviation."""
-    return [
-        {
-            **_cell(variant),
-            **swept,
-            "mean": in_unit(column, spread.mean),
-            **_band("mean", column, spread),
-            "failed": len(variant.runs) - variant.outcomes["finished"],
-        }
-        for variant, swept in _swept(summary)
-        for spread in [variant.spreads[at, column]]
-    ]
-
-
-def distinct_texts(values: Sequence[float], *, percent: bool) -> dict[float, str]:
-    """Value -> text, with as many decimals as it takes that values which differ read differently."""
-    values = list(dict.fromkeys(values))
-    decimals = range(1 if percent else 3, MAX_DECIMALS + 1) if max(map(abs, values), default=0) < 1e5 else ()
-    forms = [*(f".{count}f" for count in decimals), *(f".{digits}g" for digits in range(3, 7))]
-    for form in forms:
-        texts = {value: f"{value:{form}}" for value in values}
-        if len(set(texts.values())) == len(texts) and all(float(texts[v]) for v in texts if v):
-            return texts
-    return {value: f"{value:.6g}" for value in values}
-
-
-def sweep_seed_rows(summary: Summary, column: str) -> list[Row]:
-    """One row a run that has a number at all: the swept values, the final number and the outcome."""
-    return [
-        {
-            **_cell(variant),
-            **swept,
-            "seed": run.seed,
-            "outcome": run.outcome,
-            "value": value,
-        }
-        for variant, swept in _swept(summary)
-        for run in variant.runs
-        for value in [in_unit(column, value_of(run.final, column))]
-        if value is not None
     ]
