@@ -1,9 +1,10 @@
 """Which process trains which run of a results folder, where several are at it.
 
 Each process keeps a file with its name and a beat that it renews. A claim on a run is a file that only one process can
-make; it holds the owner's word. What a dead owner claimed is free: on the same machine the system knows whether the
-process lives, on another one its beat must change. Only the observer's own monotonic clock counts, as clocks of
-machines differ and step back, and no lock of the file system is needed, as some network file systems have none.
+make; it holds the owner's word. What a dead owner claimed is free: on the same machine the system knows at once that
+the process is gone; on another one, or where it is stopped, its beat no longer changes. Only the observer's own
+monotonic clock counts, as clocks of machines differ and step back, and no lock of the file system is needed, as some
+network file systems have none.
 
 A claim saves work and guards nothing: a run that two processes train all the same has one result.
 """
@@ -37,7 +38,7 @@ from bnbench.study.plan import RunSpec
 #: The folder of owners and claims within a results folder. It is gone when nobody trains.
 CLAIMS = ".claims"
 _OWNER, _CLAIM = ".owner", ".claim"
-#: Seconds between two beats, and without one after which an owner on another machine counts as dead.
+#: Seconds between two beats, and without one after which an owner counts as dead.
 BEAT_SECONDS, STALE_SECONDS = 10.0, 60.0
 #: So often a claim is tried again that others get in the way of.
 _TRIES = 20
@@ -49,7 +50,7 @@ RunKey = tuple[str, int]
 class Present:
     """A process that is at the folder. beat: changes while it lives. plan: which runs of the study it is asked for.
 
-    claims: the runs that it trains, by their files. silent: seconds without a new beat, where only that tells.
+    claims: the runs that it trains, by their files. silent: seconds without a new beat.
     """
 
     owner: Owner
@@ -234,13 +235,11 @@ class Claims:
             return None
 
     def _is_dead(self, other: Present) -> bool:
-        dead = other.owner.is_dead
-        return self._silent(other) >= self.stale_seconds if dead is None else dead
+        """Gone, or without a new beat: elsewhere nobody can ask, and here a process may stand still for good."""
+        return other.owner.is_dead is True or self._silent(other) >= self.stale_seconds
 
     def _silent(self, other: Present) -> float:
-        """For how many seconds this process has seen the same beat; 0 where the system knows whether it lives."""
-        if other.owner.is_dead is not None:
-            return 0.0
+        """For how many seconds this process has seen the same beat."""
         now, word = time.monotonic(), other.owner.word
         seen = self._seen.get(word)
         if seen is None or seen.beat != other.beat:

@@ -111,7 +111,7 @@ class FolderStates:
     def _remove(self, folder: Path) -> None:
         if not os.path.lexists(folder):
             return
-        if folder.is_symlink():  # of someone else
+        if folder.is_symlink() or not folder.is_dir():  # of someone else
             with suppress(OSError):
                 folder.unlink()
         shutil.rmtree(folder, ignore_errors=True)

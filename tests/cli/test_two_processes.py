@@ -23,6 +23,7 @@ from typer.testing import CliRunner, Result
 import bnbench
 from bnbench.api.plugins import known_names
 from bnbench.api.several import load_studies, prepare_works
+from bnbench.api.turns import Turns
 from bnbench.base.errors import ResultsError
 from bnbench.base.owner import Owner, this_process
 from bnbench.cli.app import app
@@ -149,14 +150,17 @@ def test_runs_that_the_other_one_gives_up_are_trained(
 
 
 def test_wait_waits_for_the_whole_folder(
-    half: tuple[Path, list[RunSpec]], run: Callable[..., Result]
+    half: tuple[Path, list[RunSpec]], run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, runs = half
     other = Other(folder, runs)
     seen: list[int] = []
+    meets, meet = threading.Event(), Turns._meet
+    monkeypatch.setattr(Turns, "_meet", lambda turns: (meets.set(), meet(turns))[1])
 
     def leave() -> None:
-        time.sleep(1.5)
+        meets.wait(60)
+        time.sleep(1.0)
         seen.append(len(list(folder.glob("runs/layer-*"))))
         other.leave()
 

@@ -167,3 +167,12 @@ def test_damaged_bytes(damage: Callable[[bytes], bytes], kept: tuple[Study, Any,
     events = trained(given, [3], older)
     assert [event.step for event in events if isinstance(event, RunStarted)] == [2]
     assert_equal(whole, ends(events)[3])
+
+
+@pytest.mark.parametrize(
+    "facts", [None, [1], 5, {}, {"step": "4", "outside": {}, "made_by": {}, "resumed": []}]
+)
+def test_facts_of_another_form_are_no_state(facts: Any) -> None:
+    """They are read before anything is filled; whatever they hold, the run begins again and does not crash."""
+    with pytest.raises(WrongState):
+        Content.of(Content(facts, 1, {"a": torch.zeros(1)}).to_bytes())

@@ -131,6 +131,23 @@ def test_elsewhere_a_beat_counts_by_the_observers_own_clock(
         assert claims.take(RUNS[:3]) == tuple(RUNS[:3])
 
 
+def test_a_stopped_process_of_this_machine_is_waited_for_for_a_minute(tmp_path: Path, clock: Clock) -> None:
+    """It lives (this very process does), but does not beat: Ctrl-Z must not hold up everyone else for good."""
+    stopped, claims = Claims(tmp_path), Claims(tmp_path)
+    stopped.renew()
+    stopped.take(RUNS[:3])
+    with claims.present():
+        assert claims.take(RUNS[:3]) == ()
+        clock(59.0)
+        assert claims.take(RUNS[:3]) == ()
+        clock(1.5)
+        assert claims.take(RUNS[:3]) == tuple(RUNS[:3])
+        stopped.renew()  # it goes on
+        assert stopped.take(RUNS[:3]) == ()
+        stopped.release(RUNS[:3])
+        assert claims.take(RUNS[:3]) == tuple(RUNS[:3])
+
+
 def test_a_first_look_says_nothing_about_another_machine(tmp_path: Path, clock: Clock) -> None:
     """Its file may be a year old: a reader can't tell, and a second process waits a minute."""
     Claims(tmp_path, owner=elsewhere()).renew()

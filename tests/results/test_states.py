@@ -162,6 +162,9 @@ def test_dropping_leaves_the_states_of_the_other_runs_and_no_empty_folder(
     assert [states.steps(run) for run in runs] == [(), *[(10,)] * (len(runs) - 1)]
     states.drop_others(runs[1:3])
     assert [states.steps(run) for run in runs] == [(), (10,), (10,), *[()] * (len(runs) - 3)]
+    folder = states._folder(runs[0])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("a file in the place of the folder")
     states.drop_others([])
     assert list(states.results.iterdir()) == []
 

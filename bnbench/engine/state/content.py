@@ -14,6 +14,8 @@ from bnbench.engine.state.kinds import WrongState
 #: Of the description; another number is not read.
 FORMAT = 1
 _KEY = "bnbench_state"
+#: Facts that are read before anything is filled.
+_FACTS = {"step": int, "outside": dict, "made_by": dict, "resumed": list}
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,11 @@ class Content:
             described = json.loads(header["__metadata__"][_KEY])
             if described["format"] != FORMAT:
                 raise WrongState(f"its format is {described['format']}, not {FORMAT}")
-            return cls(described["facts"], described["node"], load(content))
-        except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+            facts = described["facts"]
+            if [type(facts[name]) for name in _FACTS] != list(_FACTS.values()):
+                raise WrongState("what it belongs to is damaged")
+            return cls(facts, described["node"], load(content))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
             raise WrongState(f"it can't be read: {type(error).__name__}: {error}") from None
 
 
