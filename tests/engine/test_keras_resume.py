@@ -5,19 +5,15 @@ The oracle is the same run without a pause.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bnbench.data.prepared import Prepared
 from bnbench.engine.backends.keras import backend
-from bnbench.engine.library import Library
-from bnbench.study import Settings, Vocabulary, load_study
-from bnbench.study.events import RunStarted
-from bnbench.study.plan import RunSpec
-from tests.resuming import CPU, Memory, assert_equal, ends, paused, trained
+from bnbench.study import Vocabulary
+from tests.resuming import Memory, Study, ends, pause_and_go_on, study_of, trained
 
 if find_spec("tensorflow") is None:
     pytest.skip("TensorFlow is not installed (pip install '.[keras]')", allow_module_level=True)
@@ -39,16 +35,8 @@ evaluate_every: 3
 
 
 @pytest.fixture
-def make(vocabulary: Vocabulary, tmp_path: Path) -> Any:
-    library = Library(tmp_path, CPU)
-
-    def settings(*changes: str) -> tuple[Settings, Prepared]:
-        path = tmp_path / "s.yaml"
-        path.write_text(BASE)
-        (variant,) = load_study(path, changes, vocabulary).variants.values()
-        return variant, library.prepared(variant.for_seed(0))
-
-    return settings
+def make(vocabulary: Vocabulary, tmp_path: Path) -> Callable[..., Study]:
+    return lambda *changes: study_of(vocabulary, tmp_path, changes, BASE)
 
 
 @pytest.mark.parametrize("step", [1, 4, 6, 8])
@@ -75,23 +63,26 @@ def make(vocabulary: Vocabulary, tmp_path: Path) -> Any:
     ],
     ids=["adam_keras", "sgd", "adamw", "cnn"],
 )
-def test_a_run_goes_on_from_its_state(changes: list[str], step: int, make: Any) -> None:
-    settings, data = make(*changes)
-    runs = [RunSpec("v", {}, 3, "cell", settings)]
-    whole, states = ends(trained(runs, data)), Memory()
-    assert paused(trained(runs, data, states, step)) == {3: step}
-    second = trained(runs, data, states)
-    assert [event.step for event in second if isinstance(event, RunStarted)] == [step]
-    assert_equal(whole[3], ends(second)[3])
-    assert ends(second)[3].record.environment["resumed"] == [{"step": step, "elsewhere": {}}]
+def test_a_run_goes_on_from_its_state(changes: list[str], step: int, make: Callable[..., Study]) -> None:
+    pause_and_go_on(make(*changes), [3], step)
 
 
-def test_another_tensorflow_is_elsewhere(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings, data = make()
-    runs, states = [RunSpec("v", {}, 3, "cell", settings)], Memory()
-    trained(runs, data, states, 4)
+def test_another_tensorflow_is_elsewhere(make: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> None:
+    study, states = make(), Memory()
+    trained(study, [3], states, 4)
     versions = {**backend._versions(), "tensorflow": "9.9"}
     ours = backend._versions()["tensorflow"]
     monkeypatch.setattr(backend, "_versions", lambda: versions)
-    ended = ends(trained(runs, data, states))[3]
+    ended = ends(trained(study, [3], states))[3]
     assert ended.record.environment["resumed"] == [{"step": 4, "elsewhere": {"tensorflow": [ours, "9.9"]}}]
+
+
+def test_training_leaves_no_file_for_a_kill_to_forget(
+    make: Callable[..., Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AutoGraph would write its code into the temporary folder, and remove it when the process ends."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    trained(make("clip_norm=0.3"), [3])
+    assert not list(folder.iterdir())

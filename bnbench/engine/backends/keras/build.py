@@ -72,6 +72,7 @@ class KerasModel(nn.Module):
         self._logits = tf.function(
             lambda inputs: self.network(inputs, training=False),
             input_signature=[tf.TensorSpec((None, *shape), tf.float32)],
+            autograph=False,
         )
         self.load_state_dict(twin.state_dict())
 

@@ -43,7 +43,9 @@ class KerasStepper(Stepper):
             return loss
 
         images = tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)
-        return tf.function(update, input_signature=[images, tf.TensorSpec((None,), tf.int64)])
+        signature = [images, tf.TensorSpec((None,), tf.int64)]
+        # nothing here branches on a tensor, and AutoGraph writes its code into files that a kill leaves behind
+        return tf.function(update, input_signature=signature, autograph=False)
 
     def prepare(self, images: Tensor, labels: Tensor) -> None:
         """Trace the update, so that training time is training."""
