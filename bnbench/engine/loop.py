@@ -27,7 +27,7 @@ from bnbench.engine.probe_steps import Course
 from bnbench.engine.probing import Probing
 from bnbench.engine.ranks.group import current
 from bnbench.engine.replica import Replica
-from bnbench.engine.state.going_on import Group, groups_of
+from bnbench.engine.state.going_on import Group, began_again, groups_of
 from bnbench.engine.state.keeping import PLAIN, Handling
 from bnbench.engine.state.kinds import WrongState
 from bnbench.engine.state.run_state import RunStates, identity
@@ -82,13 +82,14 @@ def _start(
     """The events of a group; from the first step on where its states do not fit."""
     before = ProcessState.now(device)
     training = make(group.runs, handling=handling)
+    training.saving.unused = group.unused
     try:
         training.go_on_from(group)
     except WrongState as error:
         before.restore()
         training = make(group.runs, handling=handling)
-        training.saving.unused = (
-            f"it began again, as its state of step {group.step} could not be used: {error}"
+        training.saving.unused = dict.fromkeys(
+            (run.key for run in group.runs), began_again(group.step, error)
         )
     return training.events()
 

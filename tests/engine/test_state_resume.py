@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from bnbench.norms import norms
-from tests.resuming import Study, assert_equal, ends, pause_and_go_on, study_of, trained
+from bnbench.study.events import RunStarted
+from tests.resuming import Memory, Study, assert_equal, ends, pause_and_go_on, study_of, trained
 
 #: Networks, tasks and data, in a few small words each.
 TASKS = {
@@ -155,3 +156,20 @@ def test_a_look_without_a_step_has_no_state(study: Any) -> None:
     given = study("steps=0")
     (event,) = ends(trained(given, [3])).values()
     assert_equal(event, ends(trained(given, [3]))[3])
+
+
+def test_a_state_of_another_engine_is_not_used_and_a_note_says_so(vocabulary: Any, tmp_path: Any) -> None:
+    """Only the run that had a state says it; one with a state that fits goes on and says nothing."""
+    states = Memory()
+    trained(study_of(vocabulary, tmp_path, ["engine=sequential"]), [3], states, 4)
+    stack = study_of(vocabulary, tmp_path, ["engine=stacked"])
+    events = trained(stack, [3, 5], states)
+    assert [event.step for event in events if isinstance(event, RunStarted)] == [0, 0]
+    notes = {seed: [n for n in end.record.notes if "began again" in n] for seed, end in ends(events).items()}
+    assert notes == {
+        3: [
+            "it began again, as its state of step 4 could not be used: "
+            "it was made with engine sequential, and this is stacked"
+        ],
+        5: [],
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bnbench.base import stopping
 from bnbench.base.errors import ResultsError
@@ -42,7 +42,8 @@ class Saving:
         self.states = RunStates(training) if keeping.states is not None else None
         self._cost: float | None = None
         self._kept = dict.fromkeys((run.key for run in training.runs), 0)
-        self._failed = self.unused = ""
+        self._failed = ""
+        self.unused: Mapping[tuple[str, int], str] = {}
         self._spent = time.monotonic() - began
         self._due = began + self.keeping.every
 
@@ -104,7 +105,7 @@ class Saving:
 
     def notes(self, replica: Replica) -> tuple[str, ...]:
         """Why no state of a run was kept, where one was due; why one that was there was not used."""
-        found = [self.unused, self._failed]
+        found = [self.unused.get(replica.run.key, ""), self._failed]
         why = self.states.why_not[self.training.replicas.index(replica)] if self.states is not None else ""
         if why and self._cost is not None:
             found.append(f"no state of this run is kept, so after a kill it begins again: {why}")
