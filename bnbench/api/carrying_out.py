@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
@@ -21,14 +21,19 @@ def carry_out(work: Work, runs: Sequence[RunSpec], listener: Callable[[Event], N
     now = session()
     with work.present():
         for left in work.turns.portions(runs):
-            with closing(work.events(left)) as events:  # whatever comes in between, no worker is left behind
-                for event in events:
-                    if isinstance(event, RunEnded) and not event.kept:
-                        event = _saved(work, event, now)
-                    work.turns.hear(event)
-                    listener(event)
-                    if was_interrupted():
-                        raise KeyboardInterrupt
+            try:
+                with closing(
+                    work.events(left)
+                ) as events:  # whatever comes in between, no worker is left behind
+                    for event in events:
+                        if isinstance(event, RunEnded) and not event.kept:
+                            event = _saved(work, event, now)
+                        work.turns.hear(event)
+                        listener(event)
+                        if was_interrupted():
+                            raise KeyboardInterrupt
+            finally:  # nothing trains any more: the report must not say that this process does
+                work.turns.claims.release(left)
 
 
 def _saved(work: Work, event: RunEnded, now: Mapping[str, Any]) -> RunEnded:
@@ -38,6 +43,20 @@ def _saved(work: Work, event: RunEnded, now: Mapping[str, Any]) -> RunEnded:
         event = replace(event, record=replace(event.record, environment=environment))
         work.folder.save(event.run, event.record, event.weights, event.extras)
     return event
+
+
+def open_all(works: Sequence[Work]) -> list[Work]:
+    """Start what trains, then make the folders: an executor that can't start leaves none. Raises BnbenchError.
+
+    Of several studies, the first that has runs to train shows that its executor starts.
+    """
+    with ExitStack() as stack:
+        for first in [work for work in works if work.todo][:1]:
+            stack.callback(first.close)
+            first.start()
+        opened = [work.open() for work in works]
+        stack.pop_all()
+    return opened
 
 
 def carry_out_all(work: Work, listener: Callable[[Event], None]) -> None:

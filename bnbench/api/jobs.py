@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from bnbench.api.job_making import Setup, id_of, make_jobs
 from bnbench.api.worker import do_job
@@ -24,9 +23,6 @@ from bnbench.results.states import FolderStates
 from bnbench.study.events import Evaluated, Event, RunEnded, RunPaused, RunStarted
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import RunRecord
-
-if TYPE_CHECKING:
-    pass
 
 #: Seconds in which a result that a worker has written must be seen here: some network file systems are slow to tell.
 SEEN_WITHIN = 60.0
@@ -55,6 +51,10 @@ class Elsewhere:
         self._driver = Driver(opening, driving)
         self._open: dict[RunId, RunSpec] = {}
         self._before: dict[RunId, tuple[int, int] | None] = {}
+
+    def start(self) -> None:
+        """Have workers now, not with the first job. Raises ExecutorError."""
+        _ = self._driver.executors
 
     def close(self) -> None:
         """End what was started."""
@@ -178,10 +178,10 @@ class Elsewhere:
 
 def train_elsewhere(
     setup: Setup, admit: Admit
-) -> tuple[Callable[[Sequence[RunSpec]], Generator[Event]], Callable[[], None]]:
-    """What trains by an executor, and what ends it."""
+) -> tuple[Callable[[Sequence[RunSpec]], Generator[Event]], Callable[[], None], Callable[[], None]]:
+    """What trains by an executor, what starts that, and what ends it."""
     elsewhere = Elsewhere(setup, admit)
-    return elsewhere.train, elsewhere.close
+    return elsewhere.train, elsewhere.start, elsewhere.close
 
 
 def _files_of(run: RunSpec, result: JobResult) -> dict[str, bytes]:

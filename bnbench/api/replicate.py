@@ -26,7 +26,7 @@ from bnbench.api.arguments import (
     running_of,
     words_of,
 )
-from bnbench.api.carrying_out import carry_out_all
+from bnbench.api.carrying_out import carry_out_all, open_all
 from bnbench.api.findings import Asked, find_finding, read_finding, read_findings, shipped_findings
 from bnbench.api.plugins import Names, forget_plugins, known_names
 from bnbench.api.session import Options, Work, prepare_work
@@ -68,7 +68,7 @@ class Job:
         except ResultsError as error:
             fix = f"remove {self.folder}, or --output with another folder than {self.folder.parent}"
             raise ResultsError(error.what, error.why, fix) from None
-        return work.open()
+        return open_all([work])[0]
 
     def finish(self, work: Work, cpu_seconds: float | None) -> list[Replicated]:
         """The values of every finding's claims, written beside the study's folder. Raises ResultsError."""

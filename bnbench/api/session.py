@@ -57,7 +57,7 @@ class Work:
 
     part: the runs of the asked shard, or all of them. beside: finished runs of other folders, which are copied when
     the folder is opened. states: of its runs; half_done: those that go on from theirs, where they have any. turns: of
-    this process, beside others on the folder. close: ends what was started to train them.
+    this process, beside others on the folder. start: starts what trains them; close: ends it.
     """
 
     study: Study
@@ -72,6 +72,7 @@ class Work:
     beside: tuple[FinishedRun, ...] = ()
     half_done: tuple[RunSpec, ...] = ()
     part: tuple[RunSpec, ...] = ()
+    start: Callable[[], None] = _nothing
     close: Callable[[], None] = _nothing
     time_limit: float | None = None
 
@@ -213,7 +214,7 @@ def prepare_work(
     training = TrainingOptions(jobs, names.loader(), options.debug, keeping, admit=turns.admit)
     training = replace(training, team=team_for(training, options, device, world))
     train: Trains = Scheduler(cells, library, device, training).train
-    close: Callable[[], None] = _nothing
+    start = close = _nothing
     if luggage is not None:
         from bnbench.api.job_making import Setup
         from bnbench.api.jobs import train_elsewhere
@@ -221,12 +222,13 @@ def prepare_work(
         packages = {run.label: sources.packages_of(run.settings) for run in runs}
         common = Setup(study.name, rehearsal.cells, packages, luggage, folder, device, str(options.data_dir))
         common = replace(common, running=running, workers=options.jobs, deadline=keeping.deadline)
-        train, close = train_elsewhere(common, turns.admit)
+        train, start, close = train_elsewhere(common, turns.admit)
     where = folder, _noting(train, today), phases, today.of, FolderStates.of(output), turns
     own = {run.key for run in part}
     others = [run for run in runs if run.key not in own]  # the states of other shards stay
     half_done = _half_done([*todo, *others], folder, options)
-    return Work(study, tuple(runs), todo, *where, beside, half_done, part, close, running.time_limit)
+    ends = start, close
+    return Work(study, tuple(runs), todo, *where, beside, half_done, part, *ends, running.time_limit)
 
 
 def _rehearsed(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bnbench.api.arguments import StudyLike
+from bnbench.api.carrying_out import open_all
 from bnbench.api.own_models import check_model
 from bnbench.api.plugins import Names
 from bnbench.api.session import Options, Work, prepare_work
@@ -71,7 +72,7 @@ def prepare_works(
     of: what the folder's name says after the study's (see `naming.py`).
 
     Raises ConfigError with what does not fit together in any of them, before a folder is made, and ResultsError
-    where a folder holds something else, before any folder is touched.
+    where a folder holds something else or ExecutorError where no workers start, before any folder is touched.
     """
 
     several, phases = len(studies) > 1, Phases()
@@ -91,7 +92,7 @@ def prepare_works(
     if mistakes:
         raise ConfigError(mistakes)
     _check_folders(works)
-    return [work.open() for work in works]
+    return open_all(works)
 
 
 def _folder(study: Study, studies: Sequence[Study], output: Path | None, of: str) -> Path:

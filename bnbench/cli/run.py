@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bnbench.base.errors import EXIT_DONE, ResultsError
+from bnbench.base.running import LOCAL
 from bnbench.cli.display import TABLE, Display
 from bnbench.cli.exit_code import exit_code
 from bnbench.cli.options import Training
@@ -35,7 +36,7 @@ def run_variant(study: str, variant: str | None, overrides: Sequence[str], train
     """Train one variant of a study. Returns the exit code."""
     from bnbench.api.early import start_workers_early
 
-    if not training.debug:
+    if not training.debug and training.executor == LOCAL:
         start_workers_early([study], overrides, training.device, training.jobs)
     from bnbench.api.plugins import known_names
     from bnbench.api.several import prepare_works
@@ -63,7 +64,7 @@ def run_studies(
     """Train and compare studies. Returns the exit code."""
     from bnbench.api.early import start_workers_early
 
-    if not training.debug:
+    if not training.debug and training.executor == LOCAL:
         start_workers_early(studies, overrides, training.device, training.jobs)
     from bnbench.api.plugins import known_names
     from bnbench.api.several import load_studies, prepare_works

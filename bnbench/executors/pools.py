@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from bnbench.base.errors import nearest
 from bnbench.base.user_code import first_line, guarded, raise_interrupt
 from bnbench.base.user_file import import_file, line_of
 from bnbench.executors.base import ExecutorError, Executors, Function, ctrl_c_kept
 
 #: Names that a factory may have for its number of workers.
 _COUNTS = ("jobs", "max_workers", "workers", "n_workers", "num_workers")
+#: What it must give.
+_GIVES = "which returns an executor of concurrent.futures, such as ProcessPoolExecutor(4)"
 
 
 class Pool(Executors):
@@ -91,18 +95,23 @@ def open_file(place: str, jobs: int | None) -> Executors:
     except BaseException as error:
         raise_interrupt(error)
         where = f"{os.path.relpath(file)}:{line_of(error, Path(file))}"
-        raise ExecutorError(f"{shown}: {where}: {first_line(error)}") from error
+        fix = f"the file must run with this Python: {sys.executable} {os.path.relpath(file)}"
+        raise ExecutorError(f"{shown}: {where}: {first_line(error)}", fix=fix) from error
     factory = getattr(module, name, None)
     if not callable(factory):
         own = (key for key, value in vars(module).items() if _is_of(value, module.__name__))
-        names = ", ".join(key for key in own if not key.startswith("_"))
-        raise ExecutorError(f"{shown}: the file has no function {name}. It has: {names or 'none'}.")
+        names = [key for key in own if not key.startswith("_")]
+        fix = f"--executor {os.path.relpath(file)}:{nearest(name, names) or (names or ['FACTORY'])[0]}, {_GIVES}."
+        text = f"{shown}: the file has no function {name}. It has: {', '.join(names) or 'none'}."
+        raise ExecutorError(text, fix=fix)
     try:
         with guarded(), ctrl_c_kept():
             executor = factory(**_count(factory, jobs))
     except BaseException as error:
         raise_interrupt(error)
-        raise ExecutorError(f"{shown}: it raised {first_line(error)}.") from error
+        text = f"{shown}: it raised {first_line(error)}."
+        fix = f"correct {name}, a function without required arguments {_GIVES}."
+        raise ExecutorError(text, fix=fix) from error
     return _of_object(executor, shown, jobs)
 
 
@@ -124,7 +133,7 @@ def _of_object(executor: Any, shown: str, jobs: int | None) -> Executors:
     if not callable(getattr(executor, "submit", None)) or not callable(getattr(executor, "shutdown", None)):
         raise ExecutorError(
             f"{shown}: it returned {type(executor).__name__}, which has no submit and shutdown.",
-            fix="return an executor of the interface of concurrent.futures, such as ProcessPoolExecutor(4).",
+            fix=f"a function {_GIVES}.",
         )
     if isinstance(executor, ThreadPoolExecutor):
         executor.shutdown()

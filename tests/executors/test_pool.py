@@ -52,7 +52,15 @@ def running(factory: str, **options: Any) -> bnbench.Running:
 
 
 @pytest.mark.parametrize(
-    "factory", ["forked", "unshared", "twice", "killed_once", "killed_late", "preempted_once"]
+    "factory",
+    [
+        "unshared",
+        "killed_once",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("forked", "twice", "killed_late", "preempted_once")
+        ),
+    ],
 )
 def test_an_executor_gives_the_same_bits(factory: str, reference: Path, tmp_path: Path) -> None:
     """Also without a shared folder, where jobs are done twice, where a worker is lost, and where one is taken away."""
@@ -64,7 +72,8 @@ def test_an_executor_gives_the_same_bits(factory: str, reference: Path, tmp_path
     ended = [event.run.key for event in events if isinstance(event, RunEnded)]
     assert sorted(ended) == [("batch", 0), ("batch", 1), ("none", 0), ("none", 1)]
     notes = {note for event in events if isinstance(event, RunStarted) for note in event.notes}
-    assert any("a worker was lost" in note for note in notes) == (factory == "killed_once")
+    if factory != "killed_late":  # there the job beside it may be done by then, or not
+        assert any("a worker was lost" in note for note in notes) == (factory == "killed_once")
 
 
 def test_a_run_records_its_machine_and_its_command(reference: Path, tmp_path: Path) -> None:
@@ -83,6 +92,7 @@ def test_a_run_records_its_machine_and_its_command(reference: Path, tmp_path: Pa
         assert other["session"]["command"] == one["session"]["command"]
 
 
+@pytest.mark.slow
 def test_runs_whose_workers_are_always_lost_are_crashed_with_the_reason_and_the_others_go_on(
     reference: Path, tmp_path: Path
 ) -> None:
@@ -124,6 +134,10 @@ def _metrics(path: Path) -> list[list[str]]:
         ("raises", ["raises: it raised ValueError: no such partition"]),
         ("nothing", ["it returned int, which has no submit and shutdown"]),
         ("missing", ["the file has no function missing", "forked"]),
+        (
+            "needs",
+            ["it raised TypeError: needs() missing 1 required positional argument", "Fix: correct needs"],
+        ),
     ],
 )
 def test_what_can_not_work_is_one_message(factory: str, words: list[str], tmp_path: Path) -> None:
@@ -132,7 +146,10 @@ def test_what_can_not_work_is_one_message(factory: str, words: list[str], tmp_pa
     for word in words:
         assert word in str(error.value)
     assert not list(tmp_path.glob("out/runs/*/*/run.json"))
-    assert not leftovers(tmp_path / "out")
+    if factory.startswith(("another", "other")):
+        assert not leftovers(tmp_path / "out")
+    else:  # it is found before a folder is made
+        assert not (tmp_path / "out").exists()
 
 
 def test_code_of_the_calling_program_is_refused_by_name_before_anything_starts(tmp_path: Path) -> None:
@@ -161,7 +178,8 @@ class Mine(nn.Module):
 """
 
 
-@pytest.mark.parametrize("factory", [pytest.param("forked", marks=pytest.mark.slow), "moved"])
+@pytest.mark.slow
+@pytest.mark.parametrize("factory", ["forked", "moved"])
 def test_the_users_code_travels_with_what_it_imports(factory: str, tmp_path: Path) -> None:
     code = tmp_path / "code"
     code.mkdir()
@@ -193,6 +211,7 @@ def test_threads_of_the_calling_process_are_refused(tmp_path: Path) -> None:
             bnbench.compare(STUDY, output=tmp_path / "out", running=options)
 
 
+@pytest.mark.slow
 def test_a_full_shared_folder_is_one_message_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
