@@ -47,6 +47,7 @@ def load_results(folder: ResultsFolder) -> StudyResults:
     if not any(cell.records for cell in results.cells):
         raise ResultsError(
             f"{folder.path}: none of its runs is here yet, so there is nothing to show.",
+            " ".join(left_over(results, folder.path)),
             fix="`bnbench compare` with the same study trains them.",
         )
     return results

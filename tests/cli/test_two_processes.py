@@ -222,6 +222,19 @@ def test_report_says_what_is_under_way(half: tuple[Path, list[RunSpec]], run: Ca
     assert "still being trained" not in run("report", "out").stdout
 
 
+def test_report_where_no_run_has_ended_says_who_trains(
+    half: tuple[Path, list[RunSpec]], run: Callable[..., Result]
+) -> None:
+    folder, runs = half
+    other = Other(folder, runs)
+    other.claims.take(runs[:2])
+    take_away(folder, "none")
+    result = run("report", "out")
+    other.leave()
+    assert result.exit_code == 1
+    assert f"2 runs are still being trained by process {os.getpid()} on " in " ".join(result.stderr.split())
+
+
 def test_report_is_written_again_where_the_other_one_ends_in_between(
     half: tuple[Path, list[RunSpec]], run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
