@@ -17,6 +17,7 @@ from bnbench.engine.choose import EngineChoice
 from bnbench.engine.device import environment
 from bnbench.engine.library import Prepares
 from bnbench.engine.loop import train_replicas
+from bnbench.engine.ranks.group import current
 from bnbench.engine.state.keeping import NOTHING_KEPT, Handling, Keeping
 from bnbench.study.events import Event, RunEnded, RunPaused, RunStarted
 from bnbench.study.layer_names import label_of
@@ -65,7 +66,8 @@ class Trainer:
                 yield event
         if self.debug:
             raise error
-        if len(runs) == 1 and not went_on:
+        together = current() is not None  # the other processes would not begin again with it
+        if len(runs) == 1 and (together or not went_on):
             yield RunEnded(runs[0], crashed(runs[0], error, self.device))
             return
         if len(runs) == 1:

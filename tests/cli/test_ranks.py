@@ -93,7 +93,8 @@ def test_two_processes_have_the_results_of_one(write_study: Write, tmp_path: Pat
     for run, same in zip(two.runs, one.runs, strict=True):
         assert run["final_test_accuracy"] == same["final_test_accuracy"]
         assert run["final_test_loss"] == pytest.approx(same["final_test_loss"], rel=1e-5)
-        assert run["cell"] == same["cell"]
+    # `layer` and `sync` are the same runs on any number of processes
+    assert _runs(tmp_path / "two") == _runs(tmp_path / "one")
     # statistics by process are another experiment, and one folder does not hold both
     (code, said), (other_code, _) = ended(
         start(["compare", study, "variants.layer.norm=batch", "--output", str(tmp_path / "two")])
@@ -125,8 +126,41 @@ def test_a_killed_rank_ends_all_and_the_same_command_goes_on(write_study: Write,
     assert not leftovers(folder)
 
 
+def _runs(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.glob("runs/*/*")}
+
+
 def _losses(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.glob("runs/**/steps.csv")}
+
+
+NETWORK = """
+import os, torch
+from torch import nn
+
+class Choosy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += self.training and torch.is_grad_enabled()
+        if self.calls == 8 and os.environ["RANK"] == "1" and isinstance(self.layers[2], nn.LayerNorm):
+            raise ValueError("not on this rank")
+        return self.layers(x)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_raises_on_one_rank_crashes_alone(write_study: Write, tmp_path: Path) -> None:
+    (tmp_path / "choosy.py").write_text(NETWORK)
+    words = ["--model", f"{tmp_path / 'choosy.py'}:Choosy", "--output", str(tmp_path / "one")]
+    (code, said), (other_code, _) = ended(start(["compare", str(write_study(STUDY)), *words]))
+    assert code == other_code == 3, said
+    assert "layer seed 0  crashed: rank 1: ValueError: not on this rank" in said
+    outcomes = {run["variant"]: run["outcome"] for run in bnbench.load(tmp_path / "one").runs}
+    assert outcomes == {"layer": "crashed", "sync": "ok"}
 
 
 @pytest.mark.slow

@@ -6,18 +6,22 @@ The oracle is the sequential stepper in one process, in float64. Gradients are a
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import FileStore
 
 from bnbench.base.ranks import Rows
 from bnbench.data import Sizes
 from bnbench.engine.build import build_model
 from bnbench.engine.ranks.draws import rows_of
-from bnbench.engine.ranks.group import Group
+from bnbench.engine.ranks.group import Group, connected
 from bnbench.engine.ranks.plan import changes_with_ranks
 from bnbench.norms import norms
 from bnbench.optim import optimizers
@@ -163,6 +167,33 @@ def test_noise_of_another_kind_counts_as_a_change(vocabulary: Vocabulary) -> Non
     assert changes_with_ranks(nn.Sequential(plain, Noisy()), settings, IMAGES)
 
 
+def test_who_leaves_is_noticed_at_once(tmp_path: Path) -> None:
+    """Even where something still refers to the group, whose connections gloo then keeps open."""
+    noticed = tmp_path / "noticed"
+
+    def work(ended: Group) -> str:
+        dist.destroy_process_group()
+        said, seen, kept = "", False, None
+        try:
+            with connected(ended.world, ended.device, FileStore(str(tmp_path / "store"), 2)):
+                kept = dist.group.WORLD
+                if ended.rank == 0:
+                    dist.all_reduce(torch.zeros(1))
+        except RuntimeError as error:
+            said = str(error)
+            noticed.touch()
+        end = time.monotonic() + 20
+        while ended.rank and not seen and time.monotonic() < end:  # alive, and its group too
+            seen = noticed.exists()
+            time.sleep(0.01)
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        return said or f"{seen} {kept is not None}"
+
+    first, other = in_ranks(2, work)
+    assert "closed by peer" in first
+    assert other == "True True"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_every_optimizer_makes_the_same_steps(size: int, vocabulary: Vocabulary) -> None:
@@ -185,4 +216,6 @@ def test_every_optimizer_makes_the_same_steps(size: int, vocabulary: Vocabulary)
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 4])
 def test_every_normalizer_without_batch_statistics_is_equal(size: int, vocabulary: Vocabulary) -> None:
-    assert_equal({norm: cnn(vocabulary, norm) for norm in EQUAL}, size, 100)
+    """At a small rate: where training is unstable, as of evonorm_s0 at 0.1, each step multiplies rounding."""
+    optimizer = {"name": "sgd", "lr": 0.02}
+    assert_equal({norm: cnn(vocabulary, norm, optimizer=optimizer) for norm in EQUAL}, size, 100)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch
@@ -171,7 +174,7 @@ def connected(world: World, device: torch.device, store: Store) -> Iterator[Grou
     this one sees it at once.
     """
     global _current
-    group = Group(world, device)
+    group, before = Group(world, device), _sockets()
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
         store=store,
@@ -179,10 +182,33 @@ def connected(world: World, device: torch.device, store: Store) -> Iterator[Grou
         world_size=world.size,
         timeout=PATIENCE,
     )
-    _current = group
+    _current, opened = group, _sockets() - before
     try:
         with alone():
             yield group
     finally:
         _current = None
         dist.destroy_process_group()
+        _hang_up(opened)
+
+
+def _sockets() -> set[tuple[int, int]]:
+    """The sockets of this process: the descriptor and the number that the system gave each."""
+    found = set()
+    with suppress(OSError):
+        for name in os.listdir("/dev/fd"):
+            with suppress(OSError):
+                facts = os.fstat(int(name))
+                if stat.S_ISSOCK(facts.st_mode):
+                    found.add((int(name), facts.st_ino))
+    return found
+
+
+def _hang_up(opened: set[tuple[int, int]]) -> None:
+    """Tell whoever waits at the other end that nothing more comes.
+
+    gloo closes its connections when the last reference to the group is gone, and torch may keep some.
+    """
+    for descriptor, _ in opened & _sockets():
+        with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
+            connection.shutdown(socket.SHUT_WR)  # what was sent before still arrives
