@@ -62,10 +62,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a trial works. pythons: by whether a case needs Keras."""
+    """Where a trial works. pythons: by whether a case needs Keras. most: kills in a row before the end is reached."""
 
     folder: Path
     pythons: Mapping[bool, str]
+    most: int = MOST_KILLS
 
 
 def reference(case: Case, place: Place) -> tuple[Path, float]:
@@ -121,7 +122,7 @@ class Trial:
         undisturbed, seconds = reference(self.case, self.place)
         shutil.rmtree(self.scratch, ignore_errors=True)
         ended = False
-        for index in range(self.draw.randint(4, MOST_KILLS)):
+        for index in range(self.draw.randint(min(4, self.place.most), self.place.most)):
             if ended := not self._killed(index, seconds):
                 break
         while not ended:  # runs whose worker was killed are crashed ones: the same command tries them again

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from kill_cases import CASES  # noqa: E402
 from kill_table import write_table  # noqa: E402
-from kill_trial import Outcome, Place, Trial, trials  # noqa: E402
+from kill_trial import MOST_KILLS, Outcome, Place, Trial, trials  # noqa: E402
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -39,6 +39,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--in-a-row", type=int, default=MOST_KILLS, help="At most so many kills a trial.")
     parser.add_argument("--only", default="", help="Names of cases, with commas between them. Default: all.")
     parser.add_argument(
         "--minutes", type=float, default=1e9, help="Stop after so long; the next call goes on."
@@ -56,7 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
     folder = given.work.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / f"kills-{given.seed}.jsonl"
-    place = Place(folder, {False: sys.executable, True: given.keras_python or sys.executable})
+    place = Place(folder, {False: sys.executable, True: given.keras_python or sys.executable}, given.in_a_row)
     only = given.only.split(",") if given.only else [case.name for case in CASES]
     _import_all(folder)
     part, parts = map(int, given.part.split("/"))
