@@ -160,7 +160,7 @@ def test_a_run_that_raises_on_one_rank_crashes_alone(write_study: Write, tmp_pat
     assert code == other_code == 3, said
     assert "layer seed 0  crashed: rank 1: ValueError: not on this rank" in said
     outcomes = {run["variant"]: run["outcome"] for run in bnbench.load(tmp_path / "one").runs}
-    assert outcomes == {"layer": "crashed", "sync": "ok"}
+    assert outcomes == {"layer": "crashed", "sync": "finished"}
 
 
 @pytest.mark.slow
