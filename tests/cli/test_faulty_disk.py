@@ -58,6 +58,7 @@ def test_a_disk_that_is_full_when_the_first_run_ends(root: Path) -> None:
     assert "Fix: free some space and run the same command again" in one.said
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_writing_a_state(root: Path) -> None:
     """Half of the third state of the second run is written; the same command goes on from the second one."""
     folder, log = root / "killed", root / "killed.txt"
