@@ -26,6 +26,7 @@ from bnbench.results import ResultsFolder
 from bnbench.results.beside import FinishedRun
 from bnbench.results.claims import Claims
 from bnbench.results.states import FolderStates
+from bnbench.results.unchanged import scan
 from bnbench.study import Study
 from bnbench.study.events import Event, RunEnded
 from bnbench.study.plan import RunSpec, make_plan
@@ -57,7 +58,8 @@ class Work:
 
     part: the runs of the asked shard, or all of them. beside: finished runs of other folders, which are copied when
     the folder is opened. states: of its runs; half_done: those that go on from theirs, where they have any. turns: of
-    this process, beside others on the folder. start: starts what trains them; close: ends it.
+    this process, beside others on the folder. start: starts what trains them; close: ends it. scanned: the fingerprint
+    of the folder's runs before they were looked at (see `results/unchanged.py`).
     """
 
     study: Study
@@ -75,6 +77,7 @@ class Work:
     start: Callable[[], None] = _nothing
     close: Callable[[], None] = _nothing
     time_limit: float | None = None
+    scanned: str = ""
 
     @property
     def left_over(self) -> str:
@@ -209,7 +212,8 @@ def prepare_work(
     turns = Turns(
         Claims(output), folder, runs, time_left, running.on_lock, again=options.again == "all", part=part
     )
-    todo, beside = sort_runs(part, folder, options.again, today.of, beside=options.beside)
+    scanned = scan(output)
+    todo, beside = sort_runs(part, folder, options.again, today.of, beside=options.beside, scanned=scanned)
     jobs = 1 if any(names.needs_this_process(cell.settings) for cell in study.cells) else options.jobs
     training = TrainingOptions(jobs, names.loader(), options.debug, keeping, admit=turns.admit)
     training = replace(training, team=team_for(training, options, device, world))
@@ -228,7 +232,7 @@ def prepare_work(
     others = [run for run in runs if run.key not in own]  # the states of other shards stay
     half_done = _half_done([*todo, *others], folder, options)
     ends = start, close
-    return Work(study, tuple(runs), todo, *where, beside, half_done, part, *ends, running.time_limit)
+    return Work(study, tuple(runs), todo, *where, beside, half_done, part, *ends, running.time_limit, scanned)
 
 
 def _rehearsed(

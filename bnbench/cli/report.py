@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bnbench.base.terminal import echo
 from bnbench.cli.display import TABLE, Display
 from bnbench.cli.exit_code import exit_code
-from bnbench.cli.show import console_on, print_study, show_gates, show_others, show_together
+from bnbench.cli.show import console_on, gate_lines, print_study, show_gates, show_others, show_together
 from bnbench.cli.show_claims import Collected, show_claims
 
 if TYPE_CHECKING:
@@ -34,13 +34,24 @@ def show_folders(
     from bnbench.api.one_study import check_apart
     from bnbench.api.several import load_folders
     from bnbench.api.under_way import until_settled, words_present
+    from bnbench.cli.kept import KeptAnswer
+    from bnbench.results import ResultsFolder
     from bnbench.results.collection import read_collection
+    from bnbench.results.unchanged import scan
 
     collection = read_collection(folders[0]) if len(folders) == 1 else None
     folders = _study_folders(folders)
     several, page = len(folders) > 1 or collection is not None, display.format == TABLE
     brief = collection and display.tables is None
     shown = replace(display, quiet=True, format=TABLE) if brief else display
+    kept = None
+    if not (several or figures):
+        alone = ResultsFolder(folders[0])
+        kept = KeptAnswer(alone, display, fail_if, scan(alone.path))
+        if (code := kept.show()) is not None:
+            if not display.quiet:
+                show_others(console_on(stderr=True), alone)
+            return code
     before = {folder: words_present(folder) for folder in folders}
     studies, errors = load_folders(folders)
     for error in errors:
@@ -51,13 +62,15 @@ def show_folders(
     summaries: dict[str, Summary] = {}
     for (name, (folder, results)), gate in zip(studies.items(), gates, strict=True):
         write = _write_again(folder, results, gate, display.language, page=page)
-        results, summary = until_settled(folder.path, write, before[folder.path])
+        results, summary, warning = until_settled(folder.path, write, before[folder.path])
         summaries[name] = summary
         if shown.visible:
             print_study(name, summary, shown, folder, several=several)
         if not shown.quiet:
             show_others(console_on(stderr=True), folder)
         show_gates(name, summary, several)
+        if kept and not warning:
+            kept.keep(summary, gate_lines(summary))
         if figures:
             place = figures / name.strip("/").replace("/", "-") if several else figures
             _write_figures(summary, results, place, kind, display.quiet)
@@ -86,20 +99,23 @@ def _study_folders(paths: Sequence[Path]) -> list[Path]:
 
 def _write_again(
     folder: ResultsFolder, results: StudyResults, gates: Sequence[str], language: str, *, page: bool
-) -> Callable[[], tuple[StudyResults, Summary]]:
-    """What writes the files again: first with these results, then with what the folder holds by then."""
+) -> Callable[[], tuple[StudyResults, Summary, str]]:
+    """What writes the files again: first with these results, then with what the folder holds by then.
+
+    It returns what it read, its summary, and a warning where a file is not written.
+    """
     from bnbench.api.summaries import load_results, rewrite_summaries, summarize_results
     from bnbench.api.under_way import with_left_over
 
     read = iter([results])
 
-    def write() -> tuple[StudyResults, Summary]:
+    def write() -> tuple[StudyResults, Summary, str]:
         now = next(read, None) or load_results(folder)
         summary = with_left_over(summarize_results(now, gates), now, folder.path)
         summary = replace(summary, language=language)
         if warning := rewrite_summaries(folder, now, summary, page=page):
             echo(f"Warning: {warning}", err=True)
-        return now, summary
+        return now, summary, warning
 
     return write
 

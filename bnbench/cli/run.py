@@ -14,6 +14,7 @@ from bnbench.cli.exit_code import exit_code
 from bnbench.cli.options import Training
 from bnbench.cli.show import (
     console_on,
+    gate_lines,
     print_study,
     show_gates,
     show_interruption,
@@ -91,6 +92,8 @@ def run_works(
 
     shard: the part that the works are. profile: show at the end where the time went.
     """
+    from bnbench.cli.kept import KeptAnswer
+
     console = console_on(stderr=True)
     summaries: dict[str, Summary] = {}
     several, collection = len(works) > 1, _collection(works)
@@ -105,8 +108,15 @@ def run_works(
             if not (interrupted or work.turns.stopped or not work.part) or work.has_records():
                 fail_if = gates[index] if gates else ()
                 shows_several = several or bool(collection)
+                alone = not (shows_several or profile or interrupted)
+                kept = KeptAnswer.of_work(work, shown, fail_if) if alone else None
+                if kept and (code := kept.show()) is not None:
+                    return code
                 summaries[work.study.name] = _show_run(work, shown, fail_if, several=shows_several)
                 _show_place(console, work, display, bool(collection))
+                if kept:
+                    lines = gate_lines(summaries[work.study.name])
+                    kept.keep(summaries[work.study.name], lines, finished=_all_finished(work))
         if interrupted or work.turns.stopped:
             show_interruption(console, work, works[index + 1 :], interrupted=interrupted)
             break
@@ -131,6 +141,11 @@ def _show_place(console: Console, work: Work, display: Display, collected: bool)
     """Where the results are, where the answer does not say it."""
     if not display.quiet and not collected and (display.format != TABLE or display.tables is not None):
         console.print(f"Results: {work.folder.path}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _all_finished(work: Work) -> bool:
+    """Whether every run is there with a result and its answers. What had nothing to train has looked already."""
+    return not work.todo or all(map(work.folder.has, work.runs))
 
 
 def _collection(works: Sequence[Work]) -> str:

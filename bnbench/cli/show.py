@@ -132,9 +132,9 @@ def print_study(
 def _print_text(
     name: str, summary: Summary, display: Display, folder: ResultsFolder, *, several: bool
 ) -> None:
-    from bnbench.reports.console import Places, print_answer, print_sections
+    from bnbench.cli.kept import places_of
+    from bnbench.reports.console import print_answer, print_sections
     from bnbench.reports.sections import sections
-    from bnbench.results import REPORT
 
     if display.inside and display.tables is None:
         from bnbench.cli.look import print_look
@@ -148,13 +148,7 @@ def _print_text(
         print_sections(console, sections(summary, display.tables))
         _note_empty_tables(name, summary, display.tables)
         return
-    page = folder.path / REPORT
-    places = Places(
-        report=str(page) if page.is_file() else "",
-        more="" if several else f"bnbench report {shlex.quote(str(folder.path))} --tables all",
-        command=display.command,
-    )
-    print_answer(console, summary, places)
+    print_answer(console, summary, places_of(folder, display, several=several))
     if several:
         console.print()
 
@@ -213,10 +207,16 @@ def _write_workloads(workloads: Workloads, paths: Sequence[Path]) -> None:
 
 def show_gates(name: str, summary: Summary, several: bool) -> None:
     """The outcome of every --fail-if, on stderr."""
-    place = f"{name}: " if several else ""
-    for gate in summary.gates:
-        verdict = "FAILED" if gate.failed else "passed"
-        echo(f"{place}--fail-if '{gate.gate}': {verdict}: {gate.reason}.", err=True)
+    for line in gate_lines(summary, f"{name}: " if several else ""):
+        echo(line, err=True)
+
+
+def gate_lines(summary: Summary, place: str = "") -> list[str]:
+    """The outcome of every --fail-if in words. place: stands before each."""
+    return [
+        f"{place}--fail-if '{gate.gate}': {'FAILED' if gate.failed else 'passed'}: {gate.reason}."
+        for gate in summary.gates
+    ]
 
 
 def write_and_warn(

@@ -14,22 +14,17 @@ from bnbench.analysis.contents import Summary
 from bnbench.analysis.workloads import Workloads
 from bnbench.base.terminal import one_line
 from bnbench.base.words import phrases
+from bnbench.reports.answer import Answer, answer_of
 from bnbench.reports.sections import Lines
-from bnbench.reports.sentences.headline import headline, title
-from bnbench.reports.sentences.inside import inside_line
 from bnbench.reports.sentences.workloads import workload_sentences
 from bnbench.reports.tables.all import workload_tables
-from bnbench.reports.tables.claims import Entry, count_text, entries_of
+from bnbench.reports.tables.claims import Entry, count_text
 from bnbench.reports.tables.claims_layout import claim_lines
 from bnbench.reports.tables.layout import UNBROKEN, table_lines, wrapped
-from bnbench.reports.tables.main import main_table
-from bnbench.reports.tables.small_curves import main_curves
 from bnbench.reports.tables.table import Table
 
 #: More curves than this are left to --tables curves.
 MOST_CURVES = 6
-#: More warnings than this are left to --tables warnings.
-MOST_WARNINGS = 3
 
 
 @dataclass(frozen=True)
@@ -46,16 +41,21 @@ NOWHERE = Places()
 
 def print_answer(console: Console, summary: Summary, places: Places = NOWHERE) -> None:
     """Print the comparison, the verdicts with their cautions, one table, the curves and the path of the rest."""
-    print_text(console, title(summary), style="bold")
+    lay_out(console, answer_of(summary, places.command), places)
+
+
+def lay_out(console: Console, answer: Answer, places: Places = NOWHERE) -> None:
+    """Print an answer for the console's width."""
+    print_text(console, answer.title, style="bold")
     console.print()
-    _print_verdicts(console, [*headline(summary, places.command), *_limits(summary)])
+    _print_verdicts(console, answer.verdicts)
     console.print()
-    if summary.claims:
-        _print_claims(console, entries_of({summary.name: summary}), summary.language)
-    print_table(console, main_table(summary), headed=False)
-    _print_curves(console, main_curves(summary), of_best=bool(summary.best_settings))
-    if line := inside_line(summary):
-        print_text(console, line)
+    if answer.claims:
+        _print_claims(console, answer.claims, answer.language)
+    print_table(console, answer.table, headed=False)
+    _print_curves(console, answer.curves, of_best=answer.of_best)
+    if answer.inside:
+        print_text(console, answer.inside)
     if places.report:
         print_text(console, f"Report: {places.report}")
     if places.more:
@@ -146,14 +146,6 @@ def print_lines(console: Console, title: str, lines: Sequence[str]) -> None:
     for line in lines:
         print_text(console, line, indent=2)
     console.print()
-
-
-def _limits(summary: Summary) -> list[str]:
-    """Cautions, then warnings: they limit the verdicts, so they stand beside them."""
-    warnings = [f"Warning: {text}" for text in summary.warnings]
-    more = len(warnings) - MOST_WARNINGS
-    rest = [f"Warning: {more} more, with --tables warnings."] if more > 0 else []
-    return [*(f"Caution: {text}" for text in summary.cautions), *warnings[:MOST_WARNINGS], *rest]
 
 
 def _print_verdicts(console: Console, lines: Sequence[str]) -> None:

@@ -40,6 +40,7 @@ from bnbench.results.run_reader import (
     load_runs,
     load_samples,
     run_folder,
+    run_place,
 )
 from bnbench.results.sheets import SHEETS, Sheet, kept_sheets
 from bnbench.results.states import FolderStates
@@ -223,8 +224,9 @@ class ResultsFolder:
         return True
 
     def write(self, name: str, text: str) -> None:
-        """Write one file of the folder, whole or not at all."""
-        write_whole(self.path / name, text)
+        """Write one file of the folder, whole or not at all; one with that very content stays as it is."""
+        if not _holds(self.path / name, text):
+            write_whole(self.path / name, text)
 
     def write_environment(self, results: StudyResults) -> None:
         """Write down under which circumstances every run was trained, where the runs know that."""
@@ -249,15 +251,39 @@ class ResultsFolder:
         """The number of runs of other settings or seeds in the folder: kept, but in no table."""
         if not os.path.lexists(self.path / PLAN):  # it keeps its summary alone
             return 0
-        planned = {
-            run_folder(self.path, cell["variant"], cell["cell"], seed)
+        places = {run_place(*key) for key in self.planned()}
+        return sum(
+            f"{RUNS}/{cell}/{name}" not in places and (self.path / RUNS / cell / name / RUN).exists()
+            for cell in _names(self.path / RUNS)
+            for name in _names(self.path / RUNS / cell)
+            if name.startswith("seed-")
+        )
+
+    def planned(self) -> set[tuple[str, str, int]]:
+        """The variant, cell and seed of every run in its plan. Raises ResultsError where there is none."""
+        return {
+            (cell["variant"], cell["cell"], seed)
             for cell in read_plan(self.path)["cells"]
             for seed in cell["seeds"]
         }
-        return sum(run.parent not in planned for run in self.path.glob(f"{RUNS}/*/seed-*/{RUN}"))
 
     def _run_folder(self, run: RunSpec) -> Path:
         return run_folder(self.path, run.variant, run.cell, run.seed)
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Whether it is a plain file with that content."""
+    try:
+        return not path.is_symlink() and path.is_file() and path.read_bytes() == text.encode("utf-8")
+    except OSError:
+        return False
 
 
 def _write_run(target: Path, content: Mapping[str, bytes]) -> None:
