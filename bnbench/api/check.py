@@ -22,7 +22,7 @@ from bnbench.api.arguments import (
 )
 from bnbench.api.own_models import with_model
 from bnbench.api.plugins import forget_plugins, known_names
-from bnbench.api.session import check_temporary_folder
+from bnbench.api.preparing import check_temporary_folder
 from bnbench.api.several import load_studies
 from bnbench.base.errors import ConfigError
 from bnbench.base.user_code import guarded

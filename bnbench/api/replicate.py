@@ -29,7 +29,8 @@ from bnbench.api.arguments import (
 from bnbench.api.carrying_out import carry_out_all, open_all
 from bnbench.api.findings import Asked, find_finding, read_finding, read_findings, shipped_findings
 from bnbench.api.plugins import Names, forget_plugins, known_names
-from bnbench.api.session import Options, Work, prepare_work
+from bnbench.api.preparing import prepare_work
+from bnbench.api.session import Options, Work
 from bnbench.base.errors import BnbenchError, ConfigError, Mistake, ResultsError
 from bnbench.base.files import write_whole
 from bnbench.base.running import Running

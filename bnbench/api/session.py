@@ -3,49 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from bnbench.analysis.gates import check_lines, gate_columns
 from bnbench.analysis.stops import follow
-from bnbench.api.finished import sort_runs
-from bnbench.api.luggage import Luggage, packed
-from bnbench.api.plugins import Names
-from bnbench.api.ranks import cells_on, check_options, mistakes_on, team_for
-from bnbench.api.sources import Sources
 from bnbench.api.turns import Turns
-from bnbench.base.errors import BnbenchError, ConfigError
-from bnbench.base.ranks import World, world_of
-from bnbench.base.running import LOCAL, Running
+from bnbench.base.running import Running
 from bnbench.base.stopwatch import Phases
 from bnbench.base.time_limit import command_began, left_for_the_report
-from bnbench.executors.words import check_executor
 from bnbench.results import ResultsFolder
 from bnbench.results.beside import FinishedRun
-from bnbench.results.claims import Claims
 from bnbench.results.states import FolderStates
-from bnbench.results.unchanged import scan
 from bnbench.study import Study
-from bnbench.study.events import Event, RunEnded
-from bnbench.study.plan import RunSpec, make_plan
-from bnbench.study.probed_claims import claim_faults, way_faults
-from bnbench.study.shards import check_shard, part_of
+from bnbench.study.events import Event
+from bnbench.study.plan import RunSpec
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """There is nothing to close."""
-
-
-if TYPE_CHECKING:
-    import torch
-
-    from bnbench.engine.library import Library
-    from bnbench.engine.networks import Networks
-    from bnbench.engine.rehearsal.rehearse import Rehearsal
-    from bnbench.engine.state.keeping import Keeping
-    from bnbench.engine.today import Today
 
 
 #: Trains these runs, event by event.
@@ -74,8 +51,8 @@ class Work:
     beside: tuple[FinishedRun, ...] = ()
     half_done: tuple[RunSpec, ...] = ()
     part: tuple[RunSpec, ...] = ()
-    start: Callable[[], None] = _nothing
-    close: Callable[[], None] = _nothing
+    start: Callable[[], None] = nothing
+    close: Callable[[], None] = nothing
     time_limit: float | None = None
     scanned: str = ""
 
@@ -171,134 +148,3 @@ class Options:
         """When the training has to end, by the monotonic clock; None where it has all the time."""
         limit = self.running.time_limit
         return None if limit is None else self.started + limit - left_for_the_report(limit)
-
-
-def prepare_work(
-    study: Study, names: Names, output: Path, options: Options, phases: Phases, gates: Sequence[str] = ()
-) -> Work:
-    """Load the data and plan the runs. Trains nothing yet, and writes nothing of it.
-
-    gates: the study's --fail-if.
-    """
-    from bnbench.engine.device import pick_device
-    from bnbench.engine.library import Library
-    from bnbench.engine.networks import Networks
-    from bnbench.engine.schedule import Options as TrainingOptions
-    from bnbench.engine.schedule import Scheduler
-    from bnbench.engine.time_left import TimeLeft
-    from bnbench.engine.today import Today
-
-    if options.running.shard:
-        check_shard(study, gates)
-    world = world_of()
-    check_options(world, options)
-    luggage = _luggage(names, study, options)
-    phases.enter("data")
-    check_temporary_folder()
-    device = pick_device(options.device)  # type: ignore[arg-type]
-    library, networks = Library(options.data_dir, device), Networks()
-    folder = ResultsFolder(output)
-    folder.recover()
-    sources = Sources(names, library, networks, study.seeds[0], world)
-    runs = make_plan(study, sources.of)
-    phases.enter("rehearsal")
-    rehearsal = _rehearsed(study, runs, (library, networks, device, world), gates)
-    cells, part = cells_on(rehearsal.cells, world), tuple(runs)
-    if options.running.shard:
-        part = part_of(runs, options.running.shard, lambda run: rehearsal.cells[run.label].seconds_alone)
-    today = Today(cells, device, sources.packages, world.size)
-    running, keeping = options.running, _keeping(output, options)
-    time_left = TimeLeft(keeping, options.measured)
-    turns = Turns(
-        Claims(output), folder, runs, time_left, running.on_lock, again=options.again == "all", part=part
-    )
-    scanned = scan(output)
-    todo, beside = sort_runs(part, folder, options.again, today.of, beside=options.beside, scanned=scanned)
-    jobs = 1 if any(names.needs_this_process(cell.settings) for cell in study.cells) else options.jobs
-    training = TrainingOptions(jobs, names.loader(), options.debug, keeping, admit=turns.admit)
-    training = replace(training, team=team_for(training, options, device, world))
-    train: Trains = Scheduler(cells, library, device, training).train
-    start = close = _nothing
-    if luggage is not None:
-        from bnbench.api.job_making import Setup
-        from bnbench.api.jobs import train_elsewhere
-
-        packages = {run.label: sources.packages_of(run.settings) for run in runs}
-        common = Setup(study.name, rehearsal.cells, packages, luggage, folder, device, str(options.data_dir))
-        common = replace(common, running=running, workers=options.jobs, deadline=keeping.deadline)
-        train, start, close = train_elsewhere(common, turns.admit)
-    where = folder, _noting(train, today), phases, today.of, FolderStates.of(output), turns
-    own = {run.key for run in part}
-    others = [run for run in runs if run.key not in own]  # the states of other shards stay
-    half_done = _half_done([*todo, *others], folder, options)
-    ends = start, close
-    return Work(study, tuple(runs), todo, *where, beside, half_done, part, *ends, running.time_limit, scanned)
-
-
-def _rehearsed(
-    study: Study,
-    runs: Sequence[RunSpec],
-    place: tuple[Library, Networks, torch.device, World],
-    gates: Sequence[str],
-) -> Rehearsal:
-    """Raises ConfigError with all mistakes that show in the networks and the data, and GateError."""
-    from bnbench.engine.data_notes import class_mistakes
-    from bnbench.engine.rehearsal.rehearse import rehearse
-
-    library, networks, device, world = place
-    columns = [*study.asked_columns, *gate_columns(gates)]
-    mistakes = list(class_mistakes(study.variants.values(), library, columns, loads=True))
-    rehearsal = rehearse(runs, library, device, networks)
-    mistakes += [*rehearsal.mistakes, *claim_faults(study, rehearsal.looked), *mistakes_on(study, world)]
-    # a network that is refused has no ways: that mistake comes first
-    if mistakes := mistakes or [*way_faults(study, rehearsal.lines)]:
-        raise ConfigError(mistakes)
-    check_lines(gates, rehearsal.lines)
-    return rehearsal
-
-
-def _keeping(output: Path, options: Options) -> Keeping:
-    from bnbench.engine.state.keeping import Keeping
-
-    running = options.running
-    return Keeping(FolderStates.of(output), running.save_every, running.resume == "auto", options.deadline)
-
-
-def _noting(train: Trains, today: Today) -> Trains:
-    """The same, with today's circumstances in the records."""
-
-    def events(runs: Sequence[RunSpec]) -> Generator[Event]:
-        with closing(train(runs)) as events:
-            for event in events:
-                yield today.noted(event) if isinstance(event, RunEnded) and not event.kept else event
-
-    return events
-
-
-def _half_done(todo: Sequence[RunSpec], folder: ResultsFolder, options: Options) -> tuple[RunSpec, ...]:
-    """Runs that may go on from their states: not those that are finished, and are trained again."""
-    if options.again == "all" or options.running.resume == "never":
-        return ()
-    return tuple(run for run in todo if options.again == "none" or not folder.has(run))
-
-
-def _luggage(names: Names, study: Study, options: Options) -> Luggage | None:
-    """The user's code for an executor's workers; None without an executor. Raises BnbenchError where it can't work."""
-    if options.running.executor == LOCAL or options.debug:
-        return None
-    check_executor(options.running.executor)
-    return packed(names, study)
-
-
-def check_temporary_folder() -> None:
-    """Raises BnbenchError where there is none: torch needs one, and says something else in its absence."""
-    import tempfile
-
-    try:
-        tempfile.gettempdir()
-    except FileNotFoundError as error:
-        raise BnbenchError(
-            f"no folder for temporary files can be written: {error.strerror}.",
-            "The disk may be full, or these folders read-only.",
-            "free some space, or name a folder: export TMPDIR=DIR",
-        ) from None

@@ -10,7 +10,8 @@ from bnbench.api.arguments import StudyLike
 from bnbench.api.carrying_out import open_all
 from bnbench.api.own_models import check_model
 from bnbench.api.plugins import Names
-from bnbench.api.session import Options, Work, prepare_work
+from bnbench.api.preparing import prepare_work
+from bnbench.api.session import Options, Work
 from bnbench.api.shipped import expanded, find_study
 from bnbench.api.summaries import load_results
 from bnbench.base.errors import ConfigError, Mistake, ResultsError
