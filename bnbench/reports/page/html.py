@@ -50,9 +50,7 @@ def to_html(summary: Summary, results: StudyResults) -> str:
     drawn = [figure for figure in made if not figure.name.startswith("train_")]
     leading = leading_figures(summary, made)
     answer = headline(summary)
-    verdicts = [
-        line for line in (*verdict_sentences(summary), *speed_sentences(summary)) if line not in answer
-    ]
+    verdicts = [v for v in (*verdict_sentences(summary), *speed_sentences(summary)) if v not in answer]
     of_inside = tables(summary, ["probes"])
     sheets = shown_sheets(summary, results)
     parts = {"samples": sheets, "verdicts": verdicts, "notes": summary.notes, "inside": summary.inside.asked}
