@@ -38,7 +38,7 @@ class KeptAnswer:
         self, folder: ResultsFolder, display: Display, fail_if: Sequence[str], scanned: str, today: Any = None
     ) -> None:
         plain = display.format == TABLE and display.tables is None and display.inside is None
-        self._folder, self._display = folder, display
+        self.folder, self._display = folder, display
         self._scanned = scanned if plain else ""
         options = [str(folder.path), display.command, display.language, list(fail_if), today]
         self._asked = hash_of(options, 32)
@@ -58,7 +58,7 @@ class KeptAnswer:
         """Print the answer. Returns the exit code; None where there is none, or something has changed."""
         if not self._scanned:
             return None
-        kept = kept_answer(self._folder.path, self._state(), self._asked)
+        kept = kept_answer(self.folder.path, self._state(), self._asked)
         if kept is None:
             return None
         from pydantic import ValidationError
@@ -73,7 +73,7 @@ class KeptAnswer:
         except (ValidationError, LookupError, TypeError, ValueError):
             return None
         if self._display.visible:
-            lay_out(console_on(stderr=False), answer, places_of(self._folder, self._display))
+            lay_out(console_on(stderr=False), answer, places_of(self.folder, self._display))
         for line in lines:
             echo(line, err=True)
         return code
@@ -81,14 +81,14 @@ class KeptAnswer:
     def keep(self, summary: Summary, gate_lines: Sequence[str], *, finished: bool = False) -> None:
         """Keep the answer, where all planned runs are there and none has changed since they were read."""
         whole = all(not variant.outcomes["missing"] for variant in summary.variants)
-        usual = whole and not (summary.claims or summary.looks) and (self._folder.path / REPORT).is_file()
-        if not (self._scanned and usual and self._scanned == scan(self._folder.path)):
+        usual = whole and not (summary.claims or summary.looks) and (self.folder.path / REPORT).is_file()
+        if not (self._scanned and usual and self._scanned == scan(self.folder.path)):
             return
         from bnbench.reports.answer import answer_of
 
         answer = answer_of(summary, self._display.command).plain()
         content = {"answer": answer, "gates": list(gate_lines), "code": exit_code([summary])}
-        keep(self._folder.path, self._state(), self._asked, Kept(finished, content))
+        keep(self.folder.path, self._state(), self._asked, Kept(finished, content))
 
     def _state(self) -> str:
-        return state_of(self._folder.path, self._scanned)
+        return state_of(self.folder.path, self._scanned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from bnbench.cli.show_claims import Collected, show_claims
 
 if TYPE_CHECKING:
     from bnbench.analysis.contents import Summary
+    from bnbench.cli.kept import KeptAnswer
     from bnbench.results import ResultsFolder, StudyResults
 
 
@@ -30,35 +31,21 @@ def show_folders(
 
     A folder that can't be read is reported and left out; then the exit code is 1.
     """
-    from bnbench.analysis.gates import share_gates
-    from bnbench.api.one_study import check_apart
-    from bnbench.api.several import load_folders
     from bnbench.api.under_way import until_settled, words_present
-    from bnbench.cli.kept import KeptAnswer
-    from bnbench.results import ResultsFolder
     from bnbench.results.collection import read_collection
-    from bnbench.results.unchanged import scan
 
     collection = read_collection(folders[0]) if len(folders) == 1 else None
     folders = _study_folders(folders)
     several, page = len(folders) > 1 or collection is not None, display.format == TABLE
     brief = collection and display.tables is None
     shown = replace(display, quiet=True, format=TABLE) if brief else display
-    kept = None
-    if not (several or figures):
-        alone = ResultsFolder(folders[0])
-        kept = KeptAnswer(alone, display, fail_if, scan(alone.path))
-        if (code := kept.show()) is not None:
-            if not display.quiet:
-                show_others(console_on(stderr=True), alone)
-            return code
+    kept = None if several or figures else _kept(folders[0], display, fail_if)
+    if kept and (code := kept.show()) is not None:
+        if not display.quiet:
+            show_others(console_on(stderr=True), kept.folder)
+        return code
     before = {folder: words_present(folder) for folder in folders}
-    studies, errors = load_folders(folders)
-    for error in errors:
-        echo(f"Error: {error}\nLeft out; the others follow.", err=True)
-    check_apart({str(folder.path): results for folder, results in studies.values()})
-    variants = [[cell.variant for cell in results.cells] for _, results in studies.values()]
-    gates = share_gates(fail_if, variants)
+    studies, gates, unreadable = _loaded(folders, fail_if)
     summaries: dict[str, Summary] = {}
     for (name, (folder, results)), gate in zip(studies.items(), gates, strict=True):
         write = _write_again(folder, results, gate, display.language, page=page)
@@ -79,7 +66,32 @@ def show_folders(
         show_claims(Collected(collection.name, collection.path, summaries, places), display, page=page)
     elif several:
         show_together(summaries, display, [folder.path for folder, _ in studies.values()])
-    return exit_code(list(summaries.values()), unreadable=bool(errors))
+    return exit_code(list(summaries.values()), unreadable=unreadable)
+
+
+def _kept(folder: Path, display: Display, fail_if: Sequence[str]) -> KeptAnswer:
+    """What was shown of the folder, where it is large."""
+    from bnbench.cli.kept import KeptAnswer
+    from bnbench.results import ResultsFolder
+    from bnbench.results.unchanged import scan
+
+    return KeptAnswer(ResultsFolder(folder), display, fail_if, scan(folder))
+
+
+def _loaded(
+    folders: Sequence[Path], fail_if: Sequence[str]
+) -> tuple[Mapping[str, tuple[ResultsFolder, StudyResults]], list[tuple[str, ...]], bool]:
+    """The studies by their names, the gates of each, and whether a folder can't be read, which is reported."""
+    from bnbench.analysis.gates import share_gates
+    from bnbench.api.one_study import check_apart
+    from bnbench.api.several import load_folders
+
+    studies, errors = load_folders(folders)
+    for error in errors:
+        echo(f"Error: {error}\nLeft out; the others follow.", err=True)
+    check_apart({str(folder.path): results for folder, results in studies.values()})
+    variants = [[cell.variant for cell in results.cells] for _, results in studies.values()]
+    return studies, share_gates(fail_if, variants), bool(errors)
 
 
 def _study_folders(paths: Sequence[Path]) -> list[Path]:

@@ -92,8 +92,6 @@ def run_works(
 
     shard: the part that the works are. profile: show at the end where the time went.
     """
-    from bnbench.cli.kept import KeptAnswer
-
     console = console_on(stderr=True)
     summaries: dict[str, Summary] = {}
     several, collection = len(works) > 1, _collection(works)
@@ -107,16 +105,13 @@ def run_works(
             interrupted = train_work(console, work, display)
             if not (interrupted or work.turns.stopped or not work.part) or work.has_records():
                 fail_if = gates[index] if gates else ()
-                shows_several = several or bool(collection)
-                alone = not (shows_several or profile or interrupted)
-                kept = KeptAnswer.of_work(work, shown, fail_if) if alone else None
-                if kept and (code := kept.show()) is not None:
-                    return code
-                summaries[work.study.name] = _show_run(work, shown, fail_if, several=shows_several)
+                beside = several or bool(collection)
+                keeps = not (beside or profile or interrupted)
+                answer = _answer(work, shown, fail_if, several=beside, keeps=keeps)
+                if isinstance(answer, int):
+                    return answer
+                summaries[work.study.name] = answer
                 _show_place(console, work, display, bool(collection))
-                if kept:
-                    lines = gate_lines(summaries[work.study.name])
-                    kept.keep(summaries[work.study.name], lines, finished=_all_finished(work))
         if interrupted or work.turns.stopped:
             show_interruption(console, work, works[index + 1 :], interrupted=interrupted)
             break
@@ -135,6 +130,24 @@ def run_works(
         print_profile(console, works[0].phases.seconds(), trained, list(summaries.values()))
     stopped = bool(works[index].turns.stopped)
     return exit_code(list(summaries.values()), interrupted=interrupted, unfinished=stopped)
+
+
+def _answer(
+    work: Work, display: Display, fail_if: Sequence[str], *, several: bool, keeps: bool
+) -> Summary | int:
+    """Show a study's answer: its summary, or the exit code where the folder kept the answer and is as it was.
+
+    several: whether other studies are shown, too. keeps: whether the answer may be kept.
+    """
+    from bnbench.cli.kept import KeptAnswer
+
+    kept = KeptAnswer.of_work(work, display, fail_if) if keeps else None
+    if kept and (code := kept.show()) is not None:
+        return code
+    summary = _show_run(work, display, fail_if, several=several)
+    if kept:
+        kept.keep(summary, gate_lines(summary), finished=_all_finished(work))
+    return summary
 
 
 def _show_place(console: Console, work: Work, display: Display, collected: bool) -> None:

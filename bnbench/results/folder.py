@@ -6,7 +6,6 @@ import errno
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ from bnbench.results.files import (
 )
 from bnbench.results.history import earlier_looks
 from bnbench.results.placing import aside_of, put, recover
-from bnbench.results.question import differences, with_facts
+from bnbench.results.planning import plan_of
+from bnbench.results.question import differences
 from bnbench.results.reader import PlanDamagedError, is_cut, load_folder, read_plan
 from bnbench.results.run_files import run_files, run_json
 from bnbench.results.run_reader import (
@@ -45,7 +45,7 @@ from bnbench.results.run_reader import (
 from bnbench.results.sheets import SHEETS, Sheet, kept_sheets
 from bnbench.results.states import FolderStates
 from bnbench.study import Study, resolved, to_yaml
-from bnbench.study.plan import RunSpec, identity_facts
+from bnbench.study.plan import RunSpec
 from bnbench.study.records import Extras, RunRecord
 
 #: The folder of a cell's runs: its variant and its identity.
@@ -81,7 +81,7 @@ class ResultsFolder:
             message = getattr(error, "what", f"{self.path / PLAN}: it is not a plan of bnbench.")
             raise ResultsError(message, "Nothing in the folder was touched.", fix) from None
         answered = {cell["cell"] for cell in old["cells"] if self._is_answered(cell)}
-        lines = differences(old, _plan(study, runs), answered)
+        lines = differences(old, plan_of(study, runs), answered)
         if lines:
             raise ResultsError(
                 f"{self.path} holds the answer to another question. What differs:\n"
@@ -125,7 +125,7 @@ class ResultsFolder:
         self.check_for(study, runs)
         self.recover()
         self.clean()
-        self.write_plan(_plan(study, runs), [finished.results for finished in beside])
+        self.write_plan(plan_of(study, runs), [finished.results for finished in beside])
         self.write(STUDY, to_yaml(resolved(study, self.path)))
         return tuple(finished for finished in beside if self._take(finished))
 
@@ -291,29 +291,3 @@ def _write_run(target: Path, content: Mapping[str, bytes]) -> None:
         for name, data in content.items():
             write_file(aside / name, data)
         put(aside, target)
-
-
-def _plan(study: Study, runs: Sequence[RunSpec]) -> dict[str, Any]:
-    cells: dict[str, dict[str, Any]] = {}
-    facts: dict[str, Mapping[str, Any]] = {}
-    for run in runs:
-        key = f"{run.variant}-{run.cell}"
-        cell = {"variant": run.variant, "setting": dict(run.setting), "cell": run.cell, "seeds": []}
-        cells.setdefault(key, cell)["seeds"].append(run.seed)
-        if key not in facts:
-            facts[key] = identity_facts(run.settings, run.provenance)
-    shared = with_facts(list(cells.values()), list(facts.values()))
-    return {
-        "name": study.name,
-        "baseline": study.baseline,
-        "targets": [asdict(target) for target in study.targets],
-        "primary": study.primary,
-        "margin": asdict(study.margin) if study.margin else None,
-        "looks": list(study.looks),
-        "metrics": list(study.metrics),
-        "task": study.task.plain(),
-        "checks": dict(study.checks),
-        "added": list(study.added),
-        "facts": shared,
-        "cells": list(cells.values()),
-    }
