@@ -73,9 +73,15 @@ def test_a_time_is_read(text: str, seconds: float) -> None:
     assert read_time(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["0", "-5", "0s", "nan", "inf", "-inf", "0:00:00", "1e400"])
+@pytest.mark.parametrize("text", ["0", "-5", "0s", "0:00:00"])
 def test_a_time_leaves_some(text: str) -> None:
     with pytest.raises(ValueError, match="leaves no time to train"):
+        read_time(text)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e400"])
+def test_a_number_without_an_end_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError, match="is no time"):
         read_time(text)
 
 

@@ -94,8 +94,10 @@ def test_workers_are_sent_the_choice(
     comparison = bnbench.compare(STUDY, plugins="plug.py", jobs=2)
     assert len(comparison.runs) == 9
     processes = notes.read_text().split()
-    assert processes.count(str(os.getpid())) == 3
-    assert len(processes) == 3 + 9
+    assert (
+        processes.count(str(os.getpid())) == 3 + 3
+    )  # one a cell decides, and one measures the memory of its job
+    assert len(processes) == 3 + 3 + 9
     assert choices == ["stacked"] * 3
 
 
@@ -105,7 +107,9 @@ def test_a_finished_study_is_only_rehearsed(notes: Path) -> None:
     assert len(notes.read_text().split()) == 12 + 3
 
 
-def test_check_builds_one_network_a_cell_and_one_a_timing(notes: Path, choices: list[str]) -> None:
+def test_check_builds_networks_to_decide_to_time_and_to_measure_memory(
+    notes: Path, choices: list[str]
+) -> None:
     bnbench.check(STUDY, plugins="plug.py")
-    assert len(notes.read_text().split()) == 3 + 3
+    assert len(notes.read_text().split()) == 3 + 3 + 3
     assert len(choices) == 3
