@@ -11,7 +11,7 @@ from bnbench.study.records import RunRecord
 
 def shares_time(run: RunRecord) -> bool:
     """Whether a run's seconds are its equal share of the seconds of a stack of replicas."""
-    return int(run.environment.get("replicas", 1)) > 1
+    return _replicas(run.environment) > 1
 
 
 def why_not_comparable(runs: Iterable[RunRecord], others: Iterable[RunRecord]) -> str:
@@ -85,8 +85,14 @@ def _apart(runs: Sequence[RunRecord], others: Sequence[RunRecord]) -> str:
     return ""
 
 
+def _replicas(environment: Mapping[str, Any]) -> int:
+    """How many seeds trained together; 1 where a damaged file does not say."""
+    number = environment.get("replicas", 1)
+    return number if type(number) is int else 1
+
+
 def _way(environment: Mapping[str, Any]) -> str:
-    replicas = int(environment.get("replicas", 1))
+    replicas = _replicas(environment)
     reason = environment.get("engine_reason")
     parts = [
         f"the {environment['engine']} engine on {environment.get('device', 'an unknown device')}",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnbench.api.worker_child import do_in_child
+from bnbench.api.worker_child import do_in_child, needs_child
 from bnbench.base.circumstances import bnbench_version, machine, session
 from bnbench.base.errors import BnbenchError, DataError
 from bnbench.base.files import key_text
@@ -57,7 +56,7 @@ def do_job(payload: bytes) -> bytes:
         return JobResult(key, refused=_with_place(str(error))).to_bytes()
     except BaseException as error:
         return JobResult(key, refused=_with_place(f"the job can't be read: {first_line(error)}.")).to_bytes()
-    if threading.current_thread() is not threading.main_thread():
+    if needs_child(max(cell["choice"]["threads"] for cell in job.cells.values())):
         return do_in_child(payload)
     try:
         result = _done(job)

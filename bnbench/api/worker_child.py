@@ -22,6 +22,20 @@ _LENGTH = 8
 _LOOK = 0.5
 
 
+def needs_child(threads: int) -> bool:
+    """Whether this process can't train itself: in a thread, or forked after torch's import with runs of more threads.
+
+    threads: of the runs. What is forked has none of torch's threads, and would wait for them for ever.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return True
+    if threads == 1:
+        return False
+    from bnbench.engine.process import is_forked
+
+    return is_forked()
+
+
 class ChildLostError(RuntimeError):
     """The process that trained is gone."""
 

@@ -64,6 +64,8 @@ def training_process(*, for_good: bool = False) -> Iterator[None]:
     global _owner
     if for_good:
         keep_freed_memory()
+        if is_forked():
+            torch.set_num_threads(1)  # whatever needs a second one would wait for it forever
         yield
         return
     if _owner == threading.get_ident():

@@ -180,7 +180,7 @@ class Sometimes(torch.nn.Module):
         self.fail = fail
     def forward(self, x):
         if self.fail and self.training:
-            raise RuntimeError("out of memory, say")
+            raise RuntimeError("no more, say")
         return x
 
 @norms.register("sometimes")
@@ -203,7 +203,7 @@ def test_a_crash_is_recorded_the_rest_goes_on_and_the_exit_code_says_so(run: Run
     words = [*plugin, "--output", "results/small"]
     result = process(*words, "variants.custom.norm=sometimes")
     assert result.returncode == 3, result.stdout
-    assert "RuntimeError: out of memory, say" in result.stdout
+    assert "RuntimeError: no more, say" in result.stdout
     assert "Traceback" not in result.stdout
     custom = summary()["variants"][1]
     assert [item["outcome"] for item in custom["runs"]] == ["crashed", "crashed"]
