@@ -56,7 +56,7 @@ def do_job(payload: bytes) -> bytes:
         return JobResult(key, refused=_with_place(str(error))).to_bytes()
     except BaseException as error:
         return JobResult(key, refused=_with_place(f"the job can't be read: {first_line(error)}.")).to_bytes()
-    if needs_child(max(cell["choice"]["threads"] for cell in job.cells.values())):
+    if needs_child(max((cell["choice"]["threads"] for cell in job.cells.values()), default=1)):
         return do_in_child(payload)
     try:
         result = _done(job)
