@@ -148,7 +148,9 @@ def test_a_killed_driver_costs_no_bit(cluster: Cluster, by_jobs: Path, tmp_path:
     process = start(folder, "--executor", cluster.word)
     until_it_trains(process, folder, cluster)
     process.kill()
-    process.communicate()
+    process.wait()
+    assert process.stdout
+    process.stdout.close()  # not read to its end: what parsl started holds it, and stays
     finish(start(folder, "--executor", cluster.word))  # or the jobs in the queue have done it all by now
     assert_same(folder, by_jobs)
     if cluster.word.startswith(parsl_factory.__file__):  # what parsl started does not look at its driver
