@@ -48,7 +48,7 @@ def _saved(work: Work, event: RunEnded, now: Mapping[str, Any]) -> RunEnded:
 def open_all(works: Sequence[Work]) -> list[Work]:
     """Start what trains, then make the folders: an executor that can't start leaves none. Raises BnbenchError.
 
-    Of several studies, the first that has runs to train shows that its executor starts.
+    With more than one study, the executor is tried on the first one that has runs to train.
     """
     with ExitStack() as stack:
         for first in [work for work in works if work.todo][:1]:

@@ -113,7 +113,7 @@ def merge(
 
 
 def prepare_merges(paths: Sequence[Path], output: Path) -> list[Merge]:
-    """One merge, or for folders of several studies one for each of these. Nothing is written yet.
+    """One merge; for parent folders, one merge for each study in them. Nothing is written yet.
 
     Raises ResultsError with all that is wrong.
     """
@@ -122,7 +122,7 @@ def prepare_merges(paths: Sequence[Path], output: Path) -> list[Merge]:
         return [prepare_merge(paths, output)]
     if plain := [path for path in paths if path not in parents]:
         raise ResultsError(
-            f"{plain[0]} is a results folder, and {parents[0]} a folder of several.",
+            f"{plain[0]} is a results folder, but {parents[0]} holds results folders.",
             fix="name folders of one kind.",
         )
     _check_output(paths, output)

@@ -72,7 +72,7 @@ class Turns:
 
     @property
     def gives_up(self) -> float | None:
-        """When runs that do not pause are given up, by the monotonic clock; None where there is no limit."""
+        """The monotonic time at which runs that fail to pause are given up; None without a limit."""
         return self.time_left.gives_up
 
     def stop(self, reason: str) -> None:

@@ -38,14 +38,16 @@ def read_time(text: Any) -> float:
     """Seconds, from a number or from "90s", "10m", "1h30m", "2:30:00". Raises ValueError with a sentence."""
     seconds = _seconds(str(text).strip())
     if seconds is None or not math.isfinite(seconds):
-        raise ValueError(f'"{text}" is no time: write 90s, 10m, 1h30m or 2:30:00; a number alone is seconds.')
+        raise ValueError(
+            f'"{text}" is not a duration: write 90s, 10m, 1h30m or 2:30:00; a number alone is seconds.'
+        )
     if seconds <= 0:
         raise ValueError(f'"{text}" leaves no time to train: write more than 0, such as 10m.')
     return seconds
 
 
 def _seconds(text: str) -> float | None:
-    """None where it is no time."""
+    """None where the text is not a duration."""
     try:
         return float(text.replace("_", "x"))
     except ValueError:

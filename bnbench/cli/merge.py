@@ -19,7 +19,7 @@ Folders = Annotated[
     list[Path],
     typer.Argument(
         metavar="FOLDER...",
-        help="Results folders of one study, or parent folders of several studies.",
+        help="Results folders of one study, or folders that hold results folders.",
         parser=user_path,
     ),
 ]

@@ -124,12 +124,17 @@ def run_works(
     elif several and summaries:
         show_together(summaries, display, [work.folder.path for work in works[: len(summaries)]])
     if profile:
-        from bnbench.reports.tables.profile import print_profile
-
-        trained = [run for work in works for run in work.todo]
-        print_profile(console, works[0].phases.seconds(), trained, list(summaries.values()))
+        _show_profile(console, works, summaries)
     stopped = bool(works[index].turns.stopped)
     return exit_code(list(summaries.values()), interrupted=interrupted, unfinished=stopped)
+
+
+def _show_profile(console: Console, works: Sequence[Work], summaries: Mapping[str, Summary]) -> None:
+    """Where the time went."""
+    from bnbench.reports.tables.profile import print_profile
+
+    trained = [run for work in works for run in work.todo]
+    print_profile(console, works[0].phases.seconds(), trained, list(summaries.values()))
 
 
 def _answer(

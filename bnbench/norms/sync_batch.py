@@ -200,7 +200,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         return y
 
     def _is_shared(self) -> bool:
-        """Whether statistics are those of several processes now."""
+        """Whether the next forward pass takes its statistics over all processes."""
         return (
             not _alone
             and dist.is_available()

@@ -287,7 +287,7 @@ def test_folders_of_several_studies_are_merged_study_by_study(
     assert sorted(path.name for path in (tmp_path / "all").iterdir() if path.is_dir()) == ["s", "t"]
     assert_same(trained, tmp_path / "all/s")
     mixed = run("merge", tmp_path / "m1", part("a", [0]), "--output", tmp_path / "other")
-    assert (mixed.exit_code, "a folder of several" in said(mixed)) == (1, True)
+    assert (mixed.exit_code, "holds results folders" in said(mixed)) == (1, True)
 
 
 def test_data_beside_the_study_is_found_from_the_merged_folder(

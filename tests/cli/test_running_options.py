@@ -32,9 +32,9 @@ def plain(result: Result) -> str:
 WRONG = [
     (["--time-limit", "0"], '"0" leaves no time to train: write more than 0, such as 10m.'),
     (["--time-limit", "-5"], '"-5" leaves no time to train'),
-    (["--time-limit", "soon"], '"soon" is no time: write 90s, 10m, 1h30m or 2:30:00'),
-    (["--time-limit", "inf"], '"inf" is no time'),
-    (["--time-limit", "nan"], '"nan" is no time'),
+    (["--time-limit", "soon"], '"soon" is not a duration: write 90s, 10m, 1h30m or 2:30:00'),
+    (["--time-limit", "inf"], '"inf" is not a duration'),
+    (["--time-limit", "nan"], '"nan" is not a duration'),
     (["--shard", "9/8"], "9/8: the parts are numbered from 1/8 to 8/8."),
     (["--shard", "0/8"], "0/8: the parts are numbered from 1/8 to 8/8."),
     (["--shard", "1/0"], "1/0: a study has 1 to 10,000 parts"),

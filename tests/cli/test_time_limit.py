@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import bnbench
 from bnbench.base import pausing as module
@@ -24,7 +24,6 @@ from bnbench.base.pausing import CTRL_C, grace_is_over, pausing
 from bnbench.base.stopping import go_on, stop_asked
 from bnbench.base.time_limit import left_for_the_report, read_time, time_text
 from bnbench.base.user_code import received, signals_handled
-from bnbench.cli.app import app
 from bnbench.cli.exit_code import exit_code
 from bnbench.engine.cell import Cell
 from bnbench.engine.choose import EngineChoice
@@ -35,6 +34,7 @@ from bnbench.study.events import Event, RunEnded, RunStarted, Stepped
 from bnbench.study.plan import RunSpec
 from bnbench.study.records import RunRecord
 from bnbench.study.schema import Settings
+from tests.in_process import runner_of
 from tests.same_results import assert_same
 
 STUDY = """
@@ -54,12 +54,7 @@ variants:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Runs the command line in a folder that holds s.yaml. No page is drawn: it takes two seconds."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(html, "to_html", lambda *arguments: "")
-    (tmp_path / "s.yaml").write_text(STUDY)
-    return lambda *words: CliRunner().invoke(app, words)
+    return runner_of(STUDY, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -80,16 +75,16 @@ def test_a_time_leaves_some(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e400"])
-def test_a_number_without_an_end_is_no_time(text: str) -> None:
-    with pytest.raises(ValueError, match="is no time"):
+def test_a_number_without_an_end_is_not_a_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
         read_time(text)
 
 
 @pytest.mark.parametrize(
     "text", ["soon", "", "10 minutes", "5m-", "1:2:3:4", "m", "٣m x", "1_0", "0x10", "h"]
 )
-def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(ValueError, match="is no time: write 90s, 10m"):
+def test_what_is_not_a_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration: write 90s, 10m"):
         read_time(text)
 
 

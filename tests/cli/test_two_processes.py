@@ -31,6 +31,7 @@ from bnbench.reports.page import html
 from bnbench.results.claims import CLAIMS, Claims, plan_word
 from bnbench.results.contents import Cell
 from bnbench.study.plan import RunSpec
+from tests.in_process import runner_of
 from tests.same_results import assert_same
 
 STUDY = """
@@ -49,11 +50,7 @@ variants:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(html, "to_html", lambda *arguments: "")
-    (tmp_path / "s.yaml").write_text(STUDY)
-    return lambda *words: CliRunner().invoke(app, words)
+    return runner_of(STUDY, tmp_path, monkeypatch)
 
 
 def planned(folder: Path) -> list[RunSpec]:
